@@ -1,0 +1,278 @@
+"""The project's figures: one style, one colour per role, one writer of `figures/`.
+
+Each `plot_*` takes plain tables, records or numbers and returns a matplotlib Figure that pyplot has already let go
+of, so a notebook shows it once. On comparisons the paper's values are hollow and ours are filled.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
+
+from distilnb import paths
+
+PALETTE = sns.color_palette("colorblind").as_hex()
+GREY = "#767676"
+BLACK = "#222222"
+COLOURS = dict(teacher=PALETTE[0], student=PALETTE[1], undistilled=PALETTE[2], random=PALETTE[4], paper=BLACK)
+TERMS = dict(loss=BLACK, ce=PALETTE[0], mlm=PALETTE[1], cos=PALETTE[2])
+FORMATS = ("svg", "pdf", "png")
+METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
+
+Record = Mapping[str, Any]
+Scores = Mapping[str, Mapping[str, float]]
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The look of every figure; wrap your own drawing code in `with style():`."""
+    ours = {
+        "font.sans-serif": ["DejaVu Sans"],
+        "figure.constrained_layout.use": True,
+        "axes.titlelocation": "left",
+        "axes.spines.top": False, "axes.spines.right": False,
+        "legend.frameon": False,
+        "savefig.dpi": 150,
+        "svg.hashsalt": "distilnb", "svg.fonttype": "path", "pdf.fonttype": 42,
+    }
+    with mpl.rc_context({**sns.plotting_context("paper", font_scale=1.1), **sns.axes_style("ticks"), **ours}):
+        yield
+
+
+def save_figure(figure: Figure, name: str, folder: Path | None = None, formats: Sequence[str] = FORMATS) -> list[Path]:
+    """Write `name.svg`, `.pdf` and `.png`, the same bytes each time, into `figures/` or `folder`; return the paths."""
+    if not set(formats) <= set(FORMATS):
+        raise ValueError(f"unknown format in {tuple(formats)}; choose from: {', '.join(FORMATS)}")
+    folder = paths.home() / "figures" if folder is None else Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [folder / f"{name}.{format}" for format in formats]
+    with style():
+        _settle(figure)
+        for path, format in zip(written, formats, strict=True):
+            figure.savefig(path, format=format, metadata=METADATA[format])
+    return written
+
+
+def _styled(plot: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Draw in the project's style, then take the figure from pyplot so that it is not shown a second time."""
+
+    @wraps(plot)
+    def drawn(*args: Any, **kwargs: Any) -> Figure:
+        with style():
+            figure = plot(*args, **kwargs)
+            _settle(figure)
+        plt.close(figure)
+        return figure
+
+    return drawn
+
+
+def _settle(figure: Figure) -> None:
+    """Lay the figure out once and for all: a layout that is found again at each draw moves by fractions of a point."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
+@_styled
+def plot_parameter_counts(table: pd.DataFrame, highlight: str = "DistilBERT") -> Figure:
+    """Figure 1 of the paper: language models by date and size, from `paper.table("figure1_parameters")`."""
+    table = table.sort_values(["date", "parameters_millions"])
+    dates, sizes = pd.to_datetime(table["date"]), table["parameters_millions"]
+    ours = table["model"] == highlight
+    if not ours.any():
+        raise ValueError(f"no model {highlight!r} in the table; choose one of: {', '.join(table['model'])}")
+    figure, ax = plt.subplots(figsize=(8, 4.2))
+    ax.scatter(dates, sizes, s=45, c=np.where(ours, COLOURS["student"], GREY), alpha=0.8)
+    ax.set(yscale="log", ylabel="parameters (millions)", ylim=(30, 20_000))
+    ax.set_xlim(dates.min() - pd.Timedelta(days=50), dates.max() + pd.Timedelta(days=110))
+    ax.set_title(f"Language models grew to {sizes.max():,} M parameters; {highlight} has {sizes[ours].iloc[0]:,} M")
+    figure.draw_without_rendering()  # labels are measured below
+    taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in ax.transData.transform(ax.collections[0].get_offsets())]
+    for name, date, size, mine in zip(table["model"], dates, sizes, ours, strict=True):
+        _label(ax, date, size, f"{name}, {size:,}", taken, weight="bold" if mine else "normal")
+    return figure
+
+
+def _label(ax: Axes, x: Any, y: float, text: str, taken: list[Bbox], **look: Any) -> None:
+    """Write `text` right of, above or below a point, where it first overlaps nothing `taken`, and take that place."""
+    for dx, dy, ha, va in ((7, 0, "left", "center"), (0, 8, "center", "bottom"), (0, -8, "center", "top")):
+        note = ax.annotate(text, (x, y), (dx, dy), textcoords="offset points", ha=ha, va=va, **look)
+        box = note.get_window_extent()
+        if dy < 0 or not any(box.overlaps(other) for other in taken):
+            taken.append(box)
+            break
+        note.remove()
+
+
+@_styled
+def plot_layer_map(layers: Sequence[int], teacher_layers: int) -> Figure:
+    """Which teacher layer starts which student layer: two columns of boxes, input at the bottom, counted from 0."""
+    layers = list(layers)
+    if not layers or min(layers) < 0 or max(layers) >= teacher_layers:
+        raise ValueError(f"layers must lie in 0..{teacher_layers - 1}, got {layers}")
+    figure, ax = plt.subplots(figsize=(5, 0.6 + 0.33 * teacher_layers))
+    heights = np.linspace(0, teacher_layers - 1, len(layers) + 2)[1:-1]
+    for layer in range(teacher_layers):
+        _box(ax, 0, layer, f"teacher {layer}", COLOURS["teacher"] if layer in layers else None)
+    for index, (layer, height) in enumerate(zip(layers, heights, strict=True)):
+        _box(ax, 1, height, f"student {index}", COLOURS["student"])
+        ax.annotate("", (0.79, height), (0.21, layer), arrowprops={"arrowstyle": "->", "color": GREY})
+    ax.set(xlim=(-0.3, 1.3), ylim=(-0.7, teacher_layers - 0.3))
+    ax.set_axis_off()
+    ax.set_title(f"{len(layers)} of {teacher_layers} teacher layers start the student: {', '.join(map(str, layers))}")
+    return figure
+
+
+def _box(ax: Axes, x: float, y: float, text: str, colour: str | None) -> None:
+    """A labelled box; hollow and grey without a colour."""
+    ax.add_patch(plt.Rectangle((x - 0.2, y - 0.35), 0.4, 0.7, facecolor=colour or "none", edgecolor=colour or GREY))
+    ax.text(x, y, text, ha="center", va="center", color="white" if colour == COLOURS["teacher"] else "black")
+
+
+@_styled
+def plot_temperature(
+    logits: Any, tokens: Sequence[str], temperatures: Sequence[float] = (1, 2, 4), k: int = 8
+) -> Figure:
+    """A teacher's `k` best guesses for one masked word, softmax(logits / T); `logits` (vocab,), `tokens` the words."""
+    logits = np.asarray(logits.detach().float().cpu() if hasattr(logits, "detach") else logits, dtype=float)
+    if logits.shape != (len(tokens),):
+        raise ValueError(f"logits must be one row of {len(tokens)} values, one per token; got shape {logits.shape}")
+    if min(temperatures) <= 0:
+        raise ValueError(f"temperatures must be positive, got {tuple(temperatures)}")
+    best = np.argsort(-logits, kind="stable")[:k]
+    figure, axes = plt.subplots(1, len(temperatures), sharex=True, sharey=True, squeeze=False,
+                                figsize=(2.6 * len(temperatures) + 0.6, 0.8 + 0.26 * len(best)))
+    for ax, temperature in zip(axes[0], temperatures, strict=True):
+        odds = np.exp((logits - logits.max()) / temperature)
+        probabilities = odds / odds.sum()
+        ax.barh(np.arange(len(best)), probabilities[best], color=COLOURS["teacher"])
+        ax.set(title=f"T = {temperature:g}", xlabel="probability")
+        ax.text(0.97, 0.04, f"all others {1 - probabilities[best].sum():.0%}", transform=ax.transAxes, ha="right")
+    axes[0, 0].set_yticks(np.arange(len(best)), [tokens[index].replace("$", r"\$") for index in best])
+    axes[0, 0].invert_yaxis()
+    figure.suptitle("A higher temperature shows more of the teacher's other guesses", x=0, ha="left")
+    return figure
+
+
+@_styled
+def plot_curve(records: Sequence[Record] | Record, term: str = "loss") -> Figure:
+    """Training curves of run records against tokens: loss left, held-out MLM loss and agreement right.
+
+    One record shows every loss term; several show `term` with one line per record. Columns come from
+    `record["curve"]` and `record["evaluations"]`; a column that a record lacks is left out.
+    """
+    records = [records] if isinstance(records, Mapping) else list(records)
+    if not records:
+        raise ValueError("no records to draw: run something first, or load published ones")
+    figure, axes = plt.subplot_mosaic([["loss", "mlm_loss"], ["loss", "agreement"]], figsize=(8.5, 4))
+    if len(records) == 1:
+        for name, colour in TERMS.items():
+            _line(axes["loss"], records[0].get("curve"), name, label=name, color=colour)
+    roles = [record.get("model", record["name"]) for record in records]
+    colours = _colours(roles if len(set(roles)) == len(roles) else [record["name"] for record in records])
+    for record, colour in zip(records, colours, strict=True):
+        if len(records) > 1:
+            _line(axes["loss"], record.get("curve"), term, label=record["name"], color=colour)
+        for column in ("mlm_loss", "agreement"):
+            _line(axes[column], record.get("evaluations"), column, label=record["name"], color=colour, marker="o")
+    title = "training loss, by term" if len(records) == 1 else f"training: {term}"
+    axes["loss"].set(title=title, xlabel="tokens (millions)")
+    axes["mlm_loss"].set(title="held-out MLM loss")
+    axes["agreement"].set(title="agreement with the teacher", xlabel="tokens (millions)")
+    axes["loss"].legend(*axes["loss"].get_legend_handles_labels())
+    return figure
+
+
+def _line(ax: Axes, columns: Mapping[str, Sequence[float | None]] | None, name: str, **look: Any) -> None:
+    """Draw a column against tokens; nulls are gaps, a column that is missing or all null draws nothing."""
+    values = np.asarray((columns or {}).get(name, []), dtype=float)
+    if np.isfinite(values).any():
+        ax.plot(np.asarray(columns["tokens"], dtype=float) / 1e6, values, markersize=4, **look)
+
+
+def _colours(names: Sequence[str]) -> list[str]:
+    """The fixed colour of each role; other names take the palette's unused colours in order."""
+    spare = [colour for colour in PALETTE if colour not in COLOURS.values()]
+    others = [name for name in dict.fromkeys(names) if name not in COLOURS]
+    return [COLOURS.get(name) or spare[others.index(name) % len(spare)] for name in names]
+
+
+@_styled
+def plot_scores(
+    records: Sequence[Record], tasks: Sequence[str] | None = None, published: Scores | None = None
+) -> Figure:
+    """Fine-tuning scores by task and model: the median over seeds, whiskers from worst to best, majority as a tick.
+
+    `published` (model → task → value, in the records' unit) adds the paper's values as hollow diamonds.
+    """
+    tasks = list(tasks or dict.fromkeys(record["task"] for record in records))
+    records = [record for record in records if record["task"] in tasks]
+    if not records:
+        raise ValueError(f"no records for the tasks {tasks}: fine-tune first, or load published records")
+    found = list(dict.fromkeys(record["model"] for record in records))
+    models = [role for role in COLOURS if role in found] + [model for model in found if model not in COLOURS]
+    figure, ax = plt.subplots(figsize=(1.6 + 0.9 * len(tasks), 3.6))
+    for place, (model, colour) in enumerate(zip(models, _colours(models), strict=True)):
+        shift = (place - (len(models) - 1) / 2) * 0.6 / len(models)
+        _dots(ax, [record for record in records if record["model"] == model], tasks, shift, colour, model)
+        theirs = {task: value for task, value in (published or {}).get(model, {}).items() if task in tasks}
+        if theirs:
+            ax.plot([tasks.index(task) + shift for task in theirs], list(theirs.values()), "D", mfc="none",
+                    mec=colour, label=f"{model}, paper")
+    majority = {r["task"]: r["scores"]["majority"] for r in records if r["scores"].get("majority") is not None}
+    if majority:
+        ax.hlines(list(majority.values()), [tasks.index(task) - 0.4 for task in majority],
+                  [tasks.index(task) + 0.4 for task in majority], color=GREY, lw=1, zorder=0, label="majority class")
+    ax.set(ylabel="score", xlim=(-0.6, len(tasks) - 0.4))
+    ax.set_xticks(range(len(tasks)), tasks)
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def _dots(ax: Axes, records: Sequence[Record], tasks: Sequence[str], shift: float, colour: str, label: str) -> None:
+    """One model's filled dots (medians over seeds) with whiskers from the lowest to the highest seed."""
+    scores = {task: [r["scores"]["main"] for r in records if r["task"] == task] for task in tasks}
+    drawn = {tasks.index(task) + shift: values for task, values in scores.items() if values}
+    middles = np.array([np.median(values) for values in drawn.values()])
+    below = middles - [min(values) for values in drawn.values()]
+    above = [max(values) for values in drawn.values()] - middles
+    ax.errorbar(list(drawn), middles, yerr=[below, above], fmt="o", color=colour, capsize=3, label=label)
+
+
+@_styled
+def plot_parameter_groups(
+    groups_by_model: Mapping[str, Mapping[str, int]], published: Mapping[str, float] | None = None
+) -> Figure:
+    """Where the parameters are: one stacked bar per model in millions, its total written at the end.
+
+    `published` (model → millions, as in Table 3) adds the paper's totals as hollow diamonds.
+    """
+    groups = list(dict.fromkeys(group for counts in groups_by_model.values() for group in counts))
+    models = list(groups_by_model)
+    figure, ax = plt.subplots(figsize=(8, 1.3 + 0.5 * len(models)))
+    ends = np.zeros(len(models))
+    for group, colour in zip(groups, sns.color_palette("colorblind", len(groups)), strict=True):
+        widths = np.array([groups_by_model[model].get(group, 0) / 1e6 for model in models])
+        ax.barh(models, widths, left=ends, height=0.6, color=colour, label=group)
+        ends += widths
+    theirs = {model: millions for model, millions in (published or {}).items() if model in models}
+    for place, (model, end) in enumerate(zip(models, ends, strict=True)):
+        reach = max(end, theirs.get(model, 0))
+        ax.annotate(f"{end:,.1f} M", (reach, place), (7, 0), textcoords="offset points", va="center")
+    if theirs:
+        places = [models.index(model) for model in theirs]
+        ax.plot(list(theirs.values()), places, "D", mfc="white", mec=COLOURS["paper"], label="paper")
+    ax.set(xlabel="parameters (millions)", xlim=(0, 1.15 * max([*ends, *theirs.values()])))
+    ax.invert_yaxis()
+    ax.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
+    return figure

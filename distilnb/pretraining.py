@@ -1,0 +1,503 @@
+"""Distillation pre-training (paper section 3): the loop, on `accelerate`.
+
+One update takes `batch_size` sequences, however many processes and micro-batches share them. Each term is summed
+and divided by the tokens of the whole update, so a short micro-batch does not weigh more than a long one. Order,
+masks and dropout are pure functions of (seed, step): a run that is cut and resumed is the run that was not.
+
+The same loop pre-trains a teacher: no teacher above it, weights ce = cos = 0.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import PreTrainedModel
+
+from . import checkpoints
+from .corpus import Corpus, epoch_order
+from .losses import IGNORE, LossWeights, check_temperature, cosine_loss, vocabulary_losses
+from .masking import Masker, generator
+from .progress import Progress, duration
+from .results import Stopwatch, new_record
+
+MAY_CHANGE = ("workers", "checkpoint_every", "checkpoint_minutes")  # between two sittings of one run
+EVALUATION_EPOCH = 2**31 - 1  # held-out masks are drawn for an epoch that training never reaches
+
+
+@dataclass(frozen=True)
+class PretrainingConfig:
+    """How to train. Defaults are the original code's single-GPU recipe where it has one."""
+
+    tokens: int = field(
+        default=1_000_000, metadata={"help": "token budget: tokens seen by the student, padding not counted"}
+    )
+    seq_length: int = field(default=128, metadata={"help": "tokens per block (the original: 512)"})
+    batch_size: int = field(
+        default=64, metadata={"help": "sequences per update, over all processes (the paper: up to 4K)"}
+    )
+    micro_batch_size: int = field(
+        default=16, metadata={"help": "sequences per forward pass and process; the rest is accumulated"}
+    )
+    learning_rate: float = field(default=5e-4, metadata={"help": "peak learning rate of AdamW"})
+    warmup: float = field(
+        default=0.05, metadata={"help": "share of the updates in which the rate climbs; then it falls to 0"}
+    )
+    weight_decay: float = field(default=0.0, metadata={"help": "AdamW's decoupled weight decay"})
+    clip: float = field(default=5.0, metadata={"help": "gradient norm above which gradients are scaled down"})
+    temperature: float = field(default=2.0, metadata={"help": "softens both distributions in L_ce"})
+    ce: float = field(default=5.0, metadata={"help": "weight of L_ce, the soft targets"})
+    mlm: float = field(default=2.0, metadata={"help": "weight of L_mlm, masked language modelling"})
+    cos: float = field(default=1.0, metadata={"help": "weight of L_cos, the direction of hidden states"})
+    positions: str = field(
+        default="all",
+        metadata={"help": "what L_ce covers: all tokens, or masked ones only", "choices": ["all", "masked"]},
+    )
+    mask_probability: float = field(default=0.15, metadata={"help": "share of tokens chosen for masking"})
+    smoothing: float = field(
+        default=0.7, metadata={"help": "exponent that favours rare words in masking; 0 is uniform"}
+    )
+    layout: str = field(
+        default="packed",
+        metadata={"help": "packed blocks, or documents grouped by length", "choices": ["packed", "grouped"]},
+    )
+    seed: int = field(default=56, metadata={"help": "fixes order, masks and dropout (56 in the original)"})
+    workers: int = field(
+        default=0, metadata={"help": "processes that prepare batches; the result does not depend on it"}
+    )
+    evaluate_every: int = field(
+        default=0, metadata={"help": "updates between held-out evaluations; 0: about ten in a run"}
+    )
+    checkpoint_every: int = field(default=0, metadata={"help": "updates between checkpoints; 0: by minutes only"})
+    checkpoint_minutes: float = field(default=10.0, metadata={"help": "minutes between checkpoints"})
+
+    def __post_init__(self) -> None:
+        LossWeights(self.ce, self.mlm, self.cos)
+        check_temperature(self.temperature)
+        for name in ("tokens", "seq_length", "batch_size", "micro_batch_size", "learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if self.positions not in ("all", "masked"):
+            raise ValueError(f"positions is '{self.positions}'; use 'all' or 'masked'")
+
+    @property
+    def weights(self) -> LossWeights:
+        """The three loss weights."""
+        return LossWeights(self.ce, self.mlm, self.cos)
+
+    def steps(self, corpus: Corpus) -> int:
+        """Number of updates in which the token budget is seen, for this corpus's mean length."""
+        return max(1, math.ceil(self.tokens / (self.batch_size * float(corpus.train_lengths.mean()))))
+
+    def learning_rate_at(self, step: int, steps: int) -> float:
+        """Linear climb over the first `warmup` share of the updates, then a linear fall to zero."""
+        climb = max(1, round(self.warmup * steps))
+        return self.learning_rate * min((step + 1) / climb, (steps - step) / max(1, steps - climb))
+
+
+class MaskedRows:
+    """Rows of a corpus as masked samples; an item is asked for as (epoch, sample id)."""
+
+    def __init__(self, rows: Any, masker: Masker):
+        self.rows, self.masker = rows, masker
+
+    def __getitems__(self, keys: list[tuple[int, int]]) -> list[dict[str, np.ndarray]]:
+        ids = self.rows[[int(i) for _, i in keys]]["input_ids"]
+        masked = [self.masker(np.asarray(row), epoch, int(i)) for row, (epoch, i) in zip(ids, keys, strict=True)]
+        return [{"input_ids": m, "labels": labels} for m, labels in masked]
+
+
+class MicroBatches:
+    """The keys of every micro-batch of one process, from update `start` to `stop`.
+
+    Updates cut one endless stream of samples into stretches of `batch_size`; epochs follow each other without a
+    gap, so no incomplete batch is dropped or carried over. Processes and micro-batches share a stretch out.
+    """
+
+    def __init__(
+        self, corpus: Corpus, config: PretrainingConfig, start: int, stop: int, rank: int = 0, processes: int = 1
+    ):
+        self.corpus, self.config, self.start, self.stop = corpus, config, start, stop
+        self.rank, self.processes = rank, processes
+
+    def __len__(self) -> int:
+        return (self.stop - self.start) * (self.config.batch_size // (self.config.micro_batch_size * self.processes))
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        lengths, batch, micro = self.corpus.train_lengths, self.config.batch_size, self.config.micro_batch_size
+
+        @lru_cache(2)
+        def order(epoch: int) -> np.ndarray:
+            return epoch_order(lengths, batch, self.config.seed, epoch, group=self.corpus.padded)
+
+        for step in range(self.start, self.stop):
+            stretch = [divmod(i, len(lengths)) for i in range(step * batch, (step + 1) * batch)]
+            for first in range(self.rank * micro, batch, micro * self.processes):
+                yield [(epoch, int(order(epoch)[place])) for epoch, place in stretch[first : first + micro]]
+
+
+def collate(samples: list[dict[str, np.ndarray]], pad_id: int = 0) -> dict[str, Tensor]:
+    """Stack samples, padded to the longest: input_ids, labels, attention_mask, each (batch, seq)."""
+    longest = max(len(s["input_ids"]) for s in samples)
+    ids = np.full((len(samples), longest), pad_id, dtype=np.int64)
+    labels = np.full((len(samples), longest), IGNORE, dtype=np.int64)
+    for i, sample in enumerate(samples):
+        ids[i, : len(sample["input_ids"])] = sample["input_ids"]
+        labels[i, : len(sample["labels"])] = sample["labels"]
+    lengths = np.array([[len(s["input_ids"])] for s in samples])
+    attention = (np.arange(longest)[None] < lengths).astype(np.int64)
+    return {
+        "input_ids": torch.from_numpy(ids),
+        "labels": torch.from_numpy(labels),
+        "attention_mask": torch.from_numpy(attention),
+    }
+
+
+def hidden_states(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
+    """Last hidden states (batch, seq, dim) of a BERT or DistilBERT masked language model."""
+    full = bool(batch["attention_mask"].all())  # no mask at all lets the faster attention kernel run
+    return model.base_model(batch["input_ids"], attention_mask=None if full else batch["attention_mask"])[0]
+
+
+def head_input(model: PreTrainedModel, hidden: Tensor) -> Tensor:
+    """What the decoder multiplies: the MLM head's dense layer, activation and LayerNorm, (..., dim)."""
+    if model.config.model_type == "bert":
+        return model.cls.predictions.transform(hidden)
+    return model.vocab_layer_norm(model.activation(model.vocab_transform(hidden)))
+
+
+class Distillation(nn.Module):
+    """Student and frozen teacher in one forward pass that returns the loss: what `accelerate` wraps."""
+
+    def __init__(self, student: PreTrainedModel, teacher: PreTrainedModel | None, config: PretrainingConfig):
+        super().__init__()
+        self.student, self.config = student, config
+        self._teacher = [teacher]  # in a list, so that it is no submodule: not trained, not saved, not synchronized
+
+    def forward(self, batch: dict[str, Tensor], tokens: float, masked: float) -> tuple[Tensor, Tensor]:
+        """(loss, terms): the share of this micro-batch in an update of `tokens` tokens and `masked` masked words.
+
+        terms is (3,): its shares of the mean L_ce, L_mlm and L_cos.
+        """
+        config, teacher = self.config, self._teacher[0]
+        real, chosen = batch["attention_mask"].bool(), batch["labels"] != IGNORE
+        hidden = hidden_states(self.student, batch)
+        if config.ce or config.cos:
+            with torch.no_grad():
+                t_hidden = hidden_states(teacher, batch)
+        rows = real if config.ce and config.positions == "all" else chosen
+        ce_count = tokens if config.positions == "all" else masked
+        decoder, t_part = self.student.get_output_embeddings(), None
+        if config.ce:
+            with torch.no_grad():
+                t_decoder = teacher.get_output_embeddings()
+                t_part = (_computing(head_input(teacher, t_hidden[rows])), _computing(t_decoder.weight), t_decoder.bias)
+        # scales are kept near 1 (and the count divided out at the end) so that half precision loses nothing
+        loss, ce, mlm = vocabulary_losses(
+            _computing(head_input(self.student, hidden[rows])), decoder.weight, decoder.bias, batch["labels"][rows],
+            teacher=t_part, ce_scale=config.ce, mlm_scale=config.mlm * ce_count / masked, temperature=config.temperature,
+        )  # fmt: skip
+        loss, cos = loss / ce_count, loss.new_zeros(())
+        if config.cos:
+            cos = cosine_loss(hidden, t_hidden, real, count=tokens)
+            loss = loss + config.cos * cos
+        return loss, torch.stack([ce / ce_count, mlm / masked, cos.detach()])
+
+
+def _computing(tensor: Tensor) -> Tensor:
+    """The tensor in the precision that autocast computes matrix products in."""
+    kind = tensor.device.type
+    return tensor.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else tensor
+
+
+@torch.no_grad()
+def evaluate(
+    student: PreTrainedModel, corpus: Corpus, masker: Masker, accelerator: Accelerator,
+    teacher: PreTrainedModel | None = None, rows: int = 256, batch_size: int = 32,
+) -> dict[str, float]:  # fmt: skip
+    """Held-out MLM loss and accuracy (uniform 15 % masks, always the same), and agreement with the teacher.
+
+    Agreement is the share of masked words for which student and teacher guess the same piece first.
+    """
+    uniform = replace(masker, weights=(masker.weights > 0).astype(float), probability=0.15, seed=0)
+    data = MaskedRows(corpus.heldout, uniform)
+    rows = min(rows, len(corpus.heldout))
+    sums = torch.zeros(4, dtype=torch.float64, device=accelerator.device)
+    training = student.training
+    student.eval()
+    for first in range(accelerator.process_index * batch_size, rows, batch_size * accelerator.num_processes):
+        keys = [(EVALUATION_EPOCH, i) for i in range(first, min(first + batch_size, rows))]
+        batch = {k: v.to(accelerator.device) for k, v in collate(data.__getitems__(keys)).items()}
+        chosen = batch["labels"] != IGNORE
+        truth = batch["labels"][chosen]
+        with accelerator.autocast():
+            logits = student.get_output_embeddings()(head_input(student, hidden_states(student, batch)[chosen])).float()
+            guess, agree = logits.argmax(-1), 0.0
+            if teacher is not None:
+                theirs = teacher.get_output_embeddings()(head_input(teacher, hidden_states(teacher, batch)[chosen]))
+                agree = (guess == theirs.argmax(-1)).sum()
+        loss = nn.functional.cross_entropy(logits, truth, reduction="sum")
+        sums += torch.stack([torch.as_tensor(x, dtype=torch.float64, device=sums.device)
+                             for x in (loss, (guess == truth).sum(), agree, len(truth))])  # fmt: skip
+    student.train(training)
+    loss, correct, agree, count = (accelerator.reduce(sums) if accelerator.num_processes > 1 else sums).tolist()
+    scores = {"mlm_loss": loss / count, "accuracy": correct / count}
+    return scores | ({"agreement": agree / count} if teacher is not None else {})
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will take, measured on this machine before it starts."""
+
+    seconds: float
+    memory_bytes: float
+    disk_bytes: float
+    tokens_per_second: float
+
+    def __str__(self) -> str:
+        return (
+            f"estimate: about {duration(self.seconds)} at {self.tokens_per_second:,.0f} tokens/s, "
+            f"{self.memory_bytes / 2**30:.1f} GiB of memory for the model and a micro-batch, "
+            f"{self.disk_bytes / 2**20:.0f} MiB of checkpoints"
+        )
+
+
+def estimate(
+    step: Distillation, batch: dict[str, Tensor], accelerator: Accelerator, tokens: int, trials: int = 2
+) -> Estimate:
+    """Time forward and backward passes of one micro-batch (after one to warm up); nothing is updated."""
+    seen = int(batch["attention_mask"].sum())
+    for trial in range(trials + 1):
+        if trial == 1:
+            began = time.perf_counter()
+        with accelerator.autocast():
+            loss, _ = step(batch, seen, max(1, int((batch["labels"] != IGNORE).sum())))
+        loss.backward()
+        step.zero_grad()
+    rate = accelerator.num_processes * seen * trials / (time.perf_counter() - began)
+    own = sum(p.numel() for p in step.student.parameters())
+    fixed = sum(p.numel() for p in step._teacher[0].parameters()) if step._teacher[0] is not None else 0
+    sizes, layers = step.student.config, step.student.config.num_hidden_layers
+    activations = batch["input_ids"].numel() * sizes.hidden_size * layers * 34 * 4
+    return Estimate(tokens / rate, 16 * own + 4 * fixed + activations, 2 * 12 * own, rate)
+
+
+class Run:
+    """One pre-training run in progress: what `pretrain` steps through, saves and takes up again."""
+
+    def __init__(
+        self, student: PreTrainedModel, corpus: Corpus, masker: Masker, accelerator: Accelerator,
+        config: PretrainingConfig, teacher: PreTrainedModel | None, out: Path | None,
+    ):  # fmt: skip
+        check_run(config, corpus, teacher, accelerator.num_processes)
+        self.student, self.corpus, self.masker, self.accelerator = student, corpus, masker, accelerator
+        self.config, self.teacher = config, teacher
+        self.steps, self.folder = config.steps(corpus), out / "checkpoints" if out else None
+        self.micro_batches = config.batch_size // (config.micro_batch_size * accelerator.num_processes)
+        if teacher is not None:
+            teacher.to(accelerator.device).eval().requires_grad_(False)
+        self.names = {parameter: name for name, parameter in student.named_parameters()}
+        optimizer = torch.optim.AdamW(student.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), eps=1e-6,
+                                      weight_decay=config.weight_decay, fused=True)  # fmt: skip
+        self.step, self.curve, self.evaluations, self.spent = 0, [], [], {"wall_seconds": 0.0, "cpu_seconds": 0.0}
+        self.stopwatch = Stopwatch()
+        student.to(accelerator.device)
+        self._resume(optimizer)
+        self.module, self.optimizer = accelerator.prepare(Distillation(student, teacher, config), optimizer)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must be the same when a run is resumed: settings, data, model shape, number of processes."""
+        settings = {k: v for k, v in asdict(self.config).items() if k not in MAY_CHANGE}
+        return settings | {
+            "data": self.corpus.info["fingerprint"], "vocabulary": self.corpus.info["tokenizer"],
+            "parameters": sum(p.numel() for p in self.names), "processes": self.accelerator.num_processes,
+            "precision": self.accelerator.mixed_precision,
+        }  # fmt: skip
+
+    def _resume(self, optimizer: torch.optim.Optimizer) -> None:
+        saved = checkpoints.load(self.folder, self.identity) if self.folder else None
+        if saved is None:
+            return
+        with torch.no_grad():
+            for parameter, name in self.names.items():
+                parameter.copy_(saved.tensors["model"][name])
+        checkpoints.load_optimizer(optimizer, self.names, saved.tensors["optimizer"])
+        self.step, self.curve = saved.step, saved.state["curve"]
+        self.evaluations, self.spent = saved.state["evaluations"], saved.state["spent"]
+
+    def time_spent(self) -> dict[str, float]:
+        """Wall and CPU seconds over all sittings of the run."""
+        now = self.stopwatch.read()
+        return {key: round(self.spent[key] + now[key], 2) for key in self.spent}
+
+    def checkpoint(self) -> None:
+        """Save on the main process what the run needs to go on from here; the others wait."""
+        if self.folder and self.accelerator.is_main_process:
+            tensors = {
+                "model": {name: parameter for parameter, name in self.names.items()},
+                "optimizer": checkpoints.optimizer_tensors(self.optimizer.optimizer, self.names),
+            }
+            state = {"curve": self.curve, "evaluations": self.evaluations, "spent": self.time_spent()}
+            checkpoints.save(self.folder, checkpoints.Checkpoint(self.step, tensors, state), self.identity)
+        self.accelerator.wait_for_everyone()
+
+    def evaluate(self) -> None:
+        """Append the held-out scores of this moment to `evaluations`."""
+        tokens = sum(row[1] for row in self.curve)
+        scores = evaluate(self.student, self.corpus, self.masker, self.accelerator, self.teacher)
+        self.evaluations.append({"step": self.step, "tokens": tokens, **scores})
+
+    def loader(self, stop: int) -> DataLoader:
+        """Micro-batches of this process from here to update `stop`, prepared by `workers` processes."""
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        keys = MicroBatches(self.corpus, self.config, self.step, stop, rank, processes)
+        # a generator of its own: the loader must not draw from the stream that dropout uses
+        return DataLoader(MaskedRows(self.corpus.train, self.masker), batch_sampler=keys, collate_fn=collate,
+                          num_workers=self.config.workers, generator=torch.Generator())  # fmt: skip
+
+    def to_device(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The batch on this process's device."""
+        return {key: value.to(self.accelerator.device) for key, value in batch.items()}
+
+    def update(self, batches: Iterator[dict[str, Tensor]]) -> dict[str, float]:
+        """One optimizer step over all micro-batches and processes; its loss terms, tokens and gradient norm."""
+        config, accelerator = self.config, self.accelerator
+        micro = [self.to_device(next(batches)) for _ in range(self.micro_batches)]
+        counts = sum(torch.stack([b["attention_mask"].sum(), (b["labels"] != IGNORE).sum()]) for b in micro)
+        tokens, masked = accelerator.reduce(counts, "sum").tolist()
+        seed_dropout(config.seed, self.step, accelerator.process_index)
+        terms = torch.zeros(3, device=accelerator.device)
+        for i, batch in enumerate(micro):
+            last = i == len(micro) - 1  # gradients travel between processes once per update
+            with nullcontext() if last else accelerator.no_sync(self.module):
+                loss, part = self.module(batch, float(tokens), float(max(masked, 1)))
+                accelerator.backward(loss * accelerator.num_processes)  # which average their gradients
+            terms += part
+        norm = accelerator.clip_grad_norm_(self.student.parameters(), config.clip)
+        ce, mlm, cos = accelerator.reduce(terms, "sum").tolist()
+        loss = config.ce * ce + config.mlm * mlm + config.cos * cos
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is {loss} at update {self.step + 1}; the last checkpoint is kept: "
+                "resume with a smaller learning rate"
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate_at(self.step, self.steps)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        return {
+            "step": self.step,
+            "tokens": tokens,
+            "loss": loss,
+            "ce": ce,
+            "mlm": mlm,
+            "cos": cos,
+            "norm": float(norm),
+        }
+
+
+def check_run(config: PretrainingConfig, corpus: Corpus, teacher: PreTrainedModel | None, processes: int) -> None:
+    """Raise ValueError for settings that do not fit each other, before any long work."""
+    if teacher is None and (config.ce or config.cos):
+        raise ValueError("without a teacher only L_mlm is defined: set the weights ce and cos to 0")
+    share = config.micro_batch_size * processes
+    if config.batch_size % share:
+        raise ValueError(
+            f"batch_size {config.batch_size} is no multiple of micro_batch_size {config.micro_batch_size} × "
+            f"{processes} process{'es' * (processes > 1)}: every update must share out evenly"
+        )
+    if corpus.info["seq_length"] != config.seq_length:
+        raise ValueError(
+            f"the corpus has blocks of {corpus.info['seq_length']} tokens, the configuration says "
+            f"{config.seq_length}; build the corpus again"
+        )
+
+
+def seed_dropout(seed: int, step: int, rank: int) -> None:
+    """Dropout as a pure function of (seed, step, process): nothing random has to be saved or restored."""
+    torch.manual_seed(int(generator(seed, step, rank).integers(2**62)))
+
+
+def pretrain(
+    student: PreTrainedModel, corpus: Corpus, masker: Masker, accelerator: Accelerator, config: PretrainingConfig,
+    *, teacher: PreTrainedModel | None = None, out: Path | None = None, name: str = "distillation",
+    stop_after: int | None = None, quiet: bool = False, **provenance: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Train `student` in place; the record of the run, with its curve and its held-out `evaluations`.
+
+    With `out`, checkpoints go to `out/checkpoints`, and a run found there is taken up where it stopped.
+    `stop_after` ends this sitting after that many updates of the run. `provenance` is added to the record.
+
+    Raises ValueError before any work when settings do not fit or `out` holds another run, and FloatingPointError
+    when the loss is no longer a finite number.
+    """
+    run = Run(student, corpus, masker, accelerator, config, teacher, out)
+    quiet = quiet or not accelerator.is_main_process
+    stop, every = min(run.steps, stop_after or run.steps), config.evaluate_every or max(1, run.steps // 10)
+    if run.step < stop and not quiet:
+        print(_announce(run, name), flush=True)
+    if run.step == 0:
+        run.evaluate()
+    student.train()
+    batches, saved, mark = iter(run.loader(stop)), time.monotonic(), time.perf_counter()
+    with Progress(run.steps, name, run.step, quiet=quiet) as progress:
+        while run.step < stop:
+            terms = run.update(batches)
+            mark, before = time.perf_counter(), mark
+            terms["tokens_per_second"] = terms["tokens"] / (mark - before)
+            run.curve.append(list(terms.values()))
+            progress.step(**_shown(terms, config))
+            if run.step % every == 0 or run.step == run.steps:
+                run.evaluate()
+            due = config.checkpoint_every and run.step % config.checkpoint_every == 0
+            if due or run.step == stop or time.monotonic() - saved > 60 * config.checkpoint_minutes:
+                run.checkpoint()
+                saved = time.monotonic()
+            mark = time.perf_counter() if (run.step % every == 0 or due) else mark
+    return _record(run, name, **provenance)
+
+
+def _announce(run: Run, name: str) -> str:
+    config = run.config
+    rows = MaskedRows(run.corpus.train, run.masker)
+    batch = run.to_device(collate(rows.__getitems__(next(iter(run.loader(run.steps).batch_sampler)))))
+    left = config.tokens * (run.steps - run.step) // run.steps
+    resumed = f", going on from update {run.step:,}" if run.step else ""
+    cost = estimate(run.accelerator.unwrap_model(run.module), batch, run.accelerator, left)
+    return (
+        f"{name}: {run.steps:,} updates of {config.batch_size} sequences of {config.seq_length} tokens{resumed}\n{cost}"
+    )
+
+
+def _shown(terms: dict[str, float], config: PretrainingConfig) -> dict[str, str]:
+    names = [n for n in ("ce", "mlm", "cos") if getattr(config, n)]
+    shown = {"loss": f"{terms['loss']:.3f}"} | {n: f"{terms[n]:.3f}" for n in names if len(names) > 1}
+    return shown | {"tokens/s": f"{terms['tokens_per_second']:,.0f}"}
+
+
+def _record(run: Run, name: str, **provenance: Any) -> dict[str, Any]:
+    columns = ("step", "tokens", "loss", "ce", "mlm", "cos", "norm", "tokens_per_second")
+    curve = dict(zip(columns, map(list, zip(*run.curve, strict=True)), strict=True))
+    curve["tokens"] = np.cumsum(curve["tokens"]).tolist()
+    last = run.evaluations[-1]
+    values = {
+        "seed": run.config.seed, "scores": {k: v for k, v in last.items() if k not in ("step", "tokens")},
+        "tokens": curve["tokens"][-1], "steps": run.step, "curve": curve, "config": asdict(run.config), "data": run.corpus.info,
+        "evaluations": {key: [row[key] for row in run.evaluations] for key in last},
+        "processes": run.accelerator.num_processes, "precision": run.accelerator.mixed_precision,
+    }  # fmt: skip
+    kind = "teacher" if run.teacher is None else "distillation"
+    model = "teacher" if run.teacher is None else "student"
+    values = {"scale": "toy", "model": model} | values | run.time_spent() | provenance
+    return new_record(kind, name, stopwatch=run.stopwatch, **values)

@@ -1,0 +1,151 @@
+"""Run records: one small JSON per run, with all that is needed to believe and repeat its numbers.
+
+A record is a plain dictionary with the keys of `KEYS`; `save` adds a hash of the rest, `load` checks it, so that a
+truncated or edited record is refused instead of averaged over.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import subprocess
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import paths
+
+KINDS = ("teacher", "distillation", "finetuning", "benchmark", "ablation")
+KEYS = (
+    "kind", "name", "scale", "model", "model_record", "task", "seed", "scores", "tokens", "steps", "curve", "config",
+    "data", "device", "versions", "commit", "started", "wall_seconds", "cpu_seconds", "energy_wh", "format", "sha256",
+)  # fmt: skip
+FORMAT = 1
+CURVE_POINTS = 120  # a curve is thinned to about this many, so that records stay small
+LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "tokenizers", "numpy", "scikit-learn")
+
+
+class Stopwatch:
+    """Wall and CPU seconds (all threads, this process) since it was made."""
+
+    def __init__(self) -> None:
+        self.started = datetime.now(UTC).isoformat(timespec="seconds")
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def read(self) -> dict[str, Any]:
+        """The record's three timing keys."""
+        return {"started": self.started, "wall_seconds": round(time.perf_counter() - self._wall, 2),
+                "cpu_seconds": round(time.process_time() - self._cpu, 2)}  # fmt: skip
+
+
+def new_record(kind: str, name: str, *, scale: str, model: str, stopwatch: Stopwatch, **values: Any) -> dict[str, Any]:
+    """A record with its provenance filled in; keys that are not given are None.
+
+    Raises ValueError for an unknown kind.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind of record '{kind}'; use one of {', '.join(KINDS)}")
+    record = dict.fromkeys(KEYS) | {"kind": kind, "name": name, "scale": scale, "model": model, "format": FORMAT}
+    record |= stopwatch.read() | {"device": device(), "versions": versions(), "commit": commit()} | values
+    if record["curve"]:
+        record["curve"] = thin(record["curve"])
+    return record
+
+
+def device() -> dict[str, Any]:
+    """Processor, core count, memory in GiB, and the GPU if there is one."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else None
+    return {
+        "processor": _processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads(),
+        "memory_gib": memory and round(memory, 1),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }  # fmt: skip
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that numbers depend on."""
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in LIBRARIES}
+
+
+def commit() -> str | None:
+    """The git commit of the code, "+changes" appended when the working tree differs; None outside a clone."""
+
+    def git(*args: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(paths.PACKAGE), *args], capture_output=True, text=True, check=True
+        ).stdout
+
+    try:
+        return git("rev-parse", "HEAD").strip() + (
+            "+changes" if git("status", "--porcelain", "--", ".").strip() else ""
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def thin(curve: dict[str, list], points: int = CURVE_POINTS) -> dict[str, list]:
+    """Every k-th row of a curve, the last row always kept; numbers rounded to five significant digits."""
+    rows = max(map(len, curve.values()), default=0)
+    step = max(1, math.ceil(rows / points))
+    keep = sorted({*range(0, rows, step), rows - 1} - {-1})
+    return {name: [_round(values[i]) for i in keep] for name, values in curve.items()}
+
+
+def _round(value: Any) -> Any:
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
+def _hash(record: dict[str, Any]) -> str:
+    rest = {key: value for key, value in record.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def save(record: dict[str, Any], folder: Path | None = None) -> Path:
+    """Write `folder/<name>.json` (default `runs/`) in one move; raises ValueError for nan, which no record may hold."""
+    folder = Path(folder or paths.home() / "runs")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        record = record | {"sha256": _hash(record)}
+    except ValueError as error:
+        raise ValueError(f"record '{record['name']}' holds a number that is not finite; nothing was written") from error
+    path = folder / f"{record['name']}.json"
+    part = path.with_suffix(f".{os.getpid()}.part")
+    part.write_text(json.dumps(record, indent=1) + "\n")
+    part.replace(path)
+    return path
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read one record; raises ValueError naming the file when it is truncated, edited or of another format."""
+    try:
+        record = json.loads(Path(path).read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"record {path} cannot be read ({error}); run it again or delete it") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise ValueError(f"record {path} is of another format than {FORMAT}; run it again or delete it")
+    if record.get("sha256") != _hash(record):
+        raise ValueError(f"record {path} was changed after its run wrote it (its hash does not fit); run it again")
+    return record
+
+
+def load_all(*folders: Path, **where: Any) -> list[dict[str, Any]]:
+    """All records of these folders (default: published, then your own), by name, whose keys equal `where`.
+
+    A record of your own replaces a published one of the same name.
+    """
+    folders = folders or (paths.data("runs"), paths.home() / "runs")
+    found = {path.stem: load(path) for folder in folders for path in sorted(Path(folder).glob("*.json"))}
+    return [r for _, r in sorted(found.items()) if all(r.get(key) == value for key, value in where.items())]

@@ -1,0 +1,80 @@
+"""The one dial: how much of everything a run uses, from a laptop's minutes to the paper's eight GPUs.
+
+`DISTILNB_SCALE` (or `--scale`) is read here and nowhere else; single settings can still be given one by one.
+"""
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import paths
+
+WIKIPEDIA = "stream=wikimedia/wikipedia:20231101.en@b04c8d1ceb2f5cd4588862100d08de323dccfbaa"
+BERT_BASE = "google-bert/bert-base-uncased"
+BERT_BASE_REVISION = "86b5e0934494bd15c9632b12f734a8a67f723594"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What one setting of the dial stands for.
+
+    `teacher` is a folder or Hub repository, `text` a source for `corpus.parse_sources`, `corpus_tokens` how much of
+    it is used (None: all). `pretraining` are settings of `PretrainingConfig`, `teacher_stages` the depths and token
+    budgets by which a teacher of this scale is grown, `teacher_shape` its sizes.
+    """
+
+    name: str
+    teacher: str
+    text: str
+    corpus_tokens: int | None
+    pretraining: dict[str, Any]
+    hardware: str
+    revision: str | None = None
+    precision: str = "auto"
+    teacher_shape: dict[str, Any] = field(default_factory=dict)
+    teacher_stages: tuple[tuple[int, int], ...] = ()
+    teacher_pretraining: dict[str, Any] = field(default_factory=dict)
+
+
+NARROW = {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 512, "initializer_range": 0.05}
+SCALES = {
+    scale.name: scale
+    for scale in (
+        Scale(
+            "toy", str(paths.data("teachers", "toy")), "toyworld", 2_000_000,
+            {"tokens": 1_000_000, "seq_length": 64, "batch_size": 32, "micro_batch_size": 32, "learning_rate": 1e-3},
+            "any laptop, minutes",
+            teacher_shape=NARROW | {"vocab_size": 4096, "max_position_embeddings": 512},
+            teacher_stages=((3, 3_000_000), (6, 3_000_000), (12, 6_000_000)),
+            teacher_pretraining={"seq_length": 64, "batch_size": 16, "micro_batch_size": 16, "learning_rate": 2e-3,
+                                 "mask_probability": 0.3},
+        ),
+        Scale(
+            "mini", str(paths.data("teachers", "mini")), WIKIPEDIA, 20_000_000,
+            {"tokens": 20_000_000, "seq_length": 128, "batch_size": 64, "micro_batch_size": 32, "learning_rate": 1e-3},
+            "CPU hours, or minutes of a T4",
+            teacher_shape=NARROW | {"vocab_size": 8192, "max_position_embeddings": 512},
+            teacher_stages=((3, 10_000_000), (6, 20_000_000), (12, 120_000_000)),
+            teacher_pretraining={"seq_length": 64, "batch_size": 16, "micro_batch_size": 16, "learning_rate": 2e-3,
+                                 "mask_probability": 0.3},
+        ),
+        Scale(
+            "base", BERT_BASE, WIKIPEDIA, 120_000_000,
+            {"tokens": 100_000_000, "seq_length": 128, "batch_size": 256, "micro_batch_size": 64},
+            "one Colab GPU, hours", BERT_BASE_REVISION,
+        ),
+        Scale(
+            "paper", BERT_BASE, WIKIPEDIA.removeprefix("stream="), None,
+            {"tokens": 3 * 3_300_000_000, "seq_length": 512, "batch_size": 4096, "micro_batch_size": 32},
+            "eight GPUs, accelerate launch", BERT_BASE_REVISION,
+        ),
+    )
+}  # fmt: skip
+
+
+def get(name: str | None = None) -> Scale:
+    """The scale called `name`, else the one of `$DISTILNB_SCALE`, else toy; ValueError for an unknown one."""
+    name = name or os.environ.get("DISTILNB_SCALE") or "toy"
+    if name not in SCALES:
+        raise ValueError(f"unknown scale '{name}'; use one of {', '.join(SCALES)}")
+    return SCALES[name]

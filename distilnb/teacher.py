@@ -1,0 +1,119 @@
+"""The teacher: load any BERT with a masked-language-model head, or start one that trains on a laptop.
+
+A deep, narrow BERT from the usual initialization predicts by word frequency for millions of tokens.
+Two things take it off that plateau: sinusoidal positions with a first layer whose heads look at fixed
+neighbours (in the spirit of mimetic initialization, Trockman and Kolter 2023), and growing the depth
+3 → 6 → 12 by repeating layers once the shallow model has learned to use its context.
+"""
+
+import copy
+import math
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoTokenizer, BertConfig, BertForMaskedLM, PreTrainedTokenizerBase
+
+from . import hub
+
+OFFSETS = (-1, 1, -2, 2)  # the neighbours that the heads of a new teacher's first layer attend to
+
+
+def load_teacher(path: str | Path, revision: str | None = None) -> tuple[BertForMaskedLM, PreTrainedTokenizerBase]:
+    """A float32 BertForMaskedLM in evaluation mode and its fast tokenizer, from safetensors only.
+
+    `path` is a folder or a Hub repository (pin its `revision`). Raises ValueError in one sentence when there is
+    no such teacher, when it is no BERT masked language model, when weights are missing, or when tokenizer and
+    embeddings disagree on the vocabulary.
+    """
+    path = str(path)
+    where = {"revision": revision, "trust_remote_code": False} | hub.reach(path, "model", f"teacher '{path}'")
+    try:
+        config = AutoConfig.from_pretrained(path, **where)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"teacher '{path}' has no readable config.json; {hub.ADVICE}") from error
+    if config.model_type != "bert":
+        raise ValueError(f"teacher '{path}' is a {config.model_type} model; a BERT masked language model is needed")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, **where)
+        teacher, report = BertForMaskedLM.from_pretrained(
+            path, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **where
+        )
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"teacher '{path}' has a configuration, but its tokenizer or its weights "
+            f"(model.safetensors) cannot be read; {hub.ADVICE}"
+        ) from error
+    missing = [name for name in report["missing_keys"] if "decoder" not in name]
+    if missing:
+        raise ValueError(f"teacher '{path}' is no masked language model: its weights lack {missing[0]}")
+    check_vocabulary(teacher, tokenizer)
+    return teacher.eval(), tokenizer
+
+
+def check_vocabulary(model: BertForMaskedLM, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise ValueError when the tokenizer writes ids that the model has no embedding for, or the reverse."""
+    words, rows = len(tokenizer), model.config.vocab_size
+    if words != rows:
+        raise ValueError(
+            f"tokenizer and teacher vocabularies differ: {words:,} word pieces against {rows:,} "
+            "embeddings; use the tokenizer that the teacher was trained with"
+        )
+    if tokenizer.mask_token_id is None:
+        raise ValueError("the tokenizer has no [MASK] token; a BERT tokenizer is needed")
+
+
+def new_teacher(config: BertConfig, offsets: tuple[int, ...] = OFFSETS, seed: int = 0) -> BertForMaskedLM:
+    """A randomly initialized teacher; with `offsets`, its first layer starts out looking at those neighbours.
+
+    Positions start sinusoidal (they stay trainable); head i of layer 0 attends to offset offsets[i].
+    `offsets=()` is the usual initialization.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        teacher = BertForMaskedLM(config)
+    if offsets:
+        with torch.no_grad():
+            _look_at_offsets(teacher, offsets)
+    return teacher
+
+
+def sinusoids(positions: int, width: int, amplitude: float = 0.1, base: float = 1000.0) -> torch.Tensor:
+    """Sine/cosine pairs, fastest first: (positions, width), pair p in columns 2p and 2p + 1."""
+    angle = torch.arange(positions)[:, None] * base ** (-2 * torch.arange(width // 2) / width)
+    return amplitude * torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
+
+
+def _look_at_offsets(teacher: BertForMaskedLM, offsets: tuple[int, ...], sharpness: float = 3.0) -> None:
+    """Query picks the fastest sine/cosine pairs, key the same pairs rotated by the offset: score peaks there."""
+    config, embeddings = teacher.config, teacher.bert.embeddings
+    embeddings.position_embeddings.weight.copy_(sinusoids(config.max_position_embeddings, config.hidden_size))
+    attention = teacher.bert.encoder.layer[0].attention.self
+    size = config.hidden_size // config.num_attention_heads
+    for linear in (attention.query, attention.key):
+        linear.weight.mul_(0.1)
+    for head, offset in enumerate(offsets[: config.num_attention_heads]):
+        for pair in range(size // 2):
+            angle = offset * 1000.0 ** (-2 * pair / config.hidden_size)
+            rows = slice(head * size + 2 * pair, head * size + 2 * pair + 2)
+            columns = slice(2 * pair, 2 * pair + 2)
+            cos, sin = math.cos(angle), math.sin(angle)
+            attention.query.weight[rows, columns] += sharpness * torch.eye(2)
+            attention.key.weight[rows, columns] += sharpness * torch.tensor([[cos, -sin], [sin, cos]])
+
+
+def grow(teacher: BertForMaskedLM, layers: int) -> BertForMaskedLM:
+    """The same model made deeper by repeating each layer in place: 3 → 6 gives layers 0 0 1 1 2 2.
+
+    Raises ValueError unless `layers` is a multiple of the present depth.
+    """
+    depth = teacher.config.num_hidden_layers
+    if layers % depth:
+        raise ValueError(f"{layers} layers is no multiple of {depth}: layers are repeated whole")
+    config = copy.deepcopy(teacher.config)
+    config.num_hidden_layers = layers
+    grown = BertForMaskedLM(config)
+    grown.load_state_dict(teacher.state_dict(), strict=False)
+    for i, layer in enumerate(grown.bert.encoder.layer):
+        layer.load_state_dict(teacher.bert.encoder.layer[i * depth // layers].state_dict())
+    grown.tie_weights()
+    return grown

@@ -1,0 +1,226 @@
+"""The figures draw what they are given, and their files are the same bytes each time."""
+
+import hashlib
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+from matplotlib import pyplot as plt
+
+from distilnb import figures, paper
+
+
+def run_record(name: str, shift: float = 0.0, **more) -> dict:
+    """A distillation record in small: three training rows, two evaluations, cos not measured at the end."""
+    curve = {"step": [1, 2, 3], "tokens": [1e6, 2e6, 3e6], "loss": [9.0 + shift, 8.0, 7.0],
+             "ce": [5.0, 4.0, 3.0], "mlm": [3.5, 3.0, 2.5], "cos": [0.5, 0.4, None]}
+    return {"name": name, "curve": curve, **more,
+            "evaluations": {"tokens": [1e6, 3e6], "mlm_loss": [4.0 + shift, 3.0], "agreement": [0.2, 0.4 + shift]}}
+
+
+def score(task: str, model: str, seed: int, main: float, **more) -> dict:
+    """A fine-tuning record with nothing but what the figure reads."""
+    return {"task": task, "model": model, "seed": seed, "scores": {"main": main, **more}}
+
+
+@pytest.fixture
+def drawings() -> dict:
+    """One figure of every kind, from small data."""
+    groups = {"teacher": {"embeddings": 4_000_000, "layers": 6_000_000}, "student": {"embeddings": 4_000_000}}
+    return {
+        "counts": figures.plot_parameter_counts(paper.table("figure1_parameters")),
+        "map": figures.plot_layer_map([0, 2, 4, 7, 9, 11], 12),
+        "temperature": figures.plot_temperature([3.0, 1.0, 2.0], ["a", "b", "c"]),
+        "curve": figures.plot_curve(run_record("student")),
+        "scores": figures.plot_scores([score("RTE", "student", 0, 0.6)]),
+        "groups": figures.plot_parameter_groups(groups),
+    }
+
+
+def words(figure) -> list[str]:
+    """All text written into the axes of a figure, titles, ticks and legends aside."""
+    return [text.get_text() for ax in figure.axes for text in ax.texts]
+
+
+def legend(ax) -> list[str]:
+    """The labels of a legend."""
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_files_are_the_same_bytes_each_time(drawings, tmp_path, monkeypatch):
+    """Saved twice, a day apart and with other rcParams around, in all three formats."""
+    digests = []
+    for folder, epoch in (("first", "0"), ("second", "86400")):
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
+        with mpl.rc_context({"svg.hashsalt": folder, "svg.fonttype": "none", "savefig.dpi": 40 + int(epoch) // 8640}):
+            saved = [p for name, drawn in drawings.items() for p in figures.save_figure(drawn, name, tmp_path / folder)]
+        digests.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in saved])
+    assert len(digests[0]) == 3 * len(drawings)
+    assert digests[0] == digests[1]
+
+
+def test_drawing_again_gives_the_same_bytes(tmp_path):
+    first, second = (figures.plot_layer_map([0, 2], 4) for _ in range(2))
+    for a, b in zip(figures.save_figure(first, "a", tmp_path), figures.save_figure(second, "b", tmp_path), strict=True):
+        assert a.read_bytes() == b.read_bytes()
+
+
+def test_save_figure_returns_its_paths_and_defaults_to_the_figures_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("DISTILNB_HOME", str(tmp_path))
+    saved = figures.save_figure(figures.plot_layer_map([0, 2], 4), "map", formats=("png", "svg"))
+    assert saved == [tmp_path / "figures" / "map.png", tmp_path / "figures" / "map.svg"]
+    assert [path.read_bytes()[:4] for path in saved] == [b"\x89PNG", b"<?xm"]
+
+
+def test_unknown_format_raises_before_anything_is_written(tmp_path):
+    with pytest.raises(ValueError, match="choose from: svg, pdf, png"):
+        figures.save_figure(figures.plot_layer_map([0], 2), "map", tmp_path / "new", formats=("svg", "gif"))
+    assert not (tmp_path / "new").exists()
+
+
+def test_figures_are_not_left_with_pyplot_and_the_style_is_not_left_on(drawings):
+    before = dict(mpl.rcParams)
+    figures.plot_layer_map([0, 2], 4)
+    assert plt.get_fignums() == []
+    assert dict(mpl.rcParams) == before
+
+
+def test_roles_have_distinct_colours():
+    assert {"teacher", "student", "undistilled", "random", "paper"} <= set(figures.COLOURS)
+    assert len(set(figures.COLOURS.values())) == len(figures.COLOURS)
+
+
+def test_parameter_counts_shows_and_labels_each_model():
+    table = paper.table("figure1_parameters")
+    figure = figures.plot_parameter_counts(table)
+    (points,) = figure.axes[0].collections
+    assert sorted(points.get_offsets()[:, 1]) == sorted(table["parameters_millions"])
+    assert sorted(words(figure)) == sorted(f"{m}, {n:,}" for m, n in zip(table["model"], table["parameters_millions"],
+                                                                        strict=True))
+    bold = [text.get_text() for text in figure.axes[0].texts if text.get_weight() == "bold"]
+    assert bold == ["DistilBERT, 66"]
+    assert "8,300" in figure.axes[0].get_title("left") and "66 M" in figure.axes[0].get_title("left")
+
+
+def test_parameter_count_labels_neither_overlap_nor_leave_the_figure():
+    figure = figures.plot_parameter_counts(paper.table("figure1_parameters"))
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
+
+
+def test_parameter_counts_needs_the_highlighted_model():
+    with pytest.raises(ValueError, match="TinyBERT.*ELMo"):
+        figures.plot_parameter_counts(paper.table("figure1_parameters"), highlight="TinyBERT")
+
+
+def test_layer_map_draws_one_arrow_per_student_layer():
+    figure = figures.plot_layer_map([0, 2, 4, 7, 9, 11], 12)
+    ax = figure.axes[0]
+    arrows = [text for text in ax.texts if text.get_text() == ""]
+    assert [arrow.xyann[1] for arrow in arrows] == [0, 2, 4, 7, 9, 11]
+    assert [arrow.xy[1] for arrow in arrows] == sorted(arrow.xy[1] for arrow in arrows)
+    assert len(ax.patches) == 12 + 6
+    filled = [round(box.get_y() + 0.35) for box in ax.patches[:] if box.get_x() < 0 and box.get_facecolor()[3] > 0]
+    assert sorted(filled) == [0, 2, 4, 7, 9, 11]
+    assert {"teacher 11", "student 5"} <= set(words(figure))
+
+
+@pytest.mark.parametrize("layers", [[0, 12], [-1, 3], []])
+def test_layer_map_refuses_layers_that_the_teacher_lacks(layers):
+    with pytest.raises(ValueError, match=r"0\.\.11"):
+        figures.plot_layer_map(layers, 12)
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float32, "array", "leaf"])
+def test_temperature_bars_are_the_softened_probabilities(kind):
+    values = [0.0, 3.0, 1.0, 2.0, -1.0]
+    logits = {"array": np.array(values), "leaf": torch.tensor(values, requires_grad=True)}.get(kind)
+    logits = torch.tensor(values, dtype=kind) if logits is None else logits
+    figure = figures.plot_temperature(logits, list("abcde"), temperatures=(1, 4), k=3)
+    for ax, temperature in zip(figure.axes, (1, 4), strict=True):
+        expected = torch.softmax(torch.tensor(values) / temperature, 0)[[1, 3, 2]]
+        assert [bar.get_width() for bar in ax.patches] == pytest.approx(expected.tolist(), abs=1e-6)
+        assert ax.texts[0].get_text() == f"all others {1 - expected.sum():.0%}"
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["b", "d", "c"]
+    assert [ax.get_title("left") for ax in figure.axes] == ["T = 1", "T = 4"]
+
+
+def test_temperature_refuses_what_it_cannot_draw():
+    with pytest.raises(ValueError, match="positive"):
+        figures.plot_temperature([1.0, 2.0], ["a", "b"], temperatures=(0, 1))
+    with pytest.raises(ValueError, match="one per token"):
+        figures.plot_temperature(torch.zeros(2, 3), ["a", "b", "c"])
+
+
+def test_curve_of_one_record_shows_each_term_and_the_evaluations():
+    loss, mlm_loss, agreement = figures.plot_curve(run_record("student")).axes
+    assert legend(loss) == ["loss", "ce", "mlm", "cos"]
+    assert list(loss.lines[0].get_xdata()) == [1, 2, 3]
+    assert list(loss.lines[1].get_ydata()) == [5.0, 4.0, 3.0]
+    assert np.isnan(loss.lines[3].get_ydata()[-1])
+    assert (list(mlm_loss.lines[0].get_xdata()), list(mlm_loss.lines[0].get_ydata())) == ([1, 3], [4.0, 3.0])
+    assert list(agreement.lines[0].get_ydata()) == [0.2, 0.4]
+
+
+def test_curve_of_several_records_has_one_named_line_each():
+    records = [run_record("one", model="student"), run_record("two", 0.1, model="undistilled"), run_record("three")]
+    loss, mlm_loss, agreement = figures.plot_curve(records, term="mlm").axes
+    assert legend(loss) == ["one", "two", "three"]
+    assert [list(line.get_ydata()) for line in loss.lines] == [[3.5, 3.0, 2.5]] * 3
+    assert [line.get_ydata()[0] for line in mlm_loss.lines] == [4.0, 4.1, 4.0]
+    colours = [line.get_color() for line in agreement.lines]
+    assert colours[:2] == [figures.COLOURS["student"], figures.COLOURS["undistilled"]]
+    assert colours[2] not in figures.COLOURS.values()
+
+
+def test_curve_tells_two_runs_of_one_model_apart():
+    lines = figures.plot_curve([run_record("a", model="student"), run_record("b", model="student")]).axes[0].lines
+    assert len({line.get_color() for line in lines}) == 2
+
+
+def test_curve_leaves_out_what_a_record_lacks():
+    bare = {"name": "undistilled", "curve": {"tokens": [1e6], "loss": [2.0], "mlm": [2.0], "ce": [None]}}
+    loss, mlm_loss, agreement = figures.plot_curve([bare]).axes
+    assert legend(loss) == ["loss", "mlm"]
+    assert not mlm_loss.lines and not agreement.lines
+    with pytest.raises(ValueError, match="no records"):
+        figures.plot_curve([])
+
+
+def test_scores_draw_medians_whiskers_majority_and_the_papers_values():
+    records = [score("RTE", "student", seed, main, majority=0.53) for seed, main in enumerate((0.5, 0.6, 0.9))]
+    records += [score("SST-2", "student", 0, 0.8), score("RTE", "teacher", 0, 0.7), score("CoLA", "teacher", 0, 0.1)]
+    ax = figures.plot_scores(records, tasks=["SST-2", "RTE"], published={"student": {"RTE": 0.599, "QQP": 0.9}}).axes[0]
+    dots = {bars.get_label(): bars for bars in ax.containers}
+    assert list(dots) == ["teacher", "student"]
+    student, _, (whiskers,) = dots["student"]
+    assert list(student.get_ydata()) == [0.8, 0.6]
+    assert [list(segment[:, 1]) for segment in whiskers.get_segments()] == [[0.8, 0.8], [0.5, 0.9]]
+    assert student.get_markerfacecolor() == figures.COLOURS["student"]
+    (paper_values,) = [line for line in ax.lines if line.get_label() == "student, paper"]
+    assert list(paper_values.get_ydata()) == [0.599] and paper_values.get_markerfacecolor() == "none"
+    (majority,) = [ticks for ticks in ax.collections if ticks.get_label() == "majority class"]
+    assert [list(segment[:, 1]) for segment in majority.get_segments()] == [[0.53, 0.53]]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["SST-2", "RTE"]
+
+
+def test_scores_of_an_unknown_model_get_a_colour_of_their_own():
+    models = ["teacher", "student", "undistilled", "random", "no_ce", "no_cos"]
+    ax = figures.plot_scores([score("RTE", model, 0, 0.5) for model in models]).axes[0]
+    assert len({bars.lines[0].get_color() for bars in ax.containers}) == len(models)
+    with pytest.raises(ValueError, match="no records for the tasks"):
+        figures.plot_scores([score("RTE", "student", 0, 0.5)], tasks=["WNLI"])
+
+
+def test_parameter_groups_stack_to_the_totals():
+    teacher, student = {"embeddings": 4_000_000, "layers": 6_000_000}, {"embeddings": 4_000_000, "head": 5}
+    groups = {"teacher": teacher, "student": student}
+    ax = figures.plot_parameter_groups(groups, published={"teacher": 11, "other": 99}).axes[0]
+    widths = {bars.get_label(): [bar.get_width() for bar in bars] for bars in ax.containers}
+    assert widths == {"embeddings": [4.0, 4.0], "layers": [6.0, 0.0], "head": pytest.approx([0.0, 5e-6])}
+    assert [bar.get_x() for bar in ax.containers[1]] == [4.0, 4.0]
+    assert [text.get_text() for text in ax.texts] == ["10.0 M", "4.0 M"]
+    (hollow,) = ax.lines
+    assert (list(hollow.get_xdata()), hollow.get_markerfacecolor()) == ([11], "white")
