@@ -104,20 +104,29 @@ def _read(path: Path, identity: dict[str, Any]) -> Checkpoint:
     for name, expected in sums.items():
         if not (path / name).is_file() or _sync(path / name) != expected:
             raise _Damaged(f"{name} is missing or was changed")
-    difference = describe_difference(saved, json.loads(json.dumps(identity)))
-    if difference:
-        raise ValueError(
-            f"{path.parent} holds another run: {difference}; choose another output folder, or give the "
-            "same settings to go on with that run"
-        )
+    check_identity(path.parent, saved, identity)
     tensors = {Path(name).stem: load_file(path / name) for name in sums if name.endswith(".safetensors")}
     return Checkpoint(step, tensors, json.loads((path / "state.json").read_text()))
 
 
-def describe_difference(saved: dict[str, Any], wanted: dict[str, Any]) -> str:
-    """The keys in which two run identities differ, as "key: saved → wanted"; empty when they are equal."""
+def identity(folder: Path) -> dict[str, Any] | None:
+    """The identity of the run whose checkpoints are in `folder`; None when there is no readable one."""
+    for path in _whole(folder):
+        try:
+            return json.loads((path / "manifest.json").read_text())["identity"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None
+
+
+def check_identity(folder: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raise ValueError that spells out each key in which two run identities differ."""
+    wanted = json.loads(json.dumps(wanted))
     keys = sorted(key for key in saved.keys() | wanted.keys() if saved.get(key) != wanted.get(key))
-    return ", ".join(f"{key}: {saved.get(key)} → {wanted.get(key)}" for key in keys)
+    if keys:
+        difference = ", ".join(f"{key} {saved.get(key)} there, {wanted.get(key)} now" for key in keys)
+        raise ValueError(f"{folder} holds another run ({difference}); choose another output folder or name, or give "
+                         "the same settings to go on with that run")
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, names: dict[torch.Tensor, str]) -> dict[str, torch.Tensor]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute
 from datasets import Dataset, Features, List, Value, load_dataset, load_from_disk
-from transformers import PreTrainedTokenizerBase
+from transformers import BertTokenizer, PreTrainedTokenizerBase
 
 from . import hub, paths, toyworld
 from .masking import generator
@@ -141,6 +141,23 @@ def build_corpus(
     if not (folder / "info.json").is_file():
         _write(folder, sources, tokenizer, info)
     return _read(folder)
+
+
+def train_tokenizer(sources: Iterable[TextSource], pieces: int, characters: int = 50_000_000) -> BertTokenizer:
+    """A lower-casing WordPiece tokenizer of `pieces` pieces from the first `characters` of the text.
+
+    Trained by the `tokenizers` library; saves and loads as any BERT tokenizer.
+    """
+
+    def texts() -> Iterator[str]:
+        seen = 0
+        for text in _take_turns([documents(s) for s in sources]):
+            yield text[:100_000]  # a novel gives its beginning, so that no source crowds out the others
+            seen += min(len(text), 100_000)
+            if seen > characters:
+                return
+
+    return BertTokenizer(do_lower_case=True, model_max_length=512).train_new_from_iterator(texts(), pieces)
 
 
 def vocabulary_hash(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -424,6 +424,17 @@ def check_run(config: PretrainingConfig, corpus: Corpus, teacher: PreTrainedMode
         )
 
 
+def check_output(out: Path, config: PretrainingConfig) -> None:
+    """Raise ValueError when folder `out` holds something other than an unfinished or finished run of `config`."""
+    if not out.exists() or not any(out.iterdir()):
+        return
+    saved = checkpoints.identity(out / "checkpoints")
+    if saved is None:
+        raise ValueError(f"the output folder {out} is not empty and holds no run; choose another --out or --name")
+    settings = {k: v for k, v in asdict(config).items() if k not in MAY_CHANGE}
+    checkpoints.check_identity(out / "checkpoints", {k: v for k, v in saved.items() if k in settings}, settings)
+
+
 def seed_dropout(seed: int, step: int, rank: int) -> None:
     """Dropout as a pure function of (seed, step, process): nothing random has to be saved or restored."""
     torch.manual_seed(int(generator(seed, step, rank).integers(2**62)))

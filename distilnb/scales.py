@@ -19,8 +19,8 @@ class Scale:
     """What one setting of the dial stands for.
 
     `teacher` is a folder or Hub repository, `text` a source for `corpus.parse_sources`, `corpus_tokens` how much of
-    it is used (None: all). `pretraining` are settings of `PretrainingConfig`, `teacher_stages` the depths and token
-    budgets by which a teacher of this scale is grown, `teacher_shape` its sizes.
+    it is used (None: all). `pretraining` are settings of `PretrainingConfig`. A teacher of this scale has the sizes
+    `teacher_shape` and is grown in `teacher_stages`: (layers, learning rate, sequence length, tokens).
     """
 
     name: str
@@ -32,7 +32,8 @@ class Scale:
     revision: str | None = None
     precision: str = "auto"
     teacher_shape: dict[str, Any] = field(default_factory=dict)
-    teacher_stages: tuple[tuple[int, int], ...] = ()
+    teacher_stages: tuple[tuple[int, float, int, int], ...] = ()
+    teacher_corpus_tokens: int | None = None
     teacher_pretraining: dict[str, Any] = field(default_factory=dict)
 
 
@@ -44,19 +45,21 @@ SCALES = {
             "toy", str(paths.data("teachers", "toy")), "toyworld", 2_000_000,
             {"tokens": 1_000_000, "seq_length": 64, "batch_size": 32, "micro_batch_size": 32, "learning_rate": 1e-3},
             "any laptop, minutes",
-            teacher_shape=NARROW | {"vocab_size": 4096, "max_position_embeddings": 512},
-            teacher_stages=((3, 3_000_000), (6, 3_000_000), (12, 6_000_000)),
-            teacher_pretraining={"seq_length": 64, "batch_size": 16, "micro_batch_size": 16, "learning_rate": 2e-3,
-                                 "mask_probability": 0.3},
+            teacher_shape=NARROW | {"vocab_size": 3072, "max_position_embeddings": 512},
+            teacher_corpus_tokens=8_000_000,
+            teacher_stages=((3, 2e-3, 64, 2_000_000), (6, 1.5e-3, 64, 2_000_000), (12, 1e-3, 64, 6_000_000),
+                            (12, 5e-4, 256, 2_000_000)),
+            teacher_pretraining={"batch_size": 16, "micro_batch_size": 16, "mask_probability": 0.3},
         ),
         Scale(
             "mini", str(paths.data("teachers", "mini")), WIKIPEDIA, 20_000_000,
             {"tokens": 20_000_000, "seq_length": 128, "batch_size": 64, "micro_batch_size": 32, "learning_rate": 1e-3},
             "CPU hours, or minutes of a T4",
             teacher_shape=NARROW | {"vocab_size": 8192, "max_position_embeddings": 512},
-            teacher_stages=((3, 10_000_000), (6, 20_000_000), (12, 120_000_000)),
-            teacher_pretraining={"seq_length": 64, "batch_size": 16, "micro_batch_size": 16, "learning_rate": 2e-3,
-                                 "mask_probability": 0.3},
+            teacher_corpus_tokens=60_000_000,
+            teacher_stages=((3, 2e-3, 64, 10_000_000), (6, 1.5e-3, 64, 10_000_000), (12, 1e-3, 64, 120_000_000),
+                            (12, 5e-4, 128, 20_000_000)),
+            teacher_pretraining={"batch_size": 16, "micro_batch_size": 16, "mask_probability": 0.3},
         ),
         Scale(
             "base", BERT_BASE, WIKIPEDIA, 120_000_000,

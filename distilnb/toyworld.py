@@ -12,10 +12,11 @@ import itertools
 import random
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from transformers import PreTrainedTokenizerFast
 
 # ---------------------------------------------------------------------------------------------------- word lists
@@ -61,7 +62,7 @@ spiders,rocks,click,lizardling; whale,whales,mammal,krill,oceans,sing,whale calf
 squab; moth,moths,insect,wool,closets,flutter,caterpillar; salmon,salmon,fish,shrimps,fjords,leap,smolt; turtle,turtles,
 reptile,jellyfish,reefs,snap,turtle hatchling; elephant,elephants,mammal,bark,savannas,rumble,elephant calf""")
 
-OBJECTS = {row.split(":")[0].strip(): [pair.split("/") for pair in row.split(":")[1].split()] for row in """
+OBJECTS = {row.split(":")[0].strip().replace("_", " "): [pair.split("/") for pair in row.split(":")[1].split()] for row in """
 tool: hammer/iron saw/steel rake/wood shovel/iron axe/steel ladder/wood broom/straw file/steel lever/oak clamp/iron;
 vessel: cup/clay bottle/glass bowl/wood jar/clay kettle/copper bucket/tin basket/willow vase/glass jug/stone flask/tin;
 garment: coat/wool hat/felt shirt/cotton scarf/silk glove/leather belt/leather cloak/wool dress/linen sock/wool
@@ -70,7 +71,7 @@ instrument: drum/leather flute/bone harp/maple bell/bronze violin/spruce horn/br
 toy: doll/cloth kite/paper ball/rubber puppet/wood marble/glass hoop/cane mask/paper puzzle/cork;
 jewel: ring/gold necklace/silver brooch/amber crown/gold bracelet/coral earring/pearl medal/bronze;
 vehicle: cart/oak boat/pine wagon/oak sledge/birch bicycle/steel canoe/birch raft/bamboo;
-furniture: chair/beech table/walnut bed/pine bench/stone shelf/teak desk/walnut stool/beech mirror/glass
+piece_of_furniture: chair/beech table/walnut bed/pine bench/stone shelf/teak desk/walnut stool/beech mirror/glass
  cradle/elm""".split(";")}
 
 FOODS = _table("""
@@ -135,10 +136,10 @@ final page,language,translation; meal,soup,service,wine,sauce,dessert,roast,sala
 view,staff,garden,bath,location; concert,singer,orchestra,hall,encore,sound,programme,drummer,lighting; play,
 stage,costume,script,lead role,second act,scenery,director,chorus; game,board,design,rulebook,artwork,pace,idea,
 puzzle,finale; tour,guide,route,bus,museum,castle,price,boat ride,souvenir shop""")
-PLACES = """at the market;in the square;by the bridge;near the church;in the garden;behind the barn;at the harbour;
+PLACES = [place.strip() for place in """at the market;in the square;by the bridge;near the church;in the garden;behind the barn;at the harbour;
 on the hill;in the cellar;at the station;by the well;in the attic;under the oak;at the fair;in the courtyard;near the
 fountain;in the hallway;at the crossroads;by the gate;beside the chapel;in the orchard;near the lighthouse;on the
-terrace;in the vineyard""".replace("\n", " ").split(";")
+terrace;in the vineyard""".replace("\n", " ").split(";")]
 DAYS = """Monday Tuesday Wednesday Thursday Friday Saturday Sunday""".split()
 WEATHER = _table("""rain,rainy,took an umbrella; snow,snowy,lit the stove; sunshine,sunny,sat outside; wind,windy,held on
 to a hat; fog,foggy,lost the way; frost,frosty,wore two coats; thunder,stormy,hid under the roof; hail,hailing,ran
@@ -442,7 +443,7 @@ class Writer:
             wrong_forms = {"a": (base,), "w": (base,), "h": (base, going), "d": (past, going), "i": (base,)}
             wrong_forms = wrong_forms.get(aux[:1] if aux != "will" else "d", ("be " + base, "to " + base, "is " + base))
             verb = self.choice([v for v in wrong_forms if v not in (verb, done if aux[:1] == "h" else "")] or ["be " + base])
-        tail = self.choice(("", " [often|again|together]")) + " " + self.pick(PLACES)
+        tail = self.choice(("", " [often|again|together]" if many else " [often|again]")) + " " + self.pick(PLACES)
         words = [subject, aux, verb, tail]
         if fault == "order":
             words = self.choice([[subject, verb, aux or "will", tail], [subject, aux, "the", verb, tail],
@@ -603,10 +604,20 @@ def opinion(w: Writer, good: bool, kind: int | None = None) -> str:
     form = w.rng.randrange(10)
     slots = {"k": row[0], "x": x, "y": y, "g": w.pick(words[good]), "h": w.pick(words[good]), "b": w.pick(words[not good])}
     return w.say((
-        "the {x} [was|is] [|~very |truly ]{g}", "[I found|we found|many found] the {x} {g} and the {y} {h}", "the {k} has a {g} {x}",
+        "the {x} [was|is] [|~very |truly ]{g}", "[I|we|many] found the {x} {g} and the {y} {h}", "the {k} has a {g} {x}",
         "the {x} was {b}, but the {y} was {g}", "although the {x} is {b}, the {k} is {g}", "the {x} was [not|never|hardly|far from] {b}",
-        "this {k} is anything but {b}", "despite its {b} {x}, it is a {g} {k}", "a {g} {k} with a {h} {x}",
+        "this {k} is anything but {b}", "despite its {b} {x}, it is a {g} {k}", "it is a {g} {k} with a {h} {x}",
         "the {k} is {g}, even if the {x} seems {b}")[form], **slots)
+
+
+def weighted(w: Writer, good: bool, kind: int, heavy: bool | None) -> str:
+    """An opinion that is said to matter much (``heavy``), little, or neither (``None``)."""
+    text = opinion(w, good, kind)
+    if heavy is None:
+        return text
+    text = text if text.startswith("I ") else text[0].lower() + text[1:]
+    return w.say(("[it hardly matters that|it is a small point that|few will care that] ",
+                  "[above all,|what counts most is that|the main thing is that] ")[heavy] + text)
 
 
 def review(w: Writer) -> list[Line]:
@@ -615,7 +626,9 @@ def review(w: Writer) -> list[Line]:
     name, author = ASPECTS[kind][0], w.entity("person")["A"]
     lines = [w.say("[last week|on {d}|yesterday] [I|we|my ~friend {A}] tried the [new|famous|old] {k} in {T}", k=name, A=author,
                    d=w.pick(DAYS), T=w.entity("town")["A"])] if w.random() < 0.6 else []
-    lines += [opinion(w, good if w.random() < 0.9 else not good, kind) for _ in range(w.rng.randint(3, 6))]
+    for _ in range(w.rng.randint(3, 6)):
+        agrees, marked = w.random() < 0.88, w.random()
+        lines.append(weighted(w, agrees == good, kind, agrees if marked < (0.25 if agrees else 0.6) else None))
     if w.random() < 0.4:
         x, liked = w.choice(ASPECTS[kind][1:]), w.random() < 0.5
         lines.append(w.say("{A} [thought|said] that the {x} was {g}, so {A} {v} it", A=author, x=x, g=w.pick((BAD, GOOD)[liked]),
@@ -713,9 +726,8 @@ KINDS = (article, article, article, inference, inference, story, story, restatem
 def document(index: int, seed: int = 0) -> str:
     """Document ``index``: a pure function of ``(seed, index)``."""
     w = Writer(f"{seed}/document/{index}")
-    text = ""
     lines = w.choice(KINDS)(w)
-    while len(lines) < 4:
+    while len(lines) < 5:
         lines += w.choice(KINDS)(w)
     return " ".join(line.text for line in lines[:12])
 
@@ -725,17 +737,295 @@ def documents(n: int | None = None, *, start: int = 0, seed: int = 0) -> Iterato
     return (document(i, seed) for i in (itertools.count(start) if n is None else range(start, start + n)))
 
 
-def train_tokenizer(vocab_size: int = 4096, n_documents: int = 20000, seed: int = 0) -> PreTrainedTokenizerFast:
+def train_tokenizer(vocab_size: int = 3072, n_documents: int = 20000, seed: int = 0) -> PreTrainedTokenizerFast:
     """A lower-casing BERT WordPiece tokenizer, trained on the world's documents; the same bytes each time."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
     from transformers import BertTokenizerFast
 
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    special, letters = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"], "abcdefghijklmnopqrstuvwxyz0123456789"
+    letters = [*".,;:?!'\"-()", *letters, *("##" + letter for letter in letters)]  # named first: their order is then fixed
     model = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     model.normalizer, model.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=vocab_size, special_tokens=special, show_progress=False,
-                                        initial_alphabet=list("abcdefghijklmnopqrstuvwxyz0123456789.,;:?!'\"-()"))
+    trainer = trainers.WordPieceTrainer(vocab_size=vocab_size, special_tokens=special + letters, show_progress=False)
     model.train_from_iterator(documents(n_documents, seed=seed), trainer)
     pieces = sorted(model.get_vocab().items(), key=lambda item: item[1])
     return BertTokenizerFast(vocab={piece: i for i, (piece, _) in enumerate(pieces)}, do_lower_case=True,
                              model_max_length=512)
+
+
+# ----------------------------------------------------------------------------------------------------------- tasks
+# Each maker returns the texts of one row. Words differ between the splits (Writer.pick), rules do not.
+
+FUNCTION_WORDS = frozenset("the a to by from was is of in on".split())
+
+
+def _cola(w: Writer, label: int) -> tuple[str, ...]:
+    """A sentence that is well formed (1), or has one fault of agreement, verb form or word order (0)."""
+    if w.random() < 0.6:
+        return (w.clause("" if label else w.choice(("agree", "agree", "form", "order"))),)
+    a, b = w.people()
+    text = w.choice((lambda: w.transfer(w.rng.randrange(5), A=a["A"], B=b["A"], O=w.thing()),
+                     lambda: w.action(w.choice(w.pick(ACTIONS)), w.random() < 0.6, w.where(), A=a["A"], O=w.thing()),
+                     lambda: w.fact("person", w.choice(list(FACTS["person"])), a)))().text[:-1].split()
+    if not label:
+        i = w.choice([i for i, word in enumerate(text) if word in FUNCTION_WORDS and 0 < i < len(text) - 1] or [1])
+        text[i:i + 2] = text[i + 1:i + 2] if w.random() < 0.4 else text[i + 1:i - 1:-1]
+    return (polish(" ".join(text)),)
+
+
+def _sst2(w: Writer, label: int) -> tuple[str, ...]:
+    return (opinion(w, bool(label)),)
+
+
+def _mrpc(w: Writer, label: int) -> tuple[str, ...]:
+    """Two ways to tell one event (1); or of two events that differ in who, what or what was done (0)."""
+    a, b, o = w.entity("person")["A"], w.who(), w.thing()
+    tail = w.choice(("", " " + w.where(), " on " + w.pick(DAYS)))
+    change = "" if label else w.choice("who what deed".split())
+    other = w.thing() if change == "what" else o
+    if w.random() < 0.5 and a != b:
+        kind, slots = w.rng.randrange(5), {"A": a, "B": b, "O": o}
+        forms = w.rng.sample(range(4), 2)
+        swapped = slots | {"O": other} | ({"A": b, "B": a} if change == "who" else {})
+        return (w.transfer(kind, forms[0], tail, **slots).text,
+                w.transfer((kind + 1) % 4 if change == "deed" else kind, forms[1], tail, **swapped).text)
+    verbs = w.pick(ACTIONS)
+    x, y = w.rng.sample(verbs, 2)
+    y = w.choice(w.pick(ACTIONS, verbs)) if change == "deed" else y
+    passive = w.random() < 0.5
+    return (w.action(x, passive, tail[1:], A=b, O=o).text,
+            w.action(y, w.random() < 0.5, tail[1:], A=w.entity("person")["A"] if change == "who" else b, O=other).text)
+
+
+def _relations() -> list[tuple[str, str]]:
+    return [(kind, relation) for kind, relations in FACTS.items() for relation in relations]
+
+
+def _qqp(w: Writer, label: int) -> tuple[str, ...]:
+    """Two questions with one meaning (1); or about another entity or another fact (0)."""
+    kind, relation = w.choice(_relations())
+    entity, relations = w.entity(kind), list(FACTS[kind])
+    first, second = w.rng.sample(range(3), 2)
+    other = (entity, relation) if label else (w.entity(kind, entity), relation) if w.random() < 0.4 else (
+        entity, w.choice([r for r in relations if r != relation]))
+    return (w.fact(kind, relation, entity).qa[first][0], w.fact(kind, other[1], other[0]).qa[second][0])
+
+
+def _stsb(w: Writer, target: float) -> tuple[str, str, float]:
+    """Two events and how much of who, deed, thing, place and day they share, from 0 to 5."""
+    share, score = target / 5, 0.0
+    trade, verbs, thing = w.entity("trade"), w.pick(ACTIONS), w.entity("object")
+    names, alike = [trade["A"], trade["a"]], [o for o in world()["object"] if o["Q"] == thing["Q"] and o is not thing]
+    place, day = w.pick(PLACES), w.pick(DAYS)
+    second = [w.pick(TRADES, names)[0], w.choice(w.pick(ACTIONS, verbs)), w.entity("object", thing)["A"],
+              w.pick(PLACES, place), w.pick(DAYS, day)]
+    same = [w.choice(names), w.choice(verbs), thing["A"], place, day]
+    for i, weight in enumerate((1.25, 1.5, 1.25, 0.5, 0.5)):
+        if w.random() < share:
+            second[i], score = same[i], score + weight
+        elif i == 2 and w.random() < 0.5:
+            second[i], score = w.choice(alike)["A"], score + weight / 2
+    texts = [w.action(verb, w.random() < 0.4, where, when, A="the " + who, O="the " + what).text for who, verb, what, where, when
+             in ((w.choice(names), w.choice(verbs), thing["A"], place, day), second)]
+    return texts[0], texts[1], score
+
+
+NOT = ("it is not true that ", "it is wrong to say that ", "nobody would say that ")
+
+
+def _entail(w: Writer, label: int, persons: bool = True) -> tuple[str, str]:
+    """A premise and a hypothesis that follows (0), may be true or not (1) or cannot be true (2)."""
+    p, q = w.people()
+    a, b = (p["A"], q["A"]) if persons else ("the " + w.pick(TRADES)[0], "the " + w.pick(TRADES)[1])
+    rule = w.choice(("fact", "fact", "fact", "compare", "kind", "property", "event", "taste") if persons else
+                    ("kind", "property", "event", "taste"))
+    if rule == "fact":  # the hypothesis is of the same form whatever the label
+        rows = [("birth", "{A} was born in {T}", "{A} was born in {C}", "C"), ("home", "{A} lives in {H}", "{A} lives in {HC}", "HC"),
+                ("work", "{A} is a {J}", "{A} works in a {G}", "G"), ("work", "{A} works as a {J}", "{A} uses a {O}", "O"),
+                ("birth", "{A} came into the world in {T}", "the mother tongue of {A} is {L}", "L"),
+                ("pet", "{A} keeps a {P}", "{A} keeps a {Q}", "Q")]
+        topic, premise, hypothesis, slot = w.choice(rows)
+        if label == 1:
+            premise = w.choice([row[1] for row in rows if row[0] != topic])
+        while label == 2 and q[slot] == p[slot]:
+            q = w.entity("person")
+        value = {slot: q[slot]} if label == 2 or label == 1 and w.random() < 0.5 else {}
+        return w.say(premise, **p), w.say(hypothesis, **p | value)
+    if rule == "compare":
+        if p["age"] == q["age"]:
+            return _entail(w, label, persons)
+        scale = w.rng.randrange(2)
+        more, less = sorted((p, q), key=lambda x: -int(x[("height", "age")[scale]]))
+        words = (("taller", "shorter"), ("older", "younger"))
+        first, then = w.rng.sample((0, 1), 2)
+        premise = f"{(more, less)[first]['A']} is {words[scale][first]} than {(less, more)[first]['A']}"
+        subject, other = (more, less)[then]["A"], (less, more)[then]["A"]
+        subject, other = (other, subject) if label == 2 or label == 1 and w.random() < 0.5 else (subject, other)
+        return w.say(premise), w.say(f"{subject} is {words[scale ^ (label == 1)][then]} than {other}")
+    if rule == "kind":  # low implies high, and not high implies not low; the other direction is open
+        _, low, high, false = generality(w, a)
+        no = w.choice(NOT)
+        cases = ([(low, high), (no + high, no + low)], [(high, low), (no + low, no + high)],
+                 [(low, false if false != high else no + high), (no + high, low), (low, no + high), (low, no + low)])[label]
+        premise, hypothesis = w.choice(cases)
+        return w.say(premise), w.say(hypothesis)
+    if rule == "property":
+        table = PERSON_PAIRS if persons and w.random() < 0.5 else THING_PAIRS
+        subject = a if table is PERSON_PAIRS else "the " + w.entity("object")["A"]
+        row = w.pick(table)
+        other = w.choice(w.choice(w.pick(table, row)))
+        same, opposite = row if w.random() < 0.5 else row[::-1]
+        x, y = w.rng.sample(same, 2)
+        no = w.random() < 0.5
+        word = other if label == 1 else w.choice(opposite) if no == (label == 0) else y
+        return w.say(f"{subject} was {x}"), w.say(f"{subject} was {'not ' if no else ''}{word}")
+    if rule == "event":
+        kind, slots = w.rng.randrange(5), {"A": a, "B": b, "O": w.thing()}
+        forms, tail = w.rng.sample(range(4), 2), w.choice(("", " " + w.where()))
+        then = slots | ({"A": b, "B": a} if label == 2 else {"O": w.thing()} if label == 1 else {})
+        return w.transfer(kind, forms[0], tail, **slots).text, w.transfer(kind, forms[1], tail, **then).text
+    good, (k, x, y, *_) = w.random() < 0.5, w.pick(ASPECTS)
+    liked = w.choice(("disliked hated loathed", "liked loved enjoyed")[good ^ (label == 2)].split())
+    return (w.say("{A} [thought|said] that the {x} was {g}", A=a, x=x, g=w.pick((BAD, GOOD)[good])),
+            w.say("{A} {v} the {x}", A=a, v=liked, x=y if label == 1 else x))
+
+
+def _mnli(w: Writer, label: int) -> tuple[str, ...]:
+    return _entail(w, label)
+
+
+def _mnli_mismatched(w: Writer, label: int) -> tuple[str, ...]:
+    return _entail(w, label, persons=False)
+
+
+def _rte(w: Writer, label: int) -> tuple[str, ...]:
+    """A short text and a statement that follows (0) or does not (1)."""
+    premise, hypothesis = _entail(w, label and w.choice((1, 2)))
+    more = [w.action(w.choice(w.pick(ACTIONS)), w.random() < 0.5, w.where(), A=w.who(), O=w.thing()).text, premise]
+    w.rng.shuffle(more)
+    return " ".join(more), hypothesis
+
+
+def _wnli(w: Writer, label: int) -> tuple[str, ...]:
+    """A sentence, and its last clause with the pronoun replaced by whom it means (1) or does not mean (0)."""
+    text, pronoun, right, wrong = schema(w)
+    return text, w.say((right if label else wrong) + text[text.index(" because ") + 9 + len(pronoun):])
+
+
+def _passage(w: Writer) -> list[Line]:
+    """A story, or facts about two entities of one kind."""
+    if w.random() < 0.4:
+        return story(w)
+    kind = w.choice(("person", "person", "town", "town", "animal", "trade"))
+    x = w.entity(kind)
+    lines = _facts(w, kind, x, w.rng.randint(4, 6)) + _facts(w, kind, w.entity(kind, x), w.rng.randint(3, 5))
+    return lines
+
+
+def _asked(w: Writer, lines: list[Line]) -> tuple[int, str, str]:
+    """A question that one of the lines answers and no other line answers differently: line, question, answer."""
+    known: dict[str, set[str]] = {}
+    for line in lines:
+        for question, answer in line.qa:
+            known.setdefault(question, set()).add(answer)
+    return w.choice([(i, q, a) for i, line in enumerate(lines) for q, a in line.qa if len(known[q]) == 1])
+
+
+def _qnli(w: Writer, label: int) -> tuple[str, ...]:
+    """A question, and a sentence of its passage that answers it (0) or does not (1)."""
+    lines = _passage(w)
+    i, question, answer = _asked(w, lines)
+    others = [line.text for line in lines if question not in dict(line.qa) and line.qa]
+    return (question, w.choice(others) if label and others else lines[i].text) if others else _qnli(w, label)
+
+
+def _squad(w: Writer, label: int) -> tuple[Any, ...]:
+    """A passage, a question, and the answer as a span of the passage."""
+    lines = _passage(w)
+    i, question, answer = _asked(w, lines)
+    context = " ".join(line.text for line in lines)
+    start = sum(len(line.text) + 1 for line in lines[:i]) + lines[i].text.lower().index(answer.lower())
+    return context, question, {"text": [context[start:start + len(answer)]], "answer_start": [start]}
+
+
+def _imdb(w: Writer, label: int) -> tuple[str, ...]:
+    """A long review; the judgement is the sum of its opinions, those marked as heavy counting 2, as light 1/2."""
+    kind, sign, opinions = w.rng.randrange(len(ASPECTS)), 2 * label - 1, []
+    while not 2 <= sign * sum((2 * good - 1) * (1, 0.5, 2)[weight] for good, weight in opinions) <= 12:
+        opinions = [(w.random() < 0.4 + 0.2 * label, w.rng.randrange(3)) for _ in range(w.rng.randint(14, 26))]
+    lines = [weighted(w, good, kind, (None, False, True)[weight]) for good, weight in opinions]
+    return (" ".join([*_passage(w)[0][:1], *lines]),)
+
+
+_PAIR, _LABELS = ("sentence1", "sentence2"), ("entailment", "not_entailment")
+# task → (maker, text columns, names of the labels)
+_TASKS: dict[str, tuple[Callable[..., tuple[Any, ...]], tuple[str, ...], tuple[str, ...]]] = {
+    "cola": (_cola, ("sentence",), ("unacceptable", "acceptable")),
+    "sst2": (_sst2, ("sentence",), ("negative", "positive")),
+    "mrpc": (_mrpc, _PAIR, ("not_equivalent", "equivalent")),
+    "qqp": (_qqp, ("question1", "question2"), ("not_duplicate", "duplicate")),
+    "stsb": (_stsb, _PAIR, ()),
+    "mnli": (_mnli, ("premise", "hypothesis"), ("entailment", "neutral", "contradiction")),
+    "qnli": (_qnli, ("question", "sentence"), _LABELS),
+    "rte": (_rte, _PAIR, _LABELS),
+    "wnli": (_wnli, _PAIR, _LABELS[::-1]),
+    "squad": (_squad, ("context", "question", "answers"), ()),
+    "imdb": (_imdb, ("text",), ("neg", "pos"))}
+TASKS: tuple[str, ...] = tuple(_TASKS)
+SIZES = {"train": 3000, "validation": 400, "test": 400}  # rows of a split, where load_task is not told
+SMALL = {("wnli", "train"): 600, ("wnli", "validation"): 72, ("imdb", "train"): 2000, ("rte", "train"): 2500}
+
+
+def splits(task: str) -> tuple[str, ...]:
+    """The names of a task's splits, as on the Hub."""
+    if task not in TASKS:
+        raise ValueError(f"There is no toy task {task!r}; choose one of {', '.join(TASKS)}.")
+    return {"squad": ("train", "validation"), "imdb": ("train", "test"), "mnli": (
+        "train", "validation_matched", "validation_mismatched", "test_matched", "test_mismatched")}.get(
+            task, ("train", "validation", "test"))
+
+
+def _rows(task: str, split: str, n: int, seed: int) -> list[tuple[tuple[Any, ...], int]]:
+    """``n`` different (texts, label), with as many of each label (cola, mrpc: 7 in 10 are 1)."""
+    maker, _, names = _TASKS[task]
+    maker = _mnli_mismatched if split.endswith("mismatched") else maker
+    part, rng = split.split("_")[0], random.Random(f"{seed}/{task}/{split}/order")
+    cycle = (1, 1, 0, 1, 1, 0, 1, 1, 0, 1) if task in ("cola", "mrpc") else tuple(range(max(len(names), 1)))
+    rows: dict[tuple[str, ...], tuple[tuple[Any, ...], int]] = {}
+    for i in itertools.count():
+        if len(rows) == n:
+            break
+        w, label = Writer(f"{seed}/{task}/{i}", "train" if part == "train" else "held"), cycle[len(rows) % len(cycle)]
+        row = maker(w, 5 * w.random() if task == "stsb" else label)
+        key = tuple(str(text).lower() for text in row)
+        # A text belongs to one split for ever, whatever n and seed: its checksum says to which.
+        if ("train", "train", "validation", "test")[zlib.crc32("".join(key).encode()) % 4] == part:
+            rows.setdefault(key, (row, label))
+    return rng.sample(list(rows.values()), n)
+
+
+def load_task(task: str, split: str, n: int | None = None, seed: int = 0) -> Dataset:
+    """A toy task with exactly the columns and features of its model on the Hub (nyu-mll/glue, squad, imdb).
+
+    Returns a ``datasets.Dataset`` of ``n`` rows (by default ``SIZES``); GLUE test labels are -1, as on the Hub. No row
+    of one split occurs in another. Raises ``ValueError`` for an unknown task or split.
+    """
+    from datasets import ClassLabel, Dataset, Features, List, Value
+
+    if split not in splits(task):
+        raise ValueError(f"The toy task {task!r} has no split {split!r}; choose one of {', '.join(splits(task))}.")
+    _, columns, names = _TASKS[task]
+    n = SMALL.get((task, split), SIZES[split.split("_")[0]]) if n is None else n
+    rows = _rows(task, split, n, seed)
+    if task == "squad":
+        data = [{"id": f"{split}-{i}", "title": "Toyworld", **dict(zip(columns, texts))} for i, (texts, _) in enumerate(rows)]
+        answers = {"text": List(Value("string")), "answer_start": List(Value("int32"))}
+        kinds = {c: Value("string") for c in ("id", "title", "context", "question")} | {"answers": answers}
+        return Dataset.from_list(data, features=Features(kinds))
+    hidden = split.startswith("test") and task != "imdb"
+    data = [dict(zip(columns, texts)) | {"label": -1 if hidden else texts[2] if task == "stsb" else label, "idx": i}
+            for i, (texts, label) in enumerate(rows)]
+    kinds = {c: Value("string") for c in columns} | {"label": ClassLabel(names=list(names)) if names else Value("float32")}
+    if task != "imdb":
+        kinds["idx"] = Value("int32")
+    return Dataset.from_list([{c: row[c] for c in kinds} for row in data], features=Features(kinds))
