@@ -1,26 +1,28 @@
 """The command line: composition only. Each command is the few lines that the notebooks write out.
 
-distilnb run                          every notebook, offline, at toy scale
-distilnb distil --scale toy           a teacher into a student by the triple loss
-distilnb finetune --task sst2 ...     a model on a task, several seeds
-distilnb teacher --scale toy          pre-train a teacher from nothing
-distilnb figures                      redraw the figures from the records
+    distilnb run                       every notebook, offline, at toy scale
+    distilnb distil --scale toy        a teacher into a student by the triple loss
+    distilnb teacher --scale toy       pre-train a teacher from nothing
+    distilnb finetune --task sst2 ...  models on tasks, several seeds
+    distilnb figures                   redraw the figures from the records
 """
 
 import gc
 import sys
 import traceback
+import warnings
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import datasets
 import torch
 from accelerate import Accelerator
 from transformers import AutoTokenizer, BertConfig, HfArgumentParser, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from . import __version__, corpus, paths, report, results, scales, toyworld
+from . import __version__, corpus, figures, notebooks, paths, report, results, scales, toyworld
 from .masking import Masker
 from .pretraining import PretrainingConfig, check_output, pretrain
 from .scales import Scale
@@ -28,102 +30,118 @@ from .student import build_student, choose_layers
 from .teacher import grow, load_teacher, new_teacher
 
 
-def _help(text: str, **more: Any) -> Any:
-    return field(metadata={"help": text, **more.pop("metadata", {})}, **more)
+def _option(text: str, default: Any = "", **more: Any) -> Any:
+    return field(default=default, metadata={"help": text, **more})
 
 
 @dataclass(frozen=True)
 class Where:
     """Options that every training command has."""
 
-    scale: str = _help("the dial: toy, mini, base or paper; sets the default of everything below", default="")
-    text: str = _help(
-        "toyworld, a file or folder, or a Hub data set NAME[:CONFIG[:SPLIT]]; join several with +", default=""
-    )
-    out: str = _help(
-        "folder for checkpoints and the model (default: runs/NAME); a run found there is resumed", default=""
-    )
-    name: str = _help("name of the run and of its record", default="")
-    precision: str = _help("auto, no, bf16 or fp16; auto takes what the hardware is fast in", default="auto")
-    cpu: bool = _help("use the processor even when there is a GPU", default=False)
+    scale: str = _option("the dial: toy, mini, base or paper; it sets the defaults of the rest")
+    text: str = _option("toyworld, a file or folder, or a Hub data set NAME[:CONFIG[:SPLIT]]; join several with +")
+    out: str = _option("folder for checkpoints and model (default: runs/NAME); a run found there is taken up again")
+    name: str = _option("name of the run and of its record")
+    precision: str = _option("auto, no, bf16 or fp16; auto takes what the hardware is fast in", "auto")
+    cpu: bool = _option("use the processor even when there is a GPU", False)
+
+    @property
+    def folder(self) -> Path:
+        """Where the run is kept."""
+        return Path(self.out or paths.home() / "runs" / self.name)
 
 
 @dataclass(frozen=True)
-class Distil:
-    """Options of `distilnb distil`."""
+class What:
+    """Options of `distilnb distil`: from which teacher which student is made."""
 
-    teacher: str = _help("a BERT masked language model: a folder or a Hub repository", default="")
-    revision: str = _help("the teacher's revision on the Hub", default="")
-    layers: str = _help("original, every_other, first, last, or indices such as 0,2,4,7,9,11", default="original")
-    n_layers: int = _help("layers of the student; 0 is half the teacher's", default=0)
-    init: str = _help(
-        "start from the teacher's layers, or at random", default="teacher", metadata={"choices": ["teacher", "random"]}
-    )
-    token_types: str = _help("drop the token-type embeddings (the paper) or fold type 0 into the positions", default="drop",
-                             metadata={"choices": ["drop", "fold"]})  # fmt: skip
+    teacher: str = _option("a BERT masked language model: a folder or a Hub repository")
+    revision: str = _option("the teacher's revision on the Hub")
+    layers: str = _option("original, every_other, first, last, or indices such as 0,2,4,7,9,11", "original")
+    n_layers: int = _option("layers of the student (default: half the teacher's)", 0)
+    init: str = _option("start from the teacher's layers or at random", "teacher", choices=["teacher", "random"])
+    token_types: str = _option("drop the token types, or fold type 0 into positions", "drop", choices=["drop", "fold"])
+
+    def chosen_layers(self, depth: int) -> tuple[int, ...]:
+        """The teacher layers that this choice means for a teacher of `depth` layers."""
+        if self.layers[:1] in "-0123456789":
+            try:
+                indices = [int(i) for i in self.layers.split(",")]
+            except ValueError:
+                raise ValueError(f"layers '{self.layers}' are no indices; write them as 0,2,4,7,9,11") from None
+            return choose_layers(indices, depth, self.n_layers or len(indices))
+        return choose_layers(self.layers, depth, self.n_layers or max(1, depth // 2))
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; 0 when it worked, 2 for input that cannot be used, 1 for a run that failed, 130 for Ctrl-C."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    show_traceback = "--traceback" in argv
-    argv = [a for a in argv if a != "--traceback"]
-    parser = ArgumentParser(prog="distilnb", description=__doc__, formatter_class=RawDescriptionHelpFormatter,
-                            epilog="distilnb COMMAND --help explains a command; --traceback shows where an error arose.")  # fmt: skip
+    parser = ArgumentParser(
+        prog="distilnb", description=__doc__, formatter_class=RawDescriptionHelpFormatter,
+        epilog="distilnb COMMAND --help explains a command; --traceback shows where an error arose.",
+    )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"distilnb {__version__}")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=", ".join(COMMANDS))
-    command = parser.parse_args(argv[:1]).command
+    command = parser.parse_args([a for a in argv if a != "--traceback"][:1]).command
     transformers_logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    warnings.formatwarning = lambda message, *_, **__: f"distilnb: {message}\n"
     try:
-        return COMMANDS[command](argv[1:]) or 0
+        COMMANDS[command]([a for a in argv if a not in (command, "--traceback")])
+        return 0
     except KeyboardInterrupt:
         print("\ndistilnb: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
-    except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
-        if show_traceback:
+    except (ValueError, OSError, RuntimeError, ArithmeticError) as error:
+        if "--traceback" in argv:
             traceback.print_exc()
         print(f"distilnb: {error}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
 
 
-def _parse(argv: list[str], command: str, *kinds: type, **defaults: Any) -> tuple[Any, ...]:
-    """Dataclasses from flags, with defaults that depend on --scale."""
+def parse(argv: list[str], command: str, *kinds: type, **defaults: Any) -> tuple[Any, ...]:
+    """Dataclasses from flags; `defaults` replace the classes' own."""
     parser = HfArgumentParser(kinds, prog=f"distilnb {command}", description=COMMANDS[command].__doc__,
                               formatter_class=_Formatter)  # fmt: skip
     parser.set_defaults(**defaults)
-    return parser.parse_args_into_dataclasses(argv)
+    *parsed, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
+    if unknown:
+        raise ValueError(f"unknown option {unknown[0]}; `distilnb {command} --help` lists all")
+    return tuple(parsed)
 
 
 class _Formatter(RawDescriptionHelpFormatter):
+    """Help that names each default, and none where there is nothing to name."""
+
     def _get_help_string(self, action: Any) -> str:
-        default = action.default
-        return action.help + ("" if default in (None, "", "==SUPPRESS==", False) else f" (default: {default})")
+        silent = action.default in (None, "", "==SUPPRESS==", False) or "default:" in action.help
+        return action.help + ("" if silent else f" (default: {action.default})")
 
 
-def _scale(argv: list[str]) -> Scale:
+def read_scale(argv: list[str]) -> Scale:
     """The dial, read ahead of the other flags because it sets their defaults."""
     early = ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--scale")
     return scales.get(early.parse_known_args(argv)[0].scale)
 
 
-def choose_precision(cpu: bool = False) -> str:
-    """bf16 where the hardware multiplies it fast, fp16 on older GPUs, else float32 ("no")."""
-    if torch.cuda.is_available() and not cpu:
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "no"
-
-
 def make_accelerator(precision: str = "auto", cpu: bool = False) -> Accelerator:
-    """An Accelerator for this machine; under `accelerate launch` it joins the other processes."""
-    cpu = cpu or not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    """An Accelerator for this machine; under `accelerate launch` it joins the other processes.
+
+    `auto` is bf16 where the hardware multiplies it fast, fp16 on older GPUs, else float32.
+    """
     if precision not in ("auto", "no", "bf16", "fp16"):
         raise ValueError(f"precision is '{precision}'; use auto, no, bf16 or fp16")
-    return Accelerator(cpu=cpu, mixed_precision=choose_precision(cpu) if precision == "auto" else precision)
+    cuda = torch.cuda.is_available() and not cpu
+    if precision == "auto" and cuda:
+        precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    elif precision == "auto":
+        precision = "bf16" if torch.cpu._is_avx512_bf16_supported() else "no"
+    return Accelerator(cpu=not cuda and not (torch.backends.mps.is_available() and not cpu), mixed_precision=precision)
 
 
 def finish(accelerator: Accelerator) -> None:
-    """Leave a run of several processes cleanly: gloo hangs now and then when collectives are still referenced."""
+    """Leave a run of several processes cleanly: gloo can hang when collectives are still referenced."""
     accelerator.wait_for_everyone()
     accelerator.free_memory()
     gc.collect()
@@ -139,31 +157,35 @@ def distil(argv: list[str]) -> None:
       distilnb distil --scale toy --ce 0 --name without-soft-targets        one row of the ablation
       accelerate launch --num_processes 8 -m distilnb distil --scale paper
     """
-    scale = _scale(argv)
-    defaults = {"scale": scale.name, "name": f"distil-{scale.name}", "text": scale.text, "teacher": scale.teacher}
-    where, what, config = _parse(argv, "distil", Where, Distil, PretrainingConfig,
-                                 revision=scale.revision or "", **defaults, **scale.pretraining)  # fmt: skip
-    out = Path(where.out or paths.home() / "runs" / where.name)
-    check_output(out, config)
+    scale = read_scale(argv)
+    where, what, config = parse(
+        argv, "distil", Where, What, PretrainingConfig, scale=scale.name, name=f"distil-{scale.name}", text=scale.text,
+        teacher=scale.teacher, **scale.pretraining,
+    )  # fmt: skip
+    check_output(where.folder, config)
     sources = corpus.parse_sources(where.text)
-    revision = what.revision if what.teacher == scale.teacher else None
-    teacher, tokenizer = load_teacher(what.teacher, what.revision or revision or None)
-    depth = teacher.config.num_hidden_layers
-    layers = what.layers if not what.layers[:1].isdigit() else [int(i) for i in what.layers.split(",")]
-    chosen = choose_layers(layers, depth, what.n_layers or (len(layers) if isinstance(layers, list) else depth // 2))
-    student = build_student(teacher, chosen, init=what.init, token_types=what.token_types, seed=config.seed)
+    revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
     accelerator = make_accelerator(where.precision, where.cpu)
+    teacher, tokenizer = load_teacher(what.teacher, revision)
+    layers = what.chosen_layers(teacher.config.num_hidden_layers)
+    student = build_student(teacher, layers, init=what.init, token_types=what.token_types, seed=config.seed)
     with accelerator.main_process_first():
-        text = corpus.build_corpus(sources, tokenizer, seq_length=config.seq_length,
-                                   max_tokens=corpus_budget(sources, scale.corpus_tokens), layout=config.layout)  # fmt: skip
+        text = corpus.build_corpus(sources, tokenizer, seq_length=config.seq_length, layout=config.layout,
+                                   max_tokens=corpus_budget(sources, scale.corpus_tokens))  # fmt: skip
     masker = Masker.of(tokenizer, text.token_counts, config.smoothing, config.mask_probability, config.seed)
-    made = {"teacher": what.teacher, "revision": what.revision or None, "layers": list(chosen), "init": what.init,
+    made = {"teacher": teacher_name(what.teacher), "revision": revision, "layers": list(layers), "init": what.init,
             "token_types": what.token_types}  # fmt: skip
-    record = pretrain(student, text, masker, accelerator, config, teacher=teacher, out=out, name=where.name,
+    record = pretrain(student, text, masker, accelerator, config, teacher=teacher, out=where.folder, name=where.name,
                       scale=scale.name, student=made)  # fmt: skip
     if accelerator.is_main_process:
-        _keep(student, tokenizer, record, out)
+        keep(student, tokenizer, record, where.folder)
     finish(accelerator)
+
+
+def teacher_name(path: str) -> str:
+    """A teacher's name for the record: a shipped one by its place in data/, not by this machine's folders."""
+    shipped = paths.data("teachers")
+    return str(Path("data/teachers") / Path(path).relative_to(shipped)) if Path(path).is_relative_to(shipped) else path
 
 
 def corpus_budget(sources: tuple[corpus.TextSource, ...], tokens: int | None) -> int | None:
@@ -172,12 +194,12 @@ def corpus_budget(sources: tuple[corpus.TextSource, ...], tokens: int | None) ->
     return (tokens or scales.get("toy").corpus_tokens) if endless else None
 
 
-def _keep(model: Any, tokenizer: PreTrainedTokenizerBase, record: dict[str, Any], out: Path) -> None:
-    model.save_pretrained(out / "model")
-    tokenizer.save_pretrained(out / "model")
+def keep(model: Any, tokenizer: PreTrainedTokenizerBase, record: dict[str, Any], folder: Path) -> None:
+    """Save the model with its tokenizer (plain transformers loads it) and the record, and say where."""
+    model.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
     path = results.save(record)
-    print(report.summary([record]))
-    print(f"model:  {out / 'model'}\nrecord: {path}")
+    print(f"{report.summary([record])}\nmodel:  {folder / 'model'}\nrecord: {path}")
 
 
 def teacher(argv: list[str]) -> None:
@@ -191,62 +213,39 @@ def teacher(argv: list[str]) -> None:
       distilnb teacher --scale toy --out runs/teacher
       distilnb teacher --scale mini --text stanfordnlp/imdb:plain_text:unsupervised
     """
-    scale = _scale(argv)
+    scale = read_scale(argv)
     if not scale.teacher_stages:
         raise ValueError(f"scale {scale.name} takes a published teacher ({scale.teacher}); use --scale toy or mini")
     budget = sum(tokens for *_, tokens in scale.teacher_stages)
-    where, config = _parse(argv, "teacher", Where, PretrainingConfig, scale=scale.name, name=f"teacher-{scale.name}", tokens=budget,
-                           text=scale.text, ce=0.0, mlm=1.0, cos=0.0, clip=1.0, **scale.teacher_pretraining)  # fmt: skip
-    out = Path(where.out or paths.home() / "runs" / where.name)
+    where, config = parse(
+        argv, "teacher", Where, PretrainingConfig, scale=scale.name, name=f"teacher-{scale.name}",
+        text=scale.teacher_text, tokens=budget, ce=0.0, mlm=1.0, cos=0.0, clip=1.0, **scale.teacher_pretraining,
+    )  # fmt: skip
     sources = corpus.parse_sources(where.text)
     accelerator = make_accelerator(where.precision, where.cpu)
     with accelerator.main_process_first():
-        tokenizer = _tokenizer(out / "tokenizer", sources, scale.teacher_shape["vocab_size"])
-    shape = scale.teacher_shape | {"vocab_size": len(tokenizer)}
-    shape |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    model, records = None, []
+        tokenizer = make_tokenizer(where.folder / "tokenizer", sources, scale.teacher_shape["vocab_size"])
+    shape = scale.teacher_shape | {"vocab_size": len(tokenizer), "num_hidden_layers": scale.teacher_stages[0][0]}
+    no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # too little text to overfit
+    model, records = new_teacher(BertConfig(**shape, **no_dropout), seed=config.seed), []
     for stage, (depth, rate, length, tokens) in enumerate(scale.teacher_stages):
-        tokens = max(1, tokens * config.tokens // budget)
-        settings = replace(config, tokens=tokens, learning_rate=rate, seq_length=length, seed=config.seed + stage)
-        if model is None:
-            model = new_teacher(BertConfig(num_hidden_layers=depth, **shape), seed=config.seed)
-        elif depth != model.config.num_hidden_layers:
-            model = grow(model, depth)
+        model = grow(model, depth)
+        share = max(1, tokens * config.tokens // budget)
+        settings = replace(config, learning_rate=rate, seq_length=length, tokens=share, seed=config.seed + stage)
         with accelerator.main_process_first():
-            text = corpus.build_corpus(
-                sources, tokenizer, seq_length=length, max_tokens=corpus_budget(sources, scale.teacher_corpus_tokens)
-            )
+            text = corpus.build_corpus(sources, tokenizer, seq_length=length,
+                                       max_tokens=corpus_budget(sources, scale.teacher_corpus_tokens))  # fmt: skip
         masker = Masker.of(tokenizer, text.token_counts, settings.smoothing, settings.mask_probability, settings.seed)
-        records.append(pretrain(model, text, masker, accelerator, settings, out=out / f"stage-{stage}",
+        records.append(pretrain(model, text, masker, accelerator, settings, out=where.folder / f"stage-{stage}",
                                 name=f"{where.name}, {depth} layers", scale=scale.name))  # fmt: skip
         accelerator.free_memory()
     if accelerator.is_main_process:
-        model.config.update({"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1})  # for those who train on
-        _keep(model, tokenizer, join_stages(records, where.name), out)
+        model.config.update(dict.fromkeys(no_dropout, 0.1))  # what those who fine-tune it expect
+        keep(model, tokenizer, results.join(records, where.name), where.folder)
     finish(accelerator)
 
 
-def join_stages(records: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    """One record for a teacher grown in stages: curves end to end, times and tokens added up."""
-    last, joined = records[-1], {}
-    for part in ("curve", "evaluations"):
-        columns: dict[str, list] = {key: [] for key in last[part]}
-        tokens = steps = 0
-        for record in records:
-            rows = record[part]
-            columns["tokens"] += [tokens + t for t in rows["tokens"]]
-            columns["step"] += [steps + s for s in rows["step"]]
-            for key in columns.keys() - {"tokens", "step"}:
-                columns[key] += rows[key]
-            tokens, steps = tokens + record["tokens"], steps + record["steps"]
-        joined[part] = columns
-    total = {k: sum(r[k] for r in records) for k in ("tokens", "steps", "wall_seconds", "cpu_seconds")}
-    stages = [{k: r[k] for k in ("name", "config", "tokens", "steps", "wall_seconds", "scores")} for r in records]
-    return last | joined | total | {"name": name, "started": records[0]["started"], "stages": stages,
-                                    "curve": results.thin(joined["curve"]), "sha256": None}  # fmt: skip
-
-
-def _tokenizer(folder: Path, sources: tuple[corpus.TextSource, ...], pieces: int) -> PreTrainedTokenizerBase:
+def make_tokenizer(folder: Path, sources: tuple[corpus.TextSource, ...], pieces: int) -> PreTrainedTokenizerBase:
     """The tokenizer of an earlier sitting, else a new word-piece vocabulary trained on the text."""
     if not (folder / "tokenizer.json").is_file():
         toy = [s.name for s in sources] == ["toyworld"]
@@ -255,7 +254,40 @@ def _tokenizer(folder: Path, sources: tuple[corpus.TextSource, ...], pieces: int
     return AutoTokenizer.from_pretrained(folder)
 
 
-COMMANDS = {"distil": distil, "teacher": teacher}
+def run(argv: list[str]) -> None:
+    """Execute the numbered notebooks in order, offline at toy scale unless --scale says otherwise.
 
-if __name__ == "__main__":
-    sys.exit(main())
+    Executed copies go to runs/notebooks/, records to runs/, figures to figures/. The notebooks themselves are left
+    alone unless --in-place is given, which is how they are made ready to be committed.
+
+    examples:
+      distilnb run
+      distilnb run --only 02 03
+    """
+    parser = ArgumentParser(prog="distilnb run", description=run.__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", help="toy, mini, base or paper (default: $DISTILNB_SCALE, else toy)")
+    parser.add_argument("--only", nargs="+", metavar="NN", help="numbers of the notebooks to run")
+    parser.add_argument("--in-place", action="store_true", help="write the outputs into notebooks/ itself")
+    options = parser.parse_args(argv)
+    notebooks.execute(scales.get(options.scale).name, options.only, options.in_place)
+    print("\nResults (published records, and yours in runs/)\n" + report.summary(results.load_all()))
+    figures.draw_all()
+    print(notebooks.WHERE_NEXT)
+
+
+def draw(argv: list[str]) -> None:
+    """Redraw every figure from the paper's numbers and the records, into figures/ as svg, pdf and png."""
+    ArgumentParser(prog="distilnb figures", description=draw.__doc__).parse_args(argv)
+    for path in figures.draw_all():
+        print(path)
+
+
+def links(argv: list[str]) -> None:
+    """Write address, badges, set-up cells, notebook table and results anew wherever they are generated."""
+    parser = ArgumentParser(prog="distilnb links", description=links.__doc__)
+    parser.add_argument("--repo", help="owner/name on GitHub (default: what pyproject.toml says)")
+    for path in notebooks.write_links(parser.parse_args(argv).repo):
+        print(path)
+
+
+COMMANDS = {"run": run, "distil": distil, "teacher": teacher, "figures": draw, "links": links}

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.compute
-from datasets import Dataset, Features, List, Value, load_dataset, load_from_disk
+from datasets import Dataset, DownloadConfig, Features, List, Value, load_dataset, load_from_disk
+from datasets.exceptions import DatasetGenerationError
 from transformers import BertTokenizer, PreTrainedTokenizerBase
 
 from . import hub, paths, toyworld
@@ -30,7 +31,7 @@ class TextSource:
     """One place text comes from.
 
     `name` is "toyworld", a local file or folder (.txt, one document a paragraph; .parquet or .jsonl with a column
-    `text`), or a Hub data set. `stand_in` says why a split is not the real one, for the record.
+    `text`), or a Hub data set. `stream` fetches no more of it than is used.
     """
 
     name: str
@@ -60,40 +61,42 @@ def parse_sources(text: str) -> tuple[TextSource, ...]:
 
 
 def documents(source: TextSource) -> Iterator[str]:
-    """The documents of one source, in a fixed order; raises ValueError when there is no such text."""
+    """The documents of one source, in a fixed order; raises ValueError at once when there is no such text."""
     if source.name == "toyworld":
         return toyworld.documents()
-    if Path(source.name).exists():
-        return _local(Path(source.name), source.column)
-    return _from_hub(source)
+    path = Path(source.name)
+    rows = _local(path) if path.exists() else _from_hub(source)
+    return _column(rows, source)
 
 
-def _local(path: Path, column: str) -> Iterator[str]:
+def _local(path: Path) -> Iterable[dict]:
     files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
-    texts = [str(f) for f in files if f.suffix in ("", ".txt", ".text", ".md")]
-    if texts:
-        rows = load_dataset("text", data_files=texts, split="train", streaming=True, sample_by="paragraph")
-        yield from (row["text"] for row in rows)
-    for suffix, builder in ((".parquet", "parquet"), (".jsonl", "json")):
-        tables = [str(f) for f in files if f.suffix == suffix]
-        if tables:
-            rows = load_dataset(builder, data_files=tables, split="train", streaming=True)
-            yield from (row[column] for row in rows)
+    for suffix, builder, more in (
+        (".parquet", "parquet", {}), (".jsonl", "json", {}), (".txt", "text", {"sample_by": "paragraph"}),
+    ):  # fmt: skip
+        found = [str(f) for f in files if f.suffix == suffix]
+        if found:
+            return load_dataset(builder, data_files=found, split="train", streaming=True, **more)
+    raise ValueError(f"text '{path}' holds no .txt, .jsonl or .parquet file")
 
 
-def _from_hub(source: TextSource) -> Iterator[str]:
-    hub.reach(source.name, "dataset", f"text '{source.name}'")
+def _from_hub(source: TextSource) -> Iterable[dict]:
+    reached = hub.reach(source.name, "dataset", f"text '{source.name}'")
     try:
-        rows = load_dataset(
-            source.name, source.config, split=source.split, revision=source.revision, streaming=source.stream
-        )
+        return load_dataset(
+            source.name, source.config, split=source.split, revision=source.revision,
+            streaming=source.stream and not reached, download_config=DownloadConfig(**reached),
+        )  # fmt: skip
     except (OSError, ValueError) as error:
-        raise ValueError(
-            f"text '{source.name}' could not be read: {str(error).splitlines()[0]}; {hub.ADVICE}"
-        ) from error
-    if source.column not in rows.column_names:
-        raise ValueError(f"text '{source.name}' has no column '{source.column}', only {', '.join(rows.column_names)}")
-    yield from (row[source.column] for row in rows)
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"text '{source.name}' could not be read ({reason}); {hub.ADVICE}") from error
+
+
+def _column(rows: Iterable[dict], source: TextSource) -> Iterator[str]:
+    names = getattr(rows, "column_names", None)  # a stream may not know them before its first row
+    if names and source.column not in names:
+        raise ValueError(f"text '{source.name}' has no column '{source.column}', only {', '.join(names)}")
+    return (row[source.column] for row in rows)
 
 
 @dataclass(frozen=True)
@@ -189,9 +192,12 @@ def _take_turns(streams: list[Iterator[str]]) -> Iterator[str]:
 def _write(folder: Path, sources: tuple[TextSource, ...], tokenizer: PreTrainedTokenizerBase, info: dict) -> None:
     counts, digest = np.zeros(len(tokenizer), dtype=np.int64), hashlib.sha256()
 
+    texts, where = _take_turns([documents(s) for s in sources]), " + ".join(s.name for s in sources)
+    print(f"tokenizing {where} into blocks of {info['seq_length']} (once; kept in {folder.parent})", flush=True)
+
     def rows() -> Iterator[dict]:
         seen = 0
-        for row in _blocks(_take_turns([documents(s) for s in sources]), tokenizer, info["seq_length"], info["layout"]):
+        for row in _blocks(texts, tokenizer, info["seq_length"], info["layout"]):
             ids = np.asarray(row["input_ids"], dtype=np.int32)
             np.add.at(counts, ids, 1)
             digest.update(ids.tobytes())
@@ -203,13 +209,15 @@ def _write(folder: Path, sources: tuple[TextSource, ...], tokenizer: PreTrainedT
     building = folder.with_name(f"{folder.name}.{os.getpid()}.building")
     shutil.rmtree(building, ignore_errors=True)
     features = Features({"input_ids": List(Value("int32")), "heldout": Value("bool")})
-    data = Dataset.from_generator(rows, features=features, cache_dir=str(building / "arrow"), fingerprint=folder.name)
-    where = " + ".join(s.name for s in sources)
-    if not len(data) or not counts.sum():
-        raise ValueError(
-            f"the text of {where} is empty, or shorter than one block of {info['seq_length']} tokens; "
-            "give more text or a smaller sequence length"
-        )
+    try:
+        arrow = {"cache_dir": str(building / "arrow"), "fingerprint": folder.name}
+        data = Dataset.from_generator(rows, features=features, **arrow)
+    except (DatasetGenerationError, ValueError) as error:
+        shutil.rmtree(building, ignore_errors=True)
+        if counts.any():
+            raise ValueError(f"reading {where} broke off ({error.__cause__ or error}); try again") from error
+        raise ValueError(f"the text of {where} is empty, or shorter than a block of {info['seq_length']} tokens; "
+                         "give more text or a smaller sequence length") from error
     data.save_to_disk(str(building / "blocks"))
     np.save(building / "token_counts.npy", counts)
     info = info | {"tokens": int(counts.sum()), "rows": len(data), "fingerprint": digest.hexdigest()}

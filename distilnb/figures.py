@@ -18,8 +18,10 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
+from transformers import BertConfig
 
-from distilnb import paths
+from . import paper, paths, results
+from .student import choose_layers, parameter_groups, student_config
 
 PALETTE = sns.color_palette("colorblind").as_hex()
 GREY = "#767676"
@@ -276,3 +278,21 @@ def plot_parameter_groups(
     ax.invert_yaxis()
     ax.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
     return figure
+
+
+def draw_all(folder: Path | None = None) -> list[Path]:
+    """Redraw every figure from the paper's numbers and the records (published ones, and yours); the files written."""
+    base = {"BERT-base": BertConfig(), "DistilBERT": student_config(BertConfig())}
+    groups = {model: parameter_groups(config, head=False) for model, config in base.items()}
+    speeds = paper.table("table3_speed").set_index("model")["parameters_millions"]
+    drawn = {
+        "figure1_parameter_counts": plot_parameter_counts(paper.table("figure1_parameters")),
+        "layer_map": plot_layer_map(choose_layers("original", 12, 6), 12),
+        "table3_parameter_groups": plot_parameter_groups(groups, speeds.to_dict()),
+    }
+    records = results.load_all()
+    for kind, name in (("teacher", "teacher_curve"), ("distillation", "distillation_curve")):
+        chosen = [r for r in records if r["kind"] == kind and r["scale"] == "toy"]
+        if chosen:
+            drawn[f"toy_{name}"] = plot_curve(chosen)
+    return [path for name, figure in drawn.items() for path in save_figure(figure, name, folder)]

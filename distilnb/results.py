@@ -96,6 +96,22 @@ def commit() -> str | None:
         return None
 
 
+def join(records: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """One record for a run made in stages: curves end to end, tokens, steps and times added up, `stages` beside."""
+    last, tokens, steps = records[-1], 0, 0
+    joined = {part: {key: [] for key in last[part]} for part in ("curve", "evaluations")}
+    for record in records:
+        for part, columns in joined.items():
+            for key, values in record[part].items():
+                columns[key] += [v + {"tokens": tokens, "step": steps}.get(key, 0) for v in values]
+        tokens, steps = tokens + record["tokens"], steps + record["steps"]
+    times = {key: round(sum(r[key] for r in records), 2) for key in ("wall_seconds", "cpu_seconds")}
+    stages = [{k: r[k] for k in ("name", "config", "tokens", "steps", "scores", *times)} for r in records]
+    joined["curve"] = thin(joined["curve"])
+    return last | joined | times | {"name": name, "tokens": tokens, "steps": steps, "started": records[0]["started"],
+                                    "stages": stages}  # fmt: skip
+
+
 def thin(curve: dict[str, list], points: int = CURVE_POINTS) -> dict[str, list]:
     """Every k-th row of a curve, the last row always kept; numbers rounded to five significant digits."""
     rows = max(map(len, curve.values()), default=0)

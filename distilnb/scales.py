@@ -10,6 +10,7 @@ from typing import Any
 from . import paths
 
 WIKIPEDIA = "stream=wikimedia/wikipedia:20231101.en@b04c8d1ceb2f5cd4588862100d08de323dccfbaa"
+IMDB = "stanfordnlp/imdb:plain_text:unsupervised@e6281661ce1c48d982bc483cf8a173c1bbeb5d31"
 BERT_BASE = "google-bert/bert-base-uncased"
 BERT_BASE_REVISION = "86b5e0934494bd15c9632b12f734a8a67f723594"
 
@@ -33,6 +34,7 @@ class Scale:
     precision: str = "auto"
     teacher_shape: dict[str, Any] = field(default_factory=dict)
     teacher_stages: tuple[tuple[int, float, int, int], ...] = ()
+    teacher_text: str = "toyworld"
     teacher_corpus_tokens: int | None = None
     teacher_pretraining: dict[str, Any] = field(default_factory=dict)
 
@@ -56,7 +58,7 @@ SCALES = {
             {"tokens": 20_000_000, "seq_length": 128, "batch_size": 64, "micro_batch_size": 32, "learning_rate": 1e-3},
             "CPU hours, or minutes of a T4",
             teacher_shape=NARROW | {"vocab_size": 8192, "max_position_embeddings": 512},
-            teacher_corpus_tokens=60_000_000,
+            teacher_text=f"{WIKIPEDIA}+{IMDB}", teacher_corpus_tokens=60_000_000,
             teacher_stages=((3, 2e-3, 64, 10_000_000), (6, 1.5e-3, 64, 10_000_000), (12, 1e-3, 64, 120_000_000),
                             (12, 5e-4, 128, 20_000_000)),
             teacher_pretraining={"batch_size": 16, "micro_batch_size": 16, "mask_probability": 0.3},

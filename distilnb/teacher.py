@@ -26,11 +26,13 @@ def load_teacher(path: str | Path, revision: str | None = None) -> tuple[BertFor
     embeddings disagree on the vocabulary.
     """
     path = str(path)
-    where = {"revision": revision, "trust_remote_code": False} | hub.reach(path, "model", f"teacher '{path}'")
+    reached = hub.reach(path, "model", f"teacher '{path}'")
+    where = {"revision": revision, "trust_remote_code": False} | reached
     try:
         config = AutoConfig.from_pretrained(path, **where)
     except (OSError, ValueError) as error:
-        raise ValueError(f"teacher '{path}' has no readable config.json; {hub.ADVICE}") from error
+        trouble = "is not in the local cache and the Hub does not answer" if reached else "has no readable config.json"
+        raise ValueError(f"teacher '{path}' {trouble}; {hub.ADVICE}") from error
     if config.model_type != "bert":
         raise ValueError(f"teacher '{path}' is a {config.model_type} model; a BERT masked language model is needed")
     try:

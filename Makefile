@@ -1,0 +1,41 @@
+# Two commands matter: `make run` and `make test`. Each also works without make: see README.md.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# without an NVIDIA GPU, torch's CPU build spares a download of several GB; empty: whatever pip finds
+TORCH_INDEX ?= $(shell command -v nvidia-smi >/dev/null || echo https://download.pytorch.org/whl/cpu)
+
+.PHONY: help install run test notebooks figures links lint clean
+
+help:  ## what can be done here
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+install: $(VENV)/.installed  ## the virtual environment, made once
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(if $(TORCH_INDEX),-$(BIN)/python -m pip install --quiet --no-deps --retries 1 --timeout 15 \
+		--index-url $(TORCH_INDEX) $$(grep ^torch== constraints.txt))
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+run: install  ## distil a student: every notebook at toy scale, offline (SCALE=mini and more turn the dial)
+	$(BIN)/distilnb run $(if $(SCALE),--scale $(SCALE))
+
+test: install  ## unit tests, then every notebook through nbval, with coverage
+	PATH="$(abspath $(BIN)):$$PATH" bash tests/run.sh
+
+notebooks: install  ## execute the notebooks in place, as they are committed
+	$(BIN)/distilnb run --in-place
+
+figures: install  ## redraw figures/ from the published records
+	$(BIN)/distilnb figures
+
+links: install  ## write address, badges, set-up cells and the notebook table anew: make links REPO=owner/name
+	$(BIN)/distilnb links $(if $(REPO),--repo $(REPO))
+
+lint:  ## ruff over package, tests and notebooks
+	$(if $(wildcard $(BIN)/ruff),$(BIN)/,)ruff check .
+
+clean:  ## remove the environment and your own runs
+	rm -rf $(VENV) runs

@@ -1,0 +1,210 @@
+"""The numbered notebooks as one list: from it come their headers, badges, set-up cells, README table and runs."""
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+
+from . import paths
+from .progress import duration
+
+PLACEHOLDER = "OWNER/distilnb"
+WHERE_NEXT = """
+Where to look next
+  runs/notebooks/    the executed notebooks; start with 00_overview.ipynb (jupyter lab notebooks/ opens the originals)
+  figures/           the pictures they drew
+  runs/*.json        one record per run: settings, seed, device, curve, scores
+  distilnb --help    the same steps as commands, and --scale to turn the dial up"""
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """One row of the list; `minutes` is its run at toy scale on two cores."""
+
+    name: str
+    title: str
+    claim: str
+    paper: str
+    modules: str
+    minutes: float
+
+    @property
+    def number(self) -> str:
+        """Its two digits, "03"."""
+        return self.name[:2]
+
+
+NOTEBOOKS = (
+    Notebook("00_overview", "The paper in fifteen cells",
+             "A student half as deep keeps most of what its teacher knows: the claims, and where each is checked",
+             "all; Figure 1", "paper, figures", 0.2),
+    Notebook("01_student_initialization", "Half the layers, none of the guesswork",
+             "Every student tensor is a teacher tensor, and its 66 million parameters can be predicted on paper",
+             "sections 3 and 4, Table 3", "student, teacher", 0.3),
+    Notebook("02_triple_loss", "Three losses, each by hand",
+             "Soft targets, masked words and the direction of hidden states: three short formulas make a student",
+             "section 3", "losses", 0.4),
+    Notebook("03_pretraining", "Distillation, end to end",
+             "A 12-layer teacher becomes a 6-layer student that finishes its sentences",
+             "section 3", "corpus, masking, pretraining", 3.0),
+)  # fmt: skip
+
+
+def folder() -> Path:
+    """The clone's notebooks/; raises ValueError where the package was installed without it."""
+    found = paths.PACKAGE.parent / "notebooks"
+    if not found.is_dir():
+        raise ValueError("the notebooks are not part of the installed package; clone the repository and run it there")
+    return found
+
+
+def execute(scale: str, only: list[str] | None = None, in_place: bool = False) -> list[Path]:
+    """Run the notebooks in order, each in a fresh kernel, telling cell by cell; the executed files.
+
+    Raises ValueError for an unknown number and RuntimeError naming notebook and cell when a cell fails; what was
+    executed up to there is kept in runs/notebooks.
+    """
+    known = [n.number for n in NOTEBOOKS]
+    unknown = sorted(set(only or ()) - set(known))
+    if unknown:
+        raise ValueError(f"there is no notebook {unknown[0]}; numbers are {', '.join(known)}")
+    chosen = [n for n in NOTEBOOKS if not only or n.number in only]
+    copies = paths.home() / "runs" / "notebooks"
+    copies.mkdir(parents=True, exist_ok=True)
+    executed = []
+    for place, entry in enumerate(chosen, start=1):
+        source = folder() / f"{entry.name}.ipynb"
+        target = source if in_place else copies / source.name
+        print(f"[{place}/{len(chosen)}] {entry.name}: {entry.title} (about {duration(60 * entry.minutes)})", flush=True)
+        _execute(source, target, scale)
+        executed.append(target)
+    return executed
+
+
+def _execute(source: Path, target: Path, scale: str) -> None:
+    notebook = nbformat.read(source, as_version=4)
+    cells = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+    began = time.monotonic()
+
+    def tell(cell: nbformat.NotebookNode, cell_index: int) -> None:
+        if cell_index in cells:
+            done = cells.index(cell_index)
+            print(f"\r  cell {done + 1}/{len(cells)} · {duration(time.monotonic() - began)}", end="   ", flush=True)
+
+    environment = os.environ | {"DISTILNB_SCALE": scale, "TOKENIZERS_PARALLELISM": "false"}
+    client = NotebookClient(notebook, timeout=None, kernel_name="python3", on_cell_start=tell,
+                            resources={"metadata": {"path": str(source.parent)}})  # fmt: skip
+    try:
+        client.execute(env=environment)
+    except (CellExecutionError, DeadKernelError) as error:
+        failed = target.with_suffix(".failed.ipynb") if target == source else target
+        nbformat.write(notebook, failed)
+        last = str(error).strip().splitlines()[-1]
+        raise RuntimeError(f"{source.name} stopped at an error: {last} (executed so far: {failed})") from error
+    print(f"\r  {len(cells)} cells in {duration(time.monotonic() - began)}" + " " * 20)
+    nbformat.write(tidy(notebook), target)
+
+
+def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Without what differs at every run or breaks GitHub's view: widget state, timestamps, kernel versions."""
+    notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+                         "language_info": {"name": "python"}}  # fmt: skip
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+    return notebook
+
+
+def repository() -> str:
+    """owner/name on GitHub, from the one place where it stands: pyproject.toml."""
+    text = (paths.PACKAGE.parent / "pyproject.toml").read_text()
+    return re.search(r'Repository = "https://github.com/([^"]+)"', text).group(1)
+
+
+def badges(entry: Notebook, repo: str) -> str:
+    """Links that open a notebook in Colab and on GitHub, as Markdown."""
+    path = f"blob/main/notebooks/{entry.name}.ipynb"
+    return (f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+            f"(https://colab.research.google.com/github/{repo}/{path}) "
+            f"[![View on GitHub](https://img.shields.io/badge/view-GitHub-24292f?logo=github)]"
+            f"(https://github.com/{repo}/{path})")  # fmt: skip
+
+
+def navigation(entry: Notebook) -> str:
+    """← previous | next →"""
+    place = NOTEBOOKS.index(entry)
+    links = []
+    if place:
+        before = NOTEBOOKS[place - 1]
+        links.append(f"← [{before.number} {before.title}]({before.name}.ipynb)")
+    if place + 1 < len(NOTEBOOKS):
+        after = NOTEBOOKS[place + 1]
+        links.append(f"[{after.number} {after.title}]({after.name}.ipynb) →")
+    return " | ".join(links)
+
+
+def header(entry: Notebook, repo: str) -> str:
+    """A notebook's first cell: title, claim, badges, navigation and a line of facts."""
+    modules = ", ".join(f"`{name}`" for name in entry.modules.split(", "))
+    return (f"# {entry.number} · {entry.title}\n\n**{entry.claim}.**\n\n{badges(entry, repo)}\n\n"
+            f"{navigation(entry)}\n\n*Paper:* {entry.paper} · *Modules:* {modules} · *At toy scale:* about "
+            f"{duration(60 * entry.minutes)} on two cores, offline, no GPU needed")  # fmt: skip
+
+
+def setup_cell(repo: str) -> str:
+    """The first code cell, the same in every notebook: the dial, and on Colab the installation (torch is kept)."""
+    return ("# The dial: toy runs anywhere in minutes; empty takes $DISTILNB_SCALE, else toy\n"
+            'SCALE = ""  # @param ["", "toy", "mini", "base", "paper"]\n'
+            "import sys\n"
+            'if "google.colab" in sys.modules:\n'
+            f"    %pip install -q git+https://github.com/{repo}")  # fmt: skip
+
+
+def readme_table(repo: str) -> str:
+    """The README's table of notebooks."""
+    lines = ["| notebook | what it shows | paper | toy run | |", "|---|---|---|---|---|"]
+    for n in NOTEBOOKS:
+        colab = badges(n, repo).split(" [![View")[0]
+        lines.append(f"| [{n.number} {n.title}](notebooks/{n.name}.ipynb) | {n.claim} | {n.paper} | "
+                     f"{duration(60 * n.minutes)} | {colab} |")  # fmt: skip
+    return "\n".join(lines)
+
+
+def between(text: str, marker: str, new: str) -> str:
+    """`text` with what stands between <!-- marker --> and <!-- /marker --> replaced; ValueError without them."""
+    start, end = f"<!-- {marker} -->", f"<!-- /{marker} -->"
+    if start not in text or end not in text:
+        raise ValueError(f"the file has no markers {start} … {end}")
+    return text[: text.index(start) + len(start)] + f"\n{new}\n" + text[text.index(end) :]
+
+
+def generated(repo: str) -> Iterator[tuple[Path, str]]:
+    """Each file that holds generated parts, with the text that it should have for address `repo`."""
+    root, old = paths.PACKAGE.parent, repository()
+    for name in ("pyproject.toml", "CITATION.cff", "CONTRIBUTING.md"):
+        yield root / name, (root / name).read_text().replace(f"github.com/{old}", f"github.com/{repo}")
+    readme = (root / "README.md").read_text().replace(f"github.com/{old}", f"github.com/{repo}")
+    yield root / "README.md", between(readme, "notebooks", readme_table(repo))
+    for entry in NOTEBOOKS:
+        path = folder() / f"{entry.name}.ipynb"
+        notebook = nbformat.read(path, as_version=4)
+        notebook.cells[0].source = header(entry, repo)
+        next(c for c in notebook.cells if c.cell_type == "code").source = setup_cell(repo)
+        notebook.cells[-1].source = navigation(entry)
+        yield path, nbformat.writes(notebook) + "\n"
+
+
+def write_links(repo: str | None = None) -> list[Path]:
+    """Bring every generated part up to date; the files that changed. ValueError unless repo is owner/name."""
+    repo = repo or repository()
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+        raise ValueError(f"'{repo}' is no owner/name; give REPO=owner/name")
+    changed = [(path, text) for path, text in list(generated(repo)) if path.read_text() != text]
+    for path, text in changed:
+        path.write_text(text)
+    return [path for path, _ in changed]

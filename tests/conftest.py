@@ -1,0 +1,208 @@
+"""What the tests share: a language small enough to know by heart, a teacher that fits in a cache line or two.
+
+The cache and the records of a test session lie in temporary folders, set before anything of ours is imported.
+"""
+
+import http.server
+import itertools
+import os
+import random
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+SESSION = TemporaryDirectory(prefix="distilnb-tests-")
+os.environ["DISTILNB_CACHE"] = str(Path(SESSION.name, "cache"))
+os.environ["DISTILNB_HOME"] = str(Path(SESSION.name, "home"))
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from accelerate import Accelerator  # noqa: E402
+from transformers import BertConfig, BertForMaskedLM, BertTokenizer  # noqa: E402
+
+from distilnb.corpus import Corpus, TextSource, build_corpus  # noqa: E402
+from distilnb.masking import Masker  # noqa: E402
+
+NAMES = ("anna", "boris", "clara", "david", "elena", "felix", "greta", "hugo")
+ANIMALS = ("cat", "dog", "horse", "bird", "mouse", "goat", "hen", "fox")
+PLACES = ("garden", "kitchen", "forest", "harbour", "market", "tower", "meadow", "cellar")
+VERBS = ("sees", "feeds", "follows", "hears", "finds", "calls", "loves", "draws")
+OTHER = ("the", "a", "in", "and", "then", "old", "young", "small", "big", "it", "not", "never", "again", "is", ".", ",")
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker; one thread, so that equal means equal to the last bit."""
+    config.addinivalue_line("markers", "hub: needs a Hugging Face Hub at $HF_ENDPOINT")
+    torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of real data run where a Hub was named, and say so elsewhere."""
+    if not os.environ.get("HF_ENDPOINT"):
+        skip = pytest.mark.skip(reason="real data: set HF_ENDPOINT to a Hugging Face Hub, such as https://huggingface.co")
+        for item in items:
+            if item.get_closest_marker("hub"):
+                item.add_marker(skip)
+
+
+def story(index: int, sentences: int = 4) -> str:
+    """A document of the small language, a pure function of `index`; sentence length varies from 7 to 13 words."""
+    draw = random.Random(index)
+    hero, animal = draw.choice(NAMES), draw.choice(ANIMALS)
+    lines = []
+    for _ in range(sentences):
+        tail = draw.choice(["", "and then hears it again", "and never finds it"])
+        lines.append(f"{hero} {draw.choice(VERBS)} the {draw.choice(OTHER[5:9])} {animal} in the {draw.choice(PLACES)} {tail} .")
+    return " ".join(" ".join(lines).split())
+
+
+def stories(count: int, seed: int = 0) -> list[str]:
+    """Documents of 1 to 8 sentences: unequal lengths on purpose."""
+    return [story(1000 * seed + i, 1 + i * 5 % 8) for i in range(count)]
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> BertTokenizer:
+    """WordPiece over every word of the small language, and single letters for anything else: nothing is unknown."""
+    words = [*SPECIAL, *NAMES, *ANIMALS, *PLACES, *VERBS, *OTHER, *LETTERS, *(f"##{letter}" for letter in LETTERS)]
+    pieces = dict.fromkeys(words)
+    return BertTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, do_lower_case=True, model_max_length=128)
+
+
+def bert_config(vocab_size: int, layers: int = 4, **more) -> BertConfig:
+    """A BERT of width 32; wide initialization, so that an untrained model already has opinions."""
+    shape = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 128,
+             "initializer_range": 0.2, "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}  # fmt: skip
+    return BertConfig(vocab_size=vocab_size, num_hidden_layers=layers, **(shape | more))
+
+
+def make_teacher(vocab_size: int, layers: int = 4, seed: int = 0, **more) -> BertForMaskedLM:
+    """A random teacher whose biases and LayerNorms are random too: zeros and ones would hide a wrong copy."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        teacher = BertForMaskedLM(bert_config(vocab_size, layers, **more))
+        with torch.no_grad():
+            for name, parameter in teacher.named_parameters():
+                if "bias" in name or "LayerNorm" in name:
+                    parameter.add_(0.1 * torch.randn_like(parameter))
+    return teacher.eval()
+
+
+@pytest.fixture
+def teacher(tokenizer: BertTokenizer) -> BertForMaskedLM:
+    """A fresh 4-layer teacher of the small language; the same weights in every test."""
+    return make_teacher(len(tokenizer))
+
+
+@pytest.fixture(scope="session")
+def teacher_folder(tokenizer: BertTokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The teacher and its tokenizer as a folder on disk; not to be written to."""
+    folder = tmp_path_factory.mktemp("teacher")
+    make_teacher(len(tokenizer)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """400 documents, a paragraph each."""
+    path = tmp_path_factory.mktemp("text") / "stories.txt"
+    path.write_text("\n\n".join(stories(400)) + "\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def packed(text_file: Path, tokenizer: BertTokenizer) -> Corpus:
+    """Blocks of exactly 32 tokens."""
+    return build_corpus([TextSource(str(text_file))], tokenizer, seq_length=32)
+
+
+@pytest.fixture(scope="session")
+def grouped(text_file: Path, tokenizer: BertTokenizer) -> Corpus:
+    """Documents apart, 14 to 48 tokens each."""
+    return build_corpus([TextSource(str(text_file))], tokenizer, seq_length=48, layout="grouped")
+
+
+@pytest.fixture
+def masker(packed: Corpus, tokenizer: BertTokenizer) -> Masker:
+    """The recipe's masks, smoothed by the counts of the small corpus."""
+    return Masker.of(tokenizer, packed.token_counts)
+
+
+@pytest.fixture
+def accelerator() -> Accelerator:
+    """One process on the CPU."""
+    return Accelerator(cpu=True)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """A single thread also where another test changed it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., str]]:
+    """Start a web server that answers with the given (status, headers, body) in turn, the last for ever: its address.
+
+    `asked` of the returned function counts the requests.
+    """
+    servers = []
+
+    def start(*answers: tuple[int, dict[str, str], bytes]) -> str:
+        replies = itertools.chain(answers, itertools.repeat(answers[-1]))
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                start.asked += 1
+                status, headers, body = next(replies)
+                self.send_response(status)
+                for key, value in headers.items():
+                    self.send_header(key, value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_HEAD = do_GET
+
+            def log_message(self, *_) -> None:
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_address[1]}"
+
+    start.asked = 0
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """The address of a server that accepts connections and never says a word."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    listener.close()
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on just now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def weights_of(model: torch.nn.Module) -> dict[str, np.ndarray]:
+    """Parameters by name, copied."""
+    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}

@@ -1,0 +1,557 @@
+"""Fine-tuning: it learns, the same seed learns the same, padding and processes change nothing, a grid is taken up."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from conftest import ANIMALS, NAMES, PLACES, VERBS, free_port, make_teacher, weights_of
+from datasets import Dataset
+from safetensors.torch import load_file, save_file
+from transformers import BertForMaskedLM, BertModel, RobertaConfig, RobertaForMaskedLM
+
+from distilnb import finetuning, metrics, results
+from distilnb.finetuning import (
+    FinetuningConfig,
+    batch_order,
+    classifier,
+    collate,
+    finetune,
+    finetune_grid,
+    forward,
+    predict,
+)
+from distilnb.student import build_student
+from distilnb.tasks import TASKS, TaskData
+
+QUICK = FinetuningConfig(epochs=1, batch_size=8, learning_rate=2e-3, max_length=24)
+NEW_IN_BERT = ("bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight", "classifier.bias")
+NEW_IN_DISTILBERT = ("pre_classifier.weight", "pre_classifier.bias", "classifier.weight", "classifier.bias")
+
+
+def sentiment(count: int, seed: int) -> Dataset:
+    """Separable at sight: label 1 when an animal is in the sentence, 0 when a place is; 3 to 13 words."""
+    draw, rows = random.Random(seed), {"sentence": [], "label": []}
+    for i in range(count):
+        text = [draw.choice(NAMES), draw.choice(VERBS), draw.choice((PLACES, ANIMALS)[i % 2])]
+        rows["sentence"].append(" ".join(text + draw.choices(NAMES + VERBS, k=draw.randint(0, 10))))
+        rows["label"].append(i % 2)
+    return Dataset.from_dict(rows)
+
+
+def similarity(count: int, seed: int) -> Dataset:
+    """A regression: the second sentence is mostly animals (5), mostly places (0), or a mixture."""
+    draw, rows = random.Random(seed), {"sentence1": [], "sentence2": [], "label": []}
+    for _ in range(count):
+        animals = draw.randint(0, 5)
+        rows["sentence1"].append(draw.choice(NAMES))
+        rows["sentence2"].append(" ".join(draw.choices(ANIMALS, k=animals) + draw.choices(PLACES, k=5 - animals)))
+        rows["label"].append(float(animals))
+    return Dataset.from_dict(rows)
+
+
+def inference(count: int, seed: int) -> Dataset:
+    """Three classes by one word of the hypothesis; not to be learned, only to be run."""
+    draw = random.Random(seed)
+    return Dataset.from_dict({"premise": draw.choices(NAMES, k=count), "hypothesis": draw.choices(ANIMALS, k=count),
+                              "label": [i % 3 for i in range(count)]})  # fmt: skip
+
+
+MAKERS = {"sst2": sentiment, "stsb": similarity, "mnli": inference}
+
+
+def task_data(name: str, train: int = 33, validation: int = 16, seed: int = 0) -> TaskData:
+    """A hand-made task with the shape of a real one."""
+    splits = {split: MAKERS[name](validation, 100 + i) for i, split in enumerate(TASKS[name].validations)}
+    rows = {"train": train} | dict.fromkeys(splits, validation)
+    info = {"id": "hand-made", "rows": rows, "stand_in": True, "fingerprint": f"{name}-{seed}"}
+    return TaskData(TASKS[name], MAKERS[name](train, seed), splits, info)
+
+
+def tuned(source, data: TaskData, tokenizer, accelerator: Accelerator, config: FinetuningConfig = QUICK, **more):
+    """(model, record) of a quiet run."""
+    model, _ = classifier(source, data.task.num_labels, config.seed)
+    return model, finetune(model, data, tokenizer, accelerator, config, quiet=True, **more)
+
+
+def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    """Whether every parameter is equal to the last bit."""
+    mine, theirs = weights_of(one), weights_of(other)
+    return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+@pytest.fixture
+def student(teacher):
+    """A 2-layer student of the 4-layer teacher."""
+    return build_student(teacher)
+
+
+# the classifier
+
+
+def test_a_classifier_has_the_encoder_of_its_source_and_says_what_is_new(teacher, student):
+    """BERT's pooler is new: a masked language model has none."""
+    for source, new in ((teacher, NEW_IN_BERT), (student, NEW_IN_DISTILBERT)):
+        before = weights_of(source)
+        model, found = classifier(source, 3)
+        assert found == new and model.config.num_labels == 3 and model.dtype == torch.float32
+        theirs, compared = model.state_dict(), source.base_model.state_dict(prefix=f"{source.base_model_prefix}.")
+        assert all(torch.equal(theirs[name], tensor) for name, tensor in compared.items())
+        assert theirs.keys() == compared.keys() | set(new)
+        with torch.no_grad():
+            model.get_parameter("classifier.weight").add_(1.0)
+            next(model.parameters()).add_(1.0)
+        assert all(torch.equal(p, before[name]) for name, p in source.named_parameters()), "the source was changed"
+        assert source.config.num_labels == 2
+
+
+def test_the_new_head_is_drawn_from_the_seed_alone(teacher):
+    """The global random state neither decides it nor is moved by it."""
+    heads = []
+    for seed, noise in ((0, 1), (0, 2), (1, 1)):
+        torch.manual_seed(noise)
+        heads.append(classifier(teacher, 2, seed)[0].classifier.weight)
+        after = torch.rand(3)
+        torch.manual_seed(noise)
+        assert torch.equal(after, torch.rand(3))
+    assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
+    assert 0.1 < heads[0].std() < 0.3  # the initializer range of this teacher is 0.2
+
+
+def test_a_folder_gives_the_same_classifier_as_the_object(teacher, student, tmp_path, capsys):
+    for source in (teacher, student):
+        source.save_pretrained(tmp_path / source.config.model_type)
+        model, new = classifier(tmp_path / source.config.model_type, 3, seed=7)
+        expected, expected_new = classifier(source, 3, seed=7)
+        assert new == expected_new and same_weights(model, expected)
+    assert "MISSING" not in capsys.readouterr().err
+
+
+def test_a_pooler_or_a_head_that_the_folder_brings_is_kept(teacher, tmp_path):
+    """bert-base-uncased has a pooler trained by next-sentence prediction; a fine-tuned model has its whole head."""
+    pooled, _ = classifier(teacher, 3, seed=1)
+    pooled.save_pretrained(tmp_path)
+    model, new = classifier(tmp_path, 3, seed=2)
+    assert new == () and same_weights(model, pooled)
+    assert classifier(pooled, 3, seed=2)[1] == ()
+    with pytest.raises(ValueError, match="that fit it and a head of 2 cannot be read"):
+        classifier(tmp_path, 2)
+
+
+def test_what_is_no_bert_with_a_whole_encoder_is_refused(teacher, tokenizer, tmp_path):
+    shape = {
+        "vocab_size": 20,
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+    }
+    with pytest.raises(ValueError, match="this RobertaForMaskedLM is a roberta model; bert or distilbert is needed"):
+        classifier(RobertaForMaskedLM(RobertaConfig(**shape)), 2)
+    with pytest.raises(ValueError, match="this BertModel lacks .* tensors of its encoder, first bert.embeddings.word"):
+        classifier(BertModel(teacher.config), 2)
+    teacher.save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    cut = {name: tensor for name, tensor in tensors.items() if "layer.3." not in name}
+    save_file(cut, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match="lacks 16 tensors of its encoder, first bert.encoder.layer.3.attention"):
+        classifier(tmp_path, 2)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"has a configuration, but weights \(model.safetensors\)"):
+        classifier(tmp_path, 2)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="has no readable config.json"):
+        classifier(tmp_path, 2)
+
+
+# settings that do not fit
+
+
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "learning_rate", "clip", "max_length"])
+def test_settings_below_zero_are_refused(name):
+    with pytest.raises(ValueError, match=f"{name} is 0; it must be above 0"):
+        FinetuningConfig(**{name: 0})
+    with pytest.raises(ValueError, match="warmup is 1.0; it is a share"):
+        FinetuningConfig(warmup=1.0)
+
+
+def test_a_model_that_does_not_fit_is_refused_before_any_work(teacher, tokenizer, accelerator):
+    data = task_data("mnli")
+    with pytest.raises(ValueError, match=r"task mnli has 3 output\(s\), the model 2: build it by classifier\("):
+        finetune(classifier(teacher, 2)[0], data, tokenizer, accelerator, QUICK)
+    with pytest.raises(ValueError, match="max_length is 129, but the model has 128 positions"):
+        finetune(classifier(teacher, 3)[0], data, tokenizer, accelerator, replace(QUICK, max_length=129))
+    other = make_teacher(len(tokenizer) + 1)
+    with pytest.raises(ValueError, match="vocabularies differ"):
+        finetune(classifier(other, 3)[0], data, tokenizer, accelerator, QUICK)
+
+
+# batches
+
+
+def test_batches_hold_every_row_once_an_epoch_and_rows_of_like_length():
+    """On lengths like SST-2's, length grouping computes at most 1.15 tokens per real one; plain shuffling over 2."""
+    lengths = np.random.default_rng(0).geometric(0.07, 3001).clip(3, 64)
+    batches = list(batch_order(lengths, replace(QUICK, batch_size=32, epochs=2)))
+    assert len(batches) == 2 * 94 == replace(QUICK, batch_size=32, epochs=2).steps(3001)
+    first, second = (np.concatenate(batches[i : i + 94]) for i in (0, 94))
+    assert sorted(first) == sorted(second) == list(range(3001)) and list(first) != list(second)
+    padding = sum(len(b) * lengths[b].max() for b in batches) / (2 * lengths.sum())
+    shuffled = np.random.default_rng(0).permutation(3001)
+    without = sum(32 * lengths[shuffled[i : i + 32]].max() for i in range(0, 3000, 32)) / lengths.sum()
+    assert padding < 1.15 < 2 < without
+    assert [b.tolist() for b in batch_order(lengths, replace(QUICK, batch_size=32, epochs=2, seed=1))] != [
+        b.tolist() for b in batches]  # fmt: skip
+
+
+def test_part_of_an_epoch_is_part_of_its_batches():
+    assert sum(map(len, batch_order(np.full(64, 5), replace(QUICK, batch_size=8, epochs=1.5)))) == 96
+    assert len(list(batch_order(np.full(64, 5), replace(QUICK, batch_size=8, epochs=0.001)))) == 1
+
+
+def test_a_batch_is_padded_to_its_own_longest_row(tokenizer):
+    rows = task_data("sst2").encoded(tokenizer, 24)[0]
+    chosen = np.argsort(rows["length"][:])[[0, 3, 9]]
+    batch = collate(rows, chosen, pad_id=9)
+    lengths = rows["length"][:][chosen]
+    assert batch["input_ids"].shape == batch["token_type_ids"].shape == (3, lengths.max())
+    assert batch["attention_mask"].sum(1).tolist() == lengths.tolist()
+    assert (batch["input_ids"][batch["attention_mask"] == 0] == 9).all()
+    assert batch["labels"].tolist() == rows["labels"][:][chosen].tolist()
+
+
+def test_the_rate_climbs_and_falls_to_zero():
+    config = replace(QUICK, warmup=0.25, learning_rate=1.0)
+    assert [config.learning_rate_at(step, 8) for step in range(8)] == [0.5, 1.0, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]
+
+
+def test_matrices_decay_and_biases_and_norms_do_not(student):
+    decays, rest = finetuning._parameter_groups(classifier(student, 2)[0], QUICK)
+    assert decays["weight_decay"] == 0.01 and rest["weight_decay"] == 0
+    names = {parameter: name for name, parameter in classifier(student, 2)[0].named_parameters()}
+    assert len(decays["params"]) + len(rest["params"]) == len(names)
+    assert all(p.ndim == 2 for p in decays["params"]) and all(p.ndim == 1 for p in rest["params"])
+
+
+# answers
+
+
+@pytest.mark.parametrize("kind", ["teacher", "student"])
+def test_a_rows_answer_does_not_depend_on_its_batch(kind, tokenizer, accelerator, request):
+    """Alone, or beside longer rows and padded: the same logits within 1e-5 (they are about 1)."""
+    model, _ = classifier(request.getfixturevalue(kind), 2)
+    rows = task_data("sst2").encoded(tokenizer, 24)[0]
+    alone = torch.cat([forward(model, collate(rows, [i])) for i in range(len(rows))]).detach().numpy()
+    assert np.ptp(alone) > 0.1
+    for size in (5, 64):
+        logits, labels = predict(model, rows, accelerator, tokenizer.pad_token_id, batch_size=size)
+        np.testing.assert_allclose(logits, alone, atol=1e-5)
+        assert labels.tolist() == rows["labels"][:].tolist()
+
+
+def test_bert_is_told_which_text_a_token_is_of(teacher, tokenizer):
+    """With other token types, BERT's answer is another one; padding stays type 0."""
+    batch = collate(task_data("stsb").encoded(tokenizer, 24)[0], [0, 1])
+    assert batch["token_type_ids"].sum() > 0
+    model, _ = classifier(teacher, 1)
+    flat = batch | {"token_type_ids": torch.zeros_like(batch["token_type_ids"])}
+    assert (forward(model, batch) - forward(model, flat)).abs().max() > 1e-3
+
+
+def test_predicting_leaves_the_model_as_it_was(student, tokenizer, accelerator):
+    model, _ = classifier(student, 2)
+    rows = task_data("sst2").encoded(tokenizer, 24)[0]
+    for training in (True, False):
+        model.train(training)
+        predict(model, rows, accelerator)
+        assert model.training == training
+
+
+# learning
+
+
+@pytest.mark.parametrize("kind", ["teacher", "student"])
+def test_a_small_model_learns_a_task_that_can_be_learned(kind, tokenizer, accelerator, request):
+    source = make_teacher(len(tokenizer), layers=2) if kind == "teacher" else request.getfixturevalue(kind)
+    data = task_data("sst2", train=512, validation=64)
+    model, record = tuned(source, data, tokenizer, accelerator, replace(QUICK, epochs=3), model_name=kind)
+    assert record["scores"]["accuracy"] == record["scores"]["main"] > 0.9
+    assert record["scores"]["majority"] == 0.5
+    assert record["interval"][0] <= record["scores"]["main"] <= record["interval"][1]
+    assert not model.training and model.config.id2label == {0: "negative", 1: "positive"}
+
+
+def test_a_regression_learns_too(student, tokenizer, accelerator):
+    """Predicting the mean has no correlation; the model's answers have. Labels lie between 0 and 5."""
+    data = task_data("stsb", train=256, validation=64)
+    model, record = tuned(student, data, tokenizer, accelerator, replace(QUICK, epochs=4, batch_size=16))
+    scores = record["scores"]
+    assert scores["pearson"] > 0.8 and scores["main"] == pytest.approx((scores["pearson"] + scores["spearman"]) / 2)
+    assert scores["majority"] == 0 and model.config.problem_type == "regression"
+    assert record["curve"]["loss"][0] > 4 * record["curve"]["loss"][-1]
+
+
+def test_the_record_holds_what_is_needed_to_believe_it(student, tokenizer, accelerator, tmp_path):
+    data = task_data("mnli")
+    _, record = tuned(student, data, tokenizer, accelerator, name="x", scale="mini", model_record="distil-mini")
+    assert results.load(results.save(record, tmp_path))["name"] == "x"
+    assert set(results.KEYS) <= record.keys()
+    expected = {"kind": "finetuning", "scale": "mini", "model": "student", "model_record": "distil-mini",
+                "task": "mnli", "seed": 42, "steps": 5, "processes": 1, "precision": "no", "data": data.info}  # fmt: skip
+    assert {key: record[key] for key in expected} == expected
+    assert record["tokens"] == data.encoded(tokenizer, 24)[0]["length"][:].sum()
+    assert list(record["scores"]) == ["main", "accuracy", "majority", "validation_mismatched_accuracy"]
+    assert record["curve"]["step"] == [1, 2, 3, 4, 5] and record["config"]["learning_rate"] == 2e-3
+
+
+def test_every_validation_row_is_scored_once(student, tokenizer, accelerator):
+    """The accuracy of the record is that of predictions made one row at a time; 16 rows, so a multiple of 1/16."""
+    data = task_data("mnli")
+    model, record = tuned(student, data, tokenizer, accelerator)
+    for split, key in (("validation_matched", "accuracy"), ("validation_mismatched", "validation_mismatched_accuracy")):
+        rows = data.encoded(tokenizer, 24)[1][split]
+        answers = [int(forward(model, collate(rows, [i])).argmax()) for i in range(len(rows))]
+        assert record["scores"][key] == metrics.accuracy(np.array(answers), rows["labels"][:])
+
+
+def test_the_same_seed_gives_the_same_weights(student, tokenizer, accelerator):
+    """To the last bit, whatever the global random state was; another seed, another model."""
+    runs = []
+    for seed, noise in ((42, 1), (42, 2), (43, 1)):
+        torch.manual_seed(noise)
+        runs.append(tuned(student, task_data("sst2"), tokenizer, accelerator, replace(QUICK, seed=seed)))
+    assert same_weights(runs[0][0], runs[1][0]) and not same_weights(runs[0][0], runs[2][0])
+    same = [
+        {k: v for k, v in record.items() if k not in ("started", "wall_seconds", "cpu_seconds")} for _, record in runs
+    ]
+    assert same[0] == same[1] != same[2]
+
+
+def test_the_seed_changes_dropout_and_order_too(student, tokenizer, accelerator):
+    """The same head, two seeds of the loop: other weights."""
+    models = []
+    for seed in (1, 2):
+        model, _ = classifier(student, 2, seed=0)
+        finetune(model, task_data("sst2"), tokenizer, accelerator, replace(QUICK, seed=seed), quiet=True)
+        models.append(model)
+    assert not same_weights(*models)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(student, tokenizer, accelerator):
+    model, _ = classifier(student, 2)
+    with torch.no_grad():
+        model.classifier.bias.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match="the loss is nan at update 1; use a smaller learning rate"):
+        finetune(model, task_data("sst2"), tokenizer, accelerator, QUICK, quiet=True)
+
+
+def test_bf16_is_the_accelerators(student, tokenizer):
+    """It trains, its matrix products are in bf16, its weights and answers in float32."""
+    AcceleratorState._reset_state(True)
+    try:
+        accelerator = Accelerator(cpu=True, mixed_precision="bf16")
+        kinds = set()
+        model, _ = classifier(student, 2)
+        model.pre_classifier.register_forward_hook(lambda module, given, out: kinds.add(out.dtype))
+        record = finetune(model, task_data("sst2"), tokenizer, accelerator, QUICK, quiet=True)
+        assert kinds == {torch.bfloat16} and model.dtype == torch.float32
+        assert record["precision"] == "bf16" and record["curve"]["loss"][-1] < record["curve"]["loss"][0]
+    finally:
+        AcceleratorState._reset_state(True)
+
+
+def test_progress_is_shown_unless_quiet(student, tokenizer, accelerator, capsys):
+    model, _ = classifier(student, 2)
+    finetune(model, task_data("sst2"), tokenizer, accelerator, QUICK, name="demo")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("demo 5/5 · loss ")
+    tuned(student, task_data("sst2"), tokenizer, accelerator)
+    assert capsys.readouterr().out == ""
+
+
+TWO_PROCESSES = """
+import gc, json, sys
+import torch
+sys.path.insert(0, sys.argv[2])
+from accelerate import Accelerator
+from test_finetuning import QUICK, task_data
+from conftest import make_teacher
+from distilnb.finetuning import classifier, finetune
+from transformers import AutoTokenizer
+torch.set_num_threads(1)
+accelerator = Accelerator(cpu=True)
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+source = make_teacher(len(tokenizer), 2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+model, _ = classifier(source, 3)
+record = finetune(model, task_data("mnli"), tokenizer, accelerator, QUICK)
+if accelerator.is_main_process:
+    model.save_pretrained(sys.argv[3])
+    open(sys.argv[3] + "/record.json", "w").write(json.dumps(record))
+accelerator.free_memory()
+del model
+gc.collect()
+accelerator.end_training()
+"""
+
+
+def test_two_processes_train_and_score_what_one_does(tokenizer, teacher_folder, accelerator, tmp_path):
+    """33 rows in batches of 8: the last batch has one row, so the second process has none and must wait its turn.
+
+    Without dropout the weights agree within 5e-6, and both processes' validation rows are in the score.
+    """
+    (tmp_path / "script.py").write_text(TWO_PROCESSES)
+    launch = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
+              "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_ip", "127.0.0.1",
+              "--main_process_port", str(free_port()), str(tmp_path / "script.py"))  # fmt: skip
+    tests = Path(__file__).parent
+    environment = os.environ | {"PYTHONPATH": str(Path(finetuning.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, *launch, str(teacher_folder), str(tests), str(tmp_path)], env=environment,
+                          capture_output=True, text=True, timeout=120)  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    together = json.loads((tmp_path / "record.json").read_text())
+    assert together["processes"] == 2
+
+    source = make_teacher(len(tokenizer), 2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    model, _ = classifier(source, 3)
+    before = weights_of(model)
+    record = finetune(model, task_data("mnli"), tokenizer, accelerator, QUICK, quiet=True)
+    theirs, mine = load_file(tmp_path / "model.safetensors"), weights_of(model)
+    assert max(float((mine[name] - before[name]).abs().max()) for name in mine) > 1e-3
+    assert max(float((mine[name] - theirs[name]).abs().max()) for name in mine) < 5e-6
+    assert together["scores"] == record["scores"] and together["tokens"] == record["tokens"]
+    np.testing.assert_allclose(together["curve"]["loss"], record["curve"]["loss"], rtol=1e-3)
+
+
+# the grid
+
+
+@pytest.fixture
+def ran(monkeypatch) -> list[str]:
+    """The names of the runs that were really made."""
+    names = []
+    real = finetuning.finetune
+
+    def counted(*arguments, **settings):
+        names.append(settings["name"])
+        return real(*arguments, **settings)
+
+    monkeypatch.setattr(finetuning, "finetune", counted)
+    return names
+
+
+def test_a_grid_runs_every_cell_and_later_only_what_is_missing(teacher, student, tokenizer, accelerator, tmp_path, ran):
+    def grid(**more):
+        ran.clear()
+        settings = {"models": {"teacher": teacher, "student": student}, "data": [task_data("sst2"), task_data("stsb")],
+                    "seeds": (1, 2), "config": QUICK} | more  # fmt: skip
+        return finetune_grid(**settings, tokenizer=tokenizer, accelerator=accelerator, folder=tmp_path, quiet=True,
+                             provenance={"student": {"model_record": "distil-toy"}})  # fmt: skip
+
+    first = grid()
+    assert ran == [r["name"] for r in first] and len(set(ran)) == len(list(tmp_path.glob("*.json"))) == 8
+    assert ran[0] == "finetuning-toy-teacher-sst2-seed1"
+    assert {(r["model"], r["task"], r["seed"]) for r in first} == {
+        (m, t, s) for m in ("teacher", "student") for t in ("sst2", "stsb") for s in (1, 2)}  # fmt: skip
+    assert {r["model"]: r["model_record"] for r in first} == {"teacher": None, "student": "distil-toy"}
+
+    again = grid()
+    assert ran == [] and [r["scores"] for r in again] == [r["scores"] for r in first]
+
+    (tmp_path / "finetuning-toy-student-sst2-seed2.json").unlink()
+    (tmp_path / "finetuning-toy-teacher-stsb-seed1.json").write_text("{")
+    grid(seeds=(1, 2, 3), data=[task_data("sst2"), task_data("stsb")])
+    assert sorted(ran) == ["finetuning-toy-student-sst2-seed2", "finetuning-toy-student-sst2-seed3",
+                           "finetuning-toy-student-stsb-seed3", "finetuning-toy-teacher-sst2-seed3",
+                           "finetuning-toy-teacher-stsb-seed1", "finetuning-toy-teacher-stsb-seed3"]  # fmt: skip
+
+
+def test_a_record_of_another_run_is_not_taken(student, tokenizer, accelerator, tmp_path, ran, capsys):
+    """Other settings, other data or other starting weights under the same name: run again, and a line says why."""
+
+    def grid(seed_of_data: int, rate: float) -> tuple[int, str]:
+        ran.clear()
+        data, config = [task_data("sst2", seed=seed_of_data)], replace(QUICK, learning_rate=rate)
+        finetune_grid({"student": student}, data, [1], tokenizer, accelerator, config, folder=tmp_path)
+        return len(ran), capsys.readouterr().out
+
+    assert grid(0, 2e-3)[0] == 1
+    for arguments, why in (
+        ((0, 1e-4), "learning_rate was 0.002, is 0.0001"),
+        ((5, 1e-4), "data was sst2-0, is sst2-5"),
+    ):
+        count, said = grid(*arguments)
+        assert count == 1 and f"finetuning-toy-student-sst2-seed1 is run again: {why}\n" in said
+    with torch.no_grad():
+        student.distilbert.embeddings.word_embeddings.weight[7, 7] += 1e-3
+    count, said = grid(5, 1e-4)
+    assert count == 1 and "is run again: weights was" in said
+    count, said = grid(5, 1e-4)
+    assert count == 0 and said == f"fine-tuning: 1 of 1 runs are recorded in {tmp_path} already\n"
+
+
+def test_the_learning_rate_is_chosen_on_carved_rows(student, tokenizer, accelerator, tmp_path, ran, monkeypatch):
+    """Too small a rate learns nothing; the best is used for every seed, and no trial sees a validation row."""
+    data = task_data("sst2", train=256, validation=16)
+    settings = {"learning_rates": (1e-7, 2e-3), "folder": tmp_path, "quiet": True}
+    config = replace(QUICK, epochs=2, batch_size=16)
+    records = finetune_grid({"student": student}, [data], (1, 2), tokenizer, accelerator, config, **settings)
+    assert ran == ["finetuning-toy-student-sst2-lr1e-07", "finetuning-toy-student-sst2-lr0.002",
+                   "finetuning-toy-student-sst2-seed1", "finetuning-toy-student-sst2-seed2"]  # fmt: skip
+    trials = [results.load(path) for path in sorted((tmp_path / "selection").glob("*.json"))]
+    assert [list(t["data"]["rows"]) for t in trials] == [["train", "carved"]] * 2
+    assert [t["data"]["rows"]["train"] for t in trials] == [230] * 2
+    for record in records:
+        assert record["config"]["learning_rate"] == 2e-3 == record["selection"]["chosen"]
+        assert record["selection"]["scores"][0] < record["selection"]["scores"][1]
+        assert record["data"]["rows"]["train"] == 256
+    assert len(results.load_all(tmp_path)) == 2, "a trial must not be averaged into the results"
+
+    ran.clear()
+    finetune_grid({"student": student}, [data], (1, 2), tokenizer, accelerator, config, **settings)
+    assert ran == []
+
+
+def test_a_rate_that_diverges_is_not_chosen(student, tokenizer, accelerator, tmp_path, monkeypatch, capsys):
+    """Of three rates the middle one diverges; when all do, or a cell does, the grid says so after the other cells."""
+    real, broken = finetuning.finetune, {2e-3}
+
+    def sometimes(model, data, tokenizer, accelerator, config, **more):
+        if config.learning_rate in broken:
+            raise FloatingPointError("the loss is nan at update 3; use a smaller learning rate")
+        return real(model, data, tokenizer, accelerator, config, **more)
+
+    monkeypatch.setattr(finetuning, "finetune", sometimes)
+    arguments = ({"student": student}, [task_data("sst2")], [1], tokenizer, accelerator, QUICK)
+    record = finetune_grid(*arguments, folder=tmp_path / "a", learning_rates=(1e-3, 2e-3, 1e-7))[0]
+    assert record["selection"]["scores"][1] is None and record["config"]["learning_rate"] != 2e-3
+    assert "lr0.002: the loss is nan at update 3" in capsys.readouterr().out
+    with pytest.raises(FloatingPointError, match=r"every learning rate of \[0.002\] diverged; try smaller ones"):
+        finetune_grid(*arguments, folder=tmp_path / "a", learning_rates=(2e-3,), quiet=True)
+    with pytest.raises(FloatingPointError, match="sst2-seed1 diverged at learning rate 0.002; the other runs"):
+        finetune_grid(*arguments, folder=tmp_path / "b", quiet=True)
+
+
+def test_equal_rates_are_settled_by_their_order():
+    trials = [{"scores": {"main": score}} for score in (0.5, 0.7, 0.7)]
+    assert finetuning.select((1, 2, 3), trials)["chosen"] == 2
+
+
+@pytest.mark.parametrize("models, seeds", [({}, [1]), ({"student": None}, [])])
+def test_an_empty_grid_is_refused(models, seeds, tokenizer, accelerator):
+    with pytest.raises(ValueError, match="at least one model and one seed"):
+        finetune_grid(models, [], seeds, tokenizer, accelerator, QUICK)
+
+
+def test_a_grid_reads_folders(teacher_folder, tokenizer, accelerator, tmp_path):
+    record = finetune_grid({"teacher": teacher_folder}, [task_data("sst2")], [1], tokenizer, accelerator, QUICK,
+                           folder=tmp_path, scale="mini", quiet=True)[0]  # fmt: skip
+    assert record["name"] == "finetuning-mini-teacher-sst2-seed1" and record["scale"] == "mini"
+    source = BertForMaskedLM.from_pretrained(teacher_folder)
+    assert record["started_from"] == finetuning.fingerprint(classifier(source, 2, 1)[0])

@@ -1,0 +1,370 @@
+"""The three losses against their formulas in numpy, and the chunked head against the losses."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from distilnb import losses
+from distilnb.losses import IGNORE, LossWeights
+
+BATCH, SEQ, VOCAB, DIM = 3, 7, 11, 8
+TEMPERATURES = (0.5, 1.0, 2.0, 4.0)
+
+
+@pytest.fixture
+def batch() -> dict[str, torch.Tensor]:
+    """Logits and hidden states of a small batch with padding at the end of two rows and six masked words.
+
+    `weight`, `bias` are a student's decoder and `t_weight`, `t_bias` a teacher's; the logits follow from them.
+    """
+    make = torch.Generator().manual_seed(0)
+    hidden, t_hidden = (torch.randn(BATCH, SEQ, DIM, generator=make) for _ in range(2))
+    weight, t_weight = (torch.randn(VOCAB, DIM, generator=make) for _ in range(2))
+    bias, t_bias = (torch.randn(VOCAB, generator=make) for _ in range(2))
+    mask = torch.ones(BATCH, SEQ, dtype=torch.long)
+    mask[1, 5:], mask[2, 3:] = 0, 0
+    labels = torch.full((BATCH, SEQ), IGNORE)
+    for row, column, word in [(0, 1, 4), (0, 2, 0), (0, 6, 10), (1, 0, 3), (1, 4, 3), (2, 2, 7)]:
+        labels[row, column] = word
+    return {"hidden": hidden, "t_hidden": t_hidden, "weight": weight, "bias": bias, "t_weight": t_weight,
+            "t_bias": t_bias, "student": hidden @ weight.T + bias, "teacher": t_hidden @ t_weight.T + t_bias,
+            "mask": mask, "labels": labels}  # fmt: skip
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    """Over the last axis, in float64."""
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def kl_by_hand(student, teacher, mask, temperature: float) -> float:
+    """T² Σ_positions Σ_words t (log t − log s) / positions, one position at a time."""
+    s, t = (softmax(x.numpy().astype(np.float64) / temperature) for x in (student, teacher))
+    rows = np.argwhere(mask.numpy())
+    return sum(temperature**2 * np.sum(t[i, j] * (np.log(t[i, j]) - np.log(s[i, j]))) for i, j in rows) / len(rows)
+
+
+def cross_entropy_by_hand(student, labels) -> float:
+    """The mean of −log p(true word) over the masked words."""
+    p, words = softmax(student.numpy().astype(np.float64)), labels.numpy()
+    rows = np.argwhere(words != IGNORE)
+    return -sum(np.log(p[i, j, words[i, j]]) for i, j in rows) / len(rows)
+
+
+def cosine_by_hand(student, teacher, mask) -> float:
+    """The mean of 1 − s·t / (|s| |t|) over real positions."""
+    s, t = student.numpy().astype(np.float64), teacher.numpy().astype(np.float64)
+    cosine = (s * t).sum(-1) / np.linalg.norm(s, axis=-1) / np.linalg.norm(t, axis=-1)
+    return (1 - cosine)[mask.numpy() == 1].mean()
+
+
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+def test_soft_target_loss_is_its_formula(batch, temperature):
+    loss = losses.soft_target_loss(batch["student"], batch["teacher"], batch["mask"], temperature)
+    assert loss.item() == pytest.approx(kl_by_hand(batch["student"], batch["teacher"], batch["mask"], temperature), rel=1e-5)
+
+
+def test_soft_target_loss_defaults_to_the_originals_temperature(batch):
+    by_hand = kl_by_hand(batch["student"], batch["teacher"], batch["mask"], 2.0)
+    assert losses.soft_target_loss(batch["student"], batch["teacher"], batch["mask"]).item() == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_mlm_loss_is_its_formula(batch):
+    by_hand = cross_entropy_by_hand(batch["student"], batch["labels"])
+    assert losses.mlm_loss(batch["student"], batch["labels"]).item() == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_cosine_loss_is_its_formula(batch):
+    loss = losses.cosine_loss(batch["hidden"], batch["t_hidden"], batch["mask"]).item()
+    assert loss == pytest.approx(cosine_by_hand(batch["hidden"], batch["t_hidden"], batch["mask"]), rel=1e-5)
+
+
+def test_cosine_loss_sees_directions_only(batch):
+    assert losses.cosine_loss(batch["hidden"], 7 * batch["hidden"], batch["mask"]).item() == pytest.approx(0, abs=1e-6)
+    assert losses.cosine_loss(batch["hidden"], -batch["hidden"], batch["mask"]).item() == pytest.approx(2, abs=1e-6)
+
+
+def test_soft_target_loss_is_zero_only_when_the_distributions_are_equal(batch):
+    shifted = batch["teacher"] + 5  # a constant added to all logits changes no probability
+    assert losses.soft_target_loss(shifted, batch["teacher"], batch["mask"]).item() == pytest.approx(0, abs=1e-5)
+    assert losses.soft_target_loss(batch["student"], batch["teacher"], batch["mask"]).item() > 0.1
+
+
+@pytest.mark.parametrize("positions", ["all", "masked"])
+def test_triple_loss_is_the_weighted_sum(batch, positions):
+    weights = LossWeights(ce=5, mlm=2, cos=1)
+    where = batch["mask"] if positions == "all" else batch["labels"] != IGNORE
+    expected = {
+        "ce": kl_by_hand(batch["student"], batch["teacher"], where, 3.0),
+        "mlm": cross_entropy_by_hand(batch["student"], batch["labels"]),
+        "cos": cosine_by_hand(batch["hidden"], batch["t_hidden"], batch["mask"]),
+    }
+    loss, terms = losses.triple_loss(
+        batch["student"], batch["teacher"], batch["hidden"], batch["t_hidden"], batch["labels"], batch["mask"],
+        weights, temperature=3.0, positions=positions,
+    )  # fmt: skip
+    assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected, rel=1e-5)
+    assert loss.item() == pytest.approx(5 * expected["ce"] + 2 * expected["mlm"] + expected["cos"], rel=1e-5)
+
+
+# gradients
+
+
+def check_gradient(function, *inputs: torch.Tensor) -> None:
+    """Numerical against analytical gradient. The losses compute in float32, hence the wide step and tolerance."""
+    inputs = tuple(x.double().requires_grad_() for x in inputs)
+    assert torch.autograd.gradcheck(lambda *x: function(*x).double(), inputs, eps=1e-2, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+def test_gradient_of_soft_targets(batch, temperature):
+    check_gradient(lambda s: losses.soft_target_loss(s, batch["teacher"], batch["mask"], temperature), batch["student"])
+
+
+def test_gradient_of_soft_targets_is_t_times_the_difference_of_probabilities(batch):
+    """d(T² KL)/d logits = T (softmax(s/T) − softmax(t/T)) / positions: why T² keeps gradients of one size."""
+    student = batch["student"].clone().requires_grad_()
+    losses.soft_target_loss(student, batch["teacher"], batch["mask"], 4.0).backward()
+    s, t = (softmax(batch[who].numpy() / 4.0) for who in ("student", "teacher"))
+    mask = batch["mask"].numpy()
+    np.testing.assert_allclose(student.grad.numpy(), 4.0 * (s - t) * mask[..., None] / mask.sum(), atol=1e-6)
+
+
+def test_gradient_of_mlm(batch):
+    check_gradient(lambda s: losses.mlm_loss(s, batch["labels"]), batch["student"])
+
+
+def test_gradient_of_cosine(batch):
+    check_gradient(lambda s: losses.cosine_loss(s, batch["t_hidden"], batch["mask"]), batch["hidden"])
+
+
+# the chunked vocabulary head
+
+
+def chunked(batch, temperature: float, ce: float, mlm: float, chunk: int, where: torch.Tensor):
+    """(value, ce mean, mlm mean, gradients of hidden, weight, bias) of the head that never holds all logits."""
+    hidden, weight, bias = (batch[name].clone().requires_grad_() for name in ("hidden", "weight", "bias"))
+    tokens, masked = int(where.sum()), max(int((batch["labels"] != IGNORE).sum()), 1)
+    value, ce_sum, mlm_sum = losses.vocabulary_losses(
+        hidden[where], weight, bias, batch["labels"][where], ce_scale=ce / tokens, mlm_scale=mlm / masked,
+        teacher=(batch["t_hidden"][where], batch["t_weight"], batch["t_bias"]), temperature=temperature, chunk=chunk,
+    )  # fmt: skip
+    (3 * value).backward()  # a factor, because a loss is not always the last thing
+    return value, ce_sum / tokens, mlm_sum / masked, hidden.grad, weight.grad, bias.grad
+
+
+def reference(batch, temperature: float, ce: float, mlm: float, where: torch.Tensor):
+    """The same by the losses above, from whole logits."""
+    hidden, weight, bias = (batch[name].clone().requires_grad_() for name in ("hidden", "weight", "bias"))
+    logits = hidden @ weight.T + bias
+    soft = losses.soft_target_loss(logits, batch["teacher"], where, temperature)
+    hard = losses.mlm_loss(logits, batch["labels"])
+    value = ce * soft + mlm * hard
+    (3 * value).backward()
+    return value, soft, hard, hidden.grad, weight.grad, bias.grad
+
+
+@pytest.mark.parametrize("temperature, chunk", [*zip(TEMPERATURES, (1, 4, 7, 128), strict=True), (2.0, 15), (2.0, 5)])
+def test_chunked_head_equals_the_losses_and_their_gradients(batch, temperature, chunk):
+    """15 real tokens: in chunks of 1, 4 (15 = 3·4 + 3), 5 (exact), 7, 15 (one) and 128 (more than there are)."""
+    where = batch["mask"].bool()
+    ours = chunked(batch, temperature, 5.0, 2.0, chunk, where)
+    theirs = reference(batch, temperature, 5.0, 2.0, where)
+    for name, a, b in zip(("value", "ce", "mlm", "hidden", "weight", "bias"), ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5, msg=lambda m, name=name: f"{name}: {m}")
+
+
+@pytest.mark.parametrize("ce, mlm", [(0.0, 2.0), (5.0, 0.0)])
+def test_chunked_head_with_one_term_switched_off(batch, ce, mlm):
+    where = batch["mask"].bool()
+    value, ce_mean, mlm_mean, *gradients = chunked(batch, 2.0, ce, mlm, 4, where)
+    expected, soft, hard, *wanted = reference(batch, 2.0, ce, mlm, where)
+    torch.testing.assert_close(value, expected)
+    assert (ce_mean.item(), mlm_mean.item()) == pytest.approx((soft.item() if ce else 0, hard.item() if mlm else 0), rel=1e-5)
+    for a, b in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_chunked_head_on_masked_words_only(batch):
+    where = batch["labels"] != IGNORE
+    for a, b in zip(chunked(batch, 2.0, 5.0, 2.0, 4, where), reference(batch, 2.0, 5.0, 2.0, where), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_chunked_head_without_a_masked_word_has_soft_targets_left(batch):
+    batch["labels"].fill_(IGNORE)
+    where = batch["mask"].bool()
+    value, ce, mlm, *gradients = chunked(batch, 2.0, 5.0, 2.0, 4, where)
+    expected, soft, _, *wanted = reference(batch, 2.0, 5.0, 0.0, where)
+    assert mlm.item() == 0
+    torch.testing.assert_close((value, ce, *gradients), (expected, soft, *wanted), rtol=1e-5, atol=1e-5)
+
+
+def test_chunked_head_of_no_tokens_is_zero_with_zero_gradients(batch):
+    hidden, weight, bias = (batch[n].clone().requires_grad_() for n in ("hidden", "weight", "bias"))
+    nothing = torch.zeros(BATCH, SEQ, dtype=torch.bool)
+    teacher = (batch["t_hidden"][nothing], batch["t_weight"], batch["t_bias"])
+    value, ce, mlm = losses.vocabulary_losses(hidden[nothing], weight, bias, batch["labels"][nothing], ce_scale=1.0,
+                                              mlm_scale=1.0, teacher=teacher)  # fmt: skip
+    value.backward()
+    assert (value.item(), ce.item(), mlm.item()) == (0, 0, 0)
+    assert not any(x.grad.any() for x in (hidden, weight, bias))
+
+
+def test_chunked_head_without_soft_targets_needs_no_teacher(batch):
+    where = batch["mask"].bool()
+    value, ce, mlm = losses.vocabulary_losses(batch["hidden"][where], batch["weight"], batch["bias"],
+                                              batch["labels"][where], mlm_scale=1.0)  # fmt: skip
+    assert ce.item() == 0
+    assert value.item() == mlm.item() == pytest.approx(6 * cross_entropy_by_hand(batch["student"], batch["labels"]), rel=1e-5)
+
+
+def test_chunked_value_does_not_drift():
+    """2,000 tokens × 3,000 words in float32 against float64: one long float32 sum would lose about 2e-4."""
+    make = torch.Generator().manual_seed(1)
+    tokens, vocab, dim = 2000, 3000, 16
+    hidden, t_hidden = torch.randn(tokens, dim, generator=make), torch.randn(tokens, dim, generator=make)
+    weight = 0.1 * torch.randn(vocab, dim, generator=make)  # close distributions: small differences of large sums
+    t_weight = weight + 0.02 * torch.randn(vocab, dim, generator=make)
+    bias, labels = torch.zeros(vocab), torch.full((tokens,), IGNORE)
+    labels[::7] = torch.randint(vocab, (len(labels[::7]),), generator=make)
+    _, ce, mlm = losses.vocabulary_losses(hidden, weight, bias, labels, ce_scale=1.0, mlm_scale=1.0,
+                                          teacher=(hidden + 0.05 * t_hidden, t_weight, bias))  # fmt: skip
+    s = torch.log_softmax(hidden.double() @ weight.double().T / 2, -1)
+    t = torch.log_softmax((hidden + 0.05 * t_hidden).double() @ t_weight.double().T / 2, -1)
+    expected = 4 * (t.exp() * (t - s)).sum().item()
+    assert ce.item() == pytest.approx(expected, rel=2e-5)
+    p = torch.log_softmax(hidden.double() @ weight.double().T, -1)
+    assert mlm.item() == pytest.approx(-p[labels != IGNORE, labels[labels != IGNORE]].sum().item(), rel=1e-6)
+
+
+def test_chunked_head_never_holds_all_logits(batch, monkeypatch):
+    """The widest tensor that leaves a matrix product has `chunk` rows."""
+    seen = []
+    linear = torch.nn.functional.linear
+    monkeypatch.setattr(losses.F, "linear", lambda *a: seen.append(len(a[0])) or linear(*a))
+    chunked(batch, 2.0, 1.0, 1.0, 4, batch["mask"].bool())
+    assert sorted(set(seen)) == [3, 4] and len(seen) == 2 * 4
+
+
+# padding, nothing masked, count
+
+
+def padded(batch: dict[str, torch.Tensor], extra: int = 3) -> dict[str, torch.Tensor]:
+    """The same batch with columns of padding on its right, filled with large numbers that must not matter."""
+    wide = {}
+    for name in ("hidden", "t_hidden", "student", "teacher"):
+        wide[name] = torch.cat([batch[name], 1e3 * torch.ones(BATCH, extra, batch[name].shape[-1])], 1)
+    wide["mask"] = torch.cat([batch["mask"], torch.zeros(BATCH, extra, dtype=torch.long)], 1)
+    wide["labels"] = torch.cat([batch["labels"], torch.full((BATCH, extra), IGNORE)], 1)
+    return wide
+
+
+def test_padding_changes_neither_losses_nor_gradients(batch):
+    results = []
+    for data in (batch, padded(batch)):
+        logits, hidden = data["student"].clone().requires_grad_(), data["hidden"].clone().requires_grad_()
+        loss, terms = losses.triple_loss(logits, data["teacher"], hidden, data["t_hidden"], data["labels"],
+                                         data["mask"], LossWeights())  # fmt: skip
+        loss.backward()
+        results.append((loss.detach(), *(t.detach() for t in terms.values()), logits.grad[:, :SEQ], hidden.grad[:, :SEQ]))
+    torch.testing.assert_close(*results, rtol=0, atol=0)
+    assert not logits.grad[:, SEQ:].any() and not hidden.grad[:, SEQ:].any()
+
+
+def test_what_stands_at_padding_does_not_leak(batch):
+    """Also inside the batch: rows 1 and 2 end in padding."""
+    before = losses.soft_target_loss(batch["student"], batch["teacher"], batch["mask"])
+    batch["student"][batch["mask"] == 0] = 100 * torch.randn(6, VOCAB)
+    assert torch.equal(before, losses.soft_target_loss(batch["student"], batch["teacher"], batch["mask"]))
+
+
+def test_nothing_masked_is_zero_not_nan(batch):
+    logits = batch["student"].clone().requires_grad_()
+    nothing = torch.full((BATCH, SEQ), IGNORE)
+    loss = losses.mlm_loss(logits, nothing) + losses.soft_target_loss(logits, batch["teacher"], nothing != IGNORE)
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+def test_all_padding_is_zero_not_nan(batch):
+    hidden = batch["hidden"].clone().requires_grad_()
+    loss = losses.cosine_loss(hidden, batch["t_hidden"], torch.zeros(BATCH, SEQ))
+    loss.backward()
+    assert loss.item() == 0 and torch.isfinite(hidden.grad).all()
+
+
+def test_count_makes_micro_batches_add_up_to_the_whole(batch):
+    """Rows of 7, 5 and 3 tokens with 3, 2 and 1 masked words: means of means would weigh the short rows up."""
+    tokens, masked = 15, 6
+    whole = [
+        losses.soft_target_loss(batch["student"], batch["teacher"], batch["mask"]),
+        losses.mlm_loss(batch["student"], batch["labels"]),
+        losses.cosine_loss(batch["hidden"], batch["t_hidden"], batch["mask"]),
+    ]
+    parts = torch.zeros(3)
+    for i in range(BATCH):
+        row = {name: batch[name][i : i + 1] for name in ("student", "teacher", "hidden", "t_hidden", "mask", "labels")}
+        parts += torch.stack([
+            losses.soft_target_loss(row["student"], row["teacher"], row["mask"], count=tokens),
+            losses.mlm_loss(row["student"], row["labels"], count=masked),
+            losses.cosine_loss(row["hidden"], row["t_hidden"], row["mask"], count=tokens),
+        ])  # fmt: skip
+    torch.testing.assert_close(parts, torch.stack(whole))
+
+
+def test_count_without_a_masked_word_is_still_zero(batch):
+    assert losses.mlm_loss(batch["student"], torch.full((BATCH, SEQ), IGNORE), count=6).item() == 0
+
+
+# weights and temperature
+
+WORK = {"ce": "soft_target_loss", "mlm": "mlm_loss", "cos": "cosine_loss"}
+
+
+@pytest.mark.parametrize("off", [c for n in (1, 2) for c in itertools.combinations(WORK, n)], ids="-".join)
+def test_a_term_of_weight_zero_is_not_computed(batch, monkeypatch, off):
+    called = []
+    for name in WORK.values():
+        real = getattr(losses, name)
+        monkeypatch.setattr(losses, name, lambda *a, name=name, real=real: called.append(name) or real(*a))
+    weights = LossWeights(**{name: 0.0 if name in off else 1.0 for name in WORK})
+    _, terms = losses.triple_loss(batch["student"], batch["teacher"], batch["hidden"], batch["t_hidden"],
+                                  batch["labels"], batch["mask"], weights)  # fmt: skip
+    assert sorted(called) == sorted(WORK[name] for name in WORK if name not in off)
+    assert set(terms) == set(WORK) - set(off)
+
+
+def test_chunked_head_skips_the_teacher_without_soft_targets(batch, monkeypatch):
+    products = []
+    linear = torch.nn.functional.linear
+    monkeypatch.setattr(losses.F, "linear", lambda *a: products.append(a[1].data_ptr()) or linear(*a))
+    chunked(batch, 2.0, 0.0, 1.0, 128, batch["mask"].bool())
+    assert products and batch["t_weight"].data_ptr() not in products
+
+
+def test_default_weights_are_the_originals_single_gpu_command():
+    assert LossWeights() == LossWeights(5, 2, 1)
+
+
+@pytest.mark.parametrize("name", ["ce", "mlm", "cos"])
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_weights_are_numbers_of_zero_or_more(name, value):
+    with pytest.raises(ValueError, match=f"loss weight {name} is {value}"):
+        LossWeights(**{name: value})
+
+
+def test_three_zero_weights_are_refused():
+    with pytest.raises(ValueError, match="all three loss weights are zero.*set ce, mlm or cos"):
+        LossWeights(0, 0, 0)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("inf"), float("nan")])
+def test_temperature_is_above_zero_and_finite(batch, temperature):
+    with pytest.raises(ValueError, match="temperature is .* must be above 0"):
+        losses.soft_target_loss(batch["student"], batch["teacher"], batch["mask"], temperature)
+    with pytest.raises(ValueError, match="temperature is .* must be above 0"):
+        losses.vocabulary_losses(batch["hidden"][0], batch["weight"], batch["bias"], batch["labels"][0], temperature=temperature)

@@ -1,0 +1,96 @@
+"""Scores agree with numbers worked out by hand, and a model that has learned nothing scores 0, never nan."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import f1_score, matthews_corrcoef
+
+from distilnb import metrics
+
+# tp 3, fp 1, fn 2, tn 4: accuracy 7/10; F1 = 6 / (6 + 1 + 2) = 2/3; Matthews = (12 - 2) / sqrt(4 · 5 · 5 · 6)
+LABELS = np.array([1, 1, 1, 1, 1, 0, 0, 0, 0, 0])
+ANSWERS = np.array([1, 1, 1, 0, 0, 1, 0, 0, 0, 0])
+
+
+def test_classification_scores_by_hand():
+    found = metrics.score(("accuracy", "f1", "matthews"), ANSWERS, LABELS)
+    assert found == pytest.approx({"accuracy": 0.7, "f1": 2 / 3, "matthews": 10 / np.sqrt(600)})
+
+
+def test_correlations_by_hand():
+    """1 2 3 4 against 1 3 2 4: Σd² = 2, Spearman = 1 - 6·2/(4·15) = 0.8; so is Pearson. Squared, ranks stay."""
+    x, y = np.array([1.0, 2, 3, 4]), np.array([1.0, 3, 2, 4])
+    assert metrics.score(("pearson", "spearman"), x, y) == pytest.approx({"pearson": 0.8, "spearman": 0.8})
+    assert metrics.spearman(x**2, y) == pytest.approx(0.8)
+    assert metrics.pearson(x**2, y) == pytest.approx(20 / np.sqrt(129 * 5))  # Σ(x²-7.5)(y-2.5), Σ(x²-7.5)², Σ(y-2.5)²
+
+
+def test_scores_equal_the_libraries_on_random_answers():
+    """Ties included; scores of predictions against labels, not of labels against predictions."""
+    draw = np.random.default_rng(0)
+    labels, answers = draw.integers(0, 2, 200), (draw.random(200) < 0.3).astype(int)
+    assert metrics.f1(answers, labels) == pytest.approx(f1_score(labels, answers))
+    assert metrics.matthews(answers, labels) == pytest.approx(matthews_corrcoef(labels, answers))
+    values, truth = draw.integers(0, 9, 200) / 2, draw.random(200)
+    assert metrics.spearman(values, truth) == pytest.approx(stats.spearmanr(values, truth).statistic)
+
+
+@pytest.mark.parametrize("labels", [LABELS, np.zeros(10, int), np.ones(10, int)])
+@pytest.mark.parametrize("answer", [0, 1])
+def test_a_constant_answer_scores_without_a_nan_or_a_warning(answer, labels):
+    answers = np.full(10, answer)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = metrics.score(metrics.METRICS, answers, labels)
+    assert found["matthews"] == found["pearson"] == found["spearman"] == 0
+    assert found["accuracy"] == (labels == answer).mean()
+    assert found["f1"] == pytest.approx(2 * labels.mean() / (1 + labels.mean()) if answer else 0)
+
+
+def test_f1_is_of_class_one():
+    assert metrics.f1(1 - ANSWERS, 1 - LABELS) != pytest.approx(metrics.f1(ANSWERS, LABELS))
+
+
+@pytest.mark.parametrize(
+    "names, answers, labels, says",
+    [
+        ("acuracy", [1], [1], "unknown metric 'acuracy'; use one of accuracy, f1, matthews, pearson, spearman"),
+        ("accuracy", [1, 0], [1], "one length"),
+        ("accuracy", [[1]], [[1]], "one length"),
+        ("accuracy", [], [], "no predictions"),
+        ("pearson", [1.0, np.nan], [1.0, 2.0], "not a finite number"),
+        ("pearson", [1.0, 2.0], [1.0, np.inf], "not a finite number"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(names, answers, labels, says):
+    with pytest.raises(ValueError, match=says):
+        metrics.score(names, np.array(answers), np.array(labels))
+
+
+def test_the_main_score_is_a_metric_or_the_mean_of_two():
+    scores = {"accuracy": 0.8, "f1": 0.9}
+    assert metrics.main_score("accuracy", scores) == 0.8
+    assert metrics.main_score("accuracy+f1", scores) == pytest.approx(0.85)
+
+
+def test_the_majority_baseline_answers_with_the_commonest_training_label_or_the_mean():
+    assert metrics.majority(np.array([2, 0, 2]), 4).tolist() == [2, 2, 2, 2]
+    assert metrics.majority(np.array([1.0, 2.0, 4.5], dtype=np.float32), 2).tolist() == [2.5, 2.5]
+
+
+def test_the_macro_score_is_a_plain_mean_and_wants_every_task():
+    assert metrics.macro({"a": 0.5, "b": 1.0, "c": 9.0}, ["a", "b"]) == 0.75
+    with pytest.raises(ValueError, match="not run: c, d"):
+        metrics.macro({"a": 0.5}, ["a", "c", "d"])
+
+
+def test_the_bootstrap_interval_is_that_of_a_binomial():
+    """400 rows at 80 %: the standard error is 2 %, so 95 % is 0.80 ± 0.039 (tolerance: 0.01 for 500 resamples)."""
+    labels = np.ones(400, int)
+    answers = (np.arange(400) % 5 > 0).astype(int)
+    low, high = metrics.bootstrap("accuracy", answers, labels, samples=500)
+    assert (low, high) == pytest.approx((0.761, 0.839), abs=0.01)
+    assert (low, high) == metrics.bootstrap("accuracy", answers, labels, samples=500)
+    assert metrics.bootstrap("accuracy+f1", labels, labels, samples=5) == (1.0, 1.0)

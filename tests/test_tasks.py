@@ -1,0 +1,287 @@
+"""Tasks: the table agrees with toyworld and the paper, loading says what it loads, unusable rows are refused."""
+
+import random
+
+import numpy as np
+import pytest
+from conftest import ANIMALS, NAMES, VERBS
+from datasets import ClassLabel, Dataset, Features, Value
+from huggingface_hub import constants
+
+from distilnb import paper, tasks, toyworld
+from distilnb.tasks import TASKS, TaskData, check, load, load_all, tokenize
+
+
+def words(count: int, seed: int = 0) -> str:
+    """A text of `count` words of the small language, one token each."""
+    draw = random.Random(seed)
+    return " ".join(draw.choice(NAMES + ANIMALS + VERBS) for _ in range(count))
+
+
+def rows(task: str = "rte", labels: tuple = (0, 1, 1), **columns) -> Dataset:
+    """A hand-made split with the task's columns."""
+    texts = {column: [words(3 + i, i) for i in range(len(labels))] for column in TASKS[task].columns}
+    return Dataset.from_dict(texts | {"label": list(labels)} | columns)
+
+
+# the table
+
+
+def test_the_table_holds_table_one_and_imdb():
+    assert tuple(TASKS) == (*tasks.GLUE, "imdb")
+    for name in tasks.GLUE:
+        assert 0 < paper.glue("DistilBERT", TASKS[name].title) < 100
+    assert len(tasks.GLUE) == 9 and TASKS["imdb"].hub == "stanfordnlp/imdb"
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_toyworld_poses_every_task_in_the_shape_of_the_table(name):
+    task = TASKS[name]
+    data = load_all(name, n_train=20, n_validation=10)
+    assert tuple(data.validations) == task.validations
+    for split in (data.train, *data.validations.values()):
+        assert set(task.columns) < set(split.column_names)
+        assert isinstance(split.features["label"], Value if task.regression else ClassLabel)
+        assert task.regression or tuple(split.features["label"].names) == task.labels
+
+
+def test_two_metrics_are_averaged_where_glue_averages_them():
+    assert {name: task.main for name, task in TASKS.items() if task.main != "accuracy"} == {
+        "cola": "matthews", "mrpc": "accuracy+f1", "qqp": "accuracy+f1", "stsb": "pearson+spearman"}  # fmt: skip
+
+
+@pytest.mark.parametrize("written", ["sst2", "SST-2", "sst_2"])
+def test_a_task_is_found_however_it_is_written(written):
+    assert tasks.get(written) is TASKS["sst2"]
+
+
+# what is refused
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (("sst3", "train"), "unknown task 'sst3'; use one of cola, mnli, mrpc, qnli, qqp, rte, sst2, stsb, wnli, imdb"),
+        (("rte", "train", "hob"), "task source is 'hob'; use toyworld or hub"),
+        (("rte", "dev"), "task rte has no split 'dev' in toyworld, only train, validation, test$"),
+        (("mnli", "validation"), "no split 'validation' in toyworld, only train, validation_matched, "),
+        (("rte", "train", "toyworld", 0), "0 rows of task rte were asked for; at least 1"),
+        (("rte", "test", "toyworld", 5), r"split 'test' of task rte comes without labels \(all are -1\): use train or"),
+        (("stsb", "test", "toyworld", 5), "split 'test' of task stsb comes without labels"),
+    ],
+)
+def test_loading_says_what_is_wrong(arguments, says):
+    with pytest.raises(ValueError, match=says):
+        load(*arguments)
+
+
+@pytest.mark.parametrize(
+    "task, data, says",
+    [
+        ("rte", rows("rte").remove_columns("sentence2"), "has no column 'sentence2', only sentence1, label"),
+        (
+            "rte",
+            rows("rte").rename_column("label", "labels"),
+            "has no column 'label', only sentence1, sentence2, labels",
+        ),
+        ("rte", rows("rte", ()), "split 'train' of task rte is empty"),
+        ("rte", rows("rte", (0, 1, 2)), r"row 2 of split 'train' of task rte has the label 2; labels are 0 to 1 \(ent"),
+        ("mnli", rows("mnli", (0, 2, -1)), "row 2 of split 'train' of task mnli has the label -1; labels are 0 to 2"),
+        ("rte", rows("rte", (0.5, 1.0)), "row 0 of split 'train' of task rte has the label 0.5"),
+        ("rte", rows("rte", (0, None)), "row 1 of split 'train' of task rte has the label None"),
+        ("rte", rows("rte", (-1, -1)), "comes without labels"),
+        ("stsb", rows("stsb", (-1.0, -1.0)), "comes without labels"),
+        ("stsb", rows("stsb", (None, None)), "comes without labels"),
+        ("stsb", rows("stsb", (1.0, float("inf"))), "row 1 .* has the label inf; labels are finite numbers"),
+    ],
+)
+def test_rows_that_cannot_be_used_are_refused(task, data, says):
+    with pytest.raises(ValueError, match=says):
+        check(data, TASKS[task], "train")
+    with pytest.raises(ValueError, match=says):
+        TaskData(TASKS[task], data, {"validation": data}, {})
+
+
+def test_a_task_without_a_split_to_score_is_refused():
+    with pytest.raises(ValueError, match="needs a split to score"):
+        TaskData(TASKS["rte"], rows("rte"), {}, {})
+
+
+@pytest.mark.parametrize(
+    "task, settings, says",
+    [
+        ("imdb", {"truncation": "middle"}, "truncation is 'middle'; use one of head, tail, head_tail"),
+        ("rte", {"truncation": "tail"}, "task rte has pairs of texts, which are cut by 'head' only"),
+        ("rte", {"max_length": 500}, "max_length is 500; this tokenizer allows 8 to 128"),
+        ("rte", {"max_length": 4}, "max_length is 4"),
+    ],
+)
+def test_tokenizing_says_what_is_wrong(tokenizer, task, settings, says):
+    with pytest.raises(ValueError, match=says):
+        tokenize(rows(task), TASKS[task], tokenizer, **settings)
+
+
+def test_a_row_without_text_is_named(tokenizer):
+    with pytest.raises(ValueError, match="row 1 has no text in column 'sentence2'"):
+        tokenize(rows("rte", (0, 1, 1), sentence2=["a", None, "b"]), TASKS["rte"], tokenizer)
+
+
+# tokens
+
+
+def test_a_pair_becomes_two_segments_and_the_longer_text_loses_its_end(tokenizer):
+    first, second = words(4, 1), words(30, 2)
+    data = Dataset.from_dict({"sentence1": [first], "sentence2": [second], "label": [1]})
+    row = tokenize(data, TASKS["rte"], tokenizer, max_length=20)[0]
+    kept = " ".join(second.split()[:13])  # 20 less [CLS], 4 words and two [SEP]
+    assert tokenizer.decode(row["input_ids"]) == f"[CLS] {first} [SEP] {kept} [SEP]"
+    assert row["token_type_ids"].tolist() == [0] * 6 + [1] * 14
+    assert (row["length"], row["labels"]) == (20, 1)
+
+
+@pytest.mark.parametrize("truncation, head, tail", [("head", 18, 0), ("tail", 0, 18), ("head_tail", 4, 14)])
+def test_a_long_text_keeps_its_head_its_tail_or_both(tokenizer, truncation, head, tail):
+    """Sun et al. 2019 keep 128 + 382 of 510 tokens, a quarter and the rest: 4 + 14 of 18. A short text is whole."""
+    texts = [words(40), words(5)]
+    data = Dataset.from_dict({"text": texts, "label": [0, 1]})
+    found = tokenize(data, TASKS["imdb"], tokenizer, max_length=20, truncation=truncation)
+    split = texts[0].split()
+    kept = " ".join(split[:head] + split[len(split) - tail :])
+    assert tokenizer.decode(found[0]["input_ids"]) == f"[CLS] {kept} [SEP]"
+    assert tokenizer.decode(found[1]["input_ids"]) == f"[CLS] {texts[1]} [SEP]"
+    assert found["length"][:].tolist() == [20, 7] and len(found[0]["token_type_ids"]) == 20
+
+
+def test_more_rows_than_fit_one_chunk_keep_their_order_and_labels(tokenizer):
+    data = Dataset.from_dict({"text": [words(2, i) for i in range(1203)], "label": [i % 2 for i in range(1203)]})
+    found = tokenize(data, TASKS["imdb"], tokenizer)
+    assert len(found) == 1203 and found["labels"][:].tolist() == [i % 2 for i in range(1203)]
+    assert tokenizer.decode(found[1100]["input_ids"]) == f"[CLS] {words(2, 1100)} [SEP]"
+
+
+def test_labels_are_classes_or_numbers(tokenizer):
+    scores = tokenize(rows("stsb", (0.5, 5.0, 2.25)), TASKS["stsb"], tokenizer)["labels"][:]
+    assert scores.dtype == np.float32 and scores.tolist() == [0.5, 5.0, 2.25]
+    assert tokenize(rows("rte"), TASKS["rte"], tokenizer)["labels"][:].dtype == np.int64
+
+
+def test_rows_are_tokenized_once_for_every_setting(tokenizer):
+    data = TaskData(TASKS["rte"], rows("rte"), {"validation": rows("rte", (1, 0))}, {})
+    train, validations = data.encoded(tokenizer, 16)
+    assert data.encoded(tokenizer, 16)[0] is train and list(validations) == ["validation"]
+    assert len(validations["validation"]) == 2
+    assert data.encoded(tokenizer, 8)[0]["length"][:].max() == 8
+
+
+# where rows are from
+
+
+def test_a_toy_task_is_a_stand_in_and_its_fingerprint_is_of_its_rows():
+    one, again, other = (load_all("wnli", n_train=8, n_validation=4, seed=seed).info for seed in (0, 0, 1))
+    assert one == again and one["fingerprint"] != other["fingerprint"]
+    assert one["rows"] == {"train": 8, "validation": 4}
+    assert (one["id"], one["stand_in"]) == ("toyworld", True) and "made-up" in one["stand_in_why"]
+
+
+def test_a_split_without_its_official_rows_is_a_stand_in(monkeypatch):
+    """qqp as it is found in part: the record must not pass for the paper's task."""
+    official = {"train": 363_846, "validation": 40_430}
+    for there, stand_in in ((official, False), (official | {"train": 20_000}, True)):
+        splits = {split: range(count) for split, count in there.items()}
+        monkeypatch.setattr(tasks, "_fingerprint", lambda *_: "")
+        info = tasks._provenance(TASKS["qqp"], "hub", splits, 0)
+        assert info["stand_in"] == stand_in
+    assert info["stand_in_why"] == "train has 20,000 of 363,846 rows"
+    assert (info["id"], info["revision"]) == ("nyu-mll/glue", TASKS["qqp"].revision)
+
+
+def test_carved_rows_are_a_tenth_of_train_and_no_validation_row():
+    data = load_all("rte", n_train=50, n_validation=10)
+    carved = data.carve()
+    assert list(carved.validations) == ["carved"] and carved.info["rows"] == {"train": 45, "carved": 5}
+    texts = [set(zip(split["sentence1"], split["sentence2"], strict=True))
+             for split in (carved.train, carved.validations["carved"], data.validations["validation"])]  # fmt: skip
+    assert texts[0] | texts[1] == set(zip(data.train["sentence1"], data.train["sentence2"], strict=True))
+    assert not (texts[0] & texts[1] or texts[1] & texts[2])
+    assert data.carve().train["idx"][:] == carved.train["idx"][:] != data.carve(seed=1).train["idx"][:]
+    with pytest.raises(ValueError, match="too few"):
+        TaskData(TASKS["rte"], rows("rte", (1,)), {"validation": rows("rte")}, {"rows": {}}).carve()
+
+
+# the Hub
+
+
+def hub_split(labels: list[int]) -> Dataset:
+    """What the Hub would give for sst2."""
+    features = Features({"sentence": Value("string"), "label": ClassLabel(names=["negative", "positive"])})
+    return Dataset.from_dict(
+        {"sentence": [words(3, i) for i in range(len(labels))], "label": labels}, features=features
+    )
+
+
+def test_a_sample_of_a_hub_split_is_drawn_from_all_of_it(monkeypatch):
+    """Rows sorted by label, as IMDb's are: the first 50 of 200 would be of one class."""
+    monkeypatch.setattr(tasks.hub, "reach", lambda *_: {})
+    asked = []
+    monkeypatch.setattr(
+        tasks, "load_dataset", lambda *a, **k: asked.append((a, k)) or {"train": hub_split([0] * 100 + [1] * 100)}
+    )
+    found = load("sst2", "train", "hub", n=50)
+    assert asked == [(("nyu-mll/glue", "sst2"), {"revision": TASKS["sst2"].revision})]
+    assert len(found) == 50 and 15 < sum(found["label"]) < 35
+    assert found["sentence"][:] == load("sst2", "train", "hub", n=50)["sentence"][:]
+    assert found["sentence"][:] != load("sst2", "train", "hub", n=50, seed=1)["sentence"][:]
+    assert len(load("sst2", "train", "hub", n=500)) == 200
+    with pytest.raises(
+        ValueError, match="no split 'validation' in this copy of nyu-mll/glue, only train; name the splits"
+    ):
+        load("sst2", "validation", "hub")
+
+
+def test_a_hub_that_does_not_answer_is_not_asked_twice(monkeypatch):
+    """The cache is looked into offline; a task that is not there is a sentence, not a stack of connection errors."""
+    monkeypatch.setattr(tasks.hub, "reach", lambda *_: {"local_files_only": True})
+    offline = []
+
+    def absent(*_, **__):
+        offline.append(constants.HF_HUB_OFFLINE)
+        raise ConnectionError("Couldn't reach it\nand so on")
+
+    monkeypatch.setattr(tasks, "load_dataset", absent)
+    with pytest.raises(
+        ValueError, match=r"task rte \(nyu-mll/glue\) could not be read; check the name and the network"
+    ):
+        load("rte", "train", "hub")
+    assert offline == [True] and not constants.HF_HUB_OFFLINE
+
+
+@pytest.mark.hub
+@pytest.mark.parametrize("name", ["cola", "sst2", "mrpc", "stsb", "rte", "wnli", "imdb"])
+def test_real_tasks_are_whole(name):
+    data = load_all(name, "hub")
+    assert data.info["rows"] == TASKS[name].rows
+    assert not data.info["stand_in"], data.info["stand_in_why"]
+    assert tuple(getattr(data.train.features["label"], "names", ())) == TASKS[name].labels
+
+
+@pytest.mark.hub
+def test_a_real_split_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="task sst2 has no split 'dev' in this copy of nyu-mll/glue, only train, "):
+        load("sst2", "dev", "hub")
+
+
+@pytest.mark.hub
+def test_mnli_mismatched_is_there_or_the_message_says_how_to_leave_it_out():
+    data = load_all("mnli", "hub", 50, 20, validations=("validation_matched",))
+    assert list(data.validations) == ["validation_matched"] and data.info["stand_in"]
+    try:
+        assert len(load("mnli", "validation_mismatched", "hub")) == 9_832
+    except ValueError as error:
+        assert str(error) == (
+            "task mnli has no split 'validation_mismatched' in this copy of nyu-mll/glue, only train, "
+            "validation_matched; name the splits to score, validations=(...), without it"
+        )
+
+
+def test_toyworld_is_the_default():
+    assert load("rte", "train", n=3)["sentence1"][:] == toyworld.load_task("rte", "train", 3)["sentence1"][:]

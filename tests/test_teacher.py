@@ -1,0 +1,268 @@
+"""Teachers: what is refused and why, the first layer that looks at its neighbours, and growing by repetition."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import bert_config, make_teacher
+from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
+from transformers import BertForMaskedLM, BertModel, BertTokenizer
+
+from distilnb.teacher import OFFSETS, check_vocabulary, grow, load_teacher, new_teacher, sinusoids
+
+
+@pytest.fixture
+def folder(teacher_folder, tmp_path) -> Path:
+    """A copy of the teacher's folder that a test may damage."""
+    return Path(shutil.copytree(teacher_folder, tmp_path / "teacher"))
+
+
+def edit(path: Path, **changes) -> None:
+    """Change keys of a JSON file."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+# loading
+
+
+def test_a_saved_teacher_comes_back(teacher_folder, teacher, tokenizer):
+    loaded, its_tokenizer = load_teacher(teacher_folder)
+    assert not loaded.training and {p.dtype for p in loaded.parameters()} == {torch.float32}
+    expected = teacher.state_dict()
+    assert loaded.state_dict().keys() == expected.keys()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in loaded.state_dict().items())
+    assert its_tokenizer.get_vocab() == tokenizer.get_vocab() and its_tokenizer.is_fast
+
+
+def test_half_precision_weights_are_loaded_as_float32(folder, tokenizer, teacher):
+    teacher.half().save_pretrained(folder)
+    assert {p.dtype for p in load_teacher(folder)[0].parameters()} == {torch.float32}
+
+
+def test_no_such_teacher(serve, monkeypatch):
+    monkeypatch.setattr(constants, "ENDPOINT", serve((404, {"X-Error-Code": "RepoNotFound"}, b"{}")))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with pytest.raises(ValueError, match="teacher 'nobody/nothing' was found neither as a local path nor on the Hub; check"):
+        load_teacher("nobody/nothing")
+
+
+def test_a_folder_without_config(tmp_path):
+    with pytest.raises(ValueError, match="has no readable config.json"):
+        load_teacher(tmp_path)
+
+
+def test_a_broken_config(folder):
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="has no readable config.json"):
+        load_teacher(folder)
+
+
+def test_another_kind_of_model(folder):
+    edit(folder / "config.json", model_type="roberta")
+    with pytest.raises(ValueError, match="is a roberta model; a BERT masked language model is needed"):
+        load_teacher(folder)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_missing_file(folder, name):
+    for file in folder.glob(f"{Path(name).stem}*" if name.startswith("tokenizer") else name):
+        file.unlink()
+    with pytest.raises(ValueError, match="teacher '.*' has a configuration, but its tokenizer or its weights"):
+        load_teacher(folder)
+
+
+def test_a_model_without_the_head(folder, teacher):
+    """What BertModel.save_pretrained writes: from_pretrained would fill in a random head without a word."""
+    BertModel(teacher.config).save_pretrained(folder)
+    with pytest.raises(ValueError, match=r"is no masked language model: its weights lack cls\.predictions"):
+        load_teacher(folder)
+
+
+def test_a_missing_layer(folder):
+    weights = {k: v for k, v in load_file(folder / "model.safetensors").items() if ".layer.2.output.dense" not in k}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"its weights lack bert\.encoder\.layer\.2\.output\.dense"):
+        load_teacher(folder)
+
+
+def test_pickled_weights_are_refused(folder):
+    """A pickle can run code when it is opened; this one says so if it is."""
+    (folder / "model.safetensors").unlink()
+
+    class Bomb:
+        def __reduce__(self):
+            return (Path.touch, (folder / "code-was-run",))
+
+    torch.save({"bert.embeddings.word_embeddings.weight": Bomb()}, folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="weights .model.safetensors. cannot be read"):
+        load_teacher(folder)
+    assert not (folder / "code-was-run").exists()
+
+
+def test_code_in_the_repository_is_not_run(folder):
+    edit(folder / "config.json", auto_map={"AutoConfig": "evil.Config"}, model_type="evil")
+    (folder / "evil.py").write_text(f"open({str(folder / 'code-was-run')!r}, 'w')\n")
+    with pytest.raises(ValueError):
+        load_teacher(folder)
+    assert not (folder / "code-was-run").exists()
+
+
+def test_weights_of_another_size(folder):
+    edit(folder / "config.json", intermediate_size=128)
+    with pytest.raises(ValueError, match="teacher '.*teacher'"):
+        load_teacher(folder)
+
+
+def test_tokenizer_of_another_model(folder, teacher):
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "cat"]
+    BertTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}).save_pretrained(folder)
+    rows = teacher.config.vocab_size
+    with pytest.raises(ValueError, match=f"vocabularies differ: 6 word pieces against {rows} embeddings; use the tokenizer"):
+        load_teacher(folder)
+
+
+def test_a_tokenizer_without_mask(teacher, tokenizer):
+    class NoMask:
+        mask_token_id = None
+
+        def __len__(self) -> int:
+            return teacher.config.vocab_size
+
+    check_vocabulary(teacher, tokenizer)
+    with pytest.raises(ValueError, match=r"the tokenizer has no \[MASK\] token"):
+        check_vocabulary(teacher, NoMask())
+
+
+@pytest.mark.hub
+def test_a_repository_without_weights_is_an_error_in_a_sentence():
+    """The Hub of these tests has bert-base-uncased's configuration and tokenizer only; the real one has all."""
+    from distilnb import scales
+
+    try:
+        teacher, tokenizer = load_teacher(scales.BERT_BASE, scales.BERT_BASE_REVISION)
+    except ValueError as error:
+        assert "google-bert/bert-base-uncased' has a configuration, but" in str(error) and "\n" not in str(error)
+    else:
+        assert sum(p.numel() for p in teacher.parameters()) == 109_514_298 and len(tokenizer) == 30522
+
+
+@pytest.mark.hub
+def test_no_such_repository():
+    with pytest.raises(ValueError, match="teacher 'no/such-model' was found neither"):
+        load_teacher("no/such-model")
+
+
+# a new teacher
+
+
+def attention_of_the_first_layer(model: BertForMaskedLM, length: int = 24) -> torch.Tensor:
+    """(heads, length, length), averaged over random sentences."""
+    model.set_attn_implementation("eager")
+    ids = torch.randint(5, model.config.vocab_size, (16, length), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        return model.eval().bert(ids, output_attentions=True).attentions[0].mean(0)
+
+
+def test_heads_of_the_first_layer_attend_to_their_offsets():
+    """At the shape of the shipped teachers: head i looks at its neighbour OFFSETS[i] from every inner position."""
+    config = bert_config(300, layers=2, hidden_size=128, intermediate_size=64, initializer_range=0.05)
+    attention = attention_of_the_first_layer(new_teacher(config))
+    inner = torch.arange(2, 22)
+    for head, offset in enumerate(OFFSETS):
+        assert attention[head].argmax(-1)[inner].tolist() == (inner + offset).tolist(), offset
+
+
+def test_other_offsets():
+    config = bert_config(300, layers=1, hidden_size=128, intermediate_size=64, initializer_range=0.05)
+    attention = attention_of_the_first_layer(new_teacher(config, offsets=(3, -3)))
+    inner = torch.arange(3, 21)
+    for head, offset in enumerate((3, -3)):
+        assert attention[head].argmax(-1)[inner].tolist() == (inner + offset).tolist()
+
+
+def test_without_offsets_the_initialization_is_the_usual():
+    config = bert_config(300, initializer_range=0.05)
+    usual = new_teacher(config, offsets=(), seed=3)
+    torch.manual_seed(3)
+    for (name, a), (_, b) in zip(usual.state_dict().items(), BertForMaskedLM(config).state_dict().items(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_offsets_touch_positions_and_the_first_layers_queries_and_keys_only():
+    config = bert_config(300, initializer_range=0.05)
+    usual, special = new_teacher(config, offsets=()).state_dict(), new_teacher(config).state_dict()
+    changed = {name for name in usual if not torch.equal(usual[name], special[name])}
+    first = "bert.encoder.layer.0.attention.self"
+    assert changed == {"bert.embeddings.position_embeddings.weight", f"{first}.query.weight", f"{first}.key.weight"}
+
+
+def test_new_teachers_follow_their_seed_and_leave_the_global_generator_alone():
+    config, before = bert_config(300), torch.get_rng_state()
+    one, again, other = (new_teacher(config, seed=seed).bert.embeddings.word_embeddings.weight for seed in (1, 1, 2))
+    assert torch.equal(one, again) and not torch.equal(one, other)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_new_teacher_trains_all_it_has():
+    assert all(p.requires_grad for p in new_teacher(bert_config(300)).parameters())
+
+
+def test_sinusoids_are_pairs_of_falling_speed():
+    table = sinusoids(50, 8, amplitude=0.5, base=100.0)
+    assert table.shape == (50, 8)
+    positions = torch.arange(50.0)
+    for pair in range(4):
+        speed = 100.0 ** (-2 * pair / 8)
+        torch.testing.assert_close(table[:, 2 * pair], 0.5 * torch.sin(positions * speed), atol=1e-5, rtol=0)
+        torch.testing.assert_close(table[:, 2 * pair + 1], 0.5 * torch.cos(positions * speed), atol=1e-5, rtol=0)
+
+
+# growing
+
+
+def test_grow_repeats_each_layer_in_place():
+    small = make_teacher(60, layers=3)
+    for layers, sources in ((6, [0, 0, 1, 1, 2, 2]), (9, [0, 0, 0, 1, 1, 1, 2, 2, 2]), (3, [0, 1, 2])):
+        grown = grow(small, layers)
+        assert grown.config.num_hidden_layers == len(grown.bert.encoder.layer) == layers
+        for layer, source in zip(grown.bert.encoder.layer, sources, strict=True):
+            theirs = small.bert.encoder.layer[source].state_dict()
+            assert all(torch.equal(tensor, theirs[name]) for name, tensor in layer.state_dict().items())
+
+
+def test_grow_twice_keeps_the_order():
+    small = make_teacher(60, layers=3)
+    norms = [layer.output.LayerNorm.bias[0].item() for layer in grow(grow(small, 6), 12).bert.encoder.layer]
+    assert norms == [small.bert.encoder.layer[i // 4].output.LayerNorm.bias[0].item() for i in range(12)]
+
+
+def test_grow_keeps_everything_else_and_ties():
+    small = make_teacher(60, layers=2)
+    grown = grow(small, 4)
+    theirs = small.state_dict()
+    for name, tensor in grown.state_dict().items():
+        if ".layer." not in name:
+            assert torch.equal(tensor, theirs[name]), name
+    words = grown.bert.embeddings.word_embeddings.weight
+    assert grown.get_output_embeddings().weight.data_ptr() == words.data_ptr()
+    assert words.data_ptr() != small.bert.embeddings.word_embeddings.weight.data_ptr()
+
+
+def test_grown_layers_are_independent_and_the_old_model_is_left_alone():
+    small = make_teacher(60, layers=2)
+    before = small.bert.encoder.layer[0].output.dense.weight.clone()
+    grown = grow(small, 4)
+    with torch.no_grad():
+        grown.bert.encoder.layer[0].output.dense.weight.zero_()
+    assert torch.equal(grown.bert.encoder.layer[1].output.dense.weight, before)
+    assert torch.equal(small.bert.encoder.layer[0].output.dense.weight, before)
+    assert small.config.num_hidden_layers == 2
+
+
+@pytest.mark.parametrize("layers", [4, 5, 2, 1])
+def test_grow_refuses_what_is_no_multiple(layers):
+    with pytest.raises(ValueError, match=f"{layers} layers is no multiple of 3: layers are repeated whole"):
+        grow(make_teacher(60, layers=3), layers)
