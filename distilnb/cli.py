@@ -12,38 +12,42 @@ import sys
 import traceback
 import warnings
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import datasets
 import torch
 from accelerate import Accelerator
-from transformers import AutoTokenizer, BertConfig, HfArgumentParser, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    BertConfig,
+    HfArgumentParser,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 
-from . import __version__, corpus, figures, notebooks, paths, report, results, scales, toyworld
+from . import __version__, corpus, figures, notebooks, paths, report, results, scales, tasks, toyworld
+from .finetuning import FinetuningConfig, finetune_grid
 from .masking import Masker
 from .pretraining import PretrainingConfig, check_output, pretrain
-from .scales import Scale
+from .scales import Scale, setting
 from .student import build_student, choose_layers
 from .teacher import grow, load_teacher, new_teacher
-
-
-def _option(text: str, default: Any = "", **more: Any) -> Any:
-    return field(default=default, metadata={"help": text, **more})
 
 
 @dataclass(frozen=True)
 class Where:
     """Options that every training command has."""
 
-    scale: str = _option("the dial: toy, mini, base or paper; it sets the defaults of the rest")
-    text: str = _option("toyworld, a file or folder, or a Hub data set NAME[:CONFIG[:SPLIT]]; join several with +")
-    out: str = _option("folder for checkpoints and model (default: runs/NAME); a run found there is taken up again")
-    name: str = _option("name of the run and of its record")
-    precision: str = _option("auto, no, bf16 or fp16; auto takes what the hardware is fast in", "auto")
-    cpu: bool = _option("use the processor even when there is a GPU", False)
+    scale: str = setting("", "the dial: toy, mini, base or paper; it sets the defaults of the rest")
+    text: str = setting("", "toyworld, a file or folder, or a Hub data set NAME[:CONFIG[:SPLIT]]; join several with +")
+    out: str = setting("", "folder for checkpoints and model (default: runs/NAME); a run found there is taken up again")
+    name: str = setting("", "name of the run and of its record")
+    precision: str = setting("auto", "auto, no, bf16 or fp16; auto takes what the hardware is fast in")
+    cpu: bool = setting(False, "use the processor even when there is a GPU")
 
     @property
     def folder(self) -> Path:
@@ -55,12 +59,12 @@ class Where:
 class What:
     """Options of `distilnb distil`: from which teacher which student is made."""
 
-    teacher: str = _option("a BERT masked language model: a folder or a Hub repository")
-    revision: str = _option("the teacher's revision on the Hub")
-    layers: str = _option("original, every_other, first, last, or indices such as 0,2,4,7,9,11", "original")
-    n_layers: int = _option("layers of the student (default: half the teacher's)", 0)
-    init: str = _option("start from the teacher's layers or at random", "teacher", choices=["teacher", "random"])
-    token_types: str = _option("drop the token types, or fold type 0 into positions", "drop", choices=["drop", "fold"])
+    teacher: str = setting("", "a BERT masked language model: a folder or a Hub repository")
+    revision: str = setting("", "the teacher's revision on the Hub")
+    layers: str = setting("original", "original, every_other, first, last, or indices such as 0,2,4,7,9,11")
+    n_layers: int = setting(0, "layers of the student (default: half the teacher's)")
+    init: str = setting("teacher", "start from the teacher's layers or at random", choices=["teacher", "random"])
+    token_types: str = setting("drop", "drop the token types, or fold type 0 into positions", choices=["drop", "fold"])
 
     def chosen_layers(self, depth: int) -> tuple[int, ...]:
         """The teacher layers that this choice means for a teacher of `depth` layers."""
@@ -73,6 +77,28 @@ class What:
         return choose_layers(self.layers, depth, self.n_layers or max(1, depth // 2))
 
 
+@dataclass(frozen=True)
+class Grid:
+    """Options of `distilnb finetune`: which models on which tasks."""
+
+    task: str = setting("", f"one or several of {', '.join(tasks.TASKS)}, joined by commas")
+    model: str = setting("", "LABEL=FOLDER, several joined by commas; LABEL=random:FOLDER for random weights")
+    seeds: int = setting(1, "how many seeds, from 0 on")
+    source: str = setting("", "tasks of toyworld, or the real ones from the Hub", choices=["toyworld", "hub"])
+    learning_rates: str = setting("", "learning rates to choose from on a tenth of the training rows, joined by commas")
+
+    def pairs(self) -> dict[str, str]:
+        """Label → folder; ValueError for anything else."""
+        pairs = dict(part.strip().partition("=")[::2] for part in self.model.split(",") if part.strip())
+        if not pairs or not all(pairs.values()):
+            raise ValueError(f"--model '{self.model}' names no models; write LABEL=FOLDER, several joined by commas")
+        return pairs
+
+    def folder(self) -> str:
+        """Where the tokenizer that all the models share is read from."""
+        return next(iter(self.pairs().values())).removeprefix("random:")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command; 0 when it worked, 2 for input that cannot be used, 1 for a run that failed, 130 for Ctrl-C."""
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -82,12 +108,13 @@ def main(argv: list[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"distilnb {__version__}")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=", ".join(COMMANDS))
-    command = parser.parse_args([a for a in argv if a != "--traceback"][:1]).command
+    flags = [a for a in argv if a != "--traceback"]
+    command = parser.parse_args(flags[:1]).command
     transformers_logging.disable_progress_bar()
     datasets.disable_progress_bars()
     warnings.formatwarning = lambda message, *_, **__: f"distilnb: {message}\n"
     try:
-        COMMANDS[command]([a for a in argv if a not in (command, "--traceback")])
+        COMMANDS[command](flags[1:])
         return 0
     except KeyboardInterrupt:
         print("\ndistilnb: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
@@ -176,7 +203,7 @@ def distil(argv: list[str]) -> None:
     made = {"teacher": teacher_name(what.teacher), "revision": revision, "layers": list(layers), "init": what.init,
             "token_types": what.token_types}  # fmt: skip
     record = pretrain(student, text, masker, accelerator, config, teacher=teacher, out=where.folder, name=where.name,
-                      scale=scale.name, student=made)  # fmt: skip
+                      scale=scale.name, made_from=made)  # fmt: skip
     if accelerator.is_main_process:
         keep(student, tokenizer, record, where.folder)
     finish(accelerator)
@@ -207,7 +234,8 @@ def teacher(argv: list[str]) -> None:
 
     Depth is added in stages by repeating layers, because a deep, narrow BERT started at full depth predicts by
     word frequency for millions of tokens. Only the scales toy and mini describe a teacher; their stages set depth,
-    learning rate and sequence length, and --tokens stretches or shrinks all of them alike.
+    learning rate and sequence length, and --tokens stretches or shrinks all of them alike. The weights are saved in
+    float16: half the size on disk, and loaded as float32.
 
     examples:
       distilnb teacher --scale toy --out runs/teacher
@@ -241,7 +269,7 @@ def teacher(argv: list[str]) -> None:
         accelerator.free_memory()
     if accelerator.is_main_process:
         model.config.update(dict.fromkeys(no_dropout, 0.1))  # what those who fine-tune it expect
-        keep(model, tokenizer, results.join(records, where.name), where.folder)
+        keep(model.half(), tokenizer, results.join(records, where.name), where.folder)
     finish(accelerator)
 
 
@@ -252,6 +280,40 @@ def make_tokenizer(folder: Path, sources: tuple[corpus.TextSource, ...], pieces:
         made = toyworld.train_tokenizer(pieces) if toy else corpus.train_tokenizer(sources, pieces)
         made.save_pretrained(folder)
     return AutoTokenizer.from_pretrained(folder)
+
+
+def finetune(argv: list[str]) -> None:
+    """Fine-tune models on tasks, one record for each task, model and seed; a second call does only what is missing.
+
+    A model is LABEL=FOLDER. LABEL=random:FOLDER is the same network from random initialization, the baseline that
+    shows what pre-training pays. With --learning_rates each model tries all of them on a tenth of the training rows.
+
+    examples:
+      distilnb finetune --scale toy --task sst2,rte --model teacher=data/teachers/toy --seeds 3
+      distilnb finetune --scale mini --task stsb --model student=runs/distil-mini/model --learning_rates 3e-4,1e-4
+    """
+    scale = read_scale(argv)
+    where, what, config = parse(argv, "finetune", Where, Grid, FinetuningConfig, scale=scale.name,
+                                source="toyworld" if scale.name == "toy" else "hub", **scale.finetuning)  # fmt: skip
+    models = {label: network(source) for label, source in what.pairs().items()}
+    rates = [float(rate) for rate in what.learning_rates.split(",") if rate]
+    accelerator = make_accelerator(where.precision, where.cpu)
+    with accelerator.main_process_first():
+        tokenizer = AutoTokenizer.from_pretrained(what.folder())
+        data = [tasks.load_all(task.strip(), what.source) for task in what.task.split(",")]
+    records = finetune_grid(models, data, range(what.seeds), tokenizer, accelerator, config, scale=scale.name,
+                            folder=where.folder if where.out else None, learning_rates=rates)  # fmt: skip
+    if accelerator.is_main_process:
+        print(report.summary(records))
+    finish(accelerator)
+
+
+def network(source: str) -> Any:
+    """A folder or repository as it is; "random:FOLDER" is its network with random weights."""
+    if not source.startswith("random:"):
+        return source
+    config = AutoConfig.from_pretrained(source.removeprefix("random:"))
+    return new_teacher(config, offsets=()) if config.model_type == "bert" else AutoModelForMaskedLM.from_config(config)
 
 
 def run(argv: list[str]) -> None:
@@ -270,9 +332,10 @@ def run(argv: list[str]) -> None:
     parser.add_argument("--in-place", action="store_true", help="write the outputs into notebooks/ itself")
     options = parser.parse_args(argv)
     notebooks.execute(scales.get(options.scale).name, options.only, options.in_place)
-    print("\nResults (published records, and yours in runs/)\n" + report.summary(results.load_all()))
-    figures.draw_all()
-    print(notebooks.WHERE_NEXT)
+    if not options.in_place:
+        figures.draw_all()
+        print("\nResults: published records, and yours in runs/\n\n" + report.summary(results.load_all()))
+        print(notebooks.WHERE_NEXT)
 
 
 def draw(argv: list[str]) -> None:
@@ -290,4 +353,4 @@ def links(argv: list[str]) -> None:
         print(path)
 
 
-COMMANDS = {"run": run, "distil": distil, "teacher": teacher, "figures": draw, "links": links}
+COMMANDS = {"run": run, "distil": distil, "teacher": teacher, "finetune": finetune, "figures": draw, "links": links}

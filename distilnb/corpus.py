@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.compute
@@ -114,6 +115,17 @@ class Corpus:
         """Whether rows differ in length, so that batches hold padding."""
         return self.info["layout"] == "grouped"
 
+    def provenance(self) -> dict[str, Any]:
+        """What a record says of the text: where from, which revision, how much, and that it is a stand-in."""
+        sources = self.info["sources"]
+        names = [Path(s["name"]).name if Path(s["name"]).exists() else s["name"] for s in sources]
+        toy = names == ["toyworld"]
+        return {
+            "id": " + ".join(names), "revision": [s["revision"] for s in sources],
+            "rows": {"train": len(self.train), "heldout": len(self.heldout)}, "stand_in": True,
+            "stand_in_why": "toyworld, a made-up world" if toy else "not the paper's Wikipedia and Toronto Book Corpus",
+        } | {key: self.info[key] for key in ("tokens", "seq_length", "layout", "tokenizer", "fingerprint")}  # fmt: skip
+
 
 def build_corpus(
     sources: Iterable[TextSource], tokenizer: PreTrainedTokenizerBase, *, seq_length: int = 128,
@@ -193,7 +205,7 @@ def _write(folder: Path, sources: tuple[TextSource, ...], tokenizer: PreTrainedT
     counts, digest = np.zeros(len(tokenizer), dtype=np.int64), hashlib.sha256()
 
     texts, where = _take_turns([documents(s) for s in sources]), " + ".join(s.name for s in sources)
-    print(f"tokenizing {where} into blocks of {info['seq_length']} (once; kept in {folder.parent})", flush=True)
+    print(f"tokenizing {where} into blocks of {info['seq_length']} tokens (once: the result is kept)", flush=True)
 
     def rows() -> Iterator[dict]:
         seen = 0

@@ -11,7 +11,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
-from . import paths
+from . import paths, report, results
 from .progress import duration
 
 PLACEHOLDER = "OWNER/distilnb"
@@ -46,7 +46,7 @@ NOTEBOOKS = (
              "all; Figure 1", "paper, figures", 0.2),
     Notebook("01_student_initialization", "Half the layers, none of the guesswork",
              "Every student tensor is a teacher tensor, and its 66 million parameters can be predicted on paper",
-             "sections 3 and 4, Table 3", "student, teacher", 0.3),
+             "sections 3 and 4, Table 3", "student, teacher", 0.5),
     Notebook("02_triple_loss", "Three losses, each by hand",
              "Soft targets, masked words and the direction of hidden states: three short formulas make a student",
              "section 3", "losses", 0.4),
@@ -158,9 +158,9 @@ def header(entry: Notebook, repo: str) -> str:
 
 def setup_cell(repo: str) -> str:
     """The first code cell, the same in every notebook: the dial, and on Colab the installation (torch is kept)."""
-    return ("# The dial: toy runs anywhere in minutes; empty takes $DISTILNB_SCALE, else toy\n"
+    return ("import sys\n\n"
+            "# The dial: toy runs anywhere in minutes; empty takes $DISTILNB_SCALE, else toy\n"
             'SCALE = ""  # @param ["", "toy", "mini", "base", "paper"]\n'
-            "import sys\n"
             'if "google.colab" in sys.modules:\n'
             f"    %pip install -q git+https://github.com/{repo}")  # fmt: skip
 
@@ -189,7 +189,8 @@ def generated(repo: str) -> Iterator[tuple[Path, str]]:
     for name in ("pyproject.toml", "CITATION.cff", "CONTRIBUTING.md"):
         yield root / name, (root / name).read_text().replace(f"github.com/{old}", f"github.com/{repo}")
     readme = (root / "README.md").read_text().replace(f"github.com/{old}", f"github.com/{repo}")
-    yield root / "README.md", between(readme, "notebooks", readme_table(repo))
+    published = report.summary(results.load_all(paths.data("runs")))
+    yield root / "README.md", between(between(readme, "notebooks", readme_table(repo)), "results", published)
     for entry in NOTEBOOKS:
         path = folder() / f"{entry.name}.ipynb"
         notebook = nbformat.read(path, as_version=4)

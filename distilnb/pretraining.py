@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from .losses import IGNORE, LossWeights, check_temperature, cosine_loss, vocabul
 from .masking import Masker, generator
 from .progress import Progress, duration
 from .results import Stopwatch, new_record
+from .scales import setting
 
 MAY_CHANGE = ("workers", "checkpoint_every", "checkpoint_minutes")  # between two sittings of one run
 EVALUATION_EPOCH = 2**31 - 1  # held-out masks are drawn for an epoch that training never reaches
@@ -38,47 +39,27 @@ EVALUATION_EPOCH = 2**31 - 1  # held-out masks are drawn for an epoch that train
 class PretrainingConfig:
     """How to train. Defaults are the original code's single-GPU recipe where it has one."""
 
-    tokens: int = field(
-        default=1_000_000, metadata={"help": "token budget: tokens seen by the student, padding not counted"}
-    )
-    seq_length: int = field(default=128, metadata={"help": "tokens per block (the original: 512)"})
-    batch_size: int = field(
-        default=64, metadata={"help": "sequences per update, over all processes (the paper: up to 4K)"}
-    )
-    micro_batch_size: int = field(
-        default=16, metadata={"help": "sequences per forward pass and process; the rest is accumulated"}
-    )
-    learning_rate: float = field(default=5e-4, metadata={"help": "peak learning rate of AdamW"})
-    warmup: float = field(
-        default=0.05, metadata={"help": "share of the updates in which the rate climbs; then it falls to 0"}
-    )
-    weight_decay: float = field(default=0.0, metadata={"help": "AdamW's decoupled weight decay"})
-    clip: float = field(default=5.0, metadata={"help": "gradient norm above which gradients are scaled down"})
-    temperature: float = field(default=2.0, metadata={"help": "softens both distributions in L_ce"})
-    ce: float = field(default=5.0, metadata={"help": "weight of L_ce, the soft targets"})
-    mlm: float = field(default=2.0, metadata={"help": "weight of L_mlm, masked language modelling"})
-    cos: float = field(default=1.0, metadata={"help": "weight of L_cos, the direction of hidden states"})
-    positions: str = field(
-        default="all",
-        metadata={"help": "what L_ce covers: all tokens, or masked ones only", "choices": ["all", "masked"]},
-    )
-    mask_probability: float = field(default=0.15, metadata={"help": "share of tokens chosen for masking"})
-    smoothing: float = field(
-        default=0.7, metadata={"help": "exponent that favours rare words in masking; 0 is uniform"}
-    )
-    layout: str = field(
-        default="packed",
-        metadata={"help": "packed blocks, or documents grouped by length", "choices": ["packed", "grouped"]},
-    )
-    seed: int = field(default=56, metadata={"help": "fixes order, masks and dropout (56 in the original)"})
-    workers: int = field(
-        default=0, metadata={"help": "processes that prepare batches; the result does not depend on it"}
-    )
-    evaluate_every: int = field(
-        default=0, metadata={"help": "updates between held-out evaluations; 0: about ten in a run"}
-    )
-    checkpoint_every: int = field(default=0, metadata={"help": "updates between checkpoints; 0: by minutes only"})
-    checkpoint_minutes: float = field(default=10.0, metadata={"help": "minutes between checkpoints"})
+    tokens: int = setting(1_000_000, "token budget: tokens seen by the student, padding not counted")
+    seq_length: int = setting(128, "tokens per block (the original: 512)")
+    batch_size: int = setting(64, "sequences per update, over all processes (the paper: up to 4K)")
+    micro_batch_size: int = setting(16, "sequences per forward pass and process; the rest is accumulated")
+    learning_rate: float = setting(5e-4, "peak learning rate of AdamW")
+    warmup: float = setting(0.05, "share of the updates in which the rate climbs; then it falls to 0")
+    weight_decay: float = setting(0.0, "AdamW's decoupled weight decay")
+    clip: float = setting(5.0, "gradient norm above which gradients are scaled down")
+    temperature: float = setting(2.0, "softens both distributions in L_ce")
+    ce: float = setting(5.0, "weight of L_ce, the soft targets")
+    mlm: float = setting(2.0, "weight of L_mlm, masked language modelling")
+    cos: float = setting(1.0, "weight of L_cos, the direction of hidden states")
+    positions: str = setting("all", "what L_ce covers: all tokens, or masked ones only", choices=["all", "masked"])
+    mask_probability: float = setting(0.15, "share of tokens chosen for masking")
+    smoothing: float = setting(0.7, "exponent that favours rare words in masking; 0 is uniform")
+    layout: str = setting("packed", "packed blocks, or documents grouped by length", choices=["packed", "grouped"])
+    seed: int = setting(56, "fixes order, masks and dropout (56 in the original)")
+    workers: int = setting(0, "processes that prepare batches; the result does not depend on it")
+    evaluate_every: int = setting(0, "updates between held-out evaluations; 0 is about ten in a run")
+    checkpoint_every: int = setting(0, "updates between checkpoints; 0 is by minutes only")
+    checkpoint_minutes: float = setting(10.0, "minutes between checkpoints")
 
     def __post_init__(self) -> None:
         LossWeights(self.ce, self.mlm, self.cos)
@@ -204,7 +185,8 @@ class Distillation(nn.Module):
         # scales are kept near 1 (and the count divided out at the end) so that half precision loses nothing
         loss, ce, mlm = vocabulary_losses(
             _computing(head_input(self.student, hidden[rows])), decoder.weight, decoder.bias, batch["labels"][rows],
-            teacher=t_part, ce_scale=config.ce, mlm_scale=config.mlm * ce_count / masked, temperature=config.temperature,
+            teacher=t_part, temperature=config.temperature,
+            ce_scale=config.ce, mlm_scale=config.mlm * ce_count / masked,
         )  # fmt: skip
         loss, cos = loss / ce_count, loss.new_zeros(())
         if config.cos:
@@ -334,6 +316,8 @@ class Run:
         checkpoints.load_optimizer(optimizer, self.names, saved.tensors["optimizer"])
         self.step, self.curve = saved.step, saved.state["curve"]
         self.evaluations, self.spent = saved.state["evaluations"], saved.state["spent"]
+        if self.accelerator.scaler and saved.state["scaler"]:
+            self.accelerator.scaler.load_state_dict(saved.state["scaler"])
 
     def time_spent(self) -> dict[str, float]:
         """Wall and CPU seconds over all sittings of the run."""
@@ -347,7 +331,8 @@ class Run:
                 "model": {name: parameter for parameter, name in self.names.items()},
                 "optimizer": checkpoints.optimizer_tensors(self.optimizer.optimizer, self.names),
             }
-            state = {"curve": self.curve, "evaluations": self.evaluations, "spent": self.time_spent()}
+            scaler = self.accelerator.scaler.state_dict() if self.accelerator.scaler else None  # of fp16
+            state = {"curve": self.curve, "evaluations": self.evaluations, "spent": self.time_spent(), "scaler": scaler}
             checkpoints.save(self.folder, checkpoints.Checkpoint(self.step, tensors, state), self.identity)
         self.accelerator.wait_for_everyone()
 
@@ -504,11 +489,13 @@ def _record(run: Run, name: str, **provenance: Any) -> dict[str, Any]:
     last = run.evaluations[-1]
     values = {
         "seed": run.config.seed, "scores": {k: v for k, v in last.items() if k not in ("step", "tokens")},
-        "tokens": curve["tokens"][-1], "steps": run.step, "curve": curve, "config": asdict(run.config), "data": run.corpus.info,
+        "tokens": curve["tokens"][-1], "steps": run.step, "curve": curve, "config": asdict(run.config),
+        "data": run.corpus.provenance(),
         "evaluations": {key: [row[key] for row in run.evaluations] for key in last},
         "processes": run.accelerator.num_processes, "precision": run.accelerator.mixed_precision,
     }  # fmt: skip
     kind = "teacher" if run.teacher is None else "distillation"
-    model = "teacher" if run.teacher is None else "student"
+    distilled = run.config.ce or run.config.cos
+    model = "teacher" if run.teacher is None else "student" if distilled else "undistilled"
     values = {"scale": "toy", "model": model} | values | run.time_spent() | provenance
     return new_record(kind, name, stopwatch=run.stopwatch, **values)

@@ -1,10 +1,9 @@
 """Tables written from records: what a run prints at its end, and the README's results. Nothing is typed in."""
 
+from statistics import median
 from typing import Any
 
 from .progress import duration
-
-MARKERS = "<!-- results:{} -->"
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -32,6 +31,36 @@ def pretraining_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def finetuning_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each task: the majority baseline and, for each model, median [lowest–highest] over its seeds."""
+    records = [r for r in records if r["kind"] == "finetuning"]
+    models = list(dict.fromkeys(sorted((r["model"] for r in records), key=_rank)))
+    rows = []
+    for scale, task in dict.fromkeys((r["scale"], r["task"]) for r in records):
+        here = [r for r in records if (r["scale"], r["task"]) == (scale, task)]
+        scores = {model: [100 * r["scores"]["main"] for r in here if r["model"] == model] for model in models}
+        seeds = {len(values) for values in scores.values() if values}
+        rows.append({
+            "task": task, "scale": scale, "seeds": "–".join(map(str, sorted(seeds))),
+            "majority": f"{100 * here[0]['scores']['majority']:.1f}",
+            **{model: _spread(values) for model, values in scores.items()},
+        })  # fmt: skip
+    return rows
+
+
+def _rank(model: str) -> int:
+    """Teacher, student, baselines: the order in which a reader compares them."""
+    order = ("teacher", "student", "undistilled", "random")
+    return order.index(model) if model in order else len(order)
+
+
+def _spread(values: list[float]) -> str:
+    if not values:
+        return "not run"
+    return f"{median(values):.1f}" + (f" [{min(values):.1f}–{max(values):.1f}]" if len(values) > 1 else "")
+
+
 def summary(records: list[dict[str, Any]]) -> str:
-    """The results table of these records."""
-    return table(pretraining_rows(records))
+    """The results tables of these records."""
+    parts = [table(rows) for rows in (pretraining_rows(records), finetuning_rows(records)) if rows]
+    return "\n\n".join(parts) or table([])

@@ -15,6 +15,11 @@ BERT_BASE = "google-bert/bert-base-uncased"
 BERT_BASE_REVISION = "86b5e0934494bd15c9632b12f734a8a67f723594"
 
 
+def setting(default: Any, text: str, **more: Any) -> Any:
+    """A field of a settings dataclass with its help text, which `--help` prints; `choices` limits the values."""
+    return field(default=default, metadata={"help": text, **more})
+
+
 @dataclass(frozen=True)
 class Scale:
     """What one setting of the dial stands for.
@@ -34,6 +39,7 @@ class Scale:
     precision: str = "auto"
     teacher_shape: dict[str, Any] = field(default_factory=dict)
     teacher_stages: tuple[tuple[int, float, int, int], ...] = ()
+    finetuning: dict[str, Any] = field(default_factory=dict)
     teacher_text: str = "toyworld"
     teacher_corpus_tokens: int | None = None
     teacher_pretraining: dict[str, Any] = field(default_factory=dict)
@@ -46,7 +52,7 @@ SCALES = {
         Scale(
             "toy", str(paths.data("teachers", "toy")), "toyworld", 2_000_000,
             {"tokens": 1_000_000, "seq_length": 64, "batch_size": 32, "micro_batch_size": 32, "learning_rate": 1e-3},
-            "any laptop, minutes",
+            "any laptop, minutes", finetuning={"batch_size": 32, "learning_rate": 5e-4, "max_length": 128},
             teacher_shape=NARROW | {"vocab_size": 3072, "max_position_embeddings": 512},
             teacher_corpus_tokens=8_000_000,
             teacher_stages=((3, 2e-3, 64, 2_000_000), (6, 1.5e-3, 64, 2_000_000), (12, 1e-3, 64, 6_000_000),

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoTokenizer, BertConfig, BertForMaskedLM, PreTrainedTokenizerBase
 
+
 from . import hub
 
 OFFSETS = (-1, 1, -2, 2)  # the neighbours that the heads of a new teacher's first layer attend to

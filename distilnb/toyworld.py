@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 # ---------------------------------------------------------------------------------------------------- word lists
-# In a list the common words stand first. In a task, two words in three belong to the training split (see Writer.pick).
+# In a list the common words stand first. In the tasks, a third of the words is kept from training (see Writer.pick).
 
 def _table(text: str, sep: str = ";") -> list[list[str]]:
     """Cells of a small table: rows end with ``sep``, cells with a comma."""
@@ -364,7 +364,7 @@ class Writer:
     """Chooses words and fills templates, with one ``random.Random``.
 
     ``part`` is ``None`` (documents: all words), ``"train"`` or ``"held"``: of every three words in a list the tasks'
-    training split uses two, and the validation and test splits the third.
+    training split uses two; the validation and test splits take the third in one choice of two, else any.
     """
 
     def __init__(self, key: str, part: str | None = None) -> None:
@@ -375,7 +375,7 @@ class Writer:
         """One item of the list, the first being the most common (probability ~ rank^-1/2), none of ``without``."""
         while True:
             i = int(len(items) * self.random() ** 2)
-            if self.part and len(items) > 3:
+            if len(items) > 3 and (self.part == "train" or self.part == "held" and self.random() < 0.5):
                 i = i - i % 3 + (2 if self.part == "held" else i % 2)
             if i < len(items) and items[i] not in without:
                 return items[i]
@@ -1053,7 +1053,8 @@ _TASKS: dict[str, tuple[Callable[..., tuple[Any, ...]], tuple[str, ...], tuple[s
     "imdb": (_imdb, ("text",), ("neg", "pos"))}
 TASKS: tuple[str, ...] = tuple(_TASKS)
 SIZES = {"train": 3000, "validation": 400, "test": 400}  # rows of a split, where load_task is not told
-SMALL = {("wnli", "train"): 600, ("wnli", "validation"): 72, ("imdb", "train"): 2000, ("rte", "train"): 2500}
+SMALL = {("wnli", "train"): 600, ("wnli", "validation"): 72, ("imdb", "train"): 2000, ("rte", "train"): 2500,
+         ("mnli", "train"): 4000}
 
 
 def splits(task: str) -> tuple[str, ...]:

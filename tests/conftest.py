@@ -45,7 +45,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of real data run where a Hub was named, and say so elsewhere."""
     if not os.environ.get("HF_ENDPOINT"):
-        skip = pytest.mark.skip(reason="real data: set HF_ENDPOINT to a Hugging Face Hub, such as https://huggingface.co")
+        skip = pytest.mark.skip(
+            reason="real data: set HF_ENDPOINT to a Hugging Face Hub, such as https://huggingface.co"
+        )
         for item in items:
             if item.get_closest_marker("hub"):
                 item.add_marker(skip)
@@ -57,8 +59,9 @@ def story(index: int, sentences: int = 4) -> str:
     hero, animal = draw.choice(NAMES), draw.choice(ANIMALS)
     lines = []
     for _ in range(sentences):
+        verb, kind, place = draw.choice(VERBS), draw.choice(OTHER[5:9]), draw.choice(PLACES)
         tail = draw.choice(["", "and then hears it again", "and never finds it"])
-        lines.append(f"{hero} {draw.choice(VERBS)} the {draw.choice(OTHER[5:9])} {animal} in the {draw.choice(PLACES)} {tail} .")
+        lines.append(f"{hero} {verb} the {kind} {animal} in the {place} {tail} .")
     return " ".join(" ".join(lines).split())
 
 

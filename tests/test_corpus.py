@@ -2,7 +2,10 @@
 
 import json
 import os
+import socket
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ from datasets import Dataset
 from datasets.table import MemoryMappedTable
 from huggingface_hub import constants
 
-from distilnb import corpus, toyworld
+from distilnb import corpus, hub, toyworld
 from distilnb.corpus import TextSource, build_corpus, documents, epoch_order, parse_sources
 
 
@@ -77,7 +80,7 @@ def test_held_out_documents_are_in_no_training_block(tmp_path, tokenizer):
     for i in (99, 199, 299):
         texts[i] += " the tower tower tower " * 10
     for layout in ("packed", "grouped"):
-        built = build_corpus([write(tmp_path / "a.txt", texts)], tokenizer, seq_length=16, layout=layout, folder=tmp_path / "cache")
+        built = build_corpus([write(tmp_path / "a.txt", texts)], tokenizer, seq_length=16, layout=layout)
         tower = tokenizer.convert_tokens_to_ids("tower")
         assert not any(tower in row for row in ids_of(built.train)), layout
         assert any(tower in row for row in ids_of(built.heldout)), layout
@@ -156,7 +159,8 @@ def test_a_paragraph_is_a_document(tmp_path):
 def test_documents_of_a_folder_come_in_the_order_of_names(tmp_path):
     texts = stories(6)
     (tmp_path / "part").mkdir()
-    write(tmp_path / "b.txt", texts[2:4]), write(tmp_path / "part" / "c.txt", texts[4:]), write(tmp_path / "a.txt", texts[:2])
+    for name, part in (("b.txt", texts[2:4]), ("part/c.txt", texts[4:]), ("a.txt", texts[:2])):
+        write(tmp_path / name, part)
     (tmp_path / "picture.png").write_bytes(b"\x89PNG")
     assert [text.strip() for text in documents(TextSource(str(tmp_path)))] == texts
 
@@ -191,14 +195,12 @@ def test_max_tokens_stops_early(text_file, tokenizer, monkeypatch):
     """And reads no further than it must."""
     read = []
 
-    def counted(source: TextSource) -> Iterator[str]:
-        for text in stories(10**6):
+    def endless(source: TextSource) -> Iterator[str]:
+        while True:
             read.append(1)
-            yield text
+            yield "the cat sees the dog ."
 
-    monkeypatch.setattr(corpus, "documents", counted)
-    monkeypatch.setattr(corpus, "_stamp", lambda source: "endless")
-    monkeypatch.setattr("test_corpus.stories", lambda n: (text for _ in range(n) for text in ["the cat sees the dog . "]))
+    monkeypatch.setattr(corpus, "documents", endless)
     built = build_corpus([TextSource(str(text_file))], tokenizer, seq_length=32, max_tokens=1000)
     assert 1000 <= built.info["tokens"] < 1032
     assert len(read) <= 1000
@@ -215,9 +217,10 @@ def test_max_tokens_stops_early(text_file, tokenizer, monkeypatch):
         ("a/b:conf@1f2e", [TextSource("a/b", "conf", revision="1f2e")]),
         ("a/b@v1.0", [TextSource("a/b", revision="v1.0")]),
         ("stream=a/b:conf", [TextSource("a/b", "conf", stream=True)]),
-        ("toyworld+stream=a/b + c/d:x:y@z", [TextSource("toyworld"), TextSource("a/b", stream=True), TextSource("c/d", "x", "y", "z")]),
+        ("toyworld+stream=a/b + c/d:x:y@z",
+         [TextSource("toyworld"), TextSource("a/b", stream=True), TextSource("c/d", "x", "y", "z")]),
     ],
-)
+)  # fmt: skip
 def test_parse_sources(text, sources):
     assert parse_sources(text) == tuple(sources)
 
@@ -312,9 +315,10 @@ def test_an_interrupted_build_is_begun_again(tmp_path, tokenizer, monkeypatch):
         patch.setattr(corpus, "documents", broken)
         with pytest.raises(BaseException):  # noqa: B017 datasets may wrap it
             build_corpus([source], tokenizer, seq_length=16, folder=cache)
-    assert not list(cache.glob("*/info.json")) or all(".building" in str(p) for p in cache.glob("*/info.json"))
+    assert not list(cache.glob("*/info.json"))
     whole = build_corpus([source], tokenizer, seq_length=16, folder=cache)
-    assert whole.info["tokens"] == build_corpus([source], tokenizer, seq_length=16, folder=tmp_path / "other").info["tokens"]
+    other = build_corpus([source], tokenizer, seq_length=16, folder=tmp_path / "other")
+    assert whole.info == other.info
     assert [p.name for p in cache.iterdir() if "building" in p.name] == []
 
 
@@ -345,13 +349,13 @@ def test_sequence_length_must_suit_the_tokenizer(text_file, tokenizer, length):
         build_corpus([TextSource(str(text_file))], tokenizer, seq_length=length)
 
 
-@pytest.mark.xfail(strict=True, reason="datasets raises its own error before ours: 'Instruction \"train\" corresponds to no data!'")
+@pytest.mark.xfail(strict=True, reason="datasets raises first: 'Instruction train corresponds to no data!'")
 @pytest.mark.parametrize("text", ["", "\n\n \n", "the cat"], ids=["empty", "blank", "short"])
 @pytest.mark.parametrize("layout", ["packed", "grouped"])
 def test_text_that_gives_no_block(tmp_path, tokenizer, text, layout):
     (tmp_path / "a.txt").write_text(text)
     with pytest.raises(ValueError, match="a.txt is empty, or shorter than one block of 32 tokens; give more text"):
-        build_corpus([TextSource(str(tmp_path / "a.txt"))], tokenizer, seq_length=32, layout=layout, folder=tmp_path / "cache")
+        build_corpus([TextSource(str(tmp_path / "a.txt"))], tokenizer, seq_length=32, layout=layout)
 
 
 def test_a_folder_without_text(tmp_path, tokenizer):
@@ -370,7 +374,7 @@ def test_an_unreadable_file_is_a_sentence_and_leaves_nothing_behind(tmp_path, to
 
 def test_one_block_cannot_be_trained_on_and_held_out(tmp_path, tokenizer):
     source = write(tmp_path / "a.txt", [words(35)])
-    with pytest.raises(ValueError, match="the text holds 1 block of 32 tokens; training and held-out evaluation need two"):
+    with pytest.raises(ValueError, match="the text holds 1 block of 32 tokens; training and held-out .* need two"):
         build_corpus([source], tokenizer, seq_length=32)
 
 
@@ -387,6 +391,22 @@ def test_a_data_set_that_does_not_exist(tokenizer, serve, monkeypatch):
         build_corpus([TextSource("nobody/nothing")], tokenizer, seq_length=32)
 
 
+@pytest.mark.xfail(strict=True, reason="datasets asks the Hub in spite of local_files_only: minutes, when it is silent")
+def test_a_hub_that_does_not_answer_is_not_asked_again(monkeypatch):
+    """Once `hub.reach` has waited in vain, only the local cache is looked into."""
+
+    class Asked(BaseException):
+        """Nothing may catch it and try again."""
+
+    def asked(*_, **__):
+        raise Asked
+
+    monkeypatch.setattr(hub, "reach", lambda *_: {"local_files_only": True})
+    monkeypatch.setattr(socket, "getaddrinfo", asked)
+    with pytest.raises(ValueError, match="text 'nobody/nothing' could not be read"):
+        next(documents(TextSource("nobody/nothing", stream=True)))
+
+
 @pytest.mark.hub
 def test_errors_of_hub_data_sets(tokenizer):
     """The mistakes of a reader: no such data set, no such configuration, another column."""
@@ -400,8 +420,8 @@ def test_errors_of_hub_data_sets(tokenizer):
 
 @pytest.mark.hub
 def test_streamed_or_not_a_hub_data_set_is_the_same_text():
-    sources = [TextSource("nyu-mll/glue", "sst2", "validation", column="sentence", stream=stream) for stream in (True, False)]
-    streamed, whole = ([text for _, text in zip(range(50), documents(source), strict=False)] for source in sources)
+    sst2 = TextSource("nyu-mll/glue", "sst2", "validation", column="sentence")
+    streamed, whole = (list(islice(documents(replace(sst2, stream=stream)), 50)) for stream in (True, False))
     assert streamed == whole and len(set(whole)) == 50
 
 

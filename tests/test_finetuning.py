@@ -299,13 +299,49 @@ def test_a_regression_learns_too(student, tokenizer, accelerator):
     assert record["curve"]["loss"][0] > 4 * record["curve"]["loss"][-1]
 
 
+def test_the_loop_is_what_a_reader_would_write(tokenizer, accelerator):
+    """Without dropout, the weights are those of ten lines of plain PyTorch (tolerance 1e-5; they move by 1e-2)."""
+    source = make_teacher(len(tokenizer), 2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    data, config = task_data("sst2", 33), replace(QUICK, clip=0.3, weight_decay=0.1)
+    model, record = tuned(source, data, tokenizer, accelerator, config)
+
+    other, _ = classifier(source, 2, config.seed)
+    before, rows, norms = weights_of(other), data.encoded(tokenizer, 24)[0], []
+    groups = [{"params": [p for p in other.parameters() if (p.ndim > 1) == matrix], "weight_decay": decay}
+              for matrix, decay in ((True, 0.1), (False, 0.0))]  # fmt: skip
+    optimizer = torch.optim.AdamW(groups, eps=1e-6)
+    for step, chosen in enumerate(batch_order(rows["length"][:], config)):
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate_at(step, 5)
+        batch = collate(rows, chosen)
+        loss = torch.nn.functional.cross_entropy(forward(other, batch), batch["labels"])
+        other.zero_grad()
+        loss.backward()
+        norms.append(float(torch.nn.utils.clip_grad_norm_(other.parameters(), 0.3)))
+        optimizer.step()
+        assert float(loss.detach()) == pytest.approx(record["curve"]["loss"][step], rel=1e-3)
+    assert min(norms) > 0.3, "gradients should be long enough to be clipped"
+    mine, theirs = weights_of(model), weights_of(other)
+    assert max(float((theirs[name] - before[name]).abs().max()) for name in mine) > 5e-3
+    assert max(float((mine[name] - theirs[name]).abs().max()) for name in mine) < 1e-5
+
+
+def test_dropout_is_on_in_training_and_off_in_scoring(student, tokenizer, accelerator):
+    model, _ = classifier(student, 2)
+    modes = []
+    model.dropout.register_forward_hook(lambda module, given, out: modes.append(module.training))
+    finetune(model, task_data("sst2"), tokenizer, accelerator, QUICK, quiet=True)
+    assert modes == [True] * 5 + [False]
+
+
 def test_the_record_holds_what_is_needed_to_believe_it(student, tokenizer, accelerator, tmp_path):
     data = task_data("mnli")
     _, record = tuned(student, data, tokenizer, accelerator, name="x", scale="mini", model_record="distil-mini")
     assert results.load(results.save(record, tmp_path))["name"] == "x"
     assert set(results.KEYS) <= record.keys()
     expected = {"kind": "finetuning", "scale": "mini", "model": "student", "model_record": "distil-mini",
-                "task": "mnli", "seed": 42, "steps": 5, "processes": 1, "precision": "no", "data": data.info}  # fmt: skip
+                "task": "mnli", "seed": 42, "steps": 5, "processes": 1, "precision": "no",
+                "data": data.info}  # fmt: skip
     assert {key: record[key] for key in expected} == expected
     assert record["tokens"] == data.encoded(tokenizer, 24)[0]["length"][:].sum()
     assert list(record["scores"]) == ["main", "accuracy", "majority", "validation_mismatched_accuracy"]
@@ -378,6 +414,7 @@ def test_progress_is_shown_unless_quiet(student, tokenizer, accelerator, capsys)
 
 TWO_PROCESSES = """
 import gc, json, sys
+from dataclasses import replace
 import torch
 sys.path.insert(0, sys.argv[2])
 from accelerate import Accelerator
@@ -390,7 +427,7 @@ accelerator = Accelerator(cpu=True)
 tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
 source = make_teacher(len(tokenizer), 2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
 model, _ = classifier(source, 3)
-record = finetune(model, task_data("mnli"), tokenizer, accelerator, QUICK)
+record = finetune(model, task_data("mnli", 29, 150), tokenizer, accelerator, replace(QUICK, batch_size=7))
 if accelerator.is_main_process:
     model.save_pretrained(sys.argv[3])
     open(sys.argv[3] + "/record.json", "w").write(json.dumps(record))
@@ -402,9 +439,10 @@ accelerator.end_training()
 
 
 def test_two_processes_train_and_score_what_one_does(tokenizer, teacher_folder, accelerator, tmp_path):
-    """33 rows in batches of 8: the last batch has one row, so the second process has none and must wait its turn.
+    """29 rows in batches of 7: processes have 4 and 3 of them, and of the last batch's one row the second has none.
 
-    Without dropout the weights agree within 5e-6, and both processes' validation rows are in the score.
+    Without dropout the weights agree within 5e-5 (they move by 1e-2, some by Adam's share of rounding noise), and
+    both processes' validation rows are in the score.
     """
     (tmp_path / "script.py").write_text(TWO_PROCESSES)
     launch = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
@@ -421,10 +459,11 @@ def test_two_processes_train_and_score_what_one_does(tokenizer, teacher_folder, 
     source = make_teacher(len(tokenizer), 2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     model, _ = classifier(source, 3)
     before = weights_of(model)
-    record = finetune(model, task_data("mnli"), tokenizer, accelerator, QUICK, quiet=True)
+    settings = replace(QUICK, batch_size=7)
+    record = finetune(model, task_data("mnli", 29, 150), tokenizer, accelerator, settings, quiet=True)
     theirs, mine = load_file(tmp_path / "model.safetensors"), weights_of(model)
-    assert max(float((mine[name] - before[name]).abs().max()) for name in mine) > 1e-3
-    assert max(float((mine[name] - theirs[name]).abs().max()) for name in mine) < 5e-6
+    assert max(float((mine[name] - before[name]).abs().max()) for name in mine) > 5e-3
+    assert max(float((mine[name] - theirs[name]).abs().max()) for name in mine) < 5e-5
     assert together["scores"] == record["scores"] and together["tokens"] == record["tokens"]
     np.testing.assert_allclose(together["curve"]["loss"], record["curve"]["loss"], rtol=1e-3)
 
@@ -447,29 +486,29 @@ def ran(monkeypatch) -> list[str]:
 
 
 def test_a_grid_runs_every_cell_and_later_only_what_is_missing(teacher, student, tokenizer, accelerator, tmp_path, ran):
-    def grid(**more):
+    def grid(data: list[TaskData], seeds: tuple[int, ...]) -> list[dict]:
         ran.clear()
-        settings = {"models": {"teacher": teacher, "student": student}, "data": [task_data("sst2"), task_data("stsb")],
-                    "seeds": (1, 2), "config": QUICK} | more  # fmt: skip
-        return finetune_grid(**settings, tokenizer=tokenizer, accelerator=accelerator, folder=tmp_path, quiet=True,
+        models = {"teacher": teacher, "student": student}
+        return finetune_grid(models, data, seeds, tokenizer, accelerator, QUICK, folder=tmp_path, quiet=True,
                              provenance={"student": {"model_record": "distil-toy"}})  # fmt: skip
 
-    first = grid()
-    assert ran == [r["name"] for r in first] and len(set(ran)) == len(list(tmp_path.glob("*.json"))) == 8
-    assert ran[0] == "finetuning-toy-teacher-sst2-seed1"
-    assert {(r["model"], r["task"], r["seed"]) for r in first} == {
-        (m, t, s) for m in ("teacher", "student") for t in ("sst2", "stsb") for s in (1, 2)}  # fmt: skip
-    assert {r["model"]: r["model_record"] for r in first} == {"teacher": None, "student": "distil-toy"}
+    tasks = [task_data("sst2"), task_data("stsb")]
+    first = grid(tasks, (1,))
+    assert ran == [r["name"] for r in first] == [f"finetuning-toy-{m}-{t}-seed1" for t in ("sst2", "stsb")
+                                                 for m in ("teacher", "student")]  # fmt: skip
+    assert {path.stem for path in tmp_path.glob("*.json")} == set(ran)
+    assert [r["model_record"] for r in first] == [None, "distil-toy"] * 2
 
-    again = grid()
+    again = grid(tasks, (1,))
     assert ran == [] and [r["scores"] for r in again] == [r["scores"] for r in first]
 
-    (tmp_path / "finetuning-toy-student-sst2-seed2.json").unlink()
+    (tmp_path / "finetuning-toy-student-sst2-seed1.json").unlink()
     (tmp_path / "finetuning-toy-teacher-stsb-seed1.json").write_text("{")
-    grid(seeds=(1, 2, 3), data=[task_data("sst2"), task_data("stsb")])
-    assert sorted(ran) == ["finetuning-toy-student-sst2-seed2", "finetuning-toy-student-sst2-seed3",
-                           "finetuning-toy-student-stsb-seed3", "finetuning-toy-teacher-sst2-seed3",
-                           "finetuning-toy-teacher-stsb-seed1", "finetuning-toy-teacher-stsb-seed3"]  # fmt: skip
+    third = grid(tasks, (1, 2))
+    assert sorted(ran) == ["finetuning-toy-student-sst2-seed1", "finetuning-toy-student-sst2-seed2",
+                           "finetuning-toy-student-stsb-seed2", "finetuning-toy-teacher-sst2-seed2",
+                           "finetuning-toy-teacher-stsb-seed1", "finetuning-toy-teacher-stsb-seed2"]  # fmt: skip
+    assert [r["scores"] for r in third if r["seed"] == 1] == [r["scores"] for r in first]
 
 
 def test_a_record_of_another_run_is_not_taken(student, tokenizer, accelerator, tmp_path, ran, capsys):

@@ -63,12 +63,16 @@ def cosine_by_hand(student, teacher, mask) -> float:
 @pytest.mark.parametrize("temperature", TEMPERATURES)
 def test_soft_target_loss_is_its_formula(batch, temperature):
     loss = losses.soft_target_loss(batch["student"], batch["teacher"], batch["mask"], temperature)
-    assert loss.item() == pytest.approx(kl_by_hand(batch["student"], batch["teacher"], batch["mask"], temperature), rel=1e-5)
+    assert loss.item() == pytest.approx(
+        kl_by_hand(batch["student"], batch["teacher"], batch["mask"], temperature), rel=1e-5
+    )
 
 
 def test_soft_target_loss_defaults_to_the_originals_temperature(batch):
     by_hand = kl_by_hand(batch["student"], batch["teacher"], batch["mask"], 2.0)
-    assert losses.soft_target_loss(batch["student"], batch["teacher"], batch["mask"]).item() == pytest.approx(by_hand, rel=1e-5)
+    assert losses.soft_target_loss(batch["student"], batch["teacher"], batch["mask"]).item() == pytest.approx(
+        by_hand, rel=1e-5
+    )
 
 
 def test_mlm_loss_is_its_formula(batch):
@@ -182,7 +186,9 @@ def test_chunked_head_with_one_term_switched_off(batch, ce, mlm):
     value, ce_mean, mlm_mean, *gradients = chunked(batch, 2.0, ce, mlm, 4, where)
     expected, soft, hard, *wanted = reference(batch, 2.0, ce, mlm, where)
     torch.testing.assert_close(value, expected)
-    assert (ce_mean.item(), mlm_mean.item()) == pytest.approx((soft.item() if ce else 0, hard.item() if mlm else 0), rel=1e-5)
+    assert (ce_mean.item(), mlm_mean.item()) == pytest.approx(
+        (soft.item() if ce else 0, hard.item() if mlm else 0), rel=1e-5
+    )
     for a, b in zip(gradients, wanted, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
@@ -218,7 +224,11 @@ def test_chunked_head_without_soft_targets_needs_no_teacher(batch):
     value, ce, mlm = losses.vocabulary_losses(batch["hidden"][where], batch["weight"], batch["bias"],
                                               batch["labels"][where], mlm_scale=1.0)  # fmt: skip
     assert ce.item() == 0
-    assert value.item() == mlm.item() == pytest.approx(6 * cross_entropy_by_hand(batch["student"], batch["labels"]), rel=1e-5)
+    assert (
+        value.item()
+        == mlm.item()
+        == pytest.approx(6 * cross_entropy_by_hand(batch["student"], batch["labels"]), rel=1e-5)
+    )
 
 
 def test_chunked_value_does_not_drift():
@@ -269,7 +279,9 @@ def test_padding_changes_neither_losses_nor_gradients(batch):
         loss, terms = losses.triple_loss(logits, data["teacher"], hidden, data["t_hidden"], data["labels"],
                                          data["mask"], LossWeights())  # fmt: skip
         loss.backward()
-        results.append((loss.detach(), *(t.detach() for t in terms.values()), logits.grad[:, :SEQ], hidden.grad[:, :SEQ]))
+        results.append(
+            (loss.detach(), *(t.detach() for t in terms.values()), logits.grad[:, :SEQ], hidden.grad[:, :SEQ])
+        )
     torch.testing.assert_close(*results, rtol=0, atol=0)
     assert not logits.grad[:, SEQ:].any() and not hidden.grad[:, SEQ:].any()
 
@@ -367,4 +379,6 @@ def test_temperature_is_above_zero_and_finite(batch, temperature):
     with pytest.raises(ValueError, match="temperature is .* must be above 0"):
         losses.soft_target_loss(batch["student"], batch["teacher"], batch["mask"], temperature)
     with pytest.raises(ValueError, match="temperature is .* must be above 0"):
-        losses.vocabulary_losses(batch["hidden"][0], batch["weight"], batch["bias"], batch["labels"][0], temperature=temperature)
+        losses.vocabulary_losses(
+            batch["hidden"][0], batch["weight"], batch["bias"], batch["labels"][0], temperature=temperature
+        )

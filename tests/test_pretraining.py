@@ -22,7 +22,16 @@ from distilnb import pretraining, results
 from distilnb.corpus import TextSource, build_corpus
 from distilnb.losses import IGNORE, triple_loss
 from distilnb.masking import Masker
-from distilnb.pretraining import Distillation, MaskedRows, MicroBatches, PretrainingConfig, Run, collate, evaluate, pretrain
+from distilnb.pretraining import (
+    Distillation,
+    MaskedRows,
+    MicroBatches,
+    PretrainingConfig,
+    Run,
+    collate,
+    evaluate,
+    pretrain,
+)
 from distilnb.student import build_student
 from distilnb.teacher import load_teacher, new_teacher
 
@@ -74,7 +83,9 @@ def largest_difference(one: dict, other: dict) -> float:
 
 def test_loss_falls(packed, masker, accelerator, teacher):
     student = build_student(teacher, init="random")
-    record = pretrain(student, packed, masker, accelerator, settings(40, packed, learning_rate=5e-3), teacher=teacher, quiet=True)
+    record = pretrain(
+        student, packed, masker, accelerator, settings(40, packed, learning_rate=5e-3), teacher=teacher, quiet=True
+    )
     curve, evaluations = record["curve"], record["evaluations"]
     for term in ("loss", "ce", "mlm", "cos"):
         assert np.mean(curve[term][-5:]) < 0.9 * np.mean(curve[term][:5]), term
@@ -208,7 +219,9 @@ def test_micro_batches_change_nothing(request, masker, accelerator, teacher, lay
     for micro in (8, 4, 2, 1):
         student = build_student(teacher, init="random")
         config = settings(3, corpus, micro_batch_size=micro, warmup=0.0)
-        losses[micro] = pretrain(student, corpus, masker, accelerator, config, teacher=teacher, quiet=True)["curve"]["loss"]
+        losses[micro] = pretrain(student, corpus, masker, accelerator, config, teacher=teacher, quiet=True)["curve"][
+            "loss"
+        ]
         weights[micro] = weights_of(student)
     moved = largest_difference(weights[8], weights_of(build_student(teacher, init="random")))
     assert moved > 1e-3
@@ -383,7 +396,9 @@ def run_in_sittings(packed, masker, teacher, out: Path, stops: list[int], worker
     """(weights, record) of one run of 8 updates that is stopped after each of `stops` and taken up by a new student."""
     for sitting, stop in enumerate([*stops, None]):
         student = build_student(teacher, init="random", seed=sitting)  # later ones must not matter
-        config = settings(8, packed, micro_batch_size=4, evaluate_every=3, workers=workers, checkpoint_every=2 + sitting)
+        config = settings(
+            8, packed, micro_batch_size=4, evaluate_every=3, workers=workers, checkpoint_every=2 + sitting
+        )
         torch.manual_seed(1000 + sitting)  # nor must what was drawn before
         record = pretrain(student, packed, masker, Accelerator(cpu=True), config, teacher=teacher, out=out,
                           stop_after=stop, quiet=True)  # fmt: skip
@@ -449,7 +464,9 @@ def test_another_run_in_the_folder_is_refused_and_left_alone(packed, masker, acc
     run = {"student": build_student(teacher), "config": settings(2, packed), "teacher": teacher}
 
     def start(run: dict) -> None:
-        pretrain(run["student"], packed, masker, accelerator, run["config"], teacher=run["teacher"], out=tmp_path, quiet=True)
+        pretrain(
+            run["student"], packed, masker, accelerator, run["config"], teacher=run["teacher"], out=tmp_path, quiet=True
+        )
 
     start(run)
     before = digest(tmp_path)
@@ -458,7 +475,9 @@ def test_another_run_in_the_folder_is_refused_and_left_alone(packed, masker, acc
     assert digest(tmp_path) == before
 
 
-def test_the_same_settings_on_other_text_are_another_run(packed, masker, accelerator, teacher, tokenizer, text_file, tmp_path):
+def test_the_same_settings_on_other_text_are_another_run(
+    packed, masker, accelerator, teacher, tokenizer, text_file, tmp_path
+):
     other_text = tmp_path / "other.txt"
     other_text.write_text(text_file.read_text().replace("anna", "boris"))
     other = build_corpus([TextSource(str(other_text))], tokenizer, seq_length=32)
@@ -472,7 +491,9 @@ def test_the_same_settings_on_other_text_are_another_run(packed, masker, acceler
 
 
 @pytest.mark.xfail(strict=True, reason="the teacher is not part of a run's identity: two teachers are mixed silently")
-def test_the_same_settings_with_another_teacher_are_another_run(packed, masker, accelerator, teacher, tokenizer, tmp_path):
+def test_the_same_settings_with_another_teacher_are_another_run(
+    packed, masker, accelerator, teacher, tokenizer, tmp_path
+):
     arguments = (packed, masker, accelerator, settings(2, packed))
     pretrain(build_student(teacher), *arguments, teacher=teacher, out=tmp_path, stop_after=1, quiet=True)
     other = make_teacher(len(tokenizer), seed=1)
@@ -572,7 +593,9 @@ def start(script: str, tmp_path: Path, teacher_folder: Path, text_file: Path, co
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
 
 
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(packed, masker, tokenizer, teacher_folder, text_file, tmp_path):
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(
+    packed, masker, tokenizer, teacher_folder, text_file, tmp_path
+):
     """Killed twice for real: between two checkpoints, then with a checkpoint half written; then run to the end."""
     config = settings(9, packed, micro_batch_size=4, checkpoint_every=2)
     checkpoints = tmp_path / "killed" / "checkpoints"
@@ -640,7 +663,9 @@ def test_showing_progress_does_not_change_the_run(packed, masker, accelerator, t
 
 def test_a_resumed_run_says_where_it_goes_on(packed, masker, accelerator, teacher, tmp_path, capsys):
     options = {"teacher": teacher, "out": tmp_path}
-    pretrain(build_student(teacher), packed, masker, accelerator, settings(4, packed), stop_after=3, quiet=True, **options)
+    pretrain(
+        build_student(teacher), packed, masker, accelerator, settings(4, packed), stop_after=3, quiet=True, **options
+    )
     pretrain(build_student(teacher), packed, masker, accelerator, settings(4, packed), **options)
     assert "going on from update 3" in capsys.readouterr().out
 
@@ -657,8 +682,8 @@ def test_estimate_is_positive_and_updates_nothing(packed, masker, accelerator, t
 
 def test_evaluation_is_the_same_whatever_the_training_masks_are(packed, masker, accelerator, teacher):
     student = build_student(teacher).train()
-    scores = [evaluate(student, packed, m, accelerator, teacher)
-              for m in (masker, masker, replace(masker, seed=3, probability=0.3, weights=np.sqrt(masker.weights)))]  # fmt: skip
+    other = replace(masker, seed=3, probability=0.3, weights=np.sqrt(masker.weights))
+    scores = [evaluate(student, packed, m, accelerator, teacher) for m in (masker, masker, other)]
     assert scores[0] == scores[1] == scores[2]
     assert student.training
     assert evaluate(student, packed, masker, accelerator, teacher, batch_size=3) == pytest.approx(scores[0], rel=1e-5)
@@ -694,7 +719,12 @@ def test_record_of_a_run(packed, masker, accelerator, teacher, tmp_path):
     record = pretrain(build_student(teacher), packed, masker, accelerator, config, teacher=teacher, name="tiny",
                       quiet=True, scale="mini", model_record="other")  # fmt: skip
     assert set(results.KEYS) <= set(record)
-    assert (record["kind"], record["name"], record["scale"], record["model_record"]) == ("distillation", "tiny", "mini", "other")
+    assert (record["kind"], record["name"], record["scale"], record["model_record"]) == (
+        "distillation",
+        "tiny",
+        "mini",
+        "other",
+    )
     assert (record["steps"], record["seed"], record["processes"]) == (4, 56, 1)
     assert record["tokens"] == 4 * 8 * 32 == record["curve"]["tokens"][-1]
     assert record["curve"]["step"] == [1, 2, 3, 4]
@@ -734,5 +764,7 @@ def test_distillation_on_wikipedia():
     student = build_student(teacher, init="random")
     config = settings(30, corpus, learning_rate=3e-3)
     masker = Masker.of(tokenizer, corpus.token_counts)
-    loss = pretrain(student, corpus, masker, Accelerator(cpu=True), config, teacher=teacher, quiet=True)["curve"]["loss"]
+    loss = pretrain(student, corpus, masker, Accelerator(cpu=True), config, teacher=teacher, quiet=True)["curve"][
+        "loss"
+    ]
     assert np.mean(loss[-5:]) < np.mean(loss[:5])

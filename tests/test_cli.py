@@ -1,0 +1,201 @@
+"""The command line, as a newcomer meets it: help that teaches, bad input that gets one sentence, runs that resume."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer, DistilBertForMaskedLM
+
+from distilnb import cli, results, scales
+
+SMALL = ["--seq_length", "32", "--batch_size", "8", "--micro_batch_size", "4", "--learning_rate", "0.003", "--cpu"]
+
+
+@pytest.fixture
+def distil(teacher_folder: Path, text_file: Path, tmp_path: Path):
+    """Run `distilnb distil` on the small teacher; the exit status."""
+
+    def run(*flags: str, out: str = "out", tokens: int = 4000) -> int:
+        given = ["--teacher", str(teacher_folder), "--text", str(text_file), "--out", str(tmp_path / out), *SMALL]
+        return cli.main(["distil", *given, "--tokens", str(tokens), *flags])
+
+    return run
+
+
+def test_distil_leaves_a_model_that_plain_transformers_loads_and_a_record(distil, tmp_path, capsys):
+    assert distil("--name", "first") == 0
+    student = DistilBertForMaskedLM.from_pretrained(tmp_path / "out" / "model")
+    assert student.config.n_layers == 2
+    assert AutoTokenizer.from_pretrained(tmp_path / "out" / "model").mask_token == "[MASK]"
+    (record,) = [r for r in results.load_all() if r["name"] == "first"]
+    assert record["kind"] == "distillation" and record["student"]["layers"] == [0, 3]
+    assert record["scores"].keys() == {"mlm_loss", "accuracy", "agreement"}
+    told = capsys.readouterr().out
+    assert "estimate: about" in told and "held-out MLM loss" in told and "model:" in told
+
+
+def test_the_same_command_goes_on_and_another_is_refused(distil, tmp_path, capsys):
+    assert distil("--name", "again") == 0
+    before = (tmp_path / "out" / "model" / "model.safetensors").read_bytes()
+    assert distil("--name", "again") == 0, "a finished run is taken up, and there is nothing left to do"
+    assert (tmp_path / "out" / "model" / "model.safetensors").read_bytes() == before
+    capsys.readouterr()
+    assert distil("--name", "again", "--learning_rate", "0.1") == 2
+    assert "learning_rate 0.003 there, 0.1 now" in capsys.readouterr().err
+    assert (tmp_path / "out" / "model" / "model.safetensors").read_bytes() == before, "nothing was overwritten"
+
+
+def test_every_row_of_the_ablation_runs(distil):
+    for weights in (["--ce", "0"], ["--mlm", "0"], ["--cos", "0"], ["--init", "random"]):
+        assert distil("--name", "ablation", *weights, out="-".join(weights).strip("-"), tokens=600) == 0
+
+
+def bad_input(tmp_path: Path, teacher_folder: Path) -> dict[str, tuple[list[str], str]]:
+    """What a user can get wrong → (flags, words that the one sentence must hold)."""
+    empty, short, full = tmp_path / "empty.txt", tmp_path / "short.txt", tmp_path / "full"
+    empty.write_text("")
+    short.write_text("anna sees the cat .")
+    full.mkdir()
+    (full / "thesis.docx").write_text("years of work")
+    headless, other = tmp_path / "headless", tmp_path / "other-words"
+    for folder in (headless, other):
+        folder.mkdir()
+        for file in teacher_folder.iterdir():
+            (folder / file.name).write_bytes(file.read_bytes())
+    (headless / "config.json").write_text((headless / "config.json").read_text().replace('"bert"', '"roberta"'))
+    shape = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(shape | {"vocab_size": shape["vocab_size"] + 1}))
+    return {
+        "unknown scale": (["--scale", "huge"], "toy, mini, base, paper"),
+        "unknown option": (["--temprature", "2"], "--help"),
+        "layer out of range": (["--layers", "0,9"], "layers 0 to 3"),
+        "negative layer": (["--layers=-1,2"], "layers 0 to 3"),
+        "layers that are no numbers": (["--layers", "0;3"], "0,2,4"),
+        "unknown layer choice": (["--layers", "best"], "original, every_other, first, last"),
+        "wrong number of layers": (["--layers", "0,1,2", "--n_layers", "2"], "3 layers given for a student of 2"),
+        "a student deeper than its teacher": (["--n_layers", "9"], "choose 1 to 4"),
+        "no such teacher": (["--teacher", str(tmp_path / "nobody")], "give a local folder"),
+        "a teacher that is no BERT": (["--teacher", str(headless)], "roberta"),
+        "a teacher of other size than its vocabulary": (["--teacher", str(other)], "vocabular"),
+        "no such text": (["--text", str(tmp_path / "nothing.txt")], "neither as a local path nor on the Hub"),
+        "no text named": (["--text", "+"], "names no text"),
+        "empty text": (["--text", str(empty)], "is empty"),
+        "text shorter than a block": (["--text", str(short)], "shorter than"),
+        "temperature of zero": (["--temperature", "0"], "above 0"),
+        "temperature below zero": (["--temperature", "-2"], "above 0"),
+        "all weights zero": (["--ce", "0", "--mlm", "0", "--cos", "0"], "all three loss weights are zero"),
+        "a negative weight": (["--cos", "-1"], "0 or more"),
+        "a weight that is no number": (["--cos", "nan"], "0 or more"),
+        "no tokens": (["--tokens", "0"], "must be above 0"),
+        "masking everything": (["--mask_probability", "1"], "between 0 and 1"),
+        "an update that does not share out": (["--batch_size", "10"], "no multiple"),
+        "blocks longer than the tokenizer allows": (["--seq_length", "4096"], "allows 8 to 128"),
+        "a precision that does not exist": (["--precision", "int3"], "auto, no, bf16 or fp16"),
+        "a folder of something else": (["--out", str(full)], "holds no run"),
+    }  # fmt: skip
+
+
+def test_bad_input_gets_one_sentence_a_status_and_no_traceback(
+    tmp_path, teacher_folder, text_file, capsys, monkeypatch
+):
+    """One table for all: exit status 2, a single line on standard error, nothing written."""
+    monkeypatch.setattr("distilnb.hub.DEADLINE", 2.0)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("distilnb.hub.HfApi", NoSuchRepository)
+    for name, (flags, words) in bad_input(tmp_path, teacher_folder).items():
+        given = ["--teacher", str(teacher_folder), "--text", str(text_file), "--out", str(tmp_path / "new"), *SMALL]
+        status = cli.main(["distil", *given, "--tokens", "1000", *flags])
+        told = capsys.readouterr().err.strip()
+        assert status == 2, f"{name}: exit status {status}"
+        assert words in told, f"{name}: {told}"
+        assert told.startswith("distilnb: ") and "\n" not in told, f"{name}: not one sentence: {told}"
+        assert not (tmp_path / "new").exists(), f"{name}: something was written"
+    assert (tmp_path / "full" / "thesis.docx").read_text() == "years of work"
+
+
+class NoSuchRepository:
+    """A Hub that answers at once that it knows nothing of the kind."""
+
+    def repo_info(self, path: str, **_: object) -> None:
+        import httpx
+        from huggingface_hub.errors import RepositoryNotFoundError
+
+        raise RepositoryNotFoundError("404", response=httpx.Response(404, request=httpx.Request("GET", "http://hub")))
+
+
+def test_a_traceback_is_there_for_those_who_ask(distil, capsys):
+    assert distil("--temperature", "0", "--traceback") == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_run_that_goes_wrong_is_status_1_and_ctrl_c_is_130(distil, capsys, monkeypatch):
+    def broken(*_: object, **__: object) -> None:
+        raise FloatingPointError("the loss is nan at update 3")
+
+    monkeypatch.setattr(cli, "pretrain", broken)
+    assert distil() == 1
+    assert capsys.readouterr().err == "distilnb: the loss is nan at update 3\n"
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "pretrain", interrupted)
+    assert distil() == 130
+    assert "from the last checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [c for c in cli.COMMANDS])
+def test_help_teaches(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([command, "--help"])
+    told = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert cli.COMMANDS[command].__doc__.strip().splitlines()[0] in told, "help starts with what the command does"
+    if command in ("distil", "teacher", "run", "finetune"):
+        assert f"distilnb {command}" in told, "help shows an example to type"
+
+
+def test_the_teacher_command_grows_a_teacher_that_distil_can_use(tmp_path, monkeypatch, capsys):
+    """The whole chain from nothing: vocabulary, teacher 1 → 2 layers, student."""
+    tiny = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64, "initializer_range": 0.05,
+            "vocab_size": 600, "max_position_embeddings": 64}  # fmt: skip
+    toy = scales.get("toy")
+    stages = ((1, 2e-3, 32, 6_000), (2, 1e-3, 32, 6_000))
+    small = toy.__class__(**(toy.__dict__ | {"teacher_shape": tiny, "teacher_stages": stages, "corpus_tokens": 20_000,
+                                             "teacher_corpus_tokens": 20_000}))  # fmt: skip
+    monkeypatch.setitem(scales.SCALES, "toy", small)
+    out = tmp_path / "teacher"
+    assert cli.main(["teacher", "--out", str(out), "--name", "tiny-teacher", "--cpu"]) == 0
+    (record,) = [r for r in results.load_all() if r["name"] == "tiny-teacher"]
+    assert [s["name"] for s in record["stages"]] == ["tiny-teacher, 1 layers", "tiny-teacher, 2 layers"]
+    assert record["tokens"] >= 12_000 and record["curve"]["tokens"] == sorted(record["curve"]["tokens"])
+    capsys.readouterr()
+    status = cli.main(["distil", "--teacher", str(out / "model"), "--out", str(tmp_path / "student"), *SMALL,
+                       "--tokens", "2000", "--name", "tiny-student"])  # fmt: skip
+    assert status == 0, capsys.readouterr().err
+    assert DistilBertForMaskedLM.from_pretrained(tmp_path / "student" / "model").config.n_layers == 1
+
+
+def test_only_scales_with_a_recipe_train_a_teacher(capsys):
+    assert cli.main(["teacher", "--scale", "base"]) == 2
+    assert "use --scale toy or mini" in capsys.readouterr().err
+
+
+def test_python_dash_m_works_in_a_process_of_its_own():
+    told = subprocess.run([sys.executable, "-m", "distilnb", "--version"], capture_output=True, text=True, check=True)
+    assert told.stdout.startswith("distilnb ")
+
+
+@pytest.mark.hub
+def test_a_teacher_without_weights_is_named_in_one_sentence(tmp_path, capsys):
+    """At this Hub, bert-base-uncased may have a configuration and no weights; then the user reads why."""
+    from huggingface_hub import file_exists
+
+    if file_exists("google-bert/bert-base-uncased", "model.safetensors"):
+        pytest.skip("this Hub has the weights")
+    assert cli.main(["distil", "--scale", "base", "--out", str(tmp_path / "x")]) == 2
+    told = capsys.readouterr().err
+    assert "weights (model.safetensors) cannot be read" in told.splitlines()[-1]

@@ -1,0 +1,163 @@
+"""The plan of the house, kept: who may import whom, what every public name says, what importing must not do."""
+
+import ast
+import inspect
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import distilnb
+
+PACKAGE = Path(distilnb.__file__).parent
+LAYERS = {
+    "leaves": "paper scales student teacher losses masking corpus toyworld results metrics hub paths progress",
+    "engines": "pretraining checkpoints tasks squad finetuning benchmark export",
+    "view": "figures report widgets",
+    "shell": "cli notebooks __main__",
+}
+LAYER = {module: layer for layer, modules in LAYERS.items() for module in modules.split()}
+ORDER = list(LAYERS)
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+TREES = {name: ast.parse((PACKAGE / f"{name}.py").read_text(), f"{name}.py") for name in MODULES}
+
+
+def imported(tree: ast.Module) -> set[str]:
+    """The modules of ours that a module imports anywhere, also inside functions."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+            found |= {name.split(".")[1] for name in names if name.startswith("distilnb.")}
+        elif isinstance(node, ast.ImportFrom):
+            if node.level == 1 and node.module or (node.module or "").startswith("distilnb."):
+                found.add(node.module.removeprefix("distilnb.").split(".")[0])
+            elif node.level == 1 or node.module == "distilnb":
+                found |= {alias.name for alias in node.names}
+    return found & {*MODULES, *LAYER}
+
+
+def test_the_reader_of_imports_sees_all_ways_to_write_one():
+    text = """
+import distilnb.a
+from . import b as x
+from .c import y
+from distilnb import d
+def f():
+    from distilnb.e import z
+"""
+    names = dict.fromkeys("abcde", "leaves")
+    LAYER.update(names)
+    try:
+        assert imported(ast.parse(text)) == set("abcde")
+    finally:
+        for name in names:
+            del LAYER[name]
+
+
+def test_every_module_has_its_place():
+    assert len(MODULES) > 10
+    assert not set(MODULES) - set(LAYER), "give the new module a layer here and in the plan"
+    assert not set(MODULES) & {"utils", "util", "common", "config", "helpers", "misc", "core", "base"}
+    assert not [p.name for p in PACKAGE.iterdir() if p.is_dir() and p.name not in ("__pycache__", "data")]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_inwards(module):
+    """leaves ← engines ← view ← shell: an arrow to the own layer or to one before it."""
+    outward = [other for other in imported(TREES[module]) if ORDER.index(LAYER[other]) > ORDER.index(LAYER[module])]
+    assert not outward, f"{module} ({LAYER[module]}) imports {', '.join(outward)} ({LAYER[outward[0]]})"
+
+
+def test_no_cycle():
+    arrows, seen = {module: imported(TREES[module]) for module in MODULES}, set()
+
+    def walk(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " → ".join((*path[path.index(module) :], module))
+        if module not in seen:
+            for other in sorted(arrows.get(module, ())):
+                walk(other, (*path, module))
+            seen.add(module)
+
+    for module in MODULES:
+        walk(module, ())
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_star_imports(module):
+    stars = [node.lineno for node in ast.walk(TREES[module]) if isinstance(node, ast.ImportFrom)
+             and any(alias.name == "*" for alias in node.names)]  # fmt: skip
+    assert not stars
+
+
+def public(tree: ast.Module) -> list[tuple[str, ast.AST]]:
+    """Public functions and classes of a module, and the public methods of these classes."""
+    found = []
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+            found.append((node.name, node))
+            if isinstance(node, ast.ClassDef):
+                found += [(f"{node.name}.{item.name}", item) for item in node.body
+                          if isinstance(item, ast.FunctionDef) and not item.name.startswith("_")]  # fmt: skip
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_public_name_has_a_docstring(module):
+    assert ast.get_docstring(TREES[module]), "the module itself"
+    assert not [name for name, node in public(TREES[module]) if not ast.get_docstring(node)]
+
+
+def bare(function: ast.FunctionDef, method: bool) -> list[str]:
+    """Parameters without annotation, and "return" where its annotation is missing."""
+    spec = function.args
+    parameters = [*spec.posonlyargs, *spec.args, *spec.kwonlyargs, *filter(None, (spec.vararg, spec.kwarg))]
+    static = any(getattr(d, "id", "") == "staticmethod" for d in function.decorator_list)
+    checked = parameters[1:] if method and not static else parameters
+    missing = [p.arg for p in checked if p.annotation is None]
+    return missing + (["return"] if function.returns is None and function.name != "__init__" else [])
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_public_name_is_annotated(module):
+    missing = []
+    for name, node in public(TREES[module]):
+        if isinstance(node, ast.FunctionDef):
+            missing += [f"{name}({gap})" for gap in bare(node, method="." in name)]
+        else:
+            start = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
+            missing += [f"{name}.__init__({gap})" for item in start for gap in bare(item, method=True)]
+    assert not missing
+
+
+def test_importing_uses_neither_network_nor_disk(tmp_path):
+    """All modules, in a fresh Python whose sockets refuse to connect, leave the working folder and the cache empty."""
+    program = f"""
+import importlib, socket
+def refuse(*_):
+    raise AssertionError("the network was used while importing")
+socket.socket.connect = socket.socket.connect_ex = socket.create_connection = socket.getaddrinfo = refuse
+for module in {[m for m in MODULES if m != "__main__"]!r}:
+    importlib.import_module("distilnb." + module)
+"""
+    for folder in ("work", "home", "cache"):
+        (tmp_path / folder).mkdir()
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]),
+        "DISTILNB_HOME": str(tmp_path / "home"), "DISTILNB_CACHE": str(tmp_path / "cache"),
+    }  # fmt: skip
+    environment.pop("HF_HUB_OFFLINE", None)
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path / "work", env=environment, capture_output=True,
+                          text=True, timeout=120)  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout == ""
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_the_package_itself_imports_nothing():
+    """`import distilnb` is immediate; torch comes with the module that needs it."""
+    tree = ast.parse(inspect.getsource(distilnb))
+    assert not [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
+    assert distilnb.__version__

@@ -1,0 +1,145 @@
+"""Notebook hygiene, and the one list behind headers, badges, set-up cells and the README's table."""
+
+import ast
+import json
+import re
+from pathlib import Path
+from statistics import median
+
+import nbformat
+import pytest
+
+from distilnb import notebooks, paths
+from distilnb.notebooks import NOTEBOOKS, Notebook
+
+ROOT = paths.PACKAGE.parent
+REPO = notebooks.repository()
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda entry: entry.name)
+def entry(request) -> Notebook:
+    return request.param
+
+
+@pytest.fixture
+def notebook(entry) -> nbformat.NotebookNode:
+    return nbformat.read(ROOT / "notebooks" / f"{entry.name}.ipynb", as_version=4)
+
+
+@pytest.fixture
+def code(notebook) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_every_notebook_file_is_in_the_list():
+    assert {p.stem for p in (ROOT / "notebooks").glob("*.ipynb")} == {n.name for n in NOTEBOOKS}
+    assert [n.number for n in NOTEBOOKS] == [f"{i:02}" for i in range(len(NOTEBOOKS))]
+
+
+def test_it_was_executed_top_to_bottom_without_an_error(code):
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell.outputs]
+    assert not [o for o in outputs if o.output_type == "error"]
+    noise = [o.text for o in outputs if o.get("name") == "stderr"]
+    assert not noise, f"warnings are mended, not shown: {noise[0][:200]}"
+
+
+def test_its_outputs_are_there_and_some_are_compared(notebook, code):
+    """A stripped notebook would pass nbval while comparing nothing."""
+    assert sum(bool(cell.outputs) for cell in code) >= 0.75 * len(code)
+    compared = [cell for cell in code if "nbval-check-output" in cell.metadata.get("tags", [])]
+    assert len(compared) >= 3 and all(cell.outputs for cell in compared)
+
+
+def test_github_can_show_it(entry, notebook):
+    assert "widgets" not in notebook.metadata, "metadata.widgets breaks GitHub's view"
+    assert (ROOT / "notebooks" / f"{entry.name}.ipynb").stat().st_size < 300 * 1024
+
+
+def test_its_cells_are_short_and_explained(notebook, code):
+    lengths = sorted(len(cell.source.splitlines()) for cell in code)
+    assert lengths[-1] <= 25 and lengths[int(0.9 * (len(lengths) - 1))] <= 15 and median(lengths) <= 6
+    kinds = "".join("c" if cell.cell_type == "code" else "m" for cell in notebook.cells)
+    assert "ccc" not in kinds, "at most two code cells in a row"
+
+
+def test_it_says_what_it_teaches(notebook):
+    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    for heading in ("What you will learn", "Summary", "Exercises", "References"):
+        assert re.search(rf"^##+ .*{heading}", prose, re.M | re.I), f"no section '{heading}'"
+
+
+def test_generated_parts_are_in_step_with_the_list():
+    """Address, badges, navigation, set-up cells, tables: `make links` writes them, nobody else."""
+    stale = [path.name for path, text in notebooks.generated(REPO) if path.read_text() != text]
+    assert not stale, f"run `make links`: {stale}"
+
+
+def test_a_new_address_reaches_every_place(monkeypatch):
+    texts = {path.name: text for path, text in notebooks.generated("somebody/else")}
+    assert texts.keys() >= {"pyproject.toml", "README.md", "CITATION.cff", *(f"{n.name}.ipynb" for n in NOTEBOOKS)}
+    for name, text in texts.items():
+        assert f"github.com/{REPO}" not in text and f"githubusercontent.com/{REPO}" not in text, name
+        assert "somebody/else" in text, name
+
+
+def test_an_address_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="owner/name"):
+        notebooks.write_links("not an address")
+
+
+def test_links_between_notebooks_lead_somewhere(notebook):
+    for target in re.findall(r"\]\(([\w/.-]+\.ipynb)\)", "\n".join(cell.source for cell in notebook.cells)):
+        assert (ROOT / "notebooks" / target).is_file(), target
+
+
+def test_the_set_up_cell_is_the_same_everywhere_and_leaves_torch_alone(code):
+    setup = code[0].source
+    assert setup == notebooks.setup_cell(REPO)
+    assert "torch" not in setup.replace("git+https", "") and len(setup.splitlines()) <= 8
+    ast.parse(re.sub(r"^(\s*)%.*", r"\1pass", setup, flags=re.M))
+
+
+def test_no_function_of_the_package_is_written_again(code):
+    """Lessons derive in a few lines and assert; a second definition would drift away from the first."""
+    ours = set()
+    for module in paths.PACKAGE.glob("*.py"):
+        ours |= {n.name for n in ast.parse(module.read_text()).body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    for cell in code:
+        source = re.sub(r"^(\s*)[%!].*", r"\1pass", cell.source, flags=re.M)
+        mine = {n.name for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+        assert not mine & ours, f"{mine & ours} is defined in the package already"
+
+
+def write(path: Path, *sources: str) -> Path:
+    cells = [nbformat.v4.new_markdown_cell("# title"), *map(nbformat.v4.new_code_cell, sources)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    return path
+
+
+def test_running_writes_a_copy_and_leaves_the_original_alone(tmp_path, monkeypatch, capsys):
+    """The kernel sees the dial; the executed copy lies in runs/notebooks."""
+    original = write(tmp_path / "00_small.ipynb", "import os", "os.environ['DISTILNB_SCALE']")
+    before = original.read_bytes()
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", (Notebook("00_small", "t", "c", "p", "m", 0.1),))
+    monkeypatch.setattr(notebooks, "folder", lambda: tmp_path)
+    monkeypatch.setenv("DISTILNB_HOME", str(tmp_path / "home"))
+    (copy,) = notebooks.execute("mini")
+    assert copy == tmp_path / "home" / "runs" / "notebooks" / "00_small.ipynb"
+    assert "'mini'" in json.dumps(nbformat.read(copy, as_version=4).cells[-1].outputs)
+    assert original.read_bytes() == before
+    assert "[1/1] 00_small" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="numbers are 00"):
+        notebooks.execute("toy", ["42"])
+
+
+def test_a_failing_notebook_is_named_and_never_overwrites_itself(tmp_path, monkeypatch):
+    original = write(tmp_path / "00_broken.ipynb", "1 / 0")
+    before = original.read_bytes()
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", (Notebook("00_broken", "t", "c", "p", "m", 0.1),))
+    monkeypatch.setattr(notebooks, "folder", lambda: tmp_path)
+    monkeypatch.setenv("DISTILNB_HOME", str(tmp_path / "home"))
+    with pytest.raises(RuntimeError, match="00_broken.ipynb stopped at an error: ZeroDivisionError"):
+        notebooks.execute("toy", in_place=True)
+    assert original.read_bytes() == before
+    assert (tmp_path / "00_broken.failed.ipynb").is_file()
