@@ -35,7 +35,7 @@ from .masking import Masker
 from .pretraining import PretrainingConfig, check_output, pretrain
 from .scales import Scale, setting
 from .student import build_student, choose_layers
-from .teacher import grow, load_teacher, new_teacher
+from .teacher import fold_token_types, grow, load_teacher, new_teacher
 
 
 @dataclass(frozen=True)
@@ -226,6 +226,7 @@ def keep(model: Any, tokenizer: PreTrainedTokenizerBase, record: dict[str, Any],
     model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
     path = results.save(record)
+    (folder / "record.json").write_text(path.read_text())  # the model and what made it stay together
     print(f"{report.summary([record])}\nmodel:  {folder / 'model'}\nrecord: {path}")
 
 
@@ -269,6 +270,7 @@ def teacher(argv: list[str]) -> None:
         accelerator.free_memory()
     if accelerator.is_main_process:
         model.config.update(dict.fromkeys(no_dropout, 0.1))  # what those who fine-tune it expect
+        fold_token_types(model)
         keep(model.half(), tokenizer, results.join(records, where.name), where.folder)
     finish(accelerator)
 
@@ -302,7 +304,8 @@ def finetune(argv: list[str]) -> None:
         tokenizer = AutoTokenizer.from_pretrained(what.folder())
         data = [tasks.load_all(task.strip(), what.source) for task in what.task.split(",")]
     records = finetune_grid(models, data, range(what.seeds), tokenizer, accelerator, config, scale=scale.name,
-                            folder=where.folder if where.out else None, learning_rates=rates)  # fmt: skip
+                            folder=where.folder if where.out else None, learning_rates=rates,
+                            provenance={label: origin(source) for label, source in what.pairs().items()})  # fmt: skip
     if accelerator.is_main_process:
         print(report.summary(records))
     finish(accelerator)
@@ -313,7 +316,15 @@ def network(source: str) -> Any:
     if not source.startswith("random:"):
         return source
     config = AutoConfig.from_pretrained(source.removeprefix("random:"))
-    return new_teacher(config, offsets=()) if config.model_type == "bert" else AutoModelForMaskedLM.from_config(config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return AutoModelForMaskedLM.from_config(config)
+
+
+def origin(source: str) -> dict[str, str]:
+    """The record of the run that made the model in folder `source`, where one lies beside it, for `model_record`."""
+    record = Path(source).parent / "record.json"
+    return {"model_record": results.load(record)["name"]} if record.is_file() else {}
 
 
 def run(argv: list[str]) -> None:

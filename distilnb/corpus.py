@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute
-from datasets import Dataset, DownloadConfig, Features, List, Value, load_dataset, load_from_disk
+from datasets import Dataset, Features, List, Value, load_dataset, load_from_disk
 from datasets.exceptions import DatasetGenerationError
 from transformers import BertTokenizer, PreTrainedTokenizerBase
 
@@ -82,12 +82,13 @@ def _local(path: Path) -> Iterable[dict]:
 
 
 def _from_hub(source: TextSource) -> Iterable[dict]:
-    reached = hub.reach(source.name, "dataset", f"text '{source.name}'")
+    unanswered = bool(hub.reach(source.name, "dataset", f"text '{source.name}'"))
+    stream = source.stream and not unanswered
     try:
-        return load_dataset(
-            source.name, source.config, split=source.split, revision=source.revision,
-            streaming=source.stream and not reached, download_config=DownloadConfig(**reached),
-        )  # fmt: skip
+        with hub.only_cached(unanswered):
+            return load_dataset(
+                source.name, source.config, split=source.split, revision=source.revision, streaming=stream
+            )  # fmt: skip
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"text '{source.name}' could not be read ({reason}); {hub.ADVICE}") from error
@@ -289,14 +290,15 @@ def _read(folder: Path) -> Corpus:
 def epoch_order(lengths: np.ndarray, batch_size: int, seed: int, epoch: int, group: bool = False) -> np.ndarray:
     """The order of samples in an epoch: (samples,) indices, a pure function of (seed, epoch).
 
-    With `group`, stretches of 50 batches are sorted by length and the batches shuffled again, so that a batch
-    holds sequences of like length and little padding.
+    With `group`, stretches of up to 50 batches (a quarter of a small set) are sorted by length and the batches
+    shuffled again, so that a batch holds sequences of like length and little padding.
     """
     draw = generator(seed, epoch)
     order = draw.permutation(len(lengths))
     if not group:
         return order
-    stretches = np.split(order, range(50 * batch_size, len(order), 50 * batch_size))
+    stretch = batch_size * max(1, min(50, len(order) // (4 * batch_size)))
+    stretches = np.split(order, range(stretch, len(order), stretch))
     order = np.concatenate([s[np.argsort(lengths[s], kind="stable")] for s in stretches])
     whole = len(order) // batch_size * batch_size
     batches = draw.permutation(order[:whole].reshape(-1, batch_size)) if whole else order[:0]

@@ -2,6 +2,8 @@
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants
@@ -42,3 +44,13 @@ def reach(path: str, kind: str, what: str, deadline: float = DEADLINE) -> dict[s
     if answer and isinstance(answer[0], MISSING):
         raise ValueError(f"{what} was found neither as a local path nor on the Hub; {ADVICE}")
     return {} if answer == [None] else {"local_files_only": True}
+
+
+@contextmanager
+def only_cached(only: bool) -> Iterator[None]:
+    """With `only`, what is loaded inside comes from the cache: an endpoint that has just not answered is not asked."""
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, only or constants.HF_HUB_OFFLINE
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before

@@ -6,14 +6,11 @@ rows is a stand-in, and its record says so.
 """
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from datasets import Dataset, load_dataset
-from huggingface_hub import constants
 from transformers import PreTrainedTokenizerBase
 
 from . import hub, toyworld
@@ -124,22 +121,12 @@ def load(task: str | Task, split: str, source: str = "toyworld", n: int | None =
 def _from_hub(task: Task, split: str) -> Dataset:
     unanswered = hub.reach(task.hub, "dataset", f"task {task.name} ({task.hub})")
     try:
-        with _from_cache(bool(unanswered)):
+        with hub.only_cached(bool(unanswered)):
             splits = load_dataset(task.hub, task.config, revision=task.revision)
     except (OSError, ValueError) as error:
         raise ValueError(f"task {task.name} ({task.hub}) could not be read; {hub.ADVICE}") from error
     _check_split(task, split, tuple(splits), f"this copy of {task.hub}")
     return splits[split]
-
-
-@contextmanager
-def _from_cache(only: bool) -> Iterator[None]:
-    """Let `datasets` look in its cache without asking an endpoint that has just not answered."""
-    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, only or constants.HF_HUB_OFFLINE
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
 
 
 def _check_split(task: Task, split: str, there: tuple[str, ...], where: str) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoTokenizer, BertConfig, BertForMaskedLM, PreTrainedTokenizerBase
 
-
 from . import hub
 
 OFFSETS = (-1, 1, -2, 2)  # the neighbours that the heads of a new teacher's first layer attend to
@@ -120,3 +119,15 @@ def grow(teacher: BertForMaskedLM, layers: int) -> BertForMaskedLM:
         layer.load_state_dict(teacher.bert.encoder.layer[i * depth // layers].state_dict())
     grown.tie_weights()
     return grown
+
+
+def fold_token_types(teacher: BertForMaskedLM) -> None:
+    """Move token type 0 into the positions and leave both types at zero; single segments are computed as before.
+
+    Pre-training without sentence pairs never shows a teacher type 1: left at its random start, it would disturb
+    every pair task later. With the types at zero, a student loses nothing by having none.
+    """
+    embeddings = teacher.bert.embeddings
+    with torch.no_grad():
+        embeddings.position_embeddings.weight += embeddings.token_type_embeddings.weight[0]
+        embeddings.token_type_embeddings.weight.zero_()

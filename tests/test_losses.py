@@ -232,7 +232,7 @@ def test_chunked_head_without_soft_targets_needs_no_teacher(batch):
 
 
 def test_chunked_value_does_not_drift():
-    """2,000 tokens × 3,000 words in float32 against float64: one long float32 sum would lose about 2e-4."""
+    """2,000 tokens × 3,000 words in float32 against float64: equal to 1e-5, where terms of both signs nearly cancel."""
     make = torch.Generator().manual_seed(1)
     tokens, vocab, dim = 2000, 3000, 16
     hidden, t_hidden = torch.randn(tokens, dim, generator=make), torch.randn(tokens, dim, generator=make)
@@ -245,7 +245,7 @@ def test_chunked_value_does_not_drift():
     s = torch.log_softmax(hidden.double() @ weight.double().T / 2, -1)
     t = torch.log_softmax((hidden + 0.05 * t_hidden).double() @ t_weight.double().T / 2, -1)
     expected = 4 * (t.exp() * (t - s)).sum().item()
-    assert ce.item() == pytest.approx(expected, rel=2e-5)
+    assert ce.item() == pytest.approx(expected, rel=1e-5)
     p = torch.log_softmax(hidden.double() @ weight.double().T, -1)
     assert mlm.item() == pytest.approx(-p[labels != IGNORE, labels[labels != IGNORE]].sum().item(), rel=1e-6)
 
