@@ -35,13 +35,15 @@ def save(folder: Path, checkpoint: Checkpoint, identity: dict[str, Any], keep: i
     """
     final = folder / f"step-{checkpoint.step:08d}"
     aside = folder / f".{final.name}.{os.getpid()}.writing"
-    shutil.rmtree(aside, ignore_errors=True)
+    for killed in folder.glob(".*.writing"):  # what a save that was killed has left
+        shutil.rmtree(killed, ignore_errors=True)
     aside.mkdir(parents=True)
     for group, tensors in checkpoint.tensors.items():
         save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, aside / f"{group}.safetensors")
     (aside / "state.json").write_text(json.dumps(checkpoint.state))
     sums = {path.name: _sync(path) for path in sorted(aside.iterdir())}
-    (aside / "manifest.json").write_text(json.dumps({"step": checkpoint.step, "identity": identity, "sha256": sums}))
+    manifest = {"step": checkpoint.step, "identity": identity, "sha256": sums}
+    (aside / "manifest.json").write_text(json.dumps(manifest | {"own_sha256": _hash(manifest)}))
     _sync(aside / "manifest.json")
     shutil.rmtree(final, ignore_errors=True)
     aside.rename(final)
@@ -53,6 +55,19 @@ def save(folder: Path, checkpoint: Checkpoint, identity: dict[str, Any], keep: i
     for old in _whole(folder)[keep:]:
         shutil.rmtree(old, ignore_errors=True)
     return final
+
+
+def _hash(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def fingerprint(model: torch.nn.Module) -> str:
+    """A hash of all tensors of a model: what a run started from or learned from."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy())
+    return digest.hexdigest()[:16]
 
 
 def _sync(path: Path) -> str:
@@ -95,26 +110,34 @@ class _Damaged(Exception):
     pass
 
 
-def _read(path: Path, identity: dict[str, Any]) -> Checkpoint:
+def _manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((path / "manifest.json").read_text())
-        sums, saved, step = manifest["sha256"], manifest["identity"], manifest["step"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        own = manifest.pop("own_sha256")
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise _Damaged("its manifest cannot be read") from error
-    for name, expected in sums.items():
+    if own != _hash(manifest):
+        raise _Damaged("its manifest was changed")
+    return manifest
+
+
+def _read(path: Path, identity: dict[str, Any]) -> Checkpoint:
+    manifest = _manifest(path)
+    for name, expected in manifest["sha256"].items():
         if not (path / name).is_file() or _sync(path / name) != expected:
             raise _Damaged(f"{name} is missing or was changed")
-    check_identity(path.parent, saved, identity)
-    tensors = {Path(name).stem: load_file(path / name) for name in sums if name.endswith(".safetensors")}
-    return Checkpoint(step, tensors, json.loads((path / "state.json").read_text()))
+    check_identity(path.parent, manifest["identity"], identity)
+    groups = [name for name in manifest["sha256"] if name.endswith(".safetensors")]
+    tensors = {Path(name).stem: load_file(path / name) for name in groups}
+    return Checkpoint(manifest["step"], tensors, json.loads((path / "state.json").read_text()))
 
 
 def identity(folder: Path) -> dict[str, Any] | None:
     """The identity of the run whose checkpoints are in `folder`; None when there is no readable one."""
     for path in _whole(folder):
         try:
-            return json.loads((path / "manifest.json").read_text())["identity"]
-        except (OSError, ValueError, KeyError, TypeError):
+            return _manifest(path)["identity"]
+        except _Damaged:
             continue
     return None
 

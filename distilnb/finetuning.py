@@ -7,7 +7,6 @@ paper's early numbers are thought to have suffered from scoring only one process
 """
 
 import copy
-import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from transformers import (
 from transformers.utils import logging
 
 from . import hub, metrics, paths, results
+from .checkpoints import fingerprint
 from .corpus import epoch_order
 from .pretraining import PretrainingConfig, seed_dropout
 from .progress import Progress
@@ -159,15 +159,6 @@ def _no_report() -> Iterator[None]:
         logging.set_verbosity(before)
 
 
-def fingerprint(model: nn.Module) -> str:
-    """A hash of all tensors of a model: what a run started from."""
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy())
-    return digest.hexdigest()[:16]
-
-
 def batch_order(lengths: np.ndarray, config: FinetuningConfig) -> Iterator[np.ndarray]:
     """The row numbers of each update: rows of like length together, a pure function of (seed, epoch)."""
     left, epoch = config.steps(len(lengths)), 0
@@ -274,7 +265,7 @@ def check_run(model: PreTrainedModel, task: Task, tokenizer: PreTrainedTokenizer
         raise ValueError(
             f"max_length is {config.max_length}, but the model has {model.config.max_position_embeddings} positions"
         )
-    check_vocabulary(model, tokenizer)
+    check_vocabulary(model.config, tokenizer)
 
 
 def finetune(

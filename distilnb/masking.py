@@ -13,8 +13,8 @@ from .losses import IGNORE
 
 
 def generator(*key: int) -> np.random.Generator:
-    """A random generator that is a pure function of `key` (non-negative integers)."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
+    """A random generator that is a pure function of `key` (non-negative integers, their number included)."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence((len(key), *key))))
 
 
 def mask_weights(token_counts: np.ndarray, special_ids: list[int], smoothing: float = 0.7) -> np.ndarray:

@@ -98,8 +98,8 @@ def _execute(source: Path, target: Path, scale: str) -> None:
             print(f"\r  cell {done + 1}/{len(cells)} · {duration(time.monotonic() - began)}", end="   ", flush=True)
 
     environment = os.environ | {"DISTILNB_SCALE": scale, "TOKENIZERS_PARALLELISM": "false"}
-    client = NotebookClient(notebook, timeout=None, kernel_name="python3", on_cell_start=tell,
-                            resources={"metadata": {"path": str(source.parent)}})  # fmt: skip
+    client = NotebookClient(notebook, timeout=None, kernel_name="python3", coalesce_streams=True,
+                            on_cell_start=tell, resources={"metadata": {"path": str(source.parent)}})  # fmt: skip
     try:
         client.execute(env=environment)
     except (CellExecutionError, DeadKernelError) as error:

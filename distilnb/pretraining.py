@@ -285,6 +285,7 @@ class Run:
         self.config, self.teacher = config, teacher
         self.steps, self.folder = config.steps(corpus), out / "checkpoints" if out else None
         self.micro_batches = config.batch_size // (config.micro_batch_size * accelerator.num_processes)
+        self.teacher_fingerprint = None if teacher is None else checkpoints.fingerprint(teacher)
         if teacher is not None:
             teacher.to(accelerator.device).eval().requires_grad_(False)
         self.names = {parameter: name for name, parameter in student.named_parameters()}
@@ -303,7 +304,7 @@ class Run:
         return settings | {
             "data": self.corpus.info["fingerprint"], "vocabulary": self.corpus.info["tokenizer"],
             "parameters": sum(p.numel() for p in self.names), "processes": self.accelerator.num_processes,
-            "precision": self.accelerator.mixed_precision,
+            "precision": self.accelerator.mixed_precision, "teacher": self.teacher_fingerprint,
         }  # fmt: skip
 
     def _resume(self, optimizer: torch.optim.Optimizer) -> None:

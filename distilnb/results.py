@@ -134,9 +134,10 @@ def save(record: dict[str, Any], folder: Path | None = None) -> Path:
     folder = Path(folder or paths.home() / "runs")
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        record = record | {"sha256": _hash(record)}
+        record = json.loads(json.dumps(record, allow_nan=False))  # as it will be read: keys are text
     except ValueError as error:
         raise ValueError(f"record '{record['name']}' holds a number that is not finite; nothing was written") from error
+    record["sha256"] = _hash(record)
     path = folder / f"{record['name']}.json"
     part = path.with_suffix(f".{os.getpid()}.part")
     part.write_text(json.dumps(record, indent=1) + "\n")
@@ -147,14 +148,18 @@ def save(record: dict[str, Any], folder: Path | None = None) -> Path:
 def load(path: Path) -> dict[str, Any]:
     """Read one record; raises ValueError naming the file when it is truncated, edited or of another format."""
     try:
-        record = json.loads(Path(path).read_text())
-    except (OSError, json.JSONDecodeError) as error:
+        record = json.loads(Path(path).read_text(), parse_constant=_refuse)
+    except (OSError, ValueError) as error:
         raise ValueError(f"record {path} cannot be read ({error}); run it again or delete it") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise ValueError(f"record {path} is of another format than {FORMAT}; run it again or delete it")
     if record.get("sha256") != _hash(record):
         raise ValueError(f"record {path} was changed after its run wrote it (its hash does not fit); run it again")
     return record
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def load_all(*folders: Path, **where: Any) -> list[dict[str, Any]]:

@@ -11,7 +11,14 @@ import math
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoTokenizer, BertConfig, BertForMaskedLM, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    BertConfig,
+    BertForMaskedLM,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+)
 
 from . import hub
 
@@ -35,30 +42,31 @@ def load_teacher(path: str | Path, revision: str | None = None) -> tuple[BertFor
         raise ValueError(f"teacher '{path}' {trouble}; {hub.ADVICE}") from error
     if config.model_type != "bert":
         raise ValueError(f"teacher '{path}' is a {config.model_type} model; a BERT masked language model is needed")
+    unreadable = f"teacher '{path}' has a configuration, but its {{}} cannot be read; {hub.ADVICE}"
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, **where)
+    except (OSError, ValueError) as error:
+        raise ValueError(unreadable.format("tokenizer")) from error
+    check_vocabulary(config, tokenizer)
+    try:
         teacher, report = BertForMaskedLM.from_pretrained(
             path, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **where
         )
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"teacher '{path}' has a configuration, but its tokenizer or its weights "
-            f"(model.safetensors) cannot be read; {hub.ADVICE}"
-        ) from error
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ValueError(unreadable.format("weights (model.safetensors)")) from error
     missing = [name for name in report["missing_keys"] if "decoder" not in name]
     if missing:
         raise ValueError(f"teacher '{path}' is no masked language model: its weights lack {missing[0]}")
-    check_vocabulary(teacher, tokenizer)
     return teacher.eval(), tokenizer
 
 
-def check_vocabulary(model: BertForMaskedLM, tokenizer: PreTrainedTokenizerBase) -> None:
+def check_vocabulary(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
     """Raise ValueError when the tokenizer writes ids that the model has no embedding for, or the reverse."""
-    words, rows = len(tokenizer), model.config.vocab_size
+    words, rows = len(tokenizer), config.vocab_size
     if words != rows:
         raise ValueError(
-            f"tokenizer and teacher vocabularies differ: {words:,} word pieces against {rows:,} "
-            "embeddings; use the tokenizer that the teacher was trained with"
+            f"the vocabularies of tokenizer and model differ: {words:,} word pieces against {rows:,} "
+            "embeddings; use the tokenizer that the model was trained with"
         )
     if tokenizer.mask_token_id is None:
         raise ValueError("the tokenizer has no [MASK] token; a BERT tokenizer is needed")

@@ -190,7 +190,7 @@ def test_a_model_that_does_not_fit_is_refused_before_any_work(teacher, tokenizer
     with pytest.raises(ValueError, match="max_length is 129, but the model has 128 positions"):
         finetune(classifier(teacher, 3)[0], data, tokenizer, accelerator, replace(QUICK, max_length=129))
     other = make_teacher(len(tokenizer) + 1)
-    with pytest.raises(ValueError, match="vocabularies differ"):
+    with pytest.raises(ValueError, match="vocabularies of tokenizer and model differ"):
         finetune(classifier(other, 3)[0], data, tokenizer, accelerator, QUICK)
 
 

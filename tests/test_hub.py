@@ -94,6 +94,16 @@ def test_no_network_leaves_the_local_cache(hub_at):
     assert time.monotonic() - began < 5
 
 
+def test_only_cached_is_over_when_it_is_over(monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with hub.only_cached(False):
+        assert not constants.HF_HUB_OFFLINE
+    with pytest.raises(KeyError), hub.only_cached(True):
+        assert constants.HF_HUB_OFFLINE
+        raise KeyError
+    assert not constants.HF_HUB_OFFLINE
+
+
 @pytest.mark.hub
 def test_the_real_protocol():
     assert hub.reach("nyu-mll/glue", "dataset", "GLUE") == {}

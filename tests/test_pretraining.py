@@ -490,7 +490,6 @@ def test_the_same_settings_on_other_text_are_another_run(
             pretrain(*arguments, teacher=teacher, out=tmp_path / "out", quiet=True)
 
 
-@pytest.mark.xfail(strict=True, reason="the teacher is not part of a run's identity: two teachers are mixed silently")
 def test_the_same_settings_with_another_teacher_are_another_run(
     packed, masker, accelerator, teacher, tokenizer, tmp_path
 ):

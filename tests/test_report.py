@@ -42,5 +42,6 @@ def test_a_distillation_is_told_with_its_agreement_and_a_teacher_without():
     first = run | {"kind": "distillation", "model": "student", "scores": scores | {"agreement": 0.75}}
     second = run | {"kind": "teacher", "model": "teacher", "scores": scores}
     student, teacher = report.pretraining_rows([first, second])
-    assert (student["agrees with teacher"], student["held-out MLM loss"], student["time"]) == ("75.0 %", "1.235", "1 min 1 s")
+    told = student["agrees with teacher"], student["held-out MLM loss"], student["time"]
+    assert told == ("75.0 %", "1.235", "1 min 1 s")
     assert teacher["agrees with teacher"] == "–"

@@ -117,10 +117,9 @@ def test_an_edited_record_is_refused(tmp_path, edit):
         results.load(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"kind": "disti', b"null", b"[]", b"{}", *(
-    pytest.param(content, marks=pytest.mark.xfail(strict=True, reason="the error does not name the file"))
-    for content in (b"\xff\xfe\x00", b'{"format": 1, "x": NaN}')
-)])  # fmt: skip
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b'{"kind": "disti', b"null", b"[]", b"{}", b"\xff\xfe\x00", b'{"format": 1, "x": NaN}']
+)
 def test_a_damaged_record_is_refused_by_name(tmp_path, content):
     path = tmp_path / "broken.json"
     path.write_bytes(content)
@@ -155,7 +154,6 @@ def test_numbers_that_are_not_finite_are_never_written(tmp_path, value):
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [old]
 
 
-@pytest.mark.xfail(strict=True, reason="the hash is taken before JSON turns keys into text")
 def test_numbers_as_keys_survive(tmp_path):
     """JSON has text keys only, and sorts 10 before 9."""
     record = a_record(scores={9: 0.1, 10: 0.2})
