@@ -226,7 +226,7 @@ def keep(model: Any, tokenizer: PreTrainedTokenizerBase, record: dict[str, Any],
     model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
     path = results.save(record)
-    (folder / "record.json").write_text(path.read_text())  # the model and what made it stay together
+    (folder / "model" / "record.json").write_text(path.read_text())  # the model and what made it stay together
     print(f"{report.summary([record])}\nmodel:  {folder / 'model'}\nrecord: {path}")
 
 
@@ -322,8 +322,8 @@ def network(source: str) -> Any:
 
 
 def origin(source: str) -> dict[str, str]:
-    """The record of the run that made the model in folder `source`, where one lies beside it, for `model_record`."""
-    record = Path(source).parent / "record.json"
+    """The name of the record that lies with the model in folder `source`, as `model_record`."""
+    record = Path(source) / "record.json"
     return {"model_record": results.load(record)["name"]} if record.is_file() else {}
 
 

@@ -343,6 +343,10 @@ class Run:
         scores = evaluate(self.student, self.corpus, self.masker, self.accelerator, self.teacher)
         self.evaluations.append({"step": self.step, "tokens": tokens, **scores})
 
+    def agree(self, wish: bool) -> bool:
+        """Whether any process wishes it: clocks differ, and what one does (a checkpoint, say) all must do."""
+        return bool(self.accelerator.reduce(torch.tensor(float(wish), device=self.accelerator.device), "sum"))
+
     def loader(self, stop: int) -> DataLoader:
         """Micro-batches of this process from here to update `stop`, prepared by `workers` processes."""
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
@@ -447,21 +451,20 @@ def pretrain(
     if run.step == 0:
         run.evaluate()
     student.train()
-    batches, saved, mark = iter(run.loader(stop)), time.monotonic(), time.perf_counter()
+    batches, saved = iter(run.loader(stop)), time.monotonic()
     with Progress(run.steps, name, run.step, quiet=quiet) as progress:
         while run.step < stop:
+            began = time.perf_counter()
             terms = run.update(batches)
-            mark, before = time.perf_counter(), mark
-            terms["tokens_per_second"] = terms["tokens"] / (mark - before)
+            terms["tokens_per_second"] = terms["tokens"] / (time.perf_counter() - began)
             run.curve.append(list(terms.values()))
             progress.step(**_shown(terms, config))
             if run.step % every == 0 or run.step == run.steps:
                 run.evaluate()
-            due = config.checkpoint_every and run.step % config.checkpoint_every == 0
-            if due or run.step == stop or time.monotonic() - saved > 60 * config.checkpoint_minutes:
+            late = run.agree(time.monotonic() - saved > 60 * config.checkpoint_minutes)
+            if late or run.step == stop or (config.checkpoint_every and run.step % config.checkpoint_every == 0):
                 run.checkpoint()
                 saved = time.monotonic()
-            mark = time.perf_counter() if (run.step % every == 0 or due) else mark
     return _record(run, name, **provenance)
 
 
