@@ -294,5 +294,8 @@ def draw_all(folder: Path | None = None) -> list[Path]:
     for kind, name in (("teacher", "teacher_curve"), ("distillation", "distillation_curve")):
         chosen = [r for r in records if r["kind"] == kind and r["scale"] == "toy"]
         if chosen:
-            drawn[f"toy_{name}"] = plot_curve(chosen)
+            drawn[f"toy_{name}"] = plot_curve(chosen, "mlm" if len(chosen) > 1 else "loss")
+    tuned = [r for r in records if r["kind"] == "finetuning" and r["scale"] == "toy"]
+    if tuned:
+        drawn["toy_tasks"] = plot_scores(tuned)
     return [path for name, figure in drawn.items() for path in save_figure(figure, name, folder)]

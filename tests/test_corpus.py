@@ -215,7 +215,7 @@ def test_max_tokens_stops_early(text_file, tokenizer, monkeypatch):
     read = []
 
     def endless(source: TextSource) -> Iterator[str]:
-        while True:
+        while len(read) < 5000:  # a test that fails should end, too
             read.append(1)
             yield "the cat sees the dog ."
 
@@ -487,10 +487,11 @@ def test_grouping_a_small_set_still_mixes_it(skewed, samples):
         assert padding(lengths, orders[0], 8) < 0.5 * padding(lengths, epoch_order(lengths, 8, 0, 0), 8)
 
 
-def test_grouped_batches_do_not_come_short_ones_first(skewed):
-    """Batches are shuffled again: mean length hardly correlates with place (250 batches, 4 σ = 0.26)."""
+def test_grouped_batches_come_in_random_order(skewed):
+    """Sorted stretches are shuffled again: a batch's mean length says nothing about the next one's (4 σ = 0.26)."""
     order = epoch_order(skewed, 16, 0, 0, group=True)
     means = skewed[order[:4000]].reshape(-1, 16).mean(1)
+    assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.26
     assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.26
 
 

@@ -333,25 +333,39 @@ def test_updates_use_the_recipe(packed, masker, accelerator, teacher, monkeypatc
     assert (group["betas"], group["eps"], group["weight_decay"]) == ((0.9, 0.98), 1e-6, 0.1)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_before_the_weights_are_spoilt(
-    packed, masker, accelerator, teacher, tmp_path, monkeypatch
-):
-    """The original code left with status 0."""
-    student, forward = build_student(teacher), Distillation.forward
-    calls = []
+@pytest.fixture
+def poisoned(monkeypatch) -> None:
+    """The third forward pass gives nan, the others what they should."""
+    forward, calls = Distillation.forward, []
 
-    def poisoned(self, *args):
+    def spoilt(self, *args):
         loss, terms = forward(self, *args)
         calls.append(1)
         factor = float("nan") if len(calls) == 3 else 1.0
         return loss * factor, terms * factor
 
-    monkeypatch.setattr(Distillation, "forward", poisoned)
-    config = settings(5, packed, checkpoint_every=2)
+    monkeypatch.setattr(Distillation, "forward", spoilt)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_before_the_weights_are_spoilt(
+    packed, masker, accelerator, teacher, tmp_path, poisoned
+):
+    """The original code left with status 0."""
+    student, config = build_student(teacher), settings(5, packed, checkpoint_every=2)
     with pytest.raises(FloatingPointError, match="the loss is nan at update 3; the last checkpoint is kept"):
         pretrain(student, packed, masker, accelerator, config, teacher=teacher, out=tmp_path, quiet=True)
     assert all(torch.isfinite(p).all() for p in student.parameters())
     assert [f.name for f in (tmp_path / "checkpoints").glob("step-*")] == ["step-00000002"]
+
+
+@pytest.mark.xfail(strict=True, reason="the advice is refused: the learning rate is part of a run's identity")
+def test_the_advice_after_such_a_loss_can_be_followed(packed, masker, accelerator, teacher, tmp_path, poisoned):
+    options = {"teacher": teacher, "out": tmp_path, "quiet": True}
+    config = settings(5, packed, checkpoint_every=2)
+    with pytest.raises(FloatingPointError, match="resume with a smaller learning rate"):
+        pretrain(build_student(teacher), packed, masker, accelerator, config, **options)
+    slower = replace(config, learning_rate=config.learning_rate / 10)
+    assert pretrain(build_student(teacher), packed, masker, accelerator, slower, **options)["steps"] == 5
 
 
 @pytest.mark.parametrize(
@@ -395,11 +409,11 @@ def test_settings_that_do_not_fit_each_other(packed, masker, accelerator, teache
 def run_in_sittings(packed, masker, teacher, out: Path, stops: list[int], workers: int = 0) -> tuple[dict, dict]:
     """(weights, record) of one run of 8 updates that is stopped after each of `stops` and taken up by a new student."""
     for sitting, stop in enumerate([*stops, None]):
-        student = build_student(teacher, init="random", seed=sitting)  # later ones must not matter
+        student = build_student(teacher, init="random")
         config = settings(
             8, packed, micro_batch_size=4, evaluate_every=3, workers=workers, checkpoint_every=2 + sitting
         )
-        torch.manual_seed(1000 + sitting)  # nor must what was drawn before
+        torch.manual_seed(1000 + sitting)  # what was drawn before must not matter
         record = pretrain(student, packed, masker, Accelerator(cpu=True), config, teacher=teacher, out=out,
                           stop_after=stop, quiet=True)  # fmt: skip
     return weights_of(student), record
@@ -498,6 +512,15 @@ def test_the_same_settings_with_another_teacher_are_another_run(
     other = make_teacher(len(tokenizer), seed=1)
     with pytest.raises(ValueError, match="holds another run .*teacher"):
         pretrain(build_student(teacher), *arguments, teacher=other, out=tmp_path, quiet=True)
+
+
+@pytest.mark.xfail(strict=True, reason="how the student was made is not part of a run's identity")
+def test_the_same_settings_with_another_student_are_another_run(packed, masker, accelerator, teacher, tmp_path):
+    """As many parameters, but from other layers: its record would name layers that were never trained."""
+    arguments = (packed, masker, accelerator, settings(2, packed))
+    pretrain(build_student(teacher, (0, 2)), *arguments, teacher=teacher, out=tmp_path, stop_after=1, quiet=True)
+    with pytest.raises(ValueError, match="holds another run"):
+        pretrain(build_student(teacher, (1, 3)), *arguments, teacher=teacher, out=tmp_path, quiet=True)
 
 
 def test_output_folder_is_checked_before_long_work(packed, masker, accelerator, teacher, tmp_path):
@@ -610,8 +633,8 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
 
     teacher, _ = load_teacher(teacher_folder)
     weights = {}
-    for name, seed in (("killed", 1), ("whole", 0)):
-        student = build_student(teacher, init="random", seed=seed)
+    for name in ("killed", "whole"):
+        student = build_student(teacher, init="random")
         accelerator = Accelerator(cpu=True)
         pretrain(student, packed, masker, accelerator, config, teacher=teacher, out=tmp_path / name, quiet=True)
         weights[name] = weights_of(student)

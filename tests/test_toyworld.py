@@ -13,8 +13,10 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from transformers import AutoTokenizer
 
-from distilnb import toyworld
-from distilnb.toyworld import TASKS, document, documents, load_task, splits, train_tokenizer, world
+from distilnb.toyworld import TASKS, document, documents, load_task, splits, tasks, train_tokenizer, world
+from distilnb.toyworld.text import story
+from distilnb.toyworld.words import BAD, GOOD, PERSON_PAIRS
+from distilnb.toyworld.writer import Writer, number
 
 TEXT = Value("string")
 # The text the shipped teacher has read. If this changes, the teacher and its records are those of another world.
@@ -91,7 +93,7 @@ def test_a_document_depends_on_its_index_and_seed_alone(text):
 
 def test_text_is_the_text_the_teacher_read(text):
     digest = hashlib.sha256("\n".join(text).encode()).hexdigest()
-    assert digest == FIRST_2000_DOCUMENTS, "The toy world's text changed: the shipped teacher must be trained anew."
+    assert digest == FIRST_2000_DOCUMENTS, "The toy world's text changed: raise TEXT_VERSION, train the teacher anew."
 
 
 def test_text_is_clean_english(text):
@@ -119,7 +121,7 @@ def test_the_world_is_consistent():
     assert len(people) == len(facts["person"])
     for person in people.values():
         assert people[person["S"]]["S"] == person["A"] and people[person["S"]]["p"] != person["p"]
-        assert toyworld.number(int(person["age"])) == person["N"] or person["N"].startswith("twenty")
+        assert number(int(person["age"])) == person["N"] or person["N"].startswith("twenty")
         assert person["C"] == towns[person["T"]]["C"] and person["HC"] == towns[person["H"]]["C"]
     for country in facts["country"]:
         assert towns[country["K"]]["C"] == country["A"] and towns[country["K"]]["L"] == country["L"]
@@ -165,7 +167,7 @@ def test_who_has_it_in_the_end_follows_from_the_story():
         "(gave|handed|sold|lent|sent|mailed) TO {x}", "TO (got|received|bought|purchased|borrowed|stole) {x} from",
         "TO took {x} away", "TO was sent {x}", "robbed of {x} by TO", r"{x} was stolen from \w+ by TO")]
     for i in range(300):
-        lines = [line.text for line in toyworld.story(toyworld.Writer(f"story/{i}"))]
+        lines = [line.text for line in story(Writer(f"story/{i}"))]
         owner, thing = re.search(r"(\w+) had (the [\w ]+)\.", lines[1]).groups()
         for line in lines[2:-1]:
             for move in moves:
@@ -257,9 +259,9 @@ def test_answers_stand_where_they_are_said_to(rows):
 
 def test_the_answer_is_taken_from_the_sentence_that_gives_it():
     for i in range(300):
-        lines = toyworld._passage(w := toyworld.Writer(f"squad/{i}"))
-        at, question, _ = toyworld._asked(w, lines)
-        context, same_question, answers = toyworld._squad(toyworld.Writer(f"squad/{i}"), 0)
+        lines = tasks._passage(w := Writer(f"squad/{i}"))
+        at, question, _ = tasks._asked(w, lines)
+        context, same_question, answers = tasks._squad(Writer(f"squad/{i}"), 0)
         start = sum(len(line.text) + 1 for line in lines[:at])
         assert question == same_question
         assert start <= answers["answer_start"][0] < start + len(lines[at].text), (context, question, answers)
@@ -274,7 +276,7 @@ def test_acceptable_sentences_agree_in_number(rows):
 
 
 def test_synonyms_follow_and_opposites_contradict(rows):
-    side = {word: (i, j) for i, pair in enumerate(toyworld.PERSON_PAIRS) for j in (0, 1) for word in pair[j]}
+    side = {word: (i, j) for i, pair in enumerate(PERSON_PAIRS) for j in (0, 1) for word in pair[j]}
     checked = Counter()
     for row in rows("mnli", "train"):
         said = re.fullmatch(r"\w+ was (\w+)\.", row["premise"])
@@ -292,7 +294,7 @@ def test_reviews_are_long_and_held_out_words_of_praise_are_new(rows):
     assert 100 < np.percentile(lengths, 1) and np.percentile(lengths, 99) < 420
     words = {split: Counter(re.findall(r"[a-z-]+", " ".join(rows("sst2", split)["sentence"]).lower()))
              for split in ("train", "validation")}
-    judging = set(toyworld.GOOD + toyworld.BAD)
+    judging = set(GOOD + BAD)
     new = {word for word in judging & set(words["validation"]) if not words["train"][word]}
     share = sum(words["validation"][word] for word in new) / sum(words["validation"][word] for word in judging)
     assert len(new) > 30 and share > 0.35, (len(new), share)
