@@ -19,12 +19,13 @@ def table(rows: list[dict[str, Any]]) -> str:
 def pretraining_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for each teacher or distillation: budget, held-out loss, agreement with its teacher, time."""
     rows = []
-    for r in records:
+    for r in sorted(records, key=lambda r: _rank(r["model"])):
         if r["kind"] in ("teacher", "distillation"):
             scores = r["scores"]
             agreement = f"{100 * scores['agreement']:.1f} %" if "agreement" in scores else "–"
             rows.append({
-                "run": r["name"], "scale": r["scale"], "model": r["model"], "tokens": f"{r['tokens'] / 1e6:.2f} M",
+                "run": r["name"], "scale": r["scale"], "model": r["model"],
+                "block": r["config"]["seq_length"], "tokens": f"{r['tokens'] / 1e6:.2f} M",
                 "held-out MLM loss": f"{scores['mlm_loss']:.3f}", "right guesses": f"{100 * scores['accuracy']:.1f} %",
                 "agrees with teacher": agreement, "time": duration(r["wall_seconds"]),
             })  # fmt: skip

@@ -37,11 +37,11 @@ def test_a_table_lines_up_and_is_markdown():
 
 
 def test_a_distillation_is_told_with_its_agreement_and_a_teacher_without():
-    run = {"name": "n", "scale": "toy", "tokens": 1_500_000, "wall_seconds": 61.0}
+    run = {"name": "n", "scale": "toy", "tokens": 1_500_000, "wall_seconds": 61.0, "config": {"seq_length": 64}}
     scores = {"mlm_loss": 1.23456, "accuracy": 0.5}
     first = run | {"kind": "distillation", "model": "student", "scores": scores | {"agreement": 0.75}}
     second = run | {"kind": "teacher", "model": "teacher", "scores": scores}
-    student, teacher = report.pretraining_rows([first, second])
+    teacher, student = report.pretraining_rows([first, second])  # the teacher first, as in a comparison
     told = student["agrees with teacher"], student["held-out MLM loss"], student["time"]
     assert told == ("75.0 %", "1.235", "1 min 1 s")
     assert teacher["agrees with teacher"] == "–"
