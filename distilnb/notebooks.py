@@ -14,7 +14,7 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from . import paths, report, results
 from .progress import duration
 
-PLACEHOLDER = "OWNER/distilnb"
+QUIET = ["--log-level=40"]  # the kernel need not warn that it listens on this machine
 WHERE_NEXT = """
 Where to look next
   runs/notebooks/    the executed notebooks; start with 00_overview.ipynb (jupyter lab notebooks/ opens the originals)
@@ -98,7 +98,7 @@ def _execute(source: Path, target: Path, scale: str) -> None:
             print(f"\r  cell {done + 1}/{len(cells)} · {duration(time.monotonic() - began)}", end="   ", flush=True)
 
     environment = os.environ | {"DISTILNB_SCALE": scale, "TOKENIZERS_PARALLELISM": "false"}
-    client = NotebookClient(notebook, timeout=None, kernel_name="python3", coalesce_streams=True,
+    client = NotebookClient(notebook, timeout=None, kernel_name="python3", coalesce_streams=True, extra_arguments=QUIET,
                             on_cell_start=tell, resources={"metadata": {"path": str(source.parent)}})  # fmt: skip
     try:
         client.execute(env=environment)
