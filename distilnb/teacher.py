@@ -1,7 +1,7 @@
 """The teacher: load any BERT with a masked-language-model head, or start one that trains on a laptop.
 
 A deep, narrow BERT from the usual initialization predicts by word frequency for millions of tokens.
-Two things take it off that plateau: sinusoidal positions with a first layer whose heads look at fixed
+Two things take it off that plateau: sinusoidal positions with a first layer whose heads lean towards fixed
 neighbours (in the spirit of mimetic initialization, Trockman and Kolter 2023), and growing the depth
 3 → 6 → 12 by repeating layers once the shallow model has learned to use its context.
 """
@@ -22,7 +22,7 @@ from transformers import (
 
 from . import hub
 
-OFFSETS = (-1, 1, -2, 2)  # the neighbours that the heads of a new teacher's first layer attend to
+OFFSETS = (-1, 1, -2, 2)  # where a new teacher's first heads lean; those of ±1 still favour the word itself
 
 
 def load_teacher(path: str | Path, revision: str | None = None) -> tuple[BertForMaskedLM, PreTrainedTokenizerBase]:
@@ -73,9 +73,9 @@ def check_vocabulary(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBas
 
 
 def new_teacher(config: BertConfig, offsets: tuple[int, ...] = OFFSETS, seed: int = 0) -> BertForMaskedLM:
-    """A randomly initialized teacher; with `offsets`, its first layer starts out looking at those neighbours.
+    """A randomly initialized teacher; with `offsets`, its first layer starts out leaning towards those neighbours.
 
-    Positions start sinusoidal (they stay trainable); head i of layer 0 attends to offset offsets[i].
+    Positions start sinusoidal (they stay trainable); head i of layer 0 leans towards offset offsets[i].
     `offsets=()` is the usual initialization.
     """
     with torch.random.fork_rng(devices=[]):

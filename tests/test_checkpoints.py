@@ -254,15 +254,17 @@ def test_interruption_at_any_point_leaves_a_checkpoint(tmp_path, monkeypatch):
 def test_new_files_are_on_the_disk_before_the_rename_and_old_ones_go_last(tmp_path, monkeypatch):
     save(tmp_path, 10, 20)
     events = []
-    sync, rename, remove = checkpoints._sync, Path.rename, shutil.rmtree
-    monkeypatch.setattr(checkpoints, "_sync", lambda p: events.append(("sync", p.name)) or sync(p))
+    sync, fsync, rename, remove = checkpoints._sync, os.fsync, Path.rename, shutil.rmtree
+    monkeypatch.setattr(checkpoints, "_sync", lambda p: events.append(("write", p.name)) or sync(p))
+    monkeypatch.setattr(os, "fsync", lambda handle: events.append(("fsync", "")) or fsync(handle))
     monkeypatch.setattr(Path, "rename", lambda p, to: events.append(("rename", to.name)) or rename(p, to))
     monkeypatch.setattr(shutil, "rmtree", lambda p, **k: p.exists() and [events.append(("remove", p.name)), remove(p)])
     save(tmp_path, 30)
     names = [what for what, _ in events]
-    assert set(events[:4]) == {("sync", name) for name in FILES} and events[3] == ("sync", "manifest.json")
-    assert events[4] == ("rename", "step-00000030")
-    assert events[-2:] == [("rename", "latest"), ("remove", "step-00000010")] and names.count("remove") == 1
+    assert names == ["write", "fsync"] * 4 + ["rename", "write", "fsync", "rename", "fsync", "remove"]
+    assert {name for _, name in events[:8:2]} == set(FILES) and events[6] == ("write", "manifest.json")
+    assert events[8] == ("rename", "step-00000030") and events[11] == ("rename", "latest")
+    assert events[-1] == ("remove", "step-00000010")
 
 
 def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
