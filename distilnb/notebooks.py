@@ -53,6 +53,9 @@ NOTEBOOKS = (
     Notebook("03_pretraining", "Distillation, end to end",
              "A 12-layer teacher becomes a 6-layer student that finishes its sentences",
              "section 3", "corpus, masking, pretraining", 3.0),
+    Notebook("04_glue_finetuning", "One task slowly, then a table of them",
+             "A pre-trained encoder and a new head: from rows to scores, with baselines, errors and seeds",
+             "section 4, Table 1", "tasks, metrics, finetuning", 1.0),
 )  # fmt: skip
 
 
@@ -105,8 +108,8 @@ def _execute(source: Path, target: Path, scale: str) -> None:
     except (CellExecutionError, DeadKernelError) as error:
         failed = target.with_suffix(".failed.ipynb") if target == source else target
         nbformat.write(notebook, failed)
-        last = str(error).strip().splitlines()[-1]
-        raise RuntimeError(f"{source.name} stopped at an error: {last} (executed so far: {failed})") from error
+        what = f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else "the kernel died"
+        raise RuntimeError(f"{source.name} stopped at an error: {what} (executed so far: {failed})") from error
     print(f"\r  {len(cells)} cells in {duration(time.monotonic() - began)}" + " " * 20)
     nbformat.write(tidy(notebook), target)
 

@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 export DISTILNB_HOME="$scratch/home" DISTILNB_CACHE="$scratch/cache" DISTILNB_SCALE=toy
+export OMP_WAIT_POLICY=passive  # spinning threads bring shared cores to a standstill
 export COVERAGE_RCFILE="$PWD/pyproject.toml" TOKENIZERS_PARALLELISM=false
 mkdir -p "$DISTILNB_HOME"
 

@@ -1,5 +1,7 @@
 """Asking the Hub: an answer in time or a sentence, against servers that misbehave on 127.0.0.1."""
 
+import socket
+import threading
 import time
 
 import pytest
@@ -25,7 +27,7 @@ def hub_at(monkeypatch):
     return point
 
 
-def ask(kind: str = "model", deadline: float = 2) -> dict:
+def ask(kind: str = "model", deadline: float = 20) -> dict:
     """The question of these tests."""
     return hub.reach("owner/name", kind, "teacher 'owner/name'", deadline=deadline)
 
@@ -61,7 +63,7 @@ def test_a_repository_that_does_not_exist(hub_at, serve, kind):
 def test_a_name_that_no_repository_can_have(hub_at, serve, path):
     hub_at(serve(FOUND))
     with pytest.raises(ValueError, match="it was found neither as a local path nor on the Hub"):
-        hub.reach(path, "model", "it", deadline=2)
+        hub.reach(path, "model", "it")
     assert serve.asked == 0
 
 
@@ -84,6 +86,31 @@ def test_a_hub_that_accepts_and_says_nothing_leaves_the_local_cache(hub_at, sile
     began = time.monotonic()
     assert ask(deadline=2) == LOCAL
     assert time.monotonic() - began < 4
+
+
+def test_a_hub_that_answers_a_byte_at_a_time_leaves_the_local_cache(hub_at):
+    """No timeout of a connection sees it, because something always comes."""
+    over = threading.Event()
+
+    def drip(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        while not over.wait(0.2):
+            connection.sendall(b"a")
+        connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=drip, args=(listener,), daemon=True)
+        thread.start()
+        hub_at(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        guard = threading.Timer(8, over.set)  # ends a test that waits for ever
+        guard.start()
+        began = time.monotonic()
+        assert ask(deadline=2) == LOCAL
+        assert time.monotonic() - began < 4
+        guard.cancel()
+        over.set()
+        thread.join(5)
 
 
 @pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
