@@ -72,13 +72,14 @@ def documents(source: TextSource) -> Iterator[str]:
 
 def _local(path: Path) -> Iterable[dict]:
     files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
-    for suffix, builder, more in (
-        (".parquet", "parquet", {}), (".jsonl", "json", {}), (".txt", "text", {"sample_by": "paragraph"}),
-    ):  # fmt: skip
-        found = [str(f) for f in files if f.suffix == suffix]
-        if found:
-            return load_dataset(builder, data_files=found, split="train", streaming=True, **more)
-    raise ValueError(f"text '{path}' holds no .txt, .jsonl or .parquet file")
+    found = {suffix: [str(f) for f in files if f.suffix == suffix] for suffix in (".parquet", ".jsonl", ".txt")}
+    kinds = [suffix for suffix, there in found.items() if there]
+    if len(kinds) != 1:
+        holds = " and ".join(kinds) + " files; give one kind" if kinds else "no .txt, .jsonl or .parquet file"
+        raise ValueError(f"text '{path}' holds {holds}")
+    builder = {".parquet": "parquet", ".jsonl": "json", ".txt": "text"}[kinds[0]]
+    more = {"sample_by": "paragraph"} if builder == "text" else {}
+    return load_dataset(builder, data_files=found[kinds[0]], split="train", streaming=True, **more)
 
 
 def _from_hub(source: TextSource) -> Iterable[dict]:
@@ -205,7 +206,8 @@ def _take_turns(streams: list[Iterator[str]]) -> Iterator[str]:
 def _write(folder: Path, sources: tuple[TextSource, ...], tokenizer: PreTrainedTokenizerBase, info: dict) -> None:
     counts, digest = np.zeros(len(tokenizer), dtype=np.int64), hashlib.sha256()
 
-    texts, where = _take_turns([documents(s) for s in sources]), " + ".join(s.name for s in sources)
+    texts = _take_turns([documents(s) for s in sources])
+    where = " + ".join(Path(s.name).name if Path(s.name).exists() else s.name for s in sources)
     print(f"tokenizing {where} into blocks of {info['seq_length']} tokens (once: the result is kept)", flush=True)
 
     def rows() -> Iterator[dict]:

@@ -305,6 +305,7 @@ class Run:
             "data": self.corpus.info["fingerprint"], "vocabulary": self.corpus.info["tokenizer"],
             "parameters": sum(p.numel() for p in self.names), "processes": self.accelerator.num_processes,
             "precision": self.accelerator.mixed_precision, "teacher": self.teacher_fingerprint,
+            "student": getattr(self.student.config, "initialized_from", None),
         }  # fmt: skip
 
     def _resume(self, optimizer: torch.optim.Optimizer) -> None:
@@ -379,7 +380,7 @@ class Run:
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"the loss is {loss} at update {self.step + 1}; the last checkpoint is kept: "
-                "resume with a smaller learning rate"
+                "start again in another folder with a smaller learning rate"
             )
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate_at(self.step, self.steps)

@@ -125,7 +125,8 @@ def build_student(
     Raises ValueError for a choice that does not fit, before any weight is copied.
     """
     depth = teacher.config.num_hidden_layers
-    n_layers = n_layers or (len(layers) if not isinstance(layers, str) else max(depth // 2, 1))
+    if n_layers is None:
+        n_layers = max(depth // 2, 1) if isinstance(layers, str) else len(layers)
     chosen = choose_layers(layers, depth, n_layers)
     if init not in ("teacher", "random"):
         raise ValueError(f"init is '{init}'; use 'teacher' or 'random'")
@@ -135,6 +136,8 @@ def build_student(
     if init == "teacher":
         student.load_state_dict(expected_tensors(teacher, chosen, token_types))
         student.tie_weights()
+    made = {"layers": list(chosen), "init": init, "token_types": token_types, "seed": seed}
+    student.config.initialized_from = made  # stays with the model, and tells its run from that of another student
     return student
 
 

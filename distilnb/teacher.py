@@ -117,7 +117,7 @@ def grow(teacher: BertForMaskedLM, layers: int) -> BertForMaskedLM:
     Raises ValueError unless `layers` is a multiple of the present depth.
     """
     depth = teacher.config.num_hidden_layers
-    if layers % depth:
+    if layers < depth or layers % depth:
         raise ValueError(f"{layers} layers is no multiple of {depth}: layers are repeated whole")
     config = copy.deepcopy(teacher.config)
     config.num_hidden_layers = layers

@@ -17,7 +17,7 @@ echo "== lines of the package that the notebooks alone run"
 coverage report --data-file="$scratch/notebooks" --fail-under=80
 
 echo "== unit tests"
-COVERAGE_FILE="$scratch/unit" python -m pytest -q --cov=distilnb --cov-report= tests "$@"
+COVERAGE_FILE="$scratch/unit" python -m pytest -q -p no:nbval --cov=distilnb --cov-report= tests "$@"
 echo "== lines that notebooks and unit tests run together"
 coverage combine --quiet --keep --data-file="$scratch/both" "$scratch/notebooks" "$scratch/unit"
 coverage report --data-file="$scratch/both" --show-missing --fail-under=95
