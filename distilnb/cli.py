@@ -198,7 +198,7 @@ def distil(argv: list[str]) -> None:
     student = build_student(teacher, layers, init=what.init, token_types=what.token_types, seed=config.seed)
     with accelerator.main_process_first():
         text = corpus.build_corpus(sources, tokenizer, seq_length=config.seq_length, layout=config.layout,
-                                   max_tokens=corpus_budget(sources, scale.corpus_tokens))  # fmt: skip
+                                   max_tokens=corpus_budget(sources, scale.corpus_tokens, config.tokens))  # fmt: skip
     masker = Masker.of(tokenizer, text.token_counts, config.smoothing, config.mask_probability, config.seed)
     made = {"teacher": teacher_name(what.teacher), "revision": revision, "layers": list(layers), "init": what.init,
             "token_types": what.token_types}  # fmt: skip
@@ -215,8 +215,15 @@ def teacher_name(path: str) -> str:
     return str(Path("data/teachers") / Path(path).relative_to(shipped)) if Path(path).is_relative_to(shipped) else path
 
 
-def corpus_budget(sources: tuple[corpus.TextSource, ...], tokens: int | None) -> int | None:
-    """How many tokens of text to prepare: `tokens` for endless or streamed text, else all there is."""
+def corpus_budget(
+    sources: tuple[corpus.TextSource, ...], tokens: int | None, wanted: int | None = None
+) -> int | None:
+    """How many tokens of text to prepare: `tokens` for endless or streamed text, else all there is.
+
+    Of a stream no more is fetched than a run of `wanted` tokens reads once, with what is held out.
+    """
+    if any(s.stream for s in sources) and tokens and wanted:
+        return min(tokens, wanted + wanted // 20 + 10_000)
     endless = any(s.name == "toyworld" or s.stream for s in sources)
     return (tokens or scales.get("toy").corpus_tokens) if endless else None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer, DistilBertForMaskedLM
 
-from distilnb import cli, results, scales
+from distilnb import cli, corpus, results, scales
 
 SMALL = ["--seq_length", "32", "--batch_size", "8", "--micro_batch_size", "4", "--learning_rate", "0.003", "--cpu"]
 
@@ -180,6 +180,14 @@ def test_the_teacher_command_grows_a_teacher_that_distil_can_use(tmp_path, monke
     assert DistilBertForMaskedLM.from_pretrained(tmp_path / "student" / "model").config.n_layers == 1
 
 
+def test_a_short_run_fetches_little_of_a_stream():
+    streamed, whole, toy = (corpus.parse_sources(text) for text in ("stream=a/b", "a/b", "toyworld"))
+    assert cli.corpus_budget(streamed, 20_000_000, 1_000_000) == 1_060_000
+    assert cli.corpus_budget(streamed, 20_000_000, 900_000_000) == 20_000_000
+    assert cli.corpus_budget(whole, 20_000_000, 1_000_000) is None
+    assert cli.corpus_budget(toy, 2_000_000, 1_000) == 2_000_000
+
+
 def test_only_scales_with_a_recipe_train_a_teacher(capsys):
     assert cli.main(["teacher", "--scale", "base"]) == 2
     assert "use --scale toy or mini" in capsys.readouterr().err
@@ -200,3 +208,14 @@ def test_a_teacher_without_weights_is_named_in_one_sentence(tmp_path, capsys):
     assert cli.main(["distil", "--scale", "base", "--out", str(tmp_path / "x")]) == 2
     told = capsys.readouterr().err
     assert "weights (model.safetensors) cannot be read" in told.splitlines()[-1]
+
+
+@pytest.mark.hub
+def test_the_dial_at_mini_distils_from_real_text(teacher_folder, tmp_path, capsys):
+    """`--scale mini` streams real Wikipedia; the teacher is the small one of these tests."""
+    status = cli.main(["distil", "--scale", "mini", "--teacher", str(teacher_folder), "--out", str(tmp_path / "mini"),
+                       "--name", "mini-demo", *SMALL, "--tokens", "6000"])  # fmt: skip
+    assert status == 0, capsys.readouterr().err
+    (record,) = [r for r in results.load_all() if r["name"] == "mini-demo"]
+    assert record["scale"] == "mini" and record["data"]["id"] == "wikimedia/wikipedia"
+    assert record["curve"]["loss"][-1] < record["curve"]["loss"][0]
