@@ -29,7 +29,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from . import __version__, corpus, figures, notebooks, paths, report, results, scales, tasks, toyworld
+from . import __version__, corpus, figures, hub, notebooks, paths, report, results, scales, tasks, toyworld
 from .finetuning import FinetuningConfig, finetune_grid
 from .masking import Masker
 from .pretraining import PretrainingConfig, check_output, pretrain
@@ -39,7 +39,7 @@ from .teacher import fold_token_types, grow, load_teacher, new_teacher
 
 
 @dataclass(frozen=True)
-class Where:
+class RunOptions:
     """Options that every training command has."""
 
     scale: str = setting("", "the dial: toy, mini, base or paper; it sets the defaults of the rest")
@@ -56,7 +56,7 @@ class Where:
 
 
 @dataclass(frozen=True)
-class What:
+class StudentOptions:
     """Options of `distilnb distil`: from which teacher which student is made."""
 
     teacher: str = setting("", "a BERT masked language model: a folder or a Hub repository")
@@ -78,7 +78,7 @@ class What:
 
 
 @dataclass(frozen=True)
-class Grid:
+class GridOptions:
     """Options of `distilnb finetune`: which models on which tasks."""
 
     task: str = setting("", f"one or several of {', '.join(tasks.TASKS)}, joined by commas")
@@ -186,8 +186,8 @@ def distil(argv: list[str]) -> None:
     """
     scale = read_scale(argv)
     where, what, config = parse(
-        argv, "distil", Where, What, PretrainingConfig, scale=scale.name, name=f"distil-{scale.name}", text=scale.text,
-        teacher=scale.teacher, **scale.pretraining,
+        argv, "distil", RunOptions, StudentOptions, PretrainingConfig, scale=scale.name, name=f"distil-{scale.name}",
+        text=scale.text, teacher=scale.teacher, **scale.pretraining,
     )  # fmt: skip
     check_output(where.folder, config)
     sources = corpus.parse_sources(where.text)
@@ -254,7 +254,7 @@ def teacher(argv: list[str]) -> None:
         raise ValueError(f"scale {scale.name} takes a published teacher ({scale.teacher}); use --scale toy or mini")
     budget = sum(tokens for *_, tokens in scale.teacher_stages)
     where, config = parse(
-        argv, "teacher", Where, PretrainingConfig, scale=scale.name, name=f"teacher-{scale.name}",
+        argv, "teacher", RunOptions, PretrainingConfig, scale=scale.name, name=f"teacher-{scale.name}",
         text=scale.teacher_text, tokens=budget, ce=0.0, mlm=1.0, cos=0.0, clip=1.0, **scale.teacher_pretraining,
     )  # fmt: skip
     sources = corpus.parse_sources(where.text)
@@ -302,13 +302,16 @@ def finetune(argv: list[str]) -> None:
       distilnb finetune --scale mini --task stsb --model student=runs/distil-mini/model --learning_rates 3e-4,1e-4
     """
     scale = read_scale(argv)
-    where, what, config = parse(argv, "finetune", Where, Grid, FinetuningConfig, scale=scale.name,
+    where, what, config = parse(argv, "finetune", RunOptions, GridOptions, FinetuningConfig, scale=scale.name,
                                 source="toyworld" if scale.name == "toy" else "hub", **scale.finetuning)  # fmt: skip
-    models = {label: network(source) for label, source in what.pairs().items()}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(what.folder())
+        models = {label: network(source) for label, source in what.pairs().items()}
+    except OSError as error:
+        raise ValueError(f"no model with its tokenizer can be read for --model {what.model}; {hub.ADVICE}") from error
     rates = [float(rate) for rate in what.learning_rates.split(",") if rate]
     accelerator = make_accelerator(where.precision, where.cpu)
     with accelerator.main_process_first():
-        tokenizer = AutoTokenizer.from_pretrained(what.folder())
         data = [tasks.load_all(task.strip(), what.source) for task in what.task.split(",")]
     records = finetune_grid(models, data, range(what.seeds), tokenizer, accelerator, config, scale=scale.name,
                             folder=where.folder if where.out else None, learning_rates=rates,

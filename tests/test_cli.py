@@ -188,6 +188,13 @@ def test_a_short_run_fetches_little_of_a_stream():
     assert cli.corpus_budget(toy, 2_000_000, 1_000) == 2_000_000
 
 
+def test_a_model_that_is_not_there_is_named_before_anything_is_trained(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert cli.main(["finetune", "--task", "sst2", "--model", f"teacher={tmp_path / 'nobody'}"]) == 2
+    told = capsys.readouterr().err.strip()
+    assert "nobody" in told and "give a local folder" in told and "\n" not in told
+
+
 def test_only_scales_with_a_recipe_train_a_teacher(capsys):
     assert cli.main(["teacher", "--scale", "base"]) == 2
     assert "use --scale toy or mini" in capsys.readouterr().err
