@@ -35,7 +35,7 @@ SIZES = {
 
 
 def sst2_lengths(rows: int) -> np.ndarray:
-    """`rows` token lengths spread like those of SST-2's training split (bert-base-uncased pieces, special tokens in)."""
+    """`rows` token lengths spread like those of SST-2's training split (bert-base-uncased's pieces)."""
     with paths.data("sst2_lengths.csv").open() as file:
         table = [(int(row["tokens"]), int(row["rows"])) for row in csv.DictReader(file)]
     lengths = np.repeat([length for length, _ in table], [count for _, count in table])

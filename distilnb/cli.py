@@ -99,8 +99,11 @@ class GridOptions:
     """Options of `distilnb finetune` and `distilnb glue`: which models on which tasks."""
 
     task: str = setting("", f"one or several of {', '.join(tasks.TASKS)}, squad, joined by commas")
-    model: str = setting("", "LABEL=FOLDER or LABEL=NAME@REVISION on the Hub, several joined by commas; "
-                         "LABEL=random:FOLDER for random weights (default: the scale's teacher and your students)")  # fmt: skip
+    model: str = setting(
+        "",
+        "LABEL=FOLDER or LABEL=NAME@REVISION on the Hub, several joined by commas; LABEL=random:FOLDER for random "
+        "weights (default: the scale's teacher and your students)",
+    )
     seeds: int = setting(1, "how many seeds, from 0 on")
     source: str = setting("", "tasks of toyworld, or the real ones from the Hub", choices=["toyworld", "hub"])
     learning_rates: str = setting("", "learning rates to choose from on a tenth of the training rows, joined by commas")

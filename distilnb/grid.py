@@ -182,8 +182,9 @@ def _recorded(cell: Cell, folder: Path, quiet: bool) -> dict[str, Any] | None:
     """The record of this very run, if that is what lies there; otherwise a line says why it is run again."""
     try:
         record = results.load(folder / f"{cell.name}.json")
-        there = record["config"] | {"data": record["data"]["fingerprint"], "rows": record["data"]["rows"],
-                                    "weights": record.get("started_from"), "teacher": record.get("taught_by")}  # fmt: skip
+        data = record["data"]
+        there = record["config"] | {"data": data["fingerprint"], "rows": data["rows"],
+                                    "weights": record.get("started_from"), "teacher": record.get("taught_by")}
         why = [f"{key} was {there.get(key)}, is {value}" for key, value in cell.identity().items()
                if there.get(key) != value]  # fmt: skip
         if not why and cell.keeps and not (cell.keeps / "model.safetensors").is_file():

@@ -135,7 +135,7 @@ def macro_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def comparison(records: list[dict[str, Any]]) -> str:
-    """What `distilnb finetune` and `distilnb glue` print at their end: every cell beside the paper's, the macro scores."""
+    """What `distilnb finetune` and `distilnb glue` print: every cell beside the paper's, and the macro scores."""
     parts = [table(comparison_rows(records))]
     if any(r["task"] in tasks.GLUE for r in records):
         parts.append(table(macro_rows(records)))

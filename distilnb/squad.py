@@ -135,15 +135,6 @@ class SquadData:
     def baseline(self, split: str) -> None:
         """None: no answer is the commonest one. `word_matching` gives a score to beat, without training."""
 
-    def judge(self, split: str, rows: Dataset, logits: np.ndarray) -> tuple[dict[str, float], tuple[float, float]]:
-        """EM and F1 for logits (windows, seq, 2) of a split's `features`, and the interval of F1."""
-        found, asked = answers(logits, rows, self.validations[split]), self.validations[split]
-        return score(found, asked), interval(found, asked)
-
-    def baseline(self, split: str) -> None:
-        """There is no commonest answer to fall back on."""
-        return None
-
     def carve(self, share: float = 0.1, seed: int = 0) -> "SquadData":
         """The training rows alone, about `share` of them held out as the split "carved": where settings are chosen.
 

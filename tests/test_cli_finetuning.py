@@ -24,8 +24,8 @@ def student_folder(teacher, tokenizer, tmp_path):
 def test_glue_is_nine_tasks_beside_the_paper_with_a_macro_score_and_a_submission(
     teacher_folder, student_folder, tmp_path, capsys
 ):
-    arguments = ["glue", "--model", f"teacher={teacher_folder},student={student_folder}", "--out", str(tmp_path / "runs"),
-                 "--submission", str(tmp_path / "answers"), *FEW]  # fmt: skip
+    models = f"teacher={teacher_folder},student={student_folder}"
+    arguments = ["glue", "--model", models, "--out", str(tmp_path / "runs"), "--submission", str(tmp_path / "answers"), *FEW]  # fmt: skip
     assert cli.main(arguments) == 0
     told = capsys.readouterr().out
     records = results.load_all(tmp_path / "runs")

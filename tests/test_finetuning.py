@@ -430,8 +430,8 @@ def test_a_bert_teaches_a_distilbert_spans_and_numbers(teacher, student, tokeniz
         with torch.no_grad():
             batch["teacher_logits"] = forward(theirs, batch)
             loss = finetuning.Finetuning(mine, SPANS)(batch)
-            halves = label_loss(forward(mine, batch), batch["labels"]), teacher_loss(forward(mine, batch),
-                                                                                     batch["teacher_logits"])  # fmt: skip
+            logits = forward(mine, batch)
+        halves = label_loss(logits, batch["labels"]), teacher_loss(logits, batch["teacher_logits"])
         torch.testing.assert_close(loss, sum(halves) / 2)
         record = finetune(mine, data, tokenizer, accelerator, SPANS, teacher=theirs, quiet=True)
         assert np.isfinite(record["curve"]["loss"]).all()

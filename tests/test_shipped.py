@@ -1,4 +1,4 @@
-"""The weights that lie in data/: they load, they are what their records say, and they are the twins they claim to be."""
+"""The weights in data/: they load, they are what their records say, and they are the twins they claim to be."""
 
 import pytest
 import torch
