@@ -25,7 +25,8 @@ def test_glue_is_nine_tasks_beside_the_paper_with_a_macro_score_and_a_submission
     teacher_folder, student_folder, tmp_path, capsys
 ):
     models = f"teacher={teacher_folder},student={student_folder}"
-    arguments = ["glue", "--model", models, "--out", str(tmp_path / "runs"), "--submission", str(tmp_path / "answers"), *FEW]  # fmt: skip
+    arguments = ["glue", "--model", models, "--out", str(tmp_path / "runs")]
+    arguments += ["--submission", str(tmp_path / "answers"), *FEW]
     assert cli.main(arguments) == 0
     told = capsys.readouterr().out
     records = results.load_all(tmp_path / "runs")
