@@ -270,6 +270,9 @@ def finetune(
     lengths, pad_id = train["length"][:], tokenizer.pad_token_id
     _name_labels(model, data.task)
     optimizer = torch.optim.AdamW(_parameter_groups(model, config), lr=config.learning_rate, eps=1e-6, fused=True)
+    attention = model.config._attn_implementation
+    if accelerator.device.type == "cpu":
+        model.set_attn_implementation("eager")  # on short rows, the backward pass of sdpa takes twice as long or more
     module, optimizer = accelerator.prepare(Finetuning(model.to(accelerator.device), config), optimizer)
     module.train()
     if teacher is not None:
@@ -283,6 +286,7 @@ def finetune(
             losses.append(_update(module, teacher, optimizer, train, chosen, pad_id, accelerator, config, step))
             tokens += int(lengths[chosen].sum())
             progress.step(loss=f"{losses[-1]:.3f}")
+    model.set_attn_implementation(attention)
     found = evaluate(model.eval(), data, encoded, accelerator, pad_id)
     values = found | {
         "task": data.task.name, "seed": config.seed, "tokens": tokens, "steps": steps, "config": asdict(config),

@@ -55,7 +55,7 @@ SCALES = {
             "toy", str(paths.data("teachers", "toy")), "toyworld", 2_000_000,
             {"tokens": 1_000_000, "seq_length": 64, "batch_size": 32, "micro_batch_size": 32, "learning_rate": 1e-3},
             "any laptop, minutes",
-            finetuning={"epochs": 3.0, "batch_size": 16, "learning_rate": 3e-4, "max_length": 128},
+            finetuning={"epochs": 2.0, "batch_size": 16, "learning_rate": 3e-4, "max_length": 128},
             teacher_shape=NARROW | {"vocab_size": 3072, "max_position_embeddings": 512},
             teacher_corpus_tokens=8_000_000,
             teacher_stages=((3, 2e-3, 64, 2_000_000), (6, 1.5e-3, 64, 2_000_000), (12, 1e-3, 64, 6_000_000),
