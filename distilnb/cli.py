@@ -314,6 +314,8 @@ def teacher(argv: list[str]) -> None:
     shape = scale.teacher_shape | {"vocab_size": len(tokenizer), "num_hidden_layers": scale.teacher_stages[0][0]}
     no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # too little text to overfit
     model, records = new_teacher(BertConfig(**shape, **no_dropout), seed=config.seed), []
+    if accelerator.device.type == "cpu":
+        model.set_attn_implementation("eager")  # in bf16 on short rows, the backward pass of sdpa takes 2–5× as long
     for stage, (depth, rate, length, tokens) in enumerate(scale.teacher_stages):
         model = grow(model, depth)
         share = max(1, tokens * config.tokens // budget)

@@ -68,9 +68,9 @@ SCALES = {
             "CPU hours, or minutes of a T4",
             teacher_shape=NARROW | {"vocab_size": 8192, "max_position_embeddings": 512},
             teacher_text=f"{WIKIPEDIA}+{IMDB}", teacher_corpus_tokens=60_000_000,
-            teacher_stages=((3, 2e-3, 64, 10_000_000), (6, 1.5e-3, 64, 10_000_000), (12, 1e-3, 64, 120_000_000),
-                            (12, 5e-4, 128, 20_000_000)),
-            teacher_pretraining={"batch_size": 16, "micro_batch_size": 16, "mask_probability": 0.3},
+            teacher_stages=((3, 1e-3, 64, 8_000_000), (6, 1e-3, 64, 12_000_000), (12, 7e-4, 64, 120_000_000),
+                            (12, 3e-4, 128, 20_000_000)),
+            teacher_pretraining={"batch_size": 16, "micro_batch_size": 16, "mask_probability": 0.3, "smoothing": 0.0},
         ),
         Scale(
             "base", BERT_BASE, WIKIPEDIA, 120_000_000,
