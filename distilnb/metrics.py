@@ -1,10 +1,13 @@
-"""GLUE's metrics, the majority baseline, the macro score and an interval: fractions of 1, never nan.
+"""GLUE's metrics, SQuAD's, the majority baseline, the macro score and intervals: fractions of 1, never nan.
 
 A model that has learned nothing answers with one class. Its Matthews and its correlations are 0 / 0; GLUE counts
 that as 0, and so do we: a nan would silently drop out of a mean, or spoil it.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from scipy import stats
@@ -101,6 +104,52 @@ def bootstrap(
         found.append(main_score(main, score(parts, predictions[rows], labels[rows])))
     low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def bootstrap_mean(values: np.ndarray, samples: int = 1000, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
+    """Percentile interval of the mean of (rows,) values over resampled rows: `bootstrap` for a score that is a mean."""
+    values, draw = np.asarray(values, dtype=float), np.random.default_rng(seed)
+    found = [values[draw.integers(0, len(values), len(values))].mean() for _ in range(samples)]
+    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)  # ASCII only, as the official evaluation has it
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+
+
+def normalize_answer(text: str) -> str:
+    """An answer as SQuAD's evaluation compares it: lower case, no punctuation, no articles, single spaces.
+
+    In this order: "A.N." is no article until its points are gone.
+    """
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def exact_match(prediction: str, golds: Sequence[str]) -> float:
+    """1 when the prediction, normalized, is one of the gold answers, else 0 (SQuAD v1.1's evaluation)."""
+    return float(normalize_answer(prediction) in map(normalize_answer, _golds(golds)))
+
+
+def squad_f1(prediction: str, golds: Sequence[str]) -> float:
+    """F1 over the words that prediction and gold answer share, counted as often as they occur; of several gold
+    answers the best (SQuAD v1.1's evaluation).
+
+    Nothing shared is 0, even between two answers of which normalization leaves nothing ("the", "."): there version
+    1.1 says F1 0 and exact match 1; version 2, where no answer can be right, says 1 and 1.
+    """
+    return max(_word_f1(normalize_answer(prediction).split(), normalize_answer(gold).split()) for gold in _golds(golds))
+
+
+def _golds(golds: Sequence[str]) -> Sequence[str]:
+    if isinstance(golds, str) or not golds:
+        raise ValueError("an answer is compared with a list of gold answers, of which there must be at least one")
+    return golds
+
+
+def _word_f1(predicted: list[str], gold: list[str]) -> float:
+    shared = (Counter(predicted) & Counter(gold)).total()
+    return 2 * shared / (len(predicted) + len(gold)) if shared else 0.0
 
 
 def _constant(values: np.ndarray) -> bool:

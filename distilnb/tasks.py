@@ -103,19 +103,24 @@ def load(task: str | Task, split: str, source: str = "toyworld", n: int | None =
     Raises ValueError in one sentence for an unknown task, source or split, and for rows that `check` refuses.
     """
     task = get(task) if isinstance(task, str) else task
+    rows = read(task, split, source, n, seed)
+    check(rows, task, split)
+    return rows
+
+
+def read(task: Task, split: str, source: str = "toyworld", n: int | None = None, seed: int = 0) -> Dataset:
+    """The rows that `load` checks; `task` is a `Task`, or what describes another task by the same attributes."""
     if source not in SOURCES:
         raise ValueError(f"task source is '{source}'; use {' or '.join(SOURCES)}")
     if n is not None and n < 1:
         raise ValueError(f"{n} rows of task {task.name} were asked for; at least 1 is needed")
     if source == "toyworld":
         _check_split(task, split, toyworld.splits(task.name), "toyworld")
-        rows = toyworld.load_task(task.name, split, n, seed)
-    else:
-        rows = _from_hub(task, split)
-        if n is not None and n < len(rows):
-            rows = rows.select(np.sort(generator(seed).permutation(len(rows))[:n]))
-    check(rows, task, split)
-    return rows
+        return toyworld.load_task(task.name, split, n, seed)
+    rows = _from_hub(task, split)
+    if n is None or n >= len(rows):
+        return rows
+    return rows.select(np.sort(generator(seed).permutation(len(rows))[:n]))
 
 
 def _from_hub(task: Task, split: str) -> Dataset:
@@ -199,10 +204,11 @@ def load_all(
     task = get(name) if isinstance(name, str) else name
     train = load(task, "train", source, n_train, seed)
     scored = {split: load(task, split, source, n_validation, seed) for split in validations or task.validations}
-    return TaskData(task, train, scored, _provenance(task, source, {"train": train, **scored}, seed))
+    return TaskData(task, train, scored, provenance(task, source, {"train": train, **scored}, seed))
 
 
-def _provenance(task: Task, source: str, splits: dict[str, Dataset], seed: int) -> dict[str, Any]:
+def provenance(task: Task, source: str, splits: dict[str, Dataset], seed: int, target: str = "label") -> dict[str, Any]:
+    """Where the rows of a task are from, for its record; `target` is the column that tells what is right."""
     toy, rows = source == "toyworld", {split: len(data) for split, data in splits.items()}
     why = [f"{split} has {count:,} of {task.rows[split]:,} rows" for split, count in rows.items()
            if count != task.rows.get(split, count)]  # fmt: skip
@@ -210,17 +216,17 @@ def _provenance(task: Task, source: str, splits: dict[str, Dataset], seed: int) 
     return {
         "id": "toyworld" if toy else task.hub, "config": task.config, "revision": None if toy else task.revision,
         "seed": seed, "rows": rows, "stand_in": bool(why), "stand_in_why": "; ".join(why) or None,
-        "fingerprint": _fingerprint(task, splits),
+        "fingerprint": _fingerprint(splits, (*task.columns, target)),
     }  # fmt: skip
 
 
-def _fingerprint(task: Task, splits: dict[str, Dataset]) -> str:
+def _fingerprint(splits: dict[str, Dataset], columns: tuple[str, ...]) -> str:
     """A hash of all texts and labels, so that a record is not taken for one of other data."""
     digest = hashlib.sha256()
     for split, rows in splits.items():
         for first in range(0, len(rows), 1000):
             chunk = rows[first : first + 1000]
-            digest.update(repr((split, [chunk[column] for column in (*task.columns, "label")])).encode())
+            digest.update(repr((split, [chunk[column] for column in columns])).encode())
     return digest.hexdigest()[:16]
 
 
