@@ -158,8 +158,8 @@ def load_all(
     """Training and validation split, with their provenance.
 
     `info["repeated_answers"]` counts, for each split, the rows whose first answer occurs more than once in its
-    context, and of these the ones placed at the first occurrence: about 7 in 10 where people marked the answers,
-    all where a copy of the data lost its places and looked the texts up again.
+    context, and of these the ones placed at the first occurrence: 7 in 10 where people marked the answers (SQuAD's
+    validation split), all where a copy of the data lost the places and looked the texts up again.
     """
     splits = {"train": load("train", source, n_train, seed)}
     splits |= {split: load(split, source, n_validation, seed) for split in SQUAD.validations}
@@ -186,9 +186,10 @@ def features(
 ) -> Dataset:
     """The windows that a model reads, a row each: [CLS] question [SEP] a part of the context [SEP].
 
-    The next window starts `stride` tokens of the context later (BERT's `doc_stride`; the tokenizers of `transformers`
-    give this name to the overlap), or where the last one ended if that is earlier, until the end of the context is
-    reached. Of a question, the first `max_question` tokens are kept, as in BERT; `cut` counts those lost. Columns:
+    The next window starts `stride` tokens of the context later, or where the last one ended if that is earlier, until
+    the end of the context is reached: BERT's `doc_stride`. (The tokenizers of `transformers` call the overlap so; taken
+    for that, 128 makes 10,784 windows of SQuAD's validation split instead of BERT's 10,833.) Of a question, the first
+    `max_question` tokens are kept, as in BERT; `cut` counts those lost. Columns:
 
     - `input_ids`, `token_type_ids` (seq,), `length`; nothing is padded yet;
     - `labels` (2,): first and last token of the row's first answer in this window, or 0, 0, which is [CLS], where
@@ -337,8 +338,10 @@ def answers(
     spans: list[list[tuple[float, int, int]]] = [[] for _ in range(len(rows))]
     for i, (example, length) in enumerate(zip(windows["example"], windows["length"], strict=True)):
         scores, offsets = np.asarray(logits[i]), windows["offsets"][i].reshape(-1, 2)
-        if scores.ndim != 2 or len(scores) < length or scores.shape[1] != 2 or np.isnan(scores[:length]).any():
-            raise ValueError(f"window {i} has {length} tokens; logits of shape {scores.shape} do not fit it or are nan")
+        if scores.ndim != 2 or len(scores) < length or scores.shape[1] != 2 or not np.isfinite(scores[:length]).all():
+            raise ValueError(
+                f"window {i} has {length} tokens; logits of shape {scores.shape} do not fit it or are not finite"
+            )
         for start, end, score in best_spans(scores[:, 0], scores[:, 1], offsets, n_best, max_answer_length):
             spans[example].append((score, int(offsets[start, 0]), int(offsets[end, 1])))
     return [_ranked(found, context, n_best) for found, context in zip(spans, rows["context"][:], strict=True)]
@@ -349,7 +352,7 @@ def _ranked(spans: list[tuple[float, int, int]], context: str, n_best: int) -> l
     for score, start, end in sorted(spans, key=lambda span: -span[0]):
         best.setdefault(context[start:end], (score, start, end))
     kept = list(best.items())[:n_best] or [("", (-math.inf, 0, 0))]
-    odds = [math.exp(score - kept[0][1][0]) if score > -math.inf else 1.0 for _, (score, _, _) in kept]
+    odds = [math.exp(score - kept[0][1][0]) if text else 1.0 for text, (score, _, _) in kept]
     return [Answer(text, score, odd / sum(odds), start, end)
             for (text, (score, start, end)), odd in zip(kept, odds, strict=True)]  # fmt: skip
 

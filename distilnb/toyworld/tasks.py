@@ -218,14 +218,28 @@ def _qnli(w: Writer, label: int) -> Texts:
     return (question, w.choice(others) if label else lines[i].text) if others else _qnli(w, label)
 
 
+def _passages(w: Writer) -> list[Line]:
+    """One passage or two, so that some are longer than a model's window."""
+    return _passage(w) + (_passage(w) if w.random() < 0.4 else [])
+
+
 def _squad(w: Writer, label: int) -> Texts:
-    """A passage, a question, and the answer as a span of the passage."""
-    lines = _passage(w)
+    """A passage, a question, and the answer as a span of the passage.
+
+    Held-out rows have three readers' answers: the first, and two that may begin with a little word more or less.
+    """
+    lines = _passages(w)
     i, question, answer = _asked(w, lines)
     context = " ".join(line.text for line in lines)
     start = sum(len(line.text) + 1 for line in lines[:i])  # the answer in whole words: mammals, not mammal
     span = re.compile(rf"\b{re.escape(answer)}\w*", re.IGNORECASE).search(context, start)
-    return context, question, {"text": [span[0]], "answer_start": [span.start()]}
+    starts = [span.start()]
+    if w.part == "held":
+        little = rf"(?:\b(?:{'|'.join(words.LITTLE)}) )*"
+        before = re.search(little + "$", context[:span.start()], re.IGNORECASE).start()
+        within = span.start() + re.match(little, span[0], re.IGNORECASE).end()
+        starts += w.rng.choices((span.start(), before, within), k=2)
+    return context, question, {"text": [context[at:span.end()] for at in starts], "answer_start": starts}
 
 
 def _imdb(w: Writer, label: int) -> Texts:
