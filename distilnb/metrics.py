@@ -4,7 +4,8 @@ A model that has learned nothing answers with one class. Its Matthews and its co
 that as 0, and so do we: a nan would silently drop out of a mean, or spoil it.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -85,6 +86,48 @@ def macro(scores: Mapping[str, float], tasks: Iterable[str]) -> float:
     if missing:
         raise ValueError(f"a macro score needs all of its tasks; not run: {', '.join(missing)}")
     return sum(scores[task] for task in tasks) / len(tasks)
+
+
+class Paired(NamedTuple):
+    """The mean of paired differences, its interval and a two-sided p value; None where pairs are too few to say."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+
+
+def paired(deltas: Sequence[float], level: float = 0.95) -> Paired:
+    """Student's t over differences within pairs (two runs with the same seed): interval of the mean, test against 0.
+
+    With few pairs the interval is wide, as it should be: of three it is 2.5 spreads to either side.
+    """
+    if len(deltas) < 2:
+        return Paired(float(deltas[0]) if len(deltas) else None, None, None, None)
+    mean, spread = float(np.mean(deltas)), float(np.std(deltas, ddof=1))
+    if spread <= 1e-9 * max(1.0, abs(mean)):  # all alike, rounding aside
+        return Paired(mean, mean, mean, 0.0 if mean else 1.0)
+    reach = half_width(spread, len(deltas), level)
+    test = stats.ttest_1samp(deltas, 0.0)
+    return Paired(mean, mean - reach, mean + reach, float(test.pvalue))
+
+
+def half_width(spread: float, pairs: int, level: float = 0.95) -> float:
+    """How far the t interval of a mean reaches to either side, for this standard deviation over `pairs` pairs."""
+    return float(stats.t.ppf((1 + level) / 2, pairs - 1)) * spread / pairs**0.5
+
+
+def pairs_needed(spread: float, effect: float, level: float = 0.95) -> int:
+    """About how many pairs it takes until the interval around `effect` leaves out 0, if their spread stays the same.
+
+    Raises ValueError for an effect of 0, which no number of pairs can tell from 0.
+    """
+    if not effect:
+        raise ValueError("no number of pairs tells an effect of 0 from 0")
+    pairs = 2
+    while half_width(spread, pairs, level) > abs(effect):
+        pairs += max(1, pairs // 1000)
+    return pairs
 
 
 def bootstrap(

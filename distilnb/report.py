@@ -3,6 +3,7 @@
 from statistics import median
 from typing import Any
 
+from . import ablation
 from .progress import duration
 
 
@@ -49,6 +50,34 @@ def finetuning_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def ablation_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each variant of each grid: median macro score, mean difference from the triple loss with its
+    interval over paired seeds, Table 4's difference. ValueError for records that must not be compared."""
+    grids = dict.fromkeys((r["grid"], r["scale"]) for r in records if r["kind"] == "ablation")
+    return [
+        {
+            "grid": grid, "scale": scale, "variant": row["title"], "macro": _spread(row["macro"]),
+            "difference from triple loss": difference(row), "p": "–" if row["p"] is None else f"{row['p']:.2f}",
+            "pairs": str(len(row["seeds"])), "Table 4": "–" if row["paper"] is None else signed(row["paper"]),
+        }
+        for grid, scale in grids
+        for row in ablation.compare([r for r in records if (r.get("grid"), r["scale"]) == (grid, scale)]).rows
+    ]  # fmt: skip
+
+
+def difference(row: dict[str, Any]) -> str:
+    """A mean difference with its interval, in points: "−1.2 [−3.0, +0.6]"."""
+    if row["mean"] is None:
+        return "–"
+    interval = "" if row["low"] is None else f" [{signed(row['low'])}, {signed(row['high'])}]"
+    return signed(row["mean"]) + interval
+
+
+def signed(value: float) -> str:
+    """Points with their sign, the minus of typesetters: "−0.31"."""
+    return f"{value:+.2f}".replace("-", "−")
+
+
 def _rank(model: str) -> int:
     """Teacher, student, baselines: the order in which a reader compares them."""
     order = ("teacher", "student", "undistilled", "random")
@@ -63,5 +92,6 @@ def _spread(values: list[float]) -> str:
 
 def summary(records: list[dict[str, Any]]) -> str:
     """The results tables of these records."""
-    parts = [table(rows) for rows in (pretraining_rows(records), finetuning_rows(records)) if rows]
+    parts = [table(rows) for rows in (pretraining_rows(records), finetuning_rows(records), ablation_rows(records))
+             if rows]  # fmt: skip
     return "\n\n".join(parts) or table([])
