@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from accelerate import Accelerator
 from transformers import BertForMaskedLM, DistilBertForMaskedLM, PreTrainedTokenizerBase
 
@@ -344,17 +345,40 @@ def compare(records: Iterable[Mapping[str, Any]], reference: str = REFERENCE, le
     for record in sorted(records, key=lambda r: (_place(r["model"]), r["model"], r["seed"])):
         by_variant.setdefault(record["model"], {})[record["seed"]] = record
     published = dict(zip(*(paper.table("table4_ablation")[c] for c in ("variant", "delta_macro")), strict=True))
-    rows = []
+    rows, unknown = [], metrics.MeanInterval(None, None, None, None)
     for variant, by_seed in by_variant.items():
         seeds = sorted(by_seed.keys() & by_variant[reference].keys())
         deltas = [100 * (by_seed[s]["scores"]["macro"] - by_variant[reference][s]["scores"]["macro"]) for s in seeds]
-        found = metrics.paired(deltas, level) if variant != reference else None
+        found = unknown if variant == reference else metrics.mean_interval(deltas, level)
         rows.append({
             "variant": variant, "title": next(iter(by_seed.values()))["title"], "seeds": seeds,
             "macro": [100 * record["scores"]["macro"] for record in by_seed.values()], "deltas": deltas,
-            **(found._asdict() if found else dict.fromkeys(metrics.Paired._fields)), "paper": published.get(variant),
+            **found._asdict(), "paper": published.get(variant),
         })  # fmt: skip
     return Comparison(rows, notes)
+
+
+def significance(comparison: Comparison, level: float = 0.95) -> list[str]:
+    """Is Table 4 above the noise? One sentence for each of its rows that was run, from our own spread over pairs."""
+    said = []
+    for row in comparison.rows:
+        if row["paper"] is None or len(row["deltas"]) < 2:
+            continue
+        count, spread = len(row["deltas"]), float(np.std(row["deltas"], ddof=1))
+        reach = metrics.half_width(spread, count, level)
+        own = "differ from" if row["low"] > 0 or row["high"] < 0 else "cannot be told from"
+        if reach < abs(row["paper"]):
+            told = f"a difference of {abs(row['paper']):g}, as in Table 4, would stand out"
+        else:
+            needed = metrics.pairs_needed(spread, row["paper"], level)
+            told = (f"a difference of {abs(row['paper']):g}, as in Table 4, would drown in it: about {needed:,} pairs "
+                    "would show it")  # fmt: skip
+        said.append(
+            f"{row['title']}: {count} pairs average {row['mean']:+.2f} points and spread by {spread:.2f} (standard "
+            f"deviation), so the {level:.0%} interval reaches {reach:.2f} to either side; the runs {own} the triple "
+            f"loss, and {told}."
+        )
+    return said
 
 
 def shared(record: Mapping[str, Any]) -> dict[str, Any]:

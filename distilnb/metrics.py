@@ -88,8 +88,8 @@ def macro(scores: Mapping[str, float], tasks: Iterable[str]) -> float:
     return sum(scores[task] for task in tasks) / len(tasks)
 
 
-class Paired(NamedTuple):
-    """The mean of paired differences, its interval and a two-sided p value; None where pairs are too few to say."""
+class MeanInterval(NamedTuple):
+    """A mean, its t interval and the p value of a two-sided test against 0; None where values are too few to say."""
 
     mean: float | None
     low: float | None
@@ -97,24 +97,24 @@ class Paired(NamedTuple):
     p: float | None
 
 
-def paired(deltas: Sequence[float], level: float = 0.95) -> Paired:
-    """Student's t over differences within pairs (two runs with the same seed): interval of the mean, test against 0.
+def mean_interval(values: Sequence[float], level: float = 0.95) -> MeanInterval:
+    """Student's t over runs with different seeds, or over differences within pairs of the same seed.
 
-    With few pairs the interval is wide, as it should be: of three it is 2.5 spreads to either side.
+    With few values the interval is wide, as it should be: of three it is 2.5 standard deviations to either side.
     """
-    if len(deltas) < 2:
-        return Paired(float(deltas[0]) if len(deltas) else None, None, None, None)
-    mean, spread = float(np.mean(deltas)), float(np.std(deltas, ddof=1))
+    if len(values) < 2:
+        return MeanInterval(float(values[0]) if len(values) else None, None, None, None)
+    mean, spread = float(np.mean(values)), float(np.std(values, ddof=1))
     if spread <= 1e-9 * max(1.0, abs(mean)):  # all alike, rounding aside
-        return Paired(mean, mean, mean, 0.0 if mean else 1.0)
-    reach = half_width(spread, len(deltas), level)
-    test = stats.ttest_1samp(deltas, 0.0)
-    return Paired(mean, mean - reach, mean + reach, float(test.pvalue))
+        return MeanInterval(mean, mean, mean, 0.0 if mean else 1.0)
+    reach = half_width(spread, len(values), level)
+    test = stats.ttest_1samp(values, 0.0)
+    return MeanInterval(mean, mean - reach, mean + reach, float(test.pvalue))
 
 
-def half_width(spread: float, pairs: int, level: float = 0.95) -> float:
-    """How far the t interval of a mean reaches to either side, for this standard deviation over `pairs` pairs."""
-    return float(stats.t.ppf((1 + level) / 2, pairs - 1)) * spread / pairs**0.5
+def half_width(spread: float, count: int, level: float = 0.95) -> float:
+    """How far the t interval of a mean of `count` values reaches to either side; `spread` is their deviation."""
+    return float(stats.t.ppf((1 + level) / 2, count - 1)) * spread / count**0.5
 
 
 def pairs_needed(spread: float, effect: float, level: float = 0.95) -> int:

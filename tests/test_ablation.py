@@ -198,25 +198,25 @@ def test_a_cell_that_diverges_is_named_and_the_others_are_kept(grid, monkeypatch
 
 def test_paired_intervals_are_those_of_scipy():
     one, other = [0.71, 0.64, 0.69, 0.75], [0.70, 0.66, 0.61, 0.70]
-    found = metrics.paired(np.subtract(other, one))
+    found = metrics.mean_interval(np.subtract(other, one))
     theirs = stats.ttest_rel(other, one)
     interval = theirs.confidence_interval(0.95)
     assert (found.low, found.high, found.p) == pytest.approx((interval.low, interval.high, theirs.pvalue))
     assert found.mean == pytest.approx(np.mean(other) - np.mean(one))
-    assert metrics.paired([1.0, 2.0, 3.0], level=0.5).high < metrics.paired([1.0, 2.0, 3.0]).high
+    assert metrics.mean_interval([1.0, 2.0, 3.0], level=0.5).high < metrics.mean_interval([1.0, 2.0, 3.0]).high
 
 
 def test_few_pairs_say_little_and_say_so():
-    assert metrics.paired([]) == (None, None, None, None)
-    assert metrics.paired([-0.5]) == (-0.5, None, None, None)
-    assert metrics.paired([0.0, 0.0]) == (0.0, 0.0, 0.0, 1.0)
-    assert metrics.paired([0.2, 0.2, 0.2])[3] == 0.0
+    assert metrics.mean_interval([]) == (None, None, None, None)
+    assert metrics.mean_interval([-0.5]) == (-0.5, None, None, None)
+    assert metrics.mean_interval([0.0, 0.0]) == (0.0, 0.0, 0.0, 1.0)
+    assert metrics.mean_interval([0.2, 0.2, 0.2])[3] == 0.0
 
 
 def test_a_t_interval_covers_the_truth_as_often_as_it_says():
     """2,000 draws of 3 pairs around a true effect of 1: 95 % of the intervals hold it, to within 1.5 points."""
     draws = np.random.default_rng(0).normal(1.0, 2.0, size=(2000, 3))
-    found = [metrics.paired(row) for row in draws]
+    found = [metrics.mean_interval(row) for row in draws]
     assert np.mean([interval.low <= 1.0 <= interval.high for interval in found]) == pytest.approx(0.95, abs=0.015)
 
 
