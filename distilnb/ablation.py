@@ -329,11 +329,14 @@ class Comparison(NamedTuple):
     notes: list[str]
 
 
-def compare(records: Iterable[Mapping[str, Any]], reference: str = REFERENCE, level: float = 0.95) -> Comparison:
-    """Differences from the triple loss, in points of the macro score, over pairs of equal seeds.
+def compare(
+    records: Iterable[Mapping[str, Any]], score: str = "macro", reference: str = REFERENCE, level: float = 0.95
+) -> Comparison:
+    """Differences from the triple loss over pairs of equal seeds, in points of the macro score or of another score of
+    the records ("agreement", a task); of "mlm_loss" as it is.
 
-    A row has `variant`, `title`, `seeds` (those of its pairs), `macro` (by seed), `deltas` (by pair), `mean`, `low`,
-    `high` and `p` (t interval and two-sided paired t test; None with fewer than two pairs), `paper` (Table 4).
+    A row has `variant`, `title`, `seeds` (those of its pairs), `values` (by seed), `deltas` (by pair), `mean`, `low`,
+    `high` and `p` (t interval and two-sided paired t test; None with fewer than two pairs), `paper` (Table 4's macro).
     The notes name missing seeds and other code. Raises ValueError, in a sentence, for records that must not be
     compared: of several scales, budgets or settings, or a cell that stands twice, or no reference.
     """
@@ -344,16 +347,19 @@ def compare(records: Iterable[Mapping[str, Any]], reference: str = REFERENCE, le
     by_variant: dict[str, dict[int, Mapping[str, Any]]] = {}
     for record in sorted(records, key=lambda r: (_place(r["model"]), r["model"], r["seed"])):
         by_variant.setdefault(record["model"], {})[record["seed"]] = record
+    unit = 1 if score == "mlm_loss" else 100
     published = dict(zip(*(paper.table("table4_ablation")[c] for c in ("variant", "delta_macro")), strict=True))
     rows, unknown = [], metrics.MeanInterval(None, None, None, None)
+    values = {variant: {seed: unit * record["scores"][score] for seed, record in by_seed.items()}
+              for variant, by_seed in by_variant.items()}  # fmt: skip
     for variant, by_seed in by_variant.items():
         seeds = sorted(by_seed.keys() & by_variant[reference].keys())
-        deltas = [100 * (by_seed[s]["scores"]["macro"] - by_variant[reference][s]["scores"]["macro"]) for s in seeds]
+        deltas = [values[variant][seed] - values[reference][seed] for seed in seeds]
         found = unknown if variant == reference else metrics.mean_interval(deltas, level)
         rows.append({
             "variant": variant, "title": next(iter(by_seed.values()))["title"], "seeds": seeds,
-            "macro": [100 * record["scores"]["macro"] for record in by_seed.values()], "deltas": deltas,
-            **found._asdict(), "paper": published.get(variant),
+            "values": values[variant], "deltas": deltas, **found._asdict(),
+            "paper": published.get(variant) if score == "macro" else None,
         })  # fmt: skip
     return Comparison(rows, notes)
 

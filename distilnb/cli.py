@@ -6,6 +6,7 @@
     distilnb finetune --task sst2 ...  models on tasks, several seeds
     distilnb ablate --scale toy        one loss off at a time, seeds in pairs (Table 4)
     distilnb figures                   redraw the figures from the records
+    distilnb report                    the scorecard: paper, measured, verdict
 """
 
 import gc
@@ -35,6 +36,7 @@ from .finetuning import FinetuningConfig, finetune_grid
 from .masking import Masker
 from .pretraining import PretrainingConfig, check_output, pretrain
 from .scales import Scale, setting
+from .scorecard import headlines, markdown, page, scorecard, tally
 from .student import build_student, choose_layers
 from .teacher import fold_token_types, grow, load_teacher, new_teacher
 
@@ -466,6 +468,34 @@ def draw(argv: list[str]) -> None:
         print(path)
 
 
+def scores(argv: list[str]) -> None:
+    """Set every cell of the paper's tables and every claim against the records: the scorecard.
+
+    Writes scorecard.md and scorecard.html (one file, figures inside) from the published records and yours, and, in a
+    clone, brings the README's tables and RESULTS.md up to date with the published ones.
+
+    examples:
+      distilnb report
+      distilnb report --out somewhere
+    """
+    parser = ArgumentParser(prog="distilnb report", description=scores.__doc__,
+                            formatter_class=RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("--out", type=Path, help="folder to write to (default: runs/report)")
+    out = parser.parse_args(argv).out or paths.home() / "runs" / "report"
+    records = results.load_all()
+    card = scorecard(records)
+    drawn = {name: figures.to_svg(figure) for name, figure in figures.drawings(records).items()}
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "scorecard.md").write_text(markdown(card))
+    (out / "scorecard.html").write_text(page(card, report.tables(records), drawn))
+    print(f"{report.table(headlines(card))}\n\n{tally(card)}")
+    for note in card.notes:
+        print(f"- {note}")
+    changed = notebooks.write_links() if (paths.PACKAGE.parent / "notebooks").is_dir() else []
+    for path in (out / "scorecard.md", out / "scorecard.html", *changed):
+        print(path)
+
+
 def links(argv: list[str]) -> None:
     """Write address, badges, set-up cells, notebook table and results anew wherever they are generated."""
     parser = ArgumentParser(prog="distilnb links", description=links.__doc__)
@@ -475,4 +505,4 @@ def links(argv: list[str]) -> None:
 
 
 COMMANDS = {"run": run, "distil": distil, "teacher": teacher, "finetune": finetune, "ablate": ablate, "figures": draw,
-            "links": links}  # fmt: skip
+            "report": scores, "links": links}  # fmt: skip

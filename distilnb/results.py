@@ -167,10 +167,15 @@ def _refuse(constant: str) -> None:
 def load_all(*folders: Path, **where: Any) -> list[dict[str, Any]]:
     """All records of these folders (default: published, then your own), by name, whose keys equal `where`.
 
-    A record of your own replaces a published one of the same name.
+    A record of your own replaces a published one of the same name. Raises ValueError for a file that is not called
+    after its record: a copy would count twice.
     """
     folders = folders or (paths.data("runs"), paths.home() / "runs")
-    found = {path.stem: load(path) for folder in folders for path in sorted(Path(folder).glob("*.json"))}
+    found = {path: load(path) for folder in folders for path in sorted(Path(folder).glob("*.json"))}
+    for path, record in found.items():
+        if record["name"] != path.stem:
+            raise ValueError(f"{path} holds the record '{record['name']}': a copy? Delete it or give it back its name")
+    found = {path.stem: record for path, record in found.items()}
     return [r for _, r in sorted(found.items()) if all(r.get(key) == value for key, value in where.items())]
 
 

@@ -33,6 +33,7 @@ MARKS = {
     "reproduced": "✓", "partly": "◐", "not reproduced": "✗", "refused": "!", "not run": "○", "adds up": "=",
     "does not add up": "≠", "other hardware": "·", "how it was done": "·", "quoted": "·",
 }  # fmt: skip
+UNITS = {"percent": " %", "MB": " MB", "hours": " h", "seconds": " s", "parameters_millions": " M"}
 RULE = """\
 *Measured* is the median over seeds for a score, as in Table 1, and the mean over pairs of equal seeds for a difference
 or a share. The *interval* is a 95 % t interval over those seeds; of a single run, the bootstrap over its rows.
@@ -232,12 +233,12 @@ class Row(NamedTuple):
         places = len(f"{self.printed:.10g}".partition(".")[2])
         places = places if printed and self.unit != "points" else max(places, 1)
         shown = f"{round(value, places) + 0.0:,.{places}f}".replace("-", "−")  # + 0.0: nought has no sign
-        return shown + (" %" if self.unit == "percent" else "")
+        return shown + UNITS.get(self.unit, "")
 
 
 def rows() -> list[Row]:
     """All rows of the scorecard: Tables 1–4 of version 4, cell by cell, then the claims."""
-    rules = paper.table("verdict_rules").set_index("id").to_dict("index")
+    rules = paper.table("verdict_rules").set_index("id", drop=False).to_dict("index")
     quoted, readings, made = {"kind": "quoted"}, _claims(), []
     for model, task, value in _columns("table1_glue", "model", "task", "value", vintage="2020-03"):
         name, sic = task.replace("-", "").lower(), (model, task) == ("BERT-base", "MNLI")
@@ -298,7 +299,7 @@ class Line:
         remark = f", {found.remark}" if found and found.remark else ""
         return {
             "what": row.what, "paper": row.number(row.printed, printed=True) + sic,
-            "measured": row.number(found.value) if found else "–",
+            "measured": row.number(found.value) + " computed" * (found.runs == 0) if found else "–",
             "delta": ("+" if found.value > row.target else "") + row.number(found.value - row.target) if found else "–",
             "interval": _interval(row, found), "scale": f"{self.scale}{several}{remark}" or "–",
             "verdict": f"{MARKS[self.verdict]} {self.verdict}", "small scales: not evidence": self.small or "–",
@@ -404,13 +405,29 @@ def tables(card: Card) -> dict[str, list[dict[str, str]]]:
     return found
 
 
+TITLE = "Does the paper hold?"
+HEADLINES = "The headline claims, and what would falsify them"
+
+
 def markdown(card: Card) -> str:
     """The whole scorecard as a Markdown document."""
-    text = ["# Does the paper hold?", "*Written by `distilnb report` from the records; not to be edited.*", tally(card),
-            "## The headline claims, and what would falsify them", report.table(headlines(card))]  # fmt: skip
+    text = [f"# {TITLE}", "*Written by `distilnb report` from the records; not to be edited.*", tally(card),
+            f"## {HEADLINES}", report.table(headlines(card))]  # fmt: skip
     for part, found in tables(card).items():
         text += [f"## {part}", report.table(found)]
     text += ["## How a verdict is found", RULE]
     if card.notes:
         text += ["## Notes on the records", "\n".join(f"- {note}" for note in card.notes)]
     return "\n\n".join(text) + "\n"
+
+
+def page(card: Card, results_tables: Sequence[list[dict[str, Any]]], drawn: Mapping[str, str]) -> str:
+    """The scorecard, our own results tables and the figures (name → svg) as one HTML page that needs no other file."""
+    sections = {HEADLINES: report.html_text(tally(card)) + report.html_table(headlines(card))}
+    sections |= {part: report.html_table(found) for part, found in tables(card).items()}
+    sections["How a verdict is found"] = report.html_text(RULE)
+    if card.notes:
+        sections["Notes on the records"] = report.html_text("\n".join(f"- {note}" for note in card.notes))
+    sections["Our results"] = "\n".join(report.html_table(found) for found in results_tables)
+    sections["Figures"] = "\n".join(report.html_figure(svg, name) for name, svg in drawn.items())
+    return report.page(TITLE, sections)
