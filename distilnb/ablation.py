@@ -371,7 +371,7 @@ def significance(comparison: Comparison, level: float = 0.95) -> list[str]:
         if row["paper"] is None or len(row["deltas"]) < 2:
             continue
         count, spread = len(row["deltas"]), float(np.std(row["deltas"], ddof=1))
-        reach = metrics.half_width(spread, count, level)
+        reach, mean = metrics.half_width(spread, count, level), f"{row['mean']:+.2f}".replace("-", "−")
         own = "differ from" if row["low"] > 0 or row["high"] < 0 else "cannot be told from"
         if reach < abs(row["paper"]):
             told = f"a difference of {abs(row['paper']):g}, as in Table 4, would stand out"
@@ -380,7 +380,7 @@ def significance(comparison: Comparison, level: float = 0.95) -> list[str]:
             told = (f"a difference of {abs(row['paper']):g}, as in Table 4, would drown in it: about {needed:,} pairs "
                     "would show it")  # fmt: skip
         said.append(
-            f"{row['title']}: {count} pairs average {row['mean']:+.2f} points and spread by {spread:.2f} (standard "
+            f"{row['title']}: {count} pairs average {mean} points and spread by {spread:.2f} (standard "
             f"deviation), so the {level:.0%} interval reaches {reach:.2f} to either side; the runs {own} the triple "
             f"loss, and {told}."
         )

@@ -258,6 +258,23 @@ def test_differences_are_taken_within_pairs():
     assert row["low"] < row["mean"] < row["high"] and rows[0]["mean"] is None
 
 
+def test_other_scores_are_compared_in_their_own_unit():
+    rows, _ = compare([r | {"scores": r["scores"] | {"mlm_loss": 1 + r["scores"]["macro"]}} for r in PAIRS], "mlm_loss")
+    assert rows[1]["deltas"] == pytest.approx([-0.01, -0.02, -0.005]) and rows[1]["paper"] is None
+
+
+def test_significance_is_said_of_each_row_of_table_4():
+    """−1, −2, −0.5 spread by 0.76: the interval reaches 1.9, far beyond Table 4's 0.31."""
+    (said,) = ablation.significance(compare(PAIRS))
+    assert "3 pairs average −1.17 points and spread by 0.76" in said and "reaches 1.90 to either side" in said
+    assert "cannot be told from the triple loss" in said
+    assert f"about {metrics.pairs_needed(np.std([-1, -2, -0.5], ddof=1), 0.31)} pairs would show it" in said
+    sure = [cell("triple", s, 0.7) for s in range(3)] + [cell("no_ce", s, 0.6 + s / 10000) for s in range(3)]
+    (said,) = ablation.significance(compare(sure))
+    assert "differ from the triple loss" in said and "2.96, as in Table 4, would stand out" in said
+    assert ablation.significance(compare(PAIRS[::3])) == [], "one pair says nothing of noise"
+
+
 def test_a_missing_seed_is_named_and_its_pair_left_out():
     rows, notes = compare([record for record in PAIRS if record["name"] != "trial-triple-seed1"])
     assert rows[1]["seeds"] == [0, 2] and rows[1]["deltas"] == pytest.approx([-1, -0.5])
