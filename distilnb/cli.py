@@ -1,11 +1,13 @@
 """The command line: composition only. Each command is the few lines that the notebooks write out.
 
-distilnb run                       every notebook, offline, at toy scale
-distilnb distil --scale toy        a teacher into a student by the triple loss
-distilnb teacher --scale toy       pre-train a teacher from nothing
-distilnb finetune --task sst2 ...  models on tasks, several seeds
-distilnb glue --scale toy          Table 1: the nine tasks of GLUE
-distilnb figures                   redraw the figures from the records
+    distilnb run                       every notebook, offline, at toy scale
+    distilnb distil --scale toy        a teacher into a student by the triple loss
+    distilnb teacher --scale toy       pre-train a teacher from nothing
+    distilnb finetune --task sst2 ...  models on tasks, several seeds
+    distilnb glue --scale toy          Table 1: the nine tasks of GLUE
+    distilnb ablate --scale toy        one loss off at a time, seeds in pairs (Table 4)
+    distilnb figures                   redraw the figures from the records
+    distilnb report                    the scorecard: paper, measured, verdict
 """
 
 import gc
@@ -13,7 +15,7 @@ import sys
 import traceback
 import warnings
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from transformers.utils import logging as transformers_logging
 
 from . import (
     __version__,
+    ablation,
     corpus,
     figures,
     heads,
@@ -51,6 +54,7 @@ from .grid import finetune_grid
 from .masking import Masker
 from .pretraining import PretrainingConfig, check_output, pretrain
 from .scales import Scale, setting
+from .scorecard import headlines, markdown, page, scorecard, tally
 from .student import build_student, choose_layers
 from .teacher import fold_token_types, grow, load_teacher, new_teacher
 
@@ -86,12 +90,69 @@ class StudentOptions:
     def chosen_layers(self, depth: int) -> tuple[int, ...]:
         """The teacher layers that this choice means for a teacher of `depth` layers."""
         if self.layers[:1] in "-0123456789":
-            try:
-                indices = [int(i) for i in self.layers.split(",")]
-            except ValueError:
-                raise ValueError(f"layers '{self.layers}' are no indices; write them as 0,2,4,7,9,11") from None
+            indices = _indices(self.layers)
             return choose_layers(indices, depth, self.n_layers or len(indices))
         return choose_layers(self.layers, depth, self.n_layers or max(1, depth // 2))
+
+
+def axis(text: str) -> Any:
+    """A field of several values after one flag, a variant of the triple loss each."""
+    return field(default_factory=list, metadata={"help": text + "; several values: a variant each"})
+
+
+@dataclass(frozen=True)
+class AblationOptions:
+    """Options of `distilnb ablate`: which variants, how often, at which budget."""
+
+    teacher: str = setting("", "a BERT masked language model: a folder or a Hub repository")
+    revision: str = setting("", "the teacher's revision on the Hub")
+    variants: str = setting("", f"of {', '.join(ablation.VARIANTS)}, joined by commas (default: all, or triple and "
+                            "the values of an axis where one is given)")  # fmt: skip
+    seeds: int = setting(3, "how many seeds, from 0 on; every variant runs with each")
+    temperature: list[float] = axis("axis: the temperature of L_ce")
+    layers: list[str] = axis("axis: teacher layers that start the student, a name or indices such as 0,2,4,6,8,10")
+    ce_positions: list[str] = axis("axis: what L_ce covers, all or masked")
+    weights: list[str] = axis("axis: the weights of L_ce, L_mlm and L_cos, such as 1,1,1")
+    tokens: int = setting(1_000_000, "token budget of each distillation")
+    learning_rate: float = setting(5e-4, "peak learning rate of each distillation")
+    task: str = setting(",".join(tasks.GLUE), "tasks whose mean is the macro score, joined by commas")
+    source: str = setting("", "tasks of toyworld, or the real ones from the Hub", choices=["toyworld", "hub"])
+    rows: int = setting(0, "training rows of each task; 0 is all")
+    validation_rows: int = setting(0, "validation rows of each task; 0 is all")
+    epochs: float = setting(3.0, "passes over the training rows in fine-tuning")
+    finetuning_rate: float = setting(5e-5, "peak learning rate of fine-tuning")
+    records: str = setting("", "folder of the records (default: runs/)")
+
+    def chosen(self) -> list[ablation.Variant]:
+        """The variants that these options name; ValueError for one that there is not."""
+        names = [name.strip() for name in self.variants.split(",") if name.strip()]
+        unknown = [name for name in names if name not in ablation.VARIANTS]
+        if unknown:
+            raise ValueError(f"unknown variant '{unknown[0]}'; use some of {', '.join(ablation.VARIANTS)}")
+        more = [
+            *ablation.along("temperature", self.temperature),
+            *ablation.along("layers", [_indices(value) if value[:1] in "-0123456789" else value
+                                       for value in self.layers]),
+            *ablation.along("positions", self.ce_positions),
+            *ablation.along("weights", [_three(value) for value in self.weights]),
+        ]  # fmt: skip
+        names = names or ([ablation.REFERENCE] if more else list(ablation.VARIANTS))
+        return [*(ablation.VARIANTS[name] for name in names), *more]
+
+
+def _indices(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(i) for i in text.split(","))
+    except ValueError:
+        raise ValueError(f"layers '{text}' are no indices; write them as 0,2,4,7,9,11") from None
+
+
+def _three(text: str) -> tuple[float, ...]:
+    try:
+        ce, mlm, cos = (float(weight) for weight in text.split(","))
+    except ValueError:
+        raise ValueError(f"weights '{text}' are no three numbers; write L_ce, L_mlm and L_cos as 5,2,1") from None
+    return ce, mlm, cos
 
 
 @dataclass(frozen=True)
@@ -248,6 +309,8 @@ def distil(argv: list[str]) -> None:
     teacher, tokenizer = load_teacher(what.teacher, revision)
     layers = what.chosen_layers(teacher.config.num_hidden_layers)
     student = build_student(teacher, layers, init=what.init, token_types=what.token_types, seed=config.seed)
+    if accelerator.device.type == "cpu":
+        student.set_attn_implementation("eager")  # as in `teacher`
     with accelerator.main_process_first():
         text = corpus.build_corpus(sources, tokenizer, seq_length=config.seq_length, layout=config.layout,
                                    max_tokens=corpus_budget(sources, scale.corpus_tokens, config.tokens))  # fmt: skip
@@ -429,6 +492,48 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
         raise ValueError(f"no model with its tokenizer can be read at '{source}'; {hub.ADVICE}") from error
 
 
+def ablate(argv: list[str]) -> None:
+    """Change one thing at a time, with paired seeds: the rows of Table 4, the baselines it lacks, and further axes.
+
+    Every cell (a variant with a seed) is distilled, fine-tuned on all tasks and recorded. A second call does only
+    what is missing, in the middle of a cell too. All cells share teacher, text, token budget and fine-tuning.
+
+    examples:
+      distilnb ablate --scale toy
+      distilnb ablate --scale toy --variants no_mlm --seeds 5      the triple loss is always among them
+      distilnb ablate --scale toy --temperature 1 4 8
+      distilnb ablate --scale toy --layers every_other first last --weights 1,1,1
+    """
+    scale = read_scale(argv)
+    rate = {"learning_rate": scale.pretraining["learning_rate"]} if "learning_rate" in scale.pretraining else {}
+    where, what = parse(argv, "ablate", RunOptions, AblationOptions, scale=scale.name, name=f"ablation-{scale.name}",
+                        text=scale.text, teacher=scale.teacher, source="toyworld" if scale.name == "toy" else "hub",
+                        **rate, **({"tokens": scale.pretraining["tokens"]} | scale.ablation))  # fmt: skip
+    variants, sources = what.chosen(), corpus.parse_sources(where.text)
+    distilling = {"tokens": what.tokens, "learning_rate": what.learning_rate, "seed": 0}
+    config = PretrainingConfig(**(scale.pretraining | distilling))
+    tuning = {"epochs": what.epochs, "learning_rate": what.finetuning_rate, "seed": 0}
+    finetuning = FinetuningConfig(**(scale.finetuning | tuning))
+    chosen = [tasks.get(task.strip()) for task in what.task.split(",")]
+    revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
+    accelerator = make_accelerator(where.precision, where.cpu)
+    teacher, tokenizer = load_teacher(what.teacher, revision)
+    with accelerator.main_process_first():
+        data = [tasks.load_all(task, what.source, what.rows or None, what.validation_rows or None) for task in chosen]
+        text = corpus.build_corpus(sources, tokenizer, seq_length=config.seq_length, layout=config.layout,
+                                   max_tokens=corpus_budget(sources, scale.corpus_tokens, config.tokens))  # fmt: skip
+    config = replace(config, evaluate_every=max(1, config.steps(text) // 4))  # each costs as much as several updates
+    grid = ablation.Grid(
+        teacher, tokenizer, text, data, accelerator, config, finetuning,
+        records=Path(what.records or paths.home() / "runs"), work=where.folder, name=where.name, scale=scale.name,
+        provenance={"made_from": {"teacher": teacher_name(what.teacher), "revision": revision}},
+    )  # fmt: skip
+    records = ablation.run_grid(grid, variants, range(what.seeds))
+    if accelerator.is_main_process:
+        print(report.summary(records))
+    finish(accelerator)
+
+
 def network(source: str) -> Any:
     """A folder or repository as it is; "random:FOLDER" is its network with random weights."""
     if not source.startswith("random:"):
@@ -478,6 +583,34 @@ def draw(argv: list[str]) -> None:
         print(path)
 
 
+def scores(argv: list[str]) -> None:
+    """Set every cell of the paper's tables and every claim against the records: the scorecard.
+
+    Writes scorecard.md and scorecard.html (one file, figures inside) from the published records and yours, and, in a
+    clone, brings the README's tables and RESULTS.md up to date with the published ones.
+
+    examples:
+      distilnb report
+      distilnb report --out somewhere
+    """
+    parser = ArgumentParser(prog="distilnb report", description=scores.__doc__,
+                            formatter_class=RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("--out", type=Path, help="folder to write to (default: runs/report)")
+    out = parser.parse_args(argv).out or paths.home() / "runs" / "report"
+    records = results.load_all()
+    card = scorecard(records)
+    drawn = {name: figures.to_svg(figure) for name, figure in figures.drawings(records).items()}
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "scorecard.md").write_text(markdown(card))
+    (out / "scorecard.html").write_text(page(card, report.tables(records), drawn))
+    print(f"{report.table(headlines(card))}\n\n{tally(card)}")
+    for note in card.notes:
+        print(f"- {note}")
+    changed = notebooks.write_links() if (paths.PACKAGE.parent / "notebooks").is_dir() else []
+    for path in (out / "scorecard.md", out / "scorecard.html", *changed):
+        print(path)
+
+
 def links(argv: list[str]) -> None:
     """Write address, badges, set-up cells, notebook table and results anew wherever they are generated."""
     parser = ArgumentParser(prog="distilnb links", description=links.__doc__)
@@ -487,11 +620,6 @@ def links(argv: list[str]) -> None:
 
 
 COMMANDS = {
-    "run": run,
-    "distil": distil,
-    "teacher": teacher,
-    "finetune": finetune,
-    "glue": glue,
-    "figures": draw,
-    "links": links,
-}
+    "run": run, "distil": distil, "teacher": teacher, "finetune": finetune, "glue": glue, "ablate": ablate,
+    "figures": draw, "report": scores, "links": links,
+}  # fmt: skip

@@ -8,6 +8,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -88,6 +89,48 @@ def macro(scores: Mapping[str, float], tasks: Iterable[str]) -> float:
     if missing:
         raise ValueError(f"a macro score needs all of its tasks; not run: {', '.join(missing)}")
     return sum(scores[task] for task in tasks) / len(tasks)
+
+
+class MeanInterval(NamedTuple):
+    """A mean, its t interval and the p value of a two-sided test against 0; None where values are too few to say."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+
+
+def mean_interval(values: Sequence[float], level: float = 0.95) -> MeanInterval:
+    """Student's t over runs with different seeds, or over differences within pairs of the same seed.
+
+    With few values the interval is wide, as it should be: of three it is 2.5 standard deviations to either side.
+    """
+    if len(values) < 2:
+        return MeanInterval(float(values[0]) if len(values) else None, None, None, None)
+    mean, spread = float(np.mean(values)), float(np.std(values, ddof=1))
+    if spread <= 1e-9 * max(1.0, abs(mean)):  # all alike, rounding aside
+        return MeanInterval(mean, mean, mean, 0.0 if mean else 1.0)
+    reach = half_width(spread, len(values), level)
+    test = stats.ttest_1samp(values, 0.0)
+    return MeanInterval(mean, mean - reach, mean + reach, float(test.pvalue))
+
+
+def half_width(spread: float, count: int, level: float = 0.95) -> float:
+    """How far the t interval of a mean of `count` values reaches to either side; `spread` is their deviation."""
+    return float(stats.t.ppf((1 + level) / 2, count - 1)) * spread / count**0.5
+
+
+def pairs_needed(spread: float, effect: float, level: float = 0.95) -> int:
+    """About how many pairs it takes until the interval around `effect` leaves out 0, if their spread stays the same.
+
+    Raises ValueError for an effect of 0, which no number of pairs can tell from 0.
+    """
+    if not effect:
+        raise ValueError("no number of pairs tells an effect of 0 from 0")
+    pairs = 2
+    while half_width(spread, pairs, level) > abs(effect):
+        pairs += max(1, pairs // 1000)
+    return pairs
 
 
 def bootstrap(

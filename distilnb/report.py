@@ -1,9 +1,12 @@
 """Tables written from records: what a run prints at its end, and the README's results. Nothing is typed in."""
 
+import html
+import re
+from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
-from . import metrics, paper, tasks
+from . import ablation, metrics, paper, tasks
 from .progress import duration
 
 
@@ -63,8 +66,8 @@ def comparison_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     runs = [r for r in records if r["kind"] == "finetuning"]
     groups = dict.fromkeys((r["scale"], r["task"], r["model"]) for r in runs)
-    tasks = list(dict.fromkeys(task for _, task, _ in groups))
-    for scale, task, model in sorted(groups, key=lambda g: (tasks.index(g[1]), g[0], _rank(g[2]))):
+    order = list(dict.fromkeys(task for _, task, _ in groups))
+    for scale, task, model in sorted(groups, key=lambda g: (order.index(g[1]), g[0], _rank(g[2]))):
         here = [r for r in runs if (r["scale"], r["task"], r["model"]) == (scale, task, model)]
         rows += [_compared(here, task, metric, scale, model) for metric in METRICS_OF.get(task, ("main",))]
     return rows
@@ -149,6 +152,38 @@ def comparison(records: list[dict[str, Any]]) -> str:
     return "\n\n".join(parts)
 
 
+def ablation_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each variant of each grid: median macro score and held-out loss, mean difference of both from the
+    triple loss with its interval over paired seeds, Table 4's difference.
+
+    Raises ValueError for records that must not be compared.
+    """
+    rows = []
+    for grid in dict.fromkeys(r["grid"] for r in records if r["kind"] == "ablation"):
+        cells = [r for r in records if r.get("grid") == grid]
+        scores, losses = ablation.compare(cells).rows, ablation.compare(cells, "mlm_loss").rows
+        rows += [{
+            "grid": grid, "scale": cells[0]["scale"], "variant": row["title"], "pairs": str(len(row["seeds"])),
+            "macro": _spread(list(row["values"].values())), "Δ macro": difference(row),
+            "Table 4": "–" if row["paper"] is None else signed(row["paper"]),
+            "held-out loss": f"{median(loss['values'].values()):.3f}", "Δ loss": difference(loss, 3),
+        } for row, loss in zip(scores, losses, strict=True)]  # fmt: skip
+    return rows
+
+
+def difference(row: dict[str, Any], digits: int = 2) -> str:
+    """A mean difference with its interval: "−1.20 [−3.00, +0.60]"; of the reference, none."""
+    if row["mean"] is None or row["variant"] == ablation.REFERENCE:
+        return "–"
+    interval = "" if row["low"] is None else f" [{signed(row['low'], digits)}, {signed(row['high'], digits)}]"
+    return signed(row["mean"], digits) + interval
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A number with its sign, the minus of typesetters: "−0.31"."""
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
 def _rank(model: str) -> int:
     """Teacher, student, baselines: the order in which a reader compares them."""
     order = ("released", "teacher", "student", "student_d", "undistilled", "undistilled_d", "random")
@@ -166,7 +201,61 @@ def _spread(values: list[float]) -> str:
     return f"{median(values):.1f}" + (f" [{min(values):.1f}–{max(values):.1f}]" if len(values) > 1 else "")
 
 
+def tables(records: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The results tables that these records give: pre-training, fine-tuning, ablation."""
+    return [rows for rows in (pretraining_rows(records), finetuning_rows(records), ablation_rows(records)) if rows]
+
+
 def summary(records: list[dict[str, Any]]) -> str:
-    """The results tables of these records."""
-    parts = [table(rows) for rows in (pretraining_rows(records), finetuning_rows(records)) if rows]
-    return "\n\n".join(parts) or table([])
+    """The results tables of these records, as text."""
+    return "\n\n".join(map(table, tables(records))) or table([])
+
+
+STYLE = """
+:root { color-scheme: light dark; --line: #8886; --soft: #8881 }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem }
+table { border-collapse: collapse; width: 100%; font-size: .9rem; margin: 1rem 0 2rem }
+th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bottom: 1px solid var(--line) }
+th { border-bottom-width: 2px } tbody tr:nth-child(odd) { background: var(--soft) }
+figure { margin: 1.5rem 0; padding: .5rem; background: #fff; overflow-x: auto } svg { max-width: 100%; height: auto }
+figcaption { color: #444; font-size: .85rem }
+@media (max-width: 50rem) {
+  thead { position: absolute; left: -200vw }
+  tr { display: block; border-bottom: 2px solid var(--line); padding: .4rem 0 }
+  td { display: grid; grid-template-columns: 9rem 1fr; border: 0; padding: .15rem .4rem }
+  td::before { content: attr(data-label); font-weight: 600 }
+}"""
+
+
+def html_table(rows: list[dict[str, Any]]) -> str:
+    """Rows with equal keys as an HTML table; on a narrow screen each row becomes a card with its labels."""
+    head = "".join(f"<th scope=col>{html.escape(key)}</th>" for key in rows[0])
+    lines = [[f'<td data-label="{html.escape(k)}">{html.escape(str(v))}</td>' for k, v in row.items()] for row in rows]
+    body = "\n".join(f"<tr>{''.join(cells)}</tr>" for cells in lines)
+    return f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
+
+
+def html_text(markdown: str) -> str:
+    """The little Markdown that our own texts use, as HTML: paragraphs, lists, *stress*, **weight** and `code`."""
+    blocks = []
+    for block in re.sub(r"\n(?=- )", "\n\n", html.escape(markdown, quote=False)).split("\n\n"):
+        block = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", block.strip())
+        block = re.sub(r"`(.+?)`", r"<code>\1</code>", re.sub(r"\*(.+?)\*", r"<i>\1</i>", block))
+        blocks.append(f"<li>{block[2:]}</li>" if block.startswith("- ") else f"<p>{block}</p>")
+    return re.sub(r"((?:<li>.*?</li>\n?)+)", r"<ul>\n\1</ul>\n", "\n".join(blocks), flags=re.S)
+
+
+def html_figure(svg: str, caption: str) -> str:
+    """An <svg> element with its caption; its ids are made unlike those of other figures on the page."""
+    key = re.sub(r"\W", "-", caption)
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{key}-", svg)
+    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(caption)}" ', 1)
+    return f"<figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>"
+
+
+def page(title: str, sections: Mapping[str, str]) -> str:
+    """A page in one file: heading → HTML; no script, no font, no picture from elsewhere."""
+    body = "\n".join(f"<section><h2>{html.escape(name)}</h2>\n{part}</section>" for name, part in sections.items())
+    return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
+            f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n'
+            f"<body><h1>{html.escape(title)}</h1>\n{body}\n</body></html>\n")  # fmt: skip

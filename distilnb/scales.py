@@ -27,7 +27,8 @@ class Scale:
     """What one setting of the dial stands for.
 
     `teacher` is a folder or Hub repository, `text` a source for `corpus.parse_sources`, `corpus_tokens` how much of
-    it is used (None: all). `pretraining` are settings of `PretrainingConfig`. A teacher of this scale has the sizes
+    it is used (None: all). `pretraining` are settings of `PretrainingConfig`, `finetuning` of `FinetuningConfig`,
+    `ablation` options of `distilnb ablate`. A teacher of this scale has the sizes
     `teacher_shape` and is grown in `teacher_stages`: (layers, learning rate, sequence length, tokens).
     """
 
@@ -42,6 +43,7 @@ class Scale:
     teacher_shape: dict[str, Any] = field(default_factory=dict)
     teacher_stages: tuple[tuple[int, float, int, int], ...] = ()
     finetuning: dict[str, Any] = field(default_factory=dict)
+    ablation: dict[str, Any] = field(default_factory=dict)
     teacher_text: str = "toyworld"
     teacher_corpus_tokens: int | None = None
     teacher_pretraining: dict[str, Any] = field(default_factory=dict)
@@ -56,6 +58,8 @@ SCALES = {
             {"tokens": 1_000_000, "seq_length": 64, "batch_size": 32, "micro_batch_size": 32, "learning_rate": 1e-3},
             "any laptop, minutes",
             finetuning={"epochs": 2.0, "batch_size": 16, "learning_rate": 3e-4, "max_length": 128},
+            ablation={"task": "cola,qnli,qqp", "tokens": 200_000, "epochs": 2, "finetuning_rate": 3e-4,
+                      "validation_rows": 1000},
             teacher_shape=NARROW | {"vocab_size": 3072, "max_position_embeddings": 512},
             teacher_corpus_tokens=8_000_000,
             teacher_stages=((3, 2e-3, 64, 2_000_000), (6, 1.5e-3, 64, 2_000_000), (12, 1e-3, 64, 6_000_000),

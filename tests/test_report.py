@@ -1,5 +1,7 @@
 """Tables come from records alone, and say when there is nothing."""
 
+import pytest
+
 from distilnb import paper, report, tasks
 
 
@@ -102,3 +104,27 @@ def test_a_stand_in_is_named_below_the_table():
     record = run("student", "qqp", 0, "mini", main=0.6)
     record["data"] = {"stand_in": True, "stand_in_why": "train has 20,000 of 363,846 rows"}
     assert "qqp is a stand-in: train has 20,000 of 363,846 rows." in report.comparison([record])
+
+
+def ablated(variant: str, seed: int, macro: float) -> dict:
+    return {
+        "kind": "ablation", "name": f"{variant}{seed}", "grid": "g", "scale": "toy", "model": variant, "title": variant,
+        "task": None, "seed": seed, "scores": {"macro": macro, "mlm_loss": 3 - macro}, "config": {}, "commit": None,
+        "device": {"gpu": "g"}, "versions": {"torch": "2", "transformers": "5"},
+    }  # fmt: skip
+
+
+def test_an_ablation_is_told_with_intervals_over_pairs_beside_table_4():
+    records = [ablated("triple", s, m) for s, m in enumerate((0.50, 0.60))]
+    records += [ablated("no_mlm", s, m) for s, m in enumerate((0.49, 0.58))]
+    reference, row = report.ablation_rows(records)
+    assert reference["Δ macro"] == "–" and reference["macro"] == "55.0 [50.0–60.0]"
+    assert row["Δ macro"].startswith("−1.50 [−7.85, +4.85]") and row["Table 4"] == "−0.31" and row["pairs"] == "2"
+    assert row["Δ loss"] == "+0.015 [−0.049, +0.079]"
+    assert "no_mlm" in report.summary(records)
+
+
+def test_an_ablation_that_mixes_scales_is_not_summed_up():
+    records = [ablated("triple", 0, 0.5), ablated("no_ce", 0, 0.5) | {"scale": "mini"}]
+    with pytest.raises(ValueError, match="different scales"):
+        report.summary(records)
