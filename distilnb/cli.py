@@ -1,10 +1,11 @@
 """The command line: composition only. Each command is the few lines that the notebooks write out.
 
-    distilnb run                       every notebook, offline, at toy scale
-    distilnb distil --scale toy        a teacher into a student by the triple loss
-    distilnb teacher --scale toy       pre-train a teacher from nothing
-    distilnb finetune --task sst2 ...  models on tasks, several seeds
-    distilnb figures                   redraw the figures from the records
+distilnb run                       every notebook, offline, at toy scale
+distilnb distil --scale toy        a teacher into a student by the triple loss
+distilnb teacher --scale toy       pre-train a teacher from nothing
+distilnb finetune --task sst2 ...  models on tasks, several seeds
+distilnb glue --scale toy          Table 1: the nine tasks of GLUE
+distilnb figures                   redraw the figures from the records
 """
 
 import gc
@@ -29,8 +30,24 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from . import __version__, corpus, figures, hub, notebooks, paths, report, results, scales, tasks, toyworld
-from .finetuning import FinetuningConfig, finetune_grid
+from . import (
+    __version__,
+    corpus,
+    figures,
+    heads,
+    hub,
+    notebooks,
+    paths,
+    report,
+    results,
+    scales,
+    squad,
+    submission,
+    tasks,
+    toyworld,
+)
+from .finetuning import FinetuningConfig
+from .grid import finetune_grid
 from .masking import Masker
 from .pretraining import PretrainingConfig, check_output, pretrain
 from .scales import Scale, setting
@@ -79,13 +96,31 @@ class StudentOptions:
 
 @dataclass(frozen=True)
 class GridOptions:
-    """Options of `distilnb finetune`: which models on which tasks."""
+    """Options of `distilnb finetune` and `distilnb glue`: which models on which tasks."""
 
-    task: str = setting("", f"one or several of {', '.join(tasks.TASKS)}, joined by commas")
-    model: str = setting("", "LABEL=FOLDER, several joined by commas; LABEL=random:FOLDER for random weights")
+    task: str = setting("", f"one or several of {', '.join(tasks.TASKS)}, squad, joined by commas")
+    model: str = setting(
+        "",
+        "LABEL=FOLDER or LABEL=NAME@REVISION on the Hub, several joined by commas; LABEL=random:FOLDER for random "
+        "weights (default: the scale's teacher and your students)",
+    )
     seeds: int = setting(1, "how many seeds, from 0 on")
     source: str = setting("", "tasks of toyworld, or the real ones from the Hub", choices=["toyworld", "hub"])
     learning_rates: str = setting("", "learning rates to choose from on a tenth of the training rows, joined by commas")
+    task_teacher: str = setting(
+        "", "LABEL whose fine-tuned self teaches the other models once more, as in DistilBERT (D)"
+    )
+    train_rows: int = setting(0, "training rows of each task, drawn by seed 0 (0: all)")
+    validation_rows: int = setting(0, "rows of each split that is scored (0: all)")
+    keep: bool = setting(False, "keep the fine-tuned models in runs/models")
+    submission: str = setting("", "folder for answers to GLUE's test splits by the first seed of each model")
+
+    def __post_init__(self) -> None:
+        for name in ("train_rows", "validation_rows"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; give a number of rows, or 0 for all")
+        if self.seeds < 1:
+            raise ValueError(f"seeds is {self.seeds}; at least one is needed")
 
     def pairs(self) -> dict[str, str]:
         """Label → folder; ValueError for anything else."""
@@ -94,9 +129,26 @@ class GridOptions:
             raise ValueError(f"--model '{self.model}' names no models; write LABEL=FOLDER, several joined by commas")
         return pairs
 
-    def folder(self) -> str:
-        """Where the tokenizer that all the models share is read from."""
-        return next(iter(self.pairs().values())).removeprefix("random:")
+    def rates(self) -> list[float]:
+        """The learning rates to choose from."""
+        try:
+            return [float(rate) for rate in self.learning_rates.split(",") if rate]
+        except ValueError:
+            raise ValueError(f"learning rates '{self.learning_rates}' are no numbers; write 1e-3,3e-4") from None
+
+    def load(self) -> list[tasks.TaskData | squad.SquadData]:
+        """The tasks with their rows."""
+        names = [name.strip() for name in self.task.split(",") if name.strip()]
+        rows = {"n_train": self.train_rows or None, "n_validation": self.validation_rows or None}
+        if not names:
+            raise ValueError(
+                f"--task '{self.task}' names no task; use one or several of {', '.join(tasks.TASKS)}, squad"
+            )
+        for name in names:  # all names first: a typing error should not cost a download
+            if name.lower() != "squad":
+                tasks.get(name)
+        return [squad.load_all(self.source, **rows) if name.lower() == "squad"
+                else tasks.load_all(name, self.source, **rows) for name in names]  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -215,9 +267,7 @@ def teacher_name(path: str) -> str:
     return str(Path("data/teachers") / Path(path).relative_to(shipped)) if Path(path).is_relative_to(shipped) else path
 
 
-def corpus_budget(
-    sources: tuple[corpus.TextSource, ...], tokens: int | None, wanted: int | None = None
-) -> int | None:
+def corpus_budget(sources: tuple[corpus.TextSource, ...], tokens: int | None, wanted: int | None = None) -> int | None:
     """How many tokens of text to prepare: `tokens` for endless or streamed text, else all there is.
 
     Of a stream no more is fetched than a run of `wanted` tokens reads once, with what is held out.
@@ -264,6 +314,8 @@ def teacher(argv: list[str]) -> None:
     shape = scale.teacher_shape | {"vocab_size": len(tokenizer), "num_hidden_layers": scale.teacher_stages[0][0]}
     no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # too little text to overfit
     model, records = new_teacher(BertConfig(**shape, **no_dropout), seed=config.seed), []
+    if accelerator.device.type == "cpu":
+        model.set_attn_implementation("eager")  # in bf16 on short rows, the backward pass of sdpa takes 2–5× as long
     for stage, (depth, rate, length, tokens) in enumerate(scale.teacher_stages):
         model = grow(model, depth)
         share = max(1, tokens * config.tokens // budget)
@@ -299,33 +351,93 @@ def finetune(argv: list[str]) -> None:
 
     examples:
       distilnb finetune --scale toy --task sst2,rte --model teacher=data/teachers/toy --seeds 3
+      distilnb finetune --scale toy --task squad --task_teacher teacher           DistilBERT (D)
       distilnb finetune --scale mini --task stsb --model student=runs/distil-mini/model --learning_rates 3e-4,1e-4
     """
+    _fine_tune(argv, "finetune")
+
+
+def glue(argv: list[str]) -> None:
+    """Table 1: GLUE's nine tasks for teacher, student and its twin without distillation, beside the paper's numbers.
+
+    The same grid as `distilnb finetune`, all of whose options it takes. At base scale the released BERT-base and
+    DistilBERT take part. --submission writes answers to the test splits in the format of GLUE's server.
+
+    examples:
+      distilnb glue --scale toy --seeds 3
+      distilnb glue --scale base --seeds 5 --learning_rates 5e-5,3e-5,2e-5 --submission runs/submission
+    """
+    _fine_tune(argv, "glue", task=",".join(tasks.GLUE))
+
+
+def _fine_tune(argv: list[str], command: str, **defaults: Any) -> None:
     scale = read_scale(argv)
-    where, what, config = parse(argv, "finetune", RunOptions, GridOptions, FinetuningConfig, scale=scale.name,
-                                source="toyworld" if scale.name == "toy" else "hub", **scale.finetuning)  # fmt: skip
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(what.folder())
-        models = {label: network(source) for label, source in what.pairs().items()}
-    except OSError as error:
-        raise ValueError(f"no model with its tokenizer can be read for --model {what.model}; {hub.ADVICE}") from error
-    rates = [float(rate) for rate in what.learning_rates.split(",") if rate]
+    where, what, config = parse(argv, command, RunOptions, GridOptions, FinetuningConfig, scale=scale.name,
+                                source="toyworld" if scale.name == "toy" else "hub", model=",".join(models_of(scale)),
+                                **scale.finetuning, **defaults)  # fmt: skip
+    pairs, rates = what.pairs(), what.rates()
+    tokenizer = load_tokenizer(next(iter(pairs.values())).removeprefix("random:"))
+    models = {label: network(source) for label, source in pairs.items()}
     accelerator = make_accelerator(where.precision, where.cpu)
     with accelerator.main_process_first():
-        data = [tasks.load_all(task.strip(), what.source) for task in what.task.split(",")]
-    records = finetune_grid(models, data, range(what.seeds), tokenizer, accelerator, config, scale=scale.name,
-                            folder=where.folder if where.out else None, learning_rates=rates,
-                            provenance={label: origin(source) for label, source in what.pairs().items()})  # fmt: skip
+        data = what.load()
     if accelerator.is_main_process:
-        print(report.summary(records))
+        for gap in (sentence for task in data for sentence in task.info.get("missing", {}).values()):
+            print(f"left out: {gap}", flush=True)
+    folder = Path(where.out or paths.home() / "runs")
+    records = finetune_grid(models, data, range(what.seeds), tokenizer, accelerator, config, scale=scale.name,
+                            folder=folder, learning_rates=rates, task_teacher=what.task_teacher or None,
+                            keep=what.keep or bool(what.submission),
+                            provenance={label: origin(source) for label, source in pairs.items()})  # fmt: skip
+    for record in records if what.submission else ():
+        if record["seed"] == 0 and record["task"] in tasks.GLUE:
+            task = tasks.get(record["task"])
+            model = heads.fine_tuned(folder / "models" / record["name"], task)
+            try:
+                submission.predict_tests(model, task, tokenizer, accelerator, config,
+                                         Path(what.submission, record["model"]), what.source)  # fmt: skip
+            except tasks.MissingSplit as error:
+                print(f"no submission: {error}", flush=True)
+    if accelerator.is_main_process:
+        print(report.comparison(records))
     finish(accelerator)
+
+
+def models_of(scale: Scale) -> list[str]:
+    """LABEL=FOLDER of the teacher of a scale, of its students where they are made or shipped, of released models."""
+    found = [f"teacher={scale.teacher}" + (f"@{scale.revision}" if scale.revision else "")]
+    shipped = {
+        "student": paths.data("students", scale.name),
+        "undistilled": paths.data("students", f"{scale.name}-undistilled"),
+    }
+    for label, run in (("student", f"distil-{scale.name}"), ("undistilled", f"undistilled-{scale.name}")):
+        own = paths.home() / "runs" / run / "model"
+        folder = next((f for f in (own, shipped[label]) if (f / "model.safetensors").is_file()), None)
+        if folder:
+            found.append(f"{label}={folder}")
+    if scale.teacher == scales.BERT_BASE:
+        found.append(f"released={scales.DISTILBERT}@{scales.DISTILBERT_REVISION}")
+    return found
+
+
+def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
+    """The tokenizer beside a model; ValueError in one sentence when there is none."""
+    name, where = heads.locate(source)
+    try:
+        return AutoTokenizer.from_pretrained(name, **where)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"no model with its tokenizer can be read at '{source}'; {hub.ADVICE}") from error
 
 
 def network(source: str) -> Any:
     """A folder or repository as it is; "random:FOLDER" is its network with random weights."""
     if not source.startswith("random:"):
         return source
-    config = AutoConfig.from_pretrained(source.removeprefix("random:"))
+    name, where = heads.locate(source.removeprefix("random:"))
+    try:
+        config = AutoConfig.from_pretrained(name, **where)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"there is no readable config.json at '{name}'; {hub.ADVICE}") from error
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return AutoModelForMaskedLM.from_config(config)
@@ -374,4 +486,12 @@ def links(argv: list[str]) -> None:
         print(path)
 
 
-COMMANDS = {"run": run, "distil": distil, "teacher": teacher, "finetune": finetune, "figures": draw, "links": links}
+COMMANDS = {
+    "run": run,
+    "distil": distil,
+    "teacher": teacher,
+    "finetune": finetune,
+    "glue": glue,
+    "figures": draw,
+    "links": links,
+}

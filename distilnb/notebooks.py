@@ -55,7 +55,13 @@ NOTEBOOKS = (
              "section 3", "corpus, masking, pretraining", 3.0),
     Notebook("04_glue_finetuning", "One task slowly, then a table of them",
              "A pre-trained encoder and a new head: from rows to scores, with baselines, errors and seeds",
-             "section 4, Table 1", "tasks, metrics, finetuning", 1.0),
+             "section 4, Table 1", "tasks, heads, finetuning, grid", 1.5),
+    Notebook("05_imdb_finetuning", "Long reviews, and what to cut",
+             "A review is longer than its batch allows: what is read, what it costs, and what the score says",
+             "section 4.1, Table 2", "tasks, finetuning", 1.0),
+    Notebook("06_squad_finetuning", "Pointing at answers, taught twice",
+             "An answer is a start and an end, and a fine-tuned teacher can teach both: DistilBERT (D)",
+             "section 4.1, Table 2", "squad, finetuning, metrics", 1.5),
 )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import distilnb
 PACKAGE = Path(distilnb.__file__).parent
 LAYERS = {
     "leaves": "paper scales student teacher losses masking corpus toyworld results metrics hub paths progress",
-    "engines": "pretraining checkpoints tasks squad finetuning benchmark export",
+    "engines": "pretraining checkpoints tasks squad heads finetuning grid submission benchmark export",
     "view": "figures report widgets",
     "shell": "cli notebooks __main__",
 }

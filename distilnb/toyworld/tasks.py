@@ -245,8 +245,8 @@ def _squad(w: Writer, label: int) -> Texts:
 def _imdb(w: Writer, label: int) -> Texts:
     """A long review; the judgement is the sum of its opinions, those marked as heavy counting 2, as light 1/2."""
     sort, sign, opinions = w.choice(words.ASPECTS), 2 * label - 1, []
-    while not 2 <= sign * sum((2 * good - 1) * (1, 0.5, 2)[weight] for good, weight in opinions) <= 12:
-        opinions = [(w.random() < 0.4 + 0.2 * label, w.rng.randrange(3)) for _ in range(w.rng.randint(14, 26))]
+    while not 2 <= sign * sum((2 * good - 1) * (1, 0.5, 2)[weight] for good, weight in opinions) <= 24:
+        opinions = [(w.random() < 0.1 + 0.8 * label, w.rng.randrange(3)) for _ in range(w.rng.randint(14, 26))]
     lines = [opinion(w, good, sort, (None, False, True)[weight]) for good, weight in opinions]
     return (" ".join([_passage(w)[0].text, *lines]),)
 
