@@ -157,7 +157,7 @@ def plot_temperature(
     logits: Any, tokens: Sequence[str], temperatures: Sequence[float] = (1, 2, 4), k: int = 8
 ) -> Figure:
     """A teacher's `k` best guesses for one masked word, softmax(logits / T); `logits` (vocab,), `tokens` the words."""
-    logits = np.asarray(logits.detach().float().cpu() if hasattr(logits, "detach") else logits, dtype=float)
+    logits = _array(logits)
     if logits.shape != (len(tokens),):
         raise ValueError(f"logits must be one row of {len(tokens)} values, one per token; got shape {logits.shape}")
     if min(temperatures) <= 0:
@@ -171,9 +171,53 @@ def plot_temperature(
         ax.barh(np.arange(len(best)), probabilities[best], color=COLOURS["teacher"])
         ax.set(title=f"T = {temperature:g}", xlabel="probability")
         ax.text(0.97, 0.04, f"all others {1 - probabilities[best].sum():.0%}", transform=ax.transAxes, ha="right")
-    axes[0, 0].set_yticks(np.arange(len(best)), [tokens[index].replace("$", r"\$") for index in best])
+    axes[0, 0].set_yticks(np.arange(len(best)), [_plain(tokens[index]) for index in best])
     axes[0, 0].invert_yaxis()
     figure.suptitle("A higher temperature shows more of the teacher's other guesses", x=0, ha="left")
+    return figure
+
+
+def _array(values: Any) -> np.ndarray:
+    """Numbers from a list, an array or a tensor of any kind."""
+    return np.asarray(values.detach().float().cpu() if hasattr(values, "detach") else values, dtype=float)
+
+
+def _plain(token: str) -> str:
+    """A token as it is to be read: a $ starts no formula."""
+    return token.replace("$", r"\$")
+
+
+@_styled
+def plot_span_probabilities(
+    tokens: Sequence[str], probabilities: Mapping[str, tuple[Any, Any]], answer: tuple[int, int] | None = None
+) -> Figure:
+    """Where models see an answer begin and end (SQuAD): start above, end below, a bar per token and model.
+
+    `probabilities` is model → (start, end), each one value per token, of which `tokens` may be a part; what lies
+    elsewhere is written beside. `answer`, its first and last token, is shaded.
+    """
+    pairs = {model: [_array(values) for values in pair] for model, pair in probabilities.items()}
+    if not pairs or any(len(pair) != 2 or values.shape != (len(tokens),) for pair in pairs.values() for values in pair):
+        raise ValueError(f"each model needs start and end probabilities, {len(tokens)} values each, one per token")
+    if any(values.min() < 0 or values.sum() > 1.001 for pair in pairs.values() for values in pair):
+        raise ValueError("these are no probabilities, which lie above 0 and sum to 1: take the softmax of the logits")
+    if answer is not None and not 0 <= answer[0] <= answer[1] < len(tokens):
+        raise ValueError(f"the answer {tuple(answer)} does not lie in tokens 0 to {len(tokens) - 1}")
+    figure, axes = plt.subplots(2, 1, sharex=True, sharey=True, figsize=(max(5, 2 + 0.2 * len(tokens)), 3.8))
+    places, width = np.arange(len(tokens)), 0.8 / len(pairs)
+    highest = 1.05 * max(values.max() for pair in pairs.values() for values in pair)
+    for ax, side, what in zip(axes, (0, 1), ("start", "end"), strict=True):
+        for i, (model, colour) in enumerate(zip(pairs, _colours(list(pairs)), strict=True)):
+            shown = pairs[model][side]
+            ax.bar(places + (i + 0.5) * width - 0.4, shown, width, color=colour, label=model)
+            if shown.sum() < 0.995:
+                ax.text(1.01, 0.9 - 0.16 * i, f"elsewhere {1 - shown.sum():.0%}", transform=ax.transAxes, color=colour)
+        if answer is not None:
+            ax.axvspan(answer[0] - 0.5, answer[1] + 0.5, color=GREY, alpha=0.2, lw=0, zorder=0, label="answer")
+        ax.set(ylabel=f"probability\nof {what}", xlim=(-0.6, len(tokens) - 0.4), ylim=(0, highest))
+    axes[1].set_xticks(places, [_plain(token) for token in tokens], rotation=90)
+    figure.legend(*axes[0].get_legend_handles_labels(), ncols=len(pairs) + 1, loc="outside lower center")
+    axes[0].set_title("Where the answer begins and ends")
     return figure
 
 

@@ -67,6 +67,7 @@ def drawings() -> dict:
         "pairs": figures.plot_pairs(ROWS),
         "heldout": figures.plot_heldout([heldout("triple", [3.0, 2.0]), heldout("untrained", None)]),
         "retention": figures.plot_retention([tuned("teacher", 0.8), tuned("student", 0.6)]),
+        "spans": figures.plot_span_probabilities(["a", "b"], {"student": ([0.2, 0.8], [0.1, 0.9])}, answer=(1, 1)),
     }
 
 
@@ -324,3 +325,45 @@ def test_every_table_and_figure_of_the_paper_is_drawn(monkeypatch):
         "commit": None, "device": {"gpu": "g"}, "versions": {"torch": "2", "transformers": "5"},
         "scores": {"macro": 0.5, "mlm_loss": 2.0}} for variant in ("triple", "no_ce")]  # fmt: skip
     assert "table4_ablation" in figures.drawings(cells)
+
+
+def spans(*starts: float) -> tuple[list[float], torch.Tensor]:
+    """Start probabilities as given and the same from behind, as a tensor, for the end."""
+    return list(starts), torch.tensor(starts[::-1])
+
+
+def test_span_probabilities_are_drawn_by_token_and_model():
+    both = {"teacher": spans(0.1, 0.2, 0.7), "student": spans(0.5, 0.0, 0.25)}
+    figure = figures.plot_span_probabilities(["cost", "$", "5"], both, answer=(1, 2))
+    start, end = figure.axes
+    for ax, order in ((start, 1), (end, -1)):
+        heights = {bars.get_label(): [bar.get_height() for bar in bars] for bars in ax.containers}
+        assert heights == {"teacher": pytest.approx([0.1, 0.2, 0.7][::order]),
+                           "student": pytest.approx([0.5, 0.0, 0.25][::order])}  # fmt: skip
+        assert [bars[0].get_facecolor() for bars in ax.containers] == [
+            mpl.colors.to_rgba(figures.COLOURS[model]) for model in both]  # fmt: skip
+        assert [text.get_text() for text in ax.texts] == ["elsewhere 25%"], "of the student alone"
+        shade = next(patch for patch in ax.patches if patch.get_label() == "answer")
+        assert (shade.get_x(), shade.get_x() + shade.get_width()) == (0.5, 2.5)
+        assert ax.get_ylim()[1] > 0.7
+    assert [label.get_text() for label in end.get_xticklabels()] == ["cost", r"\$", "5"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["answer", "teacher", "student"]
+    centres = [[bar.get_x() + bar.get_width() / 2 for bar in bars] for bars in start.containers]
+    assert np.mean(centres, axis=0) == pytest.approx([0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    "probabilities, answer, says",
+    [
+        ({}, None, "3 values each"),
+        ({"student": spans(0.5, 0.5)}, None, "3 values each"),
+        ({"student": ([0.1, 0.2, 0.3],)}, None, "start and end"),
+        ({"student": spans(0.9, -0.6, 0.5)}, None, "take the softmax"),
+        ({"student": spans(0.6, 0.3, 0.2)}, None, "take the softmax"),
+        ({"student": spans(0.1, 0.2, 0.7)}, (1, 3), r"answer \(1, 3\) does not lie in tokens 0 to 2"),
+        ({"student": spans(0.1, 0.2, 0.7)}, (2, 1), "does not lie"),
+    ],
+)
+def test_span_probabilities_refuse_what_they_cannot_draw(probabilities, answer, says):
+    with pytest.raises(ValueError, match=says):
+        figures.plot_span_probabilities(["a", "b", "c"], probabilities, answer)

@@ -62,11 +62,13 @@ def test_toyworld_rows_train_and_are_a_stand_in(toy):
     assert toy.info["fingerprint"] != load_all(n_train=200, n_validation=100, seed=1).info["fingerprint"]
 
 
-def test_the_fingerprint_is_of_the_answers_too():
-    one, other = (rows(("the", WORDS, answer)) for answer in ("Cat", "garden"))
-    first, second = (tasks.provenance(SQUAD, "hub", {"train": data}, 0, "answers") for data in (one, other))
-    assert first["fingerprint"] != second["fingerprint"]
-    assert first["stand_in_why"] == "train has 1 of 87,599 rows"
+def test_the_fingerprint_is_of_the_answers_too(monkeypatch):
+    found = []
+    for answer in ("Cat", "garden"):
+        monkeypatch.setattr(tasks, "read", lambda *_, answer=answer: rows(("the", WORDS, answer)))
+        found.append(load_all("hub").info)
+    assert found[0]["fingerprint"] != found[1]["fingerprint"]
+    assert found[0]["stand_in_why"] == "train has 1 of 87,599 rows; validation has 1 of 10,570 rows"
 
 
 def test_answers_that_occur_again_are_counted(monkeypatch):
@@ -112,7 +114,7 @@ NO_ANSWER = "row row-1 of split 'train' of task squad has no answer with a place
             rows(("the", WORDS, {"text": ["Cat", "old"], "answer_start": [18, 13]}), ("the", WORDS, "Cat")),
             r"1 answer\(s\) of split 'train' .* first in row row-0: the answer is 'old', the context has ' ol' there",
         ),
-        (rows(("the", WORDS, {"text": ["it"], "answer_start": [-2]})), r"1 answer\(s\) .*: the answer is 'it', "),
+        (rows(("the", WORDS, {"text": ["ds"], "answer_start": [-5]})), r"1 answer\(s\) .*: the answer is 'ds', "),
         (rows(("the", WORDS, {"text": [""], "answer_start": [3]})), r"1 answer\(s\) .*: the answer is '', "),
     ],
 )
@@ -254,7 +256,7 @@ def test_rows_are_encoded_once_for_every_setting(tokenizer):
     data = SquadData(SQUAD, split_of(WORDS, WORDS), {"validation": split_of(WORDS)}, {})
     train, validations = data.encoded(tokenizer, 32, 4)
     assert data.encoded(tokenizer, 32, 4)[0] is train and list(validations) == ["validation"]
-    assert len(train) == 2 and len(data.encoded(tokenizer, 12, 4)[0]) > 2 < len(data.encoded(tokenizer, 12, 2)[0])
+    assert len(train) == 2 < len(data.encoded(tokenizer, 12, 4)[0]) < len(data.encoded(tokenizer, 12, 2)[0])
 
 
 # answers
