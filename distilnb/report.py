@@ -49,6 +49,49 @@ def finetuning_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def benchmark_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each benchmark: how many times faster the student is [quartiles], and the same as less time."""
+    rows = []
+    for r in records:
+        if r["kind"] == "benchmark":
+            scores, config = r["scores"], r["config"]
+            rows.append({
+                "run": r["name"], "weights": _kind_of_weights(r), "texts": f"{config['rows']:,} × {r['task']}",
+                "forward": _interval(r, "ratio_forward"), "end to end": _interval(r, "ratio_end_to_end"),
+                "less time": f"{scores['less_time_end_to_end']:.0f} %",
+                "seconds": f"{scores['seconds_teacher']:.1f} → {scores['seconds_student']:.1f}",
+                "fewer parameters": f"{scores['smaller']:.1f} %",
+                "threads": config["threads"] or r["device"]["cores"], "processor": r["device"]["processor"],
+            })  # fmt: skip
+    return rows
+
+
+def format_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each format of each benchmark: size, speed, and beside them what it costs in accuracy."""
+    rows = []
+    for r in records:
+        for form in r["formats"] if r["kind"] == "benchmark" else ():
+            scored = {row["format"]: row for row in r["accuracy"]["rows"]} if form["model"] == "student" else {}
+            cost = scored.get(form["format"])
+            rows.append({
+                "run": r["name"], "weights": _kind_of_weights(r), "model": form["model"], "format": form["format"],
+                "MB": f"{form['bytes'] / 1e6:.1f}", "ms": f"{form['ms'][1]:.1f}",
+                "× teacher float32": f"{form['speedup']:.1f}", "differs": f"{form['error']:.0e}",
+                "accuracy (of)": f"{100 * cost['accuracy']:.1f} ({r['accuracy']['scale']})" if cost else "–",
+                "points lost": f"{cost['lost']:+.2f}" if cost else "–",
+            })  # fmt: skip
+    return rows
+
+
+def _kind_of_weights(record: dict[str, Any]) -> str:
+    return "random" if record["weights"]["teacher"].startswith("random:") else "trained"
+
+
+def _interval(record: dict[str, Any], score: str) -> str:
+    low, middle, high = record["intervals"][score]
+    return f"{middle:.2f} × [{low:.2f}–{high:.2f}]"
+
+
 def _rank(model: str) -> int:
     """Teacher, student, baselines: the order in which a reader compares them."""
     order = ("teacher", "student", "undistilled", "random")
@@ -63,5 +106,6 @@ def _spread(values: list[float]) -> str:
 
 def summary(records: list[dict[str, Any]]) -> str:
     """The results tables of these records."""
-    parts = [table(rows) for rows in (pretraining_rows(records), finetuning_rows(records)) if rows]
+    kinds = pretraining_rows, finetuning_rows, benchmark_rows, format_rows
+    parts = [table(rows) for rows in (kind(records) for kind in kinds) if rows]
     return "\n\n".join(parts) or table([])
