@@ -73,6 +73,7 @@ from .student import parameter_groups
 from .tasks import Task
 
 LENGTHS, BATCH_SIZES = (8, 32, 128, 384), (1, 4, 16)
+SHORTEST = 0.02  # seconds that a single measurement of a sweep should take, by repeating what is shorter
 PARTS = ("tokenization", "collation", "forward")
 Texts = Sequence[tuple[str, str]]
 
@@ -297,17 +298,25 @@ def sweep(
             ids = torch.randint(words, (size, length), generator=draw)
             batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
             with threads(number), torch.inference_mode():
+                passes = {name: 1 for name in models}
                 for turn in range(rounds + 1):  # the first one warms up and is not kept
                     row: dict[str, Any] = {"knob": knob, "value": value}
                     for name in list(models)[:: 1 if turn % 2 == 0 else -1]:
-                        mine = inputs(models[name], batch)
-                        del mine["attention_mask"]
-                        clock = _Clock()
-                        models[name](**mine)
-                        row[name] = float(f"{clock.lap()[0]:.4g}")
+                        row[name] = _forward(models[name], batch, passes[name])
+                        passes[name] = max(1, round(SHORTEST / row[name]))
                     rows += [row] if turn else []
             progress.step(knob=f"{knob} {value}")
     return rows
+
+
+def _forward(model: PreTrainedModel, batch: Batch, passes: int) -> float:
+    """Seconds of a forward pass: the mean of this many."""
+    mine = inputs(model, batch)
+    del mine["attention_mask"]
+    clock = _Clock()
+    for _ in range(passes):
+        model(**mine)
+    return float(f"{clock.lap()[0] / passes:.4g}")
 
 
 def agreements(
@@ -418,11 +427,14 @@ def benchmark(
     """Measure `models`, {"teacher": BERT, "student": DistilBERT}, each with a head; the record of the run.
 
     `folder` takes the files of the formats, 2.3 GB at base size. `fitted` is scored in every format. `provenance` is
-    added to the record. Raises ValueError before any work for too few texts or an unknown format.
+    added to the record. Raises ValueError before any work for texts that are too few or too long, or an unknown format.
     """
     formats, watch = check_formats(formats), results.Stopwatch()
     if len(texts) < config.rows:
         raise ValueError(f"{config.rows} pairs were asked for, but there are {len(texts)}; use fewer rows")
+    positions = min(model.config.max_position_embeddings for model in models.values())
+    if config.max_length > positions:
+        raise ValueError(f"max_length is {config.max_length}, but the models have {positions} positions")
     texts, few = texts[: config.rows], texts[: config.format_rows]
     with threads(config.threads):
         float32 = [make_runner(model, "float32", folder / key, key) for key, model in models.items()]
@@ -436,9 +448,10 @@ def benchmark(
                       for key, model in models.items() for format in formats[1:]]  # fmt: skip
             rows = compare_formats([*float32, *others], few, tokenizer, config)
             if config.memory:
+                kind = type(models["student"]).__name__
                 for row, runner in zip(rows, [*float32, *others], strict=True):
-                    kind = type(models[runner.model]).__name__
-                    row["memory_mb"] = round(memory(runner, kind, config.max_length), 1)
+                    if runner.model == "student":
+                        row["memory_mb"] = round(memory(runner, kind, config.max_length), 1)
         if fitted and few:
             accuracy = score_formats([make_runner(fitted.model, format, folder / "fitted", "student", config.threads)
                                       for format in formats], fitted)  # fmt: skip

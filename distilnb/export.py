@@ -10,8 +10,9 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -203,7 +204,11 @@ def to_onnx(model: PreTrainedModel, path: Path) -> Path:
     except torch.onnx.OnnxExporterError as error:
         reason = str(error.__cause__ or error).strip().splitlines()[0]
         raise ValueError(f"this {type(model).__name__} cannot be exported to ONNX: {reason}") from error
-    onnx.save(program.model_proto, path)
+    made = program.model_proto
+    del made.graph.value_info[:]  # the exporter's shapes contradict those that quantization finds
+    for node in made.graph.node:
+        del node.metadata_props[:]  # where in this machine's folders each operation comes from
+    onnx.save(made, path)
     return path
 
 
@@ -213,13 +218,10 @@ def quantize_onnx(source: Path, target: Path, per_channel: bool = True) -> Path:
     `per_channel`: a scale for each output instead of one for the matrix.
     """
     require_onnx()
-    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    graph = onnx.load(source)
-    del graph.graph.value_info[:]  # the exporter's shapes contradict those of the quantized graph
     with _quiet():
-        quantize_dynamic(graph, target, weight_type=QuantType.QInt8, per_channel=per_channel,
+        quantize_dynamic(source, target, weight_type=QuantType.QInt8, per_channel=per_channel,
                          op_types_to_quantize=["MatMul", "Gemm", "Gather"],
                          extra_options={"MatMulConstBOnly": True})  # fmt: skip
     return target
@@ -247,7 +249,7 @@ def _quiet() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -3,6 +3,7 @@
 from statistics import median
 from typing import Any
 
+from .export import FORMATS
 from .progress import duration
 
 
@@ -67,17 +68,21 @@ def benchmark_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def format_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for each format of each benchmark: size, speed, and beside them what it costs in accuracy."""
+    """One row for each format of a benchmark's student: size, speed, and beside them what it costs in accuracy.
+
+    Where the timed weights are random, the accuracy is that of another, fine-tuned student, whose scale is named.
+    """
     rows = []
-    for r in records:
-        for form in r["formats"] if r["kind"] == "benchmark" else ():
-            scored = {row["format"]: row for row in r["accuracy"]["rows"]} if form["model"] == "student" else {}
+    for r in (r for r in records if r["kind"] == "benchmark"):
+        scored = {row["format"]: row for row in r["accuracy"]["rows"]}
+        for form in (form for form in r["formats"] if form["model"] == "student"):
             cost = scored.get(form["format"])
+            whose = f"{r['accuracy'].get('scale')} {r['accuracy'].get('task')}"
             rows.append({
-                "run": r["name"], "weights": _kind_of_weights(r), "model": form["model"], "format": form["format"],
+                "run": r["name"], "weights": _kind_of_weights(r), "format": FORMATS[form["format"]].title,
                 "MB": f"{form['bytes'] / 1e6:.1f}", "ms": f"{form['ms'][1]:.1f}",
-                "× teacher float32": f"{form['speedup']:.1f}", "differs": f"{form['error']:.0e}",
-                "accuracy (of)": f"{100 * cost['accuracy']:.1f} ({r['accuracy']['scale']})" if cost else "–",
+                "× teacher float32": f"{form['speedup']:.1f}", "× teacher": f"{form['ratio']:.2f}",
+                "accuracy (of)": f"{100 * cost['accuracy']:.1f} ({whose})" if cost else "not measured",
                 "points lost": f"{cost['lost']:+.2f}" if cost else "–",
             })  # fmt: skip
     return rows

@@ -169,6 +169,7 @@ FORMULAS = {
     "layer LayerNorms": "L * 4 * h",
     "pooler": "h**2 + h",
     "MLM head": "h**2 + h + 2 * h + v",
+    "task head": "2 * h + 2",  # for questions
 }
 GROUPS = {  # where a model's own names put a parameter: the first pattern that is found
     "word embeddings": r"word_embeddings",
@@ -189,11 +190,12 @@ def count_parameters(model: torch.nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def parameter_groups(config: BertConfig | DistilBertConfig, head: bool = True) -> dict[str, int]:
+def parameter_groups(config: BertConfig | DistilBertConfig, head: bool | str = True) -> dict[str, int]:
     """Parameters per group by arithmetic, from the configuration alone; the sum is the model's exact count.
 
-    `head=True` counts a masked language model (BERT's has no pooler), `head=False` the bare encoder
-    (BERT's has a pooler). The decoder is tied to the word embeddings and adds only its bias.
+    `head=True` counts a masked language model (BERT's has no pooler), `head=False` the bare encoder (BERT's has a
+    pooler), `head="qa"` an encoder with two outputs for each token and no pooler. The decoder of a masked language
+    model is tied to the word embeddings and adds only its bias.
     """
     bert = isinstance(config, BertConfig)
     h, v = config.hidden_size, config.vocab_size
@@ -207,7 +209,8 @@ def parameter_groups(config: BertConfig | DistilBertConfig, head: bool = True) -
         "feed-forward": config.num_hidden_layers * (2 * h * ffn + ffn + h),
         "layer LayerNorms": config.num_hidden_layers * 4 * h,
         "pooler": h * h + h if bert and not head else 0,
-        "MLM head": h * h + h + 2 * h + v if head else 0,
+        "MLM head": h * h + h + 2 * h + v if head is True else 0,
+        "task head": 2 * h + 2 if head == "qa" else 0,
     }
     return {name: count for name, count in groups.items() if count}
 
