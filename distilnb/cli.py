@@ -6,6 +6,8 @@
     distilnb finetune --task sst2 ...  models on tasks, several seeds
     distilnb glue --scale toy          Table 1: the nine tasks of GLUE
     distilnb ablate --scale toy        one loss off at a time, seeds in pairs (Table 4)
+    distilnb benchmark                 size and speed of teacher and student, in several formats
+    distilnb export --model FOLDER     a model as ONNX, in float32 and int8
     distilnb figures                   redraw the figures from the records
     distilnb report                    the scorecard: paper, measured, verdict
 """
@@ -17,6 +19,7 @@ import warnings
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import datasets
@@ -27,6 +30,7 @@ from transformers import (
     AutoModelForMaskedLM,
     AutoTokenizer,
     BertConfig,
+    BertForMaskedLM,
     HfArgumentParser,
     PreTrainedTokenizerBase,
 )
@@ -49,8 +53,12 @@ from . import (
     tasks,
     toyworld,
 )
+from .benchmark import SHAPES, BenchmarkConfig, Fitted, benchmark, with_head
+from .export import FORMATS, check_agreement, check_formats, load_model, make_runner, sample
 from .finetuning import FinetuningConfig
+from .finetuning import finetune as finetune_model
 from .grid import finetune_grid
+from .heads import classifier
 from .masking import Masker
 from .pretraining import PretrainingConfig, check_output, pretrain
 from .scales import Scale, setting
@@ -210,6 +218,30 @@ class GridOptions:
                 tasks.get(name)
         return [squad.load_all(self.source, **rows) if name.lower() == "squad"
                 else tasks.load_all(name, self.source, **rows) for name in names]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BenchmarkOptions:
+    """Options of `distilnb benchmark`: what is timed."""
+
+    scale: str = setting("", "the dial: toy, mini, base or paper; it names the teacher")
+    teacher: str = setting("", "a BERT: folder, Hub repository, or random:base (BERT-base, random weights, offline)")
+    student: str = setting("", "a DistilBERT: a folder or Hub repository (default: half of the teacher's layers)")
+    shape: str = setting("pairs", "pairs as in Table 3, or qa as on the paper's phone", choices=list(SHAPES))
+    source: str = setting("", "texts of toyworld, or the real ones from the Hub", choices=["toyworld", "hub"])
+    formats: str = setting(",".join(FORMATS), "formats to compare, joined by commas")
+    scored: str = setting("", "the teacher whose student is fine-tuned to score the formats (default: the toy one)")
+    scored_rows: int = setting(2000, "rows it is scored on (0: leave that out)")
+    name: str = setting("", "name of the record (default: benchmark-SCALE-SHAPE)")
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Options of `distilnb export`."""
+
+    model: str = setting("", "a BERT or DistilBERT with any head: a folder or a Hub repository")
+    formats: str = setting("onnx_float32,onnx_int8", f"some of {', '.join(FORMATS)}, joined by commas")
+    out: str = setting("", "folder for the files (default: runs/export)")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -554,6 +586,123 @@ def origin(source: str) -> dict[str, str]:
     return {"model_record": results.load(record)["name"]} if record.is_file() else {}
 
 
+def time_models(argv: list[str]) -> None:
+    """Measure size and speed of teacher and student side by side (Table 3, and the claims about devices).
+
+    One pass over the STS-B dev set, one pair at a time, then every format on fewer pairs, each with the accuracy that
+    a fine-tuned student keeps in it, then sweeps. Give it a machine that does nothing else. Speed needs the
+    architecture, not the weights: random:base measures BERT-base and DistilBERT without a download.
+
+    examples:
+      distilnb benchmark
+      distilnb benchmark --scale base --teacher random:base --memory
+      distilnb benchmark --scale base --teacher random:base --shape qa
+      distilnb benchmark --scale base --source hub --threads 1 --pad
+    """
+    scale = read_scale(argv)
+    shape = BenchmarkOptions(shape=read_shape(argv)).shape
+    what, config = parse(
+        argv, "benchmark", BenchmarkOptions, BenchmarkConfig, scale=scale.name, teacher=scale.teacher, shape=shape,
+        source="toyworld" if scale.name == "toy" else "hub", name=f"benchmark-{scale.name}-{shape}",
+        **SHAPES[shape].settings,
+    )  # fmt: skip
+    formats = check_formats(what.formats.split(","))
+    teacher, tokenizer = timed_teacher(what.teacher, scale.revision if what.teacher == scale.teacher else None)
+    student = load_model(what.student) if what.student else build_student(teacher)
+    rows, data = texts_of(shape, what.source, config.rows, config.seed)
+    models = {name: with_head(model, shape, config.attention)
+              for name, model in (("teacher", teacher), ("student", student))}  # fmt: skip
+    fitted = fit(what.scored or scales.get("toy").teacher, what.scored_rows) if what.scored_rows else None
+    with TemporaryDirectory() as folder:
+        record = benchmark(
+            models, rows, tokenizer, config, Path(folder), formats=formats, fitted=fitted, name=what.name,
+            scale=scale.name, task=SHAPES[shape].task, data=data, shape=shape,
+            weights={"teacher": what.teacher if what.teacher.startswith("random:") else teacher_name(what.teacher),
+                     "student": what.student or "half of the teacher's layers"},
+        )  # fmt: skip
+    path = results.save(record)
+    print(f"{report.summary([record])}\nrecord: {path}")
+
+
+def read_shape(argv: list[str]) -> str:
+    """The shape, read ahead of the other flags because it sets their defaults."""
+    early = ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--shape", default="pairs")
+    shape = early.parse_known_args(argv)[0].shape
+    if shape not in SHAPES:
+        raise ValueError(f"unknown shape '{shape}'; use {' or '.join(SHAPES)}")
+    return shape
+
+
+def timed_teacher(source: str, revision: str | None) -> tuple[Any, PreTrainedTokenizerBase]:
+    """A teacher to be timed, with its tokenizer; random:base and random:FOLDER have random weights."""
+    if source != "random:base":
+        if not source.startswith("random:"):
+            return load_teacher(source, revision)
+        folder = source.removeprefix("random:")
+        try:
+            return network(source), AutoTokenizer.from_pretrained(folder)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"'{folder}' has no configuration with its tokenizer; {hub.ADVICE}") from error
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return BertForMaskedLM(BertConfig()), AutoTokenizer.from_pretrained(scales.get("toy").teacher)
+
+
+def texts_of(shape: str, source: str, rows: int, seed: int) -> tuple[list[tuple[str, str]], dict[str, Any]]:
+    """Pairs of texts to be timed on, and where they are from."""
+    what = SHAPES[shape]
+    if shape == "qa":
+        loaded = toyworld.load_task("squad", "validation", rows, seed)
+    else:
+        loaded = tasks.load(what.task, "validation", source, rows, seed)
+    columns = [loaded[column][:] for column in what.columns]
+    data = {"id": source, "revision": None, "rows": {"validation": len(loaded)}, "stand_in": source == "toyworld"}
+    return list(zip(*columns, strict=True)), data
+
+
+def fit(teacher: str, rows: int) -> Fitted:
+    """A student of `teacher`, fine-tuned on a task of toyworld for a few epochs: what the formats are scored with."""
+    data = tasks.load_all("qnli", "toyworld", n_train=4000, n_validation=rows)
+    source, tokenizer = load_teacher(teacher)
+    model, _ = classifier(build_student(source), data.task.num_labels)
+    config = FinetuningConfig(epochs=3, learning_rate=3e-4)
+    record = finetune_model(model, data, tokenizer, make_accelerator(cpu=True), config, name="student to be scored")
+    info = {
+        "task": data.task.name,
+        "source": "toyworld",
+        "rows_scored": rows,
+        "model": teacher_name(teacher),
+        "scale": "toy",
+        "stand_in": True,
+        "majority": record["scores"]["majority"],
+        "config": record["config"],
+    }
+    return Fitted(model.float().eval(), data.task, data.encoded(tokenizer, config.max_length)[1]["validation"], info)
+
+
+def export_model(argv: list[str]) -> None:
+    """Write a model as ONNX in float32 and int8 (or in other formats), compared with PyTorch before it is kept.
+
+    examples:
+      distilnb export --model data/teachers/toy --out runs/toy-onnx
+      distilnb export --model distilbert/distilbert-base-uncased --formats onnx_int8
+    """
+    (what,) = parse(argv, "export", ExportOptions, out=str(paths.home() / "runs" / "export"))
+    formats, folder = check_formats(what.formats.split(",")), Path(what.out)
+    if not what.model:
+        raise ValueError("--model is missing; give a folder with config.json and model.safetensors")
+    model = load_model(what.model)
+    reference, rows = None, []
+    for format in formats:
+        runner = make_runner(model, format, folder, what.model)
+        reference = reference or runner
+        error = check_agreement(runner, reference, sample(model))
+        rows.append({"format": FORMATS[format].title, "MB": f"{runner.bytes / 1e6:.1f}",
+                     "differs from PyTorch float32 by": f"{error:.1e}", "file": runner.path})  # fmt: skip
+    print(report.table(rows))
+
+
 def run(argv: list[str]) -> None:
     """Execute the numbered notebooks in order, offline at toy scale unless --scale says otherwise.
 
@@ -621,5 +770,5 @@ def links(argv: list[str]) -> None:
 
 COMMANDS = {
     "run": run, "distil": distil, "teacher": teacher, "finetune": finetune, "glue": glue, "ablate": ablate,
-    "figures": draw, "report": scores, "links": links,
+    "benchmark": time_models, "export": export_model, "figures": draw, "report": scores, "links": links,
 }  # fmt: skip

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.ticker
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -22,6 +23,7 @@ from matplotlib.transforms import Bbox
 from transformers import BertConfig
 
 from . import ablation, paper, paths, results
+from .export import FORMATS as EXPORTED
 from .student import choose_layers, parameter_groups, student_config
 
 PALETTE = sns.color_palette("colorblind").as_hex()
@@ -98,14 +100,23 @@ def _settle(figure: Figure) -> None:
 
 @_styled
 def plot_parameter_counts(table: pd.DataFrame, highlight: str = "DistilBERT") -> Figure:
-    """Figure 1 of the paper: language models by date and size, from `paper.table("figure1_parameters")`."""
+    """Figure 1 of the paper: language models by date and size, from `paper.table("figure1_parameters")`.
+
+    Its caption counts what is verified; values from memory (mark M) are drawn as rings.
+    """
     table = table.sort_values(["date", "parameters_millions"])
     dates, sizes = pd.to_datetime(table["date"]), table["parameters_millions"]
     ours = table["model"] == highlight
     if not ours.any():
         raise ValueError(f"no model {highlight!r} in the table; choose one of: {', '.join(table['model'])}")
-    figure, ax = plt.subplots(figsize=(8, 4.2))
-    ax.scatter(dates, sizes, s=45, c=np.where(ours, COLOURS["student"], GREY), alpha=0.8)
+    figure, ax = plt.subplots(figsize=(8, 4.8))
+    colours = np.where(ours, COLOURS["student"], GREY)
+    inside = np.where(table["mark"] == "M", "none", colours)
+    ax.scatter(dates, sizes, s=45, facecolors=inside, edgecolors=colours)
+    known = table["model"][table["mark"] != "M"]
+    ax.set_xlabel(f"Filled: verified in the paper ({', '.join(known)}). Rings, {len(table) - len(known)} models: size "
+                  "and date as in each one's own\npublication, quoted from memory, as is the choice of models.",
+                  loc="left", fontsize="small", color=GREY)
     ax.set(yscale="log", ylabel="parameters (millions)", ylim=(30, 20_000))
     ax.set_xlim(dates.min() - pd.Timedelta(days=50), dates.max() + pd.Timedelta(days=110))
     ax.set_title(f"Language models grew to {sizes.max():,} M parameters; {highlight} has {sizes[ours].iloc[0]:,} M")
@@ -369,6 +380,32 @@ def plot_seconds(table: pd.DataFrame) -> Figure:
 
 
 @_styled
+def plot_file_sizes(table: pd.DataFrame, groups_by_model: Mapping[str, Mapping[str, int]]) -> Figure:
+    """What a phone's model files hold: bytes predicted by group (bars) against the file's size (hollow diamonds).
+
+    `table` is `paper.table("device_files")`: for each group of `student.parameter_groups`, its bytes per weight in the
+    file, 0 for what is not in it. `groups_by_model` counts the weights of each model it names.
+    """
+    known = {group for counts in groups_by_model.values() for group in counts}
+    groups = [column for column in table.columns if column in known]
+    figure, ax = plt.subplots(figsize=(8, 1.4 + 0.5 * len(table)))
+    ends = np.zeros(len(table))
+    for group, colour in zip(groups, sns.color_palette("colorblind", len(groups)), strict=True):
+        counts = np.array([groups_by_model[model].get(group, 0) for model in table["model"]])
+        widths = counts * table[group].to_numpy() / 1e6
+        if widths.max() > 1:
+            ax.barh(table["file"], widths, left=ends, height=0.6, color=colour, label=group)
+        ends += widths
+    for place, (end, size) in enumerate(zip(ends, table["bytes"] / 1e6, strict=True)):
+        ax.annotate(f"{size:,.1f} MB", (max(end, size), place), (9, 0), textcoords="offset points", va="center")
+    ax.plot(table["bytes"] / 1e6, table["file"], "D", mfc="white", mec=COLOURS["paper"], label="the file")
+    ax.set(xlabel="megabytes (millions of bytes)", xlim=(0, 1.2 * max(ends.max(), table["bytes"].max() / 1e6)))
+    ax.invert_yaxis()
+    figure.legend(ncols=3, loc="outside upper left")
+    return figure
+
+
+@_styled
 def plot_vintages(table: pd.DataFrame, vintages: Sequence[str] = ("2019-10", "2020-01", "2020-03")) -> Figure:
     """Macro scores of the table's three vintages and the share that DistilBERT keeps in each."""
     macro = table[table["task"] == "macro"].set_index(["vintage", "model"])["value"]
@@ -487,6 +524,121 @@ def plot_retention(records: Sequence[Record], published: Mapping[str, float] | N
     return figure
 
 
+@_styled
+def plot_overhead(record: Record) -> Figure:
+    """How time outside the models hides a ratio: (o + slow) / (o + fast) over the overhead o, from a benchmark record.
+
+    Filled: what the record measured, forward pass alone and end to end, with quartiles. Hollow: where the paper's
+    ratio would lie.
+    """
+    scores, intervals = record["scores"], record["intervals"]
+    slow, fast = (1000 * _forward(record, model) for model in ("teacher", "student"))
+    needed, measured = scores["overhead_ms_needed"], scores["overhead_ms"]
+    published = paper.speed("BERT-base") / paper.speed("DistilBERT")
+    overhead = np.linspace(0, 1.6 * max(needed, measured), 200)
+    figure, ax = plt.subplots(figsize=(7, 3.6))
+    ax.plot(overhead, (overhead + slow) / (overhead + fast), color=GREY, zorder=0)
+    for name, place, marker in (("ratio_forward", 0.0, "o"), ("ratio_end_to_end", measured, "s")):
+        low, middle, high = intervals[name]
+        ax.errorbar(place, middle, [[middle - low], [high - middle]], fmt=marker, color=COLOURS["student"], capsize=3,
+                    label=f"measured, {name.removeprefix('ratio_').replace('_', ' ')}: {middle:.2f} ×")
+    if needed:
+        ax.plot(needed, published, "D", mfc="white", mec=COLOURS["paper"], label=f"the paper's {published:.2f} ×")
+    ax.set(xlabel="overhead per pair (ms): everything outside the model", ylabel="times as fast as the teacher",
+           title=f"{needed:.0f} ms of overhead per pair would turn {slow / fast:.2f} × into the paper's "
+                 f"{published:.2f} ×")
+    ax.legend()
+    return figure
+
+
+def _forward(record: Record, model: str) -> float:
+    """Median seconds of one forward pass of a benchmark's teacher or student."""
+    timings = pd.DataFrame(record["timings"])
+    return float(timings[(timings["model"] == model) & (timings["part"] == "forward")]["wall"].median())
+
+
+@_styled
+def plot_sweeps(record: Record) -> Figure:
+    """Teacher's time over student's against each knob of a benchmark record: medians, bars from quartile to quartile.
+
+    The hollow diamond is the paper's ratio, whose settings are not known.
+    """
+    rows = pd.DataFrame(record["sweeps"])
+    if rows.empty:
+        raise ValueError(f"record '{record['name']}' has no sweeps; run the benchmark with sweep_rounds above 0")
+    rows["ratio"] = rows["teacher"] / rows["student"]
+    knobs = list(dict.fromkeys(rows["knob"]))
+    published = paper.speed("BERT-base") / paper.speed("DistilBERT")
+    figure, axes = plt.subplots(1, len(knobs), sharey=True, squeeze=False, figsize=(3 * len(knobs), 3.2))
+    for ax, knob in zip(axes[0], knobs, strict=True):
+        sns.pointplot(rows[rows["knob"] == knob], x="value", y="ratio", estimator="median", errorbar=("pi", 50),
+                      capsize=0.15, color=COLOURS["student"], ax=ax)
+        ax.plot([rows[rows["knob"] == knob]["value"].nunique() - 0.4], [published], "D", mfc="white",
+                mec=COLOURS["paper"], clip_on=False)
+        ax.axhline(2, color=GREY, lw=1, ls=":", zorder=0)
+        ax.set(xlabel=knob, ylabel="times as fast as the teacher")
+    axes[0, 0].set_ylim(1.2, 2.8)
+    figure.suptitle("Half the layers, about half the time, wherever one looks (hollow: the paper, end to end)",
+                    x=0, ha="left")
+    return figure
+
+
+def fitting(
+    record: Record, megabytes: float = np.inf, milliseconds: float = np.inf, points: float = np.inf
+) -> pd.DataFrame:
+    """The student's formats in a benchmark record and whether each `fits` a device: at most so many megabytes on disk,
+    milliseconds for an answer, and points of accuracy lost.
+
+    A format whose accuracy was not measured fits only where any loss is allowed.
+    """
+    lost = {row["format"]: row["lost"] for row in record["accuracy"]["rows"]}
+    rows = pd.DataFrame([
+        {"format": row["format"], "MB": row["bytes"] / 1e6, "ms": row["ms"][1], "points lost": lost.get(row["format"])}
+        for row in record["formats"] if row["model"] == "student"
+    ], columns=["format", "MB", "ms", "points lost"])
+    costs = rows["points lost"].astype(float).fillna(np.inf)
+    rows["fits"] = (rows["MB"] <= megabytes) & (rows["ms"] <= milliseconds) & (costs <= points)
+    return rows
+
+
+@_styled
+def plot_formats(
+    record: Record, megabytes: float = np.inf, milliseconds: float = np.inf, points: float = np.inf
+) -> Figure:
+    """Which format fits a device: size against time, both on logarithmic axes, with the change of accuracy.
+
+    Filled dots are formats of the student that fit the limits (see `fitting`), rings those that do not; the square is
+    the teacher in float32. Dotted lines are the limits.
+    """
+    rows = fitting(record, megabytes, milliseconds, points)
+    if rows.empty:
+        raise ValueError(f"record '{record['name']}' compares no formats; run the benchmark with format_rows above 0")
+    first = next(row for row in record["formats"] if (row["model"], row["format"]) == ("teacher", "float32"))
+    figure, ax = plt.subplots(figsize=(7.5, 4))
+    ax.plot(first["bytes"] / 1e6, first["ms"][1], "s", color=COLOURS["teacher"])
+    ax.scatter(rows["MB"], rows["ms"], s=55, edgecolors=COLOURS["student"],
+               facecolors=np.where(rows["fits"], COLOURS["student"], "none"))
+    ax.set(xscale="log", yscale="log", xlabel="megabytes on disk", ylabel="milliseconds per answer")
+    ax.set_xlim(0.6 * rows["MB"].min(), 2.6 * first["bytes"] / 1e6)
+    ax.set_ylim(0.6 * rows["ms"].min(), 1.6 * first["ms"][1])
+    for limit, line in ((megabytes, ax.axvline), (milliseconds, ax.axhline)):
+        if np.isfinite(limit):
+            line(limit, color=GREY, ls=":", lw=1)
+    figure.draw_without_rendering()
+    taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in ax.transData.transform(rows[["MB", "ms"]].to_numpy())]
+    _label(ax, first["bytes"] / 1e6, first["ms"][1], "teacher, PyTorch float32", taken)
+    for row in rows.to_dict("records"):
+        cost = "accuracy not measured" if pd.isna(row["points lost"]) else f"{0 - row['points lost']:+.2f} points"
+        _label(ax, row["MB"], row["ms"], f"{EXPORTED[row['format']].title}, {cost.replace('-', '−')}", taken,
+               color=BLACK if row["fits"] else GREY)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_locator(mpl.ticker.NullLocator())
+    ax.set_title(f"{rows['fits'].sum()} of {len(rows)} formats of the student fit")
+    return figure
+
+
 def drawings(records: Sequence[Record]) -> dict[str, Figure]:
     """Every figure that the paper's numbers and these records give, by the name of its file."""
     base = {"BERT-base": BertConfig(), "DistilBERT": student_config(BertConfig())}
@@ -508,6 +660,15 @@ def drawings(records: Sequence[Record]) -> dict[str, Figure]:
         chosen = [r for r in records if r["kind"] == kind and r["scale"] == "toy"]
         if chosen:
             drawn[f"toy_{name}"] = plot_curve(chosen, "mlm" if len(chosen) > 1 else "loss")
+    answering = {model: parameter_groups(config, head="qa") for model, config in base.items()}
+    drawn["device_files"] = plot_file_sizes(paper.table("device_files"), answering)
+    for record in (r for r in records if r["kind"] == "benchmark" and "timings" in r):
+        place = record["name"].removeprefix("benchmark-").replace("-", "_")
+        drawn[f"table3_overhead_{place}"] = plot_overhead(record)
+        if record["sweeps"]:
+            drawn[f"table3_sweeps_{place}"] = plot_sweeps(record)
+        if record["formats"]:
+            drawn[f"device_formats_{place}"] = plot_formats(record)
     tuned = [r for r in records if r["kind"] == "finetuning" and r["scale"] == "toy"]
     if tuned:
         drawn["toy_tasks"] = plot_scores(tuned)

@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any
 
 from . import ablation, metrics, paper, tasks
+from .export import FORMATS
 from .progress import duration
 
 
@@ -184,6 +185,53 @@ def signed(value: float, digits: int = 2) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
+def benchmark_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each benchmark: how many times faster the student is [quartiles], and the same as less time."""
+    rows = []
+    for r in records:
+        if r["kind"] == "benchmark" and "weights" in r:  # the benchmarks of training steps have no passes
+            scores, config = r["scores"], r["config"]
+            rows.append({
+                "run": r["name"], "weights": _kind_of_weights(r), "texts": f"{config['rows']:,} × {r['task']}",
+                "forward": _interval(r, "ratio_forward"), "end to end": _interval(r, "ratio_end_to_end"),
+                "less time": f"{scores['less_time_end_to_end']:.0f} %",
+                "seconds": f"{scores['seconds_teacher']:.1f} → {scores['seconds_student']:.1f}",
+                "fewer parameters": f"{scores['smaller']:.1f} %",
+                "threads": config["threads"] or r["device"]["cores"], "processor": r["device"]["processor"],
+            })  # fmt: skip
+    return rows
+
+
+def format_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each format of a benchmark's student: size, speed, and beside them what it costs in accuracy.
+
+    Where the timed weights are random, the accuracy is that of another, fine-tuned student, whose scale is named.
+    """
+    rows = []
+    for r in (r for r in records if r["kind"] == "benchmark" and "weights" in r):
+        scored = {row["format"]: row for row in r["accuracy"]["rows"]}
+        for form in (form for form in r["formats"] if form["model"] == "student"):
+            cost = scored.get(form["format"])
+            whose = f"{r['accuracy'].get('scale')} {r['accuracy'].get('task')}"
+            rows.append({
+                "run": r["name"], "weights": _kind_of_weights(r), "format": FORMATS[form["format"]].title,
+                "MB": f"{form['bytes'] / 1e6:.1f}", "ms": f"{form['ms'][1]:.1f}",
+                "× teacher float32": f"{form['speedup']:.1f}", "× teacher": f"{form['ratio']:.2f}",
+                "accuracy (of)": f"{100 * cost['accuracy']:.1f} ({whose})" if cost else "not measured",
+                "points lost": f"{cost['lost']:+.2f}" if cost else "–",
+            })  # fmt: skip
+    return rows
+
+
+def _kind_of_weights(record: dict[str, Any]) -> str:
+    return "random" if record["weights"]["teacher"].startswith("random:") else "trained"
+
+
+def _interval(record: dict[str, Any], score: str) -> str:
+    low, middle, high = record["intervals"][score]
+    return f"{middle:.2f} × [{low:.2f}–{high:.2f}]"
+
+
 def _rank(model: str) -> int:
     """Teacher, student, baselines: the order in which a reader compares them."""
     order = ("released", "teacher", "student", "student_d", "undistilled", "undistilled_d", "random")
@@ -202,8 +250,9 @@ def _spread(values: list[float]) -> str:
 
 
 def tables(records: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """The results tables that these records give: pre-training, fine-tuning, ablation."""
-    return [rows for rows in (pretraining_rows(records), finetuning_rows(records), ablation_rows(records)) if rows]
+    """The results tables that these records give: pre-training, fine-tuning, size and speed, ablation."""
+    kinds = pretraining_rows, finetuning_rows, benchmark_rows, format_rows, ablation_rows
+    return [rows for rows in (kind(records) for kind in kinds) if rows]
 
 
 def summary(records: list[dict[str, Any]]) -> str:

@@ -27,8 +27,9 @@ BENCHMARK: dict[str, tuple[str, Callable[[float], float]]] = {  # row → a benc
     "DistilBERT seconds": ("seconds_student", float),
     "faster": ("ratio_end_to_end", lambda ratio: 100 * (ratio - 1)),
     "forward_ratio": ("ratio_forward", float),
-    "device_faster": ("ratio_device", lambda ratio: 100 * (ratio - 1)),
+    "device_faster": ("ratio_forward", lambda ratio: 100 * (ratio - 1)),
 }
+ON_DEVICE = ("device_faster",)  # measured as the paper's app does it: questions of 384 tokens, no tokenization
 MARKS = {
     "reproduced": "✓", "partly": "◐", "not reproduced": "✗", "refused": "!", "not run": "○", "adds up": "=",
     "does not add up": "≠", "other hardware": "·", "how it was done": "·", "quoted": "·",
@@ -134,11 +135,14 @@ class Runs:
     def benchmark(self, row: str) -> Found | None:
         """A number of the benchmark records; parameters are counted, not measured: their interval is a point."""
         key, of = BENCHMARK[row]
+        task = "squad" if row in ON_DEVICE else "stsb"
         found = [r for r in self.records if r["kind"] == "benchmark" and r["scores"].get(key) is not None]
+        found = [r for r in found if r["task"] == task]
         values = [of(record["scores"][key]) for record in found]
         single = [values[0]] * 2 if found and row.endswith("parameters") else None
         if len(found) == 1 and key in (found[0].get("intervals") or {}):
-            single = [of(bound) for bound in found[0]["intervals"][key]]
+            low, *_, high = found[0]["intervals"][key]  # quartiles of its rounds
+            single = [of(low), of(high)]
         return _over_runs(values, mean, single)
 
     def smaller(self) -> Found | None:
@@ -186,6 +190,7 @@ def _claims() -> dict[str, Callable[[Runs], Found | None]]:
         "throughput_ratio": seconds("BERT-base") / seconds("DistilBERT"),
         "time_saved": 100 * (1 - seconds("DistilBERT") / seconds("BERT-base")),
         "fixed_seconds": 2 * seconds("DistilBERT") - seconds("BERT-base"),
+        "device_log_saved": 100 * (1 - paper.claim("device_log_distilbert").value / paper.claim("device_log_bert").value),
         "squad_within": squad("BERT-base") - squad("DistilBERT"),
         "over_elmo_stsb": over_elmo, "over_elmo_stsb_table1": over_elmo,
         "device_size": 4 * encoders[1] / 1e6, "device_size_float32": 4 * encoders[1] / 1e6,

@@ -4,6 +4,7 @@ A student here is an ordinary `transformers.DistilBertForMaskedLM`; what is ours
 teacher tensors to student tensors, kept as a table so that it can be read, checked and drawn.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -157,16 +158,44 @@ def check_student(
     return len(found)
 
 
+# parameters per group; h width, f feed-forward width, v word pieces, p positions, t token types, L layers
+FORMULAS = {
+    "word embeddings": "v * h",
+    "position embeddings": "p * h",
+    "token-type embeddings": "t * h",
+    "embedding LayerNorm": "2 * h",
+    "attention": "L * 4 * (h**2 + h)",
+    "feed-forward": "L * (2 * h * f + f + h)",
+    "layer LayerNorms": "L * 4 * h",
+    "pooler": "h**2 + h",
+    "MLM head": "h**2 + h + 2 * h + v",
+    "task head": "2 * h + 2",  # for questions
+}
+GROUPS = {  # where a model's own names put a parameter: the first pattern that is found
+    "word embeddings": r"word_embeddings",
+    "position embeddings": r"position_embeddings",
+    "token-type embeddings": r"token_type_embeddings",
+    "embedding LayerNorm": r"embeddings\.LayerNorm",
+    "layer LayerNorms": r"layer\.\d+\..*(LayerNorm|layer_norm)",
+    "attention": r"layer\.\d+\.attention\.",
+    "feed-forward": r"layer\.\d+\.(intermediate|output|ffn)\.",
+    "pooler": r"pooler",
+    "MLM head": r"^(cls|vocab_transform|vocab_layer_norm|vocab_projector)\.",
+    "task head": r"^(pre_classifier|classifier|qa_outputs)\.",
+}
+
+
 def count_parameters(model: torch.nn.Module) -> int:
     """Number of parameters; tied ones are counted once."""
     return sum(p.numel() for p in model.parameters())
 
 
-def parameter_groups(config: BertConfig | DistilBertConfig, head: bool = True) -> dict[str, int]:
+def parameter_groups(config: BertConfig | DistilBertConfig, head: bool | str = True) -> dict[str, int]:
     """Parameters per group by arithmetic, from the configuration alone; the sum is the model's exact count.
 
-    `head=True` counts a masked language model (BERT's has no pooler), `head=False` the bare encoder
-    (BERT's has a pooler). The decoder is tied to the word embeddings and adds only its bias.
+    `head=True` counts a masked language model (BERT's has no pooler), `head=False` the bare encoder (BERT's has a
+    pooler), `head="qa"` an encoder with two outputs for each token and no pooler. The decoder of a masked language
+    model is tied to the word embeddings and adds only its bias.
     """
     bert = isinstance(config, BertConfig)
     h, v = config.hidden_size, config.vocab_size
@@ -180,6 +209,18 @@ def parameter_groups(config: BertConfig | DistilBertConfig, head: bool = True) -
         "feed-forward": config.num_hidden_layers * (2 * h * ffn + ffn + h),
         "layer LayerNorms": config.num_hidden_layers * 4 * h,
         "pooler": h * h + h if bert and not head else 0,
-        "MLM head": h * h + h + 2 * h + v if head else 0,
+        "MLM head": h * h + h + 2 * h + v if head is True else 0,
+        "task head": 2 * h + 2 if head == "qa" else 0,
     }
+    return {name: count for name, count in groups.items() if count}
+
+
+def count_groups(model: torch.nn.Module) -> dict[str, int]:
+    """Parameters per group by counting; tied ones once. Raises ValueError for a parameter of no known group."""
+    groups = dict.fromkeys(GROUPS, 0)
+    for name, parameter in model.named_parameters():
+        group = next((group for group, pattern in GROUPS.items() if re.search(pattern, name)), None)
+        if group is None:
+            raise ValueError(f"parameter {name} belongs to no group of a BERT or DistilBERT")
+        groups[group] += parameter.numel()
     return {name: count for name, count in groups.items() if count}

@@ -19,6 +19,24 @@ def run_record(name: str, shift: float = 0.0, **more) -> dict:
             "evaluations": {"tokens": [1e6, 3e6], "mlm_loss": [4.0 + shift, 3.0], "agreement": [0.2, 0.4 + shift]}}
 
 
+def benchmark_record(**more) -> dict:
+    """A benchmark in small: the teacher takes 200 ms, the student 100, and 10 more go to neither."""
+    timings = [(model, part, wall) for model, forward in (("teacher", 0.2), ("student", 0.1))
+               for part, wall in (("tokenization", 0.006), ("collation", 0.004), ("forward", forward))]
+    sweeps = [{"knob": knob, "value": value, "teacher": 0.2 + 0.01 * turn, "student": 0.1}
+              for knob, values in (("sequence length", (8, 32)), ("threads", (1, 2))) for value in values
+              for turn in (-1, 0, 1)]
+    formats = [{"model": model, "format": format, "bytes": size * 10**6, "ms": [ms - 1, ms, ms + 1]}
+               for model, format, size, ms in (("teacher", "float32", 438, 200), ("student", "float32", 268, 100),
+                                               ("student", "bfloat16", 134, 40), ("student", "onnx_int8", 68, 20))]
+    return {"name": "benchmark-toy-pairs", "kind": "benchmark", "scale": "toy", "sweeps": sweeps, "formats": formats,
+            "timings": {key: list(column) for key, column in zip(("model", "part", "wall"), zip(*timings, strict=True),
+                                                                 strict=True)},
+            "scores": {"overhead_ms": 10.0, "overhead_ms_needed": 59.0},
+            "intervals": {"ratio_forward": [1.9, 2.0, 2.1], "ratio_end_to_end": [1.85, 1.91, 1.95]},
+            "accuracy": {"rows": [{"format": "float32", "lost": 0.0}, {"format": "onnx_int8", "lost": 0.4}]}, **more}
+
+
 def score(task: str, model: str, seed: int, main: float, **more) -> dict:
     """A fine-tuning record with nothing but what the figure reads."""
     return {"task": task, "model": model, "seed": seed, "scores": {"main": main, **more}}
@@ -68,6 +86,10 @@ def drawings() -> dict:
         "heldout": figures.plot_heldout([heldout("triple", [3.0, 2.0]), heldout("untrained", None)]),
         "retention": figures.plot_retention([tuned("teacher", 0.8), tuned("student", 0.6)]),
         "spans": figures.plot_span_probabilities(["a", "b"], {"student": ([0.2, 0.8], [0.1, 0.9])}, answer=(1, 1)),
+        "files": figures.plot_file_sizes(paper.table("device_files"), dict.fromkeys(("DistilBERT", "BERT-base"), {})),
+        "overhead": figures.plot_overhead(benchmark_record()),
+        "sweeps": figures.plot_sweeps(benchmark_record()),
+        "formats": figures.plot_formats(benchmark_record(), megabytes=100),
     }
 
 
@@ -367,3 +389,77 @@ def test_span_probabilities_are_drawn_by_token_and_model():
 def test_span_probabilities_refuse_what_they_cannot_draw(probabilities, answer, says):
     with pytest.raises(ValueError, match=says):
         figures.plot_span_probabilities(["a", "b", "c"], probabilities, answer)
+
+
+def test_figure_1_says_what_is_verified():
+    """One value stands in the paper itself; the others are drawn as rings and counted in the caption."""
+    table = paper.table("figure1_parameters")
+    ax = figures.plot_parameter_counts(table).axes[0]
+    assert "verified in the paper (DistilBERT)" in ax.get_xlabel() and "11 models" in ax.get_xlabel()
+    filled = [colour[3] > 0 for colour in ax.collections[0].get_facecolors()]
+    ordered = table.sort_values(["date", "parameters_millions"])["mark"]
+    assert filled == [mark != "M" for mark in ordered]
+
+
+def test_file_sizes_stack_what_is_in_the_file_and_mark_what_it_weighs():
+    groups = {"DistilBERT": {"word embeddings": 20_000_000, "attention": 10_000_000}, "BERT-base": {"attention": 9}}
+    ax = figures.plot_file_sizes(paper.table("device_files"), groups).axes[0]
+    widths = {bars.get_label(): [bar.get_width() for bar in bars] for bars in ax.containers}
+    assert widths["word embeddings"][:4] == [80, 80, 80, 80]
+    assert widths["attention"][:4] == [0, 0, 40, 20], "the first two files have no attention, the fourth has it halved"
+    (diamonds,) = ax.lines
+    assert list(diamonds.get_xdata()) == list(paper.table("device_files")["bytes"] / 1e6)
+    assert diamonds.get_markerfacecolor() == "white"
+
+
+def test_overhead_draws_the_curve_through_forward_times_and_the_papers_ratio_on_it():
+    ax = figures.plot_overhead(benchmark_record()).axes[0]
+    curve, *_ = ax.lines
+    assert curve.get_ydata()[0] == 2 and all(np.diff(curve.get_ydata()) < 0)
+    (paper_value,) = [line for line in ax.lines if "the paper" in str(line.get_label())]
+    published = paper.speed("BERT-base") / paper.speed("DistilBERT")
+    assert (list(paper_value.get_xdata()), list(paper_value.get_ydata())) == ([59.0], [published])
+    assert paper_value.get_markerfacecolor() == "white"
+    (forward, end) = ax.containers
+    assert (forward.lines[0].get_ydata()[0], end.lines[0].get_xdata()[0]) == (2.0, 10.0)
+    assert "59 ms" in ax.get_title("left")
+
+
+def test_sweeps_have_a_panel_for_each_knob_with_the_median_ratio_and_quartiles():
+    figure = figures.plot_sweeps(benchmark_record())
+    assert [ax.get_xlabel() for ax in figure.axes] == ["sequence length", "threads"]
+    for ax in figure.axes:
+        assert list(ax.lines[0].get_ydata()) == pytest.approx([2, 2])
+        whiskers = np.concatenate([line.get_ydata() for line in ax.lines])
+        assert any(np.isclose(whiskers, 2.05)) and any(np.isclose(whiskers, 1.95))
+        assert any(line.get_markerfacecolor() == "white" for line in ax.lines), "the paper's ratio is hollow"
+    with pytest.raises(ValueError, match="has no sweeps"):
+        figures.plot_sweeps(benchmark_record(sweeps=[]))
+
+
+@pytest.mark.parametrize(
+    "limits, fits",
+    [
+        ({}, ["float32", "bfloat16", "onnx_int8"]),
+        ({"megabytes": 207}, ["bfloat16", "onnx_int8"]),
+        ({"megabytes": 134, "milliseconds": 40}, ["bfloat16", "onnx_int8"]),
+        ({"milliseconds": 30}, ["onnx_int8"]),
+        ({"points": 0.3}, ["float32"]),
+        ({"points": 5}, ["float32", "onnx_int8"]),
+        ({"megabytes": 1}, []),
+    ],
+)
+def test_a_format_fits_within_all_limits_and_an_unknown_cost_only_where_any_is_allowed(limits, fits):
+    rows = figures.fitting(benchmark_record(), **limits)
+    assert list(rows["format"][rows["fits"]]) == fits
+    ax = figures.plot_formats(benchmark_record(), **limits).axes[0]
+    filled = [colour[3] > 0 for colour in ax.collections[0].get_facecolors()]
+    assert sum(filled) == len(fits) and f"{len(fits)} of 3" in ax.get_title("left")
+
+
+def test_formats_are_written_with_what_they_cost():
+    told = words(figures.plot_formats(benchmark_record()))
+    assert {"PyTorch float32, +0.00 points", "ONNX int8, −0.40 points",
+            "PyTorch bfloat16, accuracy not measured"} <= set(told)
+    with pytest.raises(ValueError, match="compares no formats"):
+        figures.plot_formats(benchmark_record(formats=[]))

@@ -1,8 +1,10 @@
 """The paper's numbers: each row says where it is from, and the tables agree with themselves where they should."""
 
 import pytest
+from transformers import BertConfig, DistilBertConfig
 
 from distilnb import paper
+from distilnb.student import parameter_groups
 
 TASKS = ["CoLA", "MNLI", "MRPC", "QNLI", "QQP", "RTE", "SST-2", "STS-B", "WNLI"]
 TABLES = [(v, m) for v, m in paper.table("table1_glue")[["vintage", "model"]].drop_duplicates().itertuples(index=False)]
@@ -38,6 +40,7 @@ def test_every_row_has_a_source_and_a_known_mark(name):
         ("parameter_counts", ["class"]),
         ("claims", ["id"]),
         ("errata", ["id"]),
+        ("device_files", ["file"]),
     ],
 )
 def test_no_value_stands_twice(name, keys):
@@ -146,6 +149,31 @@ def test_207_mb_is_no_common_format():
     weights = paper.parameters("DistilBertModel")
     assert 4 * weights / 1e6 == pytest.approx(paper.claim("device_size_float32").value, abs=0.5)
     assert all(abs(size * weights / 1e6 / paper.claim("device_size").value - 1) > 0.2 for size in (4, 2, 1))
+
+
+def device_bytes(row) -> int:
+    """Bytes of a model file by arithmetic: weights of each group times their width in the file."""
+    config = {"BERT-base": BertConfig(), "DistilBERT": DistilBertConfig()}[row["model"]]
+    return sum(count * row[group] for group, count in parameter_groups(config, head="qa").items())
+
+
+def test_each_file_of_the_app_is_explained_to_a_tenth_of_a_percent():
+    """What is left is the graph's description: it is positive, and small."""
+    for row in paper.table("device_files").to_dict("records"):
+        assert 0 < row["bytes"] - device_bytes(row) < 0.001 * row["bytes"], row["file"]
+
+
+def test_207_mb_is_a_file_without_attention():
+    files = paper.table("device_files").set_index("file")
+    (name,) = [name for name, size in files["bytes"].items() if int(size / 1e6) == paper.claim("device_size").value]
+    assert name == "distilbert-512-6" and files.loc[name, "attention"] == 0 and files.loc[name, "feed-forward"] == 4
+
+
+def test_the_apps_log_saves_71_percent():
+    bert, distilbert = paper.claim("device_log_bert").value, paper.claim("device_log_distilbert").value
+    saved = 100 * (1 - distilbert / bert)
+    assert saved == pytest.approx(paper.claim("device_log_saved").value, abs=0.05)
+    assert int(saved) == paper.claim("device_faster").value
 
 
 def test_released_checkpoint_scores_are_shares_of_the_872_dev_sentences():

@@ -128,3 +128,30 @@ def test_an_ablation_that_mixes_scales_is_not_summed_up():
     records = [ablated("triple", 0, 0.5), ablated("no_ce", 0, 0.5) | {"scale": "mini"}]
     with pytest.raises(ValueError, match="different scales"):
         report.summary(records)
+
+
+def benchmark(weights: str = "random:base") -> dict:
+    formats = [{"model": model, "format": "onnx_int8", "bytes": 68_000_000, "ms": [6, 7, 8], "speedup": 12.3,
+                "ratio": 2.0} for model in ("teacher", "student")]  # fmt: skip
+    return {"kind": "benchmark", "name": "b", "task": "stsb", "scale": "base", "weights": {"teacher": weights},
+            "config": {"rows": 1500, "threads": 0}, "device": {"cores": 2, "processor": "P"}, "formats": formats,
+            "scores": {"less_time_end_to_end": 48.9, "seconds_teacher": 120.0, "seconds_student": 61.0,
+                       "smaller": 39.4},
+            "intervals": {"ratio_forward": [1.9, 2.0, 2.1], "ratio_end_to_end": [1.9, 1.96, 2.0]},
+            "accuracy": {"scale": "toy", "task": "qnli",
+                         "rows": [{"format": "onnx_int8", "accuracy": 0.75, "lost": 0.25}]}}  # fmt: skip
+
+
+def test_a_speed_is_told_with_its_interval_and_random_weights_as_what_they_are():
+    (row,) = report.benchmark_rows([benchmark(), finetuned("teacher", 0.5)])
+    assert (row["forward"], row["less time"], row["threads"]) == ("2.00 × [1.90–2.10]", "49 %", 2)
+    assert row["weights"] == "random" and report.benchmark_rows([benchmark("x")])[0]["weights"] == "trained"
+
+
+def test_no_speed_of_a_student_is_told_without_its_accuracy():
+    (row,) = report.format_rows([benchmark()])
+    assert (row["format"], row["× teacher float32"]) == ("ONNX int8", "12.3")
+    assert row["accuracy (of)"] == "75.0 (toy qnli)" and row["points lost"] == "+0.25"
+    unscored = benchmark() | {"accuracy": {"rows": []}}
+    (row,) = report.format_rows([unscored])
+    assert row["accuracy (of)"] == "not measured"

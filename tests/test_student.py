@@ -7,17 +7,22 @@ from transformers import (
     AutoModelForMaskedLM,
     BertConfig,
     BertForMaskedLM,
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
     BertModel,
     DistilBertConfig,
     DistilBertForMaskedLM,
+    DistilBertForQuestionAnswering,
     DistilBertModel,
 )
 
 from distilnb import paper
 from distilnb.student import (
+    FORMULAS,
     build_student,
     check_student,
     choose_layers,
+    count_groups,
     count_parameters,
     expected_tensors,
     parameter_groups,
@@ -343,3 +348,40 @@ def test_saved_student_opens_in_plain_transformers(deep, ids, tmp_path, load):
     with torch.no_grad():
         assert torch.equal(loaded.eval()(ids).logits, student(ids).logits)
     assert count_parameters(loaded) == count_parameters(student)
+
+
+@pytest.mark.parametrize(
+    "kind, head",
+    [
+        (BertModel, False),
+        (BertForMaskedLM, True),
+        (BertForQuestionAnswering, "qa"),
+        (DistilBertModel, False),
+        (DistilBertForMaskedLM, True),
+        (DistilBertForQuestionAnswering, "qa"),
+    ],
+)
+def test_each_groups_formula_is_what_the_model_has(kind, head):
+    """Pencil, arithmetic and counting agree group by group, at the paper's sizes and at others."""
+    odd = {"vocab_size": 101, "max_position_embeddings": 33}
+    bert = kind.config_class is BertConfig
+    odd |= dict(hidden_size=24, num_attention_heads=3, intermediate_size=40, num_hidden_layers=5, type_vocab_size=3) \
+        if bert else dict(dim=24, n_heads=3, hidden_dim=40, n_layers=5)  # fmt: skip
+    for config in (kind.config_class(), kind.config_class(**odd)):
+        with torch.device("meta"):
+            counted = count_groups(kind(config))
+        assert counted == parameter_groups(config, head=head)
+        sizes = {"h": config.hidden_size, "v": config.vocab_size, "p": config.max_position_embeddings,
+                 "f": config.intermediate_size if bert else config.hidden_dim, "L": config.num_hidden_layers,
+                 "t": config.type_vocab_size if bert else 0}  # fmt: skip
+        assert counted == {group: eval(FORMULAS[group], {}, sizes) for group in counted}
+
+
+def test_no_parameter_is_left_out_of_the_groups():
+    with torch.device("meta"):
+        classifier = BertForSequenceClassification(BertConfig(num_labels=3))
+    groups = count_groups(classifier)
+    assert sum(groups.values()) == count_parameters(classifier)
+    assert groups["task head"] == 3 * 768 + 3
+    with pytest.raises(ValueError, match="parameter weight belongs to no group"):
+        count_groups(torch.nn.Linear(2, 2))

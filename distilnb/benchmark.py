@@ -1,0 +1,489 @@
+"""Size and speed, side by side (paper Table 3 and section 4.1, "On device computation").
+
+The paper's protocol is one pass over the STS-B dev set on a CPU, one pair at a time. What it does not say are knobs
+of `BenchmarkConfig`. The pass is dealt out in rounds: in each, every model answers the same pairs in turn, and the
+order is turned round from one round to the next, so that whatever else the machine does falls on all alike. Ratios
+are taken round by round; a score is their median, and its interval runs from the lower to the upper quartile.
+
+`scores` of a record of kind "benchmark", where `teacher` and `student` are the two models:
+
+    ratio_forward, ratio_end_to_end       teacher's time over student's ("× throughput"), wall clock
+    ratio_*_cpu                           the same in CPU time
+    less_time_forward, less_time_*        the same as "% less time": 100 (1 − 1/ratio)
+    seconds_teacher, seconds_student      the whole pass, end to end
+    overhead_ms, overhead_ms_needed       time per pair outside the models; how much would give the paper's ratio
+    parameters_teacher, parameters_student, smaller      encoders counted; % fewer
+    bytes_FORMAT, bytes_teacher_FORMAT    the file on disk
+    ms_FORMAT, ms_teacher_FORMAT          median milliseconds of one forward pass
+    ratio_FORMAT                          teacher over student, both in this format
+    speedup_FORMAT                        the teacher in PyTorch float32 over the student in this format
+    accuracy_FORMAT, lost_FORMAT          a fine-tuned student in this format; points lost against float32
+    memory_mb_FORMAT                      what opening the student and one answer add to a fresh process
+
+FORMAT is one of `export.FORMATS`. `intervals` holds quartiles; `timings`, `formats`, `accuracy` and `sweeps` the rows
+behind the scores; `weights` says which weights were random.
+"""
+
+import copy
+import gc
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import psutil
+import torch
+from datasets import Dataset
+from transformers import (
+    AutoConfig,
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    DistilBertForQuestionAnswering,
+    DistilBertForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from . import finetuning, metrics, paper, results
+from .export import (
+    CLASSES,
+    FORMATS,
+    PACKAGES,
+    Batch,
+    Runner,
+    check_agreement,
+    check_formats,
+    convert,
+    inputs,
+    make_runner,
+    open_onnx,
+)
+from .progress import Progress, duration
+from .scales import setting
+from .student import parameter_groups
+from .tasks import Task
+
+LENGTHS, BATCH_SIZES = (8, 32, 128, 384), (1, 4, 16)
+SHORTEST = 0.02  # seconds that a single measurement of a sweep should take, by repeating what is shorter
+PARTS = ("tokenization", "collation", "forward")
+Texts = Sequence[tuple[str, str]]
+
+
+class Shape(NamedTuple):
+    """What is asked: pairs of texts from `columns` of `task`, of BERT and DistilBERT with a head for it."""
+
+    task: str
+    columns: tuple[str, str]
+    classes: dict[str, type[PreTrainedModel]]
+    settings: dict[str, Any]
+
+
+SHAPES = {
+    "pairs": Shape(  # Table 3
+        "stsb", ("sentence1", "sentence2"),
+        {"bert": BertForSequenceClassification, "distilbert": DistilBertForSequenceClassification}, {},
+    ),
+    "qa": Shape(  # the paper's app: tokenization excluded, every input filled up to 384 tokens
+        "squad", ("question", "context"),
+        {"bert": BertForQuestionAnswering, "distilbert": DistilBertForQuestionAnswering},
+        {"max_length": 384, "pad": True, "tokenization": False, "collation": False, "rows": 100, "format_rows": 50},
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """How to time. The paper states rows, batch size 1 and the processor; the rest are the unknowns of its protocol."""
+
+    rows: int = setting(1500, "pairs in the pass; STS-B dev has 1,500")
+    rounds: int = setting(10, "parts the pass is dealt out in; each gives one ratio")
+    warmup: int = setting(5, "pairs that each model answers before the clock starts")
+    threads: int = setting(0, "threads of PyTorch and ONNX Runtime (0: one for each core)")
+    max_length: int = setting(128, "tokens of a pair; longer ones are cut")
+    pad: bool = setting(False, "fill every pair up to max_length")
+    attention: str = setting("sdpa", "PyTorch's attention", choices=["sdpa", "eager"])
+    tokenization: bool = setting(True, "count tokenization in the end-to-end time")
+    collation: bool = setting(True, "count making tensors in the end-to-end time")
+    format_rows: int = setting(200, "pairs for comparing the formats (0: leave that out)")
+    sweep_rounds: int = setting(5, "rounds of the sweeps over length, batch size and threads (0: none)")
+    memory: bool = setting(False, "measure each format's memory too, in a process of its own")
+    seed: int = setting(0, "draws rows and random weights")
+
+    def __post_init__(self) -> None:
+        for name, least in (("rows", 1), ("rounds", 1), ("warmup", 0), ("threads", 0), ("max_length", 8),
+                            ("format_rows", 0), ("sweep_rounds", 0)):  # fmt: skip
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be {least} or more")
+        if self.rounds > min(self.rows, self.format_rows or self.rows):
+            raise ValueError(f"{min(self.rows, self.format_rows or self.rows)} pairs cannot be dealt out in "
+                             f"{self.rounds} rounds; use fewer rounds or more rows")  # fmt: skip
+
+    @property
+    def end_to_end(self) -> tuple[str, ...]:
+        """The parts that the end-to-end time is made of."""
+        return tuple(part for part in PARTS if part == "forward" or getattr(self, part))
+
+
+class Fitted(NamedTuple):
+    """A fine-tuned classifier with the rows it is scored on: what a format costs in accuracy."""
+
+    model: PreTrainedModel
+    task: Task
+    rows: Dataset  # as `tasks.tokenize` returns them
+    info: dict[str, Any]
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """PyTorch on this many threads (0: one for each core)."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or os.cpu_count() or 1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def with_head(model: PreTrainedModel, shape: str, attention: str = "sdpa", seed: int = 0) -> PreTrainedModel:
+    """A network for `shape` with the encoder of `model`; its head is random, which takes the same time as any."""
+    kind, config = SHAPES[shape].classes[model.config.model_type], copy.deepcopy(model.config)
+    config.num_labels = 1 if shape == "pairs" else 2
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made = kind._from_config(config, attn_implementation=attention)
+    made.base_model.load_state_dict(model.base_model.state_dict(), strict=False)
+    return made.float().eval()
+
+
+def tokenize(tokenizer: PreTrainedTokenizerBase, pair: tuple[str, str], config: BenchmarkConfig) -> dict[str, Any]:
+    """Two texts as lists of ids; of a pair that is too long, the longer text is cut first."""
+    return tokenizer(*pair, truncation="longest_first", max_length=config.max_length, return_token_type_ids=True,
+                     padding="max_length" if config.pad else False)  # fmt: skip
+
+
+def collate(encoded: Mapping[str, list[int]]) -> Batch:
+    """A batch of one: (1, seq) each."""
+    return {name: torch.tensor([encoded[name]]) for name in ("input_ids", "attention_mask", "token_type_ids")}
+
+
+class _Clock:
+    """Seconds since the last reading, by the wall and of CPU time (all threads)."""
+
+    def __init__(self) -> None:
+        self.read = self._now()
+
+    @staticmethod
+    def _now() -> np.ndarray:
+        return np.array([time.perf_counter(), time.process_time()])
+
+    def lap(self) -> np.ndarray:
+        before, self.read = self.read, self._now()
+        return self.read - before
+
+
+def time_pass(
+    runners: Sequence[Runner], texts: Texts, tokenizer: PreTrainedTokenizerBase, config: BenchmarkConfig,
+    what: str = "pass",
+) -> pd.DataFrame:  # fmt: skip
+    """Every runner answers every pair, one at a time and in turns; seconds per pair.
+
+    A row for each model, format, round and part (of `PARTS`), with columns pairs, wall and cpu.
+    """
+    found = []
+    for runner in runners:
+        for pair in texts[: config.warmup]:
+            runner.answer(collate(tokenize(tokenizer, pair, config)))
+    with Progress(config.rounds, what) as progress:
+        for number in range(config.rounds):
+            mine = texts[number :: config.rounds]
+            for runner in runners[:: 1 if number % 2 == 0 else -1]:
+                seconds = _time(runner, mine, tokenizer, config) / len(mine)
+                found += [(runner.model, runner.format, number, part, len(mine), wall, cpu)
+                          for part, (wall, cpu) in zip(PARTS, seconds, strict=True)]  # fmt: skip
+            progress.step(pairs=f"{min(len(texts), (number + 1) * len(mine)):,}")
+    return pd.DataFrame(found, columns=["model", "format", "round", "part", "pairs", "wall", "cpu"])
+
+
+def _time(runner: Runner, texts: Texts, tokenizer: PreTrainedTokenizerBase, config: BenchmarkConfig) -> np.ndarray:
+    """Seconds for these pairs: (parts, 2), wall and CPU."""
+    seconds, clock = np.zeros((len(PARTS), 2)), _Clock()
+    for pair in texts:
+        encoded = tokenize(tokenizer, pair, config)
+        seconds[0] += clock.lap()
+        batch = collate(encoded)
+        seconds[1] += clock.lap()
+        runner.answer(batch)
+        seconds[2] += clock.lap()
+    return seconds
+
+
+def quartiles(values: Iterable[float]) -> list[float]:
+    """Lower quartile, median, upper quartile."""
+    return [float(value) for value in np.quantile(list(values), (0.25, 0.5, 0.75))]
+
+
+def per_round(
+    timings: pd.DataFrame, model: str, format: str = "float32", parts: Sequence[str] = ("forward",), clock: str = "wall"
+) -> np.ndarray:
+    """Seconds per pair of one runner, `parts` added up: (rounds,)."""
+    chosen = timings[(timings["model"] == model) & (timings["format"] == format) & timings["part"].isin(parts)]
+    return chosen.groupby("round")[clock].sum().to_numpy()
+
+
+def less_time(ratio: float) -> float:
+    """The other way to say it, in percent: 1.63 times as fast is 38.6 % less time."""
+    return 100 * (1 - 1 / ratio)
+
+
+def fixed_overhead(slow: float, fast: float, forward_ratio: float = 2.0) -> float:
+    """The part of two end-to-end times that does not depend on the model.
+
+    With t = overhead + forward for both and forward times in `forward_ratio`, this overhead explains `slow` and
+    `fast`: of the paper's 668 s and 410 s, 152 s.
+    """
+    return (forward_ratio * fast - slow) / (forward_ratio - 1)
+
+
+def overhead_for(slow: float, fast: float, ratio: float) -> float:
+    """The overhead that makes forward times `slow` and `fast` differ by `ratio` only: (o + slow) / (o + fast)."""
+    return (slow - ratio * fast) / (ratio - 1)
+
+
+def pass_scores(timings: pd.DataFrame, parts: Sequence[str]) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Scores and intervals of Table 3's pass; `parts` make up the end-to-end time."""
+    scores, intervals = {}, {}
+    for name, chosen in {"forward": ("forward",), "end_to_end": tuple(parts)}.items():
+        for clock, suffix in (("wall", ""), ("cpu", "_cpu")):
+            slow, fast = (per_round(timings, model, parts=chosen, clock=clock) for model in ("teacher", "student"))
+            spread = intervals[f"ratio_{name}{suffix}"] = quartiles(slow / fast)
+            scores[f"ratio_{name}{suffix}"] = spread[1]
+        scores[f"less_time_{name}"] = less_time(scores[f"ratio_{name}"])
+    pairs = timings.groupby("round")["pairs"].first().to_numpy()
+    for model in ("teacher", "student"):
+        scores[f"seconds_{model}"] = float((per_round(timings, model, parts=parts) * pairs).sum())
+    outside = [part for part in parts if part != "forward"]
+    slow, fast = (float(np.median(per_round(timings, model))) for model in ("teacher", "student"))
+    spent = np.concatenate([per_round(timings, model, parts=outside) for model in ("teacher", "student")])
+    scores["overhead_ms"] = 1000 * float(np.median(spent)) if outside else 0.0
+    published = paper.speed("BERT-base") / paper.speed("DistilBERT")
+    scores["overhead_ms_needed"] = 1000 * max(0.0, overhead_for(slow, fast, published))
+    return scores, intervals
+
+
+def sweep(
+    models: Mapping[str, PreTrainedModel], rounds: int, lengths: Sequence[int] = LENGTHS,
+    batch_sizes: Sequence[int] = BATCH_SIZES, numbers: Sequence[int] = (1,), seed: int = 0,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Forward passes on random ids, one knob at a time: sequence length, batch size (at 32 tokens), threads (at 128).
+
+    A row for each knob, value and round, with seconds (wall) under the name of each model; they take turns.
+    """
+    positions = min(model.config.max_position_embeddings for model in models.values())
+    words, usual = min(model.config.vocab_size for model in models.values()), torch.get_num_threads()
+    points = [("sequence length", n, (1, n, usual)) for n in lengths if n <= positions]
+    points += [("batch size", n, (n, min(32, positions), usual)) for n in batch_sizes]
+    points += [("threads", n, (1, min(128, positions), n)) for n in numbers]
+    draw, rows = torch.Generator().manual_seed(seed), []
+    with Progress(len(points), "sweeps") as progress:
+        for knob, value, (size, length, number) in points:
+            ids = torch.randint(words, (size, length), generator=draw)
+            batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
+            with threads(number), torch.inference_mode():
+                passes = {name: 1 for name in models}
+                for turn in range(rounds + 1):  # the first one warms up and is not kept
+                    row: dict[str, Any] = {"knob": knob, "value": value}
+                    for name in list(models)[:: 1 if turn % 2 == 0 else -1]:
+                        row[name] = _forward(models[name], batch, passes[name])
+                        passes[name] = max(1, round(SHORTEST / row[name]))
+                    rows += [row] if turn else []
+            progress.step(knob=f"{knob} {value}")
+    return rows
+
+
+def _forward(model: PreTrainedModel, batch: Batch, passes: int) -> float:
+    """Seconds of a forward pass: the mean of this many."""
+    mine = inputs(model, batch)
+    del mine["attention_mask"]
+    clock = _Clock()
+    for _ in range(passes):
+        model(**mine)
+    return float(f"{clock.lap()[0] / passes:.4g}")
+
+
+def agreements(
+    runners: Sequence[Runner], texts: Texts, tokenizer: PreTrainedTokenizerBase, config: BenchmarkConfig
+) -> list[float]:
+    """Each runner's relative error against its model in PyTorch float32, on eight pairs; RuntimeError if too large."""
+    batches = [collate(tokenize(tokenizer, pair, config)) for pair in texts[:8]]
+    references = {runner.model: runner for runner in runners if runner.format == "float32"}
+    return [check_agreement(runner, references[runner.model], batches) for runner in runners]
+
+
+def score_formats(runners: Sequence[Runner], fitted: Fitted, pad_id: int = 0) -> list[dict[str, Any]]:
+    """A fine-tuned classifier in several formats on the same rows, one at a time as on a device; float32 comes first.
+
+    For each format: its main score as `accuracy`, the points `lost` against float32, how many answers `changed`, and
+    how many of these were right before (`spoilt`) or are now (`mended`).
+    """
+    batches = [finetuning.collate(fitted.rows, [i], pad_id) for i in range(len(fitted.rows))]
+    labels, found = fitted.rows["labels"][:], []
+    for runner in runners:
+        guess = np.concatenate([runner.answer(batch) for batch in batches]).argmax(-1)
+        score = metrics.main_score(fitted.task.main, metrics.score(fitted.task.metrics, guess, labels))
+        first = found[0] if found else {"guess": guess, "accuracy": score}
+        before, after = first["guess"] == labels, guess == labels
+        found.append({
+            "format": runner.format, "guess": guess, "accuracy": score, "lost": 100 * (first["accuracy"] - score),
+            "changed": int((guess != first["guess"]).sum()), "spoilt": int((before & ~after).sum()),
+            "mended": int((after & ~before).sum()),
+        })  # fmt: skip
+    return [{key: value for key, value in row.items() if key != "guess"} for row in found]
+
+
+def memory(runner: Runner, kind: str, length: int) -> float:
+    """Megabytes that opening this runner's model and one answer of `length` tokens add to a fresh process.
+
+    `kind` is the model's class in `export.CLASSES`, its configuration lies beside the runner's file.
+    """
+    program = "import sys; from distilnb.benchmark import _measure; print(_measure(*sys.argv[1:]))"
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}  # what is freed goes back to the system at once
+    told = subprocess.run([sys.executable, "-c", program, str(runner.path), runner.format, kind, str(length)],
+                          env=environment, check=True, capture_output=True, text=True).stdout  # fmt: skip
+    return float(told.split()[-1])
+
+
+def _measure(path: str, format: str, kind: str, length: str) -> float:
+    """What `memory` runs in the other process; weights are random there, as they take the same room."""
+    model, process = None, psutil.Process()
+    if format.startswith("onnx"):
+        import onnxruntime  # noqa: F401  (its own size is not the model's)
+    ids = torch.ones(1, int(length), dtype=torch.long)
+    batch = {"input_ids": ids, "attention_mask": ids, "token_type_ids": 0 * ids}
+    before = process.memory_info().rss
+    if format.startswith("onnx"):
+        answer = open_onnx(Path(path))
+        answer(batch)
+    else:
+        model = convert(CLASSES[kind](AutoConfig.from_pretrained(Path(path).parent)), format)
+        with torch.inference_mode():
+            model(**{name: ids for name, ids in batch.items() if name != "token_type_ids"})
+    gc.collect()
+    return (process.memory_info().rss - before) / 1e6
+
+
+def compare_formats(
+    runners: Sequence[Runner], texts: Texts, tokenizer: PreTrainedTokenizerBase, config: BenchmarkConfig
+) -> list[dict[str, Any]]:
+    """A row for each runner: bytes, `error` against float32, quartiles of milliseconds (`ms`), CPU milliseconds.
+
+    `speedup` is against the teacher in float32, `ratio` against the teacher in the same format, both medians over the
+    rounds. Raises RuntimeError, before anything is timed, for a format that does not answer like PyTorch.
+    """
+    errors = agreements(runners, texts, tokenizer, config)
+    timings = time_pass(runners, texts, tokenizer, config, "formats")
+    slow, rows = per_round(timings, "teacher"), []
+    for runner, error in zip(runners, errors, strict=True):
+        seconds = per_round(timings, runner.model, runner.format)
+        same = per_round(timings, "teacher", runner.format)
+        rows.append({
+            "model": runner.model, "format": runner.format, "bytes": runner.bytes, "error": error,
+            "ms": [1000 * value for value in quartiles(seconds)],
+            "cpu_ms": 1000 * float(np.median(per_round(timings, runner.model, runner.format, clock="cpu"))),
+            "speedup": quartiles(slow / seconds)[1], "ratio": quartiles(same / seconds)[1],
+        })  # fmt: skip
+    return rows
+
+
+def format_scores(rows: Sequence[dict[str, Any]], accuracy: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Flat scores from the rows of `formats` and `accuracy`."""
+    of = {(row["model"], row["format"]): row for row in rows}
+    scores = {}
+    for (model, format), row in of.items():
+        prefix = "" if model == "student" else "teacher_"
+        scores |= {f"bytes_{prefix}{format}": row["bytes"], f"ms_{prefix}{format}": row["ms"][1]}
+        if model == "student":
+            scores[f"ratio_{format}"] = row["ratio"]
+            scores[f"speedup_{format}"] = row["speedup"]
+            scores |= {f"memory_mb_{format}": row["memory_mb"]} if "memory_mb" in row else {}
+    for row in accuracy:
+        scores |= {f"accuracy_{row['format']}": row["accuracy"], f"lost_{row['format']}": row["lost"]}
+    return scores
+
+
+def benchmark(
+    models: Mapping[str, PreTrainedModel], texts: Texts, tokenizer: PreTrainedTokenizerBase, config: BenchmarkConfig,
+    folder: Path, *, formats: Sequence[str] = tuple(FORMATS), fitted: Fitted | None = None, name: str = "benchmark",
+    scale: str = "toy", **provenance: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Measure `models`, {"teacher": BERT, "student": DistilBERT}, each with a head; the record of the run.
+
+    `folder` takes the files of the formats, 2.3 GB at base size. `fitted` is scored in every format. `provenance` is
+    added to the record. Raises ValueError before any work for texts that are too few or too long, or an unknown format.
+    """
+    formats, watch = check_formats(formats), results.Stopwatch()
+    if len(texts) < config.rows:
+        raise ValueError(f"{config.rows} pairs were asked for, but there are {len(texts)}; use fewer rows")
+    positions = min(model.config.max_position_embeddings for model in models.values())
+    if config.max_length > positions:
+        raise ValueError(f"max_length is {config.max_length}, but the models have {positions} positions")
+    texts, few = texts[: config.rows], texts[: config.format_rows]
+    with threads(config.threads):
+        float32 = [make_runner(model, "float32", folder / key, key) for key, model in models.items()]
+        estimate(float32, texts, tokenizer, config, formats)
+        timings = time_pass(float32, texts, tokenizer, config)
+        scores, intervals = pass_scores(timings, config.end_to_end)
+        swept = sweep(models, config.sweep_rounds, numbers=powers(), seed=config.seed) if config.sweep_rounds else []
+        rows, accuracy = [], []
+        if few:
+            others = [make_runner(model, format, folder / key, key, config.threads)
+                      for key, model in models.items() for format in formats[1:]]  # fmt: skip
+            rows = compare_formats([*float32, *others], few, tokenizer, config)
+            if config.memory:
+                kind = type(models["student"]).__name__
+                for row, runner in zip(rows, [*float32, *others], strict=True):
+                    if runner.model == "student":
+                        row["memory_mb"] = round(memory(runner, kind, config.max_length), 1)
+        if fitted and few:
+            accuracy = score_formats([make_runner(fitted.model, format, folder / "fitted", "student", config.threads)
+                                      for format in formats], fitted)  # fmt: skip
+    counts = {key: sum(parameter_groups(model.config, head=False).values()) for key, model in models.items()}
+    scores |= {f"parameters_{key}": count for key, count in counts.items()}
+    scores |= {"smaller": 100 * (1 - counts["student"] / counts["teacher"])} | format_scores(rows, accuracy)
+    values = {
+        "scores": scores, "intervals": intervals, "config": asdict(config), "sweeps": swept, "formats": rows,
+        "timings": results.thin(timings.drop(columns="format").to_dict("list"), len(timings)),
+        "accuracy": {"rows": accuracy, **(fitted.info if fitted else {})}, "seed": config.seed,
+        "versions": results.versions() | {name: version(name) for name in PACKAGES if find_spec(name)},
+    }  # fmt: skip
+    return results.new_record("benchmark", name, scale=scale, model="student", stopwatch=watch, **values | provenance)
+
+
+def powers() -> list[int]:
+    """1, 2, 4 … up to the number of cores, and that number."""
+    cores = os.cpu_count() or 1
+    return sorted({*(2**i for i in range(cores.bit_length()) if 2**i <= cores), cores})
+
+
+def estimate(
+    runners: Sequence[Runner], texts: Texts, tokenizer: PreTrainedTokenizerBase, config: BenchmarkConfig,
+    formats: Sequence[str],
+) -> None:  # fmt: skip
+    """Say how long it will take and how much disk the formats need for that time, before it starts."""
+    few = texts[:: max(1, len(texts) // 4)][:4]
+    for runner in runners:
+        _time(runner, few[:2], tokenizer, config)  # the first answers are slow
+    pair = sum(float(_time(runner, few, tokenizer, config)[:, 0].sum()) for runner in runners) / len(few)
+    seconds = pair * (config.rows + 1.5 * config.format_rows + 30 * config.sweep_rounds)
+    disk = sum(runner.bytes * FORMATS[name].bytes / 4 for runner in runners for name in formats)
+    told = f"estimate: about {duration(seconds)} for timing, then the formats" if config.format_rows else \
+        f"estimate: about {duration(seconds)}"  # fmt: skip
+    print(f"{told}; {disk / 1e9:.1f} GB of temporary files", flush=True)

@@ -1,0 +1,305 @@
+"""The stopwatch, tested with a clock that we wind ourselves: what is timed, in which order, and what follows."""
+
+import json
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import make_teacher, stories
+from datasets import Dataset
+
+from distilnb import benchmark, cli, export, paper, results, tasks
+from distilnb.benchmark import BenchmarkConfig
+from distilnb.export import Runner
+from distilnb.finetuning import classifier
+from distilnb.student import build_student, count_groups
+
+TEXTS = [(text, text[::-1]) for text in stories(12)]
+SMALL = BenchmarkConfig(rows=6, rounds=2, warmup=1, format_rows=4, sweep_rounds=1, max_length=48, threads=1)
+
+
+class Clock:
+    """Time that passes only when something costs it; CPU time passes twice as fast, as with two threads."""
+
+    def __init__(self, monkeypatch):
+        self.now, self.told = 0.0, []
+        module = SimpleNamespace(perf_counter=lambda: self.now, process_time=lambda: 2 * self.now)
+        monkeypatch.setattr(benchmark, "time", module)
+
+    def runner(self, model: str, seconds: float, format: str = "float32") -> Runner:
+        def answer(batch):
+            self.now += seconds
+            self.told.append(model)
+            return np.zeros((1, 1))
+
+        return Runner(model, format, answer, 0, None)
+
+    def tokenizer(self, *pair, **_):
+        self.now += 0.5
+        return dict.fromkeys(("input_ids", "attention_mask", "token_type_ids"), [1, 2])
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+@pytest.fixture
+def timings(clock) -> pd.DataFrame:
+    """A teacher that takes 2 s and a student that takes 1 s, tokenization half a second for each."""
+    pair = [clock.runner("teacher", 2.0), clock.runner("student", 1.0)]
+    return benchmark.time_pass(pair, TEXTS[:6], clock.tokenizer, SMALL)
+
+
+def test_each_pair_is_answered_once_in_turns_after_warming_up(clock, timings):
+    rounds = [["teacher"] * 3 + ["student"] * 3, ["student"] * 3 + ["teacher"] * 3]
+    assert clock.told == ["teacher", "student", *rounds[0], *rounds[1]], "the order is turned round"
+    assert len(timings) == 2 * 2 * 3 and set(timings["pairs"]) == {3}
+
+
+def test_seconds_are_put_where_they_were_spent(timings):
+    student = timings[timings["model"] == "student"].groupby("part")[["wall", "cpu"]].first()
+    assert student.loc["tokenization"].tolist() == [0.5, 1.0]
+    assert student.loc["collation"].tolist() == [0.0, 0.0]
+    assert student.loc["forward"].tolist() == [1.0, 2.0]
+
+
+def test_overhead_that_both_pay_hides_the_ratio(timings):
+    scores, intervals = benchmark.pass_scores(timings, SMALL.end_to_end)
+    assert scores["ratio_forward"] == scores["ratio_forward_cpu"] == 2
+    assert scores["ratio_end_to_end"] == pytest.approx(2.5 / 1.5)
+    assert scores["less_time_forward"] == 50 and scores["less_time_end_to_end"] == pytest.approx(40)
+    assert (scores["seconds_teacher"], scores["seconds_student"]) == (15, 9)
+    assert scores["overhead_ms"] == 500
+    needed = scores["overhead_ms_needed"] / 1000
+    assert (needed + 2) / (needed + 1) == pytest.approx(paper.speed("BERT-base") / paper.speed("DistilBERT"))
+    assert intervals["ratio_forward"] == [2, 2, 2]
+
+
+def test_the_knobs_say_what_the_end_to_end_time_is_made_of(timings):
+    bare = BenchmarkConfig(tokenization=False, collation=False)
+    assert bare.end_to_end == ("forward",)
+    scores, _ = benchmark.pass_scores(timings, bare.end_to_end)
+    assert scores["ratio_end_to_end"] == 2 and scores["overhead_ms"] == 0
+
+
+def test_a_ratio_is_the_median_of_the_rounds_and_its_interval_their_quartiles():
+    """Eleven rounds, one of them disturbed; the disturbance moves neither."""
+    rows = [(model, "float32", number, part, 1, wall, wall)
+            for number in range(11) for part in benchmark.PARTS
+            for model, wall in (("teacher", 2 + 0.1 * number + 90 * (number == 10)), ("student", 1.0))]  # fmt: skip
+    made = pd.DataFrame(rows, columns=["model", "format", "round", "part", "pairs", "wall", "cpu"])
+    _, intervals = benchmark.pass_scores(made, benchmark.PARTS)
+    assert intervals["ratio_forward"] == pytest.approx([2.25, 2.5, 2.75])
+
+
+def test_sixty_percent_faster_forty_percent_less_and_the_152_seconds_between():
+    bert, distilbert = paper.speed("BERT-base"), paper.speed("DistilBERT")
+    assert benchmark.less_time(bert / distilbert) == pytest.approx(paper.claim("time_saved").value, abs=0.05)
+    fixed = benchmark.fixed_overhead(bert, distilbert, paper.claim("forward_ratio").value)
+    assert fixed == paper.claim("fixed_seconds").value
+    assert benchmark.overhead_for(bert - fixed, distilbert - fixed, bert / distilbert) == pytest.approx(fixed)
+    assert benchmark.fixed_overhead(200, 100) == 0, "nothing is hidden where the ratio is 2"
+
+
+def test_tokenization_cuts_the_longer_text_and_fills_up_when_asked(tokenizer):
+    pair = ("anna sees the cat . " * 20, "boris .")
+    cut = benchmark.tokenize(tokenizer, pair, SMALL)
+    assert len(cut["input_ids"]) == 48 and sum(cut["token_type_ids"]) == 3, "the short text is whole"
+    filled = benchmark.tokenize(tokenizer, ("anna", "boris"), BenchmarkConfig(max_length=48, pad=True))
+    batch = benchmark.collate(filled)
+    assert batch["input_ids"].shape == (1, 48) and batch["attention_mask"].sum() == 5
+
+
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        ({"rounds": 0}, "rounds is 0; it must be 1 or more"),
+        ({"rounds": -3}, "rounds is -3"),
+        ({"rows": 0}, "rows is 0"),
+        ({"warmup": -1}, "warmup is -1"),
+        ({"sweep_rounds": -1}, "sweep_rounds is -1"),
+        ({"threads": -2}, "threads is -2"),
+        ({"rows": 5, "rounds": 6}, "5 pairs cannot be dealt out in 6 rounds"),
+        ({"rows": 50, "format_rows": 5}, "5 pairs cannot be dealt out in 10 rounds"),
+    ],
+)
+def test_settings_that_measure_nothing_are_refused(wrong, words):
+    with pytest.raises(ValueError, match=words):
+        BenchmarkConfig(**wrong)
+
+
+@pytest.fixture
+def models(tokenizer) -> dict:
+    teacher = make_teacher(len(tokenizer))
+    return {"teacher": benchmark.with_head(teacher, "pairs"),
+            "student": benchmark.with_head(build_student(teacher), "pairs")}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", benchmark.SHAPES)
+def test_a_head_is_put_on_the_encoder_that_is_there(tokenizer, shape):
+    teacher = make_teacher(len(tokenizer))
+    for source in (teacher, build_student(teacher)):
+        made = benchmark.with_head(source, shape, attention="eager")
+        theirs = {name: value for name, value in source.base_model.state_dict().items() if "pooler" not in name}
+        found = made.base_model.state_dict()
+        assert all(torch.equal(found[name], value) for name, value in theirs.items())
+        assert "task head" in count_groups(made) and made.config._attn_implementation == "eager"
+
+
+def test_sweeps_move_one_knob_at_a_time_and_put_the_threads_back(models):
+    before = torch.get_num_threads()
+    rows = benchmark.sweep(models, rounds=2, lengths=(8, 4096), batch_sizes=(1, 2), numbers=(1, 2))
+    assert [(row["knob"], row["value"]) for row in rows[::2]] == [
+        ("sequence length", 8), ("batch size", 1), ("batch size", 2), ("threads", 1), ("threads", 2),
+    ], "a length beyond the model's positions is left out"  # fmt: skip
+    assert len(rows) == 10 and all(row["teacher"] > 0 and row["student"] > 0 for row in rows)
+    assert torch.get_num_threads() == before
+
+
+def test_the_cost_of_a_format_is_counted_answer_by_answer():
+    """Five rows whose label is the first id; one format errs twice, once where float32 had been wrong."""
+    ids = [[0, 9], [1, 9], [0, 9], [1, 9], [1, 9]]
+    rows = Dataset.from_dict({"input_ids": ids, "token_type_ids": [[0, 0]] * 5, "length": [2] * 5,
+                              "labels": [0, 1, 0, 1, 0]}).with_format("numpy")  # fmt: skip
+
+    def answering(format: str, wrong: set[int]) -> Runner:
+        turn = iter(range(5))
+
+        def answer(batch):
+            guess = int(batch["input_ids"][0, 0]) ^ (next(turn) in wrong)
+            return np.eye(2)[[guess]]
+
+        return Runner("student", format, answer, 0, None)
+
+    task = tasks.get("qnli")
+    fitted = benchmark.Fitted(None, task, rows, {})
+    first, second = benchmark.score_formats([answering("float32", set()), answering("int8", {0, 1, 4})], fitted)
+    assert first == {"format": "float32", "accuracy": 0.8, "lost": 0, "changed": 0, "spoilt": 0, "mended": 0}
+    assert second | {"lost": round(second["lost"])} == {
+        "format": "int8", "accuracy": 0.6, "lost": 20, "changed": 3, "spoilt": 2, "mended": 1,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def fitted(tokenizer) -> benchmark.Fitted:
+    model, _ = classifier(build_student(make_teacher(len(tokenizer))), 2)
+    task = tasks.get("mrpc")
+    first, second = map(list, zip(*TEXTS, strict=True))
+    rows = Dataset.from_dict({"sentence1": first, "sentence2": second, "label": [0, 1] * 6})
+    return benchmark.Fitted(model, task, tasks.tokenize(rows, task, tokenizer, 32), {"task": "mrpc", "scale": "toy"})
+
+
+@pytest.fixture
+def record(models, tokenizer, fitted, tmp_path) -> dict:
+    """A whole benchmark of tiny models in two formats; memory is not measured but stood in for."""
+    return benchmark.benchmark(models, TEXTS, tokenizer, SMALL, tmp_path, formats=("bfloat16",), fitted=fitted,
+                               task="stsb", weights={"teacher": "random:tests"})  # fmt: skip
+
+
+def documented() -> set[str]:
+    """The names of scores in the module's docstring, with FORMAT spelt out for float32 and bfloat16."""
+    block = benchmark.__doc__.split(":\n\n", 1)[1].split("\n\n")[0]
+    names = [name for line in block.splitlines() for name in re.split(r",\s*|\s{2,}", line.strip()) if "_" in name or
+             name == "smaller"]  # fmt: skip
+    names = [name for name in names if re.fullmatch(r"[\w*]+", name)]
+    spelt = {name.replace("FORMAT", format) for name in names for format in ("float32", "bfloat16")}
+    return {full for name in spelt for full in ([name] if "*" not in name else
+            [name.replace("*", part) for part in ("forward", "end_to_end")])}  # fmt: skip
+
+
+def test_a_record_has_every_score_that_is_documented_and_no_other(record):
+    assert documented() - record["scores"].keys() == {"memory_mb_float32", "memory_mb_bfloat16"}
+    assert record["scores"].keys() - documented() == set()
+
+
+def test_a_record_is_small_whole_and_says_what_was_random(record, tmp_path):
+    path = results.save(record, tmp_path / "records")
+    assert path.stat().st_size < 30_000
+    read = results.load(path)
+    assert set(results.KEYS) <= read.keys() and read["kind"] == "benchmark"
+    assert read["weights"]["teacher"].startswith("random:") and read["config"]["rows"] == 6
+    assert read["scores"]["parameters_student"] < read["scores"]["parameters_teacher"]
+    assert read["scores"]["accuracy_float32"] == read["accuracy"]["rows"][0]["accuracy"]
+    assert {row["knob"] for row in read["sweeps"]} == {"sequence length", "batch size", "threads"}
+    json.dumps(read, allow_nan=False)
+
+
+def test_nothing_is_timed_in_a_format_that_answers_otherwise(models, tokenizer, tmp_path, monkeypatch):
+    good, bad = (export.make_runner(models["teacher"], f, tmp_path, "teacher") for f in ("float32", "bfloat16"))
+    broken = bad._replace(answer=lambda batch: bad.answer(batch) + 9)
+
+    def never(*_, **__):
+        raise AssertionError("the clock was started")
+
+    monkeypatch.setattr(benchmark, "time_pass", never)
+    with pytest.raises(RuntimeError, match="it was not timed"):
+        benchmark.compare_formats([good, broken], TEXTS, tokenizer, SMALL)
+
+
+def test_too_few_texts_are_told_before_any_work(models, tokenizer, tmp_path):
+    with pytest.raises(ValueError, match="1500 pairs were asked for, but there are 12; use fewer rows"):
+        benchmark.benchmark(models, TEXTS, tokenizer, BenchmarkConfig(), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_memory_is_measured_in_a_process_of_its_own(tokenizer, tmp_path):
+    """A model of 8 million weights takes its 32 MB and not much more."""
+    wide = make_teacher(len(tokenizer), layers=1, hidden_size=512, num_attention_heads=8, intermediate_size=8192)
+    model = benchmark.with_head(wide, "pairs")
+    runner = export.make_runner(model, "float32", tmp_path, "student")
+    assert runner.bytes / 1e6 == pytest.approx(40, rel=0.1)
+    found = benchmark.memory(runner, type(model).__name__, 16)
+    assert 0.9 * runner.bytes / 1e6 < found < 2 * runner.bytes / 1e6
+
+
+@pytest.fixture
+def small_flags(teacher_folder) -> list[str]:
+    flags = {"teacher": teacher_folder, "rows": 4, "rounds": 2, "warmup": 1, "format_rows": 2, "sweep_rounds": 0,
+             "scored_rows": 0, "formats": "float32,bfloat16", "max_length": 32, "threads": 1}  # fmt: skip
+    return [part for name, value in flags.items() for part in (f"--{name}", str(value))]
+
+
+@pytest.mark.parametrize("shape", benchmark.SHAPES)
+def test_the_command_measures_and_leaves_a_record(shape, small_flags, capsys):
+    assert cli.main(["benchmark", "--shape", shape, *small_flags, "--name", f"quick-{shape}"]) == 0, capsys.readouterr()
+    (record,) = [r for r in results.load_all() if r["name"] == f"quick-{shape}"]
+    assert record["task"] == benchmark.SHAPES[shape].task and record["data"]["stand_in"]
+    assert record["config"]["tokenization"] == (shape == "pairs"), "the paper's phone left tokenization out"
+    assert record["config"]["pad"] == (shape == "qa")
+    told = capsys.readouterr().out
+    assert "estimate: about" in told and "bfloat16" in told and record["name"] in told
+
+
+def test_random_weights_need_no_more_than_a_configuration(teacher_folder, small_flags, tmp_path):
+    (tmp_path / "bare").mkdir()
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "bare" / name).write_bytes((teacher_folder / name).read_bytes())
+    flags = ["benchmark", *small_flags, "--teacher", f"random:{tmp_path / 'bare'}", "--name", "bare"]
+    assert cli.main(flags) == 0
+    (record,) = [r for r in results.load_all() if r["name"] == "bare"]
+    assert record["weights"]["teacher"].startswith("random:")
+
+
+def test_bad_input_gets_one_sentence(small_flags, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    text = tmp_path / "notes.txt"
+    text.write_text("buy milk")
+    cases = {
+        ("--rounds", "0"): "rounds is 0; it must be 1 or more",
+        ("--rounds", "-1"): "rounds is -1",
+        ("--rounds", "5"): "cannot be dealt out in 5 rounds",
+        ("--formats", "float32,int3"): "unknown format 'int3'",
+        ("--shape", "square"): "unknown shape 'square'; use pairs or qa",
+        ("--teacher", str(text)): "notes.txt",
+        ("--teacher", "random:" + str(tmp_path)): "no configuration",
+        ("--student", str(text)): "is no model: give the folder",
+        ("--max_length", "4096"): "the models have 128 positions",
+    }  # fmt: skip
+    for flags, words in cases.items():
+        status = cli.main(["benchmark", *small_flags, *flags])
+        told = capsys.readouterr().err.strip()
+        assert status == 2 and words in told and told.startswith("distilnb: ") and "\n" not in told, (flags, told)

@@ -1,0 +1,201 @@
+"""Formats for the device: each answers like PyTorch at any batch and length, or is refused before it is timed."""
+
+import builtins
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from conftest import make_teacher, weights_of
+from transformers import DistilBertForMaskedLM, DistilBertForQuestionAnswering, GPT2Config
+
+from distilnb import benchmark, cli, export
+from distilnb.export import FORMATS, Runner
+from distilnb.student import build_student, count_parameters
+
+
+def make_model(vocabulary: int):
+    """A model for questions, wide enough for its matrices to outweigh what a file says about itself."""
+    return benchmark.with_head(build_student(make_teacher(vocabulary, hidden_size=128, num_attention_heads=4)), "qa")
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer):
+    return make_model(len(tokenizer))
+
+
+@pytest.fixture(scope="module")
+def runners(model, tmp_path_factory) -> dict[str, Runner]:
+    """The same model in every format."""
+    folder = tmp_path_factory.mktemp("formats")
+    return {format: export.make_runner(model, format, folder, "student", threads=1) for format in FORMATS}
+
+
+@pytest.fixture
+def by_hand(model):
+    """Start and end logits as the model itself gives them, (batch, seq, 2)."""
+
+    def answer(batch):
+        with torch.no_grad():
+            found = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+        return torch.stack([found.start_logits, found.end_logits], -1).numpy()
+
+    return answer
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_format_answers_like_the_model_at_any_batch_size_and_length(runners, model, by_hand, format):
+    """Exported with two rows of 16 tokens, asked with others; rows are padded, so the mask must be read too."""
+    for batch in [*export.sample(model, 4), {k: v[:1, :5] for k, v in export.sample(model)[0].items()}]:
+        found, expected = runners[format].answer(batch), by_hand(batch)
+        assert found.shape == expected.shape == (*batch["input_ids"].shape, 2)
+        assert export.relative_error(found, expected) <= max(FORMATS[format].tolerance, 1e-6)
+
+
+def test_formats_differ_where_they_round_and_only_there(runners, model):
+    errors = {format: export.check_agreement(runner, runners["float32"], export.sample(model))
+              for format, runner in runners.items()}  # fmt: skip
+    assert errors["float32"] == 0 and errors["onnx_float32"] < 1e-5
+    assert all(1e-4 < errors[format] for format in ("bfloat16", "int8", "onnx_int8"))
+
+
+def test_the_mask_is_part_of_the_graph(runners, model):
+    """Padding changes nothing for the tokens before it."""
+    padded = export.sample(model)[2]
+    length = int(padded["attention_mask"][1].sum())
+    short = {name: tensor[1:, :length] for name, tensor in padded.items()}
+    for format in ("float32", "onnx_float32"):
+        answer = runners[format].answer
+        np.testing.assert_allclose(answer(padded)[1:, :length], answer(short), atol=1e-5)
+
+
+def test_bytes_on_disk_are_what_arithmetic_says(runners, model):
+    """Within a few kB of names and graph: 4 or 2 bytes for each weight; int8 rounds matrices, ONNX also embeddings."""
+    weights = count_parameters(model)
+    words = sum(p.numel() for p in model.base_model.embeddings.parameters())
+    expected = {"float32": 4 * weights, "bfloat16": 2 * weights, "int8": weights + 3 * words,
+                "onnx_float32": 4 * weights, "onnx_int8": weights}  # fmt: skip
+    for format, runner in runners.items():
+        assert runner.bytes == runner.path.stat().st_size
+        assert runner.bytes == pytest.approx(expected[format], abs=90_000), format
+
+
+def test_making_formats_leaves_the_model_as_it_was(runners, model, tokenizer):
+    before, after = weights_of(make_model(len(tokenizer))), weights_of(model)
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    assert {p.dtype for p in model.parameters()} == {torch.float32} and model.config._attn_implementation == "sdpa"
+
+
+def test_an_exported_file_does_not_tell_where_it_was_made(runners):
+    assert str(Path(export.__file__).parent).encode() not in runners["onnx_float32"].path.read_bytes()
+
+
+def test_int8_graphs_hold_int8_matrices(runners):
+    graph = onnx.load(runners["onnx_int8"].path).graph
+    operations = {node.op_type for node in graph.node}
+    assert "MatMulInteger" in operations
+    large = {t.name: t.data_type for t in graph.initializer if np.prod(t.dims) > 10_000}
+    assert large and set(large.values()) <= {onnx.TensorProto.INT8, onnx.TensorProto.UINT8}, large
+
+
+@pytest.mark.parametrize("wrong", [lambda answer: -answer, lambda answer: answer * np.nan, lambda answer: answer + 9])
+def test_a_format_that_answers_otherwise_is_refused(runners, model, wrong):
+    good = runners["onnx_int8"]
+    broken = good._replace(answer=lambda batch: wrong(good.answer(batch)))
+    with pytest.raises(RuntimeError, match="ONNX int8 of student answers otherwise.*it was not timed"):
+        export.check_agreement(broken, runners["float32"], export.sample(model))
+
+
+def test_a_file_that_is_no_model_is_named(tmp_path):
+    path = tmp_path / "notes.onnx"
+    path.write_text("buy milk")
+    with pytest.raises(ValueError, match="notes.onnx' is no model that ONNX Runtime can read"):
+        export.open_onnx(path)
+
+
+@pytest.fixture
+def student_folder(tokenizer, tmp_path) -> Path:
+    """A distilled masked language model on disk."""
+    build_student(make_teacher(len(tokenizer), layers=2)).save_pretrained(tmp_path / "student")
+    return tmp_path / "student"
+
+
+def one_sentence(argv: list[str], capsys) -> str:
+    """Run a command that must fail with status 2 and a single line on standard error; that line."""
+    assert cli.main(argv) == 2
+    told = capsys.readouterr().err.strip()
+    assert told.startswith("distilnb: ") and "\n" not in told
+    return told
+
+
+def test_the_export_command_writes_files_that_onnxruntime_opens(student_folder, tmp_path, capsys):
+    assert cli.main(["export", "--model", str(student_folder), "--out", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr().out
+    assert "ONNX float32" in told and "ONNX int8" in told
+    model = DistilBertForMaskedLM.from_pretrained(student_folder).eval()
+    batch = export.sample(model)[1]
+    answer = export.open_onnx(tmp_path / "out" / "model.int8.onnx")(batch)
+    with torch.no_grad():
+        expected = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.numpy()
+    assert export.relative_error(answer, expected) < FORMATS["onnx_int8"].tolerance
+
+
+def test_every_head_is_loaded_as_what_it_is(tokenizer, tmp_path):
+    source = build_student(make_teacher(len(tokenizer), layers=2))
+    benchmark.with_head(source, "qa").save_pretrained(tmp_path / "qa")
+    assert type(export.load_model(str(tmp_path / "qa"))) is DistilBertForQuestionAnswering
+
+
+def test_what_cannot_be_exported_gets_one_sentence(student_folder, tmp_path, capsys, monkeypatch):
+    text = tmp_path / "thesis.txt"
+    text.write_text("years of work")
+    GPT2Config(architectures=["GPT2LMHeadModel"]).save_pretrained(tmp_path / "gpt2")
+    (tmp_path / "empty").mkdir()
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "config.json").write_text((student_folder / "config.json").read_text())
+    cases = {
+        str(text): "is no model: give the folder", str(tmp_path / "gpt2"): "GPT2LMHeadModel, which cannot be exported",
+        str(tmp_path / "empty"): "no readable config.json", str(bare): "no readable weights", "": "--model is missing",
+    }  # fmt: skip
+    for model, words in cases.items():
+        assert words in one_sentence(["export", "--model", model, "--out", str(tmp_path / "new")], capsys)
+    told = one_sentence(["export", "--model", str(student_folder), "--formats", "int4"], capsys)
+    assert "unknown format 'int4'" in told and "onnx_int8" in told
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_model_that_cannot_be_traced_gets_one_sentence(student_folder, tmp_path, capsys, monkeypatch):
+    """Its way through the layers depends on what it reads, which no fixed graph can follow."""
+    forward = DistilBertForMaskedLM.forward
+
+    def moody(self, input_ids, **more):
+        return forward(self, input_ids if input_ids.sum() > 7 else 0 * input_ids, **more)
+
+    monkeypatch.setattr(DistilBertForMaskedLM, "forward", moody)
+    told = one_sentence(["export", "--model", str(student_folder), "--out", str(tmp_path / "new")], capsys)
+    assert "this DistilBertForMaskedLM cannot be exported to ONNX: " in told
+
+
+@pytest.mark.parametrize("package", export.PACKAGES)
+def test_a_missing_package_names_the_extra_to_install(student_folder, capsys, monkeypatch, package):
+    monkeypatch.setattr(export, "find_spec", lambda name: None if name == package else object())
+    told = one_sentence(["export", "--model", str(student_folder)], capsys)
+    assert f"{package} is not installed" in told and 'pip install "distilnb[export]"' in told
+    told = one_sentence(["benchmark"], capsys)
+    assert 'pip install "distilnb[export]"' in told
+
+
+def test_pytorchs_own_formats_need_no_extra(student_folder, tmp_path, monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        assert name.split(".")[0] not in export.PACKAGES, f"{name} was imported"
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setattr(export, "find_spec", lambda name: None)
+    model = export.load_model(str(student_folder))
+    for format in ("float32", "bfloat16", "int8"):
+        export.make_runner(model, format, tmp_path).answer(export.sample(model)[0])
