@@ -178,7 +178,8 @@ def _arithmetic(value: float) -> Callable[[Runs], Found]:
 
 def _claims() -> dict[str, Callable[[Runs], Found | None]]:
     """Claim → where the records have it, or the same number from other printed ones."""
-    glue, seconds, claim, squad = paper.glue, paper.speed, paper.claim, partial(paper.downstream, task="SQuAD", metric="exact_match")
+    glue, seconds, claim = paper.glue, paper.speed, paper.claim
+    squad = partial(paper.downstream, task="SQuAD", metric="exact_match")
     encoders = paper.parameters("BertModel"), paper.parameters("DistilBertModel")
     eight = [sum(glue(model, task, "readme" if task == "mnli" else "2020-03") for task in tasks.GLUE if task != "wnli")
              for model in ("DistilBERT", "BERT-base")]  # fmt: skip
