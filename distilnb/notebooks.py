@@ -56,6 +56,9 @@ NOTEBOOKS = (
     Notebook("04_glue_finetuning", "One task slowly, then a table of them",
              "A pre-trained encoder and a new head: from rows to scores, with baselines, errors and seeds",
              "section 4, Table 1", "tasks, metrics, finetuning", 1.0),
+    Notebook("07_size_and_speed", "Arithmetic first, then the stopwatch",
+             "Half the layers take half the time; what a format saves and costs, and where 71 % and 207 MB are from",
+             "Table 3, section 4.1", "benchmark, export", 1.5),
 )  # fmt: skip
 
 
