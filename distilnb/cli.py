@@ -4,9 +4,12 @@
     distilnb distil --scale toy        a teacher into a student by the triple loss
     distilnb teacher --scale toy       pre-train a teacher from nothing
     distilnb finetune --task sst2 ...  models on tasks, several seeds
+    distilnb glue --scale toy          Table 1: the nine tasks of GLUE
+    distilnb ablate --scale toy        one loss off at a time, seeds in pairs (Table 4)
     distilnb benchmark                 size and speed of teacher and student, in several formats
     distilnb export --model FOLDER     a model as ONNX, in float32 and int8
     distilnb figures                   redraw the figures from the records
+    distilnb report                    the scorecard: paper, measured, verdict
 """
 
 import gc
@@ -14,7 +17,7 @@ import sys
 import traceback
 import warnings
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -33,14 +36,33 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from . import __version__, corpus, figures, hub, notebooks, paths, report, results, scales, tasks, toyworld
+from . import (
+    __version__,
+    ablation,
+    corpus,
+    figures,
+    heads,
+    hub,
+    notebooks,
+    paths,
+    report,
+    results,
+    scales,
+    squad,
+    submission,
+    tasks,
+    toyworld,
+)
 from .benchmark import SHAPES, BenchmarkConfig, Fitted, benchmark, with_head
 from .export import FORMATS, check_agreement, check_formats, load_model, make_runner, sample
-from .finetuning import FinetuningConfig, classifier, finetune_grid
+from .finetuning import FinetuningConfig
 from .finetuning import finetune as finetune_model
+from .grid import finetune_grid
+from .heads import classifier
 from .masking import Masker
 from .pretraining import PretrainingConfig, check_output, pretrain
 from .scales import Scale, setting
+from .scorecard import headlines, markdown, page, scorecard, tally
 from .student import build_student, choose_layers
 from .teacher import fold_token_types, grow, load_teacher, new_teacher
 
@@ -76,23 +98,98 @@ class StudentOptions:
     def chosen_layers(self, depth: int) -> tuple[int, ...]:
         """The teacher layers that this choice means for a teacher of `depth` layers."""
         if self.layers[:1] in "-0123456789":
-            try:
-                indices = [int(i) for i in self.layers.split(",")]
-            except ValueError:
-                raise ValueError(f"layers '{self.layers}' are no indices; write them as 0,2,4,7,9,11") from None
+            indices = _indices(self.layers)
             return choose_layers(indices, depth, self.n_layers or len(indices))
         return choose_layers(self.layers, depth, self.n_layers or max(1, depth // 2))
 
 
+def axis(text: str) -> Any:
+    """A field of several values after one flag, a variant of the triple loss each."""
+    return field(default_factory=list, metadata={"help": text + "; several values: a variant each"})
+
+
+@dataclass(frozen=True)
+class AblationOptions:
+    """Options of `distilnb ablate`: which variants, how often, at which budget."""
+
+    teacher: str = setting("", "a BERT masked language model: a folder or a Hub repository")
+    revision: str = setting("", "the teacher's revision on the Hub")
+    variants: str = setting("", f"of {', '.join(ablation.VARIANTS)}, joined by commas (default: all, or triple and "
+                            "the values of an axis where one is given)")  # fmt: skip
+    seeds: int = setting(3, "how many seeds, from 0 on; every variant runs with each")
+    temperature: list[float] = axis("axis: the temperature of L_ce")
+    layers: list[str] = axis("axis: teacher layers that start the student, a name or indices such as 0,2,4,6,8,10")
+    ce_positions: list[str] = axis("axis: what L_ce covers, all or masked")
+    weights: list[str] = axis("axis: the weights of L_ce, L_mlm and L_cos, such as 1,1,1")
+    tokens: int = setting(1_000_000, "token budget of each distillation")
+    learning_rate: float = setting(5e-4, "peak learning rate of each distillation")
+    task: str = setting(",".join(tasks.GLUE), "tasks whose mean is the macro score, joined by commas")
+    source: str = setting("", "tasks of toyworld, or the real ones from the Hub", choices=["toyworld", "hub"])
+    rows: int = setting(0, "training rows of each task; 0 is all")
+    validation_rows: int = setting(0, "validation rows of each task; 0 is all")
+    epochs: float = setting(3.0, "passes over the training rows in fine-tuning")
+    finetuning_rate: float = setting(5e-5, "peak learning rate of fine-tuning")
+    records: str = setting("", "folder of the records (default: runs/)")
+
+    def chosen(self) -> list[ablation.Variant]:
+        """The variants that these options name; ValueError for one that there is not."""
+        names = [name.strip() for name in self.variants.split(",") if name.strip()]
+        unknown = [name for name in names if name not in ablation.VARIANTS]
+        if unknown:
+            raise ValueError(f"unknown variant '{unknown[0]}'; use some of {', '.join(ablation.VARIANTS)}")
+        more = [
+            *ablation.along("temperature", self.temperature),
+            *ablation.along("layers", [_indices(value) if value[:1] in "-0123456789" else value
+                                       for value in self.layers]),
+            *ablation.along("positions", self.ce_positions),
+            *ablation.along("weights", [_three(value) for value in self.weights]),
+        ]  # fmt: skip
+        names = names or ([ablation.REFERENCE] if more else list(ablation.VARIANTS))
+        return [*(ablation.VARIANTS[name] for name in names), *more]
+
+
+def _indices(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(i) for i in text.split(","))
+    except ValueError:
+        raise ValueError(f"layers '{text}' are no indices; write them as 0,2,4,7,9,11") from None
+
+
+def _three(text: str) -> tuple[float, ...]:
+    try:
+        ce, mlm, cos = (float(weight) for weight in text.split(","))
+    except ValueError:
+        raise ValueError(f"weights '{text}' are no three numbers; write L_ce, L_mlm and L_cos as 5,2,1") from None
+    return ce, mlm, cos
+
+
 @dataclass(frozen=True)
 class GridOptions:
-    """Options of `distilnb finetune`: which models on which tasks."""
+    """Options of `distilnb finetune` and `distilnb glue`: which models on which tasks."""
 
-    task: str = setting("", f"one or several of {', '.join(tasks.TASKS)}, joined by commas")
-    model: str = setting("", "LABEL=FOLDER, several joined by commas; LABEL=random:FOLDER for random weights")
+    task: str = setting("", f"one or several of {', '.join(tasks.TASKS)}, squad, joined by commas")
+    model: str = setting(
+        "",
+        "LABEL=FOLDER or LABEL=NAME@REVISION on the Hub, several joined by commas; LABEL=random:FOLDER for random "
+        "weights (default: the scale's teacher and your students)",
+    )
     seeds: int = setting(1, "how many seeds, from 0 on")
     source: str = setting("", "tasks of toyworld, or the real ones from the Hub", choices=["toyworld", "hub"])
     learning_rates: str = setting("", "learning rates to choose from on a tenth of the training rows, joined by commas")
+    task_teacher: str = setting(
+        "", "LABEL whose fine-tuned self teaches the other models once more, as in DistilBERT (D)"
+    )
+    train_rows: int = setting(0, "training rows of each task, drawn by seed 0 (0: all)")
+    validation_rows: int = setting(0, "rows of each split that is scored (0: all)")
+    keep: bool = setting(False, "keep the fine-tuned models in runs/models")
+    submission: str = setting("", "folder for answers to GLUE's test splits by the first seed of each model")
+
+    def __post_init__(self) -> None:
+        for name in ("train_rows", "validation_rows"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; give a number of rows, or 0 for all")
+        if self.seeds < 1:
+            raise ValueError(f"seeds is {self.seeds}; at least one is needed")
 
     def pairs(self) -> dict[str, str]:
         """Label → folder; ValueError for anything else."""
@@ -101,9 +198,26 @@ class GridOptions:
             raise ValueError(f"--model '{self.model}' names no models; write LABEL=FOLDER, several joined by commas")
         return pairs
 
-    def folder(self) -> str:
-        """Where the tokenizer that all the models share is read from."""
-        return next(iter(self.pairs().values())).removeprefix("random:")
+    def rates(self) -> list[float]:
+        """The learning rates to choose from."""
+        try:
+            return [float(rate) for rate in self.learning_rates.split(",") if rate]
+        except ValueError:
+            raise ValueError(f"learning rates '{self.learning_rates}' are no numbers; write 1e-3,3e-4") from None
+
+    def load(self) -> list[tasks.TaskData | squad.SquadData]:
+        """The tasks with their rows."""
+        names = [name.strip() for name in self.task.split(",") if name.strip()]
+        rows = {"n_train": self.train_rows or None, "n_validation": self.validation_rows or None}
+        if not names:
+            raise ValueError(
+                f"--task '{self.task}' names no task; use one or several of {', '.join(tasks.TASKS)}, squad"
+            )
+        for name in names:  # all names first: a typing error should not cost a download
+            if name.lower() != "squad":
+                tasks.get(name)
+        return [squad.load_all(self.source, **rows) if name.lower() == "squad"
+                else tasks.load_all(name, self.source, **rows) for name in names]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -227,6 +341,8 @@ def distil(argv: list[str]) -> None:
     teacher, tokenizer = load_teacher(what.teacher, revision)
     layers = what.chosen_layers(teacher.config.num_hidden_layers)
     student = build_student(teacher, layers, init=what.init, token_types=what.token_types, seed=config.seed)
+    if accelerator.device.type == "cpu":
+        student.set_attn_implementation("eager")  # as in `teacher`
     with accelerator.main_process_first():
         text = corpus.build_corpus(sources, tokenizer, seq_length=config.seq_length, layout=config.layout,
                                    max_tokens=corpus_budget(sources, scale.corpus_tokens, config.tokens))  # fmt: skip
@@ -246,9 +362,7 @@ def teacher_name(path: str) -> str:
     return str(Path("data/teachers") / Path(path).relative_to(shipped)) if Path(path).is_relative_to(shipped) else path
 
 
-def corpus_budget(
-    sources: tuple[corpus.TextSource, ...], tokens: int | None, wanted: int | None = None
-) -> int | None:
+def corpus_budget(sources: tuple[corpus.TextSource, ...], tokens: int | None, wanted: int | None = None) -> int | None:
     """How many tokens of text to prepare: `tokens` for endless or streamed text, else all there is.
 
     Of a stream no more is fetched than a run of `wanted` tokens reads once, with what is held out.
@@ -295,6 +409,8 @@ def teacher(argv: list[str]) -> None:
     shape = scale.teacher_shape | {"vocab_size": len(tokenizer), "num_hidden_layers": scale.teacher_stages[0][0]}
     no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # too little text to overfit
     model, records = new_teacher(BertConfig(**shape, **no_dropout), seed=config.seed), []
+    if accelerator.device.type == "cpu":
+        model.set_attn_implementation("eager")  # in bf16 on short rows, the backward pass of sdpa takes 2–5× as long
     for stage, (depth, rate, length, tokens) in enumerate(scale.teacher_stages):
         model = grow(model, depth)
         share = max(1, tokens * config.tokens // budget)
@@ -330,23 +446,121 @@ def finetune(argv: list[str]) -> None:
 
     examples:
       distilnb finetune --scale toy --task sst2,rte --model teacher=data/teachers/toy --seeds 3
+      distilnb finetune --scale toy --task squad --task_teacher teacher           DistilBERT (D)
       distilnb finetune --scale mini --task stsb --model student=runs/distil-mini/model --learning_rates 3e-4,1e-4
     """
+    _fine_tune(argv, "finetune")
+
+
+def glue(argv: list[str]) -> None:
+    """Table 1: GLUE's nine tasks for teacher, student and its twin without distillation, beside the paper's numbers.
+
+    The same grid as `distilnb finetune`, all of whose options it takes. At base scale the released BERT-base and
+    DistilBERT take part. --submission writes answers to the test splits in the format of GLUE's server.
+
+    examples:
+      distilnb glue --scale toy --seeds 3
+      distilnb glue --scale base --seeds 5 --learning_rates 5e-5,3e-5,2e-5 --submission runs/submission
+    """
+    _fine_tune(argv, "glue", task=",".join(tasks.GLUE))
+
+
+def _fine_tune(argv: list[str], command: str, **defaults: Any) -> None:
     scale = read_scale(argv)
-    where, what, config = parse(argv, "finetune", RunOptions, GridOptions, FinetuningConfig, scale=scale.name,
-                                source="toyworld" if scale.name == "toy" else "hub", **scale.finetuning)  # fmt: skip
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(what.folder())
-        models = {label: network(source) for label, source in what.pairs().items()}
-    except OSError as error:
-        raise ValueError(f"no model with its tokenizer can be read for --model {what.model}; {hub.ADVICE}") from error
-    rates = [float(rate) for rate in what.learning_rates.split(",") if rate]
+    where, what, config = parse(argv, command, RunOptions, GridOptions, FinetuningConfig, scale=scale.name,
+                                source="toyworld" if scale.name == "toy" else "hub", model=",".join(models_of(scale)),
+                                **scale.finetuning, **defaults)  # fmt: skip
+    pairs, rates = what.pairs(), what.rates()
+    tokenizer = load_tokenizer(next(iter(pairs.values())).removeprefix("random:"))
+    models = {label: network(source) for label, source in pairs.items()}
     accelerator = make_accelerator(where.precision, where.cpu)
     with accelerator.main_process_first():
-        data = [tasks.load_all(task.strip(), what.source) for task in what.task.split(",")]
+        data = what.load()
+    if accelerator.is_main_process:
+        for gap in (sentence for task in data for sentence in task.info.get("missing", {}).values()):
+            print(f"left out: {gap}", flush=True)
+    folder = Path(where.out or paths.home() / "runs")
     records = finetune_grid(models, data, range(what.seeds), tokenizer, accelerator, config, scale=scale.name,
-                            folder=where.folder if where.out else None, learning_rates=rates,
-                            provenance={label: origin(source) for label, source in what.pairs().items()})  # fmt: skip
+                            folder=folder, learning_rates=rates, task_teacher=what.task_teacher or None,
+                            keep=what.keep or bool(what.submission),
+                            provenance={label: origin(source) for label, source in pairs.items()})  # fmt: skip
+    for record in records if what.submission else ():
+        if record["seed"] == 0 and record["task"] in tasks.GLUE:
+            task = tasks.get(record["task"])
+            model = heads.fine_tuned(folder / "models" / record["name"], task)
+            try:
+                submission.predict_tests(model, task, tokenizer, accelerator, config,
+                                         Path(what.submission, record["model"]), what.source)  # fmt: skip
+            except tasks.MissingSplit as error:
+                print(f"no submission: {error}", flush=True)
+    if accelerator.is_main_process:
+        print(report.comparison(records))
+    finish(accelerator)
+
+
+def models_of(scale: Scale) -> list[str]:
+    """LABEL=FOLDER of the teacher of a scale, of its students where they are made or shipped, of released models."""
+    found = [f"teacher={scale.teacher}" + (f"@{scale.revision}" if scale.revision else "")]
+    shipped = {
+        "student": paths.data("students", scale.name),
+        "undistilled": paths.data("students", f"{scale.name}-undistilled"),
+    }
+    for label, run in (("student", f"distil-{scale.name}"), ("undistilled", f"undistilled-{scale.name}")):
+        own = paths.home() / "runs" / run / "model"
+        folder = next((f for f in (own, shipped[label]) if (f / "model.safetensors").is_file()), None)
+        if folder:
+            found.append(f"{label}={folder}")
+    if scale.teacher == scales.BERT_BASE:
+        found.append(f"released={scales.DISTILBERT}@{scales.DISTILBERT_REVISION}")
+    return found
+
+
+def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
+    """The tokenizer beside a model; ValueError in one sentence when there is none."""
+    name, where = heads.locate(source)
+    try:
+        return AutoTokenizer.from_pretrained(name, **where)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"no model with its tokenizer can be read at '{source}'; {hub.ADVICE}") from error
+
+
+def ablate(argv: list[str]) -> None:
+    """Change one thing at a time, with paired seeds: the rows of Table 4, the baselines it lacks, and further axes.
+
+    Every cell (a variant with a seed) is distilled, fine-tuned on all tasks and recorded. A second call does only
+    what is missing, in the middle of a cell too. All cells share teacher, text, token budget and fine-tuning.
+
+    examples:
+      distilnb ablate --scale toy
+      distilnb ablate --scale toy --variants no_mlm --seeds 5      the triple loss is always among them
+      distilnb ablate --scale toy --temperature 1 4 8
+      distilnb ablate --scale toy --layers every_other first last --weights 1,1,1
+    """
+    scale = read_scale(argv)
+    rate = {"learning_rate": scale.pretraining["learning_rate"]} if "learning_rate" in scale.pretraining else {}
+    where, what = parse(argv, "ablate", RunOptions, AblationOptions, scale=scale.name, name=f"ablation-{scale.name}",
+                        text=scale.text, teacher=scale.teacher, source="toyworld" if scale.name == "toy" else "hub",
+                        **rate, **({"tokens": scale.pretraining["tokens"]} | scale.ablation))  # fmt: skip
+    variants, sources = what.chosen(), corpus.parse_sources(where.text)
+    distilling = {"tokens": what.tokens, "learning_rate": what.learning_rate, "seed": 0}
+    config = PretrainingConfig(**(scale.pretraining | distilling))
+    tuning = {"epochs": what.epochs, "learning_rate": what.finetuning_rate, "seed": 0}
+    finetuning = FinetuningConfig(**(scale.finetuning | tuning))
+    chosen = [tasks.get(task.strip()) for task in what.task.split(",")]
+    revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
+    accelerator = make_accelerator(where.precision, where.cpu)
+    teacher, tokenizer = load_teacher(what.teacher, revision)
+    with accelerator.main_process_first():
+        data = [tasks.load_all(task, what.source, what.rows or None, what.validation_rows or None) for task in chosen]
+        text = corpus.build_corpus(sources, tokenizer, seq_length=config.seq_length, layout=config.layout,
+                                   max_tokens=corpus_budget(sources, scale.corpus_tokens, config.tokens))  # fmt: skip
+    config = replace(config, evaluate_every=max(1, config.steps(text) // 4))  # each costs as much as several updates
+    grid = ablation.Grid(
+        teacher, tokenizer, text, data, accelerator, config, finetuning,
+        records=Path(what.records or paths.home() / "runs"), work=where.folder, name=where.name, scale=scale.name,
+        provenance={"made_from": {"teacher": teacher_name(what.teacher), "revision": revision}},
+    )  # fmt: skip
+    records = ablation.run_grid(grid, variants, range(what.seeds))
     if accelerator.is_main_process:
         print(report.summary(records))
     finish(accelerator)
@@ -356,7 +570,11 @@ def network(source: str) -> Any:
     """A folder or repository as it is; "random:FOLDER" is its network with random weights."""
     if not source.startswith("random:"):
         return source
-    config = AutoConfig.from_pretrained(source.removeprefix("random:"))
+    name, where = heads.locate(source.removeprefix("random:"))
+    try:
+        config = AutoConfig.from_pretrained(name, **where)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"there is no readable config.json at '{name}'; {hub.ADVICE}") from error
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return AutoModelForMaskedLM.from_config(config)
@@ -514,6 +732,34 @@ def draw(argv: list[str]) -> None:
         print(path)
 
 
+def scores(argv: list[str]) -> None:
+    """Set every cell of the paper's tables and every claim against the records: the scorecard.
+
+    Writes scorecard.md and scorecard.html (one file, figures inside) from the published records and yours, and, in a
+    clone, brings the README's tables and RESULTS.md up to date with the published ones.
+
+    examples:
+      distilnb report
+      distilnb report --out somewhere
+    """
+    parser = ArgumentParser(prog="distilnb report", description=scores.__doc__,
+                            formatter_class=RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("--out", type=Path, help="folder to write to (default: runs/report)")
+    out = parser.parse_args(argv).out or paths.home() / "runs" / "report"
+    records = results.load_all()
+    card = scorecard(records)
+    drawn = {name: figures.to_svg(figure) for name, figure in figures.drawings(records).items()}
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "scorecard.md").write_text(markdown(card))
+    (out / "scorecard.html").write_text(page(card, report.tables(records), drawn))
+    print(f"{report.table(headlines(card))}\n\n{tally(card)}")
+    for note in card.notes:
+        print(f"- {note}")
+    changed = notebooks.write_links() if (paths.PACKAGE.parent / "notebooks").is_dir() else []
+    for path in (out / "scorecard.md", out / "scorecard.html", *changed):
+        print(path)
+
+
 def links(argv: list[str]) -> None:
     """Write address, badges, set-up cells, notebook table and results anew wherever they are generated."""
     parser = ArgumentParser(prog="distilnb links", description=links.__doc__)
@@ -523,6 +769,6 @@ def links(argv: list[str]) -> None:
 
 
 COMMANDS = {
-    "run": run, "distil": distil, "teacher": teacher, "finetune": finetune, "benchmark": time_models,
-    "export": export_model, "figures": draw, "links": links,
+    "run": run, "distil": distil, "teacher": teacher, "finetune": finetune, "glue": glue, "ablate": ablate,
+    "benchmark": time_models, "export": export_model, "figures": draw, "report": scores, "links": links,
 }  # fmt: skip

@@ -4,6 +4,7 @@ Each `plot_*` takes plain tables, records or numbers and returns a matplotlib Fi
 of, so a notebook shows it once. On comparisons the paper's values are hollow and ours are filled.
 """
 
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
@@ -21,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from transformers import BertConfig
 
-from . import paper, paths, results
+from . import ablation, paper, paths, results
 from .export import FORMATS as EXPORTED
 from .student import choose_layers, parameter_groups, student_config
 
@@ -29,6 +30,7 @@ PALETTE = sns.color_palette("colorblind").as_hex()
 GREY = "#767676"
 BLACK = "#222222"
 COLOURS = dict(teacher=PALETTE[0], student=PALETTE[1], undistilled=PALETTE[2], random=PALETTE[4], paper=BLACK)
+ROLES = {"BERT-base": "teacher", "DistilBERT": "student"}  # the paper's models have the colours of ours
 TERMS = dict(loss=BLACK, ce=PALETTE[0], mlm=PALETTE[1], cos=PALETTE[2])
 FORMATS = ("svg", "pdf", "png")
 METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
@@ -51,6 +53,15 @@ def style() -> Iterator[None]:
     }
     with mpl.rc_context({**sns.plotting_context("paper", font_scale=1.1), **sns.axes_style("ticks"), **ours}):
         yield
+
+
+def to_svg(figure: Figure) -> str:
+    """A figure as the text of an <svg> element, for a page that needs no other file."""
+    with style():
+        _settle(figure)
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    return text.getvalue()[text.getvalue().index("<svg") :]
 
 
 def save_figure(figure: Figure, name: str, folder: Path | None = None, formats: Sequence[str] = FORMATS) -> list[Path]:
@@ -157,7 +168,7 @@ def plot_temperature(
     logits: Any, tokens: Sequence[str], temperatures: Sequence[float] = (1, 2, 4), k: int = 8
 ) -> Figure:
     """A teacher's `k` best guesses for one masked word, softmax(logits / T); `logits` (vocab,), `tokens` the words."""
-    logits = np.asarray(logits.detach().float().cpu() if hasattr(logits, "detach") else logits, dtype=float)
+    logits = _array(logits)
     if logits.shape != (len(tokens),):
         raise ValueError(f"logits must be one row of {len(tokens)} values, one per token; got shape {logits.shape}")
     if min(temperatures) <= 0:
@@ -171,9 +182,53 @@ def plot_temperature(
         ax.barh(np.arange(len(best)), probabilities[best], color=COLOURS["teacher"])
         ax.set(title=f"T = {temperature:g}", xlabel="probability")
         ax.text(0.97, 0.04, f"all others {1 - probabilities[best].sum():.0%}", transform=ax.transAxes, ha="right")
-    axes[0, 0].set_yticks(np.arange(len(best)), [tokens[index].replace("$", r"\$") for index in best])
+    axes[0, 0].set_yticks(np.arange(len(best)), [_plain(tokens[index]) for index in best])
     axes[0, 0].invert_yaxis()
     figure.suptitle("A higher temperature shows more of the teacher's other guesses", x=0, ha="left")
+    return figure
+
+
+def _array(values: Any) -> np.ndarray:
+    """Numbers from a list, an array or a tensor of any kind."""
+    return np.asarray(values.detach().float().cpu() if hasattr(values, "detach") else values, dtype=float)
+
+
+def _plain(token: str) -> str:
+    """A token as it is to be read: a $ starts no formula."""
+    return token.replace("$", r"\$")
+
+
+@_styled
+def plot_span_probabilities(
+    tokens: Sequence[str], probabilities: Mapping[str, tuple[Any, Any]], answer: tuple[int, int] | None = None
+) -> Figure:
+    """Where models see an answer begin and end (SQuAD): start above, end below, a bar per token and model.
+
+    `probabilities` is model → (start, end), each one value per token, of which `tokens` may be a part; what lies
+    elsewhere is written beside. `answer`, its first and last token, is shaded.
+    """
+    pairs = {model: [_array(values) for values in pair] for model, pair in probabilities.items()}
+    if not pairs or any(len(pair) != 2 or values.shape != (len(tokens),) for pair in pairs.values() for values in pair):
+        raise ValueError(f"each model needs start and end probabilities, {len(tokens)} values each, one per token")
+    if any(values.min() < 0 or values.sum() > 1.001 for pair in pairs.values() for values in pair):
+        raise ValueError("these are no probabilities, which lie above 0 and sum to 1: take the softmax of the logits")
+    if answer is not None and not 0 <= answer[0] <= answer[1] < len(tokens):
+        raise ValueError(f"the answer {tuple(answer)} does not lie in tokens 0 to {len(tokens) - 1}")
+    figure, axes = plt.subplots(2, 1, sharex=True, sharey=True, figsize=(max(5, 2 + 0.2 * len(tokens)), 3.8))
+    places, width = np.arange(len(tokens)), 0.8 / len(pairs)
+    highest = 1.05 * max(values.max() for pair in pairs.values() for values in pair)
+    for ax, side, what in zip(axes, (0, 1), ("start", "end"), strict=True):
+        for i, (model, colour) in enumerate(zip(pairs, _colours(list(pairs)), strict=True)):
+            shown = pairs[model][side]
+            ax.bar(places + (i + 0.5) * width - 0.4, shown, width, color=colour, label=model)
+            if shown.sum() < 0.995:
+                ax.text(1.01, 0.9 - 0.16 * i, f"elsewhere {1 - shown.sum():.0%}", transform=ax.transAxes, color=colour)
+        if answer is not None:
+            ax.axvspan(answer[0] - 0.5, answer[1] + 0.5, color=GREY, alpha=0.2, lw=0, zorder=0, label="answer")
+        ax.set(ylabel=f"probability\nof {what}", xlim=(-0.6, len(tokens) - 0.4), ylim=(0, highest))
+    axes[1].set_xticks(places, [_plain(token) for token in tokens], rotation=90)
+    figure.legend(*axes[0].get_legend_handles_labels(), ncols=len(pairs) + 1, loc="outside lower center")
+    axes[0].set_title("Where the answer begins and ends")
     return figure
 
 
@@ -215,6 +270,7 @@ def _line(ax: Axes, columns: Mapping[str, Sequence[float | None]] | None, name: 
 
 def _colours(names: Sequence[str]) -> list[str]:
     """The fixed colour of each role; other names take the palette's unused colours in order."""
+    names = [ROLES.get(name, name) for name in names]
     spare = [colour for colour in PALETTE if colour not in COLOURS.values()]
     others = [name for name in dict.fromkeys(names) if name not in COLOURS]
     return [COLOURS.get(name) or spare[others.index(name) % len(spare)] for name in names]
@@ -292,6 +348,38 @@ def plot_parameter_groups(
 
 
 @_styled
+def plot_published(published: Scores, measured: Scores | None = None, title: str = "") -> Figure:
+    """Scores of the paper's tables by column and model: the paper's hollow, ours (`measured`, same shape) filled."""
+    models, columns = list(published), list(dict.fromkeys(c for scores in published.values() for c in scores))
+    figure, ax = plt.subplots(figsize=(3.6 + 0.6 * len(columns), 3.6))
+    for place, (model, colour, shape) in enumerate(zip(models, _colours(models), "sDov^", strict=False)):
+        shift = (place - (len(models) - 1) / 2) * 0.5 / len(models)
+        for scores, whose in ((published, "paper"), (measured or {}, "ours")):
+            there = {columns.index(c) + shift: value for c, value in scores.get(model, {}).items() if c in columns}
+            if there:
+                ax.plot(list(there), list(there.values()), shape, color=colour, label=f"{model}, {whose}",
+                        mfc="none" if whose == "paper" else colour)  # fmt: skip
+    ax.set_xticks(range(len(columns)), [column.replace(" ", "\n") for column in columns])
+    ax.set(ylabel="score (points)", xlim=(-0.6, len(columns) - 0.4), title=title)
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+@_styled
+def plot_seconds(table: pd.DataFrame) -> Figure:
+    """Table 3's seconds for one pass over STS-B's dev set, hollow: printed, not ours, and of another machine."""
+    seconds = table.set_index("model")["seconds"]
+    figure, ax = plt.subplots(figsize=(7, 0.9 + 0.45 * len(seconds)))
+    bars = ax.barh(list(seconds.index), seconds, height=0.6, fc="none", ec=_colours(list(seconds.index)), lw=1.5)
+    ax.bar_label(bars, [f"{value:,} s" for value in seconds], padding=5)
+    ratio = seconds["BERT-base"] / seconds["DistilBERT"]
+    ax.set(xlabel="seconds, one pass over STS-B dev, batch 1, CPU (paper)", xlim=(0, 1.15 * seconds.max()))
+    ax.set_title(f"DistilBERT answers {ratio:.2f} times as fast as BERT-base")
+    ax.invert_yaxis()
+    return figure
+
+
+@_styled
 def plot_file_sizes(table: pd.DataFrame, groups_by_model: Mapping[str, Mapping[str, int]]) -> Figure:
     """What a phone's model files hold: bytes predicted by group (bars) against the file's size (hollow diamonds).
 
@@ -314,6 +402,125 @@ def plot_file_sizes(table: pd.DataFrame, groups_by_model: Mapping[str, Mapping[s
     ax.set(xlabel="megabytes (millions of bytes)", xlim=(0, 1.2 * max(ends.max(), table["bytes"].max() / 1e6)))
     ax.invert_yaxis()
     figure.legend(ncols=3, loc="outside upper left")
+    return figure
+
+
+@_styled
+def plot_vintages(table: pd.DataFrame, vintages: Sequence[str] = ("2019-10", "2020-01", "2020-03")) -> Figure:
+    """Macro scores of the table's three vintages and the share that DistilBERT keeps in each."""
+    macro = table[table["task"] == "macro"].set_index(["vintage", "model"])["value"]
+    figure, ax = plt.subplots(figsize=(6.5, 3.4))
+    for model in ("BERT-base", "DistilBERT"):
+        values = [macro[vintage, model] for vintage in vintages]
+        ax.plot(vintages, values, "o-", color=COLOURS[ROLES[model]], mfc="white", label=model)
+    shares = [100 * macro[v, "DistilBERT"] / macro[v, "BERT-base"] for v in vintages]
+    for place, share in enumerate(shares):
+        ax.annotate(f"keeps {share:.1f} %", (place, 72.8), ha="center")
+    ax.set(ylabel="GLUE macro score (points)", xlim=(-0.4, len(vintages) - 0.6), ylim=(72.5, 80.5))
+    ax.set_title(f"Three tables under one title: {min(shares):.0f} % follows from the last alone")
+    ax.legend(loc="upper left")
+    return figure
+
+
+@_styled
+def plot_ablation(rows: Sequence[Mapping[str, Any]], scale: str = "toy") -> Figure:
+    """Table 4 (left, hollow) and ours (right, filled, with intervals over paired seeds), each on its own axis.
+
+    `rows` are those of `ablation.compare`. The axes differ because models, tasks and budgets do.
+    """
+    rows = [row for row in rows if row["mean"] is not None]
+    if not rows:
+        raise ValueError("no differences to draw: an ablation needs the triple loss and another variant, same seed")
+    figure, (left, right) = plt.subplots(1, 2, sharey=True, figsize=(9.5, 1.4 + 0.36 * len(rows)), width_ratios=(2, 3))
+    heights = np.arange(len(rows))
+    left.plot([np.nan if row["paper"] is None else row["paper"] for row in rows], heights, "D", mfc="none",
+              color=COLOURS["paper"])  # fmt: skip
+    for height, row in zip(heights, rows, strict=True):
+        if row["low"] is not None:
+            right.plot([row["low"], row["high"]], [height, height], color=COLOURS["student"], lw=2)
+        right.plot(row["deltas"], [height] * len(row["deltas"]), "|", color=GREY, ms=9)
+        right.plot(row["mean"], height, "o", color=COLOURS["student"])
+    pairs = max(len(row["deltas"]) for row in rows)
+    for ax, title in ((left, "Table 4: one number each"), (right, f"ours, {scale}: {pairs} pairs and their interval")):
+        ax.axvline(0, color=GREY, lw=0.8, zorder=0)
+        ax.set(title=title, xlabel="change of the macro score (points)")
+    left.set_yticks(heights, [row["title"] for row in rows])
+    left.set(ylim=(len(rows) - 0.5, -0.5), xlim=(-4.4, 0.7))
+    return figure
+
+
+@_styled
+def plot_pairs(rows: Sequence[Mapping[str, Any]], scale: str = "toy") -> Figure:
+    """The seed spread of an ablation: macro score of each variant, a line through the runs of one seed.
+
+    Parallel lines mean that variants differ and seeds do not matter; crossing ones, the reverse.
+    """
+    figure, ax = plt.subplots(figsize=(1.5 + 0.85 * len(rows), 3.6))
+    seeds = sorted({seed for row in rows for seed in row["values"]})
+    for seed, shape in zip(seeds, "osDv^<>ph*", strict=False):
+        values = [row["values"].get(seed, np.nan) for row in rows]
+        ax.plot(range(len(rows)), values, shape, ls="-", lw=0.8, color=COLOURS["student"], mfc="white",
+                label=f"seed {seed}")  # fmt: skip
+    ax.set_xticks(range(len(rows)), [row["variant"] for row in rows], rotation=25, ha="right")
+    ax.set(ylabel="macro score (points)", title=f"{scale}: what a seed changes, beside what a variant changes")
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+@_styled
+def plot_heldout(records: Sequence[Record]) -> Figure:
+    """Held-out MLM loss of an ablation's variants against tokens, the mean over seeds, lowest to highest shaded: all of
+    them, then those that start from the teacher's layers. A variant that was not trained is a dashed line."""
+    variants = [v for v in ablation.VARIANTS if any(r["model"] == v for r in records)]
+    figure, axes = plt.subplots(1, 2, figsize=(11, 3.8))
+    for variant, colour in zip(variants, [BLACK, *PALETTE], strict=False):
+        runs = [r for r in records if r["model"] == variant]
+        for ax in axes[: 1 if ablation.VARIANTS[variant].init == "random" else 2]:
+            _losses(ax, runs, colour)
+    for ax, title in zip(axes, ("all variants", "those from the teacher's layers, closer"), strict=True):
+        ax.set(xlabel="tokens (thousands)", ylabel="held-out MLM loss", title=title)
+    axes[1].legend(*axes[0].get_legend_handles_labels(), loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def _losses(ax: Axes, runs: Sequence[Record], colour: str) -> None:
+    """One variant's held-out losses, over its seeds."""
+    if runs[0]["evaluations"] is None:
+        ax.axhline(np.mean([r["scores"]["mlm_loss"] for r in runs]), color=colour, ls="--", label=runs[0]["title"])
+        return
+    losses = np.array([r["evaluations"]["mlm_loss"] for r in runs])  # (seeds, evaluations)
+    tokens = np.asarray(runs[0]["evaluations"]["tokens"]) / 1e3
+    ax.fill_between(tokens, losses.min(0), losses.max(0), color=colour, alpha=0.2, lw=0)
+    ax.plot(tokens, losses.mean(0), "o-", ms=4, color=colour, label=runs[0]["title"])
+
+
+@_styled
+def plot_retention(records: Sequence[Record], published: Mapping[str, float] | None = None) -> Figure:
+    """The student's score in percent of its teacher's, task by task, seeds paired: ours filled, with its range over
+    seeds; `published` (task → percent) hollow."""
+    by_cell = {(r["model"], r["task"], r["seed"]): r["scores"]["main"] for r in records}
+    shares: dict[str, list[float]] = {}
+    for (model, task, seed), score in by_cell.items():
+        theirs = by_cell.get(("teacher", task, seed))
+        if model == "student" and theirs:
+            shares.setdefault(task, []).append(100 * score / theirs)
+    tasks = list(dict.fromkeys([*(published or {}), *shares]))
+    if not tasks:
+        raise ValueError("no task with a teacher and a student of the same seed: fine-tune both first")
+    figure, ax = plt.subplots(figsize=(1.8 + 0.8 * len(tasks), 3.6))
+    if published:
+        ax.plot([tasks.index(t) - 0.1 for t in published], list(published.values()), "D", mfc="none",
+                color=COLOURS["paper"], label="paper, GLUE")  # fmt: skip
+    if shares:
+        middles = np.array([np.median(values) for values in shares.values()])
+        reach = [middles - [min(v) for v in shares.values()], [max(v) for v in shares.values()] - middles]
+        ax.errorbar([tasks.index(t) + 0.1 for t in shares], middles, yerr=reach, fmt="o", capsize=3,
+                    color=COLOURS["student"], label=f"ours, {records[0]['scale']}")  # fmt: skip
+    ax.axhline(100, color=GREY, lw=0.8, zorder=0)
+    ax.set_xticks(range(len(tasks)), tasks)
+    ax.set(ylabel="student in percent of teacher", xlim=(-0.5, len(tasks) - 0.5))
+    ax.set_title("What the student keeps differs from task to task")
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
@@ -432,24 +639,30 @@ def plot_formats(
     return figure
 
 
-def draw_all(folder: Path | None = None) -> list[Path]:
-    """Redraw every figure from the paper's numbers and the records (published ones, and yours); the files written."""
+def drawings(records: Sequence[Record]) -> dict[str, Figure]:
+    """Every figure that the paper's numbers and these records give, by the name of its file."""
     base = {"BERT-base": BertConfig(), "DistilBERT": student_config(BertConfig())}
     groups = {model: parameter_groups(config, head=False) for model, config in base.items()}
-    speeds = paper.table("table3_speed").set_index("model")["parameters_millions"]
+    speeds, glue = paper.table("table3_speed"), paper.table("table1_glue")
     drawn = {
         "figure1_parameter_counts": plot_parameter_counts(paper.table("figure1_parameters")),
         "layer_map": plot_layer_map(choose_layers("original", 12, 6), 12),
-        "table3_parameter_groups": plot_parameter_groups(groups, speeds.to_dict()),
-    }
-    records = results.load_all()
+        "table1_glue": plot_published(_published("table1_glue", "task"), title="Table 1: GLUE, medians of 5 runs"),
+        "table1_vintages": plot_vintages(glue),
+        "table2_downstream": plot_published(_published("table2_downstream", "task", "metric"),
+                                            title="Table 2: a second stage (D) narrows the gap"),
+        "table3_parameter_groups": plot_parameter_groups(
+            groups, speeds.set_index("model")["parameters_millions"].to_dict()
+        ),
+        "table3_seconds": plot_seconds(speeds),
+    }  # fmt: skip
     for kind, name in (("teacher", "teacher_curve"), ("distillation", "distillation_curve")):
         chosen = [r for r in records if r["kind"] == kind and r["scale"] == "toy"]
         if chosen:
             drawn[f"toy_{name}"] = plot_curve(chosen, "mlm" if len(chosen) > 1 else "loss")
     answering = {model: parameter_groups(config, head="qa") for model, config in base.items()}
     drawn["device_files"] = plot_file_sizes(paper.table("device_files"), answering)
-    for record in (r for r in records if r["kind"] == "benchmark"):
+    for record in (r for r in records if r["kind"] == "benchmark" and "timings" in r):
         place = record["name"].removeprefix("benchmark-").replace("-", "_")
         drawn[f"table3_overhead_{place}"] = plot_overhead(record)
         if record["sweeps"]:
@@ -459,4 +672,27 @@ def draw_all(folder: Path | None = None) -> list[Path]:
     tuned = [r for r in records if r["kind"] == "finetuning" and r["scale"] == "toy"]
     if tuned:
         drawn["toy_tasks"] = plot_scores(tuned)
+    if {"teacher", "student"} <= {r["model"] for r in tuned}:
+        drawn["toy_retention"] = plot_retention(tuned)
+    ablated = [r for r in records if r["kind"] == "ablation" and r["grid"] == "ablation-toy"]
+    if len({r["model"] for r in ablated}) > 1:
+        rows = ablation.compare(ablated).rows
+        drawn["table4_ablation"] = plot_ablation(rows)
+        drawn["toy_ablation_seeds"] = plot_pairs(rows)
+        drawn["toy_ablation_curves"] = plot_heldout(ablated)
+    return drawn
+
+
+def _published(table: str, *column: str) -> dict[str, dict[str, float]]:
+    """One of the paper's tables of scores (version 4) as model → column → value."""
+    found: dict[str, dict[str, float]] = {}
+    for row in paper.table(table).query("vintage == '2020-03'").to_dict("records"):
+        name = " ".join(row[c].replace("exact_match", "EM").replace("f1", "F1") for c in column)
+        found.setdefault(row["model"], {})[name] = row["value"]
+    return found
+
+
+def draw_all(folder: Path | None = None) -> list[Path]:
+    """Redraw every figure from the paper's numbers and the records (published ones, and yours); the files written."""
+    drawn = drawings(results.load_all())
     return [path for name, figure in drawn.items() for path in save_figure(figure, name, folder)]

@@ -1,10 +1,14 @@
-"""GLUE's metrics, the majority baseline, the macro score and an interval: fractions of 1, never nan.
+"""GLUE's metrics, SQuAD's, the majority baseline, the macro score and intervals: fractions of 1, never nan.
 
 A model that has learned nothing answers with one class. Its Matthews and its correlations are 0 / 0; GLUE counts
 that as 0, and so do we: a nan would silently drop out of a mean, or spoil it.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -87,6 +91,48 @@ def macro(scores: Mapping[str, float], tasks: Iterable[str]) -> float:
     return sum(scores[task] for task in tasks) / len(tasks)
 
 
+class MeanInterval(NamedTuple):
+    """A mean, its t interval and the p value of a two-sided test against 0; None where values are too few to say."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+
+
+def mean_interval(values: Sequence[float], level: float = 0.95) -> MeanInterval:
+    """Student's t over runs with different seeds, or over differences within pairs of the same seed.
+
+    With few values the interval is wide, as it should be: of three it is 2.5 standard deviations to either side.
+    """
+    if len(values) < 2:
+        return MeanInterval(float(values[0]) if len(values) else None, None, None, None)
+    mean, spread = float(np.mean(values)), float(np.std(values, ddof=1))
+    if spread <= 1e-9 * max(1.0, abs(mean)):  # all alike, rounding aside
+        return MeanInterval(mean, mean, mean, 0.0 if mean else 1.0)
+    reach = half_width(spread, len(values), level)
+    test = stats.ttest_1samp(values, 0.0)
+    return MeanInterval(mean, mean - reach, mean + reach, float(test.pvalue))
+
+
+def half_width(spread: float, count: int, level: float = 0.95) -> float:
+    """How far the t interval of a mean of `count` values reaches to either side; `spread` is their deviation."""
+    return float(stats.t.ppf((1 + level) / 2, count - 1)) * spread / count**0.5
+
+
+def pairs_needed(spread: float, effect: float, level: float = 0.95) -> int:
+    """About how many pairs it takes until the interval around `effect` leaves out 0, if their spread stays the same.
+
+    Raises ValueError for an effect of 0, which no number of pairs can tell from 0.
+    """
+    if not effect:
+        raise ValueError("no number of pairs tells an effect of 0 from 0")
+    pairs = 2
+    while half_width(spread, pairs, level) > abs(effect):
+        pairs += max(1, pairs // 1000)
+    return pairs
+
+
 def bootstrap(
     main: str, predictions: np.ndarray, labels: np.ndarray, samples: int = 200, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
@@ -101,6 +147,52 @@ def bootstrap(
         found.append(main_score(main, score(parts, predictions[rows], labels[rows])))
     low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def bootstrap_mean(values: np.ndarray, samples: int = 1000, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
+    """Percentile interval of the mean of (rows,) values over resampled rows: `bootstrap` for a score that is a mean."""
+    values, draw = np.asarray(values, dtype=float), np.random.default_rng(seed)
+    found = [values[draw.integers(0, len(values), len(values))].mean() for _ in range(samples)]
+    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)  # ASCII only, as the official evaluation has it
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+
+
+def normalize_answer(text: str) -> str:
+    """An answer as SQuAD's evaluation compares it: lower case, no punctuation, no articles, single spaces.
+
+    In this order: "A.N." is no article until its points are gone.
+    """
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def exact_match(prediction: str, golds: Sequence[str]) -> float:
+    """1 when the prediction, normalized, is one of the gold answers, else 0 (SQuAD v1.1's evaluation)."""
+    return float(normalize_answer(prediction) in map(normalize_answer, _golds(golds)))
+
+
+def squad_f1(prediction: str, golds: Sequence[str]) -> float:
+    """F1 over the words that prediction and gold answer share, counted as often as they occur; of several gold
+    answers the best (SQuAD v1.1's evaluation).
+
+    Nothing shared is 0, even between two answers of which normalization leaves nothing ("the", "."): there version
+    1.1 says F1 0 and exact match 1; version 2, where no answer can be right, says 1 and 1.
+    """
+    return max(_word_f1(normalize_answer(prediction).split(), normalize_answer(gold).split()) for gold in _golds(golds))
+
+
+def _golds(golds: Sequence[str]) -> Sequence[str]:
+    if isinstance(golds, str) or not golds:
+        raise ValueError("an answer is compared with a list of gold answers, of which there must be at least one")
+    return golds
+
+
+def _word_f1(predicted: list[str], gold: list[str]) -> float:
+    shared = (Counter(predicted) & Counter(gold)).total()
+    return 2 * shared / (len(predicted) + len(gold)) if shared else 0.0
 
 
 def _constant(values: np.ndarray) -> bool:

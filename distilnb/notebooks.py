@@ -11,7 +11,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
-from . import paths, report, results
+from . import paths, report, results, scorecard
 from .progress import duration
 
 QUIET = ["--log-level=40"]  # the kernel need not warn that it listens on this machine
@@ -55,7 +55,13 @@ NOTEBOOKS = (
              "section 3", "corpus, masking, pretraining", 3.0),
     Notebook("04_glue_finetuning", "One task slowly, then a table of them",
              "A pre-trained encoder and a new head: from rows to scores, with baselines, errors and seeds",
-             "section 4, Table 1", "tasks, metrics, finetuning", 1.0),
+             "section 4, Table 1", "tasks, heads, finetuning, grid", 1.5),
+    Notebook("05_imdb_finetuning", "Long reviews, and what to cut",
+             "A review is longer than its batch allows: what is read, what it costs, and what the score says",
+             "section 4.1, Table 2", "tasks, finetuning", 1.0),
+    Notebook("06_squad_finetuning", "Pointing at answers, taught twice",
+             "An answer is a start and an end, and a fine-tuned teacher can teach both: DistilBERT (D)",
+             "section 4.1, Table 2", "squad, finetuning, metrics", 1.5),
     Notebook("07_size_and_speed", "Arithmetic first, then the stopwatch",
              "Half the layers take half the time; what a format saves and costs, and where 71 % and 207 MB are from",
              "Table 3, section 4.1", "benchmark, export", 1.5),
@@ -195,8 +201,13 @@ def generated(repo: str) -> Iterator[tuple[Path, str]]:
     for name in ("pyproject.toml", "CITATION.cff", "CONTRIBUTING.md"):
         yield root / name, (root / name).read_text().replace(f"github.com/{old}", f"github.com/{repo}")
     readme = (root / "README.md").read_text().replace(f"github.com/{old}", f"github.com/{repo}")
-    published = report.summary(results.load_all(paths.data("runs")))
-    yield root / "README.md", between(between(readme, "notebooks", readme_table(repo)), "results", published)
+    published = results.load_all(paths.data("runs"))
+    card = scorecard.scorecard(published)
+    for marker, text in (("notebooks", readme_table(repo)), ("results", report.summary(published)),
+                         ("scorecard", report.table(scorecard.headlines(card)) + f"\n\n{scorecard.tally(card)}")):
+        readme = between(readme, marker, text)
+    yield root / "README.md", readme
+    yield root / "RESULTS.md", scorecard.markdown(card)
     for entry in NOTEBOOKS:
         path = folder() / f"{entry.name}.ipynb"
         notebook = nbformat.read(path, as_version=4)
@@ -211,7 +222,7 @@ def write_links(repo: str | None = None) -> list[Path]:
     repo = repo or repository()
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
         raise ValueError(f"'{repo}' is no owner/name; give REPO=owner/name")
-    changed = [(path, text) for path, text in list(generated(repo)) if path.read_text() != text]
+    changed = [(path, text) for path, text in list(generated(repo)) if not path.is_file() or path.read_text() != text]
     for path, text in changed:
         path.write_text(text)
     return [path for path, _ in changed]

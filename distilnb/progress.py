@@ -24,6 +24,13 @@ class Progress:
         if self.bar is not None:
             self.bar.close()
 
+    def skip(self) -> None:
+        """One step was done in an earlier sitting: it counts, but says nothing about the time that is left."""
+        self.done += 1
+        self.start += 1
+        if self.bar is not None:
+            self.bar.update()
+
     def step(self, **show: str) -> None:
         """One more step is done."""
         self.done += 1

@@ -1,8 +1,12 @@
 """Tables written from records: what a run prints at its end, and the README's results. Nothing is typed in."""
 
+import html
+import re
+from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
+from . import ablation, metrics, paper, tasks
 from .export import FORMATS
 from .progress import duration
 
@@ -44,17 +48,148 @@ def finetuning_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         seeds = {len(values) for values in scores.values() if values}
         rows.append({
             "task": task, "scale": scale, "seeds": "–".join(map(str, sorted(seeds))),
-            "majority": f"{100 * here[0]['scores']['majority']:.1f}",
+            "majority": _baseline(here[0]),
             **{model: _spread(values) for model, values in scores.items()},
         })  # fmt: skip
     return rows
+
+
+PAPERS = {"teacher": "BERT-base", "student": "DistilBERT", "released": "DistilBERT", "student_d": "DistilBERT (D)"}
+
+
+def comparison_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each task and model: the paper's number, ours (median, range over seeds, interval), the difference.
+
+    The 95 % interval is that of the seed at the median, over the choice of validation rows. The difference is in
+    points; away from base and paper scale it stands in brackets, since another teacher and often other tasks are
+    compared.
+    """
+    rows = []
+    runs = [r for r in records if r["kind"] == "finetuning"]
+    groups = dict.fromkeys((r["scale"], r["task"], r["model"]) for r in runs)
+    order = list(dict.fromkeys(task for _, task, _ in groups))
+    for scale, task, model in sorted(groups, key=lambda g: (order.index(g[1]), g[0], _rank(g[2]))):
+        here = [r for r in runs if (r["scale"], r["task"], r["model"]) == (scale, task, model)]
+        rows += [_compared(here, task, metric, scale, model) for metric in METRICS_OF.get(task, ("main",))]
+    return rows
+
+
+METRICS_OF = {"squad": ("exact_match", "f1")}  # tasks whose table in the paper has several columns
+
+
+def _compared(here: list[dict[str, Any]], task: str, metric: str, scale: str, model: str) -> dict[str, Any]:
+    values = [100 * r["scores"][metric] for r in here]
+    middle = sorted(here, key=lambda r: r["scores"][metric])[(len(here) - 1) // 2]
+    main = metric in ("main", "f1")
+    low, high = middle["interval"] if main else (None, None)
+    printed = _printed(task, metric, model)
+    delta = "" if printed is None else f"{median(values) - printed:+.1f}"
+    baseline = here[0]["scores"].get("majority") if main else None
+    return {
+        "task": task + (f" {metric}" if metric != "main" else ""), "model": model, "scale": scale, "seeds": len(here),
+        "majority": "–" if baseline is None else f"{100 * baseline:.1f}",
+        "paper": "–" if printed is None else f"{printed:.1f}", "measured": f"{median(values):.1f}",
+        "min–max": f"{min(values):.1f}–{max(values):.1f}",
+        "95 % interval": "–" if low is None else f"{100 * low:.1f}–{100 * high:.1f}",
+        "delta": "–" if printed is None else (delta if scale in ("base", "paper") else f"({delta})"),
+    }  # fmt: skip
+
+
+def _printed(task: str, metric: str, model: str) -> float | None:
+    """What the paper prints for this task and role, if it does."""
+    if model not in PAPERS:
+        return None
+    try:
+        if task in ("imdb", "squad"):
+            return paper.downstream(PAPERS[model], task, "accuracy" if task == "imdb" else metric)
+        return paper.glue(PAPERS[model], task)
+    except ValueError:  # no such cell: DistilBERT (D) has none but SQuAD's
+        return None
+
+
+def macro_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each scale and model that has all nine tasks of GLUE: medians over seeds, averaged over tasks.
+
+    With WNLI and without it (an adversarial split on which the majority class is hard to beat), and by BERT's
+    convention, where MRPC and QQP count by F1 and STS-B by Spearman instead of the mean of two metrics.
+    """
+    rows, runs = [], [r for r in records if r["kind"] == "finetuning" and r["task"] in tasks.GLUE]
+    for scale, model in dict.fromkeys((r["scale"], r["model"]) for r in sorted(runs, key=lambda r: _rank(r["model"]))):
+        here = [r for r in runs if (r["scale"], r["model"]) == (scale, model)]
+        missing = [name for name in tasks.GLUE if name not in {r["task"] for r in here}]
+        row = {"model": model, "scale": scale}
+        printed = paper.glue(PAPERS[model], "macro") if PAPERS.get(model) in ("BERT-base", "DistilBERT") else None
+        if missing:
+            gap = f"not run: {', '.join(missing)}"
+            rows.append(row | {"paper": "–" if printed is None else f"{printed:.1f}", "macro": gap,
+                               "without WNLI": "–", "BERT's convention": "–"})  # fmt: skip
+            continue
+        main, berts = (
+            {name: median(100 * metrics.main_score(convention(tasks.TASKS[name]), r["scores"]) for r in here
+                          if r["task"] == name) for name in tasks.GLUE}
+            for convention in (lambda task: task.main, lambda task: task.main_of_bert)
+        )  # fmt: skip
+        most = [name for name in tasks.GLUE if name != "wnli"]
+        rows.append(row | {
+            "paper": "–" if printed is None else f"{printed:.1f}", "macro": f"{metrics.macro(main, tasks.GLUE):.1f}",
+            "without WNLI": f"{metrics.macro(main, most):.1f}",
+            "BERT's convention": f"{metrics.macro(berts, tasks.GLUE):.1f}",
+        })  # fmt: skip
+    return rows
+
+
+def comparison(records: list[dict[str, Any]]) -> str:
+    """What `distilnb finetune` and `distilnb glue` print: every cell beside the paper's, and the macro scores."""
+    parts = [table(comparison_rows(records))]
+    if any(r["task"] in tasks.GLUE for r in records):
+        parts.append(table(macro_rows(records)))
+    scales = {r["scale"] for r in records} - {"base", "paper"}
+    if scales:
+        parts.append(f"Scale {', '.join(sorted(scales))}: another teacher than the paper's"
+                     f"{', and made-up tasks of the same shapes' if 'toy' in scales else ''}. "
+                     "Differences in brackets are no evidence about the paper.")  # fmt: skip
+    stand_ins = {r["task"]: r["data"]["stand_in_why"] for r in records if r["data"]["stand_in"] and r["scale"] != "toy"}
+    parts += [f"{task} is a stand-in: {why}." for task, why in stand_ins.items()]
+    return "\n\n".join(parts)
+
+
+def ablation_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each variant of each grid: median macro score and held-out loss, mean difference of both from the
+    triple loss with its interval over paired seeds, Table 4's difference.
+
+    Raises ValueError for records that must not be compared.
+    """
+    rows = []
+    for grid in dict.fromkeys(r["grid"] for r in records if r["kind"] == "ablation"):
+        cells = [r for r in records if r.get("grid") == grid]
+        scores, losses = ablation.compare(cells).rows, ablation.compare(cells, "mlm_loss").rows
+        rows += [{
+            "grid": grid, "scale": cells[0]["scale"], "variant": row["title"], "pairs": str(len(row["seeds"])),
+            "macro": _spread(list(row["values"].values())), "Δ macro": difference(row),
+            "Table 4": "–" if row["paper"] is None else signed(row["paper"]),
+            "held-out loss": f"{median(loss['values'].values()):.3f}", "Δ loss": difference(loss, 3),
+        } for row, loss in zip(scores, losses, strict=True)]  # fmt: skip
+    return rows
+
+
+def difference(row: dict[str, Any], digits: int = 2) -> str:
+    """A mean difference with its interval: "−1.20 [−3.00, +0.60]"; of the reference, none."""
+    if row["mean"] is None or row["variant"] == ablation.REFERENCE:
+        return "–"
+    interval = "" if row["low"] is None else f" [{signed(row['low'], digits)}, {signed(row['high'], digits)}]"
+    return signed(row["mean"], digits) + interval
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A number with its sign, the minus of typesetters: "−0.31"."""
+    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def benchmark_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for each benchmark: how many times faster the student is [quartiles], and the same as less time."""
     rows = []
     for r in records:
-        if r["kind"] == "benchmark":
+        if r["kind"] == "benchmark" and "weights" in r:  # the benchmarks of training steps have no passes
             scores, config = r["scores"], r["config"]
             rows.append({
                 "run": r["name"], "weights": _kind_of_weights(r), "texts": f"{config['rows']:,} × {r['task']}",
@@ -73,7 +208,7 @@ def format_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     Where the timed weights are random, the accuracy is that of another, fine-tuned student, whose scale is named.
     """
     rows = []
-    for r in (r for r in records if r["kind"] == "benchmark"):
+    for r in (r for r in records if r["kind"] == "benchmark" and "weights" in r):
         scored = {row["format"]: row for row in r["accuracy"]["rows"]}
         for form in (form for form in r["formats"] if form["model"] == "student"):
             cost = scored.get(form["format"])
@@ -99,8 +234,13 @@ def _interval(record: dict[str, Any], score: str) -> str:
 
 def _rank(model: str) -> int:
     """Teacher, student, baselines: the order in which a reader compares them."""
-    order = ("teacher", "student", "undistilled", "random")
+    order = ("released", "teacher", "student", "student_d", "undistilled", "undistilled_d", "random")
     return order.index(model) if model in order else len(order)
+
+
+def _baseline(record: dict[str, Any]) -> str:
+    """What reading nothing scores; SQuAD has no such thing."""
+    return f"{100 * record['scores']['majority']:.1f}" if "majority" in record["scores"] else "–"
 
 
 def _spread(values: list[float]) -> str:
@@ -109,8 +249,62 @@ def _spread(values: list[float]) -> str:
     return f"{median(values):.1f}" + (f" [{min(values):.1f}–{max(values):.1f}]" if len(values) > 1 else "")
 
 
+def tables(records: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The results tables that these records give: pre-training, fine-tuning, size and speed, ablation."""
+    kinds = pretraining_rows, finetuning_rows, benchmark_rows, format_rows, ablation_rows
+    return [rows for rows in (kind(records) for kind in kinds) if rows]
+
+
 def summary(records: list[dict[str, Any]]) -> str:
-    """The results tables of these records."""
-    kinds = pretraining_rows, finetuning_rows, benchmark_rows, format_rows
-    parts = [table(rows) for rows in (kind(records) for kind in kinds) if rows]
-    return "\n\n".join(parts) or table([])
+    """The results tables of these records, as text."""
+    return "\n\n".join(map(table, tables(records))) or table([])
+
+
+STYLE = """
+:root { color-scheme: light dark; --line: #8886; --soft: #8881 }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem }
+table { border-collapse: collapse; width: 100%; font-size: .9rem; margin: 1rem 0 2rem }
+th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bottom: 1px solid var(--line) }
+th { border-bottom-width: 2px } tbody tr:nth-child(odd) { background: var(--soft) }
+figure { margin: 1.5rem 0; padding: .5rem; background: #fff; overflow-x: auto } svg { max-width: 100%; height: auto }
+figcaption { color: #444; font-size: .85rem }
+@media (max-width: 50rem) {
+  thead { position: absolute; left: -200vw }
+  tr { display: block; border-bottom: 2px solid var(--line); padding: .4rem 0 }
+  td { display: grid; grid-template-columns: 9rem 1fr; border: 0; padding: .15rem .4rem }
+  td::before { content: attr(data-label); font-weight: 600 }
+}"""
+
+
+def html_table(rows: list[dict[str, Any]]) -> str:
+    """Rows with equal keys as an HTML table; on a narrow screen each row becomes a card with its labels."""
+    head = "".join(f"<th scope=col>{html.escape(key)}</th>" for key in rows[0])
+    lines = [[f'<td data-label="{html.escape(k)}">{html.escape(str(v))}</td>' for k, v in row.items()] for row in rows]
+    body = "\n".join(f"<tr>{''.join(cells)}</tr>" for cells in lines)
+    return f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
+
+
+def html_text(markdown: str) -> str:
+    """The little Markdown that our own texts use, as HTML: paragraphs, lists, *stress*, **weight** and `code`."""
+    blocks = []
+    for block in re.sub(r"\n(?=- )", "\n\n", html.escape(markdown, quote=False)).split("\n\n"):
+        block = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", block.strip())
+        block = re.sub(r"`(.+?)`", r"<code>\1</code>", re.sub(r"\*(.+?)\*", r"<i>\1</i>", block))
+        blocks.append(f"<li>{block[2:]}</li>" if block.startswith("- ") else f"<p>{block}</p>")
+    return re.sub(r"((?:<li>.*?</li>\n?)+)", r"<ul>\n\1</ul>\n", "\n".join(blocks), flags=re.S)
+
+
+def html_figure(svg: str, caption: str) -> str:
+    """An <svg> element with its caption; its ids are made unlike those of other figures on the page."""
+    key = re.sub(r"\W", "-", caption)
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{key}-", svg)
+    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(caption)}" ', 1)
+    return f"<figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>"
+
+
+def page(title: str, sections: Mapping[str, str]) -> str:
+    """A page in one file: heading → HTML; no script, no font, no picture from elsewhere."""
+    body = "\n".join(f"<section><h2>{html.escape(name)}</h2>\n{part}</section>" for name, part in sections.items())
+    return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
+            f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n'
+            f"<body><h1>{html.escape(title)}</h1>\n{body}\n</body></html>\n")  # fmt: skip

@@ -12,6 +12,8 @@ import os
 import platform
 import subprocess
 import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -165,8 +167,76 @@ def _refuse(constant: str) -> None:
 def load_all(*folders: Path, **where: Any) -> list[dict[str, Any]]:
     """All records of these folders (default: published, then your own), by name, whose keys equal `where`.
 
-    A record of your own replaces a published one of the same name.
+    A record of your own replaces a published one of the same name. Raises ValueError for a file that is not called
+    after its record: a copy would count twice.
     """
     folders = folders or (paths.data("runs"), paths.home() / "runs")
-    found = {path.stem: load(path) for folder in folders for path in sorted(Path(folder).glob("*.json"))}
+    found = {path: load(path) for folder in folders for path in sorted(Path(folder).glob("*.json"))}
+    for path, record in found.items():
+        if record["name"] != path.stem:
+            raise ValueError(f"{path} holds the record '{record['name']}': a copy? Delete it or give it back its name")
+    found = {path.stem: record for path, record in found.items()}
     return [r for _, r in sorted(found.items()) if all(r.get(key) == value for key, value in where.items())]
+
+
+def plain(value: Any) -> Any:
+    """A value as a record gives it back: tuples are lists, keys are text."""
+    return json.loads(json.dumps(value))
+
+
+def differences(one: Any, other: Any, where: str = "") -> list[str]:
+    """Where two plain values differ, in words: "config.epochs 3 against 4"; empty when they are equal."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return [line for key in dict.fromkeys([*one, *other])
+                for line in differences(one.get(key), other.get(key), f"{where}.{key}" if where else key)]  # fmt: skip
+    return [] if one == other else [f"{where} {one} against {other}"]
+
+
+def check_comparable(
+    records: Sequence[Mapping[str, Any]], shared: Callable[[Mapping[str, Any]], dict[str, Any]],
+    cell: Sequence[str] = ("model", "task", "seed"),
+) -> list[str]:  # fmt: skip
+    """Sentences that must stand under a comparison of these records: gaps, other code, libraries or machines.
+
+    `shared` says what must be equal in all of them, `cell` which keys tell them apart, the seed last. Raises
+    ValueError, in one sentence, for records of several scales or other settings and for a cell that stands twice.
+    """
+    if not records:
+        return []
+    first, seen = records[0], {}
+    for record in records:
+        names = f"{first['name']} and {record['name']}"
+        if record["scale"] != first["scale"]:
+            raise ValueError(f"{names} are of different scales ({first['scale']}, {record['scale']}): not compared")
+        differing = differences(plain(shared(first)), plain(shared(record)))
+        if differing:
+            raise ValueError(f"{names} were run under different settings ({'; '.join(differing[:3])}): not compared")
+        twin = seen.setdefault(tuple(record[key] for key in cell), record)
+        if twin is not record:
+            what = ", ".join(f"{key} {record[key]}" for key in cell)
+            raise ValueError(f"{what} stands twice, in {twin['name']} and {record['name']}: delete one of them")
+    return [*_missing_seeds(seen), *_mixed_code(records)]
+
+
+def _missing_seeds(cells: Mapping[tuple, Any]) -> list[str]:
+    seeds, groups = sorted({key[-1] for key in cells}), dict.fromkeys(key[:-1] for key in cells)
+    gaps = {group: [seed for seed in seeds if (*group, seed) not in cells] for group in groups}
+    return [f"{' on '.join(map(str, group))} has no record of seed {', '.join(map(str, gap))}"
+            for group, gap in gaps.items() if gap]  # fmt: skip
+
+
+def _mixed_code(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Told, not refused: a grid may be finished on another machine, or after a commit that changed nothing in it."""
+    found = {
+        "commits of the code": Counter(_short(r["commit"]) for r in records),
+        "processors": Counter(r["device"]["gpu"] or r["device"]["processor"] for r in records),
+        "versions of torch": Counter(r["versions"]["torch"] for r in records),
+        "versions of transformers": Counter(r["versions"]["transformers"] for r in records),
+    }  # fmt: skip
+    return [f"the records come from {len(counts)} {what}: "
+            + ", ".join(f"{value} ({count})" for value, count in counts.items())
+            for what, counts in found.items() if len(counts) > 1]  # fmt: skip
+
+
+def _short(commit: str | None) -> str:
+    return "unknown" if commit is None else commit[:10] + (" with changes" if commit.endswith("+changes") else "")

@@ -13,6 +13,8 @@ WIKIPEDIA = "stream=wikimedia/wikipedia:20231101.en@b04c8d1ceb2f5cd4588862100d08
 IMDB = "stanfordnlp/imdb:plain_text:unsupervised@e6281661ce1c48d982bc483cf8a173c1bbeb5d31"
 BERT_BASE = "google-bert/bert-base-uncased"
 BERT_BASE_REVISION = "86b5e0934494bd15c9632b12f734a8a67f723594"
+DISTILBERT = "distilbert/distilbert-base-uncased"
+DISTILBERT_REVISION = "12040accade4e8a0f71eabdb258fecc2e7e948be"
 
 
 def setting(default: Any, text: str, **more: Any) -> Any:
@@ -25,7 +27,8 @@ class Scale:
     """What one setting of the dial stands for.
 
     `teacher` is a folder or Hub repository, `text` a source for `corpus.parse_sources`, `corpus_tokens` how much of
-    it is used (None: all). `pretraining` are settings of `PretrainingConfig`. A teacher of this scale has the sizes
+    it is used (None: all). `pretraining` are settings of `PretrainingConfig`, `finetuning` of `FinetuningConfig`,
+    `ablation` options of `distilnb ablate`. A teacher of this scale has the sizes
     `teacher_shape` and is grown in `teacher_stages`: (layers, learning rate, sequence length, tokens).
     """
 
@@ -40,6 +43,7 @@ class Scale:
     teacher_shape: dict[str, Any] = field(default_factory=dict)
     teacher_stages: tuple[tuple[int, float, int, int], ...] = ()
     finetuning: dict[str, Any] = field(default_factory=dict)
+    ablation: dict[str, Any] = field(default_factory=dict)
     teacher_text: str = "toyworld"
     teacher_corpus_tokens: int | None = None
     teacher_pretraining: dict[str, Any] = field(default_factory=dict)
@@ -52,7 +56,10 @@ SCALES = {
         Scale(
             "toy", str(paths.data("teachers", "toy")), "toyworld", 2_000_000,
             {"tokens": 1_000_000, "seq_length": 64, "batch_size": 32, "micro_batch_size": 32, "learning_rate": 1e-3},
-            "any laptop, minutes", finetuning={"batch_size": 32, "learning_rate": 5e-4, "max_length": 128},
+            "any laptop, minutes",
+            finetuning={"epochs": 2.0, "batch_size": 16, "learning_rate": 3e-4, "max_length": 128},
+            ablation={"task": "cola,qnli,qqp", "tokens": 200_000, "epochs": 2, "finetuning_rate": 3e-4,
+                      "validation_rows": 1000},
             teacher_shape=NARROW | {"vocab_size": 3072, "max_position_embeddings": 512},
             teacher_corpus_tokens=8_000_000,
             teacher_stages=((3, 2e-3, 64, 2_000_000), (6, 1.5e-3, 64, 2_000_000), (12, 1e-3, 64, 6_000_000),
@@ -65,9 +72,9 @@ SCALES = {
             "CPU hours, or minutes of a T4",
             teacher_shape=NARROW | {"vocab_size": 8192, "max_position_embeddings": 512},
             teacher_text=f"{WIKIPEDIA}+{IMDB}", teacher_corpus_tokens=60_000_000,
-            teacher_stages=((3, 2e-3, 64, 10_000_000), (6, 1.5e-3, 64, 10_000_000), (12, 1e-3, 64, 120_000_000),
-                            (12, 5e-4, 128, 20_000_000)),
-            teacher_pretraining={"batch_size": 16, "micro_batch_size": 16, "mask_probability": 0.3},
+            teacher_stages=((3, 1e-3, 64, 8_000_000), (6, 1e-3, 64, 12_000_000), (12, 7e-4, 64, 120_000_000),
+                            (12, 3e-4, 128, 20_000_000)),
+            teacher_pretraining={"batch_size": 16, "micro_batch_size": 16, "mask_probability": 0.3, "smoothing": 0.0},
         ),
         Scale(
             "base", BERT_BASE, WIKIPEDIA, 120_000_000,

@@ -13,7 +13,7 @@ import numpy as np
 from datasets import Dataset, load_dataset
 from transformers import PreTrainedTokenizerBase
 
-from . import hub, toyworld
+from . import hub, metrics, toyworld
 from .corpus import vocabulary_hash
 from .masking import generator
 
@@ -35,13 +35,21 @@ class Task:
     hub: str = "nyu-mll/glue"
     revision: str = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
 
+    spans = False  # whether the answer is a span of the text, as in SQuAD (`squad.SquadTask`)
+
     @property
     def main(self) -> str:
         """What enters the macro score: its metric, or "accuracy+f1", the mean of two.
 
-        The mean is GLUE's own rule; how the paper mixes the metrics of MRPC, QQP and STS-B it does not say.
+        The mean is GLUE's own rule; how the paper mixes the metrics of MRPC, QQP and STS-B it does not say. The
+        other convention in print is BERT's, see `main_of_bert`.
         """
         return "+".join(self.metrics)
+
+    @property
+    def main_of_bert(self) -> str:
+        """The one metric that Devlin et al. 2019 (Table 1) print: F1 for MRPC and QQP, Spearman for STS-B."""
+        return self.metrics[-1]
 
     @property
     def config(self) -> str:
@@ -96,26 +104,34 @@ def get(name: str) -> Task:
     return TASKS[plain]
 
 
-def load(task: str | Task, split: str, source: str = "toyworld", n: int | None = None, seed: int = 0) -> Dataset:
+def load(
+    task: str | Task, split: str, source: str = "toyworld", n: int | None = None, seed: int = 0, labelled: bool = True
+) -> Dataset:
     """One split, from toyworld or from the Hub (a pinned revision). `n` rows: toyworld writes that many, a Hub split
-    is sampled with `seed` (IMDb's rows stand by label: its first thousand are all negative).
+    is sampled with `seed` (IMDb's rows stand by label: its first thousand are all negative). `labelled=False` is
+    for GLUE's test splits, whose labels only its server knows.
 
     Raises ValueError in one sentence for an unknown task, source or split, and for rows that `check` refuses.
     """
     task = get(task) if isinstance(task, str) else task
+    rows = read(task, split, source, n, seed)
+    check(rows, task, split, labelled)
+    return rows
+
+
+def read(task: Task, split: str, source: str = "toyworld", n: int | None = None, seed: int = 0) -> Dataset:
+    """The rows that `load` checks; `task` is a `Task`, or what describes another task by the same attributes."""
     if source not in SOURCES:
         raise ValueError(f"task source is '{source}'; use {' or '.join(SOURCES)}")
     if n is not None and n < 1:
         raise ValueError(f"{n} rows of task {task.name} were asked for; at least 1 is needed")
     if source == "toyworld":
         _check_split(task, split, toyworld.splits(task.name), "toyworld")
-        rows = toyworld.load_task(task.name, split, n, seed)
-    else:
-        rows = _from_hub(task, split)
-        if n is not None and n < len(rows):
-            rows = rows.select(np.sort(generator(seed).permutation(len(rows))[:n]))
-    check(rows, task, split)
-    return rows
+        return toyworld.load_task(task.name, split, n, seed)
+    rows = _from_hub(task, split)
+    if n is None or n >= len(rows):
+        return rows
+    return rows.select(np.sort(generator(seed).permutation(len(rows))[:n]))
 
 
 def _from_hub(task: Task, split: str) -> Dataset:
@@ -129,20 +145,28 @@ def _from_hub(task: Task, split: str) -> Dataset:
     return splits[split]
 
 
+class MissingSplit(ValueError):
+    """A split that this copy of a data set does not have."""
+
+
 def _check_split(task: Task, split: str, there: tuple[str, ...], where: str) -> None:
     if split not in there:
-        hint = "; name the splits to score, validations=(...), without it" if split in task.validations else ""
-        raise ValueError(f"task {task.name} has no split '{split}' in {where}, only {', '.join(there)}{hint}")
+        raise MissingSplit(f"task {task.name} has no split '{split}' in {where}, only {', '.join(there)}")
 
 
-def check(rows: Dataset, task: Task, split: str) -> None:
-    """Raise ValueError unless these rows can train or score `task`: columns, labels known and in range."""
+def check(rows: Dataset, task: Task, split: str, labelled: bool = True) -> None:
+    """Raise ValueError unless these rows can train or score `task`: columns, labels known, in range, not all alike.
+
+    Rows with one label only teach nothing, and a correlation with them is 0 / 0. One single row is let through.
+    """
     what = f"split '{split}' of task {task.name}"
     missing = [column for column in (*task.columns, "label") if column not in rows.column_names]
     if missing:
         raise ValueError(f"{what} has no column '{missing[0]}', only {', '.join(rows.column_names)}")
     if not len(rows):
         raise ValueError(f"{what} is empty; it needs at least one row")
+    if not labelled:
+        return
     labels = np.asarray(rows["label"][:], dtype=float)  # None, an unknown label, becomes nan
     if (np.isnan(labels) | (labels == -1)).all():
         raise ValueError(f"{what} comes without labels (all are -1): use train or {' or '.join(task.validations)}")
@@ -151,11 +175,20 @@ def check(rows: Dataset, task: Task, split: str) -> None:
         row = int(np.flatnonzero(~right)[0])
         range_ = "finite numbers" if task.regression else f"0 to {task.num_labels - 1} ({', '.join(task.labels)})"
         raise ValueError(f"row {row} of {what} has the label {rows[row]['label']}; labels are {range_}")
+    if len(rows) > 1 and (labels == labels[0]).all():
+        shown = f"{labels[0]:g}" if task.regression else task.labels[int(labels[0])]
+        raise ValueError(
+            f"all {len(rows)} rows of {what} have the label {shown}: nothing can be learned or told apart there; take "
+            "more rows, or shuffle before taking some"
+        )
 
 
 @dataclass(frozen=True)
 class TaskData:
-    """A task ready to train on: its rows and, for the record, where they are from (`info`). Made by `load_all`."""
+    """A task ready to train on: its rows and, for the record, where they are from (`info`). Made by `load_all`.
+
+    `squad.SquadData` has the same methods, so that one fine-tuning loop serves both.
+    """
 
     task: Task
     train: Dataset
@@ -180,6 +213,22 @@ class TaskData:
             self._encoded[key] = made[0], dict(zip(self.validations, made[1:], strict=True))
         return self._encoded[key]
 
+    def judge(self, split: str, rows: Dataset, logits: np.ndarray) -> tuple[dict[str, float], tuple[float, float]]:
+        """The task's metrics for logits (rows, num_labels) of a tokenized split, and the main score's interval."""
+        answers, labels = self.answers(logits), rows["labels"][:]
+        found = metrics.score(self.task.metrics, answers, labels)
+        return found, metrics.bootstrap(self.task.main, answers, labels)
+
+    def answers(self, logits: np.ndarray) -> np.ndarray:
+        """The class of each row, or the number of a regression: (rows, num_labels) → (rows,)."""
+        return logits[:, 0] if self.task.regression else logits.argmax(-1)
+
+    def baseline(self, split: str) -> float:
+        """The main score of who always answers with the commonest training label (a regression: their mean)."""
+        train, labels = (np.asarray(rows["label"][:]) for rows in (self.train, self.validations[split]))
+        guesses = metrics.majority(train, len(labels))
+        return metrics.main_score(self.task.main, metrics.score(self.task.metrics, guesses, labels))
+
     def carve(self, share: float = 0.1, seed: int = 0) -> "TaskData":
         """The training rows alone, `share` of them held out as the split "carved": where settings are chosen, so
         that validation rows judge and never choose. The same rows for every model."""
@@ -195,14 +244,27 @@ def load_all(
     name: str | Task, source: str = "toyworld", n_train: int | None = None, n_validation: int | None = None,
     validations: tuple[str, ...] | None = None, seed: int = 0,
 ) -> TaskData:  # fmt: skip
-    """The training split and every validation split of a task (or those named), with their provenance."""
+    """The training split and every validation split of a task (or those named), with their provenance.
+
+    A copy of a data set may lack one of several validation splits (MNLI's mismatched one): it is left out, and
+    `info["missing"]` says so in a sentence.
+    """
     task = get(name) if isinstance(name, str) else name
     train = load(task, "train", source, n_train, seed)
-    scored = {split: load(task, split, source, n_validation, seed) for split in validations or task.validations}
-    return TaskData(task, train, scored, _provenance(task, source, {"train": train, **scored}, seed))
+    scored, missing = {}, {}
+    for split in validations or task.validations:
+        try:
+            scored[split] = load(task, split, source, n_validation, seed)
+        except MissingSplit as error:
+            if validations or len(task.validations) == 1:
+                raise
+            missing[split] = str(error)
+    info = provenance(task, source, {"train": train, **scored}, seed)
+    return TaskData(task, train, scored, info | ({"missing": missing} if missing else {}))
 
 
-def _provenance(task: Task, source: str, splits: dict[str, Dataset], seed: int) -> dict[str, Any]:
+def provenance(task: Task, source: str, splits: dict[str, Dataset], seed: int, target: str = "label") -> dict[str, Any]:
+    """Where the rows of a task are from, for its record; `target` is the column that tells what is right."""
     toy, rows = source == "toyworld", {split: len(data) for split, data in splits.items()}
     why = [f"{split} has {count:,} of {task.rows[split]:,} rows" for split, count in rows.items()
            if count != task.rows.get(split, count)]  # fmt: skip
@@ -210,17 +272,17 @@ def _provenance(task: Task, source: str, splits: dict[str, Dataset], seed: int) 
     return {
         "id": "toyworld" if toy else task.hub, "config": task.config, "revision": None if toy else task.revision,
         "seed": seed, "rows": rows, "stand_in": bool(why), "stand_in_why": "; ".join(why) or None,
-        "fingerprint": _fingerprint(task, splits),
+        "fingerprint": _fingerprint(splits, (*task.columns, target)),
     }  # fmt: skip
 
 
-def _fingerprint(task: Task, splits: dict[str, Dataset]) -> str:
+def _fingerprint(splits: dict[str, Dataset], columns: tuple[str, ...]) -> str:
     """A hash of all texts and labels, so that a record is not taken for one of other data."""
     digest = hashlib.sha256()
     for split, rows in splits.items():
         for first in range(0, len(rows), 1000):
             chunk = rows[first : first + 1000]
-            digest.update(repr((split, [chunk[column] for column in (*task.columns, "label")])).encode())
+            digest.update(repr((split, [chunk[column] for column in columns])).encode())
     return digest.hexdigest()[:16]
 
 

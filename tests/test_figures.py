@@ -42,6 +42,31 @@ def score(task: str, model: str, seed: int, main: float, **more) -> dict:
     return {"task": task, "model": model, "seed": seed, "scores": {"main": main, **more}}
 
 
+def tuned(model: str, main: float, task: str = "rte", seed: int = 0) -> dict:
+    """A fine-tuning record that says its scale."""
+    return score(task, model, seed, main, majority=0.5) | {"scale": "toy"}
+
+
+def heldout(variant: str, losses: list[float] | None, seed: int = 0) -> dict:
+    """An ablation record with its held-out losses."""
+    evaluations = losses and {"tokens": [0, 1000], "mlm_loss": losses}
+    return {"model": variant, "title": variant, "seed": seed, "evaluations": evaluations, "scores": {"mlm_loss": 2.5}}
+
+
+def row(variant: str, values: dict[int, float], deltas: list[float], paper: float | None = None, **interval) -> dict:
+    """A row of `ablation.compare`."""
+    mean = sum(deltas) / len(deltas) if deltas else None
+    return {"variant": variant, "title": variant, "values": values, "deltas": deltas, "mean": mean, "paper": paper,
+            "low": None, "high": None} | interval  # fmt: skip
+
+
+ROWS = [
+    row("triple", {0: 60.0, 1: 62.0}, []),
+    row("no_mlm", {0: 59.0, 1: 62.5}, [-1.0, 0.5], -0.31, low=-9.8, high=9.3),
+    row("untrained", {1: 50.0}, [-12.0]),
+]
+
+
 @pytest.fixture
 def drawings() -> dict:
     """One figure of every kind, from small data."""
@@ -53,6 +78,14 @@ def drawings() -> dict:
         "curve": figures.plot_curve(run_record("student")),
         "scores": figures.plot_scores([score("RTE", "student", 0, 0.6)]),
         "groups": figures.plot_parameter_groups(groups),
+        "published": figures.plot_published({"BERT-base": {"RTE": 69.3}, "DistilBERT": {"RTE": 59.9}}),
+        "seconds": figures.plot_seconds(paper.table("table3_speed")),
+        "vintages": figures.plot_vintages(paper.table("table1_glue")),
+        "ablation": figures.plot_ablation(ROWS),
+        "pairs": figures.plot_pairs(ROWS),
+        "heldout": figures.plot_heldout([heldout("triple", [3.0, 2.0]), heldout("untrained", None)]),
+        "retention": figures.plot_retention([tuned("teacher", 0.8), tuned("student", 0.6)]),
+        "spans": figures.plot_span_probabilities(["a", "b"], {"student": ([0.2, 0.8], [0.1, 0.9])}, answer=(1, 1)),
         "files": figures.plot_file_sizes(paper.table("device_files"), dict.fromkeys(("DistilBERT", "BERT-base"), {})),
         "overhead": figures.plot_overhead(benchmark_record()),
         "sweeps": figures.plot_sweeps(benchmark_record()),
@@ -246,6 +279,116 @@ def test_parameter_groups_stack_to_the_totals():
     assert [text.get_text() for text in ax.texts] == ["10.0 M", "4.0 M"]
     (hollow,) = ax.lines
     assert (list(hollow.get_xdata()), hollow.get_markerfacecolor()) == ([11], "white")
+
+
+def test_published_scores_are_hollow_and_ours_filled():
+    theirs = {"BERT-base": {"RTE": 69.3, "SQuAD F1": 88.5}, "DistilBERT": {"RTE": 59.9}}
+    ax = figures.plot_published(theirs, {"DistilBERT": {"RTE": 61.0}}, title="a claim").axes[0]
+    lines = {line.get_label(): line for line in ax.lines}
+    assert list(lines) == ["BERT-base, paper", "DistilBERT, paper", "DistilBERT, ours"]
+    assert [lines[name].get_markerfacecolor() for name in lines] == ["none", "none", figures.COLOURS["student"]]
+    assert list(lines["DistilBERT, ours"].get_ydata()) == [61.0] and ax.get_title("left") == "a claim"
+    assert lines["BERT-base, paper"].get_color() == figures.COLOURS["teacher"], "the roles' own colours"
+
+
+def test_vintages_and_seconds_say_what_follows_from_the_tables():
+    ax = figures.plot_vintages(paper.table("table1_glue")).axes[0]
+    assert [list(line.get_ydata()) for line in ax.lines] == [[77.6, 74.9, 79.5], [76.8, 74.3, 77.0]]
+    assert [text.get_text() for text in ax.texts] == ["keeps 99.0 %", "keeps 99.2 %", "keeps 96.9 %"]
+    ax = figures.plot_seconds(paper.table("table3_speed")).axes[0]
+    assert "1.63" in ax.get_title("left") and [bar.get_width() for bar in ax.patches] == [895, 668, 410]
+    assert not any(bar.get_fill() and bar.get_facecolor()[3] for bar in ax.patches), "the paper's are hollow"
+
+
+def test_ablation_draws_the_papers_differences_beside_ours_not_over_them():
+    left, right = figures.plot_ablation(ROWS).axes
+    assert list(left.lines[0].get_xdata())[0] == -0.31 and left.lines[0].get_markerfacecolor() == "none"
+    (interval,) = [line for line in right.lines if list(line.get_xdata()) == [-9.8, 9.3]]
+    assert list(interval.get_ydata()) == [0, 0]
+    means = [line.get_xdata()[0] for line in right.lines if line.get_marker() == "o"]
+    assert means == [-0.25, -12.0] and "2 pairs" in right.get_title("left")
+    assert [label.get_text() for label in left.get_yticklabels()] == ["no_mlm", "untrained"]
+    with pytest.raises(ValueError, match="no differences to draw"):
+        figures.plot_ablation(ROWS[:1])
+
+
+def test_pairs_join_the_runs_of_a_seed_and_leave_gaps_open():
+    ax = figures.plot_pairs(ROWS).axes[0]
+    assert legend(ax) == ["seed 0", "seed 1"]
+    assert list(ax.lines[1].get_ydata()) == [62.0, 62.5, 50.0] and np.isnan(ax.lines[0].get_ydata()[2])
+
+
+def test_heldout_losses_are_means_over_seeds_and_the_random_start_is_not_among_the_closer():
+    records = [heldout("triple", [3.0, 2.0]), heldout("triple", [3.0, 1.0], 1), heldout("untrained", None),
+               heldout("random_init", [8.0, 7.0])]  # fmt: skip
+    every, closer = figures.plot_heldout(records).axes
+    assert [list(line.get_ydata()) for line in every.lines] == [[3.0, 1.5], [8.0, 7.0], [2.5, 2.5]]
+    assert [line.get_label() for line in closer.lines] == ["triple", "untrained"]
+    assert closer.lines[1].get_linestyle() == "--"
+
+
+def test_retention_pairs_student_and_teacher_by_seed():
+    records = [tuned("teacher", 0.8), tuned("student", 0.6), tuned("student", 0.9, "cola")]
+    records += [tuned(model, 0.5, seed=1) for model in ("teacher", "student")]
+    ax = figures.plot_retention(records, {"rte": 96.0}).axes[0]
+    (ours,) = ax.containers
+    assert list(ours[0].get_ydata()) == [87.5] and [list(s[:, 1]) for s in ours[2][0].get_segments()] == [[75.0, 100.0]]
+    assert ax.lines[0].get_markerfacecolor() == "none" and list(ax.lines[0].get_ydata()) == [96.0]
+    with pytest.raises(ValueError, match="no task with a teacher and a student"):
+        figures.plot_retention([tuned("student", 0.5)])
+
+
+def test_every_table_and_figure_of_the_paper_is_drawn(monkeypatch):
+    drawn = figures.drawings([])
+    for wanted in ("figure1", "table1", "table2", "table3"):
+        assert any(name.startswith(wanted) for name in drawn), wanted
+    cells = [heldout(variant, [3.0, 2.0]) | {
+        "kind": "ablation", "name": variant, "grid": "ablation-toy", "scale": "toy", "task": None, "config": {},
+        "commit": None, "device": {"gpu": "g"}, "versions": {"torch": "2", "transformers": "5"},
+        "scores": {"macro": 0.5, "mlm_loss": 2.0}} for variant in ("triple", "no_ce")]  # fmt: skip
+    assert "table4_ablation" in figures.drawings(cells)
+
+
+def spans(*starts: float) -> tuple[list[float], torch.Tensor]:
+    """Start probabilities as given and the same from behind, as a tensor, for the end."""
+    return list(starts), torch.tensor(starts[::-1])
+
+
+def test_span_probabilities_are_drawn_by_token_and_model():
+    both = {"teacher": spans(0.1, 0.2, 0.7), "student": spans(0.5, 0.0, 0.25)}
+    figure = figures.plot_span_probabilities(["cost", "$", "5"], both, answer=(1, 2))
+    start, end = figure.axes
+    for ax, order in ((start, 1), (end, -1)):
+        heights = {bars.get_label(): [bar.get_height() for bar in bars] for bars in ax.containers}
+        assert heights == {"teacher": pytest.approx([0.1, 0.2, 0.7][::order]),
+                           "student": pytest.approx([0.5, 0.0, 0.25][::order])}  # fmt: skip
+        assert [bars[0].get_facecolor() for bars in ax.containers] == [
+            mpl.colors.to_rgba(figures.COLOURS[model]) for model in both]  # fmt: skip
+        assert [text.get_text() for text in ax.texts] == ["elsewhere 25%"], "of the student alone"
+        shade = next(patch for patch in ax.patches if patch.get_label() == "answer")
+        assert (shade.get_x(), shade.get_x() + shade.get_width()) == (0.5, 2.5)
+        assert ax.get_ylim()[1] > 0.7
+    assert [label.get_text() for label in end.get_xticklabels()] == ["cost", r"\$", "5"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["answer", "teacher", "student"]
+    centres = [[bar.get_x() + bar.get_width() / 2 for bar in bars] for bars in start.containers]
+    assert np.mean(centres, axis=0) == pytest.approx([0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    "probabilities, answer, says",
+    [
+        ({}, None, "3 values each"),
+        ({"student": spans(0.5, 0.5)}, None, "3 values each"),
+        ({"student": ([0.1, 0.2, 0.3],)}, None, "start and end"),
+        ({"student": spans(0.9, -0.6, 0.5)}, None, "take the softmax"),
+        ({"student": spans(0.6, 0.3, 0.2)}, None, "take the softmax"),
+        ({"student": spans(0.1, 0.2, 0.7)}, (1, 3), r"answer \(1, 3\) does not lie in tokens 0 to 2"),
+        ({"student": spans(0.1, 0.2, 0.7)}, (2, 1), "does not lie"),
+    ],
+)
+def test_span_probabilities_refuse_what_they_cannot_draw(probabilities, answer, says):
+    with pytest.raises(ValueError, match=says):
+        figures.plot_span_probabilities(["a", "b", "c"], probabilities, answer)
 
 
 def test_figure_1_says_what_is_verified():

@@ -1,4 +1,4 @@
-"""Fine-tuning: it learns, the same seed learns the same, padding and processes change nothing, a grid is taken up."""
+"""Fine-tuning: it learns, the same seed learns the same, padding and processes change nothing."""
 
 import json
 import os
@@ -15,26 +15,26 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from conftest import ANIMALS, NAMES, PLACES, VERBS, free_port, make_teacher, weights_of
 from datasets import Dataset
-from safetensors.torch import load_file, save_file
-from transformers import BertForMaskedLM, BertModel, RobertaConfig, RobertaForMaskedLM
+from safetensors.torch import load_file
 
 from distilnb import finetuning, metrics, results
+from distilnb.checkpoints import fingerprint
 from distilnb.finetuning import (
     FinetuningConfig,
     batch_order,
-    classifier,
     collate,
     finetune,
-    finetune_grid,
     forward,
+    label_loss,
     predict,
+    teacher_loss,
 )
+from distilnb.heads import classifier, question_answerer
+from distilnb.squad import SQUAD, SquadData
 from distilnb.student import build_student
 from distilnb.tasks import TASKS, TaskData
 
 QUICK = FinetuningConfig(epochs=1, batch_size=8, learning_rate=2e-3, max_length=24)
-NEW_IN_BERT = ("bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight", "classifier.bias")
-NEW_IN_DISTILBERT = ("pre_classifier.weight", "pre_classifier.bias", "classifier.weight", "classifier.bias")
 
 
 def sentiment(count: int, seed: int) -> Dataset:
@@ -76,6 +76,30 @@ def task_data(name: str, train: int = 33, validation: int = 16, seed: int = 0) -
     return TaskData(TASKS[name], MAKERS[name](train, seed), splits, info)
 
 
+SPANS = replace(QUICK, stride=8)
+
+
+def span_data(train: int = 33, validation: int = 16) -> SquadData:
+    """Four names, an animal and a place in any order; the question is a word of one kind and asks for the other's."""
+    splits = {}
+    for seed, (split, count) in enumerate({"train": train, "validation": validation}.items()):
+        draw, rows = random.Random(seed), {"id": [], "title": [], "question": [], "context": [], "answers": []}
+        for i in range(count):
+            animal, place = draw.choice(ANIMALS), draw.choice(PLACES)
+            words = [animal, place, *draw.choices(NAMES, k=draw.randint(2, 6))]
+            draw.shuffle(words)
+            answer = (animal, place)[i % 2]
+            context = " ".join(words)
+            at = len(" ".join(words[: words.index(answer)])) + bool(words.index(answer))
+            for key, value in zip(rows, (f"{split}-{i}", "", draw.choice((PLACES, ANIMALS)[i % 2]), context,
+                                         {"text": [answer], "answer_start": [at]}), strict=True):  # fmt: skip
+                rows[key].append(value)
+        splits[split] = Dataset.from_dict(rows)
+    info = {"id": "hand-made", "rows": {"train": train, "validation": validation}, "stand_in": True,
+            "fingerprint": "spans"}  # fmt: skip
+    return SquadData(SQUAD, splits.pop("train"), splits, info)
+
+
 def tuned(source, data: TaskData, tokenizer, accelerator: Accelerator, config: FinetuningConfig = QUICK, **more):
     """(model, record) of a quiet run."""
     model, _ = classifier(source, data.task.num_labels, config.seed)
@@ -94,84 +118,6 @@ def student(teacher):
     return build_student(teacher)
 
 
-# the classifier
-
-
-def test_a_classifier_has_the_encoder_of_its_source_and_says_what_is_new(teacher, student):
-    """BERT's pooler is new: a masked language model has none."""
-    for source, new in ((teacher, NEW_IN_BERT), (student, NEW_IN_DISTILBERT)):
-        before = weights_of(source)
-        model, found = classifier(source, 3)
-        assert found == new and model.config.num_labels == 3 and model.dtype == torch.float32
-        theirs, compared = model.state_dict(), source.base_model.state_dict(prefix=f"{source.base_model_prefix}.")
-        assert all(torch.equal(theirs[name], tensor) for name, tensor in compared.items())
-        assert theirs.keys() == compared.keys() | set(new)
-        with torch.no_grad():
-            model.get_parameter("classifier.weight").add_(1.0)
-            next(model.parameters()).add_(1.0)
-        assert all(torch.equal(p, before[name]) for name, p in source.named_parameters()), "the source was changed"
-        assert source.config.num_labels == 2
-
-
-def test_the_new_head_is_drawn_from_the_seed_alone(teacher):
-    """The global random state neither decides it nor is moved by it."""
-    heads = []
-    for seed, noise in ((0, 1), (0, 2), (1, 1)):
-        torch.manual_seed(noise)
-        heads.append(classifier(teacher, 2, seed)[0].classifier.weight)
-        after = torch.rand(3)
-        torch.manual_seed(noise)
-        assert torch.equal(after, torch.rand(3))
-    assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
-    assert 0.1 < heads[0].std() < 0.3  # the initializer range of this teacher is 0.2
-
-
-def test_a_folder_gives_the_same_classifier_as_the_object(teacher, student, tmp_path, capsys):
-    for source in (teacher, student):
-        source.save_pretrained(tmp_path / source.config.model_type)
-        model, new = classifier(tmp_path / source.config.model_type, 3, seed=7)
-        expected, expected_new = classifier(source, 3, seed=7)
-        assert new == expected_new and same_weights(model, expected)
-    assert "MISSING" not in capsys.readouterr().err
-
-
-def test_a_pooler_or_a_head_that_the_folder_brings_is_kept(teacher, tmp_path):
-    """bert-base-uncased has a pooler trained by next-sentence prediction; a fine-tuned model has its whole head."""
-    pooled, _ = classifier(teacher, 3, seed=1)
-    pooled.save_pretrained(tmp_path)
-    model, new = classifier(tmp_path, 3, seed=2)
-    assert new == () and same_weights(model, pooled)
-    assert classifier(pooled, 3, seed=2)[1] == ()
-    with pytest.raises(ValueError, match="that fit it and a head of 2 cannot be read"):
-        classifier(tmp_path, 2)
-
-
-def test_what_is_no_bert_with_a_whole_encoder_is_refused(teacher, tokenizer, tmp_path):
-    shape = {
-        "vocab_size": 20,
-        "hidden_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 16,
-    }
-    with pytest.raises(ValueError, match="this RobertaForMaskedLM is a roberta model; bert or distilbert is needed"):
-        classifier(RobertaForMaskedLM(RobertaConfig(**shape)), 2)
-    with pytest.raises(ValueError, match="this BertModel lacks .* tensors of its encoder, first bert.embeddings.word"):
-        classifier(BertModel(teacher.config), 2)
-    teacher.save_pretrained(tmp_path)
-    tensors = load_file(tmp_path / "model.safetensors")
-    cut = {name: tensor for name, tensor in tensors.items() if "layer.3." not in name}
-    save_file(cut, tmp_path / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ValueError, match="lacks 16 tensors of its encoder, first bert.encoder.layer.3.attention"):
-        classifier(tmp_path, 2)
-    (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(ValueError, match=r"has a configuration, but weights \(model.safetensors\)"):
-        classifier(tmp_path, 2)
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ValueError, match="has no readable config.json"):
-        classifier(tmp_path, 2)
-
-
 # settings that do not fit
 
 
@@ -181,11 +127,17 @@ def test_settings_below_zero_are_refused(name):
         FinetuningConfig(**{name: 0})
     with pytest.raises(ValueError, match="warmup is 1.0; it is a share"):
         FinetuningConfig(warmup=1.0)
+    with pytest.raises(ValueError, match="soft_weight is 0; it is a share of the loss"):
+        FinetuningConfig(soft_weight=0)
+    with pytest.raises(ValueError, match="temperature is -1"):
+        FinetuningConfig(temperature=-1)
 
 
 def test_a_model_that_does_not_fit_is_refused_before_any_work(teacher, tokenizer, accelerator):
     data = task_data("mnli")
-    with pytest.raises(ValueError, match=r"task mnli has 3 output\(s\), the model 2: build it by classifier\("):
+    with pytest.raises(
+        ValueError, match=r"task mnli has 3 output\(s\), the model is a BertFor.* with 2: build it by classifier\("
+    ):
         finetune(classifier(teacher, 2)[0], data, tokenizer, accelerator, QUICK)
     with pytest.raises(ValueError, match="max_length is 129, but the model has 128 positions"):
         finetune(classifier(teacher, 3)[0], data, tokenizer, accelerator, replace(QUICK, max_length=129))
@@ -412,6 +364,103 @@ def test_progress_is_shown_unless_quiet(student, tokenizer, accelerator, capsys)
     assert capsys.readouterr().out == ""
 
 
+# the second stage: a fine-tuned teacher
+
+
+def test_the_loss_against_a_teacher_is_a_softened_kl_times_t_squared():
+    """By hand, for two classes at T = 2; equal answers cost nothing; a regression is a squared difference."""
+    student, teacher = torch.tensor([[1.0, 3.0], [0.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 0.0]])
+    s, t = torch.sigmoid(torch.tensor(-1.0)), torch.sigmoid(torch.tensor(1.0))  # of class 0: differences / T
+    by_hand = 4 * (t * (t / s).log() + (1 - t) * ((1 - t) / (1 - s)).log())
+    torch.testing.assert_close(teacher_loss(student, teacher, 2.0), torch.stack([by_hand, torch.tensor(0.0)]))
+    torch.testing.assert_close(teacher_loss(torch.tensor([[1.0]]), torch.tensor([[4.0]])), torch.tensor([9.0]))
+
+
+def test_a_spans_loss_is_the_mean_of_start_and_end_and_padding_has_no_share():
+    """Rows of 5 and 3 tokens: the second costs the same alone and padded, whatever stands in the padding."""
+    torch.manual_seed(0)
+    logits, teacher = torch.randn(2, 5, 2), torch.randn(2, 5, 2)
+    logits[1, 3:], teacher[1, 3:] = finetuning.NEVER, finetuning.NEVER
+    labels = torch.tensor([[1, 4], [0, 2]])
+    by_hand = torch.stack(
+        [-(logits[i, :n, k].log_softmax(0)[labels[i, k]]) for i, n in ((0, 5), (1, 3)) for k in (0, 1)]
+    )
+    torch.testing.assert_close(label_loss(logits, labels), by_hand.view(2, 2).mean(1))
+    for loss in (label_loss(logits[1:, :3], labels[1:]), label_loss(logits, labels)[1:]):
+        torch.testing.assert_close(loss, by_hand[2:].mean()[None])
+    torch.testing.assert_close(teacher_loss(logits[1:, :3], teacher[1:, :3]), teacher_loss(logits, teacher)[1:])
+    assert torch.isfinite(teacher_loss(logits, teacher)).all() and (teacher_loss(teacher, teacher).abs() < 1e-6).all()
+
+
+def test_an_answerers_padding_is_never_an_answer(student, tokenizer):
+    rows, model = span_data().encoded(tokenizer, 24, 8)[0], question_answerer(student)[0]
+    batch = collate(rows, range(6), tokenizer.pad_token_id)
+    logits = forward(model, batch)
+    assert logits.shape == (*batch["input_ids"].shape, 2) and batch["labels"].shape == (6, 2)
+    padding = batch["attention_mask"] == 0
+    assert padding.any() and (logits[padding] == finetuning.NEVER).all() and (logits[~padding].abs() < 50).all()
+
+
+def test_a_teachers_answers_reach_the_student(student, tokenizer, accelerator):
+    """With the teacher's answers alone, and labels that are all wrong, the student does as the teacher does."""
+    data, config = task_data("sst2", 512, 64), replace(QUICK, epochs=3)
+    teacher, record = tuned(student, data, tokenizer, accelerator, config)
+    assert record["scores"]["accuracy"] > 0.9 and "taught_by" not in record
+    before = weights_of(teacher)
+    flipped = data.train.map(lambda row: {"label": 1 - row["label"]})
+    wrong = TaskData(data.task, flipped, data.validations, data.info)
+    scores = {}
+    for weight in (1.0, 0.01):
+        model, _ = classifier(student, 2, seed=5)
+        taught = finetune(model, wrong, tokenizer, accelerator, replace(config, soft_weight=weight), quiet=True,
+                          teacher=teacher)  # fmt: skip
+        scores[weight] = taught["scores"]["accuracy"]
+        assert taught["taught_by"] == fingerprint(teacher)
+    assert scores[1.0] > 0.9 and scores[0.01] < 0.1
+    after = weights_of(teacher)
+    assert all(torch.equal(before[name], after[name]) for name in before), "the teacher was trained"
+
+
+def test_a_bert_teaches_a_distilbert_spans_and_numbers(teacher, student, tokenizer, accelerator):
+    """One mixed loss: half the labels' and half the teacher's, for an answerer and a regressor."""
+    for data, make in ((span_data(), question_answerer), (task_data("stsb"), lambda source: classifier(source, 1))):
+        mine, theirs = make(student)[0], make(teacher)[0]
+        rows = finetuning.encode(data, tokenizer, SPANS)[0]
+        batch = collate(rows, range(4), tokenizer.pad_token_id)
+        with torch.no_grad():
+            batch["teacher_logits"] = forward(theirs, batch)
+            loss = finetuning.Finetuning(mine, SPANS)(batch)
+            logits = forward(mine, batch)
+        halves = label_loss(logits, batch["labels"]), teacher_loss(logits, batch["teacher_logits"])
+        torch.testing.assert_close(loss, sum(halves) / 2)
+        record = finetune(mine, data, tokenizer, accelerator, SPANS, teacher=theirs, quiet=True)
+        assert np.isfinite(record["curve"]["loss"]).all()
+
+
+def test_a_teacher_that_does_not_fit_is_refused(teacher, student, tokenizer, accelerator):
+    data = task_data("sst2")
+    for wrong in (classifier(teacher, 3)[0], question_answerer(teacher)[0]):
+        with pytest.raises(ValueError, match=r"task sst2 has 2 output\(s\), the teacher is a BertFor"):
+            finetune(classifier(student, 2)[0], data, tokenizer, accelerator, QUICK, teacher=wrong)
+    with pytest.raises(ValueError, match=r"task squad has 2 output\(s\) per token, the model is a .*question_answerer"):
+        finetune(classifier(student, 2)[0], span_data(), tokenizer, accelerator, SPANS)
+
+
+# spans
+
+
+def test_a_small_model_learns_to_point(student, tokenizer, accelerator):
+    """The question names an animal or a place; the answer is the word of the context of that kind."""
+    data = span_data(train=600, validation=60)
+    model, _ = question_answerer(student, 1)
+    record = finetune(model, data, tokenizer, accelerator, replace(SPANS, epochs=6, learning_rate=4e-3), quiet=True)
+    assert record["scores"]["exact_match"] > 0.6, record["scores"]
+    assert record["scores"]["main"] == record["scores"]["f1"] >= record["scores"]["exact_match"]
+    assert record["interval"][0] <= record["scores"]["f1"] <= record["interval"][1]
+    logits, labels = predict(model, data.encoded(tokenizer, 24, 8)[1]["validation"], accelerator, batch_size=7)
+    assert logits.shape[2] == 2 and labels.shape == (len(logits), 2)
+
+
 TWO_PROCESSES = """
 import gc, json, sys
 from dataclasses import replace
@@ -420,7 +469,8 @@ sys.path.insert(0, sys.argv[2])
 from accelerate import Accelerator
 from test_finetuning import QUICK, task_data
 from conftest import make_teacher
-from distilnb.finetuning import classifier, finetune
+from distilnb.finetuning import finetune
+from distilnb.heads import classifier
 from transformers import AutoTokenizer
 torch.set_num_threads(1)
 accelerator = Accelerator(cpu=True)
@@ -466,131 +516,3 @@ def test_two_processes_train_and_score_what_one_does(tokenizer, teacher_folder, 
     assert max(float((mine[name] - theirs[name]).abs().max()) for name in mine) < 5e-5
     assert together["scores"] == record["scores"] and together["tokens"] == record["tokens"]
     np.testing.assert_allclose(together["curve"]["loss"], record["curve"]["loss"], rtol=1e-3)
-
-
-# the grid
-
-
-@pytest.fixture
-def ran(monkeypatch) -> list[str]:
-    """The names of the runs that were really made."""
-    names = []
-    real = finetuning.finetune
-
-    def counted(*arguments, **settings):
-        names.append(settings["name"])
-        return real(*arguments, **settings)
-
-    monkeypatch.setattr(finetuning, "finetune", counted)
-    return names
-
-
-def test_a_grid_runs_every_cell_and_later_only_what_is_missing(teacher, student, tokenizer, accelerator, tmp_path, ran):
-    def grid(data: list[TaskData], seeds: tuple[int, ...]) -> list[dict]:
-        ran.clear()
-        models = {"teacher": teacher, "student": student}
-        return finetune_grid(models, data, seeds, tokenizer, accelerator, QUICK, folder=tmp_path, quiet=True,
-                             provenance={"student": {"model_record": "distil-toy"}})  # fmt: skip
-
-    tasks = [task_data("sst2"), task_data("stsb")]
-    first = grid(tasks, (1,))
-    assert ran == [r["name"] for r in first] == [f"finetuning-toy-{m}-{t}-seed1" for t in ("sst2", "stsb")
-                                                 for m in ("teacher", "student")]  # fmt: skip
-    assert {path.stem for path in tmp_path.glob("*.json")} == set(ran)
-    assert [r["model_record"] for r in first] == [None, "distil-toy"] * 2
-
-    again = grid(tasks, (1,))
-    assert ran == [] and [r["scores"] for r in again] == [r["scores"] for r in first]
-
-    (tmp_path / "finetuning-toy-student-sst2-seed1.json").unlink()
-    (tmp_path / "finetuning-toy-teacher-stsb-seed1.json").write_text("{")
-    third = grid(tasks, (1, 2))
-    assert sorted(ran) == ["finetuning-toy-student-sst2-seed1", "finetuning-toy-student-sst2-seed2",
-                           "finetuning-toy-student-stsb-seed2", "finetuning-toy-teacher-sst2-seed2",
-                           "finetuning-toy-teacher-stsb-seed1", "finetuning-toy-teacher-stsb-seed2"]  # fmt: skip
-    assert [r["scores"] for r in third if r["seed"] == 1] == [r["scores"] for r in first]
-
-
-def test_a_record_of_another_run_is_not_taken(student, tokenizer, accelerator, tmp_path, ran, capsys):
-    """Other settings, other data or other starting weights under the same name: run again, and a line says why."""
-
-    def grid(seed_of_data: int, rate: float) -> tuple[int, str]:
-        ran.clear()
-        data, config = [task_data("sst2", seed=seed_of_data)], replace(QUICK, learning_rate=rate)
-        finetune_grid({"student": student}, data, [1], tokenizer, accelerator, config, folder=tmp_path)
-        return len(ran), capsys.readouterr().out
-
-    assert grid(0, 2e-3)[0] == 1
-    for arguments, why in (
-        ((0, 1e-4), "learning_rate was 0.002, is 0.0001"),
-        ((5, 1e-4), "data was sst2-0, is sst2-5"),
-    ):
-        count, said = grid(*arguments)
-        assert count == 1 and f"finetuning-toy-student-sst2-seed1 is run again: {why}\n" in said
-    with torch.no_grad():
-        student.distilbert.embeddings.word_embeddings.weight[7, 7] += 1e-3
-    count, said = grid(5, 1e-4)
-    assert count == 1 and "is run again: weights was" in said
-    count, said = grid(5, 1e-4)
-    assert count == 0 and said == f"fine-tuning: 1 of 1 runs are recorded in {tmp_path} already\n"
-
-
-def test_the_learning_rate_is_chosen_on_carved_rows(student, tokenizer, accelerator, tmp_path, ran, monkeypatch):
-    """Too small a rate learns nothing; the best is used for every seed, and no trial sees a validation row."""
-    data = task_data("sst2", train=256, validation=16)
-    settings = {"learning_rates": (1e-7, 2e-3), "folder": tmp_path, "quiet": True}
-    config = replace(QUICK, epochs=2, batch_size=16)
-    records = finetune_grid({"student": student}, [data], (1, 2), tokenizer, accelerator, config, **settings)
-    assert ran == ["finetuning-toy-student-sst2-lr1e-07", "finetuning-toy-student-sst2-lr0.002",
-                   "finetuning-toy-student-sst2-seed1", "finetuning-toy-student-sst2-seed2"]  # fmt: skip
-    trials = [results.load(path) for path in sorted((tmp_path / "selection").glob("*.json"))]
-    assert [list(t["data"]["rows"]) for t in trials] == [["train", "carved"]] * 2
-    assert [t["data"]["rows"]["train"] for t in trials] == [230] * 2
-    for record in records:
-        assert record["config"]["learning_rate"] == 2e-3 == record["selection"]["chosen"]
-        assert record["selection"]["scores"][0] < record["selection"]["scores"][1]
-        assert record["data"]["rows"]["train"] == 256
-    assert len(results.load_all(tmp_path)) == 2, "a trial must not be averaged into the results"
-
-    ran.clear()
-    finetune_grid({"student": student}, [data], (1, 2), tokenizer, accelerator, config, **settings)
-    assert ran == []
-
-
-def test_a_rate_that_diverges_is_not_chosen(student, tokenizer, accelerator, tmp_path, monkeypatch, capsys):
-    """Of three rates the middle one diverges; when all do, or a cell does, the grid says so after the other cells."""
-    real, broken = finetuning.finetune, {2e-3}
-
-    def sometimes(model, data, tokenizer, accelerator, config, **more):
-        if config.learning_rate in broken:
-            raise FloatingPointError("the loss is nan at update 3; use a smaller learning rate")
-        return real(model, data, tokenizer, accelerator, config, **more)
-
-    monkeypatch.setattr(finetuning, "finetune", sometimes)
-    arguments = ({"student": student}, [task_data("sst2")], [1], tokenizer, accelerator, QUICK)
-    record = finetune_grid(*arguments, folder=tmp_path / "a", learning_rates=(1e-3, 2e-3, 1e-7))[0]
-    assert record["selection"]["scores"][1] is None and record["config"]["learning_rate"] != 2e-3
-    assert "lr0.002: the loss is nan at update 3" in capsys.readouterr().out
-    with pytest.raises(FloatingPointError, match=r"every learning rate of \[0.002\] diverged; try smaller ones"):
-        finetune_grid(*arguments, folder=tmp_path / "a", learning_rates=(2e-3,), quiet=True)
-    with pytest.raises(FloatingPointError, match="sst2-seed1 diverged at learning rate 0.002; the other runs"):
-        finetune_grid(*arguments, folder=tmp_path / "b", quiet=True)
-
-
-def test_equal_rates_are_settled_by_their_order():
-    trials = [{"scores": {"main": score}} for score in (0.5, 0.7, 0.7)]
-    assert finetuning.select((1, 2, 3), trials)["chosen"] == 2
-
-
-@pytest.mark.parametrize("models, seeds", [({}, [1]), ({"student": None}, [])])
-def test_an_empty_grid_is_refused(models, seeds, tokenizer, accelerator):
-    with pytest.raises(ValueError, match="at least one model and one seed"):
-        finetune_grid(models, [], seeds, tokenizer, accelerator, QUICK)
-
-
-def test_a_grid_reads_folders(teacher_folder, tokenizer, accelerator, tmp_path):
-    record = finetune_grid({"teacher": teacher_folder}, [task_data("sst2")], [1], tokenizer, accelerator, QUICK,
-                           folder=tmp_path, scale="mini", quiet=True)[0]  # fmt: skip
-    assert record["name"] == "finetuning-mini-teacher-sst2-seed1" and record["scale"] == "mini"
-    source = BertForMaskedLM.from_pretrained(teacher_folder)
-    assert record["started_from"] == finetuning.fingerprint(classifier(source, 2, 1)[0])

@@ -1,6 +1,8 @@
 """Tables come from records alone, and say when there is nothing."""
 
-from distilnb import report
+import pytest
+
+from distilnb import paper, report, tasks
 
 
 def finetuned(model: str, main: float, seed: int = 0, task: str = "rte", scale: str = "toy") -> dict:
@@ -45,6 +47,87 @@ def test_a_distillation_is_told_with_its_agreement_and_a_teacher_without():
     told = student["agrees with teacher"], student["held-out MLM loss"], student["time"]
     assert told == ("75.0 %", "1.235", "1 min 1 s")
     assert teacher["agrees with teacher"] == "–"
+
+
+def run(model: str, task: str, seed: int, scale: str = "base", **scores: float) -> dict:
+    """A fine-tuning record, as far as the tables read it."""
+    main = scores.setdefault("main", scores.get("f1", 0.0))
+    return finetuned(model, main, seed, task, scale) | {
+        "scores": scores | ({} if task == "squad" else {"majority": 0.5}), "interval": [main - 0.05, main + 0.05],
+        "data": {"stand_in": scale == "toy", "stand_in_why": "toyworld"}}  # fmt: skip
+
+
+def test_each_cell_stands_beside_the_papers():
+    """DistilBERT on SST-2: 91.3 in print; 90.0, 91.0 and 92.5 measured."""
+    records = [run("student", "sst2", seed, main=main) for seed, main in enumerate((0.925, 0.90, 0.91))]
+    (row,) = report.comparison_rows(records)
+    assert row == {"task": "sst2", "model": "student", "scale": "base", "seeds": 3, "majority": "50.0",
+                   "paper": "91.3", "measured": "91.0", "min–max": "90.0–92.5", "95 % interval": "86.0–96.0",
+                   "delta": "-0.3"}  # fmt: skip
+
+
+def test_a_difference_at_toy_scale_is_bracketed_and_explained():
+    told = report.comparison([run("student", "sst2", 0, "toy", main=0.6)])
+    assert "| (-31.3) |" in told and "no evidence about the paper" in told and "made-up tasks" in told
+    assert "| -31.3" in report.comparison([run("student", "sst2", 0, "base", main=0.6)])
+
+
+def test_squad_has_two_cells_and_the_second_stage_its_own_number():
+    """79.1 / 86.9 for DistilBERT (D); no such number on IMDb, and none at all for an undistilled student."""
+    rows = report.comparison_rows([run("student_d", "squad", 0, exact_match=0.70, f1=0.80)])
+    assert [(r["task"], r["paper"], r["delta"], r["majority"]) for r in rows] == [
+        ("squad exact_match", "79.1", "-9.1", "–"), ("squad f1", "86.9", "-6.9", "–")]  # fmt: skip
+    for model, task in (("student_d", "imdb"), ("student_d", "sst2"), ("undistilled", "sst2")):
+        assert report.comparison_rows([run(model, task, 0, main=0.9)])[0]["paper"] == "–"
+
+
+def test_a_macro_score_needs_all_nine_and_is_given_in_both_conventions():
+    records = []
+    for task in tasks.TASKS.values():
+        scores = {name: 0.8 for name in task.metrics} | ({"f1": 0.92} if "f1" in task.metrics else {})
+        main = sum(scores.values()) / len(scores)
+        records += [run("teacher", task.name, seed, main=0.1 if task.name == "wnli" else main, **scores)
+                    for seed in (0, 1, 2)]  # fmt: skip
+    for record in records:
+        if record["task"] == "wnli":
+            record["scores"]["accuracy"] = 0.1
+    (row,) = report.macro_rows(records)
+    assert row["paper"] == "79.5" == str(paper.glue("BERT-base", "macro"))
+    assert row["macro"] == f"{100 * (6 * 0.8 + 2 * 0.86 + 0.1) / 9:.1f}"
+    assert row["without WNLI"] == f"{100 * (6 * 0.8 + 2 * 0.86) / 8:.1f}"
+    assert row["BERT's convention"] == f"{100 * (6 * 0.8 + 2 * 0.92 + 0.1) / 9:.1f}"
+    (gap,) = report.macro_rows([r for r in records if r["task"] not in ("rte", "qqp")])
+    assert gap["macro"] == "not run: qqp, rte"
+
+
+def test_a_stand_in_is_named_below_the_table():
+    record = run("student", "qqp", 0, "mini", main=0.6)
+    record["data"] = {"stand_in": True, "stand_in_why": "train has 20,000 of 363,846 rows"}
+    assert "qqp is a stand-in: train has 20,000 of 363,846 rows." in report.comparison([record])
+
+
+def ablated(variant: str, seed: int, macro: float) -> dict:
+    return {
+        "kind": "ablation", "name": f"{variant}{seed}", "grid": "g", "scale": "toy", "model": variant, "title": variant,
+        "task": None, "seed": seed, "scores": {"macro": macro, "mlm_loss": 3 - macro}, "config": {}, "commit": None,
+        "device": {"gpu": "g"}, "versions": {"torch": "2", "transformers": "5"},
+    }  # fmt: skip
+
+
+def test_an_ablation_is_told_with_intervals_over_pairs_beside_table_4():
+    records = [ablated("triple", s, m) for s, m in enumerate((0.50, 0.60))]
+    records += [ablated("no_mlm", s, m) for s, m in enumerate((0.49, 0.58))]
+    reference, row = report.ablation_rows(records)
+    assert reference["Δ macro"] == "–" and reference["macro"] == "55.0 [50.0–60.0]"
+    assert row["Δ macro"].startswith("−1.50 [−7.85, +4.85]") and row["Table 4"] == "−0.31" and row["pairs"] == "2"
+    assert row["Δ loss"] == "+0.015 [−0.049, +0.079]"
+    assert "no_mlm" in report.summary(records)
+
+
+def test_an_ablation_that_mixes_scales_is_not_summed_up():
+    records = [ablated("triple", 0, 0.5), ablated("no_ce", 0, 0.5) | {"scale": "mini"}]
+    with pytest.raises(ValueError, match="different scales"):
+        report.summary(records)
 
 
 def benchmark(weights: str = "random:base") -> dict:

@@ -203,14 +203,12 @@ def test_the_first_layer_sees_fixed_offsets_in_the_positions(offsets):
 
 
 @pytest.mark.parametrize("head, offset", list(enumerate(OFFSETS)))
-def test_heads_of_the_first_layer_lean_towards_their_offsets(head, offset):
-    """On random words: of all neighbours a head attends most to its own; those of ±1 still favour the word itself."""
+def test_heads_of_the_first_layer_look_at_their_offsets(head, offset):
+    """On random words too, most of a head's attention goes to its offset (0.83), little to the word itself."""
     attention = attention_of_the_first_layer(new_teacher(bert_config(3000, layers=1, **NARROW)))[head]
     inner = torch.arange(5, 27)
-    share = {o: attention[inner, inner + o].mean().item() for o in range(-4, 5) if o}
-    assert max(share, key=share.get) == offset
-    assert share[offset] > (0.4 if abs(offset) == 2 else 0.1)
-    assert share[offset] > 3 * share[-offset]
+    assert attention[inner, inner + offset].mean() > 0.75
+    assert attention[inner, inner].mean() < 0.15
 
 
 def test_without_offsets_the_initialization_is_the_usual():
@@ -221,12 +219,15 @@ def test_without_offsets_the_initialization_is_the_usual():
         assert torch.equal(a, b), name
 
 
-def test_offsets_touch_positions_and_the_first_layers_queries_and_keys_only():
+def test_offsets_touch_embeddings_and_the_first_layers_queries_and_keys_only():
     config = bert_config(300, initializer_range=0.05)
     usual, special = new_teacher(config, offsets=()).state_dict(), new_teacher(config).state_dict()
     changed = {name for name in usual if not torch.equal(usual[name], special[name])}
-    first = "bert.encoder.layer.0.attention.self"
-    assert changed == {"bert.embeddings.position_embeddings.weight", f"{first}.query.weight", f"{first}.key.weight"}
+    words, positions = "bert.embeddings.word_embeddings.weight", "bert.embeddings.position_embeddings.weight"
+    first, tied = "bert.encoder.layer.0.attention.self", "cls.predictions.decoder.weight"
+    assert changed == {words, tied, positions, f"{first}.query.weight", f"{first}.key.weight"}
+    size = config.hidden_size // config.num_attention_heads
+    assert torch.equal(usual[words][:, size:], special[words][:, size:])
 
 
 def test_new_teachers_follow_their_seed_and_leave_the_global_generator_alone():

@@ -218,21 +218,35 @@ def _qnli(w: Writer, label: int) -> Texts:
     return (question, w.choice(others) if label else lines[i].text) if others else _qnli(w, label)
 
 
+def _passages(w: Writer) -> list[Line]:
+    """One passage or two, so that some are longer than a model's window."""
+    return _passage(w) + (_passage(w) if w.random() < 0.4 else [])
+
+
 def _squad(w: Writer, label: int) -> Texts:
-    """A passage, a question, and the answer as a span of the passage."""
-    lines = _passage(w)
+    """A passage, a question, and the answer as a span of the passage.
+
+    Held-out rows have three readers' answers: the first, and two that may begin with a little word more or less.
+    """
+    lines = _passages(w)
     i, question, answer = _asked(w, lines)
     context = " ".join(line.text for line in lines)
     start = sum(len(line.text) + 1 for line in lines[:i])  # the answer in whole words: mammals, not mammal
     span = re.compile(rf"\b{re.escape(answer)}\w*", re.IGNORECASE).search(context, start)
-    return context, question, {"text": [span[0]], "answer_start": [span.start()]}
+    starts = [span.start()]
+    if w.part == "held":
+        little = rf"(?:\b(?:{'|'.join(words.LITTLE)}) )*"
+        before = re.search(little + "$", context[:span.start()], re.IGNORECASE).start()
+        within = span.start() + re.match(little, span[0], re.IGNORECASE).end()
+        starts += w.rng.choices((span.start(), before, within), k=2)
+    return context, question, {"text": [context[at:span.end()] for at in starts], "answer_start": starts}
 
 
 def _imdb(w: Writer, label: int) -> Texts:
     """A long review; the judgement is the sum of its opinions, those marked as heavy counting 2, as light 1/2."""
     sort, sign, opinions = w.choice(words.ASPECTS), 2 * label - 1, []
-    while not 2 <= sign * sum((2 * good - 1) * (1, 0.5, 2)[weight] for good, weight in opinions) <= 12:
-        opinions = [(w.random() < 0.4 + 0.2 * label, w.rng.randrange(3)) for _ in range(w.rng.randint(14, 26))]
+    while not 2 <= sign * sum((2 * good - 1) * (1, 0.5, 2)[weight] for good, weight in opinions) <= 24:
+        opinions = [(w.random() < 0.1 + 0.8 * label, w.rng.randrange(3)) for _ in range(w.rng.randint(14, 26))]
     lines = [opinion(w, good, sort, (None, False, True)[weight]) for good, weight in opinions]
     return (" ".join([_passage(w)[0].text, *lines]),)
 

@@ -142,6 +142,7 @@ WEATHER = _table("""
 rain,rainy,took an umbrella; snow,snowy,lit the stove; sunshine,sunny,sat outside; wind,windy,held on to a hat;
 fog,foggy,lost the way; frost,frosty,wore two coats; thunder,stormy,hid under the roof; hail,hailing,ran indoors;
 heat,sweltering,looked for shade; drizzle,drizzly,put on boots""")
+LITTLE = "a an the its in on at by to from of among near behind beside under".split()  # may begin an answer, or not
 NUMBERS = """
 zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen
 nineteen twenty""".split()

@@ -1,0 +1,182 @@
+"""How much faster is our fine-tuning loop than padding to the maximum with the plain optimizer?
+
+The plain loop is what `run_glue.py` does by default: rows in shuffled order, each padded to `max_length`, AdamW
+without fusing, float32. Ours pads to the longest of a batch of rows of like length, with fused AdamW, in float32 and
+in bf16. Both train the same model on rows with the lengths of real SST-2, in turns in one process, so that a busy
+machine slows both. Printed are ratios; the record goes to runs/.
+
+    python benchmarks/finetuning_step.py                  base size (DistilBERT), the SST-2 lengths, about 4 minutes
+    python benchmarks/finetuning_step.py --size toy       the toy student, about a minute
+    python benchmarks/finetuning_step.py --scores         both loops to the end on a toy task, three seeds: same scores
+"""
+
+import argparse
+import csv
+import statistics
+import time
+from dataclasses import replace
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from datasets import Dataset
+from transformers import DistilBertConfig, DistilBertForSequenceClassification, PreTrainedModel
+
+from distilnb import cli, finetuning, heads, paths, report, results, scales, tasks
+from distilnb.finetuning import FinetuningConfig, batch_order, collate, forward
+from distilnb.teacher import load_teacher
+
+MAX_LENGTH = 128
+SIZES = {
+    "base": DistilBertConfig(),
+    "toy": DistilBertConfig(vocab_size=3072, dim=128, hidden_dim=512, n_heads=4, n_layers=6),
+}
+
+
+def sst2_lengths(rows: int) -> np.ndarray:
+    """`rows` token lengths spread like those of SST-2's training split (bert-base-uncased's pieces)."""
+    with paths.data("sst2_lengths.csv").open() as file:
+        table = [(int(row["tokens"]), int(row["rows"])) for row in csv.DictReader(file)]
+    lengths = np.repeat([length for length, _ in table], [count for _, count in table])
+    return lengths[np.linspace(0, len(lengths) - 1, rows).round().astype(int)]
+
+
+def made_rows(lengths: np.ndarray, vocabulary: int) -> Dataset:
+    """Random pieces in rows of these lengths, as `tasks.tokenize` would return them."""
+    draw = np.random.default_rng(0)
+    ids = [draw.integers(5, vocabulary, length).astype(np.int32) for length in lengths]
+    kinds = [np.zeros(length, dtype=np.int32) for length in lengths]
+    labels = draw.integers(0, 2, len(lengths))
+    columns = {"input_ids": ids, "token_type_ids": kinds, "length": lengths, "labels": labels}
+    return Dataset.from_dict(columns).with_format("numpy")
+
+
+class Plain:
+    """The obvious loop: every row padded to `MAX_LENGTH`, shuffled, plain AdamW, float32."""
+
+    def __init__(self, model: PreTrainedModel, rows: Dataset, config: FinetuningConfig):
+        self.model, self.rows, self.config = model.train(), rows, config
+        groups = finetuning._parameter_groups(model, config)
+        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, eps=1e-6, fused=False, foreach=False)
+
+    def order(self, epoch: int) -> list[np.ndarray]:
+        order = np.random.default_rng([self.config.seed, epoch]).permutation(len(self.rows))
+        return [order[i : i + self.config.batch_size] for i in range(0, len(order), self.config.batch_size)]
+
+    def update(self, chosen: np.ndarray, step: int) -> None:
+        batch = collate(self.rows, chosen)
+        width = MAX_LENGTH - batch["input_ids"].shape[1]
+        for key in ("input_ids", "attention_mask", "token_type_ids"):
+            batch[key] = torch.nn.functional.pad(batch[key], (0, width))
+        loss = finetuning.label_loss(forward(self.model, batch), batch["labels"]).mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+class Ours:
+    """The package's update, as `finetuning.finetune` makes it."""
+
+    def __init__(self, model: PreTrainedModel, rows: Dataset, config: FinetuningConfig, precision: str):
+        AcceleratorState._reset_state(True)
+        self.rows, self.config, self.accelerator = rows, config, Accelerator(cpu=True, mixed_precision=precision)
+        optimizer = torch.optim.AdamW(
+            finetuning._parameter_groups(model, config), lr=config.learning_rate, eps=1e-6, fused=True
+        )
+        self.module, self.optimizer = self.accelerator.prepare(finetuning.Finetuning(model, config), optimizer)
+        self.module.train()
+
+    def order(self, epoch: int) -> list[np.ndarray]:
+        lengths = self.rows["length"][:]
+        batches = list(batch_order(lengths, replace(self.config, epochs=1, seed=self.config.seed + epoch)))
+        return sorted(batches, key=lambda b: lengths[b].max())  # every k-th is then a fair sample of all lengths
+
+    def update(self, chosen: np.ndarray, step: int) -> None:
+        finetuning._update(self.module, None, self.optimizer, self.rows, chosen, 0, self.accelerator, self.config, step)
+
+
+def measure(size: str, updates: int, rounds: int) -> dict[str, float]:
+    """Seconds for each row, wall and CPU, of the three loops, in turns; medians over the rounds."""
+    rows, config = made_rows(sst2_lengths(4096), SIZES[size].vocab_size), FinetuningConfig(batch_size=32, epochs=1)
+    torch.manual_seed(0)
+    first = DistilBertForSequenceClassification(SIZES[size])
+    copies = [heads.classifier(first, 2)[0] for _ in range(3)]
+    loops = {"plain": Plain(copies[0], rows, config), "float32": Ours(copies[1], rows, config, "no")}
+    if torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported():
+        loops["bf16"] = Ours(copies[2], rows, config, "bf16")
+    wall, cpu = ({name: [] for name in loops} for _ in range(2))
+    for turn in range(-1, rounds):  # the first warms up
+        for name, loop in loops.items():
+            batches = loop.order(0)
+            step = len(batches) / updates
+            chosen = [batches[int(step * (i + 0.5))] for i in range(updates)]
+            began, used = time.perf_counter(), time.process_time()
+            for i, batch in enumerate(chosen):
+                loop.update(batch, i)
+            if turn >= 0:
+                count = sum(map(len, chosen))
+                wall[name].append((time.perf_counter() - began) / count)
+                cpu[name].append((time.process_time() - used) / count)
+    scores = {}
+    for name in loops:
+        scores[f"{name}_seconds_per_row"] = statistics.median(wall[name])
+        for clock, times in (("", wall), ("_cpu_time", cpu)):
+            scores[f"{name}{clock}_ratio"] = statistics.median(
+                p / t for p, t in zip(times["plain"], times[name], strict=True)
+            )
+    return scores
+
+
+def same_scores(rows: int = 2000, seeds: int = 3) -> dict[str, float]:
+    """Toy SST-2 to the end with both loops: the accuracy of each seed, so that speed is not bought with quality."""
+    teacher, tokenizer = load_teacher(scales.get("toy").teacher)
+    data = tasks.load_all("sst2", n_train=rows, n_validation=1000)
+    config = FinetuningConfig(**scales.get("toy").finetuning)
+    AcceleratorState._reset_state(True)
+    accelerator, scores = cli.make_accelerator("no", cpu=True), {}
+    train, scored = finetuning.encode(data, tokenizer, config)
+    for seed in range(seeds):
+        settings = replace(config, seed=seed)
+        ours = heads.classifier(teacher, 2, seed)[0]
+        record = finetuning.finetune(ours, data, tokenizer, accelerator, settings, quiet=True)
+        plain = Plain(heads.classifier(teacher, 2, seed)[0], train, settings)
+        steps, step = settings.steps(len(train)), 0
+        torch.manual_seed(seed)
+        while step < steps:
+            for chosen in plain.order(step)[: steps - step]:
+                for group in plain.optimizer.param_groups:
+                    group["lr"] = settings.learning_rate_at(step, steps)
+                plain.update(chosen, step)
+                step += 1
+        found = finetuning.evaluate(plain.model.eval(), data, (train, scored), accelerator, tokenizer.pad_token_id)
+        scores |= {f"ours_seed{seed}": record["scores"]["main"], f"plain_seed{seed}": found["scores"]["main"]}
+    return scores
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=list(SIZES), default="base")
+    parser.add_argument("--updates", type=int, default=0, help="updates of each loop in a round (default: 4 or 24)")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--scores", action="store_true", help="compare the scores of both loops instead of their speed")
+    options = parser.parse_args()
+    if options.rounds < 1 or options.updates < 0:
+        parser.error("rounds and updates must be above 0")
+    watch = results.Stopwatch()
+    if options.scores:
+        name, scores = "benchmark-finetuning-scores", same_scores()
+    else:
+        updates = options.updates or {"base": 4, "toy": 24}[options.size]
+        name, scores = f"benchmark-finetuning-{options.size}", measure(options.size, updates, options.rounds)
+    config = vars(options) | {"max_length": MAX_LENGTH, "batch_size": 32}
+    record = results.new_record("benchmark", name, scale="toy" if options.size == "toy" else "base", model="student",
+                                stopwatch=watch, scores=scores, config=config)  # fmt: skip
+    path = results.save(record)
+    print(report.table([{"measured": key, "value": f"{value:.4g}"} for key, value in scores.items()]))
+    print(f"record: {path}")
+
+
+if __name__ == "__main__":
+    main()

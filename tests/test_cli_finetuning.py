@@ -1,0 +1,137 @@
+"""`distilnb finetune` and `distilnb glue`, as a newcomer meets them: tables, gaps, bad input in one sentence."""
+
+import pytest
+from conftest import make_teacher
+from huggingface_hub import file_exists
+from transformers import AutoTokenizer
+
+from distilnb import cli, paths, results, scales, tasks
+from distilnb.heads import classifier
+from distilnb.student import build_student
+
+FEW = ["--train_rows", "24", "--validation_rows", "12", "--epochs", "1", "--cpu", "--max_length", "64"]
+
+
+@pytest.fixture
+def student_folder(teacher, tokenizer, tmp_path):
+    """A student of the small teacher, saved."""
+    folder = tmp_path / "student"
+    build_student(teacher).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_glue_is_nine_tasks_beside_the_paper_with_a_macro_score_and_a_submission(
+    teacher_folder, student_folder, tmp_path, capsys
+):
+    models = f"teacher={teacher_folder},student={student_folder}"
+    arguments = ["glue", "--model", models, "--out", str(tmp_path / "runs")]
+    arguments += ["--submission", str(tmp_path / "answers"), *FEW]
+    assert cli.main(arguments) == 0
+    told = capsys.readouterr().out
+    records = results.load_all(tmp_path / "runs")
+    assert {(r["task"], r["model"]) for r in records} == {(t, m) for t in tasks.GLUE for m in ("teacher", "student")}
+    for name in tasks.GLUE:
+        assert f"| {name}" in told
+    assert "without WNLI" in told and "| 79.5" in told and "| 77.0" in told, "the paper's macro scores"
+    assert "no evidence about the paper" in told
+    for model in ("teacher", "student"):
+        assert {path.stem for path in (tmp_path / "answers" / model).iterdir()} == {
+            "CoLA", "MNLI-m", "MNLI-mm", "MRPC", "QNLI", "QQP", "RTE", "SST-2", "STS-B", "WNLI"}  # fmt: skip
+    assert cli.main(arguments) == 0
+    assert "18 of 18 runs are recorded" in capsys.readouterr().out
+
+
+def test_the_second_stage_and_squad_are_flags_away(teacher_folder, student_folder, tmp_path, capsys):
+    flags = ["--model", f"teacher={teacher_folder},student={student_folder}", "--task_teacher", "teacher", "--task",
+             "squad,sst2", "--out", str(tmp_path / "runs"), *FEW]  # fmt: skip
+    assert cli.main(["finetune", *flags]) == 0
+    records = results.load_all(tmp_path / "runs")
+    assert {(r["task"], r["model"]) for r in records} == {(t, m) for t in ("squad", "sst2")
+                                                          for m in ("teacher", "student", "student_d")}  # fmt: skip
+    told = capsys.readouterr().out
+    assert "| squad exact_match | student_d |" in told and "| 79.1" in told, "the paper's DistilBERT (D)"
+
+
+def test_models_are_found_where_runs_leave_them(tmp_path, monkeypatch):
+    """Your own student before a shipped one; the released models at base scale, pinned."""
+    monkeypatch.setenv("DISTILNB_HOME", str(tmp_path))
+    toy = cli.models_of(scales.get("toy"))
+    assert toy[0] == f"teacher={paths.data('teachers', 'toy')}"
+    own = tmp_path / "runs" / "distil-toy" / "model"
+    own.mkdir(parents=True)
+    (own / "model.safetensors").write_bytes(b"")
+    assert f"student={own}" in cli.models_of(scales.get("toy"))
+    base = cli.models_of(scales.get("base"))
+    assert base == [f"teacher=google-bert/bert-base-uncased@{scales.BERT_BASE_REVISION}",
+                    f"released=distilbert/distilbert-base-uncased@{scales.DISTILBERT_REVISION}"]  # fmt: skip
+
+
+BAD = {
+    "unknown task": (["--task", "sst3"], "unknown task 'sst3'; use one of cola, mnli"),
+    "no task": (["--task", ","], "names no task"),
+    "no seeds": (["--seeds", "0"], "at least one is needed"),
+    "fewer than no rows": (["--train_rows", "-1"], "give a number of rows, or 0 for all"),
+    "rates that are no numbers": (["--learning_rates", "1e-3;1e-4"], "write 1e-3,3e-4"),
+    "a second teacher that is not there": (["--task_teacher", "bert"], "'bert' is none of the models: teacher"),
+    "a second teacher without a pupil": (["--task_teacher", "teacher"], "would teach only itself"),
+    "no models": (["--model", "teacher"], "write LABEL=FOLDER"),
+    "a truncation that does not exist": (["--truncation", "middle"], "middle"),
+    "more tokens than positions": (["--max_length", "4096"], "positions"),
+    "a soft weight of zero": (["--soft_weight", "0"], "share of the loss"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_sentence_before_any_work(name, teacher_folder, tmp_path, capsys):
+    flags, words = BAD[name]
+    given = {"--task": "sst2", "--model": f"teacher={teacher_folder}", "--out": str(tmp_path / "new"),
+             "--train_rows": "24", "--validation_rows": "12"}  # fmt: skip
+    given |= dict(zip(flags[::2], flags[1::2], strict=True))
+    try:
+        status = cli.main(["finetune", "--cpu", *(part for pair in given.items() for part in pair)])
+    except SystemExit as stop:  # argparse's own refusal of a choice
+        status = stop.code
+    told = capsys.readouterr().err.strip().splitlines()
+    assert status == 2 and words in told[-1], told
+    assert not (tmp_path / "new").exists(), "something was written"
+
+
+def test_models_of_two_vocabularies_are_told_apart_before_the_first_is_trained(teacher_folder, tmp_path, capsys):
+    other = tmp_path / "other"
+    make_teacher(200).save_pretrained(other)
+    AutoTokenizer.from_pretrained(teacher_folder).save_pretrained(other)
+    status = cli.main(["finetune", "--task", "sst2", "--model", f"teacher={teacher_folder},other={other}", "--out",
+                       str(tmp_path / "new"), *FEW])  # fmt: skip
+    assert status == 2 and "vocabular" in capsys.readouterr().err and not (tmp_path / "new").exists()
+
+
+def test_a_model_for_another_task_is_no_start_for_this_one(teacher, tokenizer, tmp_path, capsys):
+    model, _ = classifier(teacher, 3)
+    model.save_pretrained(tmp_path / "mnli")
+    tokenizer.save_pretrained(tmp_path / "mnli")
+    assert cli.main(["finetune", "--task", "sst2", "--model", f"a={tmp_path / 'mnli'}", *FEW]) == 2
+    assert "that fit it and a head of 2 cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.hub
+def test_released_weights_that_this_hub_lacks_are_named_in_one_sentence(tmp_path, capsys):
+    """`distilnb glue --scale base` where bert-base has a configuration and no weights."""
+    if file_exists("google-bert/bert-base-uncased", "model.safetensors"):
+        pytest.skip("this Hub has the weights")
+    assert cli.main(["glue", "--scale", "base", "--task", "rte", "--out", str(tmp_path / "new")]) == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert "weights (model.safetensors)" in told[-1] and "give a local folder" in told[-1]
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.hub
+def test_mnli_without_its_mismatched_split_has_a_table_without_that_cell(teacher_folder, tmp_path, capsys):
+    status = cli.main(["finetune", "--scale", "mini", "--task", "mnli", "--model", f"teacher={teacher_folder}", "--out",
+                       str(tmp_path / "runs"), *FEW])  # fmt: skip
+    told = capsys.readouterr().out
+    (record,) = results.load_all(tmp_path / "runs")
+    assert status == 0 and "| mnli " in told
+    if "validation_mismatched_accuracy" not in record["scores"]:
+        assert "left out: task mnli has no split 'validation_mismatched'" in told
+        assert "missing" in record["data"] and record["data"]["stand_in"]

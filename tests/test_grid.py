@@ -1,0 +1,207 @@
+"""A grid of runs: every cell once, later only what is missing, rates chosen on training rows, second teachers."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from test_finetuning import QUICK, task_data
+from transformers import BertForMaskedLM
+
+from distilnb import finetuning, grid, results
+from distilnb.grid import finetune_grid
+from distilnb.heads import classifier
+from distilnb.student import build_student
+from distilnb.tasks import TaskData
+
+
+@pytest.fixture
+def student(teacher):
+    """A 2-layer student of the 4-layer teacher."""
+    return build_student(teacher)
+
+
+@pytest.fixture
+def ran(monkeypatch) -> list[str]:
+    """The names of the runs that were really made."""
+    names = []
+    real = finetuning.finetune
+
+    def counted(*arguments, **settings):
+        names.append(settings["name"])
+        return real(*arguments, **settings)
+
+    monkeypatch.setattr(finetuning, "finetune", counted)
+    return names
+
+
+def test_a_grid_runs_every_cell_and_later_only_what_is_missing(teacher, student, tokenizer, accelerator, tmp_path, ran):
+    def run_grid(data: list[TaskData], seeds: tuple[int, ...]) -> list[dict]:
+        ran.clear()
+        models = {"teacher": teacher, "student": student}
+        return finetune_grid(models, data, seeds, tokenizer, accelerator, QUICK, folder=tmp_path, quiet=True,
+                             provenance={"student": {"model_record": "distil-toy"}})  # fmt: skip
+
+    tasks = [task_data("sst2"), task_data("stsb")]
+    first = run_grid(tasks, (1,))
+    assert ran == [r["name"] for r in first] == [f"finetuning-toy-{m}-{t}-seed1" for t in ("sst2", "stsb")
+                                                 for m in ("teacher", "student")]  # fmt: skip
+    assert {path.stem for path in tmp_path.glob("*.json")} == set(ran)
+    assert [r["model_record"] for r in first] == [None, "distil-toy"] * 2
+
+    again = run_grid(tasks, (1,))
+    assert ran == [] and [r["scores"] for r in again] == [r["scores"] for r in first]
+
+    (tmp_path / "finetuning-toy-student-sst2-seed1.json").unlink()
+    (tmp_path / "finetuning-toy-teacher-stsb-seed1.json").write_text("{")
+    third = run_grid(tasks, (1, 2))
+    assert sorted(ran) == ["finetuning-toy-student-sst2-seed1", "finetuning-toy-student-sst2-seed2",
+                           "finetuning-toy-student-stsb-seed2", "finetuning-toy-teacher-sst2-seed2",
+                           "finetuning-toy-teacher-stsb-seed1", "finetuning-toy-teacher-stsb-seed2"]  # fmt: skip
+    assert [r["scores"] for r in third if r["seed"] == 1] == [r["scores"] for r in first]
+
+
+def test_a_record_of_another_run_is_not_taken(student, tokenizer, accelerator, tmp_path, ran, capsys):
+    """Other settings, other data or other starting weights under the same name: run again, and a line says why."""
+
+    def run_grid(seed_of_data: int, rate: float) -> tuple[int, str]:
+        ran.clear()
+        data, config = [task_data("sst2", seed=seed_of_data)], replace(QUICK, learning_rate=rate)
+        finetune_grid({"student": student}, data, [1], tokenizer, accelerator, config, folder=tmp_path)
+        return len(ran), capsys.readouterr().out
+
+    assert run_grid(0, 2e-3)[0] == 1
+    for arguments, why in (
+        ((0, 1e-4), "learning_rate was 0.002, is 0.0001"),
+        ((5, 1e-4), "data was sst2-0, is sst2-5"),
+    ):
+        count, said = run_grid(*arguments)
+        assert count == 1 and f"finetuning-toy-student-sst2-seed1 is run again: {why}\n" in said
+    with torch.no_grad():
+        student.distilbert.embeddings.word_embeddings.weight[7, 7] += 1e-3
+    count, said = run_grid(5, 1e-4)
+    assert count == 1 and "is run again: weights was" in said
+    count, said = run_grid(5, 1e-4)
+    assert count == 0 and said == f"fine-tuning: 1 of 1 runs are recorded in {tmp_path} already\n"
+
+
+def test_the_learning_rate_is_chosen_on_carved_rows(student, tokenizer, accelerator, tmp_path, ran, monkeypatch):
+    """Too small a rate learns nothing; the best is used for every seed, and no trial sees a validation row."""
+    data = task_data("sst2", train=256, validation=16)
+    settings = {"learning_rates": (1e-7, 2e-3), "folder": tmp_path, "quiet": True}
+    config = replace(QUICK, epochs=2, batch_size=16)
+    records = finetune_grid({"student": student}, [data], (1, 2), tokenizer, accelerator, config, **settings)
+    assert ran == ["finetuning-toy-student-sst2-lr1e-07", "finetuning-toy-student-sst2-lr0.002",
+                   "finetuning-toy-student-sst2-seed1", "finetuning-toy-student-sst2-seed2"]  # fmt: skip
+    trials = [results.load(path) for path in sorted((tmp_path / "selection").glob("*.json"))]
+    assert [list(t["data"]["rows"]) for t in trials] == [["train", "carved"]] * 2
+    assert [t["data"]["rows"]["train"] for t in trials] == [230] * 2
+    for record in records:
+        assert record["config"]["learning_rate"] == 2e-3 == record["selection"]["chosen"]
+        assert record["selection"]["scores"][0] < record["selection"]["scores"][1]
+        assert record["data"]["rows"]["train"] == 256
+    assert len(results.load_all(tmp_path)) == 2, "a trial must not be averaged into the results"
+
+    ran.clear()
+    finetune_grid({"student": student}, [data], (1, 2), tokenizer, accelerator, config, **settings)
+    assert ran == []
+
+
+def test_a_rate_that_diverges_is_not_chosen(student, tokenizer, accelerator, tmp_path, monkeypatch, capsys):
+    """Of three rates the middle one diverges; when all do, or a cell does, the grid says so after the other cells."""
+    real, broken = finetuning.finetune, {2e-3}
+
+    def sometimes(model, data, tokenizer, accelerator, config, **more):
+        if config.learning_rate in broken:
+            raise FloatingPointError("the loss is nan at update 3; use a smaller learning rate")
+        return real(model, data, tokenizer, accelerator, config, **more)
+
+    monkeypatch.setattr(finetuning, "finetune", sometimes)
+    arguments = ({"student": student}, [task_data("sst2")], [1], tokenizer, accelerator, QUICK)
+    record = finetune_grid(*arguments, folder=tmp_path / "a", learning_rates=(1e-3, 2e-3, 1e-7))[0]
+    assert record["selection"]["scores"][1] is None and record["config"]["learning_rate"] != 2e-3
+    assert "lr0.002: the loss is nan at update 3" in capsys.readouterr().out
+    with pytest.raises(FloatingPointError, match=r"every learning rate of \[0.002\] diverged; try smaller ones"):
+        finetune_grid(*arguments, folder=tmp_path / "a", learning_rates=(2e-3,), quiet=True)
+    with pytest.raises(FloatingPointError, match="sst2-seed1 diverged at learning rate 0.002; the other runs"):
+        finetune_grid(*arguments, folder=tmp_path / "b", quiet=True)
+
+
+def test_equal_rates_are_settled_by_their_order():
+    trials = [{"scores": {"main": score}} for score in (0.5, 0.7, 0.7)]
+    assert grid.select((1, 2, 3), trials)["chosen"] == 2
+
+
+@pytest.mark.parametrize("models, seeds", [({}, [1]), ({"student": None}, [])])
+def test_an_empty_grid_is_refused(models, seeds, tokenizer, accelerator):
+    with pytest.raises(ValueError, match="at least one model and one seed"):
+        finetune_grid(models, [], seeds, tokenizer, accelerator, QUICK)
+
+
+def test_a_grid_reads_folders(teacher_folder, tokenizer, accelerator, tmp_path):
+    record = finetune_grid({"teacher": teacher_folder}, [task_data("sst2")], [1], tokenizer, accelerator, QUICK,
+                           folder=tmp_path, scale="mini", quiet=True)[0]  # fmt: skip
+    assert record["name"] == "finetuning-mini-teacher-sst2-seed1" and record["scale"] == "mini"
+    source = BertForMaskedLM.from_pretrained(teacher_folder)
+    assert record["started_from"] == grid.fingerprint(classifier(source, 2, 1)[0])
+
+
+def test_a_second_teacher_teaches_with_its_own_seed(teacher, student, tokenizer, accelerator, tmp_path, ran, capsys):
+    """student_d comes after the teacher that taught it, names it, and is made anew when that teacher is."""
+
+    def run_grid(temperature: float = 2.0) -> list[dict]:
+        ran.clear()
+        config = replace(QUICK, temperature=temperature)
+        return finetune_grid({"student": student, "teacher": teacher}, [task_data("sst2")], (1, 2), tokenizer,
+                             accelerator, config, folder=tmp_path, task_teacher="teacher")  # fmt: skip
+
+    records = run_grid()
+    assert ran == [f"finetuning-toy-{model}-sst2-seed{seed}" for model in ("student", "teacher", "student_d")
+                   for seed in (1, 2)]  # fmt: skip
+    for seed, record in ((1, records[4]), (2, records[5])):
+        assert record["model"] == "student_d" and record["seed"] == seed
+        assert record["teacher_record"] == f"finetuning-toy-teacher-sst2-seed{seed}"
+        assert record["taught_by"] == grid.fingerprint(classifier(tmp_path / "models" / record["teacher_record"], 2)[0])
+    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == [r["name"] for r in records[2:4]]
+    run_grid()
+    assert ran == []
+    run_grid(temperature=4.0)
+    assert ran == ["finetuning-toy-student_d-sst2-seed1", "finetuning-toy-student_d-sst2-seed2"]
+    (tmp_path / "models" / "finetuning-toy-teacher-sst2-seed1" / "model.safetensors").unlink()
+    capsys.readouterr()
+    run_grid(temperature=4.0)
+    assert ran == ["finetuning-toy-teacher-sst2-seed1"], "made again to the last bit, its pupil stands"
+    assert "teacher-sst2-seed1 is run again: its weights are not in" in capsys.readouterr().out
+
+
+def test_a_second_teacher_must_be_one_of_the_models(teacher, student, tokenizer, accelerator):
+    arguments = ([], [1], tokenizer, accelerator, QUICK)
+    with pytest.raises(ValueError, match="the second teacher 'bert' is none of the models: student"):
+        finetune_grid({"student": student}, *arguments, task_teacher="bert")
+    with pytest.raises(ValueError, match="'teacher' would teach only itself; name a student as well"):
+        finetune_grid({"teacher": teacher}, *arguments, task_teacher="teacher")
+
+
+def test_a_pupil_of_a_diverged_teacher_is_not_trained(teacher, student, tokenizer, accelerator, tmp_path, monkeypatch,
+                                                      capsys):  # fmt: skip
+    real = finetuning.finetune
+
+    def sometimes(model, *arguments, **more):
+        if more["model_name"] == "teacher":
+            raise FloatingPointError("the loss is nan at update 3")
+        return real(model, *arguments, **more)
+
+    monkeypatch.setattr(finetuning, "finetune", sometimes)
+    with pytest.raises(FloatingPointError, match="teacher-sst2-seed1 diverged at"):
+        finetune_grid({"teacher": teacher, "student": student}, [task_data("sst2")], [1], tokenizer, accelerator,
+                      QUICK, folder=tmp_path, task_teacher="teacher")  # fmt: skip
+    assert "student_d-sst2-seed1: its teacher, finetuning-toy-teacher-sst2-seed1, diverged" in capsys.readouterr().out
+    assert [path.stem for path in tmp_path.glob("*.json")] == ["finetuning-toy-student-sst2-seed1"]
+
+
+def test_kept_models_answer_as_their_record_says(student, tokenizer, accelerator, tmp_path):
+    data = task_data("sst2", 64, 16)
+    record = finetune_grid({"student": student}, [data], [1], tokenizer, accelerator, QUICK, folder=tmp_path,
+                           keep=True, quiet=True)[0]  # fmt: skip
+    model = grid.heads.fine_tuned(tmp_path / "models" / record["name"], data.task)
+    encoded = finetuning.encode(data, tokenizer, QUICK)
+    assert finetuning.evaluate(model, data, encoded, accelerator)["scores"] == record["scores"]

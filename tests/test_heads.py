@@ -1,0 +1,131 @@
+"""Heads: what is kept of the encoder, what is new and drawn from the seed, what is refused."""
+
+import pytest
+import torch
+from conftest import weights_of
+from safetensors.torch import load_file, save_file
+from transformers import BertModel, RobertaConfig, RobertaForMaskedLM
+
+from distilnb.heads import classifier, fine_tuned, for_task, is_answerer, question_answerer
+from distilnb.squad import SQUAD
+from distilnb.student import build_student
+from distilnb.tasks import TASKS
+
+NEW_IN_BERT = ("bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight", "classifier.bias")
+NEW_IN_DISTILBERT = ("pre_classifier.weight", "pre_classifier.bias", "classifier.weight", "classifier.bias")
+
+
+def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    """Whether every parameter is equal to the last bit."""
+    mine, theirs = weights_of(one), weights_of(other)
+    return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+@pytest.fixture
+def student(teacher):
+    """A 2-layer student of the 4-layer teacher."""
+    return build_student(teacher)
+
+
+def test_a_classifier_has_the_encoder_of_its_source_and_says_what_is_new(teacher, student):
+    """BERT's pooler is new: a masked language model has none."""
+    for source, new in ((teacher, NEW_IN_BERT), (student, NEW_IN_DISTILBERT)):
+        before = weights_of(source)
+        model, found = classifier(source, 3)
+        assert found == new and model.config.num_labels == 3 and model.dtype == torch.float32
+        theirs, compared = model.state_dict(), source.base_model.state_dict(prefix=f"{source.base_model_prefix}.")
+        assert all(torch.equal(theirs[name], tensor) for name, tensor in compared.items())
+        assert theirs.keys() == compared.keys() | set(new)
+        with torch.no_grad():
+            model.get_parameter("classifier.weight").add_(1.0)
+            next(model.parameters()).add_(1.0)
+        assert all(torch.equal(p, before[name]) for name, p in source.named_parameters()), "the source was changed"
+        assert source.config.num_labels == 2
+
+
+def test_the_new_head_is_drawn_from_the_seed_alone(teacher):
+    """The global random state neither decides it nor is moved by it."""
+    heads = []
+    for seed, noise in ((0, 1), (0, 2), (1, 1)):
+        torch.manual_seed(noise)
+        heads.append(classifier(teacher, 2, seed)[0].classifier.weight)
+        after = torch.rand(3)
+        torch.manual_seed(noise)
+        assert torch.equal(after, torch.rand(3))
+    assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
+    assert 0.1 < heads[0].std() < 0.3  # the initializer range of this teacher is 0.2
+
+
+def test_a_folder_gives_the_same_classifier_as_the_object(teacher, student, tmp_path, capsys):
+    for source in (teacher, student):
+        source.save_pretrained(tmp_path / source.config.model_type)
+        model, new = classifier(tmp_path / source.config.model_type, 3, seed=7)
+        expected, expected_new = classifier(source, 3, seed=7)
+        assert new == expected_new and same_weights(model, expected)
+    assert "MISSING" not in capsys.readouterr().err
+
+
+def test_a_pooler_or_a_head_that_the_folder_brings_is_kept(teacher, tmp_path):
+    """bert-base-uncased has a pooler trained by next-sentence prediction; a fine-tuned model has its whole head."""
+    pooled, _ = classifier(teacher, 3, seed=1)
+    pooled.save_pretrained(tmp_path)
+    model, new = classifier(tmp_path, 3, seed=2)
+    assert new == () and same_weights(model, pooled)
+    assert classifier(pooled, 3, seed=2)[1] == ()
+    with pytest.raises(ValueError, match="that fit it and a head of 2 cannot be read"):
+        classifier(tmp_path, 2)
+
+
+def test_what_is_no_bert_with_a_whole_encoder_is_refused(teacher, tokenizer, tmp_path):
+    shape = {
+        "vocab_size": 20,
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+    }
+    with pytest.raises(ValueError, match="this RobertaForMaskedLM is a roberta model; bert or distilbert is needed"):
+        classifier(RobertaForMaskedLM(RobertaConfig(**shape)), 2)
+    with pytest.raises(ValueError, match="this BertModel lacks .* tensors of its encoder, first bert.embeddings.word"):
+        classifier(BertModel(teacher.config), 2)
+    teacher.save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    cut = {name: tensor for name, tensor in tensors.items() if "layer.3." not in name}
+    save_file(cut, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match="lacks 16 tensors of its encoder, first bert.encoder.layer.3.attention"):
+        classifier(tmp_path, 2)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"has a configuration, but weights \(model.safetensors\)"):
+        classifier(tmp_path, 2)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="has no readable config.json"):
+        classifier(tmp_path, 2)
+
+
+def test_an_answerer_has_two_outputs_per_token_and_no_pooler(teacher, student, tmp_path):
+    for source in (teacher, student):
+        model, new = question_answerer(source, seed=3)
+        assert new == ("qa_outputs.weight", "qa_outputs.bias") and model.qa_outputs.out_features == 2
+        assert is_answerer(model) and not is_answerer(classifier(source, 2)[0])
+        assert same_weights(for_task(source, SQUAD, seed=3)[0], model)
+        source.save_pretrained(tmp_path / source.config.model_type)
+        assert same_weights(question_answerer(tmp_path / source.config.model_type, seed=3)[0], model)
+
+
+def test_the_task_decides_about_the_head(student):
+    for name, outputs in (("sst2", 2), ("mnli", 3), ("stsb", 1)):
+        model = for_task(student, TASKS[name])[0]
+        assert model.config.num_labels == outputs and not is_answerer(model)
+
+
+def test_a_model_that_was_not_fine_tuned_is_no_second_teacher(teacher, student, tmp_path):
+    """Its head would be new: it would teach noise."""
+    with pytest.raises(
+        ValueError, match="BertForMaskedLM has not been fine-tuned on a task like sst2: it lacks bert.p"
+    ):
+        fine_tuned(teacher, TASKS["sst2"])
+    model, _ = classifier(student, 2, seed=1)
+    model.save_pretrained(tmp_path)
+    assert same_weights(fine_tuned(tmp_path, TASKS["sst2"]), model)
+    with pytest.raises(ValueError, match="has not been fine-tuned on a task like squad: it lacks qa_outputs.weight"):
+        fine_tuned(tmp_path, SQUAD)

@@ -1,0 +1,292 @@
+"""The scorecard: verdicts follow from a stated rule, small scales fill no cell, what is not run or unsound is said."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from distilnb import cli, figures, paper, paths, report, results, scorecard, tasks
+from distilnb.scorecard import EVIDENCE, MARKS, Found, verdict
+
+CODE = {"commit": "1" * 40, "device": {"processor": "p", "gpu": None}, "versions": {"torch": "2", "transformers": "5"}}
+
+
+def tuned(model: str, task: str, main: float, seed: int = 0, scale: str = "base", **more) -> dict:
+    """A fine-tuning record with what the scorecard reads."""
+    scores = {"main": main, "accuracy": main, "majority": 0.5, **more.pop("scores", {})}
+    return {
+        "kind": "finetuning", "name": f"{scale}-{model}-{task}-{seed}", "scale": scale, "model": model, "task": task,
+        "seed": seed, "scores": scores, "config": {"epochs": 3, "seed": seed}, "data": {"fingerprint": task},
+        "model_record": f"distil-{model}", "precision": "no", "interval": [main - 0.01, main + 0.01], **CODE,
+    } | more  # fmt: skip
+
+
+def glue(model: str, values: list[float], scale: str = "base") -> list[dict]:
+    """All nine tasks with seeds 0, 1, …, the same score on each."""
+    return [tuned(model, task, main, seed, scale) for task in tasks.GLUE for seed, main in enumerate(values)]
+
+
+def benchmark(scale: str = "base", **scores: float) -> dict:
+    """A benchmark record."""
+    return {"kind": "benchmark", "name": "speed", "scale": scale, "model": "student", "task": "stsb", "seed": None,
+            "scores": scores, **CODE}  # fmt: skip
+
+
+def line(records: list[dict], what: str, part: str = "") -> scorecard.Line:
+    """The one line of the scorecard whose text starts so."""
+    found = [x for x in scorecard.scorecard(records).lines if x.row.what.startswith(what) and part in x.row.part]
+    assert len(found) == 1, [x.row.what for x in found]
+    return found[0]
+
+
+# the rule
+
+
+@pytest.mark.parametrize(
+    "value, low, high, direction, expected",
+    [
+        (50.5, 50.0, 51.0, "equal", "reproduced"),
+        (50.5, 40.0, 61.0, "equal", "partly"),  # right on average, too wide to say
+        (50.5, None, None, "equal", "partly"),  # run once
+        (52.0, 50.5, 53.5, "equal", "partly"),  # outside, the interval reaches in
+        (52.0, 51.5, 52.5, "equal", "not reproduced"),
+        (52.0, None, None, "equal", "not reproduced"),
+        (58.0, 57.5, 58.5, "least", "reproduced"),  # a bound may be exceeded
+        (58.0, 57.5, 58.5, "most", "not reproduced"),
+        (48.0, 47.5, 48.5, "least", "not reproduced"),
+        (42.0, 41.5, 42.5, "most", "reproduced"),
+    ],
+)
+def test_verdicts_follow_the_rule(value, low, high, direction, expected):
+    """The paper says 50, the tolerance is 1."""
+    assert verdict(50.0, Found(value, low, high), 1.0, direction) == expected
+
+
+def test_every_cell_and_claim_of_the_paper_has_a_row_and_a_rule():
+    lines = scorecard.scorecard([]).lines
+    counts = {part: len(rows) for part, rows in scorecard.tables(scorecard.Card(lines, [])).items()}
+    assert counts == {"Table 1": 30, "Table 2": 8, "Table 3": 6, "Table 4": 4, "Claims": len(paper.table("claims"))}
+    kinds = {x.row.rule["kind"] for x in lines}
+    assert kinds == {"measured", "arithmetic", "protocol", "hardware", "quoted"}
+    rules = set(paper.table("verdict_rules")["id"])
+    assert set(paper.table("claims")["id"]) <= rules
+    assert all(x.row.read for x in lines if x.row.rule["kind"] not in ("protocol", "quoted"))
+    assert all(f"**{word}**" in scorecard.RULE for word in MARKS), "each verdict is explained"
+
+
+def test_without_records_nothing_is_claimed():
+    verdicts = {x.verdict for x in scorecard.scorecard([]).lines}
+    assert verdicts == {"not run", "adds up", "does not add up", "how it was done", "quoted"}
+
+
+def test_what_does_not_add_up_is_what_the_errata_say():
+    wrong = [x.row.rule["id"] for x in scorecard.scorecard([]).lines if x.verdict == "does not add up"]
+    assert wrong == ["squad_within", "over_elmo_stsb", "device_size"]
+    assert {"squad_within", "stsb_gain"} <= set(paper.table("errata")["id"])
+
+
+# reading records
+
+
+def test_a_cell_is_filled_from_records_of_its_scale():
+    records = [tuned("teacher", "rte", main, seed) for seed, main in enumerate((0.690, 0.693, 0.699))]
+    found = line(records, "BERT-base, RTE")
+    assert (found.verdict, found.scale, found.found.value) == ("reproduced", "base", 69.3)
+    shown = found.cells()
+    assert (shown["paper"], shown["measured"], shown["delta"]) == ("69.3", "69.3", "0.0")
+    assert shown["interval"].startswith("68.3 to 70.") and shown["scale"] == "base, 3 runs"
+
+
+def test_the_misprint_is_shown_and_the_right_value_compared():
+    shown = line([tuned("teacher", "mnli", 0.847)], "BERT-base, MNLI").cells()
+    assert shown["paper"] == "86.7 (sic; 84.7)" and shown["delta"] == "0.0" and "reproduced" in shown["verdict"]
+
+
+@pytest.mark.parametrize("scale", ["toy", "mini"])
+def test_a_small_scale_stands_apart_and_decides_nothing(scale):
+    found = line([tuned("teacher", "rte", 0.693, seed, scale) for seed in range(3)], "BERT-base, RTE")
+    assert found.verdict == "not run" and found.found is None
+    shown = found.cells()
+    assert (shown["measured"], shown["delta"], shown["scale"]) == ("–", "–", "–")
+    assert shown["small scales: not evidence"].startswith(f"{scale} 69.3")
+
+
+def test_the_paper_scale_goes_before_base():
+    records = [tuned("student", "rte", 0.5), tuned("student", "rte", 0.599, scale="paper")]
+    assert line(records, "DistilBERT, RTE").scale == "paper"
+    records.append(tuned("released", "rte", 0.7, scale="paper"))
+    assert "the released checkpoint" in line(records, "DistilBERT, RTE").cells()["scale"]
+
+
+def test_the_share_is_taken_seed_by_seed_and_needs_all_nine_tasks():
+    teacher, student = glue("teacher", [0.80, 0.78, 0.79]), glue("student", [0.776, 0.7566, 0.7663])
+    found = line(teacher + student, "share of BERT-base")
+    assert found.verdict == "reproduced" and found.found.value == pytest.approx(97.0)
+    missing = [record for record in student if record["task"] != "wnli"]
+    assert line(teacher + missing, "share of BERT-base").verdict == "not run"
+    small = glue("teacher", [0.8], "toy") + [record for record in glue("student", [0.4], "toy")
+                                             if record["task"] in ("rte", "cola")]  # fmt: skip
+    assert line(small, "share of BERT-base").small == "toy 50.0 %, 2 of 9 tasks"
+
+
+def test_headlines_can_fail():
+    """Less than 97 % of the teacher, less than 60 % faster: the verdict says so, and the table what it would take."""
+    records = glue("teacher", [0.80, 0.78, 0.79]) + glue("student", [0.70, 0.69, 0.70])
+    records.append(benchmark(ratio_end_to_end=1.4) | {"intervals": {"ratio_end_to_end": [1.38, 1.42]}})
+    rows = {row["claim"]: row for row in scorecard.headlines(scorecard.scorecard(records))}
+    kept = next(row for claim, row in rows.items() if claim.startswith("share of BERT"))
+    faster = next(row for claim, row in rows.items() if "per unit of time" in claim)
+    assert "not reproduced" in kept["verdict"] and kept["falsified by an interval"] == "below 96.5 %"
+    assert "not reproduced" in faster["verdict"] and faster["measured"] == "40.0 %"
+
+
+def test_sizes_and_speeds_come_from_benchmark_records():
+    records = [benchmark(parameters_teacher=109_482_240, parameters_student=66_362_880, seconds_teacher=12.0)]
+    smaller = line(records, "DistilBERT has this much fewer")
+    assert smaller.verdict == "reproduced" and smaller.found.value == pytest.approx(39.385, abs=0.001)
+    assert line(records, "BERT-base parameters").cells()["measured"] == "109.5 M"
+    assert line(records, "BERT-base seconds").verdict == "other hardware"
+    once = [benchmark(ratio_end_to_end=1.63)]
+    assert line(once, "DistilBERT answers").verdict == "partly", "one run without an interval"
+
+
+def test_squad_and_imdb_records_are_understood():
+    def squad(model: str, em: float, f1: float, seed: int) -> dict:
+        return tuned(model, "squad", f1, seed, scores={"exact_match": em, "f1": f1})
+
+    printed = (("teacher", 0.81, 0.885), ("student", 0.777, 0.858), ("student_d", 0.79, 0.869))
+    records = [squad(model, em + seed / 1000, f1 + seed / 1000, seed)
+               for seed in range(3) for model, em, f1 in printed]  # fmt: skip
+    records += [tuned("teacher", "imdb", 0.9346), tuned("student", "imdb", 0.9282)]
+    assert line(records, "DistilBERT (D), SQuAD f1").found.value == pytest.approx(87.0)
+    assert line(records, "gain of the second distillation step on SQuAD, F1").verdict == "reproduced"
+    assert line(records, "distance to BERT-base on IMDb").found.value == pytest.approx(0.64)
+
+
+def cell(variant: str, seed: int, macro: float, scale: str = "base") -> dict:
+    name = f"ablation-{scale}"
+    return {"kind": "ablation", "name": f"{name}-{variant}-seed{seed}", "grid": name, "scale": scale, "model": variant,
+            "title": variant, "task": None, "seed": seed, "scores": {"macro": macro, "mlm_loss": 2 - macro},
+            "config": {"changes": {}}, "tasks": ["rte"], **CODE}  # fmt: skip
+
+
+def test_the_ablation_fills_table_4():
+    records = [cell("triple", s, m) for s, m in enumerate((0.70, 0.71, 0.69))]
+    records += [cell("no_ce", s, m) for s, m in enumerate((0.67, 0.6805, 0.6605))]
+    found = line(records, "without: soft targets")
+    assert found.verdict == "reproduced" and found.found.value == pytest.approx(-2.967, abs=0.01)
+    assert line(records, "without: cosine").verdict == "not run"
+    toy = [r | {"scale": "toy", "grid": "ablation-toy"} for r in records]
+    assert line(toy, "without: soft targets").small.startswith("toy −2.97")
+
+
+# what must not be averaged over silently
+
+
+@pytest.mark.parametrize(
+    "odd, words",
+    [
+        (tuned("teacher", "rte", 0.9, 1, config={"epochs": 9, "seed": 1}), "different settings .config.epochs 3 again"),
+        (tuned("teacher", "rte", 0.9, 0, name="copy"), "seed 0 stands twice, in base-teacher-rte-0 and copy"),
+        (tuned("teacher", "rte", 0.9, 1, model_record="other"), "model_record distil-teacher against other"),
+        (tuned("teacher", "rte", 0.9, 1, data={"fingerprint": "x"}), "data rte against x"),
+    ],
+)
+def test_unsound_comparisons_are_refused_by_name(odd, words):
+    records = [tuned("teacher", "rte", 0.693), odd]
+    assert line(records, "BERT-base, RTE").verdict == "refused"
+    card = scorecard.scorecard(records)
+    assert any(re.search(words, note) for note in card.notes), card.notes
+    assert re.search(words, scorecard.markdown(card))
+
+
+def test_gaps_and_mixed_code_are_named():
+    records = [tuned("teacher", "rte", 0.69, 0), tuned("teacher", "rte", 0.70, 1), tuned("student", "rte", 0.6, 0)]
+    records.append(tuned("student", "cola", 0.5, 0, commit="2" * 40))
+    notes = scorecard.scorecard(records).notes
+    assert "base, fine-tuning: student on rte has no record of seed 1" in notes
+    assert "base, fine-tuning: the records come from 2 commits of the code: 1111111111 (3), 2222222222 (1)" in notes
+
+
+def test_a_record_under_another_name_is_refused(tmp_path):
+    """A copy would be counted twice."""
+    record = results.new_record("distillation", "a", scale="toy", model="student", stopwatch=results.Stopwatch())
+    path = results.save(record, tmp_path)
+    (tmp_path / "b.json").write_text(path.read_text())
+    with pytest.raises(ValueError, match="b.json holds the record 'a'"):
+        results.load_all(tmp_path)
+
+
+# the documents
+
+
+class Tags(HTMLParser):
+    """Opening and closing tags, and whatever the page would fetch."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.fetched, self.ids, self.cells = [], [], [], 0
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        self.open.pop()
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if tag != "meta":
+            self.open.append(tag)
+        self.cells += tag == "td"
+        self.ids += [attrs["id"]] if "id" in attrs else []
+        links = [attrs.get(key, "") for key in ("src", "href", "xlink:href")]
+        self.fetched += [link for link in links if link and not link.startswith("#")]
+        self.fetched += [tag] if tag in ("script", "link", "iframe", "img") else []
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    """The page of two small records, with two figures that share their ids."""
+    records = [tuned("teacher", "rte", 0.693, scale="toy"), tuned("student", "rte", 0.6, scale="toy")]
+    svg = figures.to_svg(figures.plot_layer_map([0, 2], 4))
+    return scorecard.page(scorecard.scorecard(records), report.tables(records), {"a map": svg, "again": svg})
+
+
+def test_the_page_is_one_whole_file_that_fetches_nothing(page):
+    tags = Tags()
+    tags.feed(page)
+    assert not tags.open and not tags.fetched and tags.cells > 500
+    assert len(set(tags.ids)) == len(tags.ids), "ids of the two figures do not clash"
+    assert "url(http" not in page and "@import" not in page
+
+
+def test_the_page_can_be_read_on_a_phone_and_without_seeing_colours(page):
+    assert 'name="viewport"' in page and "@media (max-width" in page and 'data-label="paper"' in page
+    assert page.count('role="img"') == page.count("aria-label=") == 2
+    assert "○ not run" in page and "≠ does not add up" in page, "verdicts are words with a sign, not colours"
+
+
+def test_text_becomes_html_without_loose_ends():
+    assert report.html_text("a *b* `c`\n\n- **d** < e\n- f") == (
+        "<p>a <i>b</i> <code>c</code></p>\n<ul>\n<li><b>d</b> &lt; e</li>\n<li>f</li></ul>\n"
+    )
+
+
+def test_the_committed_scorecard_is_that_of_the_published_records():
+    card = scorecard.scorecard(results.load_all(paths.data("runs")))
+    assert (paths.PACKAGE.parent / "RESULTS.md").read_text() == scorecard.markdown(card), "run `make links`"
+
+
+def test_published_claims_at_the_scales_that_count_are_not_toy_results():
+    published = results.load_all(paths.data("runs"))
+    for found in scorecard.scorecard(published).lines:
+        assert found.found is None or found.scale in (*EVIDENCE, "arithmetic")
+
+
+def test_the_command_writes_both_documents(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("distilnb.figures.drawings", lambda _: {"map": figures.plot_layer_map([0, 2], 4)})
+    assert cli.main(["report", "--out", str(tmp_path / "here")]) == 0
+    assert (tmp_path / "here" / "scorecard.md").read_text().startswith("# Does the paper hold?")
+    assert (tmp_path / "here" / "scorecard.html").read_text().startswith("<!doctype html>")
+    assert "cells and claims" in capsys.readouterr().out

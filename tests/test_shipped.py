@@ -1,0 +1,57 @@
+"""The weights in data/: they load, they are what their records say, and they are the twins they claim to be."""
+
+import pytest
+import torch
+from transformers import AutoModelForMaskedLM
+
+from distilnb import cli, corpus, paths, results
+from distilnb.masking import Masker
+from distilnb.pretraining import evaluate
+from distilnb.student import build_student
+from distilnb.teacher import load_teacher
+
+STUDENTS = {"toy": "distil-toy", "toy-undistilled": "undistilled-toy"}
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    """The shipped toy teacher and its tokenizer."""
+    return load_teacher(paths.data("teachers", "toy"))
+
+
+@pytest.fixture(scope="module")
+def text(teacher):
+    """Toyworld sentences that were not chosen for being easy."""
+    return corpus.build_corpus(corpus.parse_sources("toyworld"), teacher[1], seq_length=64, max_tokens=150_000)
+
+
+def shipped(name: str) -> torch.nn.Module:
+    """A student of data/students as float32."""
+    return AutoModelForMaskedLM.from_pretrained(paths.data("students", name), dtype=torch.float32).eval()
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_a_shipped_student_is_the_one_of_its_record(name, teacher, text, accelerator):
+    """On some 200 masked words (standard errors 0.13 and 3 points): loss and agreement within 0.35 and 8 points."""
+    record = results.load(paths.data("students", name) / "record.json")
+    assert record == results.load(paths.data("runs") / f"{STUDENTS[name]}.json")
+    masker = Masker.of(teacher[1], text.token_counts, 0.7, 0.15, 0)
+    found = evaluate(shipped(name), text, masker, accelerator, teacher[0])
+    assert found["mlm_loss"] == pytest.approx(record["scores"]["mlm_loss"], abs=0.35)
+    assert found["agreement"] == pytest.approx(record["scores"]["agreement"], abs=0.08)
+
+
+def test_the_twins_start_from_the_same_layers_and_end_apart(teacher):
+    """Same layers of the same teacher, same tokens; one learned from masked words alone."""
+    mine, twin = (results.load(paths.data("students", name) / "record.json") for name in STUDENTS)
+    assert mine["made_from"] == twin["made_from"] and mine["tokens"] == twin["tokens"]
+    same = {key for key in mine["config"] if mine["config"][key] == twin["config"][key]}
+    assert set(mine["config"]) - same == {"ce", "mlm", "cos"} and twin["config"]["ce"] == twin["config"]["cos"] == 0
+    start = build_student(teacher[0], mine["made_from"]["layers"]).distilbert.transformer.layer[0].ffn.lin1.weight
+    moved = [(shipped(name).distilbert.transformer.layer[0].ffn.lin1.weight - start).norm() for name in STUDENTS]
+    assert all(0 < distance < start.norm() for distance in moved)
+
+
+def test_the_dial_finds_the_shipped_students():
+    found = dict(pair.split("=") for pair in cli.models_of(cli.scales.get("toy")))
+    assert {"teacher", "student", "undistilled"} == found.keys()

@@ -1,0 +1,52 @@
+"""GLUE's submission files: names, order, words or numbers as its server wants them."""
+
+import numpy as np
+import pytest
+
+from distilnb import paths, submission, tasks
+from distilnb.finetuning import FinetuningConfig
+from distilnb.heads import classifier
+from distilnb.teacher import load_teacher
+
+
+def test_the_files_are_the_ten_of_the_server(tmp_path):
+    """Their names, and for each task how its answers are written (gluebenchmark.com, "Submission")."""
+    expected = {"CoLA": "1", "SST-2": "1", "MRPC": "1", "STS-B": "1.000", "QQP": "1", "MNLI-m": "neutral",
+                "MNLI-mm": "neutral", "QNLI": "not_entailment", "RTE": "not_entailment", "WNLI": "1"}  # fmt: skip
+    written = {}
+    for name in tasks.GLUE:
+        for split in submission.test_splits(name):
+            answers = np.ones(3) if tasks.TASKS[name].regression else np.ones(3, dtype=int)
+            path = submission.write(tasks.TASKS[name], split, answers, tmp_path)
+            lines = path.read_text().splitlines()
+            assert lines[0] == "index\tprediction" and [line.split("\t")[0] for line in lines[1:]] == ["0", "1", "2"]
+            written[path.stem] = lines[1].split("\t")[1]
+    assert written == expected
+
+
+def test_numbers_are_kept_in_range(tmp_path):
+    path = submission.write(tasks.TASKS["stsb"], "test", np.array([-0.4, 2.34567, 7.0]), tmp_path)
+    assert path.read_text() == "index\tprediction\n0\t0.000\n1\t2.346\n2\t5.000\n"
+
+
+def test_what_the_server_does_not_take_is_refused(tmp_path):
+    for name, split in (("imdb", "test"), ("sst2", "validation")):
+        with pytest.raises(ValueError, match=f"takes no split '{split}' of task {name}"):
+            submission.write(tasks.TASKS[name], split, np.ones(2, dtype=int), tmp_path)
+    assert submission.test_splits("imdb") == () and not list(tmp_path.iterdir())
+
+
+def test_a_models_answers_are_written_in_the_order_of_the_rows(accelerator, tmp_path):
+    """Toyworld's two MNLI test splits, against answers made one row at a time."""
+    teacher, tokenizer = load_teacher(paths.data("teachers", "toy"))
+    task = tasks.TASKS["mnli"]
+    model, _ = classifier(teacher, 3, seed=1)
+    written = submission.predict_tests(model, task, tokenizer, accelerator, FinetuningConfig(), tmp_path, "toyworld")
+    assert [path.name for path in written] == ["MNLI-m.tsv", "MNLI-mm.tsv"]
+    rows = tasks.load(task, "test_matched", "toyworld", labelled=False)
+    lines = written[0].read_text().splitlines()[1:]
+    assert len(lines) == len(rows)
+    for i in (0, 7, len(rows) - 1):
+        inputs = tokenizer(rows[i]["premise"], rows[i]["hypothesis"], return_tensors="pt")
+        answer = task.labels[int(model(**inputs).logits.argmax())]
+        assert lines[i] == f"{i}\t{answer}"
