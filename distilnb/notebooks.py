@@ -62,6 +62,9 @@ NOTEBOOKS = (
     Notebook("06_squad_finetuning", "Pointing at answers, taught twice",
              "An answer is a start and an end, and a fine-tuned teacher can teach both: DistilBERT (D)",
              "section 4.1, Table 2", "squad, finetuning, metrics", 1.5),
+    Notebook("07_size_and_speed", "Arithmetic first, then the stopwatch",
+             "Half the layers take half the time; what a format saves and costs, and where 71 % and 207 MB are from",
+             "Table 3, section 4.1", "benchmark, export", 1.5),
 )  # fmt: skip
 
 
