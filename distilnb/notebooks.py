@@ -56,6 +56,12 @@ NOTEBOOKS = (
     Notebook("04_glue_finetuning", "One task slowly, then a table of them",
              "A pre-trained encoder and a new head: from rows to scores, with baselines, errors and seeds",
              "section 4, Table 1", "tasks, metrics, finetuning", 1.0),
+    Notebook("08_ablation", "One term off at a time",
+             "Pairs of equal seeds say which difference is above the noise; Table 4 printed four numbers and no spread",
+             "section 4.2, Table 4", "ablation, metrics", 0.7),
+    Notebook("09_scorecard", "The case of the three tables",
+             "Scores that no model can reach, a misprint found by addition, and a verdict for every claim of the paper",
+             "all tables; section 4", "scorecard, paper, results", 0.5),
 )  # fmt: skip
 
 
