@@ -24,7 +24,6 @@ FORMAT is one of `export.FORMATS`. `intervals` holds quartiles; `timings`, `form
 behind the scores; `weights` says which weights were random.
 """
 
-import copy
 import gc
 import os
 import subprocess
@@ -43,17 +42,9 @@ import pandas as pd
 import psutil
 import torch
 from datasets import Dataset
-from transformers import (
-    AutoConfig,
-    BertForQuestionAnswering,
-    BertForSequenceClassification,
-    DistilBertForQuestionAnswering,
-    DistilBertForSequenceClassification,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from . import finetuning, metrics, paper, results
+from . import finetuning, heads, metrics, paper, results
 from .export import (
     CLASSES,
     FORMATS,
@@ -79,24 +70,17 @@ Texts = Sequence[tuple[str, str]]
 
 
 class Shape(NamedTuple):
-    """What is asked: pairs of texts from `columns` of `task`, of BERT and DistilBERT with a head for it."""
+    """What is asked of the models: pairs of texts of `task`, and what it sets in `BenchmarkConfig`."""
 
     task: str
-    columns: tuple[str, str]
-    classes: dict[str, type[PreTrainedModel]]
     settings: dict[str, Any]
 
 
 SHAPES = {
-    "pairs": Shape(  # Table 3
-        "stsb", ("sentence1", "sentence2"),
-        {"bert": BertForSequenceClassification, "distilbert": DistilBertForSequenceClassification}, {},
-    ),
-    "qa": Shape(  # the paper's app: tokenization excluded, every input filled up to 384 tokens
-        "squad", ("question", "context"),
-        {"bert": BertForQuestionAnswering, "distilbert": DistilBertForQuestionAnswering},
-        {"max_length": 384, "pad": True, "tokenization": False, "collation": False, "rows": 100, "format_rows": 50},
-    ),
+    "pairs": Shape("stsb", {}),  # Table 3
+    "qa": Shape("squad", {  # the paper's app: tokenization excluded, every input filled up to 384 tokens
+        "max_length": 384, "pad": True, "tokenization": False, "collation": False, "rows": 100, "format_rows": 50,
+    }),
 }  # fmt: skip
 
 
@@ -155,13 +139,9 @@ def threads(number: int) -> Iterator[None]:
 
 def with_head(model: PreTrainedModel, shape: str, attention: str = "sdpa", seed: int = 0) -> PreTrainedModel:
     """A network for `shape` with the encoder of `model`; its head is random, which takes the same time as any."""
-    kind, config = SHAPES[shape].classes[model.config.model_type], copy.deepcopy(model.config)
-    config.num_labels = 1 if shape == "pairs" else 2
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        made = kind._from_config(config, attn_implementation=attention)
-    made.base_model.load_state_dict(model.base_model.state_dict(), strict=False)
-    return made.float().eval()
+    made, _ = heads.question_answerer(model, seed) if shape == "qa" else heads.classifier(model, 1, seed)
+    made.set_attn_implementation(attention)
+    return made
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, pair: tuple[str, str], config: BenchmarkConfig) -> dict[str, Any]:

@@ -58,7 +58,6 @@ from .export import FORMATS, check_agreement, check_formats, load_model, make_ru
 from .finetuning import FinetuningConfig
 from .finetuning import finetune as finetune_model
 from .grid import finetune_grid
-from .heads import classifier
 from .masking import Masker
 from .pretraining import PretrainingConfig, check_output, pretrain
 from .scales import Scale, setting
@@ -230,7 +229,7 @@ class BenchmarkOptions:
     shape: str = setting("pairs", "pairs as in Table 3, or qa as on the paper's phone", choices=list(SHAPES))
     source: str = setting("", "texts of toyworld, or the real ones from the Hub", choices=["toyworld", "hub"])
     formats: str = setting(",".join(FORMATS), "formats to compare, joined by commas")
-    scored: str = setting("", "the teacher whose student is fine-tuned to score the formats (default: the toy one)")
+    scored: str = setting("", "a student, fine-tuned in toyworld to score the formats (default: the shipped one)")
     scored_rows: int = setting(2000, "rows it is scored on (0: leave that out)")
     name: str = setting("", "name of the record (default: benchmark-SCALE-SHAPE)")
 
@@ -347,7 +346,7 @@ def distil(argv: list[str]) -> None:
         text = corpus.build_corpus(sources, tokenizer, seq_length=config.seq_length, layout=config.layout,
                                    max_tokens=corpus_budget(sources, scale.corpus_tokens, config.tokens))  # fmt: skip
     masker = Masker.of(tokenizer, text.token_counts, config.smoothing, config.mask_probability, config.seed)
-    made = {"teacher": teacher_name(what.teacher), "revision": revision, "layers": list(layers), "init": what.init,
+    made = {"teacher": shipped_name(what.teacher), "revision": revision, "layers": list(layers), "init": what.init,
             "token_types": what.token_types}  # fmt: skip
     record = pretrain(student, text, masker, accelerator, config, teacher=teacher, out=where.folder, name=where.name,
                       scale=scale.name, made_from=made)  # fmt: skip
@@ -356,10 +355,9 @@ def distil(argv: list[str]) -> None:
     finish(accelerator)
 
 
-def teacher_name(path: str) -> str:
-    """A teacher's name for the record: a shipped one by its place in data/, not by this machine's folders."""
-    shipped = paths.data("teachers")
-    return str(Path("data/teachers") / Path(path).relative_to(shipped)) if Path(path).is_relative_to(shipped) else path
+def shipped_name(path: str) -> str:
+    """A model's name for the record: one that we ship by its place in data/, not by this machine's folders."""
+    return str(Path("data") / Path(path).relative_to(paths.data())) if Path(path).is_relative_to(paths.data()) else path
 
 
 def corpus_budget(sources: tuple[corpus.TextSource, ...], tokens: int | None, wanted: int | None = None) -> int | None:
@@ -558,7 +556,7 @@ def ablate(argv: list[str]) -> None:
     grid = ablation.Grid(
         teacher, tokenizer, text, data, accelerator, config, finetuning,
         records=Path(what.records or paths.home() / "runs"), work=where.folder, name=where.name, scale=scale.name,
-        provenance={"made_from": {"teacher": teacher_name(what.teacher), "revision": revision}},
+        provenance={"made_from": {"teacher": shipped_name(what.teacher), "revision": revision}},
     )  # fmt: skip
     records = ablation.run_grid(grid, variants, range(what.seeds))
     if accelerator.is_main_process:
@@ -595,30 +593,29 @@ def time_models(argv: list[str]) -> None:
 
     examples:
       distilnb benchmark
-      distilnb benchmark --scale base --teacher random:base --memory
-      distilnb benchmark --scale base --teacher random:base --shape qa
-      distilnb benchmark --scale base --source hub --threads 1 --pad
+      distilnb benchmark --scale base --teacher random:google-bert/bert-base-uncased --memory
+      distilnb benchmark --scale base --teacher random:base --source toyworld --shape qa
+      distilnb benchmark --scale base --threads 1 --pad
     """
     scale = read_scale(argv)
     shape = BenchmarkOptions(shape=read_shape(argv)).shape
     what, config = parse(
         argv, "benchmark", BenchmarkOptions, BenchmarkConfig, scale=scale.name, teacher=scale.teacher, shape=shape,
         source="toyworld" if scale.name == "toy" else "hub", name=f"benchmark-{scale.name}-{shape}",
-        **SHAPES[shape].settings,
+        scored=str(paths.data("students", "toy")), **SHAPES[shape].settings,
     )  # fmt: skip
     formats = check_formats(what.formats.split(","))
     teacher, tokenizer = timed_teacher(what.teacher, scale.revision if what.teacher == scale.teacher else None)
     student = load_model(what.student) if what.student else build_student(teacher)
-    rows, data = texts_of(shape, what.source, config.rows, config.seed)
+    texts, data = texts_of(shape, what.source, config.rows, config.seed)
     models = {name: with_head(model, shape, config.attention)
               for name, model in (("teacher", teacher), ("student", student))}  # fmt: skip
-    fitted = fit(what.scored or scales.get("toy").teacher, what.scored_rows) if what.scored_rows else None
+    fitted = fit(what.scored, what.scored_rows) if what.scored_rows else None
     with TemporaryDirectory() as folder:
         record = benchmark(
-            models, rows, tokenizer, config, Path(folder), formats=formats, fitted=fitted, name=what.name,
+            models, texts, tokenizer, config, Path(folder), formats=formats, fitted=fitted, name=what.name,
             scale=scale.name, task=SHAPES[shape].task, data=data, shape=shape,
-            weights={"teacher": what.teacher if what.teacher.startswith("random:") else teacher_name(what.teacher),
-                     "student": what.student or "half of the teacher's layers"},
+            weights={"teacher": shipped_name(what.teacher), "student": what.student or "half of the teacher's layers"},
         )  # fmt: skip
     path = results.save(record)
     print(f"{report.summary([record])}\nrecord: {path}")
@@ -634,50 +631,36 @@ def read_shape(argv: list[str]) -> str:
     return shape
 
 
-def timed_teacher(source: str, revision: str | None) -> tuple[Any, PreTrainedTokenizerBase]:
-    """A teacher to be timed, with its tokenizer; random:base and random:FOLDER have random weights."""
-    if source != "random:base":
-        if not source.startswith("random:"):
-            return load_teacher(source, revision)
-        folder = source.removeprefix("random:")
-        try:
-            return network(source), AutoTokenizer.from_pretrained(folder)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"'{folder}' has no configuration with its tokenizer; {hub.ADVICE}") from error
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return BertForMaskedLM(BertConfig()), AutoTokenizer.from_pretrained(scales.get("toy").teacher)
+def timed_teacher(source: str, revision: str | None = None) -> tuple[Any, PreTrainedTokenizerBase]:
+    """A teacher to be timed, with its tokenizer. random:FOLDER has random weights, and random:base needs no folder."""
+    if source == "random:base":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return BertForMaskedLM(BertConfig()), load_tokenizer(scales.get("toy").teacher)
+    if source.startswith("random:"):
+        return network(source), load_tokenizer(source.removeprefix("random:"))
+    return load_teacher(source, revision)
 
 
-def texts_of(shape: str, source: str, rows: int, seed: int) -> tuple[list[tuple[str, str]], dict[str, Any]]:
+def texts_of(shape: str, source: str, rows: int, seed: int = 0) -> tuple[list[tuple[str, str]], dict[str, Any]]:
     """Pairs of texts to be timed on, and where they are from."""
-    what = SHAPES[shape]
     if shape == "qa":
-        loaded = toyworld.load_task("squad", "validation", rows, seed)
+        task, loaded, target = squad.SQUAD, squad.load("validation", source, rows, seed), "answers"
     else:
-        loaded = tasks.load(what.task, "validation", source, rows, seed)
-    columns = [loaded[column][:] for column in what.columns]
-    data = {"id": source, "revision": None, "rows": {"validation": len(loaded)}, "stand_in": source == "toyworld"}
-    return list(zip(*columns, strict=True)), data
+        task, target = tasks.get(SHAPES[shape].task), "label"
+        loaded = tasks.load(task, "validation", source, rows, seed)
+    pairs = list(zip(*(loaded[column][:] for column in task.columns), strict=True))
+    return pairs, tasks.provenance(task, source, {"validation": loaded}, seed, target)
 
 
-def fit(teacher: str, rows: int) -> Fitted:
-    """A student of `teacher`, fine-tuned on a task of toyworld for a few epochs: what the formats are scored with."""
+def fit(student: str, rows: int) -> Fitted:
+    """A student, fine-tuned on a task of toyworld for a few epochs, and the rows that every format is scored on."""
     data = tasks.load_all("qnli", "toyworld", n_train=4000, n_validation=rows)
-    source, tokenizer = load_teacher(teacher)
-    model, _ = classifier(build_student(source), data.task.num_labels)
-    config = FinetuningConfig(epochs=3, learning_rate=3e-4)
+    tokenizer, config = load_tokenizer(student), FinetuningConfig(epochs=3, learning_rate=3e-4)
+    model, _ = heads.for_task(student, data.task)
     record = finetune_model(model, data, tokenizer, make_accelerator(cpu=True), config, name="student to be scored")
-    info = {
-        "task": data.task.name,
-        "source": "toyworld",
-        "rows_scored": rows,
-        "model": teacher_name(teacher),
-        "scale": "toy",
-        "stand_in": True,
-        "majority": record["scores"]["majority"],
-        "config": record["config"],
-    }
+    info = {"task": data.task.name, "scale": "toy", "model": shipped_name(student), "rows_scored": rows,
+            "data": data.info, "majority": record["scores"]["majority"], "config": record["config"]}  # fmt: skip
     return Fitted(model.float().eval(), data.task, data.encoded(tokenizer, config.max_length)[1]["validation"], info)
 
 

@@ -14,7 +14,7 @@ from datasets import Dataset
 from distilnb import benchmark, cli, export, paper, results, tasks
 from distilnb.benchmark import BenchmarkConfig
 from distilnb.export import Runner
-from distilnb.finetuning import classifier
+from distilnb.heads import classifier
 from distilnb.student import build_student, count_groups
 
 TEXTS = [(text, text[::-1]) for text in stories(12)]
