@@ -299,7 +299,7 @@ def logits_for(found: Dataset, *peaks: tuple[int, int, int, float]) -> list[np.n
     for window, first, last, value in peaks:
         logits[window][first, 0] = logits[window][last, 1] = value
     for one, length in zip(logits, found["length"][:], strict=True):
-        one[length:] = 1e6  # padding, and whatever stands in it, is not looked at
+        one[length:] = np.inf  # padding, and whatever stands in it, is not looked at
     return logits
 
 
