@@ -491,7 +491,9 @@ def _losses(ax: Axes, runs: Sequence[Record], colour: str) -> None:
     losses = np.array([r["evaluations"]["mlm_loss"] for r in runs])  # (seeds, evaluations)
     tokens = np.asarray(runs[0]["evaluations"]["tokens"]) / 1e3
     ax.fill_between(tokens, losses.min(0), losses.max(0), color=colour, alpha=0.2, lw=0)
-    ax.plot(tokens, losses.mean(0), "o-", ms=4, color=colour, label=runs[0]["title"])
+    first = runs[0]["model"] == ablation.REFERENCE  # dotted and on top: a variant that equals it shines through
+    ax.plot(tokens, losses.mean(0), "o:" if first else "o-", ms=4, color=colour, zorder=3 if first else 2,
+            label=runs[0]["title"])  # fmt: skip
 
 
 @_styled
