@@ -10,7 +10,7 @@ distillation step behind the paper's DistilBERT (D).
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -100,21 +100,13 @@ def collate(rows: Dataset, chosen: Sequence[int], pad_id: int = 0) -> dict[str, 
     rows = rows[[int(i) for i in chosen]]
     longest = int(rows["length"].max())
     attention = torch.arange(longest)[None] < torch.as_tensor(rows["length"])[:, None]
-    batch = {"attention_mask": attention.long(), "labels": torch.as_tensor(labels_of(rows))}
+    batch = {"attention_mask": attention.long(), "labels": torch.as_tensor(rows["labels"])}
     for key, filler in (("input_ids", pad_id), ("token_type_ids", 0)):
         padded = np.full((len(chosen), longest), filler, dtype=np.int64)
         for i, ids in enumerate(rows[key]):
             padded[i, : len(ids)] = ids
         batch[key] = torch.from_numpy(padded)
     return batch
-
-
-def labels_of(rows: Mapping[str, Any] | Dataset) -> np.ndarray:
-    """The labels of tokenized rows: (rows,), or first and last token of the answer, (rows, 2)."""
-    names = rows.column_names if isinstance(rows, Dataset) else rows
-    if "labels" in names:
-        return rows["labels"][:]
-    return np.stack([rows["start_positions"][:], rows["end_positions"][:]], axis=-1)
 
 
 def forward(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
@@ -206,7 +198,7 @@ def predict(
     if accelerator.num_processes > 1:  # each row was filled by one process
         logits[~mine] = 0
         logits = accelerator.reduce(logits, "sum")
-    return logits.cpu().numpy(), labels_of(rows)
+    return logits.cpu().numpy(), rows["labels"][:]
 
 
 def evaluate(

@@ -65,6 +65,12 @@ NOTEBOOKS = (
     Notebook("07_size_and_speed", "Arithmetic first, then the stopwatch",
              "Half the layers take half the time; what a format saves and costs, and where 71 % and 207 MB are from",
              "Table 3, section 4.1", "benchmark, export", 1.5),
+    Notebook("08_ablation", "One term off at a time",
+             "Pairs of equal seeds say which difference is above the noise; Table 4 printed four numbers and no spread",
+             "section 4.2, Table 4", "ablation, metrics", 0.7),
+    Notebook("09_scorecard", "The case of the three tables",
+             "Scores that no model can reach, a misprint found by addition, and a verdict for every claim of the paper",
+             "all tables; section 4", "scorecard, paper, results", 0.5),
 )  # fmt: skip
 
 

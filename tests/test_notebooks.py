@@ -80,7 +80,7 @@ def test_a_new_address_reaches_every_place(monkeypatch):
     assert texts.keys() >= {"pyproject.toml", "README.md", "CITATION.cff", *(f"{n.name}.ipynb" for n in NOTEBOOKS)}
     for name, text in texts.items():
         assert f"github.com/{REPO}" not in text and f"githubusercontent.com/{REPO}" not in text, name
-        assert "somebody/else" in text, name
+        assert "somebody/else" in text or name == "RESULTS.md", name  # which has no address in it
 
 
 def test_an_address_that_is_none_is_refused():

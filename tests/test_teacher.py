@@ -256,13 +256,28 @@ def test_sinusoids_are_pairs_of_falling_speed():
 
 
 def test_grow_repeats_each_layer_in_place():
+    """Unchanged but for what a layer adds to its input, which its copies share."""
     small = make_teacher(60, layers=3)
     for layers, sources in ((6, [0, 0, 1, 1, 2, 2]), (9, [0, 0, 0, 1, 1, 1, 2, 2, 2]), (3, [0, 1, 2])):
         grown = grow(small, layers)
         assert grown.config.num_hidden_layers == len(grown.bert.encoder.layer) == layers
         for layer, source in zip(grown.bert.encoder.layer, sources, strict=True):
             theirs = small.bert.encoder.layer[source].state_dict()
-            assert all(torch.equal(tensor, theirs[name]) for name, tensor in layer.state_dict().items())
+            for name, tensor in layer.state_dict().items():
+                share = 3 / layers if "output.dense" in name else 1
+                assert torch.equal(tensor, theirs[name] * share), name
+
+
+def test_shared_steps_keep_a_grown_model_near_the_small_one():
+    """Nearer than plain copies of the layers."""
+    small = make_teacher(60, layers=3, initializer_range=0.1)
+    grown, ids = grow(small, 6).eval(), torch.arange(5, 37)[None]
+    with torch.no_grad():
+        target, near = small(ids).logits, grown(ids).logits
+        for i, layer in enumerate(grown.bert.encoder.layer):
+            layer.load_state_dict(small.bert.encoder.layer[i // 2].state_dict())
+        plain = grown(ids).logits
+    assert (near - target).norm() < 0.8 * (plain - target).norm()
 
 
 def test_grow_twice_keeps_the_order():
@@ -289,7 +304,7 @@ def test_grown_layers_are_independent_and_the_old_model_is_left_alone():
     grown = grow(small, 4)
     with torch.no_grad():
         grown.bert.encoder.layer[0].output.dense.weight.zero_()
-    assert torch.equal(grown.bert.encoder.layer[1].output.dense.weight, before)
+    assert torch.equal(grown.bert.encoder.layer[1].output.dense.weight, before / 2)
     assert torch.equal(small.bert.encoder.layer[0].output.dense.weight, before)
     assert small.config.num_hidden_layers == 2
 
