@@ -295,7 +295,7 @@ def test_bad_input_gets_one_sentence(small_flags, tmp_path, capsys, monkeypatch)
         ("--formats", "float32,int3"): "unknown format 'int3'",
         ("--shape", "square"): "unknown shape 'square'; use pairs or qa",
         ("--teacher", str(text)): "notes.txt",
-        ("--teacher", "random:" + str(tmp_path)): "no configuration",
+        ("--teacher", "random:" + str(tmp_path)): "no readable config.json",
         ("--student", str(text)): "is no model: give the folder",
         ("--max_length", "4096"): "the models have 128 positions",
     }  # fmt: skip
