@@ -44,7 +44,8 @@ CLASSES = {
 
 class Format(NamedTuple):
     """A way to keep and run a model. `bytes` per weight of the matrices; `tolerance`: how far its answers may be from
-    PyTorch's in float32, as ‖difference‖ / ‖answers‖, before it is held to be broken rather than rounded."""
+    PyTorch's in float32, as ‖difference‖ / ‖answers‖, before it is held to be broken rather than rounded: a wrong sign
+    gives 2, unrelated answers more than 1, and int8 up to 0.3 where a single random output is small."""
 
     title: str
     bytes: int
@@ -54,9 +55,9 @@ class Format(NamedTuple):
 FORMATS = {
     "float32": Format("PyTorch float32", 4, 0.0),
     "bfloat16": Format("PyTorch bfloat16", 2, 0.1),
-    "int8": Format("PyTorch int8", 1, 0.2),  # the matrices; the embeddings stay in float32
+    "int8": Format("PyTorch int8", 1, 0.5),  # the matrices; the embeddings stay in float32
     "onnx_float32": Format("ONNX float32", 4, 1e-3),
-    "onnx_int8": Format("ONNX int8", 1, 0.2),
+    "onnx_int8": Format("ONNX int8", 1, 0.5),
 }
 
 
@@ -235,6 +236,7 @@ def open_onnx(path: Path, threads: int = 0) -> Callable[[Batch], np.ndarray]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads or os.cpu_count() or 1, 1
     options.log_severity_level = 3
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # idle threads must not disturb the next model
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no common base class
