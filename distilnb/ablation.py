@@ -194,7 +194,7 @@ def run_grid(
                 shown = f"{record['scores']['macro']:.3f}"
             except FloatingPointError as error:
                 diverged, shown = [*diverged, f"{cell.name} ({error})"], "diverged"
-            grid.accelerator.free_memory()
+                grid.accelerator.free_memory()
             grid.accelerator.wait_for_everyone()
             progress.step(cell=f"{cell.variant.name} seed {cell.seed}", macro=shown)
     if diverged:
@@ -291,6 +291,7 @@ def estimate(grid: Grid, cells: Sequence[Cell]) -> tuple[float, float]:
     batch = {key: value.to(grid.accelerator.device) for key, value in batch.items()}
     judging = _evaluation_seconds(grid, student, masker)
     tuning = sum(_finetuning_seconds(grid, student, data) for data in grid.data)
+    grid.accelerator.free_memory()
     seconds, disk, rates = len(cells) * tuning, 0.0, {}
     for cell in cells:
         if not cell.variant.trained:
@@ -320,7 +321,6 @@ def _finetuning_seconds(grid: Grid, student: DistilBertForMaskedLM, data: TaskDa
     train = data.train.select(range(min(len(data.train), updates * size)))
     record = finetune(classifier(student, data.task.num_labels)[0], TaskData(data.task, train, few, data.info),
                       grid.tokenizer, grid.accelerator, replace(grid.finetuning, epochs=1.0), quiet=True)  # fmt: skip
-    grid.accelerator.free_memory()
     scored = sum(map(len, data.validations.values())) / size / 3
     return record["wall_seconds"] / record["steps"] * (grid.finetuning.steps(len(data.train)) + scored)
 

@@ -51,7 +51,8 @@ class Cell:
         silent = (() if self.teacher else ONLY_WITH_TEACHER) + (() if self.data.task.spans else ONLY_WITH_SPANS)
         settings = {key: value for key, value in asdict(self.config).items() if key not in silent}
         taught = {"teacher": fingerprint(heads.fine_tuned(self.teacher, self.data.task))} if self.teacher else {}
-        return settings | taught | {"data": self.data.info["fingerprint"], "rows": self.data.info["rows"],
+        chosen = {"selection": self.provenance["selection"]} if "selection" in self.provenance else {}
+        return settings | taught | chosen | {"data": self.data.info["fingerprint"], "rows": self.data.info["rows"],
                                     "weights": fingerprint(self.model())}  # fmt: skip
 
 
@@ -184,7 +185,8 @@ def _recorded(cell: Cell, folder: Path, quiet: bool) -> dict[str, Any] | None:
         record = results.load(folder / f"{cell.name}.json")
         data = record["data"]
         there = record["config"] | {"data": data["fingerprint"], "rows": data["rows"],
-                                    "weights": record.get("started_from"), "teacher": record.get("taught_by")}
+                                    "weights": record.get("started_from"), "teacher": record.get("taught_by"),
+                                    "selection": record.get("selection")}
         why = [f"{key} was {there.get(key)}, is {value}" for key, value in cell.identity().items()
                if there.get(key) != value]  # fmt: skip
         if not why and cell.keeps and not (cell.keeps / "model.safetensors").is_file():

@@ -1,6 +1,8 @@
 """The ablation: one thing changes at a time, seeds are pairs, cells are taken up, unlike records are not compared."""
 
+import gc
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,17 @@ from distilnb import ablation, cli, metrics, paper, pretraining, results
 from distilnb.ablation import VARIANTS, Grid, Variant, along, compare, run_grid
 from distilnb.pretraining import PretrainingConfig
 
-TRIPLE = PretrainingConfig(tokens=600, seq_length=32, batch_size=4, micro_batch_size=4, learning_rate=1e-3)
+TRIPLE = PretrainingConfig(
+    tokens=600, seq_length=32, batch_size=4, micro_batch_size=4, learning_rate=1e-3, evaluate_every=9
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_collections() -> Iterator[None]:
+    """accelerate collects garbage after every run; what was imported before need not be looked at each time."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

@@ -205,3 +205,14 @@ def test_kept_models_answer_as_their_record_says(student, tokenizer, accelerator
     model = grid.heads.fine_tuned(tmp_path / "models" / record["name"], data.task)
     encoded = finetuning.encode(data, tokenizer, QUICK)
     assert finetuning.evaluate(model, data, encoded, accelerator)["scores"] == record["scores"]
+
+
+def test_a_record_without_its_selection_is_made_again(student, tokenizer, accelerator, tmp_path, ran, capsys):
+    """The rate may be the same; but the record must say from which list it was chosen."""
+    config, data = replace(QUICK, learning_rate=2e-3), [task_data("sst2", 64, 16)]
+    finetune_grid({"student": student}, data, [1], tokenizer, accelerator, config, folder=tmp_path, quiet=True)
+    ran.clear()
+    (record,) = finetune_grid({"student": student}, data, [1], tokenizer, accelerator, config, folder=tmp_path,
+                              learning_rates=(2e-3,))  # fmt: skip
+    assert ran[-1] == "finetuning-toy-student-sst2-seed1" and record["selection"]["chosen"] == 2e-3
+    assert "is run again: selection was None" in capsys.readouterr().out
