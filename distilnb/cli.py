@@ -63,7 +63,7 @@ from .pretraining import PretrainingConfig, check_output, pretrain
 from .scales import Scale, setting
 from .scorecard import headlines, markdown, page, scorecard, tally
 from .student import build_student, choose_layers
-from .teacher import fold_token_types, grow, load_teacher, new_teacher
+from .teacher import fold_token_types, grow, load_teacher, new_teacher, set_dropout
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,14 @@ class StudentOptions:
             indices = _indices(self.layers)
             return choose_layers(indices, depth, self.n_layers or len(indices))
         return choose_layers(self.layers, depth, self.n_layers or max(1, depth // 2))
+
+
+@dataclass(frozen=True)
+class TeacherOptions:
+    """Options of `distilnb teacher`."""
+
+    start: str = setting("", "an earlier teacher to train on, a folder: only the stages of its depth are run, with a "
+                             "new optimizer")  # fmt: skip
 
 
 def axis(text: str) -> Any:
@@ -385,43 +393,59 @@ def teacher(argv: list[str]) -> None:
 
     Depth is added in stages by repeating layers, because a deep, narrow BERT started at full depth predicts by
     word frequency for millions of tokens. Only the scales toy and mini describe a teacher; their stages set depth,
-    learning rate and sequence length, and --tokens stretches or shrinks all of them alike. The weights are saved in
-    float16: half the size on disk, and loaded as float32.
+    learning rate, batch and sequence length, and --tokens stretches or shrinks all of them alike. The weights are
+    saved in float16: half the size on disk, and loaded as float32. A teacher that is there can be trained on.
 
     examples:
       distilnb teacher --scale toy --out runs/teacher
+      distilnb teacher --scale mini --start data/teachers/mini --tokens 50000000 --name teacher-mini-more
       distilnb teacher --scale mini --text stanfordnlp/imdb:plain_text:unsupervised
     """
     scale = read_scale(argv)
     if not scale.teacher_stages:
         raise ValueError(f"scale {scale.name} takes a published teacher ({scale.teacher}); use --scale toy or mini")
-    budget = sum(tokens for *_, tokens in scale.teacher_stages)
-    where, config = parse(
-        argv, "teacher", RunOptions, PretrainingConfig, scale=scale.name, name=f"teacher-{scale.name}",
-        text=scale.teacher_text, tokens=budget, ce=0.0, mlm=1.0, cos=0.0, clip=1.0, **scale.teacher_pretraining,
+    stages = scale.teacher_stages
+    where, what, config = parse(
+        argv, "teacher", RunOptions, TeacherOptions, PretrainingConfig, scale=scale.name, name=f"teacher-{scale.name}",
+        text=scale.teacher_text, tokens=sum(s.tokens for s in stages), batch_size=stages[0].batch_size,
+        ce=0.0, mlm=1.0, cos=0.0, clip=1.0, **scale.teacher_pretraining,
     )  # fmt: skip
     sources = corpus.parse_sources(where.text)
     accelerator = make_accelerator(where.precision, where.cpu)
-    with accelerator.main_process_first():
-        tokenizer = make_tokenizer(where.folder / "tokenizer", sources, scale.teacher_shape["vocab_size"])
-    shape = scale.teacher_shape | {"vocab_size": len(tokenizer), "num_hidden_layers": scale.teacher_stages[0][0]}
-    no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # too little text to overfit
-    model, records = new_teacher(BertConfig(**shape, **no_dropout), seed=config.seed), []
+    records: list[dict[str, Any]] = []
+    if what.start:
+        model, tokenizer = load_teacher(what.start)
+        set_dropout(model, 0.0)
+        stages = [s for s in stages if s.layers == model.config.num_hidden_layers]
+        if not stages:
+            raise ValueError(f"--start {what.start} has {model.config.num_hidden_layers} layers, and no stage of scale "
+                             f"{scale.name} has as many")  # fmt: skip
+        records.append(results.load(Path(what.start, "record.json")))
+    else:
+        with accelerator.main_process_first():
+            tokenizer = make_tokenizer(where.folder / "tokenizer", sources, scale.teacher_shape["vocab_size"])
+        shape = scale.teacher_shape | {"vocab_size": len(tokenizer), "num_hidden_layers": stages[0].layers}
+        model = new_teacher(BertConfig(**shape), seed=config.seed)
+        set_dropout(model, 0.0)  # too little text to overfit
+    budget = sum(s.tokens for s in stages)
     if accelerator.device.type == "cpu":
         model.set_attn_implementation("eager")  # in bf16 on short rows, the backward pass of sdpa takes 2–5× as long
-    for stage, (depth, rate, length, tokens) in enumerate(scale.teacher_stages):
-        model = grow(model, depth)
-        share = max(1, tokens * config.tokens // budget)
-        settings = replace(config, learning_rate=rate, seq_length=length, tokens=share, seed=config.seed + stage)
+    for number, stage in enumerate(stages, start=len(records[0]["stages"]) if records else 0):
+        model = grow(model, stage.layers)
+        settings = replace(
+            config, learning_rate=stage.learning_rate, seq_length=stage.seq_length, batch_size=stage.batch_size,
+            micro_batch_size=stage.batch_size // accelerator.num_processes,
+            tokens=max(1, stage.tokens * config.tokens // budget), seed=config.seed + number,
+        )  # fmt: skip
         with accelerator.main_process_first():
-            text = corpus.build_corpus(sources, tokenizer, seq_length=length,
+            text = corpus.build_corpus(sources, tokenizer, seq_length=stage.seq_length,
                                        max_tokens=corpus_budget(sources, scale.teacher_corpus_tokens))  # fmt: skip
         masker = Masker.of(tokenizer, text.token_counts, settings.smoothing, settings.mask_probability, settings.seed)
-        records.append(pretrain(model, text, masker, accelerator, settings, out=where.folder / f"stage-{stage}",
-                                name=f"{where.name}, {depth} layers", scale=scale.name))  # fmt: skip
+        records.append(pretrain(model, text, masker, accelerator, settings, out=where.folder / f"stage-{number}",
+                                name=f"{where.name}, {stage.layers} layers", scale=scale.name))  # fmt: skip
         accelerator.free_memory()
     if accelerator.is_main_process:
-        model.config.update(dict.fromkeys(no_dropout, 0.1))  # what those who fine-tune it expect
+        set_dropout(model, 0.1)  # what those who fine-tune it expect
         fold_token_types(model)
         keep(model.half(), tokenizer, results.join(records, where.name), where.folder)
     finish(accelerator)

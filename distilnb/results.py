@@ -108,7 +108,8 @@ def join(records: list[dict[str, Any]], name: str) -> dict[str, Any]:
                 columns[key] += [v + {"tokens": tokens, "step": steps}.get(key, 0) for v in values]
         tokens, steps = tokens + record["tokens"], steps + record["steps"]
     times = {key: round(sum(r[key] for r in records), 2) for key in ("wall_seconds", "cpu_seconds")}
-    stages = [{k: r[k] for k in ("name", "config", "tokens", "steps", "scores", *times)} for r in records]
+    kept = ("name", "config", "tokens", "steps", "scores", *times)
+    stages = [{k: stage[k] for k in kept} for r in records for stage in r.get("stages", [r])]
     joined["curve"] = thin(joined["curve"])
     return last | joined | times | {"name": name, "tokens": tokens, "steps": steps, "started": records[0]["started"],
                                     "stages": stages}  # fmt: skip

@@ -5,7 +5,7 @@
 
 import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import paths
 
@@ -22,6 +22,16 @@ def setting(default: Any, text: str, **more: Any) -> Any:
     return field(default=default, metadata={"help": text, **more})
 
 
+class Stage(NamedTuple):
+    """One stage of a teacher's growth: so many layers, trained so long on batches of this shape."""
+
+    layers: int
+    learning_rate: float
+    seq_length: int
+    batch_size: int
+    tokens: int
+
+
 @dataclass(frozen=True)
 class Scale:
     """What one setting of the dial stands for.
@@ -29,7 +39,7 @@ class Scale:
     `teacher` is a folder or Hub repository, `text` a source for `corpus.parse_sources`, `corpus_tokens` how much of
     it is used (None: all). `pretraining` are settings of `PretrainingConfig`, `finetuning` of `FinetuningConfig`,
     `ablation` options of `distilnb ablate`. A teacher of this scale has the sizes
-    `teacher_shape` and is grown in `teacher_stages`: (layers, learning rate, sequence length, tokens).
+    `teacher_shape` and is grown in `teacher_stages`.
     """
 
     name: str
@@ -41,7 +51,7 @@ class Scale:
     revision: str | None = None
     precision: str = "auto"
     teacher_shape: dict[str, Any] = field(default_factory=dict)
-    teacher_stages: tuple[tuple[int, float, int, int], ...] = ()
+    teacher_stages: tuple[Stage, ...] = ()
     finetuning: dict[str, Any] = field(default_factory=dict)
     ablation: dict[str, Any] = field(default_factory=dict)
     teacher_text: str = "toyworld"
@@ -62,9 +72,9 @@ SCALES = {
                       "validation_rows": 1000},
             teacher_shape=NARROW | {"vocab_size": 3072, "max_position_embeddings": 512},
             teacher_corpus_tokens=8_000_000,
-            teacher_stages=((3, 2e-3, 64, 2_000_000), (6, 1.5e-3, 64, 2_000_000), (12, 1e-3, 64, 6_000_000),
-                            (12, 5e-4, 256, 2_000_000)),
-            teacher_pretraining={"batch_size": 16, "micro_batch_size": 16, "mask_probability": 0.3},
+            teacher_stages=(Stage(3, 2e-3, 64, 16, 2_000_000), Stage(6, 1.5e-3, 64, 16, 2_000_000),
+                            Stage(12, 1e-3, 64, 16, 6_000_000), Stage(12, 5e-4, 256, 16, 2_000_000)),
+            teacher_pretraining={"mask_probability": 0.3},
         ),
         Scale(
             "mini", str(paths.data("teachers", "mini")), WIKIPEDIA, 20_000_000,
@@ -72,9 +82,9 @@ SCALES = {
             "CPU hours, or minutes of a T4",
             teacher_shape=NARROW | {"vocab_size": 8192, "max_position_embeddings": 512},
             teacher_text=f"{WIKIPEDIA}+{IMDB}", teacher_corpus_tokens=60_000_000,
-            teacher_stages=((3, 1e-3, 64, 8_000_000), (6, 1e-3, 64, 12_000_000), (12, 7e-4, 64, 120_000_000),
-                            (12, 3e-4, 128, 20_000_000)),
-            teacher_pretraining={"batch_size": 16, "micro_batch_size": 16, "mask_probability": 0.3, "smoothing": 0.0},
+            teacher_stages=(Stage(3, 1e-3, 64, 16, 8_000_000), Stage(6, 1e-3, 64, 32, 12_000_000),
+                            Stage(12, 1e-3, 64, 64, 120_000_000), Stage(12, 3e-4, 128, 32, 20_000_000)),
+            teacher_pretraining={"mask_probability": 0.3, "smoothing": 0.0},
         ),
         Scale(
             "base", BERT_BASE, WIKIPEDIA, 120_000_000,

@@ -151,3 +151,11 @@ def fold_token_types(teacher: BertForMaskedLM) -> None:
     with torch.no_grad():
         embeddings.position_embeddings.weight += embeddings.token_type_embeddings.weight[0]
         embeddings.token_type_embeddings.weight.zero_()
+
+
+def set_dropout(teacher: BertForMaskedLM, probability: float) -> None:
+    """Give a model built with another dropout this one, in its configuration and wherever it is applied."""
+    teacher.config.update({"hidden_dropout_prob": probability, "attention_probs_dropout_prob": probability})
+    for module in teacher.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = probability

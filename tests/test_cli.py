@@ -164,7 +164,7 @@ def test_the_teacher_command_grows_a_teacher_that_distil_can_use(tmp_path, monke
     tiny = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64, "initializer_range": 0.05,
             "vocab_size": 600, "max_position_embeddings": 64}  # fmt: skip
     toy = scales.get("toy")
-    stages = ((1, 2e-3, 32, 6_000), (2, 1e-3, 32, 6_000))
+    stages = (scales.Stage(1, 2e-3, 32, 16, 6_000), scales.Stage(2, 1e-3, 32, 8, 6_000))
     small = toy.__class__(**(toy.__dict__ | {"teacher_shape": tiny, "teacher_stages": stages, "corpus_tokens": 20_000,
                                              "teacher_corpus_tokens": 20_000}))  # fmt: skip
     monkeypatch.setitem(scales.SCALES, "toy", small)
@@ -173,6 +173,13 @@ def test_the_teacher_command_grows_a_teacher_that_distil_can_use(tmp_path, monke
     (record,) = [r for r in results.load_all() if r["name"] == "tiny-teacher"]
     assert [s["name"] for s in record["stages"]] == ["tiny-teacher, 1 layers", "tiny-teacher, 2 layers"]
     assert record["tokens"] >= 12_000 and record["curve"]["tokens"] == sorted(record["curve"]["tokens"])
+    more = ["teacher", "--out", str(tmp_path / "more"), "--name", "more", "--cpu", "--tokens", "3000"]
+    assert cli.main([*more, "--start", str(out / "model")]) == 0
+    (longer,) = [r for r in results.load_all() if r["name"] == "more"]
+    assert [s["tokens"] for s in longer["stages"][:2]] == [s["tokens"] for s in record["stages"]], "the past is kept"
+    assert longer["stages"][2]["config"]["seed"] not in [s["config"]["seed"] for s in record["stages"]]
+    assert longer["scores"]["mlm_loss"] < record["scores"]["mlm_loss"], "it went on from what was learned"
+    assert longer["tokens"] >= record["tokens"] + 3000
     capsys.readouterr()
     status = cli.main(["distil", "--teacher", str(out / "model"), "--out", str(tmp_path / "student"), *SMALL,
                        "--tokens", "2000", "--name", "tiny-student"])  # fmt: skip
