@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import metadata
 from pathlib import Path
 
 import nbformat
@@ -139,9 +140,10 @@ def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def repository() -> str:
-    """owner/name on GitHub, from the one place where it stands: pyproject.toml."""
-    text = (paths.PACKAGE.parent / "pyproject.toml").read_text()
-    return re.search(r'Repository = "https://github.com/([^"]+)"', text).group(1)
+    """owner/name on GitHub, from the one place where it stands: pyproject.toml, which the installed package repeats."""
+    file = paths.PACKAGE.parent / "pyproject.toml"
+    text = file.read_text() if file.is_file() else "\n".join(metadata("distilnb").get_all("Project-URL"))
+    return re.search(r'Repository.*"?https://github.com/([^"\s]+)', text).group(1)
 
 
 def badges(entry: Notebook, repo: str) -> str:
