@@ -23,9 +23,10 @@ LIVE = "*A live control stands here: open the notebook to move it. The pictures 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title><link rel="icon" href="data:,"><link rel="stylesheet" href="{root}book.css"></head>
-<body><details class="contents"><summary>Contents</summary><nav>{contents}</nav></details>
+<body><a class="jump" href="#contents">Contents</a>
 <main>{body}
-<nav class="turn">{turn}</nav></main></body></html>
+<nav class="turn">{turn}</nav></main>
+<nav id="contents">{contents}</nav></body></html>
 """
 STYLE = """
 :root { --ink: #1f2328; --soft: #f5f6f8; --line: #d8dce2; --link: #0b5cad }
@@ -39,25 +40,25 @@ img, svg { max-width: 100%; height: auto } math[display=block] { overflow-x: aut
 code, pre { font: .86em/1.5 ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace }
 code { background: var(--soft); padding: .1em .3em; border-radius: 4px }
 pre { margin: 0; padding: .7rem .9rem; overflow-x: auto } pre code { padding: 0; background: none }
-.input_area, main > .highlight { background: var(--soft); border: 1px solid var(--line); border-radius: 6px }
+.input_area, .text_cell_render .highlight { background: var(--soft); border: 1px solid var(--line); border-radius: 6px }
 .input { margin: 1rem 0 .5rem }
 .output_wrapper { margin: 0 0 1.2rem; border-left: 3px solid var(--line); padding-left: .2rem }
 .output_png { padding: .4rem }
 table { display: block; overflow-x: auto; border-collapse: collapse; font-size: .86rem; margin: .8rem 0 }
 th, td { border: 0; border-bottom: 1px solid var(--line); padding: .3rem .6rem; text-align: left; vertical-align: top }
 blockquote { margin: 1rem 0; padding: .1rem 1rem; border-left: 3px solid var(--line) }
-.contents { padding: .6rem 1.2rem; border-bottom: 1px solid var(--line); background: var(--soft) }
-.contents summary { cursor: pointer; font-weight: 600 }
-.contents ul { list-style: none; padding: 0; margin: .3rem 0 1rem }
-.contents a { display: block; padding: .2rem 0; text-decoration: none } .contents b { font-size: .85rem }
-.contents [aria-current] { font-weight: 700; color: var(--ink) }
+#contents, .jump { display: block; padding: .6rem 1.2rem; background: var(--soft) }
+#contents ul { list-style: none; padding: 0; margin: .3rem 0 1rem } #contents b { font-size: .85rem }
+#contents a { display: block; padding: .2rem 0; text-decoration: none }
+#contents [aria-current] { font-weight: 700; color: var(--ink) }
 .turn { display: flex; justify-content: space-between; gap: 1rem; margin-top: 3rem; padding-top: 1rem;
         border-top: 1px solid var(--line) }
 @media (min-width: 70rem) {
-  body { display: grid; grid-template-columns: 19rem 1fr }
-  .contents { position: sticky; top: 0; height: 100vh; overflow-y: auto; border: 0; border-right: 1px solid var(--line) }
+  body { display: grid; grid-template-columns: 19rem 1fr } .jump { display: none }
+  main { grid-area: 1 / 2; width: 100% }
+  #contents { grid-area: 1 / 1; position: sticky; top: 0; height: 100vh; overflow-y: auto }
 }
-@media print { .contents, .turn { display: none } }
+@media print { #contents, .jump, .turn { display: none } }
 """
 
 
