@@ -288,6 +288,9 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ndistilnb: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
+    except ModuleNotFoundError as error:
+        print(f'distilnb: {error.name} is not installed: pip install "distilnb[notebooks]"', file=sys.stderr)
+        return 2
     except (ValueError, OSError, RuntimeError, ArithmeticError) as error:
         if "--traceback" in argv:
             traceback.print_exc()

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import metadata
 from pathlib import Path
-
-import nbformat
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, DeadKernelError
+from typing import TYPE_CHECKING
 
 from . import paths, report, results, scorecard
 from .progress import duration
+
+if TYPE_CHECKING:  # the training commands need none of Jupyter, nor a machine that has it
+    from nbformat import NotebookNode
 
 QUIET = ["--log-level=40"]  # the kernel need not warn that it listens on this machine
 WHERE_NEXT = """
@@ -107,11 +107,15 @@ def execute(scale: str, only: list[str] | None = None, in_place: bool = False) -
 
 
 def _execute(source: Path, target: Path, scale: str) -> None:
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, DeadKernelError
+
     notebook = nbformat.read(source, as_version=4)
     cells = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
     began = time.monotonic()
 
-    def tell(cell: nbformat.NotebookNode, cell_index: int) -> None:
+    def tell(cell: "NotebookNode", cell_index: int) -> None:
         if cell_index in cells:
             done = cells.index(cell_index)
             print(f"\r  cell {done + 1}/{len(cells)} · {duration(time.monotonic() - began)}", end="   ", flush=True)
@@ -130,7 +134,7 @@ def _execute(source: Path, target: Path, scale: str) -> None:
     nbformat.write(tidy(notebook), target)
 
 
-def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+def tidy(notebook: "NotebookNode") -> "NotebookNode":
     """Without what differs at every run or breaks GitHub's view: widget state, timestamps, kernel versions."""
     notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
                          "language_info": {"name": "python"}}  # fmt: skip
@@ -181,8 +185,10 @@ def setup_cell(repo: str) -> str:
     return ("import sys\n\n"
             "# The dial: toy runs anywhere in minutes; empty takes $DISTILNB_SCALE, else toy\n"
             'SCALE = ""  # @param ["", "toy", "mini", "base", "paper"]\n'
+            'DRIVE = False  # @param {type: "boolean"}\n'
             'if "google.colab" in sys.modules:\n'
-            f"    %pip install -q git+https://github.com/{repo}")  # fmt: skip
+            f"    %pip install -q git+https://github.com/{repo}\n"
+            '    %run -m distilnb.colab "$SCALE" $DRIVE')  # fmt: skip
 
 
 def readme_table(repo: str) -> str:
@@ -205,6 +211,8 @@ def between(text: str, marker: str, new: str) -> str:
 
 def generated(repo: str) -> Iterator[tuple[Path, str]]:
     """Each file that holds generated parts, with the text that it should have for address `repo`."""
+    import nbformat
+
     root, old = paths.PACKAGE.parent, repository()
     for name in ("pyproject.toml", "CITATION.cff", "CONTRIBUTING.md"):
         yield root / name, (root / name).read_text().replace(f"github.com/{old}", f"github.com/{repo}")
