@@ -193,10 +193,10 @@ def setup_cell(repo: str) -> str:
 
 def readme_table(repo: str) -> str:
     """The README's table of notebooks."""
-    lines = ["| notebook | what it shows | paper | toy run | |", "|---|---|---|---|---|"]
+    lines = ["| | notebook | paper | toy run | |", "|---|---|---|--:|---|"]
     for n in NOTEBOOKS:
         colab = badges(n, repo).split(" [![View")[0]
-        lines.append(f"| [{n.number} {n.title}](notebooks/{n.name}.ipynb) | {n.claim} | {n.paper} | "
+        lines.append(f"| {n.number} | [**{n.title}**](notebooks/{n.name}.ipynb)<br>{n.claim} | {n.paper} | "
                      f"{duration(60 * n.minutes)} | {colab} |")  # fmt: skip
     return "\n".join(lines)
 
