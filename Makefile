@@ -13,6 +13,7 @@ help:  ## what can be done here
 install: $(VENV)/.installed  ## the virtual environment, made once
 
 $(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "Installing into $(VENV): some minutes and about 2 GB, the first time only"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(if $(TORCH_INDEX),-$(BIN)/python -m pip install --quiet --no-deps --retries 1 --timeout 15 \
 		--index-url $(TORCH_INDEX) $$(grep ^torch== constraints.txt))

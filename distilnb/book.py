@@ -152,7 +152,7 @@ def _without_math(text: str, formulas: list[str]) -> str:
 
 
 def _still(notebook: "NotebookNode") -> "NotebookNode":
-    """Live controls replaced by a line, and each picture described by the first sentence of its reading."""
+    """Live controls replaced by their picture and a line, and pictures described by the start of their reading."""
     import nbformat
 
     cells = []
@@ -160,12 +160,12 @@ def _still(notebook: "NotebookNode") -> "NotebookNode":
         cells.append(cell)
         reading = after.source if after is not None and after.cell_type == "markdown" else "figure"
         outputs = cell.get("outputs", [])
+        live = [o for o in outputs if o.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)]
         for output in outputs:
             if "image/png" in output.get("data", {}):
                 output.metadata["image/png"] = {"alt": re.split(r"(?<=[.:])\s", _plain(reading))[0]}
-        cell.outputs = [o for o in outputs if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})]
-        if len(cell.outputs) < len(outputs):
-            cells.append(nbformat.v4.new_markdown_cell(LIVE))
+        cell.outputs = [o for o in outputs if o not in live or {"image/png", "text/html"} & o.data.keys()]
+        cells += [nbformat.v4.new_markdown_cell(LIVE)] if live else []
     notebook.cells = cells
     return notebook
 

@@ -1,4 +1,4 @@
-"""The command line: composition only. Each command is the few lines that the notebooks write out.
+"""DistilBERT, rebuilt step by step: each command is the few lines that a notebook writes out. Start with `run`.
 
     distilnb run                       every notebook, offline, at toy scale
     distilnb distil --scale toy        a teacher into a student by the triple loss
@@ -278,6 +278,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"distilnb {__version__}")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=", ".join(COMMANDS))
     flags = [a for a in argv if a != "--traceback"]
+    if not flags:
+        parser.print_help()
+        return 2
     command = parser.parse_args(flags[:1]).command
     transformers_logging.disable_progress_bar()
     datasets.disable_progress_bars()

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -89,8 +90,8 @@ def execute(scale: str, only: list[str] | None = None, in_place: bool = False) -
     Raises ValueError for an unknown number and RuntimeError naming notebook and cell when a cell fails; what was
     executed up to there is kept in runs/notebooks.
     """
-    known = [n.number for n in NOTEBOOKS]
-    unknown = sorted(set(only or ()) - set(known))
+    known, only = [n.number for n in NOTEBOOKS], [number.zfill(2) for number in only or ()]
+    unknown = sorted(set(only) - set(known))
     if unknown:
         raise ValueError(f"there is no notebook {unknown[0]}; numbers are {', '.join(known)}")
     chosen = [n for n in NOTEBOOKS if not only or n.number in only]
@@ -116,7 +117,7 @@ def _execute(source: Path, target: Path, scale: str) -> None:
     began = time.monotonic()
 
     def tell(cell: "NotebookNode", cell_index: int) -> None:
-        if cell_index in cells:
+        if cell_index in cells and sys.stdout.isatty():
             done = cells.index(cell_index)
             print(f"\r  cell {done + 1}/{len(cells)} · {duration(time.monotonic() - began)}", end="   ", flush=True)
 
@@ -130,7 +131,7 @@ def _execute(source: Path, target: Path, scale: str) -> None:
         nbformat.write(notebook, failed)
         what = f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else "the kernel died"
         raise RuntimeError(f"{source.name} stopped at an error: {what} (executed so far: {failed})") from error
-    print(f"\r  {len(cells)} cells in {duration(time.monotonic() - began)}" + " " * 20)
+    print(f"\r  {len(cells)} cells in {duration(time.monotonic() - began)}" + " " * 20 * sys.stdout.isatty())
     nbformat.write(tidy(notebook), target)
 
 

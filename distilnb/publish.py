@@ -58,8 +58,10 @@ The weights are under {license}; the texts they learned from keep their own lice
 
 def check_repository(repo: str) -> None:
     """Raise ValueError unless `repo` is owner/name."""
+    if not repo:
+        raise ValueError("name the repository to upload to, --repo owner/name, or look first with --dry-run")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
-        raise ValueError(f"--repo '{repo}' is no repository of the Hub; write owner/name, or look first with --dry-run")
+        raise ValueError(f"--repo '{repo}' is no repository of the Hub; write owner/name")
 
 
 def check_access() -> None:
