@@ -183,11 +183,10 @@ def header(entry: Notebook, repo: str) -> str:
 
 def setup_cell(repo: str) -> str:
     """The first code cell, the same in every notebook: the dial, and on Colab the installation (torch is kept)."""
-    return ("import sys\n\n"
-            "# The dial: toy runs anywhere in minutes; empty takes $DISTILNB_SCALE, else toy\n"
+    return ("# The dial: toy runs anywhere in minutes; empty takes $DISTILNB_SCALE, else toy\n"
             'SCALE = ""  # @param ["", "toy", "mini", "base", "paper"]\n'
             'DRIVE = False  # @param {type: "boolean"}\n'
-            'if "google.colab" in sys.modules:\n'
+            'if "google.colab" in str(get_ipython()):\n'
             f"    %pip install -q git+https://github.com/{repo}\n"
             '    %run -m distilnb.colab "$SCALE" $DRIVE')  # fmt: skip
 

@@ -71,9 +71,13 @@ def runtime(tmp_path: Path) -> Path:
                 (there / entry.name).symlink_to(entry)
     (there / "google" / "colab").mkdir(parents=True)
     (there / "google" / "colab" / "__init__.py").write_text("")
+    startup = tmp_path / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "shell.py").write_text("import google.colab\n"
+                                      "type(get_ipython()).__str__ = lambda self: '<google.colab._shell.Shell>'\n")
     site = subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True,
                           capture_output=True, check=True).stdout.strip()  # fmt: skip
-    Path(site, "colab.pth").write_text(f"{there}\nimport google.colab\n")
+    Path(site, "there.pth").write_text(f"{there}\n")
     return python
 
 
@@ -145,6 +149,7 @@ def test_the_form_fields_of_the_cell_arrive(drive, monkeypatch, capsys):
     cell = notebooks.setup_cell(notebooks.repository()).replace('SCALE = ""', 'SCALE = "base"')
     cell = cell.replace("DRIVE = False", "DRIVE = True").replace("%pip", "# %pip")
     monkeypatch.setattr(sys, "argv", list(sys.argv))
+    monkeypatch.setattr(InteractiveShell, "__str__", lambda self: "<google.colab._shell.Shell>", raising=False)
     shell = InteractiveShell()
     made.clear()
     assert shell.run_cell(cell).success

@@ -57,7 +57,7 @@ def test_github_can_show_it(entry, notebook):
 
 
 def test_its_cells_are_short_and_explained(notebook, code):
-    lengths = sorted(len(cell.source.splitlines()) for cell in code[1:])  # the first is the same in all of them
+    lengths = sorted(len(cell.source.splitlines()) for cell in code)
     assert lengths[-1] <= 25 and lengths[int(0.9 * (len(lengths) - 1))] <= 15 and median(lengths) <= 6
     kinds = "".join("c" if cell.cell_type == "code" else "m" for cell in notebook.cells)
     assert "ccc" not in kinds, "at most two code cells in a row"
