@@ -15,7 +15,7 @@ PACKAGE = Path(distilnb.__file__).parent
 LAYERS = {
     "leaves": "paper scales student teacher losses masking corpus toyworld results metrics hub paths progress",
     "engines": "pretraining checkpoints tasks squad heads finetuning grid submission ablation benchmark export",
-    "view": "figures report scorecard widgets",
+    "view": "figures report scorecard widgets exercises",
     "shell": "cli notebooks __main__",
 }
 LAYER = {module: layer for layer, modules in LAYERS.items() for module in modules.split()}
