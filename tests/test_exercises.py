@@ -76,7 +76,7 @@ def test_the_notebook_poses_it_unsolved_and_the_solution_solves_it(one):
     assert len(posed) == 1 and posed[0].startswith("✗") and "not solved yet" in posed[0]
     assert len(solved) == 1 and solved[0].startswith("✓")
     prose = "\n".join(c.source for c in cells(".", number) if c.cell_type == "markdown")
-    assert re.search(rf"\*\*{re.escape(one.name)}\*\*.*{one.minutes} minutes?", prose), "its number and minutes are told"
+    assert re.search(rf"\*\*{re.escape(one.name)}\*\*.*{one.minutes} minutes?", prose), "number and minutes told"
 
 
 @pytest.mark.parametrize("number", READY)
