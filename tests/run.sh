@@ -6,18 +6,38 @@ cd "$(dirname "$0")/.."
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 export DISTILNB_HOME="$scratch/home" DISTILNB_CACHE="$scratch/cache" DISTILNB_SCALE=toy
-export OMP_WAIT_POLICY=passive  # spinning threads bring shared cores to a standstill
+export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive  # side by side, a thread each; spinning ones would block the other
 export COVERAGE_RCFILE="$PWD/pyproject.toml" TOKENIZERS_PARALLELISM=false
 mkdir -p "$DISTILNB_HOME"
 
-echo "== notebooks, through nbval"
-COVERAGE_FILE="$scratch/notebooks" python -m pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout=600 \
-  --cov=distilnb --cov-report= -p no:cacheprovider notebooks "$@"
+cores=$(python -c "import os; print(os.cpu_count() or 1)")
+workers=$((cores < 4 ? cores : 4))
+
+# every second notebook, its own home and coverage file: two halves run side by side
+half() {
+  local files=(notebooks/*.ipynb notebooks/solutions/*.ipynb) mine=() i
+  for ((i = $1; i < ${#files[@]}; i += 2)); do mine+=("${files[i]}"); done
+  mkdir -p "$scratch/home-$1"
+  DISTILNB_HOME="$scratch/home-$1" COVERAGE_FILE="$scratch/notebooks-$1" python -m pytest -q --nbval-lax \
+    --nbval-current-env --nbval-cell-timeout=600 --cov=distilnb --cov-report= -p no:cacheprovider -p no:xdist \
+    "${mine[@]}" "${@:2}"
+}
+
+echo "== notebooks and solutions, through nbval: one half here, the other in the background"
+half 1 "$@" > "$scratch/half-1.log" 2>&1 &
+other=$!
+half 0 "$@"
+status=0
+wait "$other" || status=$?
+cat "$scratch/half-1.log"
+((status == 0)) || exit "$status"
 echo "== lines of the package that the notebooks alone run"
+coverage combine --quiet --keep --data-file="$scratch/notebooks" "$scratch"/notebooks-?
 coverage report --data-file="$scratch/notebooks" --fail-under=80
 
-echo "== unit tests"
-COVERAGE_FILE="$scratch/unit" python -m pytest -q -p no:nbval --cov=distilnb --cov-report= tests "$@"
+echo "== unit tests, in $workers processes"
+COVERAGE_FILE="$scratch/unit" python -m pytest -q -p no:nbval -n "$workers" --dist loadfile --cov=distilnb \
+  --cov-report= tests "$@"
 echo "== lines that notebooks and unit tests run together"
 coverage combine --quiet --keep --data-file="$scratch/both" "$scratch/notebooks" "$scratch/unit"
 coverage report --data-file="$scratch/both" --show-missing --fail-under=95

@@ -15,7 +15,7 @@ PACKAGE = Path(distilnb.__file__).parent
 LAYERS = {
     "leaves": "paper scales student teacher losses masking corpus toyworld results metrics hub paths progress",
     "engines": "pretraining checkpoints tasks squad heads finetuning grid submission ablation benchmark export",
-    "view": "figures report scorecard widgets",
+    "view": "figures report scorecard widgets exercises",
     "shell": "cli notebooks book publish colab __main__",
 }
 LAYER = {module: layer for layer, modules in LAYERS.items() for module in modules.split()}
@@ -86,7 +86,7 @@ def test_every_module_has_its_place():
     assert not {home(module) for module in MODULES} - set(LAYER), "give the new module a layer here and in the plan"
     magnets = {"utils", "util", "common", "config", "helpers", "misc", "core", "base"}
     assert not {part for module in MODULES for part in module.split(".")} & magnets
-    assert not [p.name for p in PACKAGE.iterdir() if p.is_dir() and p.name not in ("__pycache__", "data", "toyworld")]
+    assert {p.name for p in PACKAGE.iterdir() if p.is_dir()} <= {"__pycache__", "data", "exercises", "toyworld"}
 
 
 @pytest.mark.parametrize("module", MODULES)

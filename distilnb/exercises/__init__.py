@@ -1,0 +1,102 @@
+"""The exercises of the notebooks, each with a check whose message teaches.
+
+A notebook leaves `...` where an answer belongs and shows `check("02.1", answer)`; its twin in notebooks/solutions
+solves the exercise and shows the same. The checks of notebook 02 stand in `exercises/notebook_02.py`, and so on:
+functions that return what the right answer shows and raise `NotYet` with a hint for a wrong one.
+"""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+STUB = ...  # what stands in a notebook where an answer belongs
+
+
+class NotYet(Exception):
+    """An answer that is not right; the message says in which direction to think."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check says; shown as one line, true when the answer is right."""
+
+    exercise: str
+    passed: bool
+    message: str
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    def __repr__(self) -> str:
+        return f"{'✓' if self.passed else '✗'} {self.exercise} · {self.message}"
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise: "02.1" is the first of notebook 02; `minutes` is what a reader may need."""
+
+    name: str
+    minutes: int
+    judge: Callable[..., str]
+
+
+_KNOWN: dict[str, Exercise] = {}
+
+
+def exercise(name: str, minutes: int) -> Callable[[Callable[..., str]], Callable[..., str]]:
+    """Register the decorated function as the judge of exercise `name`."""
+
+    def register(judge: Callable[..., str]) -> Callable[..., str]:
+        _KNOWN[name] = Exercise(name, minutes, judge)
+        return judge
+
+    return register
+
+
+def exercises(notebook: str) -> list[Exercise]:
+    """The exercises of a notebook ("02"), in order; ValueError for a notebook that has none."""
+    try:
+        importlib.import_module(f"{__name__}.notebook_{notebook}")
+    except ModuleNotFoundError:
+        raise ValueError(f"notebook {notebook} has no exercises; name one as notebook and number, '02.1'") from None
+    return [_KNOWN[name] for name in sorted(_KNOWN) if name.startswith(f"{notebook}.")]
+
+
+def check(name: str, *answer: Any) -> Verdict:
+    """Judge the answer to exercise `name`; it never raises for a wrong answer, whatever that is.
+
+    Raises ValueError for an exercise that there is not.
+    """
+    found = {e.name: e for e in exercises(name.partition(".")[0])}
+    if name not in found:
+        raise ValueError(f"there is no exercise {name}; this notebook has {', '.join(found)}")
+    if any(part is STUB or part is None for part in answer):
+        return Verdict(name, False, "not solved yet: write your answer where the ... stands, then run this cell again")
+    try:
+        return Verdict(name, True, found[name].judge(*answer))
+    except NotYet as hint:
+        return Verdict(name, False, str(hint))
+    except Exception as error:  # whatever a learner's answer does, the notebook goes on
+        return Verdict(name, False, f"the check could not use this answer ({type(error).__name__}: {error})")
+
+
+def ask(function: Callable, *inputs: Any, **more: Any) -> Any:
+    """What a learner's function answers; NotYet, in words, when it is none, returns nothing or raises."""
+    if not callable(function):
+        raise NotYet(f"a function is asked for, this is a {type(function).__name__}: pass it without calling it")
+    try:
+        value = function(*inputs, **more)
+    except Exception as error:
+        raise NotYet(f"your function raised {type(error).__name__}: {error}") from error
+    if value is None or value is STUB:
+        raise NotYet("not solved yet: your function returns nothing")
+    return value
+
+
+def close(found: Any, expected: Any, relative: float = 1e-3, absolute: float = 1e-6) -> bool:
+    """Whether two numbers or arrays agree, shapes included, to a relative or an absolute tolerance."""
+    found, expected = (torch.as_tensor(x, dtype=torch.float64).detach() for x in (found, expected))
+    return found.shape == expected.shape and torch.allclose(found, expected, rtol=relative, atol=absolute)
