@@ -107,7 +107,7 @@ def test_dollars_in_code_are_no_formulas_and_live_controls_are_announced(clone, 
     )])  # fmt: skip
     shown = nbformat.v4.new_code_cell("view", outputs=[nbformat.v4.new_output("display_data", live.outputs[0].data | {
         "text/html": "<p>how the view was first drawn</p>"})])  # fmt: skip
-    write(clone, "# one\n\n`$HOME` costs 5 $ or 6 $, but $T^2$\n\n```bash\necho $A $B\n```\n", live, shown)
+    write(clone, "# one\n\n`$HOME` and `$A$` cost 5 $ or 6 $, but $T^2$\n\n```bash\necho $A $B\n```\n", live, shown)
     book.build(tmp_path / "out")
     text = (tmp_path / "out" / "notebooks" / "00_one.html").read_text()
     assert text.count("<math") == 1 and "$HOME" in text and "5 $ or 6 $" in text and "$A" in re.sub("<[^>]+>", "", text)

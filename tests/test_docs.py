@@ -59,5 +59,8 @@ def test_named_views_are_views(document):
 
 
 def test_named_exercises_are_exercises(document):
-    for number in set(re.findall(r"(?<![\d.])(0\d\.\d)(?![\d.])", document[1])):
+    named = set(re.findall(r"(?<![\d.])(0\d\.\d)(?![\d.])", document[1]))
+    assert len(named) > 10
+    ready = {path.stem[-2:] for path in (paths.PACKAGE / "exercises").glob("notebook_*.py")}
+    for number in (number for number in named if number[:2] in ready):
         assert number in {entry.name for entry in exercises(number[:2])}, number
