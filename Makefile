@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # without an NVIDIA GPU, torch's CPU build spares a download of several GB; empty: whatever pip finds
 TORCH_INDEX ?= $(shell command -v nvidia-smi >/dev/null || echo https://download.pytorch.org/whl/cpu)
 
-.PHONY: help install run test notebooks figures links lint clean
+.PHONY: help install run test notebooks book figures links lint clean
 
 help:  ## what can be done here
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -13,6 +13,7 @@ help:  ## what can be done here
 install: $(VENV)/.installed  ## the virtual environment, made once
 
 $(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "Installing into $(VENV): some minutes and about 2 GB, the first time only"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(if $(TORCH_INDEX),-$(BIN)/python -m pip install --quiet --no-deps --retries 1 --timeout 15 \
 		--index-url $(TORCH_INDEX) $$(grep ^torch== constraints.txt))
@@ -27,6 +28,9 @@ test: install  ## unit tests, then every notebook through nbval, with coverage
 
 notebooks: install  ## execute the notebooks in place, as they are committed
 	$(BIN)/distilnb run --in-place
+
+book: install  ## notebooks, lesson plans and results as pages to read without running: book/index.html
+	$(BIN)/distilnb book
 
 figures: install  ## redraw figures/ from the published records
 	$(BIN)/distilnb figures

@@ -1,4 +1,4 @@
-"""The command line: composition only. Each command is the few lines that the notebooks write out.
+"""DistilBERT, rebuilt step by step: each command is the few lines that a notebook writes out. Start with `run`.
 
     distilnb run                       every notebook, offline, at toy scale
     distilnb distil --scale toy        a teacher into a student by the triple loss
@@ -8,6 +8,8 @@
     distilnb ablate --scale toy        one loss off at a time, seeds in pairs (Table 4)
     distilnb benchmark                 size and speed of teacher and student, in several formats
     distilnb export --model FOLDER     a model as ONNX, in float32 and int8
+    distilnb publish --dry-run         a model with its card, ready for the Hub
+    distilnb book                      notebooks and documents as pages to read without running
     distilnb figures                   redraw the figures from the records
     distilnb report                    the scorecard: paper, measured, verdict
 """
@@ -39,12 +41,14 @@ from transformers.utils import logging as transformers_logging
 from . import (
     __version__,
     ablation,
+    book,
     corpus,
     figures,
     heads,
     hub,
     notebooks,
     paths,
+    publish,
     report,
     results,
     scales,
@@ -251,6 +255,19 @@ class ExportOptions:
     out: str = setting("", "folder for the files (default: runs/export)")
 
 
+@dataclass(frozen=True)
+class PublishOptions:
+    """Options of `distilnb publish`."""
+
+    model: str = setting("", "folder of the model with its record.json (default: the shipped toy student)")
+    repo: str = setting("", "repository of the Hub to upload to, owner/name; made where there is none")
+    out: str = setting("", "folder to write (default: runs/publish/NAME)")
+    license: str = setting("apache-2.0", "licence of the weights, as the Hub spells it")
+    language: str = setting("en", "language of the texts, as the Hub spells it")
+    private: bool = setting(False, "make the repository private")
+    dry_run: bool = setting(False, "write the folder and upload nothing")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command; 0 when it worked, 2 for input that cannot be used, 1 for a run that failed, 130 for Ctrl-C."""
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -261,6 +278,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"distilnb {__version__}")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=", ".join(COMMANDS))
     flags = [a for a in argv if a != "--traceback"]
+    if not flags:
+        parser.print_help()
+        return 2
     command = parser.parse_args(flags[:1]).command
     transformers_logging.disable_progress_bar()
     datasets.disable_progress_bars()
@@ -271,6 +291,9 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ndistilnb: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
+    except ModuleNotFoundError as error:
+        print(f'distilnb: {error.name} is not installed: pip install "distilnb[notebooks]"', file=sys.stderr)
+        return 2
     except (ValueError, OSError, RuntimeError, ArithmeticError) as error:
         if "--traceback" in argv:
             traceback.print_exc()
@@ -710,6 +733,33 @@ def export_model(argv: list[str]) -> None:
     print(report.table(rows))
 
 
+def share(argv: list[str]) -> None:
+    """Write a model as a folder for the Hugging Face Hub, with a card filled in from its records, and upload it.
+
+    With --dry-run nothing is uploaded: read README.md in the folder first. Uploading needs --repo and a token (`hf auth
+    login`, or HF_TOKEN). A model without its record, or with an edited one, is refused.
+
+    examples:
+      distilnb publish --dry-run
+      distilnb publish --model runs/distil-mini/model --repo somebody/distil-mini --dry-run
+      distilnb publish --model runs/distil-mini/model --repo somebody/distil-mini --private
+    """
+    (what,) = parse(argv, "publish", PublishOptions, model=str(paths.data("students", "toy")))
+    if what.repo or not what.dry_run:
+        publish.check_repository(what.repo)
+    if not what.dry_run:
+        publish.check_access()
+    record, _ = publish.read_model(Path(what.model))
+    folder = Path(what.out or paths.home() / "runs" / "publish" / record["name"])
+    publish.prepare(Path(what.model), folder, results.load_all(), notebooks.repository(), what.repo, what.license,
+                    what.language)  # fmt: skip
+    print(f"written: {folder} ({', '.join(sorted(path.name for path in folder.iterdir()))})")
+    if what.dry_run:
+        print(f"nothing was uploaded; read {folder / 'README.md'}, then run it without --dry-run")
+    else:
+        print(f"uploaded: {publish.upload(folder, what.repo, what.private)}")
+
+
 def run(argv: list[str]) -> None:
     """Execute the numbered notebooks in order, offline at toy scale unless --scale says otherwise.
 
@@ -767,6 +817,19 @@ def scores(argv: list[str]) -> None:
         print(path)
 
 
+def make_book(argv: list[str]) -> None:
+    """Render notebooks, lesson plans and results as pages to read without running anything: open book/index.html.
+
+    examples:
+      distilnb book
+      distilnb book --out public
+    """
+    parser = ArgumentParser(prog="distilnb book", description=make_book.__doc__,
+                            formatter_class=RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("--out", type=Path, help="folder to write to (default: book)")
+    print(book.build(parser.parse_args(argv).out or paths.home() / "book") / "index.html")
+
+
 def links(argv: list[str]) -> None:
     """Write address, badges, set-up cells, notebook table and results anew wherever they are generated."""
     parser = ArgumentParser(prog="distilnb links", description=links.__doc__)
@@ -777,5 +840,6 @@ def links(argv: list[str]) -> None:
 
 COMMANDS = {
     "run": run, "distil": distil, "teacher": teacher, "finetune": finetune, "glue": glue, "ablate": ablate,
-    "benchmark": time_models, "export": export_model, "figures": draw, "report": scores, "links": links,
+    "benchmark": time_models, "export": export_model, "publish": share, "figures": draw, "report": scores,
+    "book": make_book, "links": links,
 }  # fmt: skip

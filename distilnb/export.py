@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import (
@@ -96,7 +97,7 @@ def load_model(path: str) -> PreTrainedModel:
         raise ValueError(f"model '{path}' is a {name}, which cannot be exported; use one of {', '.join(CLASSES)}")
     try:
         model = CLASSES[name].from_pretrained(path, dtype=torch.float32, use_safetensors=True, **where)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"model '{path}' has no readable weights (model.safetensors); {hub.ADVICE}") from error
     return model.eval()
 

@@ -2,17 +2,19 @@
 
 import os
 import re
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import metadata
 from pathlib import Path
-
-import nbformat
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, DeadKernelError
+from typing import TYPE_CHECKING
 
 from . import paths, report, results, scorecard
 from .progress import duration
+
+if TYPE_CHECKING:  # the training commands need none of Jupyter, nor a machine that has it
+    from nbformat import NotebookNode
 
 QUIET = ["--log-level=40"]  # the kernel need not warn that it listens on this machine
 WHERE_NEXT = """
@@ -88,8 +90,8 @@ def execute(scale: str, only: list[str] | None = None, in_place: bool = False) -
     Raises ValueError for an unknown number and RuntimeError naming notebook and cell when a cell fails; what was
     executed up to there is kept in runs/notebooks.
     """
-    known = [n.number for n in NOTEBOOKS]
-    unknown = sorted(set(only or ()) - set(known))
+    known, only = [n.number for n in NOTEBOOKS], [number.zfill(2) for number in only or ()]
+    unknown = sorted(set(only) - set(known))
     if unknown:
         raise ValueError(f"there is no notebook {unknown[0]}; numbers are {', '.join(known)}")
     chosen = [n for n in NOTEBOOKS if not only or n.number in only]
@@ -106,12 +108,16 @@ def execute(scale: str, only: list[str] | None = None, in_place: bool = False) -
 
 
 def _execute(source: Path, target: Path, scale: str) -> None:
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, DeadKernelError
+
     notebook = nbformat.read(source, as_version=4)
     cells = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
     began = time.monotonic()
 
-    def tell(cell: nbformat.NotebookNode, cell_index: int) -> None:
-        if cell_index in cells:
+    def tell(cell: "NotebookNode", cell_index: int) -> None:
+        if cell_index in cells and sys.stdout.isatty():
             done = cells.index(cell_index)
             print(f"\r  cell {done + 1}/{len(cells)} · {duration(time.monotonic() - began)}", end="   ", flush=True)
 
@@ -125,11 +131,11 @@ def _execute(source: Path, target: Path, scale: str) -> None:
         nbformat.write(notebook, failed)
         what = f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else "the kernel died"
         raise RuntimeError(f"{source.name} stopped at an error: {what} (executed so far: {failed})") from error
-    print(f"\r  {len(cells)} cells in {duration(time.monotonic() - began)}" + " " * 20)
+    print(f"\r  {len(cells)} cells in {duration(time.monotonic() - began)}" + " " * 20 * sys.stdout.isatty())
     nbformat.write(tidy(notebook), target)
 
 
-def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+def tidy(notebook: "NotebookNode") -> "NotebookNode":
     """Without what differs at every run or breaks GitHub's view: widget state, timestamps, kernel versions."""
     notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
                          "language_info": {"name": "python"}}  # fmt: skip
@@ -139,9 +145,10 @@ def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def repository() -> str:
-    """owner/name on GitHub, from the one place where it stands: pyproject.toml."""
-    text = (paths.PACKAGE.parent / "pyproject.toml").read_text()
-    return re.search(r'Repository = "https://github.com/([^"]+)"', text).group(1)
+    """owner/name on GitHub, from the one place where it stands: pyproject.toml, which the installed package repeats."""
+    file = paths.PACKAGE.parent / "pyproject.toml"
+    text = file.read_text() if file.is_file() else "\n".join(metadata("distilnb").get_all("Project-URL"))
+    return re.search(r'Repository.*"?https://github.com/([^"\s]+)', text).group(1)
 
 
 def badges(entry: Notebook, repo: str) -> str:
@@ -176,19 +183,20 @@ def header(entry: Notebook, repo: str) -> str:
 
 def setup_cell(repo: str) -> str:
     """The first code cell, the same in every notebook: the dial, and on Colab the installation (torch is kept)."""
-    return ("import sys\n\n"
-            "# The dial: toy runs anywhere in minutes; empty takes $DISTILNB_SCALE, else toy\n"
+    return ("# The dial: toy runs anywhere in minutes; empty takes $DISTILNB_SCALE, else toy\n"
             'SCALE = ""  # @param ["", "toy", "mini", "base", "paper"]\n'
-            'if "google.colab" in sys.modules:\n'
-            f"    %pip install -q git+https://github.com/{repo}")  # fmt: skip
+            'DRIVE = False  # @param {type: "boolean"}\n'
+            'if "google.colab" in str(get_ipython()):\n'
+            f"    %pip install -q git+https://github.com/{repo}\n"
+            '    %run -m distilnb.colab "$SCALE" $DRIVE')  # fmt: skip
 
 
 def readme_table(repo: str) -> str:
     """The README's table of notebooks."""
-    lines = ["| notebook | what it shows | paper | toy run | |", "|---|---|---|---|---|"]
+    lines = ["| | notebook | paper | toy run | |", "|---|---|---|--:|---|"]
     for n in NOTEBOOKS:
         colab = badges(n, repo).split(" [![View")[0]
-        lines.append(f"| [{n.number} {n.title}](notebooks/{n.name}.ipynb) | {n.claim} | {n.paper} | "
+        lines.append(f"| {n.number} | [**{n.title}**](notebooks/{n.name}.ipynb)<br>{n.claim} | {n.paper} | "
                      f"{duration(60 * n.minutes)} | {colab} |")  # fmt: skip
     return "\n".join(lines)
 
@@ -203,6 +211,8 @@ def between(text: str, marker: str, new: str) -> str:
 
 def generated(repo: str) -> Iterator[tuple[Path, str]]:
     """Each file that holds generated parts, with the text that it should have for address `repo`."""
+    import nbformat
+
     root, old = paths.PACKAGE.parent, repository()
     for name in ("pyproject.toml", "CITATION.cff", "CONTRIBUTING.md"):
         yield root / name, (root / name).read_text().replace(f"github.com/{old}", f"github.com/{repo}")

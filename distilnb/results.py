@@ -83,7 +83,12 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The git commit of the code, "+changes" appended when the working tree differs; None outside a clone."""
+    """The git commit of the code, "+changes" appended when the working tree differs; None where nobody knows.
+
+    A package that pip installed from a repository was given the commit by pip.
+    """
+    if installed := _installed_commit():
+        return installed
 
     def git(*args: str) -> str:
         return subprocess.run(
@@ -96,6 +101,13 @@ def commit() -> str | None:
         )
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def _installed_commit() -> str | None:
+    """What pip noted when it installed this very package from a repository."""
+    for found in importlib.metadata.distributions(name="distilnb", path=[str(paths.PACKAGE.parent)]):
+        return json.loads(found.read_text("direct_url.json") or "{}").get("vcs_info", {}).get("commit_id")
+    return None
 
 
 def join(records: list[dict[str, Any]], name: str) -> dict[str, Any]:

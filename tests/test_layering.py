@@ -16,7 +16,7 @@ LAYERS = {
     "leaves": "paper scales student teacher losses masking corpus toyworld results metrics hub paths progress",
     "engines": "pretraining checkpoints tasks squad heads finetuning grid submission ablation benchmark export",
     "view": "figures report scorecard widgets exercises",
-    "shell": "cli notebooks __main__",
+    "shell": "cli notebooks book publish colab __main__",
 }
 LAYER = {module: layer for layer, modules in LAYERS.items() for module in modules.split()}
 ORDER = list(LAYERS)

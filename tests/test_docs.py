@@ -1,0 +1,66 @@
+"""The lesson plans: what they send a class to is there."""
+
+import re
+from urllib.parse import unquote
+
+import nbformat
+import pytest
+
+from distilnb import notebooks, paths
+from distilnb.exercises import exercises
+
+ROOT = paths.PACKAGE.parent
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+
+
+@pytest.fixture(params=DOCS, ids=lambda path: path.stem)
+def document(request) -> tuple:
+    return request.param, request.param.read_text()
+
+
+def headings(path) -> set[str]:
+    """The anchors of a notebook or document: its headings, spaces as hyphens."""
+    cells = nbformat.read(path, as_version=4).cells if path.suffix == ".ipynb" else []
+    text = "\n\n".join(c.source for c in cells if c.cell_type == "markdown") if cells else path.read_text()
+    return {line.strip().replace(" ", "-") for line in re.findall(r"^#+ (.+)$", text, re.M)}
+
+
+def test_every_link_leads_to_a_file_and_a_heading(document):
+    path, text = document
+    links = re.findall(r"\]\(([^)\s]+)\)", text)
+    assert links
+    for link in links:
+        name, _, anchor = link.partition("#")
+        target = (path.parent / name).resolve()
+        assert target.is_file(), link
+        assert not anchor or unquote(anchor) in headings(target), link
+
+
+def test_the_readme_leads_to_every_document_and_the_map_to_every_notebook():
+    readme = (ROOT / "README.md").read_text()
+    assert DOCS and all(f"(docs/{path.name})" in readme for path in DOCS)
+    whole = (ROOT / "docs" / "map.md").read_text()
+    assert all(f"notebooks/{entry.name}.ipynb)" in whole for entry in notebooks.NOTEBOOKS)
+
+
+def test_minutes_run_on_without_a_gap():
+    """In each plan a row begins where the one before it ends, and the last ends when the lesson does."""
+    text = (ROOT / "docs" / "lesson_plans.md").read_text()
+    for length, plan in re.findall(r"^## (\d+) minutes(.*?)(?=^## )", text, re.M | re.S):
+        rows = [tuple(map(int, row)) for row in re.findall(r"^\| (\d+)–(\d+) \|", plan, re.M)]
+        assert rows[0][0] == 0 and rows[-1][1] == int(length)
+        assert [end for _, end in rows[:-1]] == [start for start, _ in rows[1:]], length
+
+
+def test_named_views_are_views(document):
+    widgets = pytest.importorskip("distilnb.widgets", reason="the views come with the notebooks' widgets")
+    for name in set(re.findall(r"`(\w+_view)`", document[1])):
+        assert callable(getattr(widgets, name)), name
+
+
+def test_named_exercises_are_exercises(document):
+    named = set(re.findall(r"(?<![\d.])(0\d\.\d)(?![\d.])", document[1]))
+    assert len(named) > 10
+    ready = {path.stem[-2:] for path in (paths.PACKAGE / "exercises").glob("notebook_*.py")}
+    for number in (number for number in named if number[:2] in ready):
+        assert number in {entry.name for entry in exercises(number[:2])}, number
