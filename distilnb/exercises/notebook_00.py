@@ -45,7 +45,7 @@ def three_layers(seconds: float) -> str:
                 f"{(fixed + 3 * layer) / twelve:.0%} of BERT's time. What does not shrink sets the limit.")
     for wrong, hint in (
         (six / 2, f"halving {six:.0f} s also halves the part that has nothing to do with the layers; that part stays"),
-        (twelve / 4, f"a quarter of {twelve:.0f} s would be right if all the time were spent in the layers; some of it is not"),
+        (twelve / 4, f"a quarter of {twelve:.0f} s would be right if all of it were spent in the layers; some is not"),
         (3 * layer, "that is the time in the three layers alone; what does not depend on the layers comes on top"),
     ):
         if close(seconds, wrong, 0, 0.6):

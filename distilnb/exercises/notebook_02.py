@@ -165,4 +165,4 @@ def at_every_layer(function: Callable) -> str:
         if close(found, wrong):
             raise NotYet(hint)
     raise NotYet(f"{[round(x, 4) for x in found]} where {[round(x, 4) for x in right]} was expected: `cosine_loss` "
-                 "of `hidden_states[i + 1]` of the student with `hidden_states[chosen[i] + 1]` of the teacher, by the mask")
+                 "of `hidden_states[i + 1]` of the student with `hidden_states[chosen[i] + 1]` of the teacher")

@@ -152,7 +152,7 @@ def without_soft_targets(full: Mapping[str, Any], without: Mapping[str, Any]) ->
     start, again = full["evaluations"]["agreement"][0], without["evaluations"]["agreement"][0]
     if abs(start - again) > 0.005:
         raise NotYet(f"the two students did not start alike (before training they agree with the teacher in "
-                     f"{start:.1%} and {again:.1%} of the hidden words): `pretrain` trains in place, so build a fresh student")
+                     f"{start:.1%} and {again:.1%} of the hidden words): `pretrain` trains in place, so build it anew")
     gain = full["scores"]["agreement"] - without["scores"]["agreement"]
     found = ("the student with soft targets guesses more often as its teacher does" if gain > 0 else
              "here the soft targets brought no closer agreement, which a run this short may well show")
