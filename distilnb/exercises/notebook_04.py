@@ -106,7 +106,7 @@ def difference(function: Callable) -> str:
     for accuracy, changed in ((0.7, 0.08), (0.55, 0.02)):
         a = draw.random(2000) < accuracy
         b = np.where(draw.random(2000) < changed, ~a, a)
-        low, high = map(float, ask(function, a.copy(), b.copy()))
+        low, high = map(float, ask(function, a.astype(int), b.astype(int)))
         mean, spread = (a.mean() - b.mean(), (a.astype(float) - b).std() / len(a) ** 0.5)
         reach, middle = (high - low) / 2 / spread, (high + low) / 2
         if high < low:
