@@ -149,7 +149,7 @@ def at_every_layer(function: Callable) -> str:
     if len(found) != len(right):
         raise NotYet(f"one number for each layer of the student was asked for, {len(right)} here, not {len(found)}")
     if close(found, right):
-        return ("one L_cos per layer: the paper's is the last of them. Later models (TinyBERT, MiniLM) match the inner "
+        return ("one L_cos per layer: the paper's is the last of them. TinyBERT, a little later, matches inner "
                 "layers as well.")
     for wrong, hint in (
         (losses([1, 2], list(chosen)), "the teacher's states are one off: `hidden_states[0]` are the embeddings, so "

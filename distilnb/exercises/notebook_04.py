@@ -30,8 +30,8 @@ def easiest(name: str) -> str:
     baselines, task = _baselines(), tasks.get(name)
     best = max(baselines, key=baselines.get)
     if task.name == best:
-        return (f"{tasks.get(best).title}: two thirds of its pairs are paraphrases, and always saying so is rewarded "
-                "by F1 as well, which counts only the class that is commoner there.")
+        return (f"{tasks.get(best).title}: about two thirds of its pairs are paraphrases, and always saying so is "
+                "rewarded by F1 as well, which counts only the class that is commoner there.")
     if task.main in ("matthews", "pearson+spearman"):
         raise NotYet(f"{task.title} is scored by a correlation; a constant correlates with nothing, so that is 0")
     if baselines[task.name] < 0.45:
