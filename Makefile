@@ -25,8 +25,9 @@ run: install  ## distil a student: every notebook at toy scale, offline (SCALE=m
 test: install  ## unit tests, then every notebook through nbval, with coverage
 	PATH="$(abspath $(BIN)):$$PATH" bash tests/run.sh
 
-notebooks: install  ## execute the notebooks in place, as they are committed
+notebooks: install  ## execute the notebooks and their solutions in place, as they are committed
 	$(BIN)/distilnb run --in-place
+	$(BIN)/distilnb run --in-place --solutions
 
 figures: install  ## redraw figures/ from the published records
 	$(BIN)/distilnb figures

@@ -719,14 +719,16 @@ def run(argv: list[str]) -> None:
     examples:
       distilnb run
       distilnb run --only 02 03
+      distilnb run --solutions       the solved exercises instead
     """
     parser = ArgumentParser(prog="distilnb run", description=run.__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--scale", help="toy, mini, base or paper (default: $DISTILNB_SCALE, else toy)")
     parser.add_argument("--only", nargs="+", metavar="NN", help="numbers of the notebooks to run")
     parser.add_argument("--in-place", action="store_true", help="write the outputs into notebooks/ itself")
+    parser.add_argument("--solutions", action="store_true", help="run notebooks/solutions/ instead")
     options = parser.parse_args(argv)
-    notebooks.execute(scales.get(options.scale).name, options.only, options.in_place)
-    if not options.in_place:
+    notebooks.execute(scales.get(options.scale).name, options.only, options.in_place, options.solutions)
+    if not (options.in_place or options.solutions):
         figures.draw_all()
         print("\nResults: published records, and yours in runs/\n\n" + report.summary(results.load_all()))
         print(notebooks.WHERE_NEXT)

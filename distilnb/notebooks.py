@@ -82,8 +82,8 @@ def folder() -> Path:
     return found
 
 
-def execute(scale: str, only: list[str] | None = None, in_place: bool = False) -> list[Path]:
-    """Run the notebooks in order, each in a fresh kernel, telling cell by cell; the executed files.
+def execute(scale: str, only: list[str] | None = None, in_place: bool = False, solutions: bool = False) -> list[Path]:
+    """Run the notebooks in order, or their solutions, each in a fresh kernel, telling cell by cell; the executed files.
 
     Raises ValueError for an unknown number and RuntimeError naming notebook and cell when a cell fails; what was
     executed up to there is kept in runs/notebooks.
@@ -93,13 +93,15 @@ def execute(scale: str, only: list[str] | None = None, in_place: bool = False) -
     if unknown:
         raise ValueError(f"there is no notebook {unknown[0]}; numbers are {', '.join(known)}")
     chosen = [n for n in NOTEBOOKS if not only or n.number in only]
-    copies = paths.home() / "runs" / "notebooks"
+    below = "solutions" if solutions else ""
+    copies = paths.home() / "runs" / "notebooks" / below
     copies.mkdir(parents=True, exist_ok=True)
     executed = []
     for place, entry in enumerate(chosen, start=1):
-        source = folder() / f"{entry.name}.ipynb"
+        source = folder() / below / f"{entry.name}.ipynb"
         target = source if in_place else copies / source.name
-        print(f"[{place}/{len(chosen)}] {entry.name}: {entry.title} (about {duration(60 * entry.minutes)})", flush=True)
+        expected = "solutions" if solutions else f"about {duration(60 * entry.minutes)}"
+        print(f"[{place}/{len(chosen)}] {entry.name}: {entry.title} ({expected})", flush=True)
         _execute(source, target, scale)
         executed.append(target)
     return executed

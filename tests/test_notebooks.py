@@ -111,6 +111,20 @@ def test_no_function_of_the_package_is_written_again(code):
         assert not mine & ours, f"{mine & ours} is defined in the package already"
 
 
+SOLUTIONS = sorted((ROOT / "notebooks" / "solutions").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
+def test_solutions_are_executed_small_and_lead_back(path):
+    assert path.stem in {n.name for n in NOTEBOOKS}
+    solved = nbformat.read(path, as_version=4)
+    code = [cell for cell in solved.cells if cell.cell_type == "code"]
+    test_it_was_executed_top_to_bottom_without_an_error(code)
+    test_its_cells_are_short_and_explained(solved, code)
+    assert "widgets" not in solved.metadata and path.stat().st_size < 100 * 1024
+    assert f"](../{path.name})" in solved.cells[0].source, "a link back to the lesson"
+
+
 def write(path: Path, *sources: str) -> Path:
     cells = [nbformat.v4.new_markdown_cell("# title"), *map(nbformat.v4.new_code_cell, sources)]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
@@ -131,6 +145,19 @@ def test_running_writes_a_copy_and_leaves_the_original_alone(tmp_path, monkeypat
     assert "[1/1] 00_small" in capsys.readouterr().out
     with pytest.raises(ValueError, match="numbers are 00"):
         notebooks.execute("toy", ["42"])
+
+
+def test_solutions_run_from_a_folder_of_their_own(tmp_path, monkeypatch, capsys):
+    (tmp_path / "solutions").mkdir()
+    solved = write(tmp_path / "solutions" / "00_small.ipynb", "'solved'")
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", (Notebook("00_small", "t", "c", "p", "m", 0.1),))
+    monkeypatch.setattr(notebooks, "folder", lambda: tmp_path)
+    monkeypatch.setenv("DISTILNB_HOME", str(tmp_path / "home"))
+    (copy,) = notebooks.execute("toy", solutions=True)
+    assert copy == tmp_path / "home" / "runs" / "notebooks" / "solutions" / "00_small.ipynb"
+    assert notebooks.execute("toy", in_place=True, solutions=True) == [solved]
+    assert "'solved'" in json.dumps(nbformat.read(solved, as_version=4).cells[-1].outputs)
+    assert "[1/1] 00_small: t (solutions)" in capsys.readouterr().out
 
 
 def test_a_failing_notebook_is_named_and_never_overwrites_itself(tmp_path, monkeypatch):
