@@ -15,9 +15,10 @@ from . import NotYet, ask, close, exercise
 def reviews_cut(answer: int, lengths: Sequence[int]) -> str:
     """How many of these reviews a limit of 256 word pieces cuts."""
     lengths = np.asarray(lengths)
-    cut, kept = int((lengths > 256).sum()), np.minimum(lengths, 256).sum() / lengths.sum()
+    cut = int((lengths > 256).sum())
     if answer == cut:
-        return f"{cut} of {len(lengths)} reviews lose something, and yet {kept:.0%} of all word pieces are still read"
+        kept = 100 * np.minimum(lengths, 256).sum() / lengths.sum()
+        return f"{cut} of {len(lengths)} reviews lose something, and yet {kept:.0f} % of all pieces are still read."
     if close(answer, cut / len(lengths)) or close(answer, 100 * cut / len(lengths)):
         raise NotYet("that is the share of the reviews; how many of them is it? Summing a mask counts its True values")
     if answer == len(lengths) - cut:
@@ -35,9 +36,9 @@ def rows_needed(answer: float) -> str:
     needed = 1.96**2 * noise / gap**2
     if close(answer, needed, relative=0.02):
         reach = {n: 196 * (noise / n) ** 0.5 for n in (400, 25_000)}
-        return (f"about {needed:,.0f} reviews; with IMDb's 25,000 the interval of the difference is "
+        return (f"about {round(needed, -2):,.0f} reviews; with IMDb's 25,000 the interval of the difference is "
                 f"±{reach[25_000]:.2f} points around {100 * gap:.2f}, with the 400 of toyworld "
-                f"±{reach[400]:.1f}")  # fmt: skip
+                f"±{reach[400]:.1f}.")  # fmt: skip
     if close(answer, needed / 1.96**2, relative=0.02) or close(answer, needed / 1.96, relative=0.02):
         raise NotYet("there the standard error equals the difference; 1.96 of them must fit in, and n is under a root")
     if any(close(answer, 1.96**2 * x * (1 - x) / gap**2, relative=0.02) for x in (p, q)):
@@ -66,7 +67,7 @@ def middle(answer: Callable[[list[int], int], Sequence[int]]) -> str:
         if kept[1:-1] not in [body[start : start + room] for start in starts]:
             raise NotYet("the right number of ids, but not the middle: as much must be lost before it as after it, "
                          "so it starts at half of what is too long")  # fmt: skip
-    return "the middle and nothing else; in toyworld it says as much as any part, where conclusions stand last it loses"
+    return "the middle and nothing else: as good as any part in toyworld, and less where people conclude at the end."
 
 
 @exercise("05.4", 20)
@@ -82,7 +83,7 @@ def calibration_error(answer: Callable[[np.ndarray, np.ndarray, Sequence[float]]
         found = float(ask(answer, confidence.copy(), right.copy(), list(edges)))
         _judge_calibration(found, gap, rows / rows.sum(), abs(right.mean() - confidence.mean()))
     return ("calibrated is not good: a model that answers everything by chance and is 50 % sure of it has an error of "
-            "0, as the one above nearly has")  # fmt: skip
+            "0, as the one above nearly has.")  # fmt: skip
 
 
 def _judge_calibration(found: float, gap: np.ndarray, share: np.ndarray, whole: float) -> None:
@@ -119,7 +120,7 @@ def rival(answer: Callable[[list[str], list[int], list[str]], Sequence[int]]) ->
     mine = 100 * metrics.accuracy(guesses, np.asarray(test["label"][:]))
     if mine > student:
         return (f"above the published student's {student:.1f} %: it read 128 word pieces of each review, yours read "
-                "them all. A baseline is worth an afternoon before a network is worth a GPU")  # fmt: skip
+                "them all. A baseline is worth an afternoon before a network is worth a GPU.")  # fmt: skip
     if mine <= 52:
         raise NotYet(f"{mine:.1f} %: half is right by chance here. Do the answers depend on the words of the text?")
     if mine < 65:

@@ -23,7 +23,7 @@ def two_thirds(prediction: str, gold: str) -> str:
         raise NotYet("these match exactly once case, punctuation and articles are gone; one needs a word more")
     if not close(f1, 2 / 3):
         raise NotYet(f"{told}; for 2/3, three times the shared words must be the words of both together")
-    return f"{told}; precision {shared}/{mine} and recall {shared}/{theirs}, and still no exact match"
+    return f"{told}; precision {shared}/{mine} and recall {shared}/{theirs}, and still no exact match."
 
 
 @cache
@@ -62,7 +62,7 @@ def number_of_windows(answer: Callable[[int, int, int, int], int]) -> str:
             raise NotYet(told + "[CLS], the [SEP] after the question and the one at the end take three places")
         raise NotYet(told + "The first holds `room` tokens; each further one adds `stride`, until none is left over")
     return ("as many as the package makes, whose stride is BERT's doc_stride: a small one reads each answer more "
-            "often, and costs as much more")  # fmt: skip
+            "often, and costs as much more.")  # fmt: skip
 
 
 @exercise("06.3", 15)
@@ -86,7 +86,7 @@ def best_span(answer: Callable[[np.ndarray, np.ndarray], tuple[int, int]]) -> st
         raise NotYet(f"tokens {first} to {last} sum up to {start[first] + end[last]:.2f}, {best.start} to {best.end} "
                      f"to {best.score:.2f}: for each end, the partner is the best start up to it, itself "
                      "included")  # fmt: skip
-    return "one walk is enough, as the best start so far is all that an end needs; the limit of 30 tokens is what costs"
+    return "one walk is enough, as the best start so far is all that an end needs; only a longest span costs more."
 
 
 @cache
@@ -104,7 +104,7 @@ def ceiling(answer: Callable[[Dataset], tuple[float, float]]) -> str:
     right = _agreement([(golds[-1], golds[:-1]) for golds in texts])
     if close(found, right, absolute=1e-4):
         return (f"the third reader of toyworld has EM {100 * right[0]:.0f} and F1 {100 * right[1]:.0f} against the "
-                "other two: what people disagree about, no model can be blamed for")  # fmt: skip
+                "other two: what people disagree about, no model can be blamed for.")  # fmt: skip
     if close(found, [1.0, 1.0]):
         raise NotYet("full marks: the last answer is among the golds it is compared with; leave it out of them")
     if close(found, 100 * np.array(right), absolute=0.01):
@@ -143,6 +143,6 @@ def own_teacher(alone: Mapping[str, Any], taught: Mapping[str, Any], says: str) 
         raise NotYet(f"F1 is {100 * low:.1f} to {100 * high:.1f} alone and {100 * taught_low:.1f} to "
                      f"{100 * taught_high:.1f} taught: does that bear out '{says}'?")  # fmt: skip
     if right == "cannot tell":
-        return "the intervals overlap, so one seed of this size cannot tell; most single comparisons end here"
+        return "the intervals overlap, so one seed of this size cannot tell; most single comparisons end here."
     return (f"{right} beyond the rows' noise, with a teacher that knows no more than its student: softened targets "
-            "work by themselves, for better or worse. Another seed could still disagree")  # fmt: skip
+            "work by themselves, for better or worse. Another seed could still disagree.")  # fmt: skip

@@ -28,7 +28,7 @@ def times_the_throughput(answer: float) -> str:
         raise NotYet(f"{answer:g} times the throughput is {benchmark.less_time(answer):.0f} % less time; less time is "
                      "1 − 1/ratio, so solve that for the ratio")  # fmt: skip
     return (f"a quarter of the time is {answer:g} times the throughput; the paper's 71 % less time would be "
-            f"{1 / (1 - paper.claim('device_faster').value / 100):.1f} times")  # fmt: skip
+            f"{1 / (1 - paper.claim('device_faster').value / 100):.1f} times.")  # fmt: skip
 
 
 @exercise("07.2", 5)
@@ -51,7 +51,7 @@ def three_layers(millions: float, percent: float) -> str:
                      "BERT-base")  # fmt: skip
     if not close(percent, fewer, absolute=0.2):
         raise NotYet("the millions are right; now 100 (1 − student / BERT-base), with BERT-base's 109.48 M")
-    return f"{right:.1f} M, {fewer:.0f} % fewer than BERT-base: a quarter of the layers is nearly half of the model"
+    return f"{right:.1f} M, {fewer:.0f} % fewer than BERT-base: a quarter of the layers is nearly half of the model."
 
 
 @exercise("07.3", 10)
@@ -67,7 +67,7 @@ def hiding_overhead(overhead: float, slow: float, fast: float) -> str:
     if abs(found - 1.5) > 0.005:
         raise NotYet(f"with that overhead the ratio is {found:.3f}, not 1.5; solve (o + slow) / (o + fast) = 1.5 for o")
     return ("o = 2 slow − 3 fast; were the slow model exactly twice as slow, that would be one pass of the fast one: "
-            "so little is enough to hide half of the gain")  # fmt: skip
+            "so little is enough to hide half of the gain.")  # fmt: skip
 
 
 @exercise("07.4", 20)
@@ -99,7 +99,7 @@ def rows_to_int8(answer: Callable[[Tensor], tuple[Tensor, Tensor]]) -> str:
                          "127, so the scale is that value / 127")  # fmt: skip
         if (error > 0.5001 * scale).any():
             raise NotYet("off by up to a whole step: .to(torch.int8) cuts decimals off; round to the nearest first")
-    return "no weight is off by more than half a step of its own row; that is all there is to the weights of int8"
+    return "no weight is off by more than half a step of its own row; that is all there is to the weights of int8."
 
 
 @cache
@@ -137,9 +137,9 @@ def price_of_one_scale(per_row: float, per_matrix: float) -> str:
         return close(found, errors[name], relative=0.03)
 
     if near(per_row, "row") and near(per_matrix, "matrix"):
-        return (f"{errors['row']:.1%} against {errors['matrix']:.1%}: a float for each output buys this much. A scale "
-                f"per input would come to {errors['column']:.1%}, but sums of int8 products run over the inputs, and "
-                "only what they have in common can be multiplied in afterwards")  # fmt: skip
+        return (f"{100 * errors['row']:.1f} % against {100 * errors['matrix']:.1f} %: a float for each output buys "
+                f"this much. A scale per input would come to {100 * errors['column']:.1f} %, but sums of int8 products "
+                "run over the inputs, and only what they have in common can be multiplied in afterwards.")  # fmt: skip
     if near(per_row, "matrix") and near(per_matrix, "row"):
         raise NotYet("the right two numbers in the wrong order: the finer scale must have the smaller error")
     if near(per_row, "row") and near(per_matrix, "row"):

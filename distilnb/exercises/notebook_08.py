@@ -20,7 +20,7 @@ def pairs_for_the_cosine(answer: int) -> str:
     if answer == needed:
         doubled, smaller = metrics.pairs_needed(2 * spread, effect), metrics.pairs_needed(spread, 0.31)
         return (f"{needed} pairs reach ±{metrics.half_width(spread, needed):.2f}; with twice the spread it takes "
-                f"{doubled}, and for −0.31 {smaller}")  # fmt: skip
+                f"{doubled}, and for −0.31 {smaller}.")  # fmt: skip
     if answer == metrics.pairs_needed(spread, paper.ablation("no_mlm")):
         raise NotYet("that is for the third row, −0.31 without masked words; the question is about the cosine loss")
     if not answer >= 2:
@@ -48,8 +48,8 @@ def seven_intervals(miss: float, level: float) -> str:
         raise NotYet(f"the chance of a miss is right; at a level of {level:g} all seven hold with {level**7:.3f}, and "
                      "that should be 0.95: turn the power round")  # fmt: skip
     wider = metrics.half_width(1, 3, wanted) / metrics.half_width(1, 3)
-    return (f"a table of seven misses somewhere in {right:.0%} of cases; to mend that, three pairs would need "
-            f"intervals {wider:.1f} times as wide")  # fmt: skip
+    return (f"a table of seven misses somewhere in {100 * right:.0f} % of cases; to mend that, three pairs would need "
+            f"intervals {wider:.1f} times as wide.")  # fmt: skip
 
 
 @cache
@@ -100,7 +100,7 @@ def seeds_out_of_step(answer: Callable[[list[dict[str, Any]], str], Sequence[Map
         raise NotYet(f"these cannot be compared: {error}") from error
     return (f"{variant}: ±{_reach(given, variant):.1f} points in pairs, ±{apart:.1f} out of step; but no_ce: "
             f"±{_reach(given, 'no_ce'):.1f} in pairs, ±{_reach(_apart('no_ce'), 'no_ce'):.1f} out of step. Pairs help "
-            "as far as a seed moves both alike, and no further")  # fmt: skip
+            "as far as a seed moves both alike, and no further.")  # fmt: skip
 
 
 @exercise("08.4", 20)
@@ -126,7 +126,7 @@ def sign_flips(answer: Callable[[Sequence[float]], float]) -> str:
                      "as large as observed?")  # fmt: skip
     least = next(n for n in range(2, 20) if 2 / 2**n < 0.05)
     return (f"three pairs cannot get below {2 / 2**3}, however large the effect; without the bell curve it takes "
-            f"{least} pairs until a p value of 0.05 is possible at all")  # fmt: skip
+            f"{least} pairs until a p value of 0.05 is possible at all.")  # fmt: skip
 
 
 @exercise("08.5", 60)
@@ -158,4 +158,4 @@ def temperatures(records: Sequence[Mapping[str, Any]], lowest_loss: float, most_
                      "another in more: look at compare(records, 'agreement')")  # fmt: skip
     pairs = min(len(row["seeds"]) for row in losses)
     told = "one seed, so no interval and no more than a hint" if pairs < 2 else f"{pairs} pairs: now read the intervals"
-    return f"read rightly, {told}; the training loss could not have told, as the temperature is a part of it"
+    return f"read rightly, {told}; the training loss could not have told, as the temperature is a part of it."

@@ -24,7 +24,7 @@ def processes(answer: Sequence[int]) -> str:
     found, both = {int(n) for n in answer}, by_task["rte"] & by_task["wnli"]
     if found == both:
         return (f"of 1 to 16 only {' and '.join(map(str, sorted(both)))}, and both are numbers of GPUs that one buys; "
-                f"the paper had {paper.claim('training_gpus').value:.0f}")  # fmt: skip
+                f"the paper had {paper.claim('training_gpus').value:.0f}.")  # fmt: skip
     for task, other in (("wnli", "rte"), ("rte", "wnli")):
         if found == by_task[task] != both:
             raise NotYet(f"these explain the score on {task.upper()}; which of them explain {other.upper()} as well?")
@@ -47,7 +47,7 @@ def sentences_from_97(answer: int) -> str:
     right = ceil(spare * 9 / 100 * rows)
     if answer == right:
         shares = [100 * (student - lost * 100 / rows / 9) / teacher for lost in (0, right)]
-        return f"{right} sentences less, and {shares[0]:.2f} % is {shares[1]:.2f} %: one would print 96, not 97"
+        return f"{right} sentences less, and {shares[0]:.2f} % is {shares[1]:.2f} %: one would print 96, not 97."
     if answer == ceil(spare / 100 * rows):
         raise NotYet("you took points of WNLI for points of the macro score; a task has a ninth of the weight, so nine "
                      "times as much must be lost on it")  # fmt: skip
@@ -71,9 +71,8 @@ def reachable(answer: Callable[[int], float]) -> str:
         if not close(found, shares[name], relative=1e-6):
             raise NotYet(f"{n} rows: yours is {found:.4f}, of 1,001 scores {printed} can be. "
                          + _reachable_hint(found, n, printed))  # fmt: skip
-    return (f"a number out of thin air would be caught with {1 - shares['wnli']:.0%} on WNLI, {1 - shares['rte']:.0%} "
-            f"on RTE, {1 - shares['sst2']:.0%} on SST-2 and {1 - shares['qnli']:.0%} on QNLI: where none was found, "
-            "none may have been there to be found")  # fmt: skip
+    caught = ", ".join(f"{100 * (1 - share):.0f} % on {tasks.get(name).title}" for name, share in shares.items())
+    return f"a number out of thin air would be caught with {caught}: in large sets an error leaves no such trace."
 
 
 def _reachable_hint(found: float, n: int, printed: int) -> str:
@@ -103,7 +102,7 @@ def slack(answer: Callable[[list[float], float], tuple[float, float]]) -> str:
                 raise NotYet(f"{model}, {vintage}: yours is {_shown(found)}, right is {_shown(right)}. "
                              + _slack_hint(found, right))  # fmt: skip
     return (f"{_shown(by_row['BERT-base', '2020-01'])} in January: addition finds slips of about half a point and "
-            "more, such as 86.7 for 84.7; a wrong last digit it never will")  # fmt: skip
+            "more, such as 86.7 for 84.7; a wrong last digit it never will.")  # fmt: skip
 
 
 def _shown(ways: Sequence[float]) -> str:
@@ -139,7 +138,7 @@ def falsified(records: Sequence[Mapping[str, Any]]) -> str:
     line = next(line for line in card.lines if line.row.what == paper.claim("retained").text)
     if line.verdict == "not reproduced":
         return (f"{_measured(line.found)}, wholly below 96.5: refuted, by records that are invented. So a record's "
-                "checksum only shows that nobody changed it; who wants to believe it runs it again")  # fmt: skip
+                "checksum only shows that nobody changed it; who wants to believe it runs it again.")  # fmt: skip
     if line.verdict == "not run":
         missing = [task for task in tasks.GLUE if task not in {record["task"] for record in records}]
         what = f"missing: {', '.join(missing)}" if missing else "is each there for teacher and student, at scale base?"

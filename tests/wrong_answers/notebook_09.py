@@ -16,11 +16,13 @@ def ways(values, printed):
     )
 
 
+BLANK = results.new_record("finetuning", "blank", stopwatch=results.Stopwatch(), scale="base", model="", config={})
+
+
 def record(model, task, seed, main, **changes):
     """An invented record of a fine-tuning."""
-    values = {"task": task, "seed": seed, "scores": {"main": main}, "config": {}, "data": {"fingerprint": task}}
-    return results.new_record("finetuning", f"invented-{model}-{task}-{seed}", stopwatch=results.Stopwatch(),
-                              model=model, **{"scale": "base"} | values | changes)  # fmt: skip
+    what = {"name": f"invented-{model}-{task}-{seed}", "model": model, "task": task, "seed": seed}
+    return BLANK | what | {"scores": {"main": main}, "data": {"fingerprint": task}} | changes
 
 
 def runs(student, spread=0.0, names=tasks.GLUE, seeds=3, **changes):
