@@ -86,7 +86,7 @@ def best_span(answer: Callable[[np.ndarray, np.ndarray], tuple[int, int]]) -> st
         raise NotYet(f"tokens {first} to {last} sum up to {start[first] + end[last]:.2f}, {best.start} to {best.end} "
                      f"to {best.score:.2f}: for each end, the partner is the best start up to it, itself "
                      "included")  # fmt: skip
-    return "one walk is enough, as the best start so far is all that an end needs; under a limit, the best of the last few."
+    return "one walk is enough: an end needs only the best start so far, or under a limit the best of the last few."
 
 
 @cache
