@@ -154,7 +154,7 @@ def layer_view(
 
     @lru_cache(maxsize=32)
     def measured(layers: tuple[int, ...]) -> tuple[list[float], int]:
-        student = build_student(teacher, layers).eval()
+        student = build_student(teacher, layers, token_types="fold").eval()  # so that only layers differ
         pairs = zip(layer_states(student, tokenizer, sentences)[1:], layers, strict=True)
         return [_cosine(own, theirs[layer + 1]) for own, layer in pairs], count_parameters(student)
 
