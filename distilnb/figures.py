@@ -20,6 +20,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
+from PIL import Image
 from transformers import BertConfig
 
 from . import ablation, paper, paths, results
@@ -65,11 +66,12 @@ def to_svg(figure: Figure) -> str:
 
 
 def to_png(figure: Figure, dpi: float = 150) -> bytes:
-    """A figure as the bytes of a png file, for a widget."""
-    picture = io.BytesIO()
+    """A figure as the bytes of a small png file, of 64 colours, for a widget."""
+    drawn, small = io.BytesIO(), io.BytesIO()
     with style():
-        figure.savefig(picture, format="png", dpi=dpi, metadata=METADATA["png"])
-    return picture.getvalue()
+        figure.savefig(drawn, format="png", dpi=dpi)
+    Image.open(drawn).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(small, "png", optimize=True)
+    return small.getvalue()
 
 
 def save_figure(figure: Figure, name: str, folder: Path | None = None, formats: Sequence[str] = FORMATS) -> list[Path]:

@@ -81,7 +81,7 @@ def _image(figure: Figure) -> str:
 
 def _look(label: str, width: str = "38em") -> dict[str, Any]:
     """What all controls share: a label, the same place for it, and an event per move instead of per pixel."""
-    return {"description": label, "continuous_update": False, "style": {"description_width": "9em"},
+    return {"description": label, "tooltip": label, "continuous_update": False, "style": {"description_width": "9em"},
             "layout": {"width": width, "max_width": "100%"}}  # fmt: skip
 
 
@@ -89,10 +89,10 @@ def _sentence(value: str, label: str = "sentence") -> ipywidgets.Text:
     return ipywidgets.Text(value, placeholder="write some words, then press Enter", **_look(label, "52em"))
 
 
-def _choice(options: Any, label: str) -> ipywidgets.Dropdown:
-    look = _look(label)
-    del look["continuous_update"]
-    return ipywidgets.Dropdown(options=options, **look)
+def _choice(options: Sequence[str], label: str) -> ipywidgets.ToggleButtons:
+    """Buttons rather than a list that opens: JupyterLab keeps the arrow keys to itself, Tab and Space work."""
+    return ipywidgets.ToggleButtons(options=options, description=label, tooltip=label, layout={"display": "flex"},
+                                    style={"description_width": "9em", "button_width": "auto"})  # fmt: skip
 
 
 # ------------------------------------------------------------------------------- notebook 01
@@ -320,10 +320,9 @@ def speed_view(records: Sequence[Mapping[str, Any]]) -> View:
             return figures.plot_sweeps(runs[run])
         return figures.plot_overhead(runs[run], overhead * runs[run]["scores"]["overhead_ms_needed"])
 
-    pictures = ipywidgets.ToggleButtons(options=["overhead", "settings"], description="picture",
-                                        style={"description_width": "9em"})  # fmt: skip
     share = ipywidgets.FloatSlider(0.5, min=0, max=1.5, step=0.05, **_look("overhead / paper's"))
-    return View(draw, run=_choice(list(runs), "run"), picture=pictures, overhead=share)
+    return View(draw, run=_choice(list(runs), "run"), picture=_choice(["overhead", "settings"], "picture"),
+                overhead=share)  # fmt: skip
 
 
 def ablation_view(records: Sequence[Mapping[str, Any]]) -> View:
@@ -343,8 +342,6 @@ def ablation_view(records: Sequence[Mapping[str, Any]]) -> View:
         plot = figures.plot_ablation if picture == "differences" else figures.plot_pairs
         return plot(ablation.compare(shown, score).rows, records[0]["scale"], SCORES.get(score, f"{score} (points)"))
 
-    pictures = ipywidgets.ToggleButtons(options=["differences", "seeds", "curves"], description="picture",
-                                        style={"description_width": "9em"})  # fmt: skip
-    return View(draw, score=_choice(names, "score"), picture=pictures,
+    return View(draw, score=_choice(names, "score"), picture=_choice(["differences", "seeds", "curves"], "picture"),
                 pairs=ipywidgets.IntSlider(len(seeds), min=1, max=len(seeds), **_look("pairs of seeds")),
                 random=ipywidgets.Checkbox(True, description="random starts too", style={"description_width": "9em"}))
