@@ -60,7 +60,10 @@ LESSONS = (
     Lesson("03_pretraining", {
         "masking_view": {"sentence": "The owl is a kind of bird.", "smoothing": "Home", "draws": "PageUp"},
         "fill_mask_view": {"sentence": "The owl is a kind of [MASK].", "guesses": "ArrowLeft"},
-    }, "02 04 06 08 12 20 26b 34 36 51 53 55 58b", {"34": ("tokens=500_000", "tokens=8_000")}),
+    }, "02 04 06 08 12 20 26b 34 36 51 53 55 58b", {
+        "12": ("max_tokens=cli.corpus_budget(sources, scale.corpus_tokens)", "max_tokens=60_000"),
+        "34": ("tokens=500_000", "tokens=8_000"),
+    }),
     Lesson("06_squad_finetuning", {
         "question_view": {"question": "Where?", "passage": "Nolea met Serina in the hallway. Serina had the hoop."},
     }, "02 04 06 08 18 25 29 34 34b", {"08": ("n_train=1500, n_validation=200", "n_train=32, n_validation=8")}),
