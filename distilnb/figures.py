@@ -20,6 +20,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
+from PIL import Image
 from transformers import BertConfig
 
 from . import ablation, paper, paths, results
@@ -62,6 +63,15 @@ def to_svg(figure: Figure) -> str:
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return text.getvalue()[text.getvalue().index("<svg") :]
+
+
+def to_png(figure: Figure, dpi: float = 150) -> bytes:
+    """A figure as the bytes of a small png file, of 128 colours, for a widget."""
+    drawn, small = io.BytesIO(), io.BytesIO()
+    with style():
+        figure.savefig(drawn, format="png", dpi=dpi)
+    Image.open(drawn).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(small, "png", optimize=True)
+    return small.getvalue()
 
 
 def save_figure(figure: Figure, name: str, folder: Path | None = None, formats: Sequence[str] = FORMATS) -> list[Path]:
@@ -196,6 +206,90 @@ def _array(values: Any) -> np.ndarray:
 def _plain(token: str) -> str:
     """A token as it is to be read: a $ starts no formula."""
     return token.replace("$", r"\$")
+
+
+@_styled
+def plot_guesses(guesses: Mapping[str, Sequence[tuple[str, float]]]) -> Figure:
+    """What each model says for the hidden word: its best guesses (word, probability), a panel per model."""
+    most = max(len(best) for best in guesses.values())
+    figure, axes = plt.subplots(1, len(guesses), sharex=True, squeeze=False,
+                                figsize=(2.9 * len(guesses) + 0.4, 0.9 + 0.28 * most))
+    for ax, (model, best), colour in zip(axes[0], guesses.items(), _colours(list(guesses)), strict=True):
+        bars = ax.barh(range(len(best)), [probability for _, probability in best], color=colour)
+        ax.bar_label(bars, [f"{probability:.0%}" for _, probability in best], padding=3)
+        ax.set_yticks(range(len(best)), [_plain(word) for word, _ in best])
+        ax.set(title=model, xlabel="probability", xlim=(0, 1.15), ylim=(most - 0.4, -0.6), xticks=(0, 0.5, 1))
+    return figure
+
+
+@_styled
+def plot_masking(tokens: Sequence[str], shares: Mapping[str, Any]) -> Figure:
+    """How often each token of a sentence is hidden: `shares` is a label → one share per token."""
+    pairs = {label: _array(values) for label, values in shares.items()}
+    if not pairs or any(values.shape != (len(tokens),) for values in pairs.values()):
+        raise ValueError(f"each setting needs {len(tokens)} shares, one per token")
+    figure, ax = plt.subplots(figsize=(min(max(6, 2 + 0.4 * len(tokens)), 12), 3.2))
+    places, width = np.arange(len(tokens)), 0.8 / len(pairs)
+    for i, ((label, values), colour) in enumerate(zip(pairs.items(), (GREY, COLOURS["student"], BLACK), strict=False)):
+        ax.bar(places + (i + 0.5) * width - 0.4, values, width, color=colour, label=label)
+    ax.set_xticks(places, [_plain(token) for token in tokens], rotation=90)
+    ax.set(ylabel="share of the draws", xlim=(-0.6, len(tokens) - 0.4), title="How often each word is hidden")
+    ax.legend(ncols=len(pairs), loc="lower right", bbox_to_anchor=(1, 1))
+    return figure
+
+
+@_styled
+def plot_layer_choice(
+    alike: Any, layers: Sequence[int], cosines: Sequence[float], parameters: tuple[int, int]
+) -> Figure:
+    """A choice of teacher layers: how `alike` the teacher's layers are (embeddings first, (layers + 1)²), with the
+    chosen ones ringed; the cosine of each student layer with the layer it came from; (student, teacher) parameters."""
+    alike, (student, teacher) = _array(alike), parameters
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 4), width_ratios=(6, 5))
+    image = left.imshow(alike, origin="lower", cmap="cividis", vmin=0, vmax=1)
+    left.plot(*[[layer + 1 for layer in layers]] * 2, "o", mfc="none", mec="black", mew=1.5, ms=11)
+    names = ["e", *range(len(alike) - 1)]
+    left.set_xticks(range(len(alike)), names)
+    left.set_yticks(range(len(alike)), names)
+    left.set(title="how alike the teacher's layers are", xlabel="e: embeddings, then layers; rings: chosen",
+             ylabel="teacher layer")  # fmt: skip
+    figure.colorbar(image, label="CKA", shrink=0.8)
+    bars = right.barh(range(len(layers)), cosines, color=COLOURS["student"])
+    right.bar_label(bars, [f"{value:.2f}" for value in cosines], padding=3)
+    right.set_yticks(range(len(layers)), [f"{own} from {layer}" for own, layer in enumerate(layers)])
+    right.set(title="cosine with the layer it came from", xlabel="before training", xlim=(min(0, *cosines), 1.15))
+    figure.suptitle(f"{len(layers)} of {len(alike) - 1} layers: {student:,} parameters, {1 - student / teacher:.1%} "
+                    f"fewer than the teacher's {teacher:,}", x=0, ha="left")  # fmt: skip
+    return figure
+
+
+@_styled
+def plot_loss_weights(values: Mapping[str, float], gram: Any, weights: Mapping[str, float]) -> Figure:
+    """What weights do to the three losses of a batch: each one's share of the sum and of the gradients' lengths, and
+    the cosine of its gradient with that of the sum. `gram` holds the dot products of the gradients, (terms, terms)."""
+    gram, w = _array(gram), np.array([weights[name] for name in values])
+    lengths, pull = w * np.sqrt(gram.diagonal()), gram @ w
+    shares = {"the sum": w * list(values.values()), "gradients": lengths}
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 2.6), width_ratios=(3, 2))
+    ends = np.zeros(2)
+    for i, name in enumerate(values):
+        parts = np.array([part[i] / part.sum() for part in shares.values()])
+        bars = left.barh(list(shares), parts, left=ends, height=0.6, color=TERMS[name], edgecolor="white")
+        left.bar_label(bars, [f"{name} {part:.0%}" if part > 0.1 else "" for part in parts], label_type="center",
+                       color="black" if name == "mlm" else "white")  # fmt: skip
+        ends += parts
+    left.invert_yaxis()
+    left.set(title=f"L = {shares['the sum'].sum():.2f}", xlim=(0, 1), xlabel="share")
+    left.xaxis.set_major_formatter(mpl.ticker.PercentFormatter(1))
+    cosines = pull / np.sqrt(gram.diagonal() * (w @ pull))
+    bars = right.barh([f"L_{name}" for name in values], cosines, color=[TERMS[name] for name in values])
+    right.bar_label(bars, [f"{cosine:+.2f}" for cosine in cosines], padding=3)
+    right.invert_yaxis()
+    right.axvline(0, color=GREY, lw=0.8)
+    right.set(title="cosine with the gradient of the sum", xlim=(-0.4, 1.25))
+    strongest = list(values)[int(lengths.argmax())]
+    figure.suptitle(f"L_{strongest} pulls hardest at weights {' / '.join(f'{value:g}' for value in w)}", x=0, ha="left")
+    return figure
 
 
 @_styled
@@ -423,35 +517,44 @@ def plot_vintages(table: pd.DataFrame, vintages: Sequence[str] = ("2019-10", "20
 
 
 @_styled
-def plot_ablation(rows: Sequence[Mapping[str, Any]], scale: str = "toy") -> Figure:
+def plot_ablation(
+    rows: Sequence[Mapping[str, Any]], scale: str = "toy", score: str = "the macro score (points)"
+) -> Figure:
     """Table 4 (left, hollow) and ours (right, filled, with intervals over paired seeds), each on its own axis.
 
-    `rows` are those of `ablation.compare`. The axes differ because models, tasks and budgets do.
+    `rows` are those of `ablation.compare`, of the macro score or another `score`, as it is to be read. The axes differ
+    because models, tasks and budgets do.
     """
     rows = [row for row in rows if row["mean"] is not None]
     if not rows:
         raise ValueError("no differences to draw: an ablation needs the triple loss and another variant, same seed")
     figure, (left, right) = plt.subplots(1, 2, sharey=True, figsize=(9.5, 1.4 + 0.36 * len(rows)), width_ratios=(2, 3))
     heights = np.arange(len(rows))
-    left.plot([np.nan if row["paper"] is None else row["paper"] for row in rows], heights, "D", mfc="none",
-              color=COLOURS["paper"])  # fmt: skip
+    published = [np.nan if row["paper"] is None else row["paper"] for row in rows]
+    left.plot(published, heights, "D", mfc="none", color=COLOURS["paper"])
+    if np.isnan(published).all():
+        left.text(-1.85, len(rows) / 2 - 0.5, "not in Table 4", ha="center", color=GREY)
     for height, row in zip(heights, rows, strict=True):
         if row["low"] is not None:
             right.plot([row["low"], row["high"]], [height, height], color=COLOURS["student"], lw=2)
         right.plot(row["deltas"], [height] * len(row["deltas"]), "|", color=GREY, ms=9)
         right.plot(row["mean"], height, "o", color=COLOURS["student"])
     pairs = max(len(row["deltas"]) for row in rows)
-    for ax, title in ((left, "Table 4: one number each"), (right, f"ours, {scale}: {pairs} pairs and their interval")):
+    counted = f"{pairs} pairs and their interval" if pairs > 1 else "one pair, no interval"
+    for ax, title in ((left, "Table 4: one number each"), (right, f"ours, {scale}: {counted}")):
         ax.axvline(0, color=GREY, lw=0.8, zorder=0)
-        ax.set(title=title, xlabel="change of the macro score (points)")
+        ax.set(title=title, xlabel=f"change of {score}")
+    left.set(xlabel="change of the macro score (points)")
     left.set_yticks(heights, [row["title"] for row in rows])
     left.set(ylim=(len(rows) - 0.5, -0.5), xlim=(-4.4, 0.7))
     return figure
 
 
 @_styled
-def plot_pairs(rows: Sequence[Mapping[str, Any]], scale: str = "toy") -> Figure:
-    """The seed spread of an ablation: macro score of each variant, a line through the runs of one seed.
+def plot_pairs(
+    rows: Sequence[Mapping[str, Any]], scale: str = "toy", score: str = "the macro score (points)"
+) -> Figure:
+    """The seed spread of an ablation: macro score of each variant, or another `score`, a line through each seed's runs.
 
     Parallel lines mean that variants differ and seeds do not matter; crossing ones, the reverse.
     """
@@ -462,7 +565,7 @@ def plot_pairs(rows: Sequence[Mapping[str, Any]], scale: str = "toy") -> Figure:
         ax.plot(range(len(rows)), values, shape, ls="-", lw=0.8, color=COLOURS["student"], mfc="white",
                 label=f"seed {seed}")  # fmt: skip
     ax.set_xticks(range(len(rows)), [row["variant"] for row in rows], rotation=25, ha="right")
-    ax.set(ylabel="macro score (points)", title=f"{scale}: what a seed changes, beside what a variant changes")
+    ax.set(ylabel=score.removeprefix("the "), title=f"{scale}: what a seed changes, beside what a variant changes")
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
@@ -527,11 +630,11 @@ def plot_retention(records: Sequence[Record], published: Mapping[str, float] | N
 
 
 @_styled
-def plot_overhead(record: Record) -> Figure:
+def plot_overhead(record: Record, supposed: float | None = None) -> Figure:
     """How time outside the models hides a ratio: (o + slow) / (o + fast) over the overhead o, from a benchmark record.
 
     Filled: what the record measured, forward pass alone and end to end, with quartiles. Hollow: where the paper's
-    ratio would lie.
+    ratio would lie. A dotted line: the ratio at a `supposed` overhead in milliseconds.
     """
     scores, intervals = record["scores"], record["intervals"]
     slow, fast = (1000 * _forward(record, model) for model in ("teacher", "student"))
@@ -546,6 +649,10 @@ def plot_overhead(record: Record) -> Figure:
                     label=f"measured, {name.removeprefix('ratio_').replace('_', ' ')}: {middle:.2f} ×")
     if needed:
         ax.plot(needed, published, "D", mfc="white", mec=COLOURS["paper"], label=f"the paper's {published:.2f} ×")
+    if supposed is not None:
+        ratio = (supposed + slow) / (supposed + fast)
+        ax.axvline(supposed, color=GREY, ls=":")
+        ax.plot(supposed, ratio, "^", color=BLACK, label=f"supposed, {supposed:.1f} ms: {ratio:.2f} ×")
     ax.set(xlabel="overhead per pair (ms): everything outside the model", ylabel="times as fast as the teacher",
            title=f"{needed:.0f} ms of overhead per pair would turn {slow / fast:.2f} × into the paper's "
                  f"{published:.2f} ×")

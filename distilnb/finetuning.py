@@ -22,7 +22,7 @@ from datasets import Dataset
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from . import heads, metrics, results
+from . import heads, metrics, results, squad
 from .checkpoints import fingerprint
 from .corpus import epoch_order
 from .losses import check_temperature
@@ -199,6 +199,24 @@ def predict(
         logits[~mine] = 0
         logits = accelerator.reduce(logits, "sum")
     return logits.cpu().numpy(), rows["labels"][:]
+
+
+@torch.no_grad()
+def ask(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, question: str, context: str, n_best: int = 3,
+    max_length: int = 192, stride: int = 64,
+) -> list[squad.Answer]:  # fmt: skip
+    """What a question answerer says to one question about one passage: its `n_best` spans, best first."""
+    rows = Dataset.from_dict({"question": [question], "context": [context],
+                              "answers": [{"text": [""], "answer_start": [0]}]})  # fmt: skip
+    windows = squad.features(rows, tokenizer, min(max_length, tokenizer.model_max_length), stride)
+    batch = {key: value.to(model.device) for key, value in
+             collate(windows, range(len(windows)), tokenizer.pad_token_id).items()}  # fmt: skip
+    training = model.training
+    model.eval()
+    logits = forward(model, batch).cpu().numpy()  # (windows, seq, 2)
+    model.train(training)
+    return squad.answers(logits, windows, rows, n_best)[0]
 
 
 def evaluate(

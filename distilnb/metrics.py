@@ -204,3 +204,12 @@ def _correlation(function: Callable, predictions: np.ndarray, labels: np.ndarray
         return 0.0
     value = float(function(predictions, labels).statistic)
     return value if np.isfinite(value) else 0.0
+
+
+def linear_cka(one: np.ndarray, other: np.ndarray) -> float:
+    """How alike two sets of hidden states of the same tokens are, (tokens, dim) each: 1 for equal up to rotation.
+
+    Linear centred kernel alignment (Kornblith et al. 2019): unlike a cosine it does not ask for the same axes.
+    """
+    a, b = one - one.mean(0), other - other.mean(0)
+    return float(np.linalg.norm(a.T @ b) ** 2 / (np.linalg.norm(a.T @ a) * np.linalg.norm(b.T @ b)))

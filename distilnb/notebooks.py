@@ -138,11 +138,16 @@ def _execute(source: Path, target: Path, scale: str) -> None:
 
 
 def tidy(notebook: "NotebookNode") -> "NotebookNode":
-    """Without what differs at every run or breaks GitHub's view: widget state, timestamps, kernel versions."""
+    """Without what differs at every run or breaks GitHub's view: widgets and their state, timestamps, versions.
+
+    What a widget left beside itself, a picture or a line, stays (see `widgets.View`).
+    """
     notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
                          "language_info": {"name": "python"}}  # fmt: skip
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
     return notebook
 
 

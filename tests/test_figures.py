@@ -90,6 +90,10 @@ def drawings() -> dict:
         "overhead": figures.plot_overhead(benchmark_record()),
         "sweeps": figures.plot_sweeps(benchmark_record()),
         "formats": figures.plot_formats(benchmark_record(), megabytes=100),
+        "guesses": figures.plot_guesses({"teacher": [("cat", 0.7), ("dog", 0.2)], "student": [("dog", 0.5)]}),
+        "masking": figures.plot_masking(["a", "cat"], {"smoothing 0": [0.1, 0.2], "smoothing 0.7": [0.0, 0.3]}),
+        "layers": figures.plot_layer_choice(np.eye(5), [0, 2], [1.0, 0.8], (60, 100)),
+        "weights": figures.plot_loss_weights({"ce": 1.0, "mlm": 2.0}, np.eye(2), {"ce": 5, "mlm": 2}),
     }
 
 

@@ -14,7 +14,8 @@ import distilnb
 PACKAGE = Path(distilnb.__file__).parent
 LAYERS = {
     "leaves": "paper scales student teacher losses masking corpus toyworld results metrics hub paths progress",
-    "engines": "pretraining checkpoints tasks squad heads finetuning grid submission ablation benchmark export",
+    "engines": "pretraining guessing checkpoints tasks squad heads finetuning grid submission ablation benchmark "
+               "export",
     "view": "figures report scorecard widgets exercises",
     "shell": "cli notebooks book publish colab __main__",
 }

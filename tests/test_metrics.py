@@ -21,6 +21,17 @@ def test_classification_scores_by_hand():
     assert found == pytest.approx({"accuracy": 0.7, "f1": 2 / 3, "matthews": 10 / np.sqrt(600)})
 
 
+def test_cka_sees_neither_rotation_nor_scale_nor_shift_and_tells_strangers_apart():
+    """The reason to prefer it to a cosine, which asks for the same axes."""
+    draw = np.random.default_rng(0)
+    states, strangers = draw.normal(size=(2, 500, 8))
+    turn, _ = np.linalg.qr(draw.normal(size=(8, 8)))
+    assert metrics.linear_cka(states, 3 * states @ turn + 5) == pytest.approx(1)
+    assert metrics.linear_cka(states, strangers) < 0.05
+    half = np.concatenate([states[:, :4], strangers[:, 4:]], axis=1)
+    assert metrics.linear_cka(states, half) == pytest.approx(0.5, abs=0.05)
+
+
 def test_correlations_by_hand():
     """1 2 3 4 against 1 3 2 4: Σd² = 2, Spearman = 1 - 6·2/(4·15) = 0.8; so is Pearson. Squared, ranks stay."""
     x, y = np.array([1.0, 2, 3, 4]), np.array([1.0, 3, 2, 4])

@@ -51,8 +51,10 @@ def test_its_outputs_are_there_and_some_are_compared(notebook, code):
     assert len(compared) >= 3 and all(cell.outputs for cell in compared)
 
 
-def test_github_can_show_it(entry, notebook):
+def test_github_can_show_it(entry, notebook, code):
     assert "widgets" not in notebook.metadata, "metadata.widgets breaks GitHub's view"
+    shown = [kind for cell in code for output in cell.outputs for kind in output.get("data", {})]
+    assert "application/vnd.jupyter.widget-view+json" not in shown, "where no widget lives, this is an empty box"
     assert (ROOT / "notebooks" / f"{entry.name}.ipynb").stat().st_size < 300 * 1024
 
 

@@ -1,0 +1,259 @@
+"""Every view in a real browser: JupyterLab in headless Chromium runs the notebooks, and each control is moved.
+
+Needs Chromium: `playwright install chromium`, or the system's own package. Screenshots are kept in $DISTILNB_ARTEFACTS
+where it is set. Long lessons are shortened: fewer cells, smaller settings, the same views.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import nbformat
+import pytest
+from conftest import free_port
+from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
+
+from distilnb import paths
+
+pytestmark = pytest.mark.browser
+NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync")  # fmt: skip
+SETTINGS = {  # of JupyterLab: no network, and every cell in the page at once
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True},
+    "notebook-extension/tracker": {"windowingMode": "none"},
+}
+BADGES = {"colab.research.google.com", "img.shields.io"}  # pictures in each notebook's header, from elsewhere
+PATIENCE = 60_000  # milliseconds for a picture to change on a busy machine
+BAD = {"": "is empty", "a ☃ sees a [MASK]": "cannot spell", "word " * 600: "shorten it"}
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A notebook, the ids of its cells that run (none: all), what is replaced in them, and the moves in each view.
+
+    A move is a control's label and what is done: keys to press, or a text to type.
+    """
+
+    name: str
+    views: dict[str, dict[str, str]]
+    cells: str = ""
+    shorter: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+
+LESSONS = (
+    Lesson("01_student_initialization", {
+        "layer_view": {"choice by name": "last", "layer 3": "Space"},
+    }),
+    Lesson("02_triple_loss", {
+        "temperature_view": {"temperature": "ArrowRight", "sentence": "The owl is a kind of [MASK]."},
+        "loss_weights_view": {"weight of L_ce": "ArrowLeft", "weight of L_mlm": "End", "weight of L_cos": "ArrowRight"},
+    }),
+    Lesson("03_pretraining", {
+        "masking_view": {"sentence": "The owl is a kind of bird.", "smoothing": "Home", "draws": "PageUp"},
+        "fill_mask_view": {"sentence": "The owl is a kind of [MASK].", "guesses": "ArrowLeft"},
+    }, "02 04 06 08 12 20 26b 34 36 51 53 55 58b", {
+        "12": ("max_tokens=cli.corpus_budget(sources, scale.corpus_tokens)", "max_tokens=60_000"),
+        "34": ("tokens=500_000", "tokens=8_000"),
+    }),
+    Lesson("06_squad_finetuning", {
+        "question_view": {"question": "Where?", "passage": "Nolea met Serina in the hallway. Serina had the hoop."},
+    }, "02 04 06 08 18 25 29 34 34b", {"08": ("n_train=1500, n_validation=200", "n_train=32, n_validation=8")}),
+    Lesson("07_size_and_speed", {
+        "format_view": {"at most, MB on disk": "Home", "at most, ms per answer": "End", "at most, points lost": "Home"},
+        "speed_view": {"overhead / paper's": "PageUp", "picture": "settings"},
+    }, "02 04 06 22 24 32 36 38 46 50b", {
+        "06": ("ready or not", "not"), "36": ("rows=1000", "rows=64"),  # PyTorch's formats alone
+        "24": ("rows=400, format_rows=100", "rows=20, format_rows=10"),
+    }),
+    Lesson("08_ablation", {
+        "ablation_view": {"score": "mlm_loss", "pairs of seeds": "ArrowLeft", "random starts too": "Space",
+                          "picture": "seeds"},
+    }, "02 04 32 44b"),
+)  # fmt: skip
+SENTENCES = {"temperature_view": "sentence", "masking_view": "sentence", "fill_mask_view": "sentence",
+             "question_view": "question"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium: Playwright's own, or the one of the system."""
+    with sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
+        found = own if Path(own).is_file() else next(filter(None, map(shutil.which, NAMES)), None)
+        if found is None:
+            pytest.skip("no Chromium: run `playwright install chromium`, or install your system's package")
+        started = playwright.chromium.launch(executable_path=found, args=list(FLAGS))
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def artefacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = Path(os.environ.get("DISTILNB_ARTEFACTS") or tmp_path_factory.mktemp("artefacts"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """JupyterLab on this machine alone, with folders of its own: its address and the folder of its notebooks."""
+    root = tmp_path_factory.mktemp("lab")
+    for name, values in SETTINGS.items():
+        path = root / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
+    (root / "notebooks").mkdir()
+    own = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime",
+           "JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces", "IPYTHONDIR": "ipython",
+           "DISTILNB_HOME": "home"}  # fmt: skip
+    environment = os.environ | {name: str(root / folder) for name, folder in own.items()} | {
+        "DISTILNB_SCALE": "toy", "PYTHONPATH": os.pathsep.join([str(paths.PACKAGE.parent), *sys.path])}  # fmt: skip
+    address = f"http://127.0.0.1:{(port := free_port())}"
+    options = {"ServerApp.ip": "127.0.0.1", "ServerApp.port": port, "ServerApp.root_dir": root / "notebooks",
+               "IdentityProvider.token": "", "ServerApp.disable_check_xsrf": True, "ServerApp.allow_root": True,
+               "LabApp.extension_manager": "readonly", "LabApp.news_url": "None"}  # fmt: skip
+    with (root / "log").open("w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", "--no-browser", *(f"--{name}={x}" for name, x in options.items())],
+            env=environment, stdout=log, stderr=subprocess.STDOUT)  # fmt: skip
+    try:
+        _wait_for(f"{address}/api/status", server, root / "log")
+        yield address, root / "notebooks"
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def _wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
+    for _ in range(240):
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            return
+        except OSError:
+            assert server.poll() is None, log.read_text()[-2000:]
+            time.sleep(0.5)
+    raise AssertionError(f"JupyterLab did not answer: {log.read_text()[-2000:]}")
+
+
+def shortened(lesson: Lesson) -> nbformat.NotebookNode:
+    """A lesson's notebook without outputs, with the cells that the test runs."""
+    notebook = nbformat.read(paths.PACKAGE.parent / "notebooks" / f"{lesson.name}.ipynb", as_version=4)
+    wanted, cells = lesson.cells.split(), {cell.id.split("-")[1]: cell for cell in notebook.cells}
+    if wanted:
+        notebook.cells = [cells[number] for number in wanted]
+    for number, (old, new) in lesson.shorter.items():
+        assert old in cells[number].source, f"cell {number} of {lesson.name} has changed: mend this test"
+        cells[number].source = cells[number].source.replace(old, new)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    return notebook
+
+
+def run_all(page: Page) -> None:
+    """Run > Run All Cells, as a reader does, and wait for the last number in the margin."""
+    expect(page.get_by_title("Kernel Idle", exact=False).or_(page.get_by_text("| Idle")).first).to_be_visible(
+        timeout=PATIENCE)  # fmt: skip
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    page.wait_for_function("""() => {
+        const shown = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(e => e.textContent.trim());
+        const failed = document.querySelector('[data-mime-type="application/vnd.jupyter.error"]');
+        return failed || (shown.length && shown.every(text => /^\\[\\d+\\]:$/.test(text)));
+    }""", timeout=400_000)  # fmt: skip
+    failed = page.locator('[data-mime-type="application/vnd.jupyter.error"]')
+    assert failed.count() == 0, failed.first.inner_text()[-2000:]
+
+
+def view_of(page: Page, name: str) -> Locator:
+    """The view that the cell with this call has put out."""
+    cell = page.locator(".jp-CodeCell", has=page.locator(".jp-InputArea", has_text=f"widgets.{name}("))
+    view = cell.locator(".jp-OutputArea .widget-vbox").first
+    expect(view).to_be_visible(timeout=PATIENCE)
+    return view
+
+
+def move(view: Locator, label: str, what: str) -> None:
+    """Give a control the focus and press a key, type a text, or press the button that is named."""
+    row = view.locator(".lm-Widget", has=view.page.get_by_text(label, exact=True)).last
+    handle, field, box = (row.locator(kind).first for kind in (
+        ".noUi-handle", "input[type=text], textarea", "input[type=checkbox]"))  # fmt: skip
+    if handle.count():
+        handle.focus()
+        handle.press(what)
+    elif field.count():
+        field.fill(what)
+        field.press("Tab")
+    else:
+        button = box if box.count() else row.get_by_role("button", name=what, exact=True)
+        button.focus()
+        button.press("Space")
+
+
+def picture(view: Locator) -> Locator:
+    return view.locator(":scope > .widget-html").last
+
+
+def changed(view: Locator, before: str) -> float:
+    """Wait until what is shown is no longer `before`: the seconds that it took."""
+    began = time.monotonic()
+    expect(picture(view).locator(".widget-html-content")).not_to_have_js_property(
+        "innerHTML", before, timeout=PATIENCE)  # fmt: skip
+    return time.monotonic() - began
+
+
+def elsewhere(route: Route, asked: set[str]) -> None:
+    """Answer a request to another machine with an empty picture, and note whom it was for: no network is needed."""
+    asked.add(urlsplit(route.request.url).hostname)
+    route.fulfill(content_type="image/svg+xml", body='<svg xmlns="http://www.w3.org/2000/svg"/>')
+
+
+def explore(page: Page, lesson: Lesson, name: str, moves: dict[str, str], artefacts: Path) -> None:
+    """A screenshot, every control of a view, what must not be typed, a screenshot."""
+    view = view_of(page, name)
+    view.scroll_into_view_if_needed()
+    view.screenshot(path=artefacts / f"{lesson.name}-{name}-1.png")
+    for label, what in moves.items():
+        seen, inside = picture(view).screenshot(), picture(view).locator(".widget-html-content").inner_html()
+        move(view, label, what)
+        took = changed(view, inside)
+        assert picture(view).screenshot() != seen, f"{name}: {label} changed nothing that can be seen"
+        print(f"{lesson.name} {name} {label}: {took:.2f} s")
+    view.screenshot(path=artefacts / f"{lesson.name}-{name}-2.png")
+    for text, line in BAD.items() if name in SENTENCES else ():
+        move(view, SENTENCES[name], text)
+        expect(view.get_by_role("alert")).to_contain_text(line, timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.name)
+def test_each_control_moves_its_picture_in_the_browser(lesson, lab, browser, artefacts):
+    """Run the notebook, then for each view: a screenshot, every control, what must not be typed, a screenshot."""
+    address, folder = lab
+    nbformat.write(shortened(lesson), folder / f"{lesson.name}.ipynb")
+    page = browser.new_page(viewport={"width": 1200, "height": 1000})
+    asked: set[str] = set()
+    page.route(lambda url: not url.startswith(address), lambda route: elsewhere(route, asked))
+    errors: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(f"{address}/doc/tree/{lesson.name}.ipynb")
+    try:
+        run_all(page)
+        for name, moves in lesson.views.items():
+            explore(page, lesson, name, moves, artefacts)
+        assert page.locator('[data-mime-type="application/vnd.jupyter.error"]').count() == 0
+        assert not errors and asked <= BADGES
+    finally:
+        page.screenshot(path=artefacts / f"{lesson.name}.png")
+        page.close()
+        for session in json.load(urllib.request.urlopen(f"{address}/api/sessions")):
+            urllib.request.urlopen(urllib.request.Request(f"{address}/api/sessions/{session['id']}", method="DELETE"))
