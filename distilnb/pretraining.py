@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
@@ -156,43 +158,99 @@ def head_input(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     return model.vocab_layer_norm(model.activation(model.vocab_transform(hidden)))
 
 
+class _Network(nn.Module):
+    """A masked language model up to its decoder, so that all its weights can be exchanged at once."""
+
+    def __init__(self, model: PreTrainedModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: dict[str, Tensor], rows: Tensor | None) -> tuple[Tensor, Any]:
+        hidden = hidden_states(self.model, batch).flatten(0, 1)
+        if rows is None:
+            return hidden, None
+        decoder = self.model.get_output_embeddings()
+        few = hidden if len(rows) == len(hidden) else hidden.index_select(0, rows)
+        return hidden, (head_input(self.model, few), decoder.weight, decoder.bias)
+
+
+def network(
+    model: PreTrainedModel, batch: dict[str, Tensor], rows: Tensor | None, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Any]:
+    """Hidden states (tokens, dim), and what the decoder multiplies at `rows` with its weight and bias (None: no rows).
+
+    In `dtype` from the embeddings on, on copies of the float32 weights. The embeddings themselves stay in float32:
+    the gradient of a frequent word is a sum of many, too many for 8 bits.
+    """
+    if model.dtype == dtype:
+        return _Network(model)(batch, rows)
+    weights = {f"model.{name}": parameter if "embeddings" in name else parameter.to(dtype)
+               for name, parameter in model.named_parameters()}  # fmt: skip
+    hook = model.base_model.embeddings.register_forward_hook(lambda *found: found[-1].to(dtype))
+    try:
+        return functional_call(_Network(model), weights, (batch, rows))
+    finally:
+        hook.remove()
+
+
 class Distillation(nn.Module):
-    """Student and frozen teacher in one forward pass that returns the loss: what `accelerate` wraps."""
+    """Student and frozen teacher in one forward pass that returns the loss: what `accelerate` wraps.
+
+    Under bf16 autocast both run in bf16 from the embeddings on, so that nothing is cast between one operation and the
+    next; weights, their gradients and the loss stay in float32.
+    """
 
     def __init__(self, student: PreTrainedModel, teacher: PreTrainedModel | None, config: PretrainingConfig):
         super().__init__()
         self.student, self.config = student, config
         self._teacher = [teacher]  # in a list, so that it is no submodule: not trained, not saved, not synchronized
+        self._copies: dict[torch.dtype, PreTrainedModel] = {}
+
+    def _teacher_in(self, dtype: torch.dtype) -> PreTrainedModel:
+        """The teacher in the precision we compute in; a copy, made once."""
+        if self._teacher[0].dtype == dtype:
+            return self._teacher[0]
+        if dtype not in self._copies:
+            self._copies[dtype] = deepcopy(self._teacher[0]).to(dtype)
+        return self._copies[dtype]
 
     def forward(self, batch: dict[str, Tensor], tokens: float, masked: float) -> tuple[Tensor, Tensor]:
         """(loss, terms): the share of this micro-batch in an update of `tokens` tokens and `masked` masked words.
 
         terms is (3,): its shares of the mean L_ce, L_mlm and L_cos.
         """
-        config, teacher = self.config, self._teacher[0]
-        real, chosen = batch["attention_mask"].bool(), batch["labels"] != IGNORE
-        hidden = hidden_states(self.student, batch)
+        kind = batch["input_ids"].device.type
+        if torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16:
+            with torch.autocast(kind, enabled=False):
+                return self._losses(batch, tokens, masked, torch.bfloat16)
+        return self._losses(batch, tokens, masked, torch.float32)
+
+    def _losses(
+        self, batch: dict[str, Tensor], tokens: float, masked: float, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        config, labels = self.config, batch["labels"].flatten()
+        real = batch["attention_mask"].flatten().nonzero()[:, 0]
+        everywhere = config.ce and config.positions == "all"
+        rows = real if everywhere else (labels != IGNORE).nonzero()[:, 0] if config.ce or config.mlm else None
+        hidden, part = network(self.student, batch, rows, dtype)
         if config.ce or config.cos:
-            with torch.no_grad():
-                t_hidden = hidden_states(teacher, batch)
-        rows = real if config.ce and config.positions == "all" else chosen
-        ce_count = tokens if config.positions == "all" else masked
-        decoder, t_part = self.student.get_output_embeddings(), None
-        if config.ce:
-            with torch.no_grad():
-                t_decoder = teacher.get_output_embeddings()
-                t_part = (_computing(head_input(teacher, t_hidden[rows])), _computing(t_decoder.weight), t_decoder.bias)
-        # scales are kept near 1 (and the count divided out at the end) so that half precision loses nothing
-        loss, ce, mlm = vocabulary_losses(
-            _computing(head_input(self.student, hidden[rows])), decoder.weight, decoder.bias, batch["labels"][rows],
-            teacher=t_part, temperature=config.temperature,
-            ce_scale=config.ce, mlm_scale=config.mlm * ce_count / masked,
-        )  # fmt: skip
-        loss, cos = loss / ce_count, loss.new_zeros(())
+            with torch.inference_mode():
+                t_hidden, t_part = network(self._teacher_in(dtype), batch, rows if config.ce else None, dtype)
+        loss = ce = mlm = cos = hidden.new_zeros((), dtype=torch.float32)
+        count = tokens if everywhere else masked
+        if rows is not None:
+            # scales are kept near 1 (and the count divided out at the end) so that half precision loses nothing
+            loss, ce, mlm = vocabulary_losses(
+                _computing(part[0]), *part[1:], labels[rows], temperature=config.temperature, ce_scale=config.ce,
+                mlm_scale=config.mlm * count / masked,
+                teacher=(_computing(t_part[0]), _computing(t_part[1]), t_part[2]) if config.ce else None,
+            )  # fmt: skip
+        loss = loss / count
         if config.cos:
-            cos = cosine_loss(hidden, t_hidden, real, count=tokens)
+            at = slice(None) if len(real) == len(hidden) else real
+            cos = cosine_loss(hidden[at], t_hidden.clone()[at], torch.ones_like(real), count=tokens)
             loss = loss + config.cos * cos
-        return loss, torch.stack([ce / ce_count, mlm / masked, cos.detach()])
+        return loss, torch.stack([ce / count, mlm / masked, cos.detach()])
 
 
 def _computing(tensor: Tensor) -> Tensor:
