@@ -31,7 +31,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-import psutil
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
@@ -50,8 +49,14 @@ SIZES = {  # the teacher, and sequences of 128 tokens in a step
     "base": ({}, 8), "narrow": (NARROW, 16), "mini": (NARROW | {"vocab_size": 8192}, 16),
 }  # fmt: skip
 SEQUENCE = 128
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 STAGES = ("data", "teacher", "student", "head", "backward", "optimizer")
-GROWTH = {"tokens": (4, 8, 16, 32), "vocabulary": (2048, 8192, 30522), "layers of the teacher": (4, 8, 12)}
+GROWTH = {"tokens": (4, 8, 16), "vocabulary": (3072, 8192, 30522), "layers of the teacher": (4, 8, 12)}
+
+
+def seconds() -> float:
+    """The clock: CPU time, which other programs do not stretch; with a GPU the time when it is done."""
+    return machine.now(DEVICE) if DEVICE.type == "cuda" else time.process_time()
 
 
 class Laps:
@@ -63,12 +68,12 @@ class Laps:
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         """Time what is done inside; a stage within another is taken out of the outer one."""
-        began = time.process_time()
+        began = seconds()
         self.inside.append(0.0)
         try:
             yield
         finally:
-            spent = time.process_time() - began
+            spent = seconds() - began
             self.seconds[stage] += spent - self.inside.pop()
             if self.inside:
                 self.inside[-1] += spent
@@ -89,7 +94,8 @@ class Plain:
 
     def __init__(self, student: PreTrainedModel, teacher: PreTrainedModel, text: corpus.Corpus, masker: Masker,
                  config: PretrainingConfig):  # fmt: skip
-        self.student, self.teacher, self.config, self.laps = student.train(), teacher.eval(), config, Laps()
+        self.student, self.teacher = student.to(DEVICE).train(), teacher.to(DEVICE).eval()
+        self.config, self.laps = config, Laps()
         self.text, self.masker = text, masker
         self.optimizer = torch.optim.AdamW(student.parameters(), lr=1e-5, betas=(0.9, 0.98), eps=1e-6, fused=False,
                                            foreach=False, weight_decay=0.0)  # fmt: skip
@@ -100,7 +106,8 @@ class Plain:
         """Masked batches of the text, prepared as they are asked for."""
         keys = pretraining.MicroBatches(self.text, self.config, 0, steps)
         rows = pretraining.MaskedRows(self.text.train, self.masker)
-        return (pretraining.collate(rows.__getitems__(key)) for key in keys)
+        made = (pretraining.collate(rows.__getitems__(key)) for key in keys)
+        return ({name: value.to(DEVICE) for name, value in batch.items()} for batch in made)
 
     def losses(self, batch: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
         """The triple loss and its three terms."""
@@ -144,9 +151,10 @@ class Ours:
                  config: PretrainingConfig, precision: str):  # fmt: skip
         AcceleratorState._reset_state(True)
         self.laps = Laps()
-        self.run = pretraining.Run(student, text, masker, Accelerator(cpu=True, mixed_precision=precision), config,
-                                   teacher, None)  # fmt: skip
-        student.set_attn_implementation("eager")  # as the command line does
+        accelerator = Accelerator(cpu=DEVICE.type == "cpu", mixed_precision=precision)
+        self.run = pretraining.Run(student, text, masker, accelerator, config, teacher, None)
+        if DEVICE.type == "cpu":
+            student.set_attn_implementation("eager")  # as the command line does
         student.train()
         self.laps.wrap(self.run.accelerator, "backward", "backward")
         self.laps.wrap(self.run.accelerator, "clip_grad_norm_", "optimizer")
@@ -237,19 +245,19 @@ def measure(size: str, rounds: int, steps: int, names: list[str]) -> dict[str, A
     settings = machine.probe()
     rows, peaks = [], {"float32": [], "bf16": []}
     for turn in range(-1, rounds):  # the first warms up
-        for number, on in enumerate((False, True)):
+        for on in (False, True) if turn >= 0 else (False,):
             with machine.applied(settings) if on else nullcontext():
                 for name, each in loops.items():
                     batches = each.batches(steps)
-                    before, began, used = dict(each.laps.seconds), time.perf_counter(), time.process_time()
+                    before, began, used = dict(each.laps.seconds), time.perf_counter(), seconds()
                     tokens = sum(each.update(batches) for _ in range(steps))
-                    wall, cpu = time.perf_counter() - began, time.process_time() - used
+                    wall, cpu = time.perf_counter() - began, seconds() - used
                     stages = {stage: each.laps.seconds[stage] - before[stage] for stage in STAGES}
                     if turn >= 0:
                         rows.append({"turn": turn, "settings": on, "loop": name, "wall": wall / tokens,
                                      "cpu": cpu / tokens, **stages})  # fmt: skip
         for kind, values in peaks.items():
-            values.append(machine.matmul_rate(torch.float32 if kind == "float32" else torch.bfloat16))
+            values.append(machine.matmul_rate(torch.float32 if kind == "float32" else torch.bfloat16, device=DEVICE))
     return {"rows": rows, "settings": settings, "peaks": {k: max(v) for k, v in peaks.items()}}
 
 
@@ -279,12 +287,12 @@ def peak_memory(name: str, size: str) -> int:
     """Bytes that two steps of a loop take at their peak, above what a process has with everything imported."""
     shape, sequences = SIZES[size]
     make(NARROW | {"vocab_size": 3072}, sequences)  # text is tokenized and cached before the clock starts
-    before = psutil.Process().memory_info().rss
+    before, _ = machine.memory(DEVICE)
     each = loop(name, shape, sequences)
     batches = each.batches(2)
     for _ in range(2):
         each.update(batches)
-    return machine.peak_memory() - before
+    return machine.memory(DEVICE)[1] - before
 
 
 def memory_scores(size: str, names: list[str]) -> dict[str, float]:
@@ -298,23 +306,23 @@ def memory_scores(size: str, names: list[str]) -> dict[str, float]:
     return scores | {f"{n}_memory_ratio": p / peaks["plain"] for n, p in peaks.items() if n != "plain"}
 
 
-def growth(names: list[str], steps: int) -> list[dict[str, Any]]:
+def growth(names: list[str], rounds: int, steps: int) -> list[dict[str, Any]]:
     """CPU seconds of a step at H = 128, one of tokens, vocabulary and depth changed at a time."""
-    usual, rows = {"tokens": 16, "vocabulary": 8192, "layers of the teacher": 12}, []
+    usual, rows = {"tokens": 8, "vocabulary": 8192, "layers of the teacher": 12}, []
     for knob, values in GROWTH.items():
         for value in values:
             point = usual | {knob: value}
-            shape = NARROW | {"vocab_size": max(point["vocabulary"], 3072)}
+            shape = NARROW | {"vocab_size": point["vocabulary"]}
             loops = {n: loop(n, shape, point["tokens"], point["layers of the teacher"]) for n in names}
             spent = {name: [] for name in names}
-            for turn in range(4):
+            for turn in range(rounds + 1):  # the first warms up
                 for name, each in loops.items():
-                    batches, used = each.batches(steps), time.process_time()
+                    batches, used = each.batches(steps), seconds()
                     for _ in range(steps):
                         each.update(batches)
                     if turn:
-                        spent[name].append((time.process_time() - used) / steps)
-            shown = value * SEQUENCE if knob == "tokens" else shape["vocab_size"] if knob == "vocabulary" else value
+                        spent[name].append((seconds() - used) / steps)
+            shown = value * SEQUENCE if knob == "tokens" else value
             rows.append({"knob": knob, "value": shown} | {n: float(f"{min(s):.4g}") for n, s in spent.items()})
     return rows
 
@@ -330,10 +338,10 @@ def main() -> None:
         parser.error("rounds must be 1 or more, steps 0 or more")
     if options.memory:
         return print(peak_memory(options.memory, options.size))
-    names = ["plain", "float32"] + (["bf16"] if machine.fast_bf16() else [])
+    names = ["plain", "float32"] + (["bf16"] if DEVICE.type == "cuda" or machine.fast_bf16() else [])
     watch, steps = results.Stopwatch(), options.steps or (1 if options.size == "base" else 3)
     if options.size == "growth":
-        values = {"growth": growth(names, steps), "scores": {}}
+        values = {"growth": growth(names, options.rounds, steps), "scores": {}}
     else:
         shape, _ = SIZES[options.size]
         values = {"loss_difference": check_equal_losses(shape)}

@@ -7,7 +7,6 @@ Every function returns a mean unless `count` is given: then the sum is divided b
 micro-batches of one update add up to the mean over all its tokens, however these are spread.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -15,6 +14,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from . import machine
 
 IGNORE = -100  # label of a position without a masked word
 CACHE = 2**18  # logits that are worked on at once: a few float32 copies of them stay in a processor's cache
@@ -152,7 +153,7 @@ class _VocabularyLosses(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_output, *_):
         if ctx.gradients is None:
-            raise RuntimeError("the gradients of the vocabulary losses are kept for one backward pass; compute them again")
+            raise RuntimeError("these gradients are kept for one backward pass; compute the loss again")
         gradients, ctx.gradients = ctx.gradients, None  # they are large, and scaled in place
         return *(gradient.mul_(grad_output) for gradient in gradients), *[None] * 7
 
@@ -223,7 +224,8 @@ def whole_vocabulary_losses(
     logits = F.linear(hidden, weight.to(hidden.dtype)).float() + bias
     ce = mlm = logits.new_zeros(())
     if ce_scale:
-        targets = F.linear(teacher[0], teacher[1]).float() + teacher[2]
+        with torch.no_grad():
+            targets = F.linear(teacher[0], teacher[1]).float() + teacher[2]
         ce = soft_target_loss(logits, targets, torch.ones_like(labels), temperature, count=1)
     if mlm_scale:
         mlm = mlm_loss(logits, labels, count=1)
@@ -240,19 +242,13 @@ def faster_head(heads: Sequence[Callable], hidden: Tensor, *args: Any, trials: i
         try:
             for trial in range(trials + 1):
                 if trial == 1:  # the first may compile
-                    began = _now(hidden)
+                    began = machine.now(hidden.device)
                 value, *_ = head(hidden.detach().requires_grad_(), *args, **settings)
                 torch.autograd.grad(value, [x for x in args if x.requires_grad])
         except RuntimeError:
             continue
-        took = _now(hidden) - began
+        took = machine.now(hidden.device) - began
         if took < fastest:
             best, fastest = head, took
     return best
 
-
-def _now(tensor: Tensor) -> float:
-    """The time, when all work on this tensor's device is done."""
-    if tensor.is_cuda:
-        torch.cuda.synchronize(tensor.device)
-    return time.perf_counter()

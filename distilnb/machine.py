@@ -4,16 +4,21 @@ No setting here changes what is computed beyond float32's own rounding; each run
 """
 
 import ctypes
+import hashlib
+import os
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
+CPU = torch.device("cpu")
 EXACT = 1e-5  # relative error of a float32 product that still counts as float32 accuracy
 
 
@@ -22,16 +27,15 @@ def fast_bf16() -> bool:
     return torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported()
 
 
-def matmul_rate(dtype: torch.dtype, size: int = 1024, seconds: float = 0.3, device: str = "cpu") -> float:
+def matmul_rate(dtype: torch.dtype, seconds: float = 0.3, device: torch.device = CPU) -> float:
     """Floating-point operations in a second of CPU time (on a GPU: of the clock) of square products, at their best."""
+    size = 1024 if device.type == "cpu" else 8192
     one, other = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    clock = time.process_time if device == "cpu" else time.perf_counter
+    clock = time.process_time if device.type == "cpu" else lambda: now(device)
     best, spent = 0.0, 0.0
     while spent < seconds:
         began = clock()
         one @ other
-        if device != "cpu":
-            torch.cuda.synchronize()
         took = clock() - began
         best, spent = max(best, 2 * size**3 / max(took, 1e-9)), spent + took
     return best
@@ -44,6 +48,32 @@ def peak_memory() -> int:
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
     except (OSError, StopIteration):
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def memory(device: torch.device) -> tuple[int, int]:
+    """Bytes held now and at most so far: by this process, or on the GPU that it uses."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device), torch.cuda.max_memory_allocated(device)
+    return psutil.Process().memory_info().rss, peak_memory()
+
+
+def now(device: torch.device) -> float:
+    """The time in seconds, when all work on this device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def write_rate(folder: Path, size: int = 2**23) -> float:
+    """Bytes that are written, forced to the disk and hashed in a second, where `folder` is or will be."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+    data, began = os.urandom(size), time.perf_counter()
+    with tempfile.TemporaryFile(dir=there) as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+        hashlib.sha256(data).hexdigest()
+    return size / (time.perf_counter() - began)
 
 
 def _error(size: int = 512) -> float:

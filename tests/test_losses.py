@@ -289,8 +289,8 @@ def test_large_logits_do_not_overflow(batch):
     """exp(600) is infinite; the maximum of a row is taken out first."""
     batch["weight"], batch["t_weight"] = 300 * batch["weight"], 300 * batch["t_weight"]
     where = batch["mask"].bool()
-    for a, b in zip(chunked(batch, 1.0, 5.0, 2.0, 4, where), reference(batch | teacher_logits(batch), 1.0, 5.0, 2.0, where),
-                    strict=True):  # fmt: skip
+    expected = reference(batch | teacher_logits(batch), 1.0, 5.0, 2.0, where)
+    for a, b in zip(chunked(batch, 1.0, 5.0, 2.0, 4, where), expected, strict=True):
         assert torch.isfinite(a).all()
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
@@ -437,7 +437,7 @@ def test_the_faster_head_is_taken_and_one_that_fails_passed_over(batch, monkeypa
         return run
 
     heads = [head("slow", 3.0), head("broken", 0.0), head("fast", 1.0), head("middle", 2.0)]
-    monkeypatch.setattr(losses, "_now", lambda _: clock[0])
+    monkeypatch.setattr(losses.machine, "now", lambda _: clock[0])
     inputs = batch["hidden"][0], batch["weight"].requires_grad_(), batch["bias"].requires_grad_(), batch["labels"][0]
     assert losses.faster_head(heads, *inputs, mlm_scale=1.0) is heads[2]
     assert asked.count("slow") == 4 and asked.count("broken") == 1
