@@ -1,10 +1,10 @@
 """How much faster is our distillation step than the same triple loss written the obvious way?
 
 The plain step has the structure of the original code: whole logits of student and teacher for every token, boolean
-selection of the real ones, KLDivLoss, CrossEntropyLoss and CosineEmbeddingLoss, float32, AdamW that is not fused,
-documents in batches of like length. Ours is `pretraining.Run.update`, in float32 and in bf16, on packed blocks. Both
-train the same models on the same text, in turns in one process, with this machine's settings (`distilnb.machine`)
-switched off and on; a step of each on the same padded batch must first give the same losses. Ratios are medians over
+selection of the real ones, KLDivLoss, CrossEntropyLoss and CosineEmbeddingLoss, float32, AdamW that is not fused.
+Ours is `pretraining.Run.update`, in float32 and in bf16. Both train the same models on the same blocks of text, none
+of it padding, in turns in one process, with this machine's settings (`distilnb.machine`) switched off and on; a step
+of each on the same padded batch must first give the same losses. Ratios are medians over
 the rounds, by the wall and in CPU time; on a busy machine the second is the one to trust. Memory is the peak of a
 fresh process for each, above what it had before the models were made.
 
@@ -202,7 +202,7 @@ def make(shape: dict[str, Any], sequences: int, layout: str = "packed", layers: 
 
 def loop(name: str, shape: dict[str, Any], sequences: int, layers: int = 12) -> Plain | Ours:
     """The loop called plain, float32 or bf16, with models of its own."""
-    teacher, text, masker, config = make(shape, sequences, "grouped" if name == "plain" else "packed", layers)
+    teacher, text, masker, config = make(shape, sequences, layers=layers)
     student = build_student(teacher, tuple(round(i * layers / (layers // 2)) for i in range(layers // 2)))
     if name == "plain":
         return Plain(student, teacher, text, masker, config)
