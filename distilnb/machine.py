@@ -98,7 +98,7 @@ def probe() -> dict[str, Any]:
             found[name] = {"rate": matmul_rate(torch.float32), "error": _error()}
     finally:
         torch.set_float32_matmul_precision(before)
-    better = found["medium"]["error"] < EXACT and found["medium"]["rate"] > 1.1 * found["highest"]["rate"]
+    better = found["medium"]["error"] < EXACT and found["medium"]["rate"] > 1.3 * found["highest"]["rate"]
     return {
         "matmul_precision": "medium" if better else before,
         "keep_memory": _mallopt() is not None,
@@ -111,13 +111,26 @@ def _mallopt() -> Any:
     return getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
 
 
+def settle(device: torch.device) -> dict[str, Any]:
+    """Probe, leave what helps switched on for the rest of this process, and say so; on a GPU, nothing."""
+    if device.type != "cpu":
+        return {}
+    settings = probe()
+    _switch_on(settings)
+    return settings
+
+
+def _switch_on(settings: dict[str, Any]) -> None:
+    torch.set_float32_matmul_precision(settings["matmul_precision"])
+    if settings["keep_memory"]:
+        _keep_memory(True)
+
+
 @contextmanager
 def applied(settings: dict[str, Any]) -> Iterator[None]:
     """These settings on; afterwards as before."""
     before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(settings["matmul_precision"])
-    if settings["keep_memory"]:
-        _keep_memory(True)
+    _switch_on(settings)
     try:
         yield
     finally:

@@ -70,3 +70,13 @@ def test_peak_memory_is_a_high_water_mark():
 def test_write_rate_needs_no_folder_and_leaves_nothing(tmp_path):
     assert machine.write_rate(tmp_path / "not" / "there", size=1000) > 0
     assert not list(tmp_path.iterdir())
+
+
+def test_settling_leaves_the_settings_on_and_says_them(monkeypatch):
+    before, settings = torch.get_float32_matmul_precision(), {"matmul_precision": "medium", "keep_memory": False}
+    monkeypatch.setattr(machine, "probe", lambda: settings)
+    try:
+        assert machine.settle(CPU) == settings and torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert machine.settle(torch.device("cuda")) == {}
