@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # without an NVIDIA GPU, torch's CPU build spares a download of several GB; empty: whatever pip finds
 TORCH_INDEX ?= $(shell command -v nvidia-smi >/dev/null || echo https://download.pytorch.org/whl/cpu)
 
-.PHONY: help install run test notebooks book figures links lint clean
+.PHONY: help install run test notebooks book figures bench links lint clean
 
 help:  ## what can be done here
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -35,6 +35,10 @@ book: install  ## notebooks, lesson plans and results as pages to read without r
 
 figures: install  ## redraw figures/ from the published records
 	$(BIN)/distilnb figures
+
+bench: install  ## our training steps against the obvious ones, in turns; records go to runs/
+	for size in mini narrow base growth; do $(BIN)/python benchmarks/pretraining_step.py --size $$size || exit 1; done
+	$(BIN)/python benchmarks/finetuning_step.py
 
 links: install  ## write address, badges, set-up cells and the notebook table anew: make links REPO=owner/name
 	$(BIN)/distilnb links $(if $(REPO),--repo $(REPO))

@@ -46,6 +46,7 @@ from . import (
     figures,
     heads,
     hub,
+    machine,
     notebooks,
     paths,
     publish,
@@ -380,7 +381,7 @@ def distil(argv: list[str]) -> None:
     made = {"teacher": shipped_name(what.teacher), "revision": revision, "layers": list(layers), "init": what.init,
             "token_types": what.token_types}  # fmt: skip
     record = pretrain(student, text, masker, accelerator, config, teacher=teacher, out=where.folder, name=where.name,
-                      scale=scale.name, made_from=made)  # fmt: skip
+                      scale=scale.name, made_from=made, machine=machine.settle(accelerator.device))  # fmt: skip
     if accelerator.is_main_process:
         keep(student, tokenizer, record, where.folder)
     finish(accelerator)
@@ -465,7 +466,8 @@ def teacher(argv: list[str]) -> None:
                                        max_tokens=corpus_budget(sources, scale.teacher_corpus_tokens))  # fmt: skip
         masker = Masker.of(tokenizer, text.token_counts, settings.smoothing, settings.mask_probability, settings.seed)
         records.append(pretrain(model, text, masker, accelerator, settings, out=where.folder / f"stage-{number}",
-                                name=f"{where.name}, {stage.layers} layers", scale=scale.name))  # fmt: skip
+                                name=f"{where.name}, {stage.layers} layers", scale=scale.name,
+                                machine=machine.settle(accelerator.device)))  # fmt: skip
         accelerator.free_memory()
     if accelerator.is_main_process:
         set_dropout(model, 0.1)  # what those who fine-tune it expect

@@ -748,6 +748,25 @@ def plot_formats(
     return figure
 
 
+@_styled
+def plot_growth(record: Record) -> Figure:
+    """How the CPU time of a pre-training step grows, a knob a panel: the obvious step hollow, ours filled."""
+    rows = pd.DataFrame(record["growth"])
+    knobs = list(dict.fromkeys(rows["knob"]))
+    figure, axes = plt.subplots(1, len(knobs), sharey=True, squeeze=False, figsize=(3 * len(knobs), 3.2))
+    names = [name for name in ("plain", "float32", "bf16") if name in rows]
+    for ax, knob in zip(axes[0], knobs, strict=True):
+        mine = rows[rows["knob"] == knob]
+        for name, colour in zip(names, (GREY, COLOURS["teacher"], COLOURS["student"]), strict=False):
+            label, inside = ("written the obvious way", "white") if name == "plain" else (f"ours, {name}", colour)
+            ax.plot(mine["value"], mine[name], "o-", color=colour, mfc=inside, label=label)
+        ax.set(xlabel=knob, ylim=(0, None))
+    axes[0, 0].set_ylabel("CPU seconds of a step")
+    axes[0, 0].legend()
+    figure.suptitle("Whole logits make the obvious step grow with the vocabulary; chunks keep ours low", x=0, ha="left")
+    return figure
+
+
 def drawings(records: Sequence[Record]) -> dict[str, Figure]:
     """Every figure that the paper's numbers and these records give, by the name of its file."""
     base = {"BERT-base": BertConfig(), "DistilBERT": student_config(BertConfig())}
@@ -771,6 +790,8 @@ def drawings(records: Sequence[Record]) -> dict[str, Figure]:
             drawn[f"toy_{name}"] = plot_curve(chosen, "mlm" if len(chosen) > 1 else "loss")
     answering = {model: parameter_groups(config, head="qa") for model, config in base.items()}
     drawn["device_files"] = plot_file_sizes(paper.table("device_files"), answering)
+    for record in (r for r in records if r["kind"] == "benchmark" and r.get("growth")):
+        drawn[record["name"].removeprefix("benchmark-").replace("-", "_")] = plot_growth(record)
     for record in (r for r in records if r["kind"] == "benchmark" and "timings" in r):
         place = record["name"].removeprefix("benchmark-").replace("-", "_")
         drawn[f"table3_overhead_{place}"] = plot_overhead(record)

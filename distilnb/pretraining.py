@@ -9,8 +9,9 @@ The same loop pre-trains a teacher: no teacher above it, weights ce = cos = 0.
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -20,18 +21,28 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
-from . import checkpoints
+from . import checkpoints, machine
 from .corpus import Corpus, epoch_order
-from .losses import IGNORE, LossWeights, check_temperature, cosine_loss, vocabulary_losses
+from .losses import (
+    IGNORE,
+    LossWeights,
+    check_temperature,
+    cosine_loss,
+    faster_head,
+    vocabulary_losses,
+    whole_vocabulary_losses,
+)
 from .masking import Masker, generator
 from .progress import Progress, duration
 from .results import Stopwatch, new_record
 from .scales import setting
 
-MAY_CHANGE = ("workers", "checkpoint_every", "checkpoint_minutes")  # between two sittings of one run
+# between two sittings of one run
+MAY_CHANGE = ("workers", "checkpoint_every", "checkpoint_minutes", "watts", "kwh_price")
 EVALUATION_EPOCH = 2**31 - 1  # held-out masks are drawn for an epoch that training never reaches
 
 
@@ -57,6 +68,8 @@ class PretrainingConfig:
     layout: str = setting("packed", "packed blocks, or documents grouped by length", choices=["packed", "grouped"])
     seed: int = setting(56, "fixes order, masks and dropout (56 in the original)")
     workers: int = setting(0, "processes that prepare batches; the result does not depend on it")
+    watts: float = setting(0.0, "power the machine draws, for the estimate (0: 65 W, with a GPU 300 W, an assumption)")
+    kwh_price: float = setting(0.3, "price of a kWh, for the estimate (an assumption, in your currency)")
     evaluate_every: int = setting(0, "updates between held-out evaluations; 0 is about ten in a run")
     checkpoint_every: int = setting(0, "updates between checkpoints; 0 is by minutes only")
     checkpoint_minutes: float = setting(10.0, "minutes between checkpoints")
@@ -156,43 +169,114 @@ def head_input(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     return model.vocab_layer_norm(model.activation(model.vocab_transform(hidden)))
 
 
+class _Network(nn.Module):
+    """A masked language model up to its decoder, so that all its weights can be exchanged at once."""
+
+    def __init__(self, model: PreTrainedModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: dict[str, Tensor], rows: Tensor | None) -> tuple[Tensor, Any]:
+        hidden = hidden_states(self.model, batch).flatten(0, 1)
+        if rows is None:
+            return hidden, None
+        decoder = self.model.get_output_embeddings()
+        few = hidden if len(rows) == len(hidden) else hidden.index_select(0, rows)
+        return hidden, (head_input(self.model, few), decoder.weight, decoder.bias)
+
+
+def network(
+    model: PreTrainedModel, batch: dict[str, Tensor], rows: Tensor | None, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Any]:
+    """Hidden states (tokens, dim), and what the decoder multiplies at `rows` with its weight and bias (None: no rows).
+
+    In `dtype` from the embeddings on, on copies of the float32 weights. The embeddings themselves stay in float32:
+    the gradient of a frequent word is a sum of many, too many for 8 bits.
+    """
+    if model.dtype == dtype:
+        return _Network(model)(batch, rows)
+    weights = {f"model.{name}": parameter if "embeddings" in name else parameter.to(dtype)
+               for name, parameter in model.named_parameters()}  # fmt: skip
+    hook = model.base_model.embeddings.register_forward_hook(lambda *found: found[-1].to(dtype))
+    try:
+        return functional_call(_Network(model), weights, (batch, rows))
+    finally:
+        hook.remove()
+
+
 class Distillation(nn.Module):
-    """Student and frozen teacher in one forward pass that returns the loss: what `accelerate` wraps."""
+    """Student and frozen teacher in one forward pass that returns the loss: what `accelerate` wraps.
+
+    Under bf16 autocast both run in bf16 from the embeddings on, so that nothing is cast between one operation and the
+    next; weights, their gradients and the loss stay in float32.
+    """
 
     def __init__(self, student: PreTrainedModel, teacher: PreTrainedModel | None, config: PretrainingConfig):
         super().__init__()
         self.student, self.config = student, config
         self._teacher = [teacher]  # in a list, so that it is no submodule: not trained, not saved, not synchronized
+        self._copies: dict[torch.dtype, PreTrainedModel] = {}
+        self._head: Callable | None = None
+
+    def _teacher_in(self, dtype: torch.dtype) -> PreTrainedModel:
+        """The teacher in the precision we compute in; a copy, made once."""
+        if self._teacher[0].dtype == dtype:
+            return self._teacher[0]
+        if dtype not in self._copies:
+            self._copies[dtype] = deepcopy(self._teacher[0]).to(dtype)
+        return self._copies[dtype]
 
     def forward(self, batch: dict[str, Tensor], tokens: float, masked: float) -> tuple[Tensor, Tensor]:
         """(loss, terms): the share of this micro-batch in an update of `tokens` tokens and `masked` masked words.
 
         terms is (3,): its shares of the mean L_ce, L_mlm and L_cos.
         """
-        config, teacher = self.config, self._teacher[0]
-        real, chosen = batch["attention_mask"].bool(), batch["labels"] != IGNORE
-        hidden = hidden_states(self.student, batch)
+        kind = batch["input_ids"].device.type
+        if torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16:
+            with torch.autocast(kind, enabled=False):
+                return self._losses(batch, tokens, masked, torch.bfloat16)
+        return self._losses(batch, tokens, masked, torch.float32)
+
+    def _losses(
+        self, batch: dict[str, Tensor], tokens: float, masked: float, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        config, labels = self.config, batch["labels"].flatten()
+        real = batch["attention_mask"].flatten().nonzero()[:, 0]
+        everywhere = config.ce and config.positions == "all"
+        rows = real if everywhere else (labels != IGNORE).nonzero()[:, 0] if config.ce or config.mlm else None
+        hidden, part = network(self.student, batch, rows, dtype)
         if config.ce or config.cos:
-            with torch.no_grad():
-                t_hidden = hidden_states(teacher, batch)
-        rows = real if config.ce and config.positions == "all" else chosen
-        ce_count = tokens if config.positions == "all" else masked
-        decoder, t_part = self.student.get_output_embeddings(), None
-        if config.ce:
-            with torch.no_grad():
-                t_decoder = teacher.get_output_embeddings()
-                t_part = (_computing(head_input(teacher, t_hidden[rows])), _computing(t_decoder.weight), t_decoder.bias)
-        # scales are kept near 1 (and the count divided out at the end) so that half precision loses nothing
-        loss, ce, mlm = vocabulary_losses(
-            _computing(head_input(self.student, hidden[rows])), decoder.weight, decoder.bias, batch["labels"][rows],
-            teacher=t_part, temperature=config.temperature,
-            ce_scale=config.ce, mlm_scale=config.mlm * ce_count / masked,
-        )  # fmt: skip
-        loss, cos = loss / ce_count, loss.new_zeros(())
+            with torch.inference_mode():
+                t_hidden, t_part = network(self._teacher_in(dtype), batch, rows if config.ce else None, dtype)
+        loss = ce = mlm = cos = hidden.new_zeros((), dtype=torch.float32)
+        count = tokens if everywhere else masked
+        if rows is not None:
+            # scales are kept near 1 (and the count divided out at the end) so that half precision loses nothing
+            loss, ce, mlm = self._vocabulary_losses(
+                _computing(part[0]), *part[1:], labels[rows], temperature=config.temperature, ce_scale=config.ce,
+                mlm_scale=config.mlm * count / masked,
+                teacher=(_computing(t_part[0]), _computing(t_part[1]), t_part[2]) if config.ce else None,
+            )  # fmt: skip
+        loss = loss / count
         if config.cos:
-            cos = cosine_loss(hidden, t_hidden, real, count=tokens)
+            at = slice(None) if len(real) == len(hidden) else real
+            cos = cosine_loss(hidden[at], t_hidden.clone()[at], torch.ones_like(real), count=tokens)
             loss = loss + config.cos * cos
-        return loss, torch.stack([ce / ce_count, mlm / masked, cos.detach()])
+        return loss, torch.stack([ce / count, mlm / masked, cos.detach()])
+
+    def _vocabulary_losses(self, hidden: Tensor, *args: Any, **settings: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """The head in chunks; on a GPU, `torch.compile` of the plain one where that is faster on the first batch."""
+        if not _on_gpu(hidden) or not torch.is_grad_enabled():
+            return vocabulary_losses(hidden, *args, **settings)
+        if self._head is None:
+            heads = vocabulary_losses, torch.compile(whole_vocabulary_losses, dynamic=True)
+            apart = [x.detach().requires_grad_(x.requires_grad) for x in args]
+            self._head = faster_head(heads, hidden, *apart, **settings)
+        return self._head(hidden, *args, **settings)
+
+
+def _on_gpu(tensor: Tensor) -> bool:
+    return tensor.is_cuda
 
 
 def _computing(tensor: Tensor) -> Tensor:
@@ -238,39 +322,88 @@ def evaluate(
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run will take, measured on this machine before it starts."""
+    """What a run will take, measured on this machine before it starts. Power and price are the settings' word."""
 
     seconds: float
     memory_bytes: float
     disk_bytes: float
     tokens_per_second: float
+    watts: float = 0.0
+    kwh_price: float = 0.0
+
+    @property
+    def kwh(self) -> float:
+        """Energy, at constant power."""
+        return self.watts * self.seconds / 3.6e6
 
     def __str__(self) -> str:
-        return (
+        said = (
             f"estimate: about {duration(self.seconds)} at {self.tokens_per_second:,.0f} tokens/s, "
-            f"{self.memory_bytes / 2**30:.1f} GiB of memory for the model and a micro-batch, "
-            f"{self.disk_bytes / 2**20:.0f} MiB of checkpoints"
+            f"{self.memory_bytes / 2**30:.1f} GiB of memory, {self.disk_bytes / 2**20:.0f} MiB of checkpoints"
         )
+        energy = f", {self.kwh:.2g} kWh for {self.kwh * self.kwh_price:.2g} (assumed: {self.watts:.0f} W, " \
+                 f"{self.kwh_price:g} a kWh)"  # fmt: skip
+        return said + (energy if self.watts else "")
 
 
 def estimate(
     step: Distillation, batch: dict[str, Tensor], accelerator: Accelerator, tokens: int, trials: int = 2
 ) -> Estimate:
-    """Time forward and backward passes of one micro-batch (after one to warm up); nothing is updated."""
-    seen = int(batch["attention_mask"].sum())
+    """Time and memory of forward and backward passes of one micro-batch (after one to warm up); nothing is updated.
+
+    Memory is the most that this process will have held (on a GPU: that the GPU will have), with the optimizer's state
+    and, on a CPU, the copy that saving makes of it.
+    """
+    seen, device = int(batch["attention_mask"].sum()), accelerator.device
     for trial in range(trials + 1):
         if trial == 1:
-            began = time.perf_counter()
+            began = machine.now(device)
         with accelerator.autocast():
             loss, _ = step(batch, seen, max(1, int((batch["labels"] != IGNORE).sum())))
         loss.backward()
         step.zero_grad()
-    rate = accelerator.num_processes * seen * trials / (time.perf_counter() - began)
+    rate = accelerator.num_processes * seen * trials / (machine.now(device) - began)
     own = sum(p.numel() for p in step.student.parameters())
-    fixed = sum(p.numel() for p in step._teacher[0].parameters()) if step._teacher[0] is not None else 0
-    sizes, layers = step.student.config, step.student.config.num_hidden_layers
-    activations = batch["input_ids"].numel() * sizes.hidden_size * layers * 34 * 4
-    return Estimate(tokens / rate, 16 * own + 4 * fixed + activations, 2 * 12 * own, rate)
+    held, peak = machine.memory(device)
+    saving = 8 * own if device.type == "cpu" else 0
+    return Estimate(tokens / rate, max(peak, held + saving) + 8 * own, 2 * 12 * own, rate)
+
+
+def estimate_run(run: "Run", batch: dict[str, Tensor], tokens: int) -> Estimate:
+    """What is left of a run, `tokens` tokens: passes, optimizer, held-out evaluations and checkpoints.
+
+    Nothing in it waits for other processes, so that one alone may ask.
+    """
+    config, device, step = run.config, run.accelerator.device, run.accelerator.unwrap_model(run.module)
+    passes = estimate(step, batch, run.accelerator, tokens)
+    updates, own = run.steps - run.step, sum(p.numel() for p in run.names)
+    training = passes.seconds + updates * _optimizer_seconds(own, device)
+    began = machine.now(device)
+    with torch.no_grad(), run.accelerator.autocast():
+        step(batch, 1.0, 1.0)
+    share = min(256, len(run.corpus.heldout)) / len(batch["input_ids"]) / run.accelerator.num_processes
+    every = config.evaluate_every or max(1, run.steps // 10)
+    judging = (updates // every + 1) * share * (machine.now(device) - began)
+    saves = 1 + training / 60 / config.checkpoint_minutes
+    saves += updates // config.checkpoint_every if config.checkpoint_every else 0
+    kept, saving = min(int(saves), getattr(config, "keep", 2)), 0.0
+    if run.folder:
+        saving = saves * 12 * own / machine.write_rate(run.folder)
+    watts = config.watts or (300.0 if device.type == "cuda" else 65.0)
+    return Estimate(training + judging + saving, passes.memory_bytes, kept * 12 * own if run.folder else 0,
+                    tokens / training, watts, config.kwh_price)  # fmt: skip
+
+
+def _optimizer_seconds(parameters: int, device: torch.device, tried: int = 2**20) -> float:
+    """Seconds of clipping and of an AdamW step, judged by one on a million parameters."""
+    made = nn.Parameter(torch.zeros(tried, device=device))
+    made.grad = torch.zeros_like(made)
+    optimizer = torch.optim.AdamW([made], fused=True)
+    for _ in range(2):  # the first makes the optimizer's state
+        began = machine.now(device)
+        nn.utils.clip_grad_norm_([made], 1.0)
+        optimizer.step()
+    return (machine.now(device) - began) * parameters / tried
 
 
 class Run:
@@ -354,11 +487,12 @@ class Run:
         keys = MicroBatches(self.corpus, self.config, self.step, stop, rank, processes)
         # a generator of its own: the loader must not draw from the stream that dropout uses
         return DataLoader(MaskedRows(self.corpus.train, self.masker), batch_sampler=keys, collate_fn=collate,
-                          num_workers=self.config.workers, generator=torch.Generator())  # fmt: skip
+                          num_workers=self.config.workers, generator=torch.Generator(),
+                          pin_memory=self.accelerator.device.type == "cuda")  # fmt: skip
 
     def to_device(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The batch on this process's device."""
-        return {key: value.to(self.accelerator.device) for key, value in batch.items()}
+        return {key: value.to(self.accelerator.device, non_blocking=True) for key, value in batch.items()}
 
     def update(self, batches: Iterator[dict[str, Tensor]]) -> dict[str, float]:
         """One optimizer step over all micro-batches and processes; its loss terms, tokens and gradient norm."""
@@ -475,7 +609,7 @@ def _announce(run: Run, name: str) -> str:
     batch = run.to_device(collate(rows.__getitems__(next(iter(run.loader(run.steps).batch_sampler)))))
     left = config.tokens * (run.steps - run.step) // run.steps
     resumed = f", going on from update {run.step:,}" if run.step else ""
-    cost = estimate(run.accelerator.unwrap_model(run.module), batch, run.accelerator, left)
+    cost = estimate_run(run, batch, left)
     return (
         f"{name}: {run.steps:,} updates of {config.batch_size} sequences of {config.seq_length} tokens{resumed}\n{cost}"
     )

@@ -467,3 +467,18 @@ def test_formats_are_written_with_what_they_cost():
             "PyTorch bfloat16, accuracy not measured"} <= set(told)
     with pytest.raises(ValueError, match="compares no formats"):
         figures.plot_formats(benchmark_record(formats=[]))
+
+
+def test_growth_has_a_panel_for_each_knob_and_a_line_for_each_step():
+    """Hollow is the obvious step; a machine without bf16 has no line for it."""
+    rows = [{"knob": knob, "value": value, "plain": 2.0 * value, "float32": value, "bf16": 0.5 * value}
+            for knob in ("tokens", "vocabulary") for value in (1, 2)]  # fmt: skip
+    record = {"name": "benchmark-pretraining-growth", "kind": "benchmark", "growth": rows}
+    figure = figures.drawings([record])["pretraining_growth"]
+    assert [ax.get_xlabel() for ax in figure.axes] == ["tokens", "vocabulary"]
+    lines = figure.axes[1].get_lines()
+    assert [line.get_ydata().tolist() for line in lines] == [[2, 4], [1, 2], [0.5, 1]]
+    assert [line.get_markerfacecolor() == "white" for line in lines] == [True, False, False]
+    for row in rows:
+        del row["bf16"]
+    assert len(figures.plot_growth(record).axes[0].get_lines()) == 2

@@ -13,7 +13,7 @@ import distilnb
 
 PACKAGE = Path(distilnb.__file__).parent
 LAYERS = {
-    "leaves": "paper scales student teacher losses masking corpus toyworld results metrics hub paths progress",
+    "leaves": "paper scales student teacher losses masking corpus toyworld results metrics hub paths progress machine",
     "engines": "pretraining guessing checkpoints tasks squad heads finetuning grid submission ablation benchmark "
                "export",
     "view": "figures report scorecard widgets exercises",

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from distilnb import losses
 from distilnb.losses import IGNORE, LossWeights
@@ -250,13 +251,62 @@ def test_chunked_value_does_not_drift():
     assert mlm.item() == pytest.approx(-p[labels != IGNORE, labels[labels != IGNORE]].sum().item(), rel=1e-6)
 
 
-def test_chunked_head_never_holds_all_logits(batch, monkeypatch):
-    """The widest tensor that leaves a matrix product has `chunk` rows."""
-    seen = []
-    linear = torch.nn.functional.linear
-    monkeypatch.setattr(losses.F, "linear", lambda *a: seen.append(len(a[0])) or linear(*a))
-    chunked(batch, 2.0, 1.0, 1.0, 4, batch["mask"].bool())
-    assert sorted(set(seen)) == [3, 4] and len(seen) == 2 * 4
+class Watch(TorchDispatchMode):
+    """Notes the shape of everything that is computed, and the memory of every input of a matrix product."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes, self.multiplied = set(), set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        self.shapes |= {tuple(x.shape) for x in torch.utils._pytree.tree_leaves(found) if torch.is_tensor(x)}
+        if function.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm):
+            self.multiplied |= {x.untyped_storage().data_ptr() for x in args}
+        return found
+
+
+def test_chunked_head_never_holds_all_logits(batch):
+    """The widest tensor that anything returns has `chunk` rows; whole logits would have 15."""
+    with Watch() as seen:
+        chunked(batch, 2.0, 1.0, 1.0, 4, batch["mask"].bool())
+    assert max(rows for rows, *width in seen.shapes - {(), (DIM, VOCAB)} if width == [VOCAB]) == 4
+
+
+def test_logits_are_worked_on_in_blocks_that_fit_the_cache(batch, monkeypatch):
+    """Smaller than a chunk, and it changes nothing: 15 tokens in chunks of 6 and blocks of 4, 2."""
+    where, sizes = batch["mask"].bool(), []
+    monkeypatch.setattr(losses, "CACHE", 4 * VOCAB + 1)
+    powers = losses._powers
+    monkeypatch.setattr(losses, "_powers", lambda x: sizes.append(len(x)) or powers(x))
+    ours, theirs = chunked(batch, 2.0, 5.0, 2.0, 6, where), reference(batch, 2.0, 5.0, 2.0, where)
+    assert max(sizes) == 4
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_large_logits_do_not_overflow(batch):
+    """exp(600) is infinite; the maximum of a row is taken out first."""
+    batch["weight"], batch["t_weight"] = 300 * batch["weight"], 300 * batch["t_weight"]
+    where = batch["mask"].bool()
+    expected = reference(batch | teacher_logits(batch), 1.0, 5.0, 2.0, where)
+    for a, b in zip(chunked(batch, 1.0, 5.0, 2.0, 4, where), expected, strict=True):
+        assert torch.isfinite(a).all()
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+def teacher_logits(batch) -> dict[str, torch.Tensor]:
+    """The teacher's logits after its decoder was changed."""
+    return {"teacher": batch["t_hidden"] @ batch["t_weight"].T + batch["t_bias"]}
+
+
+def test_gradients_are_kept_for_one_backward_pass(batch):
+    """They are as large as the decoder and scaled in place: a second pass would scale them twice."""
+    hidden = batch["hidden"][0].requires_grad_()
+    value, *_ = losses.vocabulary_losses(hidden, batch["weight"], batch["bias"], batch["labels"][0], mlm_scale=1.0)
+    value.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="kept for one backward pass"):
+        value.backward()
 
 
 # padding, nothing masked, count
@@ -350,12 +400,49 @@ def test_a_term_of_weight_zero_is_not_computed(batch, monkeypatch, off):
     assert set(terms) == set(WORK) - set(off)
 
 
-def test_chunked_head_skips_the_teacher_without_soft_targets(batch, monkeypatch):
-    products = []
-    linear = torch.nn.functional.linear
-    monkeypatch.setattr(losses.F, "linear", lambda *a: products.append(a[1].data_ptr()) or linear(*a))
-    chunked(batch, 2.0, 0.0, 1.0, 128, batch["mask"].bool())
-    assert products and batch["t_weight"].data_ptr() not in products
+def test_chunked_head_skips_the_teacher_without_soft_targets(batch):
+    t_weight = batch["t_weight"].untyped_storage().data_ptr()
+    for ce, looked_at in ((1.0, True), (0.0, False)):
+        with Watch() as seen:
+            chunked(batch, 2.0, ce, 1.0, 128, batch["mask"].bool())
+        assert (t_weight in seen.multiplied) == looked_at
+
+
+def test_whole_head_equals_the_chunked_one(batch):
+    """What `torch.compile` is given on a GPU computes the same."""
+    hidden, weight, bias = (batch[n].clone().requires_grad_() for n in ("hidden", "weight", "bias"))
+    where = batch["mask"].bool()
+    value, ce, mlm = losses.whole_vocabulary_losses(
+        hidden[where], weight, bias, batch["labels"][where], ce_scale=5 / 15, mlm_scale=2 / 6,
+        teacher=(batch["t_hidden"][where], batch["t_weight"], batch["t_bias"]),
+    )  # fmt: skip
+    (3 * value).backward()
+    found = value, ce / 15, mlm / 6, hidden.grad, weight.grad, bias.grad
+    for a, b in zip(found, chunked(batch, 2.0, 5.0, 2.0, 4, where), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_the_faster_head_is_taken_and_one_that_fails_passed_over(batch, monkeypatch):
+    """By a clock that says what we want: each head moves it by its own time."""
+    clock, asked = [0.0], []
+
+    def head(name: str, seconds: float):
+        def run(*args, **settings):
+            asked.append(name)
+            clock[0] += seconds
+            if name == "broken":
+                raise RuntimeError("no compiler")
+            return losses.vocabulary_losses(*args, **settings)
+
+        return run
+
+    heads = [head("slow", 3.0), head("broken", 0.0), head("fast", 1.0), head("middle", 2.0)]
+    monkeypatch.setattr(losses.machine, "now", lambda _: clock[0])
+    inputs = batch["hidden"][0], batch["weight"].requires_grad_(), batch["bias"].requires_grad_(), batch["labels"][0]
+    assert losses.faster_head(heads, *inputs, mlm_scale=1.0) is heads[2]
+    assert asked.count("slow") == 4 and asked.count("broken") == 1
+    assert batch["weight"].grad is None
+    assert losses.faster_head(heads[1:2], *inputs, mlm_scale=1.0) is heads[1]
 
 
 def test_default_weights_are_the_originals_single_gpu_command():

@@ -1,0 +1,367 @@
+"""How much faster is our distillation step than the same triple loss written the obvious way?
+
+The plain step has the structure of the original code: whole logits of student and teacher for every token, boolean
+selection of the real ones, KLDivLoss, CrossEntropyLoss and CosineEmbeddingLoss, float32, AdamW that is not fused.
+Ours is `pretraining.Run.update`, in float32 and in bf16. Both train the same models on the same blocks of text, none
+of it padding, in turns in one process, with this machine's settings (`distilnb.machine`) switched off and on; a step
+of each on the same padded batch must first give the same losses. Ratios are medians over
+the rounds, by the wall and in CPU time; on a busy machine the second is the one to trust. Memory is the peak of a
+fresh process for each, above what it had before the models were made.
+
+    python benchmarks/pretraining_step.py                    base size; minutes
+    python benchmarks/pretraining_step.py --size narrow      H = 128, 30,522 words
+    python benchmarks/pretraining_step.py --size mini        H = 128, 8,192 words
+    python benchmarks/pretraining_step.py --size growth      cost against tokens, vocabulary and depth, at H = 128
+
+A record goes to runs/. `scores`, where OURS is float32 or bf16 and a trailing _set means with the settings on:
+
+    OURS_ratio, OURS_cpu_ratio       tokens/s of ours over those of the plain step
+    OURS_memory_ratio                peak memory of ours over the plain step's
+    NAME_tokens_per_second           of each, in CPU time
+    NAME_of_peak                     share of the measured matmul peak of its precision, in CPU time
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
+
+from distilnb import corpus, machine, pretraining, report, results, scales
+from distilnb.losses import IGNORE
+from distilnb.masking import Masker
+from distilnb.pretraining import PretrainingConfig
+from distilnb.student import build_student
+from distilnb.teacher import load_teacher
+
+NARROW = {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 512}
+SIZES = {  # the teacher, and sequences of 128 tokens in a step
+    "base": ({}, 8), "narrow": (NARROW, 16), "mini": (NARROW | {"vocab_size": 8192}, 16),
+}  # fmt: skip
+SEQUENCE = 128
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+STAGES = ("data", "teacher", "student", "head", "backward", "optimizer")
+GROWTH = {"tokens": (4, 8, 16), "vocabulary": (3072, 8192, 30522), "layers of the teacher": (4, 8, 12)}
+
+
+def seconds() -> float:
+    """The clock: CPU time, which other programs do not stretch; with a GPU the time when it is done."""
+    return machine.now(DEVICE) if DEVICE.type == "cuda" else time.process_time()
+
+
+class Laps:
+    """Seconds of CPU time by stage."""
+
+    def __init__(self) -> None:
+        self.seconds, self.inside = dict.fromkeys(STAGES, 0.0), []
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Time what is done inside; a stage within another is taken out of the outer one."""
+        began = seconds()
+        self.inside.append(0.0)
+        try:
+            yield
+        finally:
+            spent = seconds() - began
+            self.seconds[stage] += spent - self.inside.pop()
+            if self.inside:
+                self.inside[-1] += spent
+
+    def wrap(self, owner: Any, name: str, stage: Any) -> None:
+        """Time every call of a function; `stage` is its name, or says it from the first arguments."""
+        function = getattr(owner, name)
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            with self(stage if isinstance(stage, str) else stage(*args)):
+                return function(*args, **kwargs)
+
+        setattr(owner, name, timed)
+
+
+class Plain:
+    """The obvious step: `update` trains the student, as the original code does, on one batch."""
+
+    def __init__(self, student: PreTrainedModel, teacher: PreTrainedModel, text: corpus.Corpus, masker: Masker,
+                 config: PretrainingConfig):  # fmt: skip
+        self.student, self.teacher = student.to(DEVICE).train(), teacher.to(DEVICE).eval()
+        self.config, self.laps = config, Laps()
+        self.text, self.masker = text, masker
+        self.optimizer = torch.optim.AdamW(student.parameters(), lr=1e-5, betas=(0.9, 0.98), eps=1e-6, fused=False,
+                                           foreach=False, weight_decay=0.0)  # fmt: skip
+        self.kl, self.ce = nn.KLDivLoss(reduction="batchmean"), nn.CrossEntropyLoss(ignore_index=IGNORE)
+        self.cosine = nn.CosineEmbeddingLoss(reduction="mean")
+
+    def batches(self, steps: int) -> Iterator[dict[str, Tensor]]:
+        """Masked batches of the text, prepared as they are asked for."""
+        keys = pretraining.MicroBatches(self.text, self.config, 0, steps)
+        rows = pretraining.MaskedRows(self.text.train, self.masker)
+        made = (pretraining.collate(rows.__getitems__(key)) for key in keys)
+        return ({name: value.to(DEVICE) for name, value in batch.items()} for batch in made)
+
+    def losses(self, batch: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """The triple loss and its three terms."""
+        mask, labels, t = batch["attention_mask"], batch["labels"], self.config.temperature
+        with self.laps("student"):
+            student = self.student(batch["input_ids"], attention_mask=mask, output_hidden_states=True)
+        with self.laps("teacher"), torch.no_grad():
+            teacher = self.teacher(batch["input_ids"], attention_mask=mask, output_hidden_states=True)
+        with self.laps("head"):
+            chosen = mask.bool().unsqueeze(-1).expand_as(student.logits)
+            s_logits = torch.masked_select(student.logits, chosen).view(-1, student.logits.size(-1))
+            t_logits = torch.masked_select(teacher.logits, chosen).view(-1, student.logits.size(-1))
+            ce = self.kl(torch.log_softmax(s_logits / t, -1), torch.softmax(t_logits / t, -1)) * t**2
+            mlm = self.ce(student.logits.view(-1, student.logits.size(-1)), labels.view(-1))
+            s_hidden, t_hidden = student.hidden_states[-1], teacher.hidden_states[-1]
+            chosen = mask.bool().unsqueeze(-1).expand_as(s_hidden)
+            s_hidden = torch.masked_select(s_hidden, chosen).view(-1, s_hidden.size(-1))
+            t_hidden = torch.masked_select(t_hidden, chosen).view(-1, t_hidden.size(-1))
+            cos = self.cosine(s_hidden, t_hidden, s_hidden.new_ones(len(s_hidden)))
+            weights = self.config.weights
+            return weights.ce * ce + weights.mlm * mlm + weights.cos * cos, [ce, mlm, cos]
+
+    def update(self, batches: Iterator[dict[str, Tensor]]) -> int:
+        """One update; the number of real tokens."""
+        with self.laps("data"):
+            batch = next(batches)
+        loss, _ = self.losses(batch)
+        with self.laps("backward"):
+            loss.backward()
+        with self.laps("optimizer"):
+            nn.utils.clip_grad_norm_(self.student.parameters(), self.config.clip)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        return int(batch["attention_mask"].sum())
+
+
+class Ours:
+    """The package's own update, as `pretraining.pretrain` makes it."""
+
+    def __init__(self, student: PreTrainedModel, teacher: PreTrainedModel, text: corpus.Corpus, masker: Masker,
+                 config: PretrainingConfig, precision: str):  # fmt: skip
+        AcceleratorState._reset_state(True)
+        self.laps = Laps()
+        accelerator = Accelerator(cpu=DEVICE.type == "cpu", mixed_precision=precision)
+        self.run = pretraining.Run(student, text, masker, accelerator, config, teacher, None)
+        if DEVICE.type == "cpu":
+            student.set_attn_implementation("eager")  # as the command line does
+        student.train()
+        self.laps.wrap(self.run.accelerator, "backward", "backward")
+        self.laps.wrap(self.run.accelerator, "clip_grad_norm_", "optimizer")
+        self.laps.wrap(self.run.optimizer, "step", "optimizer")
+        self.laps.wrap(self.run.optimizer, "zero_grad", "optimizer")
+
+    def batches(self, steps: int) -> Iterator[dict[str, Tensor]]:
+        """Masked batches of the text, prepared as they are asked for."""
+        loader = iter(self.run.loader(self.run.step + steps))
+        while True:
+            with self.laps("data"):
+                batch = next(loader)
+            yield batch
+
+    def update(self, batches: Iterator[dict[str, Tensor]]) -> int:
+        """One update; the number of real tokens."""
+        with _stages(self.laps):
+            return int(self.run.update(batches)["tokens"])
+
+
+@contextmanager
+def _stages(laps: Laps) -> Iterator[None]:
+    """Time the parts of `Distillation`'s forward pass while our own update runs."""
+    before = {name: getattr(pretraining, name) for name in ("network", "vocabulary_losses")}
+    laps.wrap(pretraining, "network", lambda model, *_: "teacher" if model.config.model_type == "bert" else "student")
+    laps.wrap(pretraining, "vocabulary_losses", "head")
+    try:
+        yield
+    finally:
+        for name, function in before.items():
+            setattr(pretraining, name, function)
+
+
+def make(shape: dict[str, Any], sequences: int, layout: str = "packed", layers: int = 12) -> tuple[Any, ...]:
+    """A random teacher of this shape, toyworld text, its masker and the settings of a step of `sequences`."""
+    torch.manual_seed(0)
+    teacher = BertForMaskedLM(BertConfig(num_hidden_layers=layers, **shape)).eval().requires_grad_(False)
+    _, tokenizer = load_teacher(scales.get("toy").teacher)
+    text = corpus.build_corpus(corpus.parse_sources("toyworld"), tokenizer, seq_length=SEQUENCE, max_tokens=600_000,
+                               layout=layout)  # fmt: skip
+    config = PretrainingConfig(seq_length=SEQUENCE, batch_size=sequences, micro_batch_size=sequences, layout=layout,
+                               tokens=10**9, learning_rate=1e-5)  # fmt: skip
+    return teacher, text, Masker.of(tokenizer, text.token_counts), config
+
+
+def loop(name: str, shape: dict[str, Any], sequences: int, layers: int = 12) -> Plain | Ours:
+    """The loop called plain, float32 or bf16, with models of its own."""
+    teacher, text, masker, config = make(shape, sequences, layers=layers)
+    student = build_student(teacher, tuple(round(i * layers / (layers // 2)) for i in range(layers // 2)))
+    if name == "plain":
+        return Plain(student, teacher, text, masker, config)
+    return Ours(student, teacher, text, masker, config, "bf16" if name == "bf16" else "no")
+
+
+def check_equal_losses(shape: dict[str, Any]) -> float:
+    """Losses of plain and ours on the same padded batch; their largest relative difference, RuntimeError above 1e-4."""
+    teacher, text, masker, config = make(shape, 4, "grouped")
+    student = build_student(teacher, init="random").eval()
+    plain = Plain(student, teacher, text, masker, config)
+    student.eval()
+    batch = next(plain.batches(1))
+    batch = {key: torch.cat([value, value.new_full((4, 5), IGNORE if key == "labels" else 0)], 1)
+             for key, value in batch.items()}  # fmt: skip
+    tokens, masked = int(batch["attention_mask"].sum()), int((batch["labels"] != IGNORE).sum())
+    with torch.no_grad():
+        _, expected = plain.losses(batch)
+        _, found = pretraining.Distillation(student, teacher, config)(batch, float(tokens), float(masked))
+    worst = max(abs(float(a) / float(b) - 1) for a, b in zip(found, expected, strict=True))
+    if worst > 1e-4:
+        raise RuntimeError(f"the two steps do not compute the same loss: {found.tolist()} against "
+                           f"{[float(x) for x in expected]}")  # fmt: skip
+    return worst
+
+
+def flops_per_token(shape: dict[str, Any], layers: int = 12) -> float:
+    """Multiplications and additions of the triple loss for a token: the teacher forward, the student three times."""
+    config = BertConfig(**shape)
+    h, words = config.hidden_size, config.vocab_size
+    layer = 2 * (4 * h * h + 2 * h * config.intermediate_size) + 4 * SEQUENCE * h
+    head = 2 * h * h + 2 * h * words
+    return layers * layer + head + 3 * (layers // 2 * layer + head)
+
+
+def measure(size: str, rounds: int, steps: int, names: list[str]) -> dict[str, Any]:
+    """Scores, shares of time by stage and the rounds behind them; loops and settings take turns."""
+    shape, sequences = SIZES[size]
+    loops = {name: loop(name, shape, sequences) for name in names}
+    settings = machine.probe()
+    rows, peaks = [], {"float32": [], "bf16": []}
+    for turn in range(-1, rounds):  # the first warms up
+        for on in (False, True) if turn >= 0 else (False,):
+            with machine.applied(settings) if on else nullcontext():
+                for name, each in loops.items():
+                    batches = each.batches(steps)
+                    before, began, used = dict(each.laps.seconds), time.perf_counter(), seconds()
+                    tokens = sum(each.update(batches) for _ in range(steps))
+                    wall, cpu = time.perf_counter() - began, seconds() - used
+                    stages = {stage: each.laps.seconds[stage] - before[stage] for stage in STAGES}
+                    if turn >= 0:
+                        rows.append({"turn": turn, "settings": on, "loop": name, "wall": wall / tokens,
+                                     "cpu": cpu / tokens, **stages})  # fmt: skip
+        for kind, values in peaks.items():
+            values.append(machine.matmul_rate(torch.float32 if kind == "float32" else torch.bfloat16, device=DEVICE))
+    return {"rows": rows, "settings": settings, "peaks": {k: max(v) for k, v in peaks.items()}}
+
+
+def summarize(found: dict[str, Any], flops: float) -> dict[str, Any]:
+    """Scores and the share of each stage, from the rounds."""
+    scores, stages = {}, {}
+    for on, suffix in ((False, ""), (True, "_set")):
+        rows = {}
+        for row in found["rows"]:
+            if row["settings"] == on:
+                rows.setdefault(row["loop"], []).append(row)
+        for name, mine in rows.items():
+            cpu = statistics.median(row["cpu"] for row in mine)
+            peak = found["peaks"]["bf16" if name == "bf16" else "float32"]
+            scores[f"{name}_tokens_per_second{suffix}"] = 1 / cpu
+            scores[f"{name}_of_peak{suffix}"] = flops / cpu / peak
+            for clock, label in (("wall", "ratio"), ("cpu", "cpu_ratio")):
+                if name != "plain":
+                    pairs = zip(rows["plain"], mine, strict=True)
+                    scores[f"{name}_{label}{suffix}"] = statistics.median(p[clock] / m[clock] for p, m in pairs)
+            spent = {stage: statistics.median(row[stage] for row in mine) for stage in STAGES}
+            stages[name + suffix] = {stage: round(value / sum(spent.values()), 3) for stage, value in spent.items()}
+    return {"scores": scores, "stages": stages}
+
+
+def peak_memory(name: str, size: str) -> int:
+    """Bytes that two steps of a loop take at their peak, above what a process has with everything imported."""
+    shape, sequences = SIZES[size]
+    make(NARROW | {"vocab_size": 3072}, sequences)  # text is tokenized and cached before the clock starts
+    before, _ = machine.memory(DEVICE)
+    each = loop(name, shape, sequences)
+    batches = each.batches(2)
+    for _ in range(2):
+        each.update(batches)
+    return machine.memory(DEVICE)[1] - before
+
+
+def memory_scores(size: str, names: list[str]) -> dict[str, float]:
+    """Peak of each loop, measured in a process of its own, and ratios to the plain one's."""
+    peaks = {}
+    for name in names:
+        command = [sys.executable, __file__, "--size", size, "--memory", name]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        peaks[name] = json.loads(done.stdout.splitlines()[-1])
+    scores = {f"{name}_memory_mb": peak / 1e6 for name, peak in peaks.items()}
+    return scores | {f"{n}_memory_ratio": p / peaks["plain"] for n, p in peaks.items() if n != "plain"}
+
+
+def growth(names: list[str], rounds: int, steps: int) -> list[dict[str, Any]]:
+    """CPU seconds of a step at H = 128, one of tokens, vocabulary and depth changed at a time."""
+    usual, rows = {"tokens": 8, "vocabulary": 8192, "layers of the teacher": 12}, []
+    for knob, values in GROWTH.items():
+        for value in values:
+            point = usual | {knob: value}
+            shape = NARROW | {"vocab_size": point["vocabulary"]}
+            loops = {n: loop(n, shape, point["tokens"], point["layers of the teacher"]) for n in names}
+            spent = {name: [] for name in names}
+            for turn in range(rounds + 1):  # the first warms up
+                for name, each in loops.items():
+                    batches, used = each.batches(steps), seconds()
+                    for _ in range(steps):
+                        each.update(batches)
+                    if turn:
+                        spent[name].append((seconds() - used) / steps)
+            shown = value * SEQUENCE if knob == "tokens" else value
+            rows.append({"knob": knob, "value": shown} | {n: float(f"{min(s):.4g}") for n, s in spent.items()})
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=[*SIZES, "growth"], default="base")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=0, help="steps of each loop in a round (default: 1 at base, 3)")
+    parser.add_argument("--memory", choices=["plain", "float32", "bf16"], help="only the peak of this loop, in bytes")
+    options = parser.parse_args()
+    if options.rounds < 1 or options.steps < 0:
+        parser.error("rounds must be 1 or more, steps 0 or more")
+    if options.memory:
+        return print(peak_memory(options.memory, options.size))
+    names = ["plain", "float32"] + (["bf16"] if DEVICE.type == "cuda" or machine.fast_bf16() else [])
+    watch, steps = results.Stopwatch(), options.steps or (1 if options.size == "base" else 3)
+    if options.size == "growth":
+        values = {"growth": growth(names, options.rounds, steps), "scores": {}}
+    else:
+        shape, _ = SIZES[options.size]
+        values = {"loss_difference": check_equal_losses(shape)}
+        found = measure(options.size, options.rounds, steps, names)
+        values |= summarize(found, flops_per_token(shape)) | {k: found[k] for k in ("settings", "peaks")}
+        values["rounds"] = [{k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()
+                             if k not in STAGES} for row in found["rows"]]  # fmt: skip
+        values["scores"] |= memory_scores(options.size, names)
+    config = {"size": options.size, "rounds": options.rounds, "steps": steps, "sequence": SEQUENCE,
+              "sequences": SIZES.get(options.size, (0, 0))[1]}  # fmt: skip
+    record = results.new_record("benchmark", f"benchmark-pretraining-{options.size}", model="student", stopwatch=watch,
+                                scale="base" if options.size == "base" else "toy", config=config, **values)  # fmt: skip
+    path = results.save(record)
+    print(report.table([{"measured": key, "value": f"{value:.4g}"} for key, value in values["scores"].items()]))
+    for name, shares in values.get("stages", {}).items():
+        print(f"{name}: " + ", ".join(f"{stage} {share:.0%}" for stage, share in shares.items()))
+    for row in values.get("growth", []):
+        print(row)
+    print(f"record: {path}")
+
+
+if __name__ == "__main__":
+    main()

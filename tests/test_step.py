@@ -1,0 +1,123 @@
+"""The pre-training step: what it leaves out, what half precision keeps, how little of it is padding."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_teacher
+
+from distilnb import pretraining
+from distilnb.losses import IGNORE
+from distilnb.pretraining import Distillation, MaskedRows, MicroBatches, PretrainingConfig, collate, network
+from distilnb.student import build_student
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def a_batch(corpus, masker, rows: int = 6) -> dict[str, torch.Tensor]:
+    """The first masked rows of a corpus."""
+    return collate(MaskedRows(corpus.train, masker).__getitems__([(0, i) for i in range(rows)]))
+
+
+@pytest.mark.parametrize("layout", ["packed", "grouped"])
+def test_less_than_a_twentieth_of_what_is_computed_is_padding(request, layout):
+    """Over a whole epoch; unordered batches of the same documents would hold more than a tenth."""
+    corpus = request.getfixturevalue(layout)
+    shape = {"seq_length": corpus.info["seq_length"], "batch_size": 8, "micro_batch_size": 8, "layout": layout}
+    updates = len(corpus.train_lengths) // 8
+
+    def padding(batches: list[list[int]]) -> float:
+        computed = sum(len(batch) * corpus.train_lengths[batch].max() for batch in batches)
+        return 1 - sum(corpus.train_lengths[batch].sum() for batch in batches) / computed
+
+    ours = [[i for _, i in keys] for keys in MicroBatches(corpus, PretrainingConfig(**shape), 0, updates)]
+    assert padding(ours) < 0.05
+    if layout == "grouped":
+        assert padding(np.random.default_rng(0).permutation(updates * 8).reshape(-1, 8).tolist()) > 0.1
+    else:
+        assert padding(ours) == 0
+
+
+def test_cosine_loss_alone_computes_no_vocabulary_head(packed, masker, teacher, monkeypatch):
+    asked = []
+    monkeypatch.setattr(pretraining, "vocabulary_losses", lambda *a, **k: asked.append("head"))
+    monkeypatch.setattr(pretraining, "head_input", lambda *a: asked.append("transform"))
+    step = Distillation(build_student(teacher, init="random"), teacher, PretrainingConfig(ce=0, mlm=0, cos=1))
+    loss, terms = step(a_batch(packed, masker), 192.0, 29.0)
+    loss.backward()
+    assert asked == [] and terms.tolist() == pytest.approx([0, 0, loss.item()]) and loss.item() > 0
+
+
+def test_teacher_runs_in_inference_mode_and_in_the_precision_of_the_step(packed, masker, teacher):
+    """In bf16 on a copy, made once; the teacher that was given stays in float32."""
+    seen = []
+    teacher.bert.encoder.register_forward_hook(lambda _, x, out: seen.append((x[0].is_inference(), x[0].dtype)))
+    step = Distillation(build_student(teacher), teacher, PretrainingConfig())
+    step(a_batch(packed, masker), 192.0, 29.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        copies = {id(step._teacher_in(torch.bfloat16)) for _ in range(2)}
+        step(a_batch(packed, masker), 192.0, 29.0)
+    assert seen == [(True, torch.float32), (True, torch.bfloat16)]
+    assert len(copies) == 1 and {p.dtype for p in teacher.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("kind", ["student", "teacher"])
+def test_half_precision_trains_float32_weights_and_sums_embeddings_in_float32(packed, masker, teacher, kind):
+    """Of a word that stands 64 times in a batch, the gradient is a sum of 64; 8 bits would lose most of it."""
+    model = build_student(teacher, init="random").eval() if kind == "student" else copy.deepcopy(teacher)
+    found, batch = {}, a_batch(packed, masker, rows=64)
+    rows = (batch["labels"].flatten() != IGNORE).nonzero()[:, 0]
+    for dtype in (torch.float32, torch.bfloat16):
+        model.zero_grad()
+        hidden, (inputs, weight, _) = network(model, batch, rows, dtype)
+        assert hidden.dtype == inputs.dtype == dtype and weight.dtype == torch.float32
+        (hidden[..., :8].float().mean() + inputs[..., :8].float().square().mean()).backward()
+        assert {p.grad.dtype for p in model.parameters() if p.grad is not None} == {torch.float32}
+        words = model.get_input_embeddings().weight.grad
+        found[dtype] = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+        assert words[words != 0].bfloat16().float().ne(words[words != 0]).float().mean() > 0.9  # not 8 bits only
+    assert torch.cosine_similarity(*found.values(), dim=0) > 0.99
+    assert not model.base_model.embeddings._forward_hooks
+
+
+def test_half_precision_is_as_close_to_float32_as_autocast(packed, masker):
+    """The teacher's distributions: KL from float32's to ours in bf16, against PyTorch's own casting."""
+    teacher = make_teacher(1000, layers=6)
+    batch = a_batch(packed, masker)
+    rows = torch.arange(batch["labels"].numel())
+
+    def distributions(dtype: torch.dtype, autocast: bool) -> torch.Tensor:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            model = copy.deepcopy(teacher).to(dtype)
+            _, (inputs, weight, bias) = network(model, batch, rows, dtype)
+            return torch.log_softmax((inputs.float() @ weight.float().T + bias.float()) / 2, -1)
+
+    exact = distributions(torch.float32, False)
+
+    def divergence(other: torch.Tensor) -> float:
+        return (exact.exp() * (exact - other)).sum(-1).mean().item()
+
+    ours, autocast = divergence(distributions(torch.bfloat16, False)), divergence(distributions(torch.float32, True))
+    assert 0 < ours < 4 * autocast and ours < 1e-3
+
+
+def test_the_compiled_head_is_considered_on_a_gpu_only(packed, masker, teacher, monkeypatch):
+    """Here the choice is a stub that takes the last candidate; what it computes is the same."""
+    chosen = []
+
+    def choose(heads, *args, **settings):
+        chosen.append(len(heads))
+        return heads[-1]
+
+    monkeypatch.setattr(pretraining, "faster_head", choose)
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    student, batch, found = build_student(teacher).eval(), a_batch(packed, masker), []
+    for gpu in (False, True):
+        monkeypatch.setattr(pretraining, "_on_gpu", lambda _, gpu=gpu: gpu)
+        step = Distillation(student, teacher, PretrainingConfig())
+        for _ in range(2):
+            loss, terms = step(batch, 192.0, 29.0)
+        found.append((loss.detach(), terms))
+    assert chosen == [2]
+    torch.testing.assert_close(*found)
