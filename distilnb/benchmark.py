@@ -98,7 +98,7 @@ class BenchmarkConfig:
     attention: str = setting("sdpa", "PyTorch's attention", choices=["sdpa", "eager"])
     tokenization: bool = setting(True, "count tokenization in the end-to-end time")
     collation: bool = setting(True, "count making tensors in the end-to-end time")
-    format_rows: int = setting(200, "pairs for comparing the formats (0: leave that out)")
+    format_rows: int = setting(100, "pairs for comparing the formats (0: leave that out)")
     sweep_rounds: int = setting(5, "rounds of the sweeps over length, batch size and threads (0: none)")
     memory: bool = setting(False, "measure each format's memory too, in a process of its own")
     seed: int = setting(0, "draws rows and random weights")
