@@ -21,7 +21,8 @@ are taken round by round; a score is their median, and its interval runs from th
     memory_mb_FORMAT                      what opening the student and one answer add to a fresh process
 
 FORMAT is one of `export.FORMATS`. `intervals` holds quartiles; `timings`, `formats`, `accuracy` and `sweeps` the rows
-behind the scores; `refused` the formats that were not timed, and why; `weights` says which weights were random.
+behind the scores; `refused` the formats that were not timed, and why; `weights` says which weights were random;
+`device` has the processor's instructions and the load (how many programs wanted it) when the benchmark began.
 """
 
 import gc
@@ -66,6 +67,7 @@ from .tasks import Task
 LENGTHS, BATCH_SIZES = (8, 32, 128, 384), (1, 4, 16)
 OUTPUTS = 16  # of a new head for pairs, see `with_head`
 SHORTEST = 0.02  # seconds that a single measurement of a sweep should take, by repeating what is shorter
+ENVIRONMENT = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "KMP_BLOCKTIME", "MKL_NUM_THREADS")  # they change the times
 PARTS = ("tokenization", "collation", "forward")
 Texts = Sequence[tuple[str, str]]
 
@@ -444,6 +446,7 @@ def benchmark(
     added to the record. Raises ValueError before any work for texts that are too few or too long, or an unknown format.
     """
     formats, watch = check_formats(formats), results.Stopwatch()
+    load = os.getloadavg() if hasattr(os, "getloadavg") else None
     if len(texts) < config.rows:
         raise ValueError(f"{config.rows} pairs were asked for, but there are {len(texts)}; use fewer rows")
     positions = min(model.config.max_position_embeddings for model in models.values())
@@ -475,7 +478,8 @@ def benchmark(
         "scores": scores, "intervals": intervals, "config": asdict(config), "sweeps": swept, "formats": rows,
         "timings": results.thin(timings.drop(columns="format").to_dict("list"), len(timings)), "refused": refused,
         "accuracy": {"rows": accuracy, **(fitted.info if fitted else {})}, "seed": config.seed,
-        "device": results.device() | {"instructions": instructions()},
+        "device": results.device() | {"instructions": instructions(), "load": load and round(load[0], 1)},
+        "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
         "versions": results.versions() | {name: version(name) for name in PACKAGES if find_spec(name)},
     }  # fmt: skip
     return results.new_record("benchmark", name, scale=scale, model="student", stopwatch=watch, **values | provenance)
