@@ -272,7 +272,8 @@ def sweep(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Forward passes on random ids, one knob at a time: sequence length, batch size (at 32 tokens), threads (at 128).
 
-    A row for each knob, value and round, with seconds (wall) under the name of each model; they take turns.
+    A row for each knob, value and round, with seconds by the wall and in CPU time, under `MODEL` and `MODEL_cpu`; the
+    models take turns.
     """
     positions = min(model.config.max_position_embeddings for model in models.values())
     words, usual = min(model.config.vocab_size for model in models.values()), torch.get_num_threads()
@@ -289,21 +290,21 @@ def sweep(
                 for turn in range(rounds + 1):  # the first one warms up and is not kept
                     row: dict[str, Any] = {"knob": knob, "value": value}
                     for name in list(models)[:: 1 if turn % 2 == 0 else -1]:
-                        row[name] = _forward(models[name], batch, passes[name])
-                        passes[name] = max(1, round(SHORTEST / row[name]))
+                        row[name], row[f"{name}_cpu"] = _forward(models[name], batch, passes[name])
+                        passes[name] = max(1, round(SHORTEST / row[f"{name}_cpu"]))
                     rows += [row] if turn else []
             progress.step(knob=f"{knob} {value}")
     return rows
 
 
-def _forward(model: PreTrainedModel, batch: Batch, passes: int) -> float:
-    """Seconds of a forward pass: the mean of this many."""
+def _forward(model: PreTrainedModel, batch: Batch, passes: int) -> list[float]:
+    """Seconds of a forward pass, wall and CPU: the mean of this many."""
     mine = inputs(model, batch)
     del mine["attention_mask"]
     clock = _Clock()
     for _ in range(passes):
         model(**mine)
-    return float(f"{clock.lap()[0] / passes:.4g}")
+    return [float(f"{seconds / passes:.4g}") for seconds in clock.lap()]
 
 
 Refused = list[dict[str, str]]  # model, format, and why it was not timed
