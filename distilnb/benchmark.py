@@ -16,12 +16,13 @@ are taken round by round; a score is their median, and its interval runs from th
     bytes_FORMAT, bytes_teacher_FORMAT    the file on disk
     ms_FORMAT, ms_teacher_FORMAT          median milliseconds of one forward pass
     ratio_FORMAT                          teacher over student, both in this format
-    speedup_FORMAT                        the teacher in PyTorch float32 over the student in this format
+    speedup_FORMAT, speedup_cpu_FORMAT    the teacher in PyTorch float32 over the student in this format
     accuracy_FORMAT, lost_FORMAT          a fine-tuned student in this format; points lost against float32
     memory_mb_FORMAT                      what opening the student and one answer add to a fresh process
 
 FORMAT is one of `export.FORMATS`. `intervals` holds quartiles; `timings`, `formats`, `accuracy` and `sweeps` the rows
-behind the scores; `weights` says which weights were random.
+behind the scores; `refused` the formats that were not timed, and why; `weights` says which weights were random;
+`device` has the processor's instructions and the load (how many programs wanted it) when the benchmark began.
 """
 
 import gc
@@ -64,7 +65,9 @@ from .student import parameter_groups
 from .tasks import Task
 
 LENGTHS, BATCH_SIZES = (8, 32, 128, 384), (1, 4, 16)
+OUTPUTS = 16  # of a new head for pairs, see `with_head`
 SHORTEST = 0.02  # seconds that a single measurement of a sweep should take, by repeating what is shorter
+ENVIRONMENT = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "KMP_BLOCKTIME", "MKL_NUM_THREADS")  # they change the times
 PARTS = ("tokenization", "collation", "forward")
 Texts = Sequence[tuple[str, str]]
 
@@ -97,7 +100,7 @@ class BenchmarkConfig:
     attention: str = setting("sdpa", "PyTorch's attention", choices=["sdpa", "eager"])
     tokenization: bool = setting(True, "count tokenization in the end-to-end time")
     collation: bool = setting(True, "count making tensors in the end-to-end time")
-    format_rows: int = setting(200, "pairs for comparing the formats (0: leave that out)")
+    format_rows: int = setting(100, "pairs for comparing the formats (0: leave that out)")
     sweep_rounds: int = setting(5, "rounds of the sweeps over length, batch size and threads (0: none)")
     memory: bool = setting(False, "measure each format's memory too, in a process of its own")
     seed: int = setting(0, "draws rows and random weights")
@@ -138,8 +141,12 @@ def threads(number: int) -> Iterator[None]:
 
 
 def with_head(model: PreTrainedModel, shape: str, attention: str = "sdpa", seed: int = 0) -> PreTrainedModel:
-    """A network for `shape` with the encoder of `model`; its head is random, which takes the same time as any."""
-    made, _ = heads.question_answerer(model, seed) if shape == "qa" else heads.classifier(model, 1, seed)
+    """A network for `shape` with the encoder of `model`; its head is random, which takes the same time as any.
+
+    STS-B needs one output, but a single random one may be next to nought by chance, and then the rounding of any
+    format looks large beside it. The size of `OUTPUTS` of them is no accident, and they take no time either.
+    """
+    made, _ = heads.question_answerer(model, seed) if shape == "qa" else heads.classifier(model, OUTPUTS, seed)
     made.set_attn_implementation(attention)
     return made
 
@@ -265,7 +272,8 @@ def sweep(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Forward passes on random ids, one knob at a time: sequence length, batch size (at 32 tokens), threads (at 128).
 
-    A row for each knob, value and round, with seconds (wall) under the name of each model; they take turns.
+    A row for each knob, value and round, with seconds by the wall and in CPU time, under `MODEL` and `MODEL_cpu`; the
+    models take turns.
     """
     positions = min(model.config.max_position_embeddings for model in models.values())
     words, usual = min(model.config.vocab_size for model in models.values()), torch.get_num_threads()
@@ -282,30 +290,58 @@ def sweep(
                 for turn in range(rounds + 1):  # the first one warms up and is not kept
                     row: dict[str, Any] = {"knob": knob, "value": value}
                     for name in list(models)[:: 1 if turn % 2 == 0 else -1]:
-                        row[name] = _forward(models[name], batch, passes[name])
-                        passes[name] = max(1, round(SHORTEST / row[name]))
+                        row[name], row[f"{name}_cpu"] = _forward(models[name], batch, passes[name])
+                        passes[name] = max(1, round(SHORTEST / row[f"{name}_cpu"]))
                     rows += [row] if turn else []
             progress.step(knob=f"{knob} {value}")
     return rows
 
 
-def _forward(model: PreTrainedModel, batch: Batch, passes: int) -> float:
-    """Seconds of a forward pass: the mean of this many."""
+def _forward(model: PreTrainedModel, batch: Batch, passes: int) -> list[float]:
+    """Seconds of a forward pass, wall and CPU: the mean of this many."""
     mine = inputs(model, batch)
     del mine["attention_mask"]
     clock = _Clock()
     for _ in range(passes):
         model(**mine)
-    return float(f"{clock.lap()[0] / passes:.4g}")
+    return [float(f"{seconds / passes:.4g}") for seconds in clock.lap()]
 
 
-def agreements(
+Refused = list[dict[str, str]]  # model, format, and why it was not timed
+
+
+def make_formats(
+    models: Mapping[str, PreTrainedModel], formats: Sequence[str], folder: Path, threads: int
+) -> tuple[list[Runner], Refused]:
+    """The models in these formats, and those that this machine cannot make: they must not cost the others' results.
+
+    Raises ValueError for a model that cannot be exported.
+    """
+    made, refused = [], []
+    for format in formats:
+        for key, model in models.items():
+            try:
+                made.append(make_runner(model, format, folder / key, key, threads))
+            except RuntimeError as error:  # PyTorch has no int8 on some processors
+                refused.append({"model": key, "format": format, "why": str(error).strip().splitlines()[0]})
+    return made, refused
+
+
+def agreeing(
     runners: Sequence[Runner], texts: Texts, tokenizer: PreTrainedTokenizerBase, config: BenchmarkConfig
-) -> list[float]:
-    """Each runner's relative error against its model in PyTorch float32, on eight pairs; RuntimeError if too large."""
+) -> tuple[list[float], Refused]:
+    """The relative error of each runner against its model in PyTorch float32, on eight pairs, and those that err too
+    much; their errors are nan."""
     batches = [collate(tokenize(tokenizer, pair, config)) for pair in texts[:8]]
     references = {runner.model: runner for runner in runners if runner.format == "float32"}
-    return [check_agreement(runner, references[runner.model], batches) for runner in runners]
+    errors, refused = [], []
+    for runner in runners:
+        try:
+            errors.append(check_agreement(runner, references[runner.model], batches))
+        except RuntimeError as error:
+            errors.append(float("nan"))
+            refused.append({"model": runner.model, "format": runner.format, "why": str(error)})
+    return errors, refused
 
 
 def score_formats(runners: Sequence[Runner], fitted: Fitted, pad_id: int = 0) -> list[dict[str, Any]]:
@@ -362,25 +398,27 @@ def _measure(path: str, format: str, kind: str, length: str) -> float:
 
 def compare_formats(
     runners: Sequence[Runner], texts: Texts, tokenizer: PreTrainedTokenizerBase, config: BenchmarkConfig
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], Refused]:
     """A row for each runner: bytes, `error` against float32, quartiles of milliseconds (`ms`), CPU milliseconds.
 
-    `speedup` is against the teacher in float32, `ratio` against the teacher in the same format, both medians over the
-    rounds. Raises RuntimeError, before anything is timed, for a format that does not answer like PyTorch.
+    `speedup` is against the teacher in float32, `ratio` against the teacher in the same format (None without one), both
+    medians over the rounds. A runner that does not answer like PyTorch is not timed but named in the second list.
     """
-    errors = agreements(runners, texts, tokenizer, config)
-    timings = time_pass(runners, texts, tokenizer, config, "formats")
-    slow, rows = per_round(timings, "teacher"), []
-    for runner, error in zip(runners, errors, strict=True):
-        seconds = per_round(timings, runner.model, runner.format)
+    errors, refused = agreeing(runners, texts, tokenizer, config)
+    good = [(runner, error) for runner, error in zip(runners, errors, strict=True) if error == error]
+    timings = time_pass([runner for runner, _ in good], texts, tokenizer, config, "formats")
+    rows = []
+    for runner, error in good:
+        seconds, cpu = (per_round(timings, runner.model, runner.format, clock=clock) for clock in ("wall", "cpu"))
         same = per_round(timings, "teacher", runner.format)
         rows.append({
             "model": runner.model, "format": runner.format, "bytes": runner.bytes, "error": error,
-            "ms": [1000 * value for value in quartiles(seconds)],
-            "cpu_ms": 1000 * float(np.median(per_round(timings, runner.model, runner.format, clock="cpu"))),
-            "speedup": quartiles(slow / seconds)[1], "ratio": quartiles(same / seconds)[1],
+            "ms": [1000 * value for value in quartiles(seconds)], "cpu_ms": 1000 * float(np.median(cpu)),
+            "speedup": quartiles(per_round(timings, "teacher") / seconds)[1],
+            "speedup_cpu": quartiles(per_round(timings, "teacher", clock="cpu") / cpu)[1],
+            "ratio": quartiles(same / seconds)[1] if len(same) else None,
         })  # fmt: skip
-    return rows
+    return rows, refused
 
 
 def format_scores(rows: Sequence[dict[str, Any]], accuracy: Sequence[dict[str, Any]]) -> dict[str, float]:
@@ -391,9 +429,8 @@ def format_scores(rows: Sequence[dict[str, Any]], accuracy: Sequence[dict[str, A
         prefix = "" if model == "student" else "teacher_"
         scores |= {f"bytes_{prefix}{format}": row["bytes"], f"ms_{prefix}{format}": row["ms"][1]}
         if model == "student":
-            scores[f"ratio_{format}"] = row["ratio"]
-            scores[f"speedup_{format}"] = row["speedup"]
-            scores |= {f"memory_mb_{format}": row["memory_mb"]} if "memory_mb" in row else {}
+            named = ("speedup", "speedup_cpu", "ratio", "memory_mb")
+            scores |= {f"{name}_{format}": row[name] for name in named if row.get(name) is not None}
     for row in accuracy:
         scores |= {f"accuracy_{row['format']}": row["accuracy"], f"lost_{row['format']}": row["lost"]}
     return scores
@@ -410,6 +447,7 @@ def benchmark(
     added to the record. Raises ValueError before any work for texts that are too few or too long, or an unknown format.
     """
     formats, watch = check_formats(formats), results.Stopwatch()
+    load = os.getloadavg() if hasattr(os, "getloadavg") else None
     if len(texts) < config.rows:
         raise ValueError(f"{config.rows} pairs were asked for, but there are {len(texts)}; use fewer rows")
     positions = min(model.config.max_position_embeddings for model in models.values())
@@ -419,32 +457,43 @@ def benchmark(
     with threads(config.threads):
         float32 = [make_runner(model, "float32", folder / key, key) for key, model in models.items()]
         estimate(float32, texts, tokenizer, config, formats)
+        others, refused = make_formats(models, formats[1:] if few else (), folder, config.threads)
         timings = time_pass(float32, texts, tokenizer, config)
         scores, intervals = pass_scores(timings, config.end_to_end)
         swept = sweep(models, config.sweep_rounds, numbers=powers(), seed=config.seed) if config.sweep_rounds else []
-        rows, accuracy = [], []
-        if few:
-            others = [make_runner(model, format, folder / key, key, config.threads)
-                      for key, model in models.items() for format in formats[1:]]  # fmt: skip
-            rows = compare_formats([*float32, *others], few, tokenizer, config)
-            if config.memory:
-                kind = type(models["student"]).__name__
-                for row, runner in zip(rows, [*float32, *others], strict=True):
-                    if runner.model == "student":
-                        row["memory_mb"] = round(memory(runner, kind, config.max_length), 1)
-        if fitted and few:
-            accuracy = score_formats([make_runner(fitted.model, format, folder / "fitted", "student", config.threads)
-                                      for format in formats], fitted)  # fmt: skip
+        rows, wrong = compare_formats([*float32, *others], few, tokenizer, config) if few else ([], [])
+        refused += wrong
+        for bad in refused:
+            print(f"not timed: {FORMATS[bad['format']].title} of the {bad['model']}: {bad['why']}", flush=True)
+        mine = {row["format"]: row for row in rows if row["model"] == "student"}
+        for runner in (r for r in (*float32, *others) if config.memory and r.model == "student" and r.format in mine):
+            used = memory(runner, type(models["student"]).__name__, config.max_length)
+            mine[runner.format]["memory_mb"] = round(used, 1)
+        scored = [make_runner(fitted.model, format, folder / "fitted", "student", config.threads)
+                  for format in (mine if fitted else ())]  # fmt: skip
+        accuracy = score_formats(scored, fitted) if scored else []
     counts = {key: sum(parameter_groups(model.config, head=False).values()) for key, model in models.items()}
     scores |= {f"parameters_{key}": count for key, count in counts.items()}
     scores |= {"smaller": 100 * (1 - counts["student"] / counts["teacher"])} | format_scores(rows, accuracy)
     values = {
         "scores": scores, "intervals": intervals, "config": asdict(config), "sweeps": swept, "formats": rows,
-        "timings": results.thin(timings.drop(columns="format").to_dict("list"), len(timings)),
+        "timings": results.thin(timings.drop(columns="format").to_dict("list"), len(timings)), "refused": refused,
         "accuracy": {"rows": accuracy, **(fitted.info if fitted else {})}, "seed": config.seed,
+        "device": results.device() | {"instructions": instructions(), "load": load and round(load[0], 1)},
+        "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
         "versions": results.versions() | {name: version(name) for name in PACKAGES if find_spec(name)},
     }  # fmt: skip
     return results.new_record("benchmark", name, scale=scale, model="student", stopwatch=watch, **values | provenance)
+
+
+def instructions() -> list[str]:
+    """What this processor has for products of matrices of few bits, as far as Linux tells: the formats live on it."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return []
+    return sorted(flags & {"avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8",
+                           "asimddp", "i8mm", "bf16"})  # fmt: skip
 
 
 def powers() -> list[int]:

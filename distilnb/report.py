@@ -216,7 +216,8 @@ def format_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
             rows.append({
                 "run": r["name"], "weights": _kind_of_weights(r), "format": FORMATS[form["format"]].title,
                 "MB": f"{form['bytes'] / 1e6:.1f}", "ms": f"{form['ms'][1]:.1f}",
-                "× teacher float32": f"{form['speedup']:.1f}", "× teacher": f"{form['ratio']:.2f}",
+                "× teacher float32": f"{form['speedup']:.1f}", "× in CPU time": f"{form['speedup_cpu']:.1f}",
+                "× teacher": f"{form['ratio']:.2f}" if form["ratio"] else "–",
                 "accuracy (of)": f"{100 * cost['accuracy']:.1f} ({whose})" if cost else "not measured",
                 "points lost": f"{cost['lost']:+.2f}" if cost else "–",
             })  # fmt: skip

@@ -1,7 +1,9 @@
 """The stopwatch, tested with a clock that we wind ourselves: what is timed, in which order, and what follows."""
 
 import json
+import platform
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -33,7 +35,7 @@ class Clock:
         def answer(batch):
             self.now += seconds
             self.told.append(model)
-            return np.zeros((1, 1))
+            return np.ones((1, 1))
 
         return Runner(model, format, answer, 0, None)
 
@@ -156,7 +158,8 @@ def test_sweeps_move_one_knob_at_a_time_and_put_the_threads_back(models):
     assert [(row["knob"], row["value"]) for row in rows[::2]] == [
         ("sequence length", 8), ("batch size", 1), ("batch size", 2), ("threads", 1), ("threads", 2),
     ], "a length beyond the model's positions is left out"  # fmt: skip
-    assert len(rows) == 10 and all(row["teacher"] > 0 and row["student"] > 0 for row in rows)
+    assert len(rows) == 10
+    assert all(row[model + clock] > 0 for row in rows for model in ("teacher", "student") for clock in ("", "_cpu"))
     assert torch.get_num_threads() == before
 
 
@@ -228,16 +231,69 @@ def test_a_record_is_small_whole_and_says_what_was_random(record, tmp_path):
     json.dumps(read, allow_nan=False)
 
 
-def test_nothing_is_timed_in_a_format_that_answers_otherwise(models, tokenizer, tmp_path, monkeypatch):
-    good, bad = (export.make_runner(models["teacher"], f, tmp_path, "teacher") for f in ("float32", "bfloat16"))
-    broken = bad._replace(answer=lambda batch: bad.answer(batch) + 9)
+def test_a_format_that_answers_otherwise_is_named_and_the_others_are_timed(models, tokenizer, tmp_path, monkeypatch):
+    """The teacher's bfloat16 is broken: the student's is timed, but has no teacher in its format beside it."""
+    runners = [export.make_runner(model, format, tmp_path / name, name)
+               for format in ("float32", "bfloat16") for name, model in models.items()]  # fmt: skip
+    broken = runners[2]._replace(answer=lambda batch: runners[2].answer(batch) + 9)
+    timed, time_pass = [], benchmark.time_pass
 
-    def never(*_, **__):
-        raise AssertionError("the clock was started")
+    def told(chosen, *rest):
+        timed.extend((runner.model, runner.format) for runner in chosen)
+        return time_pass(chosen, *rest)
 
-    monkeypatch.setattr(benchmark, "time_pass", never)
-    with pytest.raises(RuntimeError, match="it was not timed"):
-        benchmark.compare_formats([good, broken], TEXTS, tokenizer, SMALL)
+    monkeypatch.setattr(benchmark, "time_pass", told)
+    rows, refused = benchmark.compare_formats([*runners[:2], broken, runners[3]], TEXTS, tokenizer, SMALL)
+    assert timed == [("teacher", "float32"), ("student", "float32"), ("student", "bfloat16")]
+    assert [(row["model"], row["format"]) for row in rows] == timed
+    assert rows[2]["ratio"] is None and rows[2]["speedup"] > 0
+    assert "ratio_bfloat16" not in benchmark.format_scores(rows, [])
+    (bad,) = refused
+    assert (bad["model"], bad["format"]) == ("teacher", "bfloat16") and "it was not timed" in bad["why"]
+
+
+def test_what_was_measured_is_kept_when_a_format_cannot_be_made(
+    models, tokenizer, fitted, tmp_path, monkeypatch, capsys
+):
+    """PyTorch has no int8 on some processors: the pass, the sweeps and the other formats must not be lost."""
+
+    def without_engine(model):
+        raise RuntimeError("Didn't find engine for operation quantized::linear_prepack NoQEngine")
+
+    monkeypatch.setattr(export, "to_int8", without_engine)
+    record = benchmark.benchmark(models, TEXTS, tokenizer, SMALL, tmp_path, formats=("int8", "bfloat16"), fitted=fitted)
+    assert [(bad["model"], bad["format"]) for bad in record["refused"]] == [("teacher", "int8"), ("student", "int8")]
+    assert "not timed: PyTorch int8 of the student: Didn't find engine" in capsys.readouterr().out
+    assert record["scores"]["ratio_forward"] > 0 and record["sweeps"]
+    for part in ("formats", "accuracy"):
+        rows = record[part] if part == "formats" else record[part]["rows"]
+        assert {row["format"] for row in rows} == {"float32", "bfloat16"}
+
+
+def test_a_speedup_is_told_by_both_clocks(clock):
+    """Teacher 2 s, student 1 s and in half precision a quarter: ratios by the wall, and the same in CPU time."""
+    runners = [clock.runner("teacher", 2.0), clock.runner("student", 1.0), clock.runner("student", 0.25, "bfloat16")]
+    rows, _ = benchmark.compare_formats(runners, TEXTS, clock.tokenizer, SMALL)
+    assert [row["speedup"] for row in rows] == [row["speedup_cpu"] for row in rows] == [1, 2, 8]
+    assert [row["ms"][1] for row in rows] == [2000, 1000, 250] and rows[2]["cpu_ms"] == 500
+
+
+def test_agreement_does_not_hang_on_what_a_random_head_happens_to_answer(tokenizer):
+    """One random output may be next to nought by chance, so that any rounding looks large; sixteen are not."""
+    teacher, sizes = make_teacher(len(tokenizer)), []
+    batch = benchmark.collate(benchmark.tokenize(tokenizer, TEXTS[0], SMALL))
+    for seed in range(12):
+        model = benchmark.with_head(teacher, "pairs", seed=seed)
+        with torch.no_grad():
+            sizes.append(float(model(**batch).logits.norm()))
+    assert max(sizes) < 3 * min(sizes)
+
+
+def test_the_processor_is_described_by_what_formats_live_on(record):
+    told = record["device"]["instructions"]
+    assert told == sorted(told) and all(name == name.lower() for name in told)
+    assert record["device"]["load"] is None or record["device"]["load"] >= 0
+    assert not Path("/proc/cpuinfo").is_file() or "x86" not in platform.machine() or "avx2" in told
 
 
 def test_too_few_texts_are_told_before_any_work(models, tokenizer, tmp_path):

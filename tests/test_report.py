@@ -132,7 +132,7 @@ def test_an_ablation_that_mixes_scales_is_not_summed_up():
 
 def benchmark(weights: str = "random:base") -> dict:
     formats = [{"model": model, "format": "onnx_int8", "bytes": 68_000_000, "ms": [6, 7, 8], "speedup": 12.3,
-                "ratio": 2.0} for model in ("teacher", "student")]  # fmt: skip
+                "speedup_cpu": 12.1, "ratio": 2.0} for model in ("teacher", "student")]  # fmt: skip
     return {"kind": "benchmark", "name": "b", "task": "stsb", "scale": "base", "weights": {"teacher": weights},
             "config": {"rows": 1500, "threads": 0}, "device": {"cores": 2, "processor": "P"}, "formats": formats,
             "scores": {"less_time_end_to_end": 48.9, "seconds_teacher": 120.0, "seconds_student": 61.0,
@@ -150,8 +150,9 @@ def test_a_speed_is_told_with_its_interval_and_random_weights_as_what_they_are()
 
 def test_no_speed_of_a_student_is_told_without_its_accuracy():
     (row,) = report.format_rows([benchmark()])
-    assert (row["format"], row["× teacher float32"]) == ("ONNX int8", "12.3")
+    assert (row["format"], row["× teacher float32"], row["× in CPU time"]) == ("ONNX int8", "12.3", "12.1")
     assert row["accuracy (of)"] == "75.0 (toy qnli)" and row["points lost"] == "+0.25"
     unscored = benchmark() | {"accuracy": {"rows": []}}
+    unscored["formats"][1]["ratio"] = None
     (row,) = report.format_rows([unscored])
-    assert row["accuracy (of)"] == "not measured"
+    assert row["accuracy (of)"] == "not measured" and row["× teacher"] == "–"

@@ -146,6 +146,10 @@ def test_sizes_and_speeds_come_from_benchmark_records():
     assert smaller.verdict == "reproduced" and smaller.found.value == pytest.approx(39.385, abs=0.001)
     assert line(records, "BERT-base parameters").cells()["measured"] == "109.5 M"
     assert line(records, "BERT-base seconds").verdict == "other hardware"
+    random = [record | {"weights": {"teacher": "random:base"}} for record in records]
+    for what in ("DistilBERT has this much fewer", "BERT-base seconds"):
+        assert line(random, what).cells()["scale"] == "base, random weights", "the paper's architecture alone"
+    assert smaller.cells()["scale"] == "base"
     once = [benchmark(ratio_end_to_end=1.63)]
     assert line(once, "DistilBERT answers").verdict == "partly", "one run without an interval"
 
