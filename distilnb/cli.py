@@ -12,19 +12,19 @@
     distilnb report                    the scorecard: paper, measured, verdict
 """
 
-import gc
 import sys
 import traceback
 import warnings
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import datasets
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, InitProcessGroupKwargs
 from transformers import (
     AutoConfig,
     AutoModelForMaskedLM,
@@ -45,6 +45,7 @@ from . import (
     hub,
     notebooks,
     paths,
+    processes,
     report,
     results,
     scales,
@@ -252,11 +253,16 @@ class ExportOptions:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; 0 when it worked, 2 for input that cannot be used, 1 for a run that failed, 130 for Ctrl-C."""
+    """Run one command; the exit status.
+
+    0 when it worked, 2 for input that cannot be used, 1 for a run that failed, 130 for Ctrl-C and 143 for SIGTERM.
+    """
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = ArgumentParser(
         prog="distilnb", description=__doc__, formatter_class=RawDescriptionHelpFormatter,
-        epilog="distilnb COMMAND --help explains a command; --traceback shows where an error arose.",
+        epilog="distilnb COMMAND --help explains a command; --traceback shows where an error arose.\n\n"
+        "exit status: 0 done, 1 failed, 2 input that cannot be used, 130 stopped by Ctrl-C, 143 by SIGTERM.\n"
+        "Training that is stopped ends its update and saves first; a second signal stops it at once.",
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"distilnb {__version__}")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=", ".join(COMMANDS))
@@ -268,14 +274,14 @@ def main(argv: list[str] | None = None) -> int:
     try:
         COMMANDS[command](flags[1:])
         return 0
-    except KeyboardInterrupt:
-        print("\ndistilnb: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        print(f"\ndistilnb: {stop or 'stopped'}; the same command goes on from the last checkpoint", file=sys.stderr)
+        return processes.leave(getattr(stop, "status", 130))
     except (ValueError, OSError, RuntimeError, ArithmeticError) as error:
         if "--traceback" in argv:
             traceback.print_exc()
         print(f"distilnb: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ValueError) else 1
+        return processes.leave(2 if isinstance(error, ValueError) else 1)
 
 
 def parse(argv: list[str], command: str, *kinds: type, **defaults: Any) -> tuple[Any, ...]:
@@ -316,15 +322,9 @@ def make_accelerator(precision: str = "auto", cpu: bool = False) -> Accelerator:
         precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     elif precision == "auto":
         precision = "bf16" if torch.cpu._is_avx512_bf16_supported() else "no"
-    return Accelerator(cpu=not cuda and not (torch.backends.mps.is_available() and not cpu), mixed_precision=precision)
-
-
-def finish(accelerator: Accelerator) -> None:
-    """Leave a run of several processes cleanly: gloo can hang when collectives are still referenced."""
-    accelerator.wait_for_everyone()
-    accelerator.free_memory()
-    gc.collect()
-    accelerator.end_training()
+    patient = InitProcessGroupKwargs(timeout=timedelta(hours=12))  # one process prepares the text, the others wait
+    return Accelerator(cpu=not cuda and not (torch.backends.mps.is_available() and not cpu), mixed_precision=precision,
+                       kwargs_handlers=[patient])  # fmt: skip
 
 
 def distil(argv: list[str]) -> None:
@@ -360,7 +360,7 @@ def distil(argv: list[str]) -> None:
                       scale=scale.name, made_from=made)  # fmt: skip
     if accelerator.is_main_process:
         keep(student, tokenizer, record, where.folder)
-    finish(accelerator)
+    processes.finish(accelerator)
 
 
 def shipped_name(path: str) -> str:
@@ -441,6 +441,8 @@ def teacher(argv: list[str]) -> None:
             text = corpus.build_corpus(sources, tokenizer, seq_length=stage.seq_length,
                                        max_tokens=corpus_budget(sources, scale.teacher_corpus_tokens))  # fmt: skip
         masker = Masker.of(tokenizer, text.token_counts, settings.smoothing, settings.mask_probability, settings.seed)
+        if config.backup:
+            settings = replace(settings, backup=str(Path(config.backup, where.folder.name)))
         records.append(pretrain(model, text, masker, accelerator, settings, out=where.folder / f"stage-{number}",
                                 name=f"{where.name}, {stage.layers} layers", scale=scale.name))  # fmt: skip
         accelerator.free_memory()
@@ -448,7 +450,7 @@ def teacher(argv: list[str]) -> None:
         set_dropout(model, 0.1)  # what those who fine-tune it expect
         fold_token_types(model)
         keep(model.half(), tokenizer, results.join(records, where.name), where.folder)
-    finish(accelerator)
+    processes.finish(accelerator)
 
 
 def make_tokenizer(folder: Path, sources: tuple[corpus.TextSource, ...], pieces: int) -> PreTrainedTokenizerBase:
@@ -517,7 +519,7 @@ def _fine_tune(argv: list[str], command: str, **defaults: Any) -> None:
                 print(f"no submission: {error}", flush=True)
     if accelerator.is_main_process:
         print(report.comparison(records))
-    finish(accelerator)
+    processes.finish(accelerator)
 
 
 def models_of(scale: Scale) -> list[str]:
@@ -585,7 +587,7 @@ def ablate(argv: list[str]) -> None:
     records = ablation.run_grid(grid, variants, range(what.seeds))
     if accelerator.is_main_process:
         print(report.summary(records))
-    finish(accelerator)
+    processes.finish(accelerator)
 
 
 def network(source: str) -> Any:

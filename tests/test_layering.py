@@ -13,8 +13,9 @@ import distilnb
 
 PACKAGE = Path(distilnb.__file__).parent
 LAYERS = {
-    "leaves": "paper scales student teacher losses masking corpus toyworld results metrics hub paths progress",
-    "engines": "pretraining checkpoints tasks squad heads finetuning grid submission ablation benchmark export",
+    "leaves": "paper scales student teacher losses masking corpus toyworld results metrics hub paths progress "
+              "faults interrupts lock processes",
+    "engines": "pretraining checkpoints backup tasks squad heads finetuning grid submission ablation benchmark export",
     "view": "figures report scorecard widgets",
     "shell": "cli notebooks __main__",
 }
