@@ -272,7 +272,8 @@ def main(argv: list[str] | None = None) -> int:
     datasets.disable_progress_bars()
     warnings.formatwarning = lambda message, *_, **__: f"distilnb: {message}\n"
     try:
-        COMMANDS[command](flags[1:])
+        with processes.explained():
+            COMMANDS[command](flags[1:])
         return 0
     except KeyboardInterrupt as stop:
         print(f"\ndistilnb: {stop or 'stopped'}; the same command goes on from the last checkpoint", file=sys.stderr)
@@ -322,9 +323,11 @@ def make_accelerator(precision: str = "auto", cpu: bool = False) -> Accelerator:
         precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     elif precision == "auto":
         precision = "bf16" if torch.cpu._is_avx512_bf16_supported() else "no"
-    patient = InitProcessGroupKwargs(timeout=timedelta(hours=12))  # one process prepares the text, the others wait
-    return Accelerator(cpu=not cuda and not (torch.backends.mps.is_available() and not cpu), mixed_precision=precision,
-                       kwargs_handlers=[patient])  # fmt: skip
+    meeting = InitProcessGroupKwargs(timeout=timedelta(seconds=processes.PATIENCE))
+    cpu = not cuda and not (torch.backends.mps.is_available() and not cpu)
+    accelerator = Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[meeting])
+    processes.wait_at_most(processes.PREPARING)
+    return accelerator
 
 
 def distil(argv: list[str]) -> None:

@@ -538,7 +538,7 @@ def pretrain(
     """
     check_run(config, corpus, teacher, accelerator.num_processes)
     quiet = quiet or not accelerator.is_main_process
-    with together(accelerator), alone_in(out / "checkpoints" if out else None, accelerator):
+    with together(), alone_in(out / "checkpoints" if out else None, accelerator):
         run = Run(student, corpus, masker, accelerator, config, teacher, out)
         stop, every = min(run.steps, stop_after or run.steps), config.evaluate_every or max(1, run.steps // 10)
         if run.step < stop and not quiet:

@@ -15,6 +15,7 @@ from torch import distributed
 from . import lock
 
 PATIENCE = 600.0  # seconds that processes wait for one that does not answer; a dead one is noticed at once
+PREPARING = 12 * 3600.0  # seconds, while one prepares the text for all
 
 
 def agree(accelerator: Accelerator, *wishes: bool) -> list[bool]:
@@ -44,23 +45,40 @@ def alone_in(folder: Path | None, accelerator: Accelerator) -> Iterator[None]:
         yield
 
 
+class ProcessLost(RuntimeError):
+    """Another process of a run has died or does not answer."""
+
+
 @contextmanager
-def together(accelerator: Accelerator) -> Iterator[None]:
-    """Let the processes of a run wait `PATIENCE` for each other inside, and say so when one of them is gone."""
-    if accelerator.num_processes == 1:
-        yield
-        return
-    distributed.distributed_c10d._set_pg_timeout(timedelta(seconds=PATIENCE))
+def explained() -> Iterator[None]:
+    """Say in a sentence what a broken connection between processes means."""
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, distributed.DistError) and "gloo" not in str(error).lower():
+        broken = isinstance(error, distributed.DistError) or "gloo" in str(error).lower()
+        if isinstance(error, ProcessLost) or not broken:
             raise
-        raise RuntimeError(
-            f"process {accelerator.process_index} of {accelerator.num_processes} stops: another one has died or has "
-            f"not answered for {PATIENCE:.0f} s ({str(error).strip().splitlines()[0][:200]}); when all have ended, the "
-            "same command goes on from the last checkpoint"
+        reason = str(error).strip().splitlines()[0].rpartition("] ")[2][:100]
+        raise ProcessLost(
+            f"process {os.environ.get('RANK', 0)} of {os.environ.get('WORLD_SIZE', 1)} stops, because another one has "
+            f"died or not answered for {PATIENCE:.0f} s ({reason}); start all of them again, and the run goes on from "
+            "its last checkpoint"
         ) from error
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """For the time inside, processes wait `PATIENCE` for each other instead of `PREPARING`."""
+    with explained():
+        wait_at_most(PATIENCE)
+        yield
+        wait_at_most(PREPARING)
+
+
+def wait_at_most(seconds: float) -> None:
+    """How long the processes of this run, if it has several, wait for each other from now on."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.distributed_c10d._set_pg_timeout(timedelta(seconds=seconds))
 
 
 def finish(accelerator: Accelerator) -> None:

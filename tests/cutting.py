@@ -5,6 +5,7 @@ Importing torch and transformers takes seconds, so a fork server does it once, a
 the command line: a process of its own, which SIGKILL ends as it would any other.
 """
 
+import gc
 import hashlib
 import json
 import multiprocessing
@@ -101,6 +102,7 @@ def _run(job: Job, rank: int, port: int) -> None:
     job.out.parent.mkdir(parents=True, exist_ok=True)
     log = os.open(f"{job.out}.{rank}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1), os.dup2(log, 2)
+    gc.freeze()  # what all runs share is no garbage: collecting it would copy every page
     os.setpgrp()  # so that a signal can be sent to it with its loader workers, as a terminal does
     multiprocessing.set_start_method("fork", force=True)  # of those workers: as in a process that was not forked
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -159,10 +159,18 @@ def test_a_run_goes_on_from_the_one_before_the_damage(tmp_path):
     _, last = save(tmp_path, 10, 20)
     flip_a_bit(last / "state.json")
     save(tmp_path, 15)
-    with pytest.warns(UserWarning, match="step-00000020"):
-        assert_is(checkpoints.load(tmp_path, IDENTITY), 15)
+    assert_is(load_quietly(tmp_path), 15)
     save(tmp_path, 20)
     assert_is(load_quietly(tmp_path), 20)
+
+
+def test_the_damaged_one_is_not_kept_instead_of_a_whole_one(tmp_path):
+    """With one to keep, and the damaged one later than the one just saved."""
+    _, last = save(tmp_path, 10, 20)
+    flip_a_bit(last / "state.json")
+    save(tmp_path, 15, keep=1)
+    assert_is(load_quietly(tmp_path), 15)
+    assert [p.name for p in tmp_path.glob("step-*")] == ["step-00000015"]
 
 
 # another run
@@ -261,9 +269,10 @@ def test_new_files_are_on_the_disk_before_the_rename_and_old_ones_go_last(tmp_pa
     monkeypatch.setattr(shutil, "rmtree", lambda p, **k: p.exists() and [events.append(("remove", p.name)), remove(p)])
     save(tmp_path, 30)
     names = [what for what, _ in events]
-    assert names == ["write", "fsync"] * 4 + ["rename", "write", "fsync", "rename", "fsync", "remove"]
+    tail = ["fsync", "rename", "fsync", "write", "fsync", "rename", "fsync", "remove"]  # folders are synced too
+    assert names == ["write", "fsync"] * 4 + tail
     assert {name for _, name in events[:8:2]} == set(FILES) and events[6] == ("write", "manifest.json")
-    assert events[8] == ("rename", "step-00000030") and events[11] == ("rename", "latest")
+    assert events[9] == ("rename", "step-00000030") and events[13] == ("rename", "latest")
     assert events[-1] == ("remove", "step-00000010")
 
 
