@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
@@ -80,8 +81,8 @@ def cut_and_compare(whole: Job, cut: Job, kills: int, seconds: float, draw: rand
     shutil.rmtree(cut.out, ignore_errors=True)
 
 
-def resumes(kills: int, where: tuple[Path, Path], root: Path, draw: random.Random) -> Counts:
-    """Kill all settings alike; what was counted, by setting."""
+def resumes(kills: int, where: tuple[Path, Path], root: Path, draw: random.Random) -> Iterator[Counts]:
+    """Kill all settings alike; what was counted so far, by setting, after every round over them."""
     counts: Counts = {name(setting): Counter() for setting in SETTINGS}
     wholes, seconds = {}, {}
     for number in range(0, kills, 4 * len(SETTINGS)):
@@ -96,7 +97,7 @@ def resumes(kills: int, where: tuple[Path, Path], root: Path, draw: random.Rando
             cut = job(setting, where, root / f"cut-{number}" / wholes[key].out.name)
             cut_and_compare(wholes[key], cut, left, seconds[key], draw, counts[key])
             print(key, dict(counts[key]), flush=True)
-    return counts
+        yield counts
 
 
 def exits(count: int, where: tuple[Path, Path], root: Path) -> Counter:
@@ -176,9 +177,9 @@ def main() -> None:
     commit = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True)
     where = material(root)
     ended = exits(options.exits, where, root)
-    counts = resumes(options.kills, where, root, random.Random(options.seed))
-    minutes = (time.monotonic() - began) / 60
-    options.out.write_text(page(counts, ended, commit.stdout.strip(), minutes, options.seed))
+    for counts in resumes(options.kills, where, root, random.Random(options.seed)):
+        minutes = (time.monotonic() - began) / 60
+        options.out.write_text(page(counts, ended, commit.stdout.strip(), minutes, options.seed))
     print(options.out.read_text())
     total = sum(counts.values(), Counter())
     whole = total["identical to the bit"] == total["runs"] and not total["a surviving process did not stop by itself"]
