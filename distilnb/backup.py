@@ -46,7 +46,7 @@ def restore(folder: Path, place: Path, identity: dict[str, Any]) -> None:
         aside = folder / f".{packed.stem}.{os.getpid()}.writing"
         try:
             aside.mkdir(parents=True)
-            with tarfile.open(packed) as tar:
+            with tarfile.open(packed, "r:") as tar:  # uncompressed only, as it was written
                 files = [member for member in tar if member.isfile() and Path(member.name).name == member.name]
                 tar.extractall(aside, files, filter="data")
             checkpoints.read(aside, identity)

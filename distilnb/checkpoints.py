@@ -54,7 +54,10 @@ def _write(aside: Path, checkpoint: Checkpoint, identity: dict[str, Any]) -> Non
     for group, tensors in checkpoint.tensors.items():
         save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, aside / f"{group}.safetensors")
     (aside / "state.json").write_text(json.dumps(checkpoint.state))
-    sums = {path.name: _sync(path) for path in sorted(aside.iterdir())}
+    files = sorted(aside.iterdir())
+    for path in files:
+        _sync(path)
+    sums = {path.name: _digest(path) for path in files}
     manifest = {"step": checkpoint.step, "identity": identity, "sha256": sums}
     (aside / "manifest.json").write_text(json.dumps(manifest | {"own_sha256": _hash(manifest)}))
     _sync(aside / "manifest.json")
@@ -66,15 +69,15 @@ def publish(aside: Path, keep: int = 2) -> Path:
     Of the others the `keep` - 1 newest before it stay. Later ones can only be damaged: this run did not start there.
     """
     folder, final = aside.parent, aside.with_name(aside.name.split(".")[1])
-    _sync_folder(aside)
+    _sync(aside)
     shutil.rmtree(final, ignore_errors=True)
     aside.rename(final)
-    _sync_folder(folder)
+    _sync(folder)
     pointer = folder / ".latest.writing"
     pointer.write_text(final.name)
     _sync(pointer)
     pointer.rename(folder / "latest")
-    _sync_folder(folder)
+    _sync(folder)
     older = [path for path in _whole(folder) if path < final]
     for path in _whole(folder):
         if path > final or path in older[keep - 1 :]:
@@ -95,16 +98,14 @@ def fingerprint(model: torch.nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def _sync(path: Path) -> str:
-    """Force a file to the disk; its SHA-256."""
+def _digest(path: Path) -> str:
     with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        os.fsync(file.fileno())
-    return digest
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Force a file, or the names in a folder, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
     os.fsync(handle)
     os.close(handle)
 
@@ -156,7 +157,7 @@ def read(path: Path, identity: dict[str, Any]) -> Checkpoint:
     for name, expected in manifest["sha256"].items():
         if Path(name).name != name or not (name.endswith(".safetensors") or name == "state.json"):
             raise Damaged(f"its manifest.json names {name!r}, which no checkpoint holds")
-        if not (path / name).is_file() or _sync(path / name) != expected:
+        if not (path / name).is_file() or _digest(path / name) != expected:
             raise Damaged(f"{name} is missing or was changed")
     check_identity(path.parent, manifest["identity"], identity)
     try:

@@ -137,13 +137,38 @@ def _inject(fault: Fault) -> None:
     setattr(owner, name, faulty)
 
 
-def _signal(number: int) -> Callable:
+def _signal(number: int, group: bool = False) -> Callable:
     def send(real: Callable, arguments: tuple, keywords: dict) -> Any:
-        os.kill(os.getpid(), number)
+        if group:
+            os.killpg(0, number)
+        else:
+            os.kill(os.getpid(), number)
         return real(*arguments, **keywords)
 
     return send
 
 
-ACTIONS = {"kill": _signal(signal.SIGKILL), "freeze": _signal(signal.SIGSTOP), "term": _signal(signal.SIGTERM),
-           "int": _signal(signal.SIGINT)}  # fmt: skip
+def _nan_gradient(real: Callable, arguments: tuple, keywords: dict) -> Any:
+    """Of `Distillation.forward`: the loss is what it was, its gradient is not."""
+    loss, terms = real(*arguments, **keywords)
+    loss.register_hook(lambda gradient: gradient * float("nan"))
+    return loss, terms
+
+
+def _nan_loss(real: Callable, arguments: tuple, keywords: dict) -> Any:
+    loss, terms = real(*arguments, **keywords)
+    return loss * float("nan"), terms * float("nan")
+
+
+def _no_memory(real: Callable, arguments: tuple, keywords: dict) -> Any:
+    import torch
+
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+
+ACTIONS = {
+    "kill": _signal(signal.SIGKILL), "freeze": _signal(signal.SIGSTOP), "term": _signal(signal.SIGTERM),
+    "int": _signal(signal.SIGINT), "int to the group": _signal(signal.SIGINT, group=True),
+    "term to the group": _signal(signal.SIGTERM, group=True),
+    "nan gradient": _nan_gradient, "nan loss": _nan_loss, "no memory": _no_memory,
+}  # fmt: skip
