@@ -546,7 +546,7 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
     """The tokenizer beside a model; ValueError in one sentence when there is none."""
     name, where = heads.locate(source)
     try:
-        return AutoTokenizer.from_pretrained(name, **where)
+        return hub.fetch(AutoTokenizer.from_pretrained, name, **where)
     except (OSError, ValueError) as error:
         raise ValueError(f"no model with its tokenizer can be read at '{source}'; {hub.ADVICE}") from error
 
@@ -599,7 +599,7 @@ def network(source: str) -> Any:
         return source
     name, where = heads.locate(source.removeprefix("random:"))
     try:
-        config = AutoConfig.from_pretrained(name, **where)
+        config = hub.fetch(AutoConfig.from_pretrained, name, **where)
     except (OSError, ValueError) as error:
         raise ValueError(f"there is no readable config.json at '{name}'; {hub.ADVICE}") from error
     with torch.random.fork_rng(devices=[]):
