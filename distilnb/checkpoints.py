@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 
@@ -30,30 +31,57 @@ class Checkpoint(NamedTuple):
 def save(folder: Path, checkpoint: Checkpoint, identity: dict[str, Any], keep: int = 2) -> Path:
     """Write a checkpoint and move `latest` to it; older ones beyond `keep` go after that.
 
-    `identity` is what a resumed run must share (configuration, data, vocabulary, processes). Raises OSError when
-    the disk is full or read-only; what was there before stays whole.
+    `identity` is what a resumed run must share (configuration, data, vocabulary, processes). Raises OSError in a
+    sentence when the disk is full or read-only; what was there before stays whole.
     """
-    final = folder / f"step-{checkpoint.step:08d}"
-    aside = folder / f".{final.name}.{os.getpid()}.writing"
-    for killed in folder.glob(".*.writing"):  # what a save that was killed has left
-        shutil.rmtree(killed, ignore_errors=True)
-    aside.mkdir(parents=True)
+    aside = folder / f".step-{checkpoint.step:08d}.{os.getpid()}.writing"
+    try:
+        for killed in folder.glob(".*.writing"):  # what a save that was killed has left
+            shutil.rmtree(killed, ignore_errors=True)
+        aside.mkdir(parents=True)
+        _write(aside, checkpoint, identity)
+        return publish(aside, keep)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        kept = next((f"; {path.name}, the last one before, is whole" for path in _whole(folder)), "")
+        raise OSError(
+            f"the checkpoint of update {checkpoint.step} could not be written to {folder} ({error}){kept}: "
+            "make room there, and the same command goes on from the last whole one"
+        ) from error
+
+
+def _write(aside: Path, checkpoint: Checkpoint, identity: dict[str, Any]) -> None:
     for group, tensors in checkpoint.tensors.items():
         save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, aside / f"{group}.safetensors")
     (aside / "state.json").write_text(json.dumps(checkpoint.state))
-    sums = {path.name: _sync(path) for path in sorted(aside.iterdir())}
+    files = sorted(aside.iterdir())
+    for path in files:
+        _sync(path)
+    sums = {path.name: _digest(path) for path in files}
     manifest = {"step": checkpoint.step, "identity": identity, "sha256": sums}
     (aside / "manifest.json").write_text(json.dumps(manifest | {"own_sha256": _hash(manifest)}))
     _sync(aside / "manifest.json")
+
+
+def publish(aside: Path, keep: int = 2) -> Path:
+    """Give a whole checkpoint, written aside as ".step-N.….writing", its name; move `latest` to it; clean up.
+
+    Of the others the `keep` - 1 newest before it stay. Later ones can only be damaged: this run did not start there.
+    """
+    folder, final = aside.parent, aside.with_name(aside.name.split(".")[1])
+    _sync(aside)
     shutil.rmtree(final, ignore_errors=True)
     aside.rename(final)
-    pointer = folder / f".latest.{os.getpid()}"
+    _sync(folder)
+    pointer = folder / ".latest.writing"
     pointer.write_text(final.name)
     _sync(pointer)
     pointer.rename(folder / "latest")
-    _sync_folder(folder)
-    for old in _whole(folder)[keep:]:
-        shutil.rmtree(old, ignore_errors=True)
+    _sync(folder)
+    older = [path for path in _whole(folder) if path < final]
+    for path in _whole(folder):
+        if path > final or path in older[keep - 1 :]:
+            shutil.rmtree(path, ignore_errors=True)
     return final
 
 
@@ -70,16 +98,14 @@ def fingerprint(model: torch.nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def _sync(path: Path) -> str:
-    """Force a file to the disk; its SHA-256."""
+def _digest(path: Path) -> str:
     with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        os.fsync(file.fileno())
-    return digest
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Force a file, or the names in a folder, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
     os.fsync(handle)
     os.close(handle)
 
@@ -98,38 +124,47 @@ def load(folder: Path, identity: dict[str, Any]) -> Checkpoint | None:
     found = _whole(folder)
     for path in found:
         try:
-            return _read(path, identity)
-        except _Damaged as damage:
+            return read(path, identity)
+        except Damaged as damage:
             warnings.warn(f"checkpoint {path} is damaged ({damage}); going back to the one before it", stacklevel=2)
     if found:
         raise ValueError(f"every checkpoint in {folder} is damaged; delete the folder to start again")
     return None
 
 
-class _Damaged(Exception):
-    pass
+class Damaged(Exception):
+    """A checkpoint that is not what was written, in words that fit into a sentence."""
 
 
 def _manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((path / "manifest.json").read_text())
-        own = manifest.pop("own_sha256")
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise _Damaged("its manifest cannot be read") from error
-    if own != _hash(manifest):
-        raise _Damaged("its manifest was changed")
+        own, kinds = manifest.pop("own_sha256"), {"step": int, "identity": dict, "sha256": dict}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise Damaged("its manifest.json cannot be read") from error
+    if own != _hash(manifest) or any(type(manifest.get(key)) is not kind for key, kind in kinds.items()):
+        raise Damaged("its manifest.json was changed")
     return manifest
 
 
-def _read(path: Path, identity: dict[str, Any]) -> Checkpoint:
+def read(path: Path, identity: dict[str, Any]) -> Checkpoint:
+    """The checkpoint in one folder. Raises Damaged for one that is not whole, ValueError for one of another run.
+
+    Checksums tell accidents, not malice, so no file is trusted further than data may be: names stay inside the
+    folder, tensors come from safetensors and all else from JSON.
+    """
     manifest = _manifest(path)
     for name, expected in manifest["sha256"].items():
-        if not (path / name).is_file() or _sync(path / name) != expected:
-            raise _Damaged(f"{name} is missing or was changed")
+        if Path(name).name != name or not (name.endswith(".safetensors") or name == "state.json"):
+            raise Damaged(f"its manifest.json names {name!r}, which no checkpoint holds")
+        if not (path / name).is_file() or _digest(path / name) != expected:
+            raise Damaged(f"{name} is missing or was changed")
     check_identity(path.parent, manifest["identity"], identity)
-    groups = [name for name in manifest["sha256"] if name.endswith(".safetensors")]
-    tensors = {Path(name).stem: load_file(path / name) for name in groups}
-    return Checkpoint(manifest["step"], tensors, json.loads((path / "state.json").read_text()))
+    try:
+        tensors = {Path(name).stem: load_file(path / name) for name in manifest["sha256"] if name != "state.json"}
+        return Checkpoint(manifest["step"], tensors, dict(json.loads((path / "state.json").read_text())))
+    except (SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
+        raise Damaged(f"its content cannot be read: {str(error)[:100]}") from error
 
 
 def identity(folder: Path) -> dict[str, Any] | None:
@@ -137,7 +172,7 @@ def identity(folder: Path) -> dict[str, Any] | None:
     for path in _whole(folder):
         try:
             return _manifest(path)["identity"]
-        except _Damaged:
+        except Damaged:
             continue
     return None
 
@@ -161,14 +196,31 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, names: dict[torch.Tensor
     }
 
 
+def load_model(names: dict[torch.Tensor, str], tensors: dict[str, torch.Tensor]) -> None:
+    """Put saved parameters back into those of `names`; ValueError when they do not fit."""
+    wanted = {name: parameter.shape for parameter, name in names.items()}
+    differing = [name for name in wanted.keys() | tensors.keys()
+                 if name not in wanted or name not in tensors or wanted[name] != tensors[name].shape]  # fmt: skip
+    if differing:
+        raise ValueError(f"the checkpoint is of another model: its tensor {min(differing)} does not fit; delete it")
+    with torch.no_grad():
+        for parameter, name in names.items():
+            parameter.copy_(tensors[name])
+
+
 def load_optimizer(
     optimizer: torch.optim.Optimizer, names: dict[torch.Tensor, str], tensors: dict[str, torch.Tensor]
 ) -> None:
-    """Put tensors of `optimizer_tensors` back; the counter of steps stays where the optimizer keeps it (the CPU)."""
+    """Put tensors of `optimizer_tensors` back; the counter of steps stays where the optimizer keeps it (the CPU).
+
+    Raises ValueError for a tensor that AdamW does not have.
+    """
     by_name = {name: parameter for parameter, name in names.items()}
     for key, value in tensors.items():
-        name, kind = key.rsplit("/", 1)
-        parameter = by_name[name]
+        name, _, kind = key.rpartition("/")
+        parameter = by_name.get(name)
+        if parameter is None or kind not in ("step", "exp_avg", "exp_avg_sq"):
+            raise ValueError(f"the checkpoint is of another optimizer: its tensor {key} is unknown; delete it")
         fused = optimizer.defaults.get("fused")
         device = parameter.device if kind != "step" or fused else "cpu"
         optimizer.state[parameter][kind] = value.to(device)

@@ -14,19 +14,19 @@
     distilnb report                    the scorecard: paper, measured, verdict
 """
 
-import gc
 import sys
 import traceback
 import warnings
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import datasets
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, InitProcessGroupKwargs
 from transformers import (
     AutoConfig,
     AutoModelForMaskedLM,
@@ -49,6 +49,7 @@ from . import (
     machine,
     notebooks,
     paths,
+    processes,
     publish,
     report,
     results,
@@ -270,11 +271,16 @@ class PublishOptions:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; 0 when it worked, 2 for input that cannot be used, 1 for a run that failed, 130 for Ctrl-C."""
+    """Run one command; the exit status.
+
+    0 when it worked, 2 for input that cannot be used, 1 for a run that failed, 130 for Ctrl-C and 143 for SIGTERM.
+    """
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = ArgumentParser(
         prog="distilnb", description=__doc__, formatter_class=RawDescriptionHelpFormatter,
-        epilog="distilnb COMMAND --help explains a command; --traceback shows where an error arose.",
+        epilog="distilnb COMMAND --help explains a command; --traceback shows where an error arose.\n\n"
+        "exit status: 0 done, 1 failed, 2 input that cannot be used, 130 stopped by Ctrl-C, 143 by SIGTERM.\n"
+        "Training that is stopped ends its update and saves first; a second signal stops it at once.",
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"distilnb {__version__}")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=", ".join(COMMANDS))
@@ -287,11 +293,12 @@ def main(argv: list[str] | None = None) -> int:
     datasets.disable_progress_bars()
     warnings.formatwarning = lambda message, *_, **__: f"distilnb: {message}\n"
     try:
-        COMMANDS[command](flags[1:])
+        with processes.explained():
+            COMMANDS[command](flags[1:])
         return 0
-    except KeyboardInterrupt:
-        print("\ndistilnb: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        print(f"\ndistilnb: {stop or 'stopped'}; the same command goes on from the last checkpoint", file=sys.stderr)
+        return processes.leave(getattr(stop, "status", 130))
     except ModuleNotFoundError as error:
         print(f'distilnb: {error.name} is not installed: pip install "distilnb[notebooks]"', file=sys.stderr)
         return 2
@@ -299,7 +306,7 @@ def main(argv: list[str] | None = None) -> int:
         if "--traceback" in argv:
             traceback.print_exc()
         print(f"distilnb: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ValueError) else 1
+        return processes.leave(2 if isinstance(error, ValueError) else 1)
 
 
 def parse(argv: list[str], command: str, *kinds: type, **defaults: Any) -> tuple[Any, ...]:
@@ -340,15 +347,11 @@ def make_accelerator(precision: str = "auto", cpu: bool = False) -> Accelerator:
         precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     elif precision == "auto":
         precision = "bf16" if torch.cpu._is_avx512_bf16_supported() else "no"
-    return Accelerator(cpu=not cuda and not (torch.backends.mps.is_available() and not cpu), mixed_precision=precision)
-
-
-def finish(accelerator: Accelerator) -> None:
-    """Leave a run of several processes cleanly: gloo can hang when collectives are still referenced."""
-    accelerator.wait_for_everyone()
-    accelerator.free_memory()
-    gc.collect()
-    accelerator.end_training()
+    meeting = InitProcessGroupKwargs(timeout=timedelta(seconds=processes.PATIENCE))
+    cpu = not cuda and not (torch.backends.mps.is_available() and not cpu)
+    accelerator = Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[meeting])
+    processes.wait_at_most(processes.PREPARING)
+    return accelerator
 
 
 def distil(argv: list[str]) -> None:
@@ -384,7 +387,7 @@ def distil(argv: list[str]) -> None:
                       scale=scale.name, made_from=made, machine=machine.settle(accelerator.device))  # fmt: skip
     if accelerator.is_main_process:
         keep(student, tokenizer, record, where.folder)
-    finish(accelerator)
+    processes.finish(accelerator)
 
 
 def shipped_name(path: str) -> str:
@@ -465,6 +468,8 @@ def teacher(argv: list[str]) -> None:
             text = corpus.build_corpus(sources, tokenizer, seq_length=stage.seq_length,
                                        max_tokens=corpus_budget(sources, scale.teacher_corpus_tokens))  # fmt: skip
         masker = Masker.of(tokenizer, text.token_counts, settings.smoothing, settings.mask_probability, settings.seed)
+        if config.backup:
+            settings = replace(settings, backup=str(Path(config.backup, where.folder.name)))
         records.append(pretrain(model, text, masker, accelerator, settings, out=where.folder / f"stage-{number}",
                                 name=f"{where.name}, {stage.layers} layers", scale=scale.name,
                                 machine=machine.settle(accelerator.device)))  # fmt: skip
@@ -473,7 +478,7 @@ def teacher(argv: list[str]) -> None:
         set_dropout(model, 0.1)  # what those who fine-tune it expect
         fold_token_types(model)
         keep(model.half(), tokenizer, results.join(records, where.name), where.folder)
-    finish(accelerator)
+    processes.finish(accelerator)
 
 
 def make_tokenizer(folder: Path, sources: tuple[corpus.TextSource, ...], pieces: int) -> PreTrainedTokenizerBase:
@@ -542,7 +547,7 @@ def _fine_tune(argv: list[str], command: str, **defaults: Any) -> None:
                 print(f"no submission: {error}", flush=True)
     if accelerator.is_main_process:
         print(report.comparison(records))
-    finish(accelerator)
+    processes.finish(accelerator)
 
 
 def models_of(scale: Scale) -> list[str]:
@@ -566,7 +571,7 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
     """The tokenizer beside a model; ValueError in one sentence when there is none."""
     name, where = heads.locate(source)
     try:
-        return AutoTokenizer.from_pretrained(name, **where)
+        return hub.fetch(AutoTokenizer.from_pretrained, name, **where)
     except (OSError, ValueError) as error:
         raise ValueError(f"no model with its tokenizer can be read at '{source}'; {hub.ADVICE}") from error
 
@@ -610,7 +615,7 @@ def ablate(argv: list[str]) -> None:
     records = ablation.run_grid(grid, variants, range(what.seeds))
     if accelerator.is_main_process:
         print(report.summary(records))
-    finish(accelerator)
+    processes.finish(accelerator)
 
 
 def network(source: str) -> Any:
@@ -619,7 +624,7 @@ def network(source: str) -> Any:
         return source
     name, where = heads.locate(source.removeprefix("random:"))
     try:
-        config = AutoConfig.from_pretrained(name, **where)
+        config = hub.fetch(AutoConfig.from_pretrained, name, **where)
     except (OSError, ValueError) as error:
         raise ValueError(f"there is no readable config.json at '{name}'; {hub.ADVICE}") from error
     with torch.random.fork_rng(devices=[]):

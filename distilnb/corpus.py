@@ -87,9 +87,8 @@ def _from_hub(source: TextSource) -> Iterable[dict]:
     stream = source.stream and not unanswered
     try:
         with hub.only_cached(unanswered):
-            return load_dataset(
-                source.name, source.config, split=source.split, revision=source.revision, streaming=stream
-            )  # fmt: skip
+            return hub.fetch(load_dataset, source.name, source.config, split=source.split, revision=source.revision,
+                             streaming=stream)  # fmt: skip
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"text '{source.name}' could not be read ({reason}); {hub.ADVICE}") from error

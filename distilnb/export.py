@@ -95,14 +95,15 @@ def load_model(path: str) -> PreTrainedModel:
         raise ValueError(f"'{path}' is no model: give the folder that holds config.json and model.safetensors")
     where = {"trust_remote_code": False} | hub.reach(path, "model", f"model '{path}'")
     try:
-        config = AutoConfig.from_pretrained(path, **where)
+        config = hub.fetch(AutoConfig.from_pretrained, path, **where)
     except (OSError, ValueError) as error:
         raise ValueError(f"model '{path}' has no readable config.json; {hub.ADVICE}") from error
     name = (config.architectures or [config.model_type])[0]
     if name not in CLASSES:
         raise ValueError(f"model '{path}' is a {name}, which cannot be exported; use one of {', '.join(CLASSES)}")
     try:
-        model = CLASSES[name].from_pretrained(path, dtype=torch.float32, use_safetensors=True, **where)
+        load = CLASSES[name].from_pretrained
+        model = hub.fetch(load, path, dtype=torch.float32, use_safetensors=True, **where)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"model '{path}' has no readable weights (model.safetensors); {hub.ADVICE}") from error
     return model.eval()

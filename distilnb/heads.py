@@ -130,15 +130,14 @@ def _read(
     """The same from safetensors in a folder or on the Hub."""
     path, where = locate(source)
     try:
-        config = AutoConfig.from_pretrained(path, num_labels=outputs, **where)
+        config = hub.fetch(AutoConfig.from_pretrained, path, num_labels=outputs, **where)
     except (OSError, ValueError) as error:
         raise ValueError(f"model '{path}' has no readable config.json; {hub.ADVICE}") from error
     kind = _class_for(config.model_type, classes, f"model '{path}'")
     try:
         with torch.random.fork_rng(devices=[]), _no_report():
-            model, report = kind.from_pretrained(
-                path, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **where
-            )
+            model, report = hub.fetch(kind.from_pretrained, path, config=config, dtype=torch.float32,
+                                      use_safetensors=True, output_loading_info=True, **where)  # fmt: skip
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"model '{path}' has a configuration, but weights (model.safetensors) that fit it and a head of "

@@ -2,15 +2,19 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from huggingface_hub import HfApi, constants
-from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+import datasets
+from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 
 MISSING = (RepositoryNotFoundError, HFValidationError)
 DEADLINE = 15.0  # seconds until an unanswered question becomes a sentence
+SILENCE = 60.0  # seconds without a byte after which a download becomes one
+PAUSE = 1.0  # seconds between two tries
 ADVICE = "check the name and the network, give a local folder, or use the offline scale (--scale toy)"
 
 
@@ -44,6 +48,72 @@ def reach(path: str, kind: str, what: str, deadline: float = DEADLINE) -> dict[s
     if answer and isinstance(answer[0], MISSING):
         raise ValueError(f"{what} was found neither as a local path nor on the Hub; {ADVICE}")
     return {} if answer == [None] else {"local_files_only": True}
+
+
+def fetch(load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any) -> Any:
+    """`load(path, ...)`, which may ask the Hub for files; what may pass (a 503, a cut body) is tried again.
+
+    Errors that will not pass are raised as they are. Raises ValueError when nothing has arrived for `SILENCE` seconds.
+    """
+    if Path(path).exists() or constants.HF_HUB_OFFLINE or keywords.get("local_files_only"):
+        return load(path, *arguments, **keywords)
+    answer: list[tuple[Any, Exception | None]] = []
+    heard = time.monotonic()
+
+    def work() -> None:
+        while not answer:
+            try:
+                if load.__name__ == "from_pretrained":
+                    # transformers takes a file that it cannot get for one that is not there, and guesses another class
+                    snapshot_download(path, revision=keywords.get("revision"), allow_patterns=["*.json", "*.txt"])
+                answer.append((load(path, *arguments, **keywords), None))
+            except Exception as error:  # raised again below, in the thread that asked
+                if not _may_pass(error) or time.monotonic() - heard + PAUSE > SILENCE:
+                    answer.append((None, error))
+                time.sleep(PAUSE)
+
+    thread, arrived = threading.Thread(target=work, daemon=True), _arrived()
+    thread.start()
+    while thread.is_alive() and not answer and time.monotonic() - heard < SILENCE:
+        thread.join(PAUSE / 4)
+        if (now := _arrived()) != arrived:
+            heard, arrived = time.monotonic(), now
+    if not answer:
+        raise ValueError(f"'{path}' could not be fetched: the Hub has sent nothing for {SILENCE:.0f} s; {ADVICE}")
+    found, error = answer[0]
+    if error is None:
+        return found
+    if _may_pass(error):
+        reason = str(error).strip().splitlines()[0][:150]
+        raise ValueError(f"'{path}' could not be fetched in {SILENCE:.0f} s of trying ({reason}); {ADVICE}") from error
+    raise error
+
+
+def _may_pass(error: BaseException | None) -> bool:
+    """Whether an error, or what it came from, is trouble of network or server that another try may not meet."""
+    while error is not None:
+        if isinstance(error, HfHubHTTPError):
+            return error.response.status_code in (408, 429) or error.response.status_code >= 500
+        transport = type(error).__module__.startswith("httpx") or "Consistency check failed" in str(error)
+        if transport or isinstance(error, (ConnectionError, TimeoutError)):
+            return True
+        if isinstance(error, LocalEntryNotFoundError) and error.__cause__ is None and error.__context__ is None:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _arrived() -> int:
+    """Bytes in the caches: they grow while something comes."""
+    total = 0
+    for root, pattern in ((constants.HF_HUB_CACHE, "*/blobs/*"), (datasets.config.HF_DATASETS_CACHE, "downloads/*"),
+                          (datasets.config.HF_DATASETS_CACHE, "*/*/*/*.incomplete/*")):  # fmt: skip
+        for file in Path(root).glob(pattern):
+            try:
+                total += file.stat().st_size
+            except OSError:  # moved to its place in between
+                continue
+    return total
 
 
 @contextmanager

@@ -3,14 +3,16 @@
 One update takes `batch_size` sequences, however many processes and micro-batches share them. Each term is summed
 and divided by the tokens of the whole update, so a short micro-batch does not weigh more than a long one. Order,
 masks and dropout are pure functions of (seed, step): a run that is cut and resumed is the run that was not.
+Gradients travel once per update, after all processes have agreed that none ran out of memory: DDP, which sends in the
+middle of a backward pass, would leave the others waiting for one that cannot end it.
 
 The same loop pre-trains a teacher: no teacher above it, weights ce = cos = 0.
 """
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -20,13 +22,16 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
-from . import checkpoints, machine
+from . import backup, checkpoints, machine
 from .corpus import Corpus, epoch_order
+from .faults import in_a_row, is_out_of_memory, split
+from .interrupts import SIGNALS, Interrupts, Stopped, leave_signals_to_the_main_process
 from .losses import (
     IGNORE,
     LossWeights,
@@ -37,12 +42,14 @@ from .losses import (
     whole_vocabulary_losses,
 )
 from .masking import Masker, generator
+from .processes import agree, alone_in, on_main, together
 from .progress import Progress, duration
 from .results import Stopwatch, new_record
 from .scales import setting
 
 # between two sittings of one run
-MAY_CHANGE = ("workers", "checkpoint_every", "checkpoint_minutes", "watts", "kwh_price")
+MAY_CHANGE = ("workers", "checkpoint_every", "checkpoint_minutes", "keep", "backup", "max_skipped", "watts",
+              "kwh_price")  # fmt: skip
 EVALUATION_EPOCH = 2**31 - 1  # held-out masks are drawn for an epoch that training never reaches
 
 
@@ -73,11 +80,16 @@ class PretrainingConfig:
     evaluate_every: int = setting(0, "updates between held-out evaluations; 0 is about ten in a run")
     checkpoint_every: int = setting(0, "updates between checkpoints; 0 is by minutes only")
     checkpoint_minutes: float = setting(10.0, "minutes between checkpoints")
+    keep: int = setting(2, "checkpoints that are kept")
+    backup: str = setting("", "folder, such as a mounted Drive, that each checkpoint is copied to as one file; a run "
+                              "whose own folder is lost goes on from there")  # fmt: skip
+    max_skipped: int = setting(10, "updates in a row without a finite loss and gradient after which the run stops")
 
     def __post_init__(self) -> None:
         LossWeights(self.ce, self.mlm, self.cos)
         check_temperature(self.temperature)
-        for name in ("tokens", "seq_length", "batch_size", "micro_batch_size", "learning_rate", "clip"):
+        for name in ("tokens", "seq_length", "batch_size", "micro_batch_size", "learning_rate", "clip", "keep",
+                     "max_skipped"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
         if self.positions not in ("all", "masked"):
@@ -386,7 +398,7 @@ def estimate_run(run: "Run", batch: dict[str, Tensor], tokens: int) -> Estimate:
     judging = (updates // every + 1) * share * (machine.now(device) - began)
     saves = 1 + training / 60 / config.checkpoint_minutes
     saves += updates // config.checkpoint_every if config.checkpoint_every else 0
-    kept, saving = min(int(saves), getattr(config, "keep", 2)), 0.0
+    kept, saving = min(int(saves), config.keep), 0.0
     if run.folder:
         saving = saves * 12 * own / machine.write_rate(run.folder)
     watts = config.watts or (300.0 if device.type == "cuda" else 65.0)
@@ -417,6 +429,7 @@ class Run:
         self.student, self.corpus, self.masker, self.accelerator = student, corpus, masker, accelerator
         self.config, self.teacher = config, teacher
         self.steps, self.folder = config.steps(corpus), out / "checkpoints" if out else None
+        self.backup = Path(config.backup, out.name) if out and config.backup else None
         self.micro_batches = config.batch_size // (config.micro_batch_size * accelerator.num_processes)
         self.teacher_fingerprint = None if teacher is None else checkpoints.fingerprint(teacher)
         if teacher is not None:
@@ -425,10 +438,16 @@ class Run:
         optimizer = torch.optim.AdamW(student.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), eps=1e-6,
                                       weight_decay=config.weight_decay, fused=True)  # fmt: skip
         self.step, self.curve, self.evaluations, self.spent = 0, [], [], {"wall_seconds": 0.0, "cpu_seconds": 0.0}
+        self.skipped: list[list] = []  # [step, loss, norm] of the updates that were not made
+        self.halved: list[list[int]] = []  # [step, rows of a forward pass from then on]
+        self.overflows = 0  # updates that fp16's scaler left out
         self.stopwatch = Stopwatch()
         student.to(accelerator.device)
         self._resume(optimizer)
-        self.module, self.optimizer = accelerator.prepare(Distillation(student, teacher, config), optimizer)
+        broadcast([parameter.data for parameter in self.names])
+        module = Distillation(student, teacher, config)
+        self.module = accelerator.prepare_model(module, evaluation_mode=True)  # without DDP: see above
+        self.optimizer = accelerator.prepare(optimizer)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -442,15 +461,20 @@ class Run:
         }  # fmt: skip
 
     def _resume(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.backup:
+            on_main(self.accelerator, lambda: backup.restore(self.folder, self.backup, self.identity))
         saved = checkpoints.load(self.folder, self.identity) if self.folder else None
+        self.step = saved.step if saved else 0
+        steps = self.accelerator.reduce(torch.tensor(self.step, device=self.accelerator.device), "sum")
+        if steps != self.step * self.accelerator.num_processes:
+            raise ValueError(f"the processes see different checkpoints in {self.folder}; give a folder that all share")
         if saved is None:
             return
-        with torch.no_grad():
-            for parameter, name in self.names.items():
-                parameter.copy_(saved.tensors["model"][name])
+        checkpoints.load_model(self.names, saved.tensors["model"])
         checkpoints.load_optimizer(optimizer, self.names, saved.tensors["optimizer"])
-        self.step, self.curve = saved.step, saved.state["curve"]
-        self.evaluations, self.spent = saved.state["evaluations"], saved.state["spent"]
+        self.curve, self.evaluations, self.spent = (saved.state[key] for key in ("curve", "evaluations", "spent"))
+        self.skipped, self.halved = saved.state.get("skipped", []), saved.state.get("halved", [])
+        self.overflows = saved.state.get("overflows", 0)
         if self.accelerator.scaler and saved.state["scaler"]:
             self.accelerator.scaler.load_state_dict(saved.state["scaler"])
 
@@ -461,25 +485,33 @@ class Run:
 
     def checkpoint(self) -> None:
         """Save on the main process what the run needs to go on from here; the others wait."""
-        if self.folder and self.accelerator.is_main_process:
-            tensors = {
-                "model": {name: parameter for parameter, name in self.names.items()},
-                "optimizer": checkpoints.optimizer_tensors(self.optimizer.optimizer, self.names),
-            }
-            scaler = self.accelerator.scaler.state_dict() if self.accelerator.scaler else None  # of fp16
-            state = {"curve": self.curve, "evaluations": self.evaluations, "spent": self.time_spent(), "scaler": scaler}
-            checkpoints.save(self.folder, checkpoints.Checkpoint(self.step, tensors, state), self.identity)
-        self.accelerator.wait_for_everyone()
+        if self.folder:
+            on_main(self.accelerator, self._save)
+
+    def _save(self) -> None:
+        tensors = {
+            "model": {name: parameter for parameter, name in self.names.items()},
+            "optimizer": checkpoints.optimizer_tensors(self.optimizer.optimizer, self.names),
+        }
+        state = {
+            "curve": self.curve, "evaluations": self.evaluations, "spent": self.time_spent(),
+            "skipped": self.skipped, "halved": self.halved, "overflows": self.overflows,
+            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,  # of fp16
+        }  # fmt: skip
+        checkpoint = checkpoints.Checkpoint(self.step, tensors, state)
+        path = checkpoints.save(self.folder, checkpoint, self.identity, self.config.keep)
+        if self.backup:
+            try:
+                backup.save(path, self.backup, self.config.keep)
+            except OSError as error:
+                warnings.warn(f"no backup of update {self.step} ({error}); {path} is whole, and the run goes on",
+                              stacklevel=2)  # fmt: skip
 
     def evaluate(self) -> None:
         """Append the held-out scores of this moment to `evaluations`."""
         tokens = sum(row[1] for row in self.curve)
         scores = evaluate(self.student, self.corpus, self.masker, self.accelerator, self.teacher)
         self.evaluations.append({"step": self.step, "tokens": tokens, **scores})
-
-    def agree(self, wish: bool) -> bool:
-        """Whether any process wishes it: clocks differ, and what one does (a checkpoint, say) all must do."""
-        return bool(self.accelerator.reduce(torch.tensor(float(wish), device=self.accelerator.device), "sum"))
 
     def loader(self, stop: int) -> DataLoader:
         """Micro-batches of this process from here to update `stop`, prepared by `workers` processes."""
@@ -488,6 +520,7 @@ class Run:
         # a generator of its own: the loader must not draw from the stream that dropout uses
         return DataLoader(MaskedRows(self.corpus.train, self.masker), batch_sampler=keys, collate_fn=collate,
                           num_workers=self.config.workers, generator=torch.Generator(),
+                          worker_init_fn=leave_signals_to_the_main_process,
                           pin_memory=self.accelerator.device.type == "cuda")  # fmt: skip
 
     def to_device(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -495,41 +528,96 @@ class Run:
         return {key: value.to(self.accelerator.device, non_blocking=True) for key, value in batch.items()}
 
     def update(self, batches: Iterator[dict[str, Tensor]]) -> dict[str, float]:
-        """One optimizer step over all micro-batches and processes; its loss terms, tokens and gradient norm."""
-        config, accelerator = self.config, self.accelerator
+        """One optimizer step over all micro-batches and processes; its loss terms, tokens and gradient norm.
+
+        Where loss or gradient is not finite, weights and optimizer stay as they are, and the step joins `skipped`.
+        """
+        config, accelerator, began = self.config, self.accelerator, time.perf_counter()
         micro = [self.to_device(next(batches)) for _ in range(self.micro_batches)]
         counts = sum(torch.stack([b["attention_mask"].sum(), (b["labels"] != IGNORE).sum()]) for b in micro)
         tokens, masked = accelerator.reduce(counts, "sum").tolist()
-        seed_dropout(config.seed, self.step, accelerator.process_index)
-        terms = torch.zeros(3, device=accelerator.device)
-        for i, batch in enumerate(micro):
-            last = i == len(micro) - 1  # gradients travel between processes once per update
-            with nullcontext() if last else accelerator.no_sync(self.module):
-                loss, part = self.module(batch, float(tokens), float(max(masked, 1)))
-                accelerator.backward(loss * accelerator.num_processes)  # which average their gradients
-            terms += part
-        norm = accelerator.clip_grad_norm_(self.student.parameters(), config.clip)
-        ce, mlm, cos = accelerator.reduce(terms, "sum").tolist()
+        ce, mlm, cos = accelerator.reduce(self.gradients(micro, tokens, masked), "sum").tolist()
         loss = config.ce * ce + config.mlm * mlm + config.cos * cos
-        if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is {loss} at update {self.step + 1}; the last checkpoint is kept: "
-                "start again in another folder with a smaller learning rate"
-            )
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate_at(self.step, self.steps)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        norm = float(accelerator.clip_grad_norm_(self.student.parameters(), config.clip))
         self.step += 1
-        return {
-            "step": self.step,
-            "tokens": tokens,
-            "loss": loss,
-            "ce": ce,
-            "mlm": mlm,
-            "cos": cos,
-            "norm": float(norm),
-        }
+        terms = {"step": self.step, "tokens": tokens, "loss": loss, "ce": ce, "mlm": mlm, "cos": cos, "norm": norm}
+        terms["tokens_per_second"] = tokens / (time.perf_counter() - began)
+        if self._apply(loss, norm):
+            self.curve.append(list(terms.values()))
+        self.optimizer.zero_grad()
+        return terms
+
+    def gradients(self, micro: list[dict[str, Tensor]], tokens: float, masked: float) -> Tensor:
+        """Leave the gradients of an update, of all processes, in the student; this process's terms, (3,).
+
+        Where one runs out of memory, all begin the update anew with half as many rows in each forward pass.
+        """
+        while (terms := self._accumulate(micro, tokens, masked)) is None:
+            if self.rows == 1:
+                raise RuntimeError(f"a single sequence of {self.config.seq_length} tokens does not fit into memory; "
+                                   "use a smaller --seq_length or model")  # fmt: skip
+            self.halved.append([self.step + 1, self.rows // 2])
+        own = [parameter.grad for parameter in self.names if parameter.grad is not None]
+        if self.accelerator.num_processes > 1:
+            total = self.accelerator.reduce(torch.cat([gradient.flatten() for gradient in own]), "sum")
+            for gradient, part in zip(own, total.split([g.numel() for g in own]), strict=True):
+                gradient.copy_(part.view_as(gradient))
+        return terms
+
+    @property
+    def rows(self) -> int:
+        """Sequences in one forward pass: a micro-batch, or what is left of it after memory ran out."""
+        return self.halved[-1][1] if self.halved else self.config.micro_batch_size
+
+    def _accumulate(self, micro: list[dict[str, Tensor]], tokens: float, masked: float) -> Tensor | None:
+        """Forward and backward passes of this process; None, without gradients, when any process lacks memory."""
+        terms, lacking = torch.zeros(3, device=self.accelerator.device), False
+        seed_dropout(self.config.seed, self.step, self.accelerator.process_index)
+        try:
+            for batch in (part for whole in micro for part in split(whole, self.rows)):
+                loss, part = self.module(batch, float(tokens), float(max(masked, 1)))
+                self.accelerator.backward(loss)
+                terms += part
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            lacking = True
+        if not any(agree(self.accelerator, lacking)):
+            return terms
+        self.module.zero_grad()
+        if self.accelerator.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
+
+    def _apply(self, loss: float, norm: float) -> bool:
+        """Make the step if its numbers are finite; processes decide alike, because they have the same numbers.
+
+        In fp16 a gradient that overflows is the scaler's business: it leaves the step out itself and scales less.
+        """
+        scaler, finite = self.accelerator.scaler, math.isfinite(loss) and math.isfinite(norm)
+        overflow = bool(scaler) and math.isfinite(loss) and not finite and scaler.get_scale() > 1
+        if finite or overflow:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.config.learning_rate_at(self.step - 1, self.steps)
+            self.optimizer.step()
+            self.overflows += overflow
+        else:
+            self.skipped.append([self.step, str(loss), str(norm)])
+            if scaler:
+                scaler.update()
+        return finite
+
+    def hopeless(self) -> str:
+        """A sentence when too many updates in a row had no finite numbers, else nothing."""
+        count = in_a_row([step for step, *_ in self.skipped], self.step)
+        if count < min(self.config.max_skipped, self.steps):
+            return ""
+        (first, loss, norm), where = self.skipped[-count], f" in {self.folder}" if self.folder else ""
+        return (
+            f"{count} updates in a row had no finite loss and gradient, from update {first} on (loss {loss}, gradient "
+            f"norm {norm}); the weights of update {first - 1} are saved{where}: start again in another folder with a "
+            "smaller learning rate"
+        )
 
 
 def check_run(config: PretrainingConfig, corpus: Corpus, teacher: PreTrainedModel | None, processes: int) -> None:
@@ -554,6 +642,8 @@ def check_output(out: Path, config: PretrainingConfig) -> None:
     if not out.exists() or not any(out.iterdir()):
         return
     saved = checkpoints.identity(out / "checkpoints")
+    if saved is None and {path.name for path in out.iterdir()} == {"checkpoints"}:
+        return  # of a run that was stopped before its first checkpoint
     if saved is None:
         raise ValueError(f"the output folder {out} is not empty and holds no run; choose another --out or --name")
     settings = {k: v for k, v in asdict(config).items() if k not in MAY_CHANGE}
@@ -575,50 +665,62 @@ def pretrain(
     With `out`, checkpoints go to `out/checkpoints`, and a run found there is taken up where it stopped.
     `stop_after` ends this sitting after that many updates of the run. `provenance` is added to the record.
 
-    Raises ValueError before any work when settings do not fit or `out` holds another run, and FloatingPointError
-    when the loss is no longer a finite number.
+    A first SIGTERM or Ctrl-C ends it after the update and a checkpoint, with `Stopped`; a second one at once.
+
+    Raises ValueError before any work when settings do not fit, `out` holds another run or one that is in progress,
+    and FloatingPointError when `max_skipped` updates in a row had no finite loss and gradient.
     """
-    run = Run(student, corpus, masker, accelerator, config, teacher, out)
+    check_run(config, corpus, teacher, accelerator.num_processes)
     quiet = quiet or not accelerator.is_main_process
-    stop, every = min(run.steps, stop_after or run.steps), config.evaluate_every or max(1, run.steps // 10)
-    if run.step < stop and not quiet:
-        print(_announce(run, name), flush=True)
-    if run.step == 0:
-        run.evaluate()
-    student.train()
-    batches, saved = iter(run.loader(stop)), time.monotonic()
-    with Progress(run.steps, name, run.step, quiet=quiet) as progress:
-        while run.step < stop:
-            began = time.perf_counter()
-            terms = run.update(batches)
-            terms["tokens_per_second"] = terms["tokens"] / (time.perf_counter() - began)
-            run.curve.append(list(terms.values()))
-            progress.step(**_shown(terms, config))
-            if run.step % every == 0 or run.step == run.steps:
-                run.evaluate()
-            late = run.agree(time.monotonic() - saved > 60 * config.checkpoint_minutes)
-            if late or run.step == stop or (config.checkpoint_every and run.step % config.checkpoint_every == 0):
-                run.checkpoint()
-                saved = time.monotonic()
-    return _record(run, name, **provenance)
+    with together(), alone_in(out / "checkpoints" if out else None, accelerator):
+        run = Run(student, corpus, masker, accelerator, config, teacher, out)
+        stop, every = min(run.steps, stop_after or run.steps), config.evaluate_every or max(1, run.steps // 10)
+        if run.step < stop and not quiet:
+            print(_announce(run, name), flush=True)
+        if run.step == 0:
+            run.evaluate()
+        student.train()
+        batches, saved = iter(run.loader(stop)), time.monotonic()
+        with Interrupts(quiet) as signals, Progress(run.steps, name, run.step, quiet=quiet) as progress:
+            while run.step < stop:
+                progress.step(**_shown(run.update(batches), run))
+                if run.step % every == 0 or run.step == run.steps:
+                    run.evaluate()
+                overdue = time.monotonic() - saved > 60 * config.checkpoint_minutes
+                overdue, *asked = agree(accelerator, overdue, *signals.flags)
+                due = run.step == stop or (config.checkpoint_every and run.step % config.checkpoint_every == 0)
+                if due or overdue or any(asked) or run.hopeless():
+                    run.checkpoint()
+                    saved = time.monotonic()
+                if run.hopeless():
+                    raise FloatingPointError(run.hopeless())
+                if any(asked):
+                    raise Stopped(SIGNALS[asked.index(True)], f"stopped after update {run.step:,} of {run.steps:,}")
+        return _record(run, name, **provenance)
 
 
 def _announce(run: Run, name: str) -> str:
     config = run.config
     rows = MaskedRows(run.corpus.train, run.masker)
-    batch = run.to_device(collate(rows.__getitems__(next(iter(run.loader(run.steps).batch_sampler)))))
+    batch = run.to_device(collate(rows.__getitems__(next(iter(run.loader(run.steps).batch_sampler))[: run.rows])))
     left = config.tokens * (run.steps - run.step) // run.steps
     resumed = f", going on from update {run.step:,}" if run.step else ""
-    cost = estimate_run(run, batch, left)
+    try:
+        cost = estimate_run(run, batch, left)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        cost = f"no estimate: {run.rows} sequences at once do not fit into memory, fewer will be tried"
     return (
         f"{name}: {run.steps:,} updates of {config.batch_size} sequences of {config.seq_length} tokens{resumed}\n{cost}"
     )
 
 
-def _shown(terms: dict[str, float], config: PretrainingConfig) -> dict[str, str]:
-    names = [n for n in ("ce", "mlm", "cos") if getattr(config, n)]
+def _shown(terms: dict[str, float], run: Run) -> dict[str, str]:
+    names = [n for n in ("ce", "mlm", "cos") if getattr(run.config, n)]
     shown = {"loss": f"{terms['loss']:.3f}"} | {n: f"{terms[n]:.3f}" for n in names if len(names) > 1}
-    return shown | {"tokens/s": f"{terms['tokens_per_second']:,.0f}"}
+    left_out = {"skipped": str(len(run.skipped))} if run.skipped else {}
+    return shown | left_out | {"tokens/s": f"{terms['tokens_per_second']:,.0f}"}
 
 
 def _record(run: Run, name: str, **provenance: Any) -> dict[str, Any]:
@@ -632,6 +734,9 @@ def _record(run: Run, name: str, **provenance: Any) -> dict[str, Any]:
         "data": run.corpus.provenance(),
         "evaluations": {key: [row[key] for row in run.evaluations] for key in last},
         "processes": run.accelerator.num_processes, "precision": run.accelerator.mixed_precision,
+        "skipped": len(run.skipped), "skipped_steps": [step for step, *_ in run.skipped[:100]],
+        "overflows": run.overflows,
+        "out_of_memory": [{"step": step, "micro_batch_size": rows} for step, rows in run.halved],
     }  # fmt: skip
     kind = "teacher" if run.teacher is None else "distillation"
     distilled = run.config.ce or run.config.cos

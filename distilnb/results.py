@@ -123,6 +123,7 @@ def join(records: list[dict[str, Any]], name: str) -> dict[str, Any]:
     kept = ("name", "config", "tokens", "steps", "scores", *times)
     stages = [{k: stage[k] for k in kept} for r in records for stage in r.get("stages", [r])]
     joined["curve"] = thin(joined["curve"])
+    times["skipped"] = sum(r.get("skipped", 0) for r in records)
     return last | joined | times | {"name": name, "tokens": tokens, "steps": steps, "started": records[0]["started"],
                                     "stages": stages}  # fmt: skip
 

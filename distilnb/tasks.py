@@ -138,7 +138,7 @@ def _from_hub(task: Task, split: str) -> Dataset:
     unanswered = hub.reach(task.hub, "dataset", f"task {task.name} ({task.hub})")
     try:
         with hub.only_cached(bool(unanswered)):
-            splits = load_dataset(task.hub, task.config, revision=task.revision)
+            splits = hub.fetch(load_dataset, task.hub, task.config, revision=task.revision)
     except (OSError, ValueError) as error:
         raise ValueError(f"task {task.name} ({task.hub}) could not be read; {hub.ADVICE}") from error
     _check_split(task, split, tuple(splits), f"this copy of {task.hub}")

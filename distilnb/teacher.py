@@ -38,7 +38,7 @@ def load_teacher(path: str | Path, revision: str | None = None) -> tuple[BertFor
     reached = hub.reach(path, "model", f"teacher '{path}'")
     where = {"revision": revision, "trust_remote_code": False} | reached
     try:
-        config = AutoConfig.from_pretrained(path, **where)
+        config = hub.fetch(AutoConfig.from_pretrained, path, **where)
     except (OSError, ValueError) as error:
         trouble = "is not in the local cache and the Hub does not answer" if reached else "has no readable config.json"
         raise ValueError(f"teacher '{path}' {trouble}; {hub.ADVICE}") from error
@@ -46,14 +46,13 @@ def load_teacher(path: str | Path, revision: str | None = None) -> tuple[BertFor
         raise ValueError(f"teacher '{path}' is a {config.model_type} model; a BERT masked language model is needed")
     unreadable = f"teacher '{path}' has a configuration, but its {{}} cannot be read; {hub.ADVICE}"
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, **where)
+        tokenizer = hub.fetch(AutoTokenizer.from_pretrained, path, **where)
     except (OSError, ValueError) as error:
         raise ValueError(unreadable.format("tokenizer")) from error
     check_vocabulary(config, tokenizer)
     try:
-        teacher, report = BertForMaskedLM.from_pretrained(
-            path, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **where
-        )
+        teacher, report = hub.fetch(BertForMaskedLM.from_pretrained, path, dtype=torch.float32, use_safetensors=True,
+                                    output_loading_info=True, **where)  # fmt: skip
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(unreadable.format("weights (model.safetensors)")) from error
     missing = [name for name in report["missing_keys"] if "decoder" not in name]

@@ -79,12 +79,17 @@ def stories(count: int, seed: int = 0) -> list[str]:
     return [story(1000 * seed + i, 1 + i * 5 % 8) for i in range(count)]
 
 
-@pytest.fixture(scope="session")
-def tokenizer() -> BertTokenizer:
+def make_tokenizer() -> BertTokenizer:
     """WordPiece over every word of the small language, and single letters for anything else: nothing is unknown."""
     words = [*SPECIAL, *NAMES, *ANIMALS, *PLACES, *VERBS, *OTHER, *LETTERS, *(f"##{letter}" for letter in LETTERS)]
     pieces = dict.fromkeys(words)
     return BertTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, do_lower_case=True, model_max_length=128)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> BertTokenizer:
+    """The same for all tests; not to be changed."""
+    return make_tokenizer()
 
 
 def bert_config(vocab_size: int, layers: int = 4, **more) -> BertConfig:

@@ -1,9 +1,12 @@
 """Checkpoints: what was saved comes back, damage is seen, and an interrupted save costs nothing."""
 
+import io
 import json
+import multiprocessing
 import os
 import pickle
 import shutil
+import signal
 import warnings
 from pathlib import Path
 
@@ -147,6 +150,25 @@ def test_a_changed_manifest_is_damage_too(tmp_path, change):
         assert_is(checkpoints.load(tmp_path, IDENTITY), 10)
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_from_another_run_is_damage(tmp_path, name):
+    """Whole in itself, but not the one that was written here."""
+    _, last = save(tmp_path / "run", 10, 20)
+    other = checkpoint(21)
+    checkpoints.save(tmp_path / "other", other, IDENTITY | {"seed": 2})
+    (tmp_path / "other" / "step-00000021" / name).replace(last / name)
+    with pytest.warns(UserWarning, match="step-00000020 is damaged"):
+        assert_is(checkpoints.load(tmp_path / "run", IDENTITY), 10)
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_the_pointer_is_for_readers_only(tmp_path, damage):
+    """What `latest` says does not matter when a run is taken up."""
+    save(tmp_path, 10, 20)
+    DAMAGE[damage](tmp_path / "latest")
+    assert_is(load_quietly(tmp_path), 20)
+
+
 def test_all_damaged_is_an_error(tmp_path):
     for path in save(tmp_path, 10, 20):
         flip_a_bit(path / "model.safetensors")
@@ -159,10 +181,18 @@ def test_a_run_goes_on_from_the_one_before_the_damage(tmp_path):
     _, last = save(tmp_path, 10, 20)
     flip_a_bit(last / "state.json")
     save(tmp_path, 15)
-    with pytest.warns(UserWarning, match="step-00000020"):
-        assert_is(checkpoints.load(tmp_path, IDENTITY), 15)
+    assert_is(load_quietly(tmp_path), 15)
     save(tmp_path, 20)
     assert_is(load_quietly(tmp_path), 20)
+
+
+def test_the_damaged_one_is_not_kept_instead_of_a_whole_one(tmp_path):
+    """With one to keep, and the damaged one later than the one just saved."""
+    _, last = save(tmp_path, 10, 20)
+    flip_a_bit(last / "state.json")
+    save(tmp_path, 15, keep=1)
+    assert_is(load_quietly(tmp_path), 15)
+    assert [p.name for p in tmp_path.glob("step-*")] == ["step-00000015"]
 
 
 # another run
@@ -251,6 +281,50 @@ def test_interruption_at_any_point_leaves_a_checkpoint(tmp_path, monkeypatch):
     assert {step for _, _, step in stopped} == {20, 30} and len(stopped) >= 12
 
 
+SYSTEM_CALLS = ("os.mkdir", "os.open", "os.fsync", "os.rename", "os.unlink", "os.rmdir", "io.open", "os.scandir")
+
+
+def _save_and_die(folder: Path, path: str, call: int) -> None:
+    """In a child: save, and be killed in place of one call to the system; status 3 when there was no such call."""
+    owner, name = path.split(".")
+    owner, calls = {"os": os, "io": io}[owner], []
+    real = getattr(owner, name)
+
+    def deadly(*arguments, **keywords):
+        calls.append(1)
+        if len(calls) == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments, **keywords)
+
+    setattr(owner, name, deadly)
+    save(folder, 30)
+    os._exit(3)
+
+
+def test_a_kill_at_any_system_call_of_a_save_leaves_a_checkpoint(tmp_path):
+    """SIGKILL for real, at each file that is opened, synced, renamed or removed, and so between any two of them."""
+    killed, context = [], multiprocessing.get_context("fork")
+    for path in SYSTEM_CALLS:
+        call, status = 0, -signal.SIGKILL
+        while status == -signal.SIGKILL:
+            call += 1
+            folder = tmp_path / f"{path}-{call}"
+            save(folder, 10, 20)
+            child = context.Process(target=_save_and_die, args=(folder, path, call))
+            child.start()
+            child.join()
+            status = child.exitcode
+            found = load_quietly(folder)
+            assert found.step in (20, 30), (path, call)
+            assert_is(found, found.step)
+            save(folder, 30)
+            assert_is(load_quietly(folder), 30)
+            assert {p.name for p in folder.iterdir()} == {"latest", "step-00000020", "step-00000030"}
+            killed += [(path, found.step)] * (status == -signal.SIGKILL)
+        assert status == 3, (path, call, status)
+    assert {step for _, step in killed} == {20, 30} and len(killed) >= 30, killed
+
+
 def test_new_files_are_on_the_disk_before_the_rename_and_old_ones_go_last(tmp_path, monkeypatch):
     save(tmp_path, 10, 20)
     events = []
@@ -261,9 +335,10 @@ def test_new_files_are_on_the_disk_before_the_rename_and_old_ones_go_last(tmp_pa
     monkeypatch.setattr(shutil, "rmtree", lambda p, **k: p.exists() and [events.append(("remove", p.name)), remove(p)])
     save(tmp_path, 30)
     names = [what for what, _ in events]
-    assert names == ["write", "fsync"] * 4 + ["rename", "write", "fsync", "rename", "fsync", "remove"]
+    pair = ["write", "fsync"]  # of the four files and their folder, of the folder above, of the pointer
+    assert names == [*pair * 5, "rename", *pair * 2, "rename", *pair, "remove"]
     assert {name for _, name in events[:8:2]} == set(FILES) and events[6] == ("write", "manifest.json")
-    assert events[8] == ("rename", "step-00000030") and events[11] == ("rename", "latest")
+    assert events[10] == ("rename", "step-00000030") and events[15] == ("rename", "latest")
     assert events[-1] == ("remove", "step-00000010")
 
 

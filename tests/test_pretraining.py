@@ -335,32 +335,34 @@ def test_updates_use_the_recipe(packed, masker, accelerator, teacher, monkeypatc
 
 @pytest.fixture
 def poisoned(monkeypatch) -> None:
-    """The third forward pass gives nan, the others what they should."""
+    """The third forward pass and the next ones give nan, those before what they should."""
     forward, calls = Distillation.forward, []
 
     def spoilt(self, *args):
         loss, terms = forward(self, *args)
         calls.append(1)
-        factor = float("nan") if len(calls) == 3 else 1.0
+        factor = float("nan") if 3 <= len(calls) < 6 else 1.0
         return loss * factor, terms * factor
 
     monkeypatch.setattr(Distillation, "forward", spoilt)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_before_the_weights_are_spoilt(
+def test_losses_that_are_not_finite_stop_the_run_before_the_weights_are_spoilt(
     packed, masker, accelerator, teacher, tmp_path, poisoned
 ):
     """The original code left with status 0."""
-    student, config = build_student(teacher), settings(5, packed, checkpoint_every=2)
-    with pytest.raises(FloatingPointError, match="the loss is nan at update 3; the last checkpoint is kept"):
+    student, config = build_student(teacher), settings(8, packed, checkpoint_every=2, max_skipped=2)
+    said = "2 updates in a row had no finite .* from update 3 on .loss nan, .*the weights of update 2 are saved in "
+    with pytest.raises(FloatingPointError, match=said):
         pretrain(student, packed, masker, accelerator, config, teacher=teacher, out=tmp_path, quiet=True)
     assert all(torch.isfinite(p).all() for p in student.parameters())
-    assert [f.name for f in (tmp_path / "checkpoints").glob("step-*")] == ["step-00000002"]
+    saved = load_file(tmp_path / "checkpoints" / "step-00000004" / "model.safetensors")
+    assert_same_weights(saved, load_file(tmp_path / "checkpoints" / "step-00000002" / "model.safetensors"))
 
 
-def test_the_advice_after_such_a_loss_can_be_followed(packed, masker, accelerator, teacher, tmp_path, poisoned):
+def test_the_advice_after_such_losses_can_be_followed(packed, masker, accelerator, teacher, tmp_path, poisoned):
     options = {"teacher": teacher, "out": tmp_path, "quiet": True}
-    config = settings(5, packed, checkpoint_every=2)
+    config = settings(5, packed, checkpoint_every=2, max_skipped=3)
     with pytest.raises(FloatingPointError, match="start again in another folder with a smaller"):
         pretrain(build_student(teacher), packed, masker, accelerator, config, **options)
     slower, options["out"] = replace(config, learning_rate=config.learning_rate / 10), tmp_path / "another"

@@ -1,0 +1,60 @@
+"""Checkpoints as single files in a second place, such as a mounted Drive: what a machine that vanishes leaves.
+
+    place/step-00000200.tar    the four files of checkpoints/step-00000200
+
+One file, because such places are slow with many; written here, copied under another name and renamed there, so that a
+name that is seen is whole.
+"""
+
+import os
+import shutil
+import tarfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+from . import checkpoints
+
+
+def save(checkpoint: Path, place: Path, keep: int = 2) -> None:
+    """Copy a checkpoint folder to `place` as one file; older ones beyond `keep` go after that."""
+    packed, part = checkpoint.with_name(f".{checkpoint.name}.tar"), place / f".{checkpoint.name}.part"
+    try:
+        with tarfile.open(packed, "w") as tar:
+            for file in sorted(checkpoint.iterdir()):
+                tar.add(file, file.name)
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(packed, part)
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
+        part.rename(place / f"{checkpoint.name}.tar")
+    finally:
+        packed.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
+    for old in sorted(place.glob("step-*.tar"), reverse=True)[keep:]:
+        old.unlink(missing_ok=True)
+
+
+def restore(folder: Path, place: Path, identity: dict[str, Any]) -> None:
+    """Unpack the newest good backup in `place` into a `folder` that holds no checkpoint.
+
+    A damaged one is named in a warning and the one before it is taken. Raises ValueError when they are of another run.
+    """
+    if any(folder.glob("step-*")):
+        return
+    for packed in sorted(place.glob("step-*.tar"), reverse=True):
+        aside = folder / f".{packed.stem}.{os.getpid()}.writing"
+        try:
+            aside.mkdir(parents=True)
+            with tarfile.open(packed, "r:") as tar:  # uncompressed only, as it was written
+                files = [member for member in tar if member.isfile() and Path(member.name).name == member.name]
+                tar.extractall(aside, files, filter="data")
+            checkpoints.read(aside, identity)
+            checkpoints.publish(aside)
+            return
+        except (checkpoints.Damaged, tarfile.TarError, EOFError) as damage:
+            warnings.warn(f"backup {packed} is damaged ({damage}); taking the one before it", stacklevel=2)
+        except ValueError as error:
+            raise ValueError(f"the backup in {place} is of another run: {error}") from error
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)

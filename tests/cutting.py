@@ -1,0 +1,174 @@
+"""Real runs in real processes that are killed, stopped and starved: what the tests of resume and faults and the soak
+share.
+
+Importing torch and transformers takes seconds, so a fork server does it once, and each run is a fork of it that calls
+the command line: a process of its own, which SIGKILL ends as it would any other.
+"""
+
+import gc
+import hashlib
+import json
+import multiprocessing
+import os
+import pkgutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from conftest import free_port
+
+PRELOAD = ["distilnb.cli", "transformers.models.distilbert.modeling_distilbert",
+           "transformers.models.bert.modeling_bert", "transformers.models.bert.tokenization_bert"]  # fmt: skip
+os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}  # read when torch is imported
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(PRELOAD)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens instead of call number `call` of the function at `path`, in process `rank`."""
+
+    path: str
+    call: int
+    action: str = "kill"
+    rank: int = 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One `distilnb distil`: where it writes, its flags, how many processes it has, what goes wrong in them."""
+
+    out: Path
+    flags: tuple[str, ...]
+    processes: int = 1
+    faults: tuple[Fault, ...] = ()
+    patches: dict[str, Any] = field(default_factory=dict)
+
+    def said(self, rank: int = 0) -> str:
+        """What a process of it has printed, in all sittings."""
+        return Path(f"{self.out}.{rank}.log").read_text()
+
+
+def flags(teacher: Path, text: Path, updates: int = 8, **settings: Any) -> tuple[str, ...]:
+    """Flags of a run of `updates` updates of 8 sequences of 32 tokens, with a checkpoint after every second one."""
+    given = {"teacher": teacher, "text": text, "tokens": updates * 8 * 32, "seq_length": 32, "batch_size": 8,
+             "micro_batch_size": 8, "learning_rate": 2e-3, "evaluate_every": 3, "checkpoint_every": 2, "init": "random",
+             "precision": "no"} | settings  # fmt: skip
+    return ("--cpu", *(text for key, value in given.items() for text in (f"--{key}", str(value))))
+
+
+def start(job: Job) -> list[multiprocessing.Process]:
+    """Start the processes of a run."""
+    port = free_port() if job.processes > 1 else 0
+    made = [CONTEXT.Process(target=_run, args=(job, rank, port)) for rank in range(job.processes)]
+    for process in made:
+        process.start()
+    return made
+
+
+def end(processes: list[multiprocessing.Process], seconds: float = 60) -> list[int | None]:
+    """Wait for them; their exit statuses (-9 for a killed one), None for one that had to be killed after `seconds`."""
+    until = time.monotonic() + seconds
+    for process in processes:
+        process.join(max(0, until - time.monotonic()))
+    statuses = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+        process.join()
+    return statuses
+
+
+def run(job: Job, seconds: float = 60) -> list[int | None]:
+    """Start a run and wait for it."""
+    return end(start(job), seconds)
+
+
+def outcome(out: Path) -> dict[str, Any]:
+    """What must be equal to the bit: weights, optimizer, curve and evaluations of the newest checkpoint."""
+    newest = out / "checkpoints" / (out / "checkpoints" / "latest").read_text()
+    state = json.loads((newest / "state.json").read_text())
+    files = {name: hashlib.sha256((newest / f"{name}.safetensors").read_bytes()).hexdigest()
+             for name in ("model", "optimizer")}  # fmt: skip
+    curve = [row[:-1] for row in state["curve"]]  # the last column is speed
+    return {"checkpoint": newest.name, "curve": curve, "evaluations": state["evaluations"], **files}
+
+
+def _run(job: Job, rank: int, port: int) -> None:
+    """The whole life of one process."""
+    job.out.parent.mkdir(parents=True, exist_ok=True)
+    log = os.open(f"{job.out}.{rank}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1), os.dup2(log, 2)
+    gc.freeze()  # what all runs share is no garbage: collecting it would copy every page
+    os.setpgrp()  # so that a signal can be sent to it with its loader workers, as a terminal does
+    multiprocessing.set_start_method("fork", force=True)  # of those workers: as in a process that was not forked
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if job.processes > 1:
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(job.processes),
+                       "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}  # fmt: skip
+    import torch
+
+    from distilnb import cli
+
+    torch.set_num_threads(1)
+    for path, value in job.patches.items():
+        owner, name = path.rsplit(".", 1)
+        setattr(pkgutil.resolve_name(owner), name, value)
+    for fault in job.faults:
+        if fault.rank == rank:
+            _inject(fault)
+    sys.exit(cli.main(["distil", *job.flags, "--out", str(job.out), "--name", job.out.name]))
+
+
+def _inject(fault: Fault) -> None:
+    owner, name = fault.path.rsplit(".", 1)
+    owner = pkgutil.resolve_name(owner)
+    real, calls = getattr(owner, name), []
+
+    def faulty(*arguments: Any, **keywords: Any) -> Any:
+        calls.append(1)
+        if len(calls) == fault.call:
+            return ACTIONS[fault.action](real, arguments, keywords)
+        return real(*arguments, **keywords)
+
+    setattr(owner, name, faulty)
+
+
+def _signal(number: int, group: bool = False) -> Callable:
+    def send(real: Callable, arguments: tuple, keywords: dict) -> Any:
+        if group:
+            os.killpg(0, number)
+        else:
+            os.kill(os.getpid(), number)
+        return real(*arguments, **keywords)
+
+    return send
+
+
+def _nan_gradient(real: Callable, arguments: tuple, keywords: dict) -> Any:
+    """Of `Distillation.forward`: the loss is what it was, its gradient is not."""
+    loss, terms = real(*arguments, **keywords)
+    loss.register_hook(lambda gradient: gradient * float("nan"))
+    return loss, terms
+
+
+def _nan_loss(real: Callable, arguments: tuple, keywords: dict) -> Any:
+    loss, terms = real(*arguments, **keywords)
+    return loss * float("nan"), terms * float("nan")
+
+
+def _no_memory(real: Callable, arguments: tuple, keywords: dict) -> Any:
+    import torch
+
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+
+ACTIONS = {
+    "kill": _signal(signal.SIGKILL), "freeze": _signal(signal.SIGSTOP), "term": _signal(signal.SIGTERM),
+    "int": _signal(signal.SIGINT), "int to the group": _signal(signal.SIGINT, group=True),
+    "term to the group": _signal(signal.SIGTERM, group=True),
+    "nan gradient": _nan_gradient, "nan loss": _nan_loss, "no memory": _no_memory,
+}  # fmt: skip

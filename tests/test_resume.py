@@ -1,0 +1,166 @@
+"""Cut runs: killed, interrupted or robbed of a process, and taken up again as if nothing had happened, to the last bit.
+
+Every run here is a process of its own (see `cutting`); `soak.py` does the same at random moments and counts.
+"""
+
+from functools import cache
+
+import pytest
+from conftest import make_teacher
+from cutting import Fault, Job, end, flags, outcome, run, start
+
+from distilnb import pretraining
+from distilnb.masking import Masker
+from distilnb.pretraining import MaskedRows, MicroBatches, PretrainingConfig, pretrain
+from distilnb.student import build_student
+
+UPDATE, FORWARD = "distilnb.pretraining.Run.update", "distilnb.pretraining.Distillation.forward"
+
+
+@pytest.fixture(scope="module")
+def job(teacher_folder, text_file, tmp_path_factory):
+    """Make the job of a setting: `job(name, processes, workers, accumulation, *faults)`."""
+    root = tmp_path_factory.mktemp("runs")
+
+    def make(name: str, processes: int = 1, workers: int = 0, accumulation: int = 1, *faults: Fault, **patches) -> Job:
+        micro = 8 // processes // accumulation
+        given = flags(teacher_folder, text_file, workers=workers, micro_batch_size=micro)
+        patches = {f"distilnb.{key}": value for key, value in patches.items()}
+        return Job(root / f"{name}-{processes}-{workers}-{accumulation}", given, processes, faults, patches)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def whole(job):
+    """What the run that was not cut came to."""
+
+    @cache
+    def outcome_of(processes: int, accumulation: int) -> dict:
+        uncut = job("whole", processes, 0, accumulation)
+        assert run(uncut) == [0] * processes, uncut.said()
+        return outcome(uncut.out)
+
+    return outcome_of
+
+
+def cuts(processes: int) -> list[Fault]:
+    """Before the first checkpoint; in the middle of an update, of the last process; inside a save, half written."""
+    return [Fault(UPDATE, 2), Fault(FORWARD, 8, rank=processes - 1), Fault("os.fsync", 11)]
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_killed_three_times_a_run_ends_as_the_one_that_was_not(job, whole, processes, workers, accumulation):
+    """Weights, optimizer, curve and evaluations, to the bit. The process that is left says why it stops."""
+    for fault in cuts(processes):
+        cut = job("cut", processes, workers, accumulation, fault)
+        statuses = run(cut)
+        assert statuses.pop(fault.rank) == -9, cut.said(fault.rank)
+        assert statuses in ([], [1])
+        if statuses:
+            said = cut.said(1 - fault.rank).splitlines()[-1]
+            assert said.startswith(f"distilnb: process {1 - fault.rank} of 2 stops, because another one has died"), said
+    assert list((cut.out / "checkpoints").glob(".step-*.writing")), "the last kill should hit a save"
+    last = job("cut", processes, workers, accumulation)
+    assert run(last) == [0] * processes, last.said()
+    assert "going on from update" in last.said()
+    assert outcome(last.out) == whole(processes, accumulation)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_order_and_masks_do_not_depend_on_the_number_of_processes(packed, masker, processes):
+    """Whoever reads a sample masks it alike."""
+    config = PretrainingConfig(seq_length=32, batch_size=8, micro_batch_size=2)
+
+    def update(count: int, step: int) -> list:
+        keys = [key for rank in range(count)
+                for batch in MicroBatches(packed, config, step, step + 1, rank, count) for key in batch]  # fmt: skip
+        rows = [MaskedRows(packed.train, masker).__getitems__([key])[0] for key in keys]
+        return sorted((key, *(row[name].tolist() for name in row)) for key, row in zip(keys, rows, strict=True))
+
+    assert all(update(processes, step) == update(1, step) for step in (0, 1, 95))
+
+
+# signals
+
+
+@pytest.mark.parametrize("action, status", [("int", 130), ("term", 143)])
+def test_a_signal_ends_the_update_saves_and_leaves_with_its_status(job, whole, action, status):
+    """In update 5, which is no checkpoint of its own; the run that goes on is the one that was not stopped."""
+    stopped = job(action, 1, 0, 1, Fault(FORWARD, 3 + 5, action))  # three are of the estimate
+    assert run(stopped) == [status], stopped.said()
+    assert (stopped.out / "checkpoints" / "latest").read_text() == "step-00000005"
+    said = stopped.said()
+    assert "stopping after this update, which is saved; once more to stop at once" in said
+    assert said.endswith("distilnb: stopped after update 5 of 8; the same command goes on from the last checkpoint\n")
+    again = job(action, 1, 0, 1)
+    assert run(again) == [0]
+    assert outcome(again.out) == whole(1, 1)
+
+
+@pytest.mark.parametrize("action, status", [("int to the group", 130), ("term to the group", 143)])
+def test_a_signal_to_all_leaves_the_loader_workers_alone(job, action, status):
+    """A terminal sends Ctrl-C to the workers too, whose batches are needed to end the update."""
+    stopped = job(action.replace(" ", "-"), 1, 2, 2, Fault(FORWARD, 3 + 9, action))
+    assert run(stopped) == [status], stopped.said()
+    assert (stopped.out / "checkpoints" / "latest").read_text() == "step-00000005"
+    assert "Traceback" not in stopped.said()
+
+
+@pytest.mark.parametrize("action, status", [("int", 130), ("term", -15)])
+def test_a_second_signal_stops_at_once(job, action, status):
+    """In the same update: nothing is saved any more. SIGTERM then kills even what hangs."""
+    stopped = job(f"twice-{action}", 1, 0, 1, Fault(UPDATE, 5, action), Fault(FORWARD, 3 + 5, action))
+    assert run(stopped) == [status], stopped.said()
+    assert (stopped.out / "checkpoints" / "latest").read_text() == "step-00000004"
+
+
+def test_a_signal_to_one_process_stops_all(job, whole):
+    stopped = job("one", 2, 0, 1, Fault(UPDATE, 5, "term", rank=1))
+    assert run(stopped) == [143, 143], stopped.said()
+    assert (stopped.out / "checkpoints" / "latest").read_text() == "step-00000005"
+    again = job("one", 2, 0, 1)
+    assert run(again) == [0, 0]
+    assert outcome(again.out) == whole(2, 1)
+
+
+# processes that fail
+
+
+def test_a_process_that_does_not_answer_is_waited_for_a_bounded_time(job):
+    """Frozen, it is not dead: its connections stay open, and only a time limit ends the wait."""
+    frozen = job("frozen", 2, 0, 1, Fault(UPDATE, 5, "freeze", rank=1), **{"processes.PATIENCE": 8.0})
+    processes = start(frozen)
+    processes[0].join(60)
+    assert processes[0].exitcode == 1
+    assert "another one has died or not answered for 8 s" in frozen.said()
+    assert end(processes, 0) == [1, None]
+    assert (frozen.out / "checkpoints" / "latest").read_text() == "step-00000004"
+
+
+def test_what_fails_on_the_main_process_ends_all_of_them(job):
+    """Another run's folder, say: no process is left waiting."""
+    first = job("taken", 2, 0, 1)
+    other = Job(first.out, (*first.flags, "--seed", "1"), 2)
+    assert run(first) == [0, 0]
+    assert run(other) == [2, 2]
+    for rank in (0, 1):
+        assert "holds another run" in other.said(rank).splitlines()[-1]
+
+
+@pytest.mark.parametrize("changed, message", [({"processes": 2}, "processes 1 there, 2 now"),
+                                              ({"vocabulary": "other"}, "vocabulary .* there, other now"),
+                                              ({"data": "other"}, "data .* there, other now"),
+                                              ({"temperature": 3.0}, "temperature 2.0 there, 3.0 now")])  # fmt: skip
+def test_the_difference_to_another_run_is_spelled_out(packed, tokenizer, accelerator, tmp_path, changed, message,
+                                                      monkeypatch):  # fmt: skip
+    teacher, masker = make_teacher(len(tokenizer)), Masker.of(tokenizer, packed.token_counts)
+    config = PretrainingConfig(seq_length=32, batch_size=8, micro_batch_size=8, tokens=200)
+    arguments = (packed, masker, accelerator, config)
+    pretrain(build_student(teacher), *arguments, teacher=teacher, out=tmp_path, quiet=True)
+    identity = pretraining.Run.identity.fget
+    monkeypatch.setattr(pretraining.Run, "identity", property(lambda run: identity(run) | changed))
+    with pytest.raises(ValueError, match=rf"holds another run \({message}\)"):
+        pretrain(build_student(teacher), *arguments, teacher=teacher, out=tmp_path, quiet=True)
