@@ -110,7 +110,7 @@ def difference(function: Callable) -> str:
         mean, spread = (a.mean() - b.mean(), (a.astype(float) - b).std() / len(a) ** 0.5)
         reach, middle = (high - low) / 2 / spread, (high + low) / 2
         if high < low:
-            raise NotYet("the lower end comes first")
+            raise NotYet("(low, high): the lower end of the interval comes first")
         if abs(middle - mean) > 0.5 * spread and abs(middle + mean) < 0.5 * spread:
             raise NotYet("the sign is turned: the first model's accuracy minus the second's")
         if abs(middle - 100 * mean) < 50 * spread and abs(middle) > 1:
