@@ -400,7 +400,7 @@ def estimate_run(run: "Run", batch: dict[str, Tensor], tokens: int) -> Estimate:
     saves += updates // config.checkpoint_every if config.checkpoint_every else 0
     kept, saving = min(int(saves), config.keep), 0.0
     if run.folder:
-        saving = saves * 12 * own / machine.write_rate(run.folder)
+        saving = saves * 12 * own / machine.write_rate(run.folder, min(2**23, 12 * own))
     watts = config.watts or (300.0 if device.type == "cuda" else 65.0)
     return Estimate(training + judging + saving, passes.memory_bytes, kept * 12 * own if run.folder else 0,
                     tokens / training, watts, config.kwh_price)  # fmt: skip
