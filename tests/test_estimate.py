@@ -66,7 +66,7 @@ def costs(monkeypatch) -> None:
 
     monkeypatch.setattr(pretraining.Distillation, "forward", slow)
     monkeypatch.setattr(pretraining, "_optimizer_seconds", lambda *_: 0.5)
-    monkeypatch.setattr(machine, "write_rate", lambda _: 1e3)
+    monkeypatch.setattr(machine, "write_rate", lambda *_: 1e3)
 
 
 def test_time_is_that_of_passes_optimizer_evaluations_and_checkpoints(packed, masker, accelerator, teacher, tmp_path,
