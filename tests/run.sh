@@ -31,9 +31,9 @@ status=0
 wait "$other" || status=$?
 cat "$scratch/half-1.log"
 ((status == 0)) || exit "$status"
-echo "== lines of the package that the notebooks alone run"
+echo "== lines of the package that the notebooks alone run (but for what no lesson is about)"
 coverage combine --quiet --keep --data-file="$scratch/notebooks" "$scratch"/notebooks-?
-coverage report --data-file="$scratch/notebooks" --omit="*/book.py,*/publish.py,*/colab.py" --fail-under=80  # no lesson has them
+coverage report --data-file="$scratch/notebooks" --omit="*/book.py,*/publish.py,*/colab.py" --fail-under=80
 
 echo "== unit tests, in $workers processes"
 COVERAGE_FILE="$scratch/unit" python -m pytest -q -p no:nbval -n "$workers" --dist loadfile --cov=distilnb \
