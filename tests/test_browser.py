@@ -35,6 +35,9 @@ FAILED = '.jp-OutputArea [data-mime-type$="jupyter.stderr"], .jp-OutputArea [dat
 BADGES = {"colab.research.google.com", "img.shields.io"}  # pictures in each notebook's header, from elsewhere
 PATIENCE = 60_000  # milliseconds for a picture to change on a busy machine
 BAD = {"": "is empty", "a ☃ sees a [MASK]": "cannot spell", "word " * 600: "shorten it"}
+FEW = """whole = cli.tasks.load_all
+cli.tasks.load_all = lambda *task, **rows: whole(*task, n_train=64, n_validation=64)
+"""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ LESSONS = (
         "format_view": {"at most, MB on disk": "Home", "at most, ms per answer": "End", "at most, points lost": "Home"},
         "speed_view": {"overhead / paper's": "PageUp", "picture": "settings"},
     }, "02 04 06 22 24 32 36 38 46 50b", {
-        "06": ("ready or not", "not"), "36": ("rows=1000", "rows=64"),  # PyTorch's formats alone
+        "06": ("ready or not", "not"), "36": ("fitted = ", FEW + "fitted = "),  # PyTorch's formats alone
         "24": ("rows=400, format_rows=100", "rows=20, format_rows=10"),
     }),
     Lesson("08_ablation", {
