@@ -72,7 +72,7 @@ LESSONS = (
         "question_view": {"question": "Where?", "passage": "Nolea met Serina in the hallway. Serina had the hoop."},
     }, "02 04 06 08 18 25 27 29 34 34b", {"08": ("n_train=1500, n_validation=200", "n_train=32, n_validation=8")}),
     Lesson("07_size_and_speed", {
-        "format_view": {"at most, MB on disk": "Home", "at most, ms per answer": "End", "at most, points lost": "Home"},
+        "format_view": {"at most, points lost": "Home", "at most, ms per answer": "End", "at most, MB on disk": "Home"},
         "speed_view": {"overhead / paper's": "PageUp", "picture": "settings"},
     }, "02 04 06 22 24 32 36 38 46 50b", {
         "06": ("ready or not", "not"), "36": ("fitted = ", FEW + "fitted = "),  # PyTorch's formats alone
