@@ -752,7 +752,8 @@ def plot_formats(
         axis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_locator(mpl.ticker.NullLocator())
-    ax.set_title(f"{rows['fits'].sum()} of {len(rows)} formats of the student fit")
+    losing = f", losing at most {points:g} points" if np.isfinite(points) else ""
+    ax.set_title(f"{rows['fits'].sum()} of {len(rows)} formats of the student fit{losing}")
     return figure
 
 

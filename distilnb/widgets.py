@@ -273,7 +273,8 @@ def answers_html(answers: Mapping[str, Sequence[Answer]], context: str) -> str:
         then = "".join(f", then “{html.escape(answer.text)}” ({answer.probability:.0%})" for answer in others[:1])
         before, after = html.escape(context[: best.start]), html.escape(context[best.end :])
         colour = figures.COLOURS.get(model, figures.GREY)
-        parts.append(f'<p style="border-left: 4px solid {colour}; padding-left: 0.6em; max-width: 60em">'
+        parts.append(f'<p style="border-left: 4px solid {colour}; padding-left: 0.6em; max-width: 60em; '
+                     'line-height: 1.4">'
                      f"<b>{html.escape(model)}</b>: “{html.escape(best.text)}” ({best.probability:.0%}){then}<br>"
                      f"{before}<b><u>{html.escape(best.text)}</u></b>{after}</p>")  # fmt: skip
     return "\n".join(parts)

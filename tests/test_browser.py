@@ -31,9 +31,13 @@ SETTINGS = {  # of JupyterLab: no network, and every cell in the page at once
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True},
     "notebook-extension/tracker": {"windowingMode": "none"},
 }
+FAILED = '.jp-OutputArea [data-mime-type$="jupyter.stderr"], .jp-OutputArea [data-mime-type$="jupyter.error"]'
 BADGES = {"colab.research.google.com", "img.shields.io"}  # pictures in each notebook's header, from elsewhere
 PATIENCE = 60_000  # milliseconds for a picture to change on a busy machine
 BAD = {"": "is empty", "a ☃ sees a [MASK]": "cannot spell", "word " * 600: "shorten it"}
+FEW = """whole = cli.tasks.load_all
+cli.tasks.load_all = lambda *task, **rows: whole(*task, n_train=64, n_validation=64)
+"""
 
 
 @dataclass(frozen=True)
@@ -66,12 +70,12 @@ LESSONS = (
     }),
     Lesson("06_squad_finetuning", {
         "question_view": {"question": "Where?", "passage": "Nolea met Serina in the hallway. Serina had the hoop."},
-    }, "02 04 06 08 18 25 29 34 34b", {"08": ("n_train=1500, n_validation=200", "n_train=32, n_validation=8")}),
+    }, "02 04 06 08 18 25 27 29 34 34b", {"08": ("n_train=1500, n_validation=200", "n_train=32, n_validation=8")}),
     Lesson("07_size_and_speed", {
-        "format_view": {"at most, MB on disk": "Home", "at most, ms per answer": "End", "at most, points lost": "Home"},
+        "format_view": {"at most, points lost": "Home", "at most, ms per answer": "End", "at most, MB on disk": "Home"},
         "speed_view": {"overhead / paper's": "PageUp", "picture": "settings"},
     }, "02 04 06 22 24 32 36 38 46 50b", {
-        "06": ("ready or not", "not"), "36": ("rows=1000", "rows=64"),  # PyTorch's formats alone
+        "06": ("ready or not", "not"), "36": ("fitted = ", FEW + "fitted = "),  # PyTorch's formats alone
         "24": ("rows=400, format_rows=100", "rows=20, format_rows=10"),
     }),
     Lesson("08_ablation", {
@@ -165,12 +169,11 @@ def run_all(page: Page) -> None:
         timeout=PATIENCE)  # fmt: skip
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    page.wait_for_function("""() => {
+    page.wait_for_function("""failure => {
         const shown = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(e => e.textContent.trim());
-        const failed = document.querySelector('[data-mime-type="application/vnd.jupyter.error"]');
-        return failed || (shown.length && shown.every(text => /^\\[\\d+\\]:$/.test(text)));
-    }""", timeout=400_000)  # fmt: skip
-    failed = page.locator('[data-mime-type="application/vnd.jupyter.error"]')
+        return document.querySelector(failure) || (shown.length && shown.every(text => /^\\[\\d+\\]:$/.test(text)));
+    }""", arg=FAILED, timeout=400_000)  # fmt: skip
+    failed = page.locator(FAILED)
     assert failed.count() == 0, failed.first.inner_text()[-2000:]
 
 
@@ -250,7 +253,7 @@ def test_each_control_moves_its_picture_in_the_browser(lesson, lab, browser, art
         run_all(page)
         for name, moves in lesson.views.items():
             explore(page, lesson, name, moves, artefacts)
-        assert page.locator('[data-mime-type="application/vnd.jupyter.error"]').count() == 0
+        assert page.locator(FAILED).count() == 0
         assert not errors and asked <= BADGES
     finally:
         page.screenshot(path=artefacts / f"{lesson.name}.png")
