@@ -1,5 +1,6 @@
 """Asking the Hugging Face Hub: one quick, bounded question first, and one sentence when there is no answer."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from typing import Any
 import datasets
 from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+from safetensors import SafetensorError, safe_open
 
 MISSING = (RepositoryNotFoundError, HFValidationError)
 DEADLINE = 15.0  # seconds until an unanswered question becomes a sentence
@@ -53,9 +55,12 @@ def reach(path: str, kind: str, what: str, deadline: float = DEADLINE) -> dict[s
 def fetch(load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any) -> Any:
     """`load(path, ...)`, which may ask the Hub for files; what may pass (a 503, a cut body) is tried again.
 
-    Errors that will not pass are raised as they are. Raises ValueError when nothing has arrived for `SILENCE` seconds.
+    Weights are looked at before they are loaded. Errors that will not pass are raised as they are. Raises ValueError
+    when nothing has arrived for `SILENCE` seconds, and for a file that is not what its name says.
     """
     if Path(path).exists() or constants.HF_HUB_OFFLINE or keywords.get("local_files_only"):
+        if Path(path).is_dir() and load.__name__ == "from_pretrained":
+            check_weights(Path(path))
         return load(path, *arguments, **keywords)
     answer: list[tuple[Any, Exception | None]] = []
     heard = time.monotonic()
@@ -65,7 +70,9 @@ def fetch(load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any)
             try:
                 if load.__name__ == "from_pretrained":
                     # transformers takes a file that it cannot get for one that is not there, and guesses another class
-                    snapshot_download(path, revision=keywords.get("revision"), allow_patterns=["*.json", "*.txt"])
+                    wanted = ["*.json", "*.txt", *(["model*.safetensors"] if keywords.get("use_safetensors") else [])]
+                    there = snapshot_download(path, revision=keywords.get("revision"), allow_patterns=wanted)
+                    check_weights(Path(there))
                 answer.append((load(path, *arguments, **keywords), None))
             except Exception as error:  # raised again below, in the thread that asked
                 if not _may_pass(error) or time.monotonic() - heard + PAUSE > SILENCE:
@@ -87,6 +94,27 @@ def fetch(load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any)
         reason = str(error).strip().splitlines()[0][:150]
         raise ValueError(f"'{path}' could not be fetched in {SILENCE:.0f} s of trying ({reason}); {ADVICE}") from error
     raise error
+
+
+def check_weights(folder: Path) -> None:
+    """Raise ValueError unless every safetensors file is one, and every index names files beside it.
+
+    transformers would try to unpickle, with restrictions, what it cannot read as safetensors.
+    """
+    for index in folder.glob("*.safetensors.index.json"):
+        try:
+            names = set(json.loads(index.read_text())["weight_map"].values())
+            strange = [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+            raise ValueError(f"{index} is no index of weights") from error
+        if strange:
+            raise ValueError(f"{index} names {strange[0]!r}, which is no safetensors file beside it")
+    for file in folder.glob("*.safetensors"):
+        try:
+            with safe_open(file, "pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{file} is no safetensors file ({str(error)[:100]})") from error
 
 
 def _may_pass(error: BaseException | None) -> bool:

@@ -148,7 +148,7 @@ the run that was not cut, to the last bit (CPU, float32, one thread a process).
 |---|{"---:|" * len(COLUMNS)}
 {rows}
 
-Where one of two processes was killed, the other stopped by itself, with a sentence, in
+Where one of two processes was killed, the other stopped by itself in
 {alone - total["a surviving process did not stop by itself"]} of {alone} cases, the slowest after {slowest} s.
 
 ## Ended

@@ -1,12 +1,15 @@
 """Asking the Hub: an answer in time or a sentence, against servers that misbehave on 127.0.0.1."""
 
+import http.server
 import socket
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from conftest import free_port
-from huggingface_hub import constants
+from huggingface_hub import constants, hf_hub_download
+from transformers import AutoTokenizer
 
 from distilnb import hub
 
@@ -23,6 +26,8 @@ def hub_at(monkeypatch):
     def point(address: str) -> None:
         monkeypatch.setattr(constants, "ENDPOINT", address)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        template = address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
 
     return point
 
@@ -119,6 +124,114 @@ def test_no_network_leaves_the_local_cache(hub_at):
     began = time.monotonic()
     assert ask(deadline=3) == LOCAL
     assert time.monotonic() - began < 5
+
+
+# fetching files
+
+
+@pytest.fixture
+def impatient(monkeypatch, tmp_path):
+    """Seconds instead of minutes, and an empty cache."""
+    monkeypatch.setattr(hub, "SILENCE", 3.0)
+    monkeypatch.setattr(hub, "PAUSE", 0.05)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+
+
+def download(path: str) -> bytes:
+    """One file of a repository, as transformers and datasets get it."""
+    return Path(hf_hub_download(path, "config.json", cache_dir=constants.HF_HUB_CACHE)).read_bytes()
+
+
+FILE = (200, {"ETag": '"0123"', "X-Repo-Commit": "0" * 40}, b'{"model_type": "bert"}')
+
+
+def test_a_file_request_that_is_answered_503_is_repeated(hub_at, serve, impatient, monkeypatch):
+    """huggingface_hub alone gives up at the first."""
+    monkeypatch.setattr(hub, "SILENCE", 30.0)
+    hub_at(serve(BUSY, FILE, BUSY, FILE))
+    assert hub.fetch(download, "owner/name") == FILE[2]
+    assert serve.asked >= 4
+
+
+def test_a_body_that_is_cut_is_fetched_again(hub_at, impatient, monkeypatch):
+    """The first two answers promise more than they send."""
+    monkeypatch.setattr(hub, "SILENCE", 30.0)
+    cut = iter([True, True])
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            start = int(self.headers.get("Range", "bytes=0-")[6:].split("-")[0])
+            body = FILE[2][start:]
+            self.send_response(206 if start else 200)
+            for key, value in (FILE[1] | {"Content-Length": str(len(body))}).items():
+                self.send_header(key, value)
+            self.send_header("Content-Range", f"bytes {start}-{len(FILE[2]) - 1}/{len(FILE[2])}")
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body[: len(body) // 2] if next(cut, False) else body)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        hub_at(f"http://127.0.0.1:{server.server_address[1]}")
+        assert hub.fetch(download, "owner/name") == FILE[2]
+        server.shutdown()
+    assert next(cut, None) is None
+
+
+def test_files_that_stay_unavailable_are_a_sentence(hub_at, serve, impatient):
+    hub_at(serve(BUSY))
+    with pytest.raises(ValueError, match="'owner/name' could not be fetched.*; check the name and the network"):
+        hub.fetch(download, "owner/name")
+    assert serve.asked > 1
+
+
+def test_silence_is_a_sentence(hub_at, silent_server, impatient):
+    hub_at(silent_server)
+    with pytest.raises(ValueError, match="'owner/name' could not be fetched"):
+        hub.fetch(download, "owner/name")
+
+
+def test_what_will_not_pass_is_raised_at_once(impatient):
+    calls = []
+
+    def load(path):
+        calls.append(path)
+        raise OSError(f"{path} does not appear to have a file named model.safetensors")
+
+    with pytest.raises(OSError, match="does not appear"):
+        hub.fetch(load, "owner/name")
+    assert calls == ["owner/name"]
+
+
+def test_a_slow_download_is_no_silence(impatient, monkeypatch):
+    """Something arrives every half second; all in all it takes longer than a silence may."""
+    cache = Path(constants.HF_HUB_CACHE) / "models--owner--name" / "blobs"
+    cache.mkdir(parents=True)
+    monkeypatch.setattr(hub, "SILENCE", 1.5)
+
+    def load(path):
+        for count in range(6):
+            (cache / "file.incomplete").write_bytes(b"x" * (count + 1))
+            time.sleep(0.5)
+        return "done"
+
+    assert hub.fetch(load, "owner/name") == "done"
+
+
+def test_a_tokenizer_behind_a_busy_hub_is_no_guess(hub_at, serve, impatient):
+    """Where config.json cannot be had, transformers takes another class, without a word: better an error."""
+    hub_at(serve(BUSY))
+    with pytest.raises(ValueError, match="'owner/name' could not be fetched"):
+        hub.fetch(AutoTokenizer.from_pretrained, "owner/name")
+
+
+def test_local_folders_are_loaded_as_they_are(tmp_path):
+    assert hub.fetch(lambda path, more: (path, more), str(tmp_path), more=1) == (str(tmp_path), 1)
 
 
 def test_only_cached_is_over_when_it_is_over(monkeypatch):
