@@ -29,7 +29,7 @@ LONGEST = 64  # tokens of a sentence that is drawn token by token
 OWN = "your own"  # a choice of layers that has no name
 SCORES = {"macro": "the macro score (points)", "mlm_loss": "the held-out MLM loss",
           "agreement": "agreement with the teacher (points)"}  # fmt: skip
-LIMITS = (("megabytes", "MB on disk"), ("milliseconds", "ms per answer"), ("points", "points lost"))
+LIMITS = (("megabytes", "MB at most"), ("milliseconds", "ms at most"), ("points", "points at most"))
 HINT = "Run this notebook in Jupyter or on Colab to move the controls of this view: "
 
 
@@ -81,7 +81,7 @@ def _image(figure: Figure) -> str:
 
 def _look(label: str, width: str = "38em") -> dict[str, Any]:
     """What all controls share: a label, the same place for it, and an event per move instead of per pixel."""
-    return {"description": label, "tooltip": label, "continuous_update": False, "style": {"description_width": "9em"},
+    return {"description": label, "tooltip": label, "continuous_update": False, "style": {"description_width": "10em"},
             "layout": {"width": width, "max_width": "100%"}}  # fmt: skip
 
 
@@ -92,7 +92,7 @@ def _sentence(value: str, label: str = "sentence") -> ipywidgets.Text:
 def _choice(options: Sequence[str], label: str) -> ipywidgets.ToggleButtons:
     """Buttons rather than a list that opens: JupyterLab keeps the arrow keys to itself, Tab and Space work."""
     return ipywidgets.ToggleButtons(options=options, description=label, tooltip=label, layout={"display": "flex"},
-                                    style={"description_width": "9em", "button_width": "auto"})  # fmt: skip
+                                    style={"description_width": "10em", "button_width": "auto"})  # fmt: skip
 
 
 # ------------------------------------------------------------------------------- notebook 01
@@ -305,7 +305,7 @@ def format_view(record: Mapping[str, Any]) -> View:
     slowest = max(row["ms"][1] for row in record["formats"])
     tops = {"megabytes": (1.1 * biggest, biggest / 2), "milliseconds": (1.1 * slowest, slowest / 4), "points": (2, 1)}
     sliders = {name: ipywidgets.FloatSlider(tops[name][1], min=0, max=tops[name][0], step=tops[name][0] / 100,
-                                            **_look(f"at most, {unit}")) for name, unit in LIMITS}  # fmt: skip
+                                            **_look(unit)) for name, unit in LIMITS}  # fmt: skip
     return View(lambda **limits: figures.plot_formats(record, **limits), **sliders)
 
 
@@ -321,7 +321,7 @@ def speed_view(records: Sequence[Mapping[str, Any]]) -> View:
             return figures.plot_sweeps(runs[run])
         return figures.plot_overhead(runs[run], overhead * runs[run]["scores"]["overhead_ms_needed"])
 
-    share = ipywidgets.FloatSlider(0.5, min=0, max=1.5, step=0.05, **_look("overhead / paper's"))
+    share = ipywidgets.FloatSlider(0.5, min=0, max=1.5, step=0.05, **_look("overhead share"))
     return View(draw, run=_choice(list(runs), "run"), picture=_choice(["overhead", "settings"], "picture"),
                 overhead=share)  # fmt: skip
 
@@ -345,4 +345,4 @@ def ablation_view(records: Sequence[Mapping[str, Any]]) -> View:
 
     return View(draw, score=_choice(names, "score"), picture=_choice(["differences", "seeds", "curves"], "picture"),
                 pairs=ipywidgets.IntSlider(len(seeds), min=1, max=len(seeds), **_look("pairs of seeds")),
-                random=ipywidgets.Checkbox(True, description="random starts too", style={"description_width": "9em"}))
+                random=ipywidgets.Checkbox(True, description="random starts too", style={"description_width": "10em"}))

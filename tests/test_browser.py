@@ -72,8 +72,8 @@ LESSONS = (
         "question_view": {"question": "Where?", "passage": "Nolea met Serina in the hallway. Serina had the hoop."},
     }, "02 04 06 08 18 25 27 29 34 34b", {"08": ("n_train=1500, n_validation=200", "n_train=32, n_validation=8")}),
     Lesson("07_size_and_speed", {
-        "format_view": {"at most, points lost": "Home", "at most, ms per answer": "End", "at most, MB on disk": "Home"},
-        "speed_view": {"overhead / paper's": "PageUp", "picture": "settings"},
+        "format_view": {"points at most": "Home", "ms at most": "End", "MB at most": "Home"},
+        "speed_view": {"overhead share": "PageUp", "picture": "settings"},
     }, "02 04 06 22 24 32 36 38 46 50b", {
         "06": ("ready or not", "not"), "36": ("fitted = ", FEW + "fitted = "),  # PyTorch's formats alone
         "24": ("rows=400, format_rows=100", "rows=20, format_rows=10"),
