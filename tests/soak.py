@@ -148,8 +148,8 @@ the run that was not cut, to the last bit (CPU, float32, one thread a process).
 |---|{"---:|" * len(COLUMNS)}
 {rows}
 
-Where one of two processes was killed, the other stopped by itself in
-{alone - total["a surviving process did not stop by itself"]} of {alone} cases, the slowest after {slowest} s.
+Where one of two processes was killed, the other stopped by itself within 120 s (its patience was 90 s) in
+{alone - total["a surviving process did not stop by itself"]} of {alone} cases, and the run went on in all; longest wait {slowest} s.
 
 ## Ended
 
