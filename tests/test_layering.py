@@ -18,7 +18,7 @@ LAYERS = {
     "engines": "pretraining guessing checkpoints backup tasks squad heads finetuning grid submission ablation "
                "benchmark export",
     "view": "figures report scorecard widgets exercises",
-    "shell": "cli notebooks book publish colab __main__",
+    "shell": "cli options notebooks book publish colab __main__",
 }
 LAYER = {module: layer for layer, modules in LAYERS.items() for module in modules.split()}
 ORDER = list(LAYERS)
