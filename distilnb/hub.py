@@ -59,7 +59,7 @@ def fetch(load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any)
     when nothing has arrived for `SILENCE` seconds, and for a file that is not what its name says.
     """
     if Path(path).exists() or constants.HF_HUB_OFFLINE or keywords.get("local_files_only"):
-        if Path(path).is_dir() and load.__name__ == "from_pretrained":
+        if Path(path).is_dir() and keywords.get("use_safetensors"):
             check_weights(Path(path))
         return load(path, *arguments, **keywords)
     answer: list[tuple[Any, Exception | None]] = []
@@ -70,9 +70,11 @@ def fetch(load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any)
             try:
                 if load.__name__ == "from_pretrained":
                     # transformers takes a file that it cannot get for one that is not there, and guesses another class
-                    wanted = ["*.json", "*.txt", *(["model*.safetensors"] if keywords.get("use_safetensors") else [])]
-                    there = snapshot_download(path, revision=keywords.get("revision"), allow_patterns=wanted)
-                    check_weights(Path(there))
+                    weights = ["model*.safetensors"] if keywords.get("use_safetensors") else []
+                    there = snapshot_download(path, revision=keywords.get("revision"),
+                                              allow_patterns=["*.json", "*.txt", *weights])  # fmt: skip
+                    if weights:
+                        check_weights(Path(there))
                 answer.append((load(path, *arguments, **keywords), None))
             except Exception as error:  # raised again below, in the thread that asked
                 if not _may_pass(error) or time.monotonic() - heard + PAUSE > SILENCE:

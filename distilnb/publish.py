@@ -231,8 +231,9 @@ def upload(folder: Path, repo: str, private: bool = False) -> str:
     Raises RuntimeError in one sentence when the Hub refuses or does not answer; the folder stays for another try.
     """
     try:
-        HfApi().create_repo(repo, private=private, exist_ok=True)
-        HfApi().upload_folder(folder_path=folder, repo_id=repo, commit_message="Publish with distilnb")
+        hub = HfApi(token=get_token())
+        hub.create_repo(repo, private=private, exist_ok=True)
+        hub.upload_folder(folder_path=folder, repo_id=repo, commit_message="Publish with distilnb")
     except (HfHubHTTPError, HFValidationError, HTTPError) as error:
         why = " ".join(str(error).split())[:200]
         sentence = f"the Hub did not take {repo} ({why}); the folder {folder} is ready for another try"

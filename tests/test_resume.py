@@ -15,6 +15,7 @@ from distilnb.pretraining import MaskedRows, MicroBatches, PretrainingConfig, pr
 from distilnb.student import build_student
 
 UPDATE, FORWARD = "distilnb.pretraining.Run.update", "distilnb.pretraining.Distillation.forward"
+ESTIMATE = 4  # forward passes of the estimate, before those of the run
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,7 @@ def test_order_and_masks_do_not_depend_on_the_number_of_processes(packed, masker
 @pytest.mark.parametrize("action, status", [("int", 130), ("term", 143)])
 def test_a_signal_ends_the_update_saves_and_leaves_with_its_status(job, whole, action, status):
     """In update 5, which is no checkpoint of its own; the run that goes on is the one that was not stopped."""
-    stopped = job(action, 1, 0, 1, Fault(FORWARD, 3 + 5, action))  # three are of the estimate
+    stopped = job(action, 1, 0, 1, Fault(FORWARD, ESTIMATE + 5, action))
     assert run(stopped) == [status], stopped.said()
     assert (stopped.out / "checkpoints" / "latest").read_text() == "step-00000005"
     said = stopped.said()
@@ -104,7 +105,7 @@ def test_a_signal_ends_the_update_saves_and_leaves_with_its_status(job, whole, a
 @pytest.mark.parametrize("action, status", [("int to the group", 130), ("term to the group", 143)])
 def test_a_signal_to_all_leaves_the_loader_workers_alone(job, action, status):
     """A terminal sends Ctrl-C to the workers too, whose batches are needed to end the update."""
-    stopped = job(action.replace(" ", "-"), 1, 2, 2, Fault(FORWARD, 3 + 9, action))
+    stopped = job(action.replace(" ", "-"), 1, 2, 2, Fault(FORWARD, ESTIMATE + 9, action))
     assert run(stopped) == [status], stopped.said()
     assert (stopped.out / "checkpoints" / "latest").read_text() == "step-00000005"
     assert "Traceback" not in stopped.said()
@@ -113,7 +114,7 @@ def test_a_signal_to_all_leaves_the_loader_workers_alone(job, action, status):
 @pytest.mark.parametrize("action, status", [("int", 130), ("term", -15)])
 def test_a_second_signal_stops_at_once(job, action, status):
     """In the same update: nothing is saved any more. SIGTERM then kills even what hangs."""
-    stopped = job(f"twice-{action}", 1, 0, 1, Fault(UPDATE, 5, action), Fault(FORWARD, 3 + 5, action))
+    stopped = job(f"twice-{action}", 1, 0, 1, Fault(UPDATE, 5, action), Fault(FORWARD, ESTIMATE + 5, action))
     assert run(stopped) == [status], stopped.said()
     assert (stopped.out / "checkpoints" / "latest").read_text() == "step-00000004"
 
