@@ -521,7 +521,7 @@ def texts_of(shape: str, source: str, rows: int, seed: int = 0) -> tuple[list[tu
 
 def fit(student: str, rows: int) -> Fitted:
     """A student, fine-tuned on a task of toyworld for a few epochs, and the rows that every format is scored on."""
-    data = tasks.load_all("qnli", "toyworld", n_train=2500, n_validation=rows)
+    data = tasks.load_all("qnli", "toyworld", n_train=3500, n_validation=rows)
     tokenizer, config = load_tokenizer(student), FinetuningConfig(epochs=3, learning_rate=3e-4)
     model, _ = heads.for_task(student, data.task)
     record = finetune_model(model, data, tokenizer, make_accelerator(cpu=True), config, name="student to be scored")

@@ -183,7 +183,7 @@ class BenchmarkOptions:
     source: str = setting("", "texts of toyworld, or the real ones from the Hub", choices=["toyworld", "hub"])
     formats: str = setting(",".join(FORMATS), "formats to compare, joined by commas")
     scored: str = setting("", "a student, fine-tuned in toyworld to score the formats (default: the shipped one)")
-    scored_rows: int = setting(1000, "rows it is scored on (0: leave that out)")
+    scored_rows: int = setting(500, "rows it is scored on (0: leave that out)")
     name: str = setting("", "name of the record (default: benchmark-SCALE-SHAPE)")
 
 
