@@ -151,7 +151,7 @@ def _wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
 def shortened(lesson: Lesson) -> nbformat.NotebookNode:
     """A lesson's notebook without outputs, with the cells that the test runs."""
     notebook = nbformat.read(paths.PACKAGE.parent / "notebooks" / f"{lesson.name}.ipynb", as_version=4)
-    wanted, cells = lesson.cells.split(), {cell.id.split("-")[1]: cell for cell in notebook.cells}
+    wanted, cells = lesson.cells.split(), {cell.id.partition("-")[2]: cell for cell in notebook.cells}
     if wanted:
         notebook.cells = [cells[number] for number in wanted]
     for number, (old, new) in lesson.shorter.items():
