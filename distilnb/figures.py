@@ -190,7 +190,7 @@ def plot_temperature(
         odds = np.exp((logits - logits.max()) / temperature)
         probabilities = odds / odds.sum()
         ax.barh(np.arange(len(best)), probabilities[best], color=COLOURS["teacher"])
-        ax.set(title=f"T = {temperature:g}", xlabel="probability")
+        ax.set(title=f"T = {temperature:.3g}", xlabel="probability")
         ax.text(0.97, 0.04, f"all others {1 - probabilities[best].sum():.0%}", transform=ax.transAxes, ha="right")
     axes[0, 0].set_yticks(np.arange(len(best)), [_plain(tokens[index]) for index in best])
     axes[0, 0].invert_yaxis()
