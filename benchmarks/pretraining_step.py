@@ -37,10 +37,10 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
 
-from distilnb import corpus, machine, pretraining, report, results, scales
+from distilnb import batches, corpus, distillation, dropout, machine, pretraining, report, results, scales
 from distilnb.losses import IGNORE
 from distilnb.masking import Masker
-from distilnb.pretraining import PretrainingConfig
+from distilnb.recipe import PretrainingConfig
 from distilnb.student import build_student
 from distilnb.teacher import load_teacher
 
@@ -104,9 +104,9 @@ class Plain:
 
     def batches(self, steps: int) -> Iterator[dict[str, Tensor]]:
         """Masked batches of the text, prepared as they are asked for."""
-        keys = pretraining.MicroBatches(self.text, self.config, 0, steps)
-        rows = pretraining.MaskedRows(self.text.train, self.masker)
-        made = (pretraining.collate(rows.__getitems__(key)) for key in keys)
+        keys = batches.MicroBatches(self.text, self.config, 0, steps)
+        rows = batches.MaskedRows(self.text.train, self.masker)
+        made = (batches.collate(rows.__getitems__(key)) for key in keys)
         return ({name: value.to(DEVICE) for name, value in batch.items()} for batch in made)
 
     def losses(self, batch: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -154,7 +154,7 @@ class Ours:
         accelerator = Accelerator(cpu=DEVICE.type == "cpu", mixed_precision=precision)
         self.run = pretraining.Run(student, text, masker, accelerator, config, teacher, None)
         if DEVICE.type == "cpu":
-            student.set_attn_implementation("eager")  # as the command line does
+            dropout.for_cpu(student)  # as the command line does
         student.train()
         self.laps.wrap(self.run.accelerator, "backward", "backward")
         self.laps.wrap(self.run.accelerator, "clip_grad_norm_", "optimizer")
@@ -178,14 +178,14 @@ class Ours:
 @contextmanager
 def _stages(laps: Laps) -> Iterator[None]:
     """Time the parts of `Distillation`'s forward pass while our own update runs."""
-    before = {name: getattr(pretraining, name) for name in ("network", "vocabulary_losses")}
-    laps.wrap(pretraining, "network", lambda model, *_: "teacher" if model.config.model_type == "bert" else "student")
-    laps.wrap(pretraining, "vocabulary_losses", "head")
+    before = {name: getattr(distillation, name) for name in ("network", "vocabulary_losses")}
+    laps.wrap(distillation, "network", lambda model, *_: "teacher" if model.config.model_type == "bert" else "student")
+    laps.wrap(distillation, "vocabulary_losses", "head")
     try:
         yield
     finally:
         for name, function in before.items():
-            setattr(pretraining, name, function)
+            setattr(distillation, name, function)
 
 
 def make(shape: dict[str, Any], sequences: int, layout: str = "packed", layers: int = 12) -> tuple[Any, ...]:
@@ -221,7 +221,7 @@ def check_equal_losses(shape: dict[str, Any]) -> float:
     tokens, masked = int(batch["attention_mask"].sum()), int((batch["labels"] != IGNORE).sum())
     with torch.no_grad():
         _, expected = plain.losses(batch)
-        _, found = pretraining.Distillation(student, teacher, config)(batch, float(tokens), float(masked))
+        _, found = distillation.Distillation(student, teacher, config)(batch, float(tokens), float(masked))
     worst = max(abs(float(a) / float(b) - 1) for a, b in zip(found, expected, strict=True))
     if worst > 1e-4:
         raise RuntimeError(f"the two steps do not compute the same loss: {found.tolist()} against "

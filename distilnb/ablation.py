@@ -17,15 +17,18 @@ import numpy as np
 from accelerate import Accelerator
 from transformers import BertForMaskedLM, DistilBertForMaskedLM, PreTrainedTokenizerBase
 
-from . import metrics, paper, pretraining, results
+from . import batches, dropout, metrics, paper, pretraining, results
 from .checkpoints import fingerprint
 from .corpus import Corpus
+from .distillation import Distillation
+from .estimate import estimate_passes
 from .finetuning import FinetuningConfig, finetune
 from .grid import ONLY_WITH_SPANS, ONLY_WITH_TEACHER, finetune_grid
 from .heads import classifier
 from .masking import Masker
-from .pretraining import MAY_CHANGE, PretrainingConfig, pretrain
+from .pretraining import pretrain
 from .progress import Progress, duration
+from .recipe import MAY_CHANGE, PretrainingConfig
 from .student import build_student, choose_layers
 from .tasks import TaskData
 
@@ -207,7 +210,7 @@ def start(grid: Grid, cell: Cell) -> DistilBertForMaskedLM:
     """The student of a cell before its first update."""
     student = build_student(grid.teacher, cell.variant.layers, init=cell.variant.init, seed=cell.seed)
     if grid.accelerator.device.type == "cpu":
-        student.set_attn_implementation("eager")  # on short rows, the backward pass of sdpa takes twice as long or more
+        dropout.for_cpu(student)
     return student
 
 
@@ -285,9 +288,9 @@ def estimate(grid: Grid, cells: Sequence[Cell]) -> tuple[float, float]:
     """(seconds, bytes of disk) that these cells will take, measured by a few updates of each kind of work."""
     student, config = start(grid, cells[0]).to(grid.accelerator.device), grid.pretraining
     masker = Masker.of(grid.tokenizer, grid.corpus.token_counts)
-    rows = pretraining.MaskedRows(grid.corpus.train, masker)
+    rows = batches.MaskedRows(grid.corpus.train, masker)
     micro = min(config.micro_batch_size, len(grid.corpus.train))
-    batch = pretraining.collate(rows.__getitems__([(0, i) for i in range(micro)]))
+    batch = batches.collate(rows.__getitems__([(0, i) for i in range(micro)]))
     batch = {key: value.to(grid.accelerator.device) for key, value in batch.items()}
     judging = _evaluation_seconds(grid, student, masker)
     tuning = sum(_finetuning_seconds(grid, student, data) for data in grid.data)
@@ -299,8 +302,8 @@ def estimate(grid: Grid, cells: Sequence[Cell]) -> tuple[float, float]:
             continue
         kind = bool(cell.config.ce), bool(cell.config.cos), cell.config.positions
         if kind not in rates:
-            step = pretraining.Distillation(student.train(), grid.teacher, cell.config)
-            measured = pretraining.estimate(step, batch, grid.accelerator, config.tokens)
+            step = Distillation(student.train(), grid.teacher, cell.config)
+            measured = estimate_passes(step, batch, grid.accelerator, config.tokens)
             rates[kind], disk = measured.tokens_per_second, max(disk, measured.disk_bytes)
         steps = config.steps(grid.corpus)
         seconds += config.tokens / rates[kind] + judging * (2 + steps // (config.evaluate_every or max(1, steps // 10)))

@@ -43,6 +43,7 @@ from . import (
     ablation,
     book,
     corpus,
+    dropout,
     figures,
     heads,
     hub,
@@ -75,7 +76,8 @@ from .options import (
     StudentOptions,
     TeacherOptions,
 )
-from .pretraining import PretrainingConfig, check_output, pretrain
+from .pretraining import check_output, pretrain
+from .recipe import PretrainingConfig
 from .scales import Scale
 from .scorecard import headlines, markdown, page, scorecard, tally
 from .student import build_student
@@ -188,7 +190,7 @@ def distil(argv: list[str]) -> None:
     layers = what.chosen_layers(teacher.config.num_hidden_layers)
     student = build_student(teacher, layers, init=what.init, token_types=what.token_types, seed=config.seed)
     if accelerator.device.type == "cpu":
-        student.set_attn_implementation("eager")  # as in `teacher`
+        dropout.for_cpu(student)
     with accelerator.main_process_first():
         text = corpus.build_corpus(sources, tokenizer, seq_length=config.seq_length, layout=config.layout,
                                    max_tokens=corpus_budget(sources, scale.corpus_tokens, config.tokens))  # fmt: skip
@@ -268,7 +270,7 @@ def teacher(argv: list[str]) -> None:
         set_dropout(model, 0.0)  # too little text to overfit
     budget = sum(s.tokens for s in stages)
     if accelerator.device.type == "cpu":
-        model.set_attn_implementation("eager")  # in bf16 on short rows, the backward pass of sdpa takes 2–5× as long
+        dropout.for_cpu(model)
     for number, stage in enumerate(stages, start=len(records[0]["stages"]) if records else 0):
         model = grow(model, stage.layers)
         settings = replace(

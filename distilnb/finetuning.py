@@ -22,12 +22,13 @@ from datasets import Dataset
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from . import heads, metrics, results, squad
+from . import dropout, heads, metrics, results, squad
 from .checkpoints import fingerprint
 from .corpus import epoch_order
 from .losses import check_temperature
-from .pretraining import PretrainingConfig, seed_dropout
+from .pretraining import seed_dropout
 from .progress import Progress
+from .recipe import PretrainingConfig
 from .scales import setting
 from .squad import SquadData
 from .tasks import TRUNCATIONS, Task, TaskData
@@ -282,7 +283,7 @@ def finetune(
     optimizer = torch.optim.AdamW(_parameter_groups(model, config), lr=config.learning_rate, eps=1e-6, fused=True)
     attention = model.config._attn_implementation
     if accelerator.device.type == "cpu":
-        model.set_attn_implementation("eager")  # on short rows, the backward pass of sdpa takes twice as long or more
+        dropout.for_cpu(model)
     module, optimizer = accelerator.prepare(Finetuning(model.to(accelerator.device), config), optimizer)
     module.train()
     if teacher is not None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from .pretraining import head_input, hidden_states
+from .distillation import head_input, hidden_states
 
 
 class Guess(NamedTuple):

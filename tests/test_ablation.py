@@ -14,7 +14,7 @@ from test_finetuning import QUICK, task_data
 
 from distilnb import ablation, cli, metrics, paper, pretraining, results
 from distilnb.ablation import VARIANTS, Grid, Variant, along, compare, run_grid
-from distilnb.pretraining import PretrainingConfig
+from distilnb.recipe import PretrainingConfig
 
 TRIPLE = PretrainingConfig(
     tokens=600, seq_length=32, batch_size=4, micro_batch_size=4, learning_rate=1e-3, evaluate_every=9

@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from distilnb import machine, pretraining
-from distilnb.pretraining import PretrainingConfig, Run, collate, estimate_run
+from distilnb import estimate, machine
+from distilnb.batches import MaskedRows, collate
+from distilnb.distillation import Distillation
+from distilnb.estimate import estimate_run
+from distilnb.pretraining import Run
+from distilnb.recipe import PretrainingConfig
 from distilnb.student import build_student
 
 PROGRAM = """
@@ -20,6 +24,7 @@ torch.set_num_threads(1)
 from accelerate import Accelerator
 from conftest import make_teacher
 from distilnb import machine, pretraining
+from distilnb.recipe import PretrainingConfig
 from distilnb.corpus import TextSource, build_corpus
 from distilnb.masking import Masker
 from distilnb.student import build_student
@@ -33,8 +38,8 @@ teacher = make_teacher(12000, layers=4, hidden_size=256, intermediate_size=512)
 student = build_student(teacher)
 found, real = [], pretraining.estimate_run
 pretraining.estimate_run = lambda *a: found.append(real(*a)) or found[-1]
-config = pretraining.PretrainingConfig(tokens=3 * 16 * 32, seq_length=32, batch_size=16, micro_batch_size=16,
-                                       checkpoint_every=2)
+config = PretrainingConfig(tokens=3 * 16 * 32, seq_length=32, batch_size=16, micro_batch_size=16,
+                          checkpoint_every=2)
 pretraining.pretrain(student, corpus, masker, accelerator, config, teacher=teacher, out=Path(out))
 size = sum(path.stat().st_size for path in Path(out).rglob("*") if path.is_file())
 print(json.dumps({"memory": [found[0].memory_bytes - before, machine.peak_memory() - before],
@@ -45,7 +50,7 @@ print(json.dumps({"memory": [found[0].memory_bytes - before, machine.peak_memory
 def test_memory_and_disk_are_within_half_again(text_file, teacher_folder, tmp_path):
     """A student of 4 M parameters, in a process of its own: what it holds at most, and what it leaves on disk."""
     arguments = [sys.executable, "-c", PROGRAM, str(text_file), str(teacher_folder), str(tmp_path / "out")]
-    paths = [str(Path(pretraining.__file__).parents[1]), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    paths = [str(Path(machine.__file__).parents[1]), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=300,
                           env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)})  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
@@ -58,14 +63,14 @@ def costs(monkeypatch) -> None:
     """A clock by which every forward or backward pass, write and optimizer step takes what a test can add up."""
     clock = [0.0]
     monkeypatch.setattr(machine, "now", lambda _: clock[0])
-    forward = pretraining.Distillation.forward
+    forward = Distillation.forward
 
     def slow(self, *args):
         clock[0] += 3.0
         return forward(self, *args)
 
-    monkeypatch.setattr(pretraining.Distillation, "forward", slow)
-    monkeypatch.setattr(pretraining, "_optimizer_seconds", lambda *_: 0.5)
+    monkeypatch.setattr(Distillation, "forward", slow)
+    monkeypatch.setattr(estimate, "_optimizer_seconds", lambda *_: 0.5)
     monkeypatch.setattr(machine, "write_rate", lambda *_: 1e3)
 
 
@@ -75,7 +80,7 @@ def test_time_is_that_of_passes_optimizer_evaluations_and_checkpoints(packed, ma
     config = PretrainingConfig(tokens=4 * 8 * 32, seq_length=32, batch_size=8, micro_batch_size=4, evaluate_every=2,
                                checkpoint_every=2, watts=100, kwh_price=0.5)  # fmt: skip
     run = Run(build_student(teacher), packed, masker, accelerator, config, teacher, tmp_path)
-    batch = collate(pretraining.MaskedRows(packed.train, masker).__getitems__([(0, i) for i in range(4)]))
+    batch = collate(MaskedRows(packed.train, masker).__getitems__([(0, i) for i in range(4)]))
     found = estimate_run(run, batch, config.tokens)
     training, judging = 8 * 3 + 4 * 0.5, 3 * 3.0 * min(256, len(packed.heldout)) / 4
     saving = (3 + training / 600) * 12 * sum(p.numel() for p in run.names) / 1e3
@@ -88,6 +93,6 @@ def test_time_is_that_of_passes_optimizer_evaluations_and_checkpoints(packed, ma
 def test_without_a_folder_nothing_is_saved(packed, masker, accelerator, teacher, costs):
     config = PretrainingConfig(tokens=4 * 8 * 32, seq_length=32, batch_size=8, micro_batch_size=8)
     run = Run(build_student(teacher), packed, masker, accelerator, config, teacher, None)
-    batch = collate(pretraining.MaskedRows(packed.train, masker).__getitems__([(0, i) for i in range(8)]))
+    batch = collate(MaskedRows(packed.train, masker).__getitems__([(0, i) for i in range(8)]))
     found = estimate_run(run, batch, config.tokens)
     assert found.disk_bytes == 0 and found.watts == 65  # what is assumed of a CPU

@@ -18,11 +18,13 @@ from conftest import make_teacher, weights_of
 from cutting import ACTIONS, Fault, Job, end, flags, outcome, run, start
 
 from distilnb import backup, checkpoints, cli, faults, lock, results
-from distilnb.pretraining import Distillation, PretrainingConfig, Run, pretrain
+from distilnb.distillation import Distillation
+from distilnb.pretraining import Run, pretrain
+from distilnb.recipe import PretrainingConfig
 from distilnb.student import build_student
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-FORWARD = "distilnb.pretraining.Distillation.forward"
+FORWARD = "distilnb.distillation.Distillation.forward"
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ import distilnb
 
 PACKAGE = Path(distilnb.__file__).parent
 LAYERS = {
-    "leaves": "paper scales student teacher losses masking corpus toyworld results metrics hub paths progress machine "
-              "faults interrupts lock processes",
-    "engines": "pretraining guessing checkpoints backup tasks squad heads finetuning grid submission ablation "
-               "benchmark export",
+    "leaves": "paper scales student teacher losses dropout masking corpus toyworld results metrics hub paths progress "
+              "machine faults interrupts lock processes",
+    "engines": "recipe batches distillation estimate pretraining guessing checkpoints backup tasks squad heads "
+               "finetuning grid submission ablation benchmark export",
     "view": "figures report scorecard widgets exercises",
     "shell": "cli options notebooks book publish colab __main__",
 }

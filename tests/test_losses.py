@@ -1,6 +1,7 @@
 """The three losses against their formulas in numpy, and the chunked head against the losses."""
 
 import itertools
+import warnings
 
 import numpy as np
 import pytest
@@ -148,13 +149,24 @@ def test_gradient_of_cosine(batch):
 # the chunked vocabulary head
 
 
-def chunked(batch, temperature: float, ce: float, mlm: float, chunk: int, where: torch.Tensor):
+def compiled() -> losses.Kernels:
+    """The compiled kernels; the test is skipped where they cannot be had."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        kernels = losses.compiled_kernels()
+    if kernels is losses.PLAIN:
+        pytest.skip("no C++ compiler here: the head cannot be compiled")
+    return kernels
+
+
+def chunked(batch, temperature: float, ce: float, mlm: float, chunk: int, where: torch.Tensor, kernels=losses.PLAIN):
     """(value, ce mean, mlm mean, gradients of hidden, weight, bias) of the head that never holds all logits."""
     hidden, weight, bias = (batch[name].clone().requires_grad_() for name in ("hidden", "weight", "bias"))
     tokens, masked = int(where.sum()), max(int((batch["labels"] != IGNORE).sum()), 1)
     value, ce_sum, mlm_sum = losses.vocabulary_losses(
         hidden[where], weight, bias, batch["labels"][where], ce_scale=ce / tokens, mlm_scale=mlm / masked,
         teacher=(batch["t_hidden"][where], batch["t_weight"], batch["t_bias"]), temperature=temperature, chunk=chunk,
+        kernels=kernels,
     )  # fmt: skip
     (3 * value).backward()  # a factor, because a loss is not always the last thing
     return value, ce_sum / tokens, mlm_sum / masked, hidden.grad, weight.grad, bias.grad
@@ -179,6 +191,47 @@ def test_chunked_head_equals_the_losses_and_their_gradients(batch, temperature, 
     theirs = reference(batch, temperature, 5.0, 2.0, where)
     for name, a, b in zip(("value", "ce", "mlm", "hidden", "weight", "bias"), ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5, msg=lambda m, name=name: f"{name}: {m}")
+
+
+@pytest.mark.parametrize("temperature, chunk, ce, mlm", [(0.5, 1, 5.0, 2.0), (2.0, 4, 5.0, 2.0), (2.0, 128, 5.0, 0.0),
+                                                         (3.0, 7, 0.0, 2.0)])  # fmt: skip
+def test_compiled_head_equals_the_losses_and_their_gradients(batch, temperature, chunk, ce, mlm):
+    where = batch["mask"].bool()
+    value, soft, hard, *gradients = chunked(batch, temperature, ce, mlm, chunk, where, compiled())
+    expected, wanted_soft, wanted_hard, *wanted = reference(batch, temperature, ce, mlm, where)
+    torch.testing.assert_close((value, *gradients), (expected, *wanted), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close((soft, hard), (wanted_soft * bool(ce), wanted_hard * bool(mlm)), rtol=1e-5, atol=1e-5)
+
+
+def test_compiled_head_in_bf16_equals_the_plain_one():
+    """500 tokens × 3,072 words: where they round to bf16 differs, so gradients agree to 1 % of their norm."""
+    make, found = torch.Generator().manual_seed(0), []
+    hidden, t_hidden = (torch.randn(500, 64, generator=make).bfloat16() for _ in range(2))
+    weight, t_weight = (0.2 * torch.randn(3072, 64, generator=make) for _ in range(2))
+    bias, labels = 0.1 * torch.randn(3072, generator=make), torch.randint(3072, (500,), generator=make)
+    labels[::3] = IGNORE
+    for kernels in (losses.PLAIN, compiled(), compiled()):
+        inputs = [x.clone().requires_grad_() for x in (hidden, weight, bias)]
+        value, *sums = losses.vocabulary_losses(*inputs, labels, ce_scale=5.0, mlm_scale=2.0, kernels=kernels,
+                                                teacher=(t_hidden, t_weight.bfloat16(), bias.bfloat16()))  # fmt: skip
+        value.backward()
+        found.append((torch.stack([value.detach(), *sums]), *(x.grad.float() for x in inputs)))
+    for ours, theirs in zip(*found[:2], strict=True):
+        assert (ours - theirs).norm() < 0.01 * theirs.norm()
+    assert all(map(torch.equal, found[1], found[2]))  # a resumed run repeats it to the bit
+
+
+def test_a_head_that_cannot_be_compiled_stays_plain_and_says_so(monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: fail)
+    losses.compiled_kernels.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match=r"not compiled \(RuntimeError\).*such as g\+\+ is needed"):
+            assert losses.compiled_kernels() is losses.PLAIN
+    finally:
+        losses.compiled_kernels.cache_clear()
 
 
 @pytest.mark.parametrize("ce, mlm", [(0.0, 2.0), (5.0, 0.0)])
@@ -276,10 +329,10 @@ def test_chunked_head_never_holds_all_logits(batch):
 def test_logits_are_worked_on_in_blocks_that_fit_the_cache(batch, monkeypatch):
     """Smaller than a chunk, and it changes nothing: 15 tokens in chunks of 6 and blocks of 4, 2."""
     where, sizes = batch["mask"].bool(), []
-    monkeypatch.setattr(losses, "CACHE", 4 * VOCAB + 1)
+    kernels = losses.Kernels(*(losses._in_blocks(k, 4 * VOCAB + 1) for k in (losses._softmax_, losses._divergence_)))
     powers = losses._powers
-    monkeypatch.setattr(losses, "_powers", lambda x: sizes.append(len(x)) or powers(x))
-    ours, theirs = chunked(batch, 2.0, 5.0, 2.0, 6, where), reference(batch, 2.0, 5.0, 2.0, where)
+    monkeypatch.setattr(losses, "_powers", lambda x, bias: sizes.append(len(x)) or powers(x, bias))
+    ours, theirs = chunked(batch, 2.0, 5.0, 2.0, 6, where, kernels), reference(batch, 2.0, 5.0, 2.0, where)
     assert max(sizes) == 4
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)

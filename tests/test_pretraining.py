@@ -19,19 +19,14 @@ from safetensors.torch import load_file
 from transformers import BertForMaskedLM
 
 from distilnb import pretraining, results
+from distilnb.batches import MaskedRows, MicroBatches, collate
 from distilnb.corpus import TextSource, build_corpus
+from distilnb.distillation import Distillation
+from distilnb.estimate import estimate_passes
 from distilnb.losses import IGNORE, triple_loss
 from distilnb.masking import Masker
-from distilnb.pretraining import (
-    Distillation,
-    MaskedRows,
-    MicroBatches,
-    PretrainingConfig,
-    Run,
-    collate,
-    evaluate,
-    pretrain,
-)
+from distilnb.pretraining import Run, evaluate, pretrain
+from distilnb.recipe import PretrainingConfig
 from distilnb.student import build_student
 from distilnb.teacher import load_teacher, new_teacher
 
@@ -545,6 +540,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from safetensors.torch import save_file
 from distilnb import checkpoints, pretraining
+from distilnb.recipe import PretrainingConfig
 from distilnb.corpus import TextSource, build_corpus
 from distilnb.masking import Masker
 from distilnb.student import build_student
@@ -560,7 +556,7 @@ masker = Masker.of(tokenizer, corpus.token_counts)
 def run(name, stops=(None,), **settings):
     for stop in stops:
         student = build_student(teacher, init="random")
-        pretraining.pretrain(student, corpus, masker, accelerator, pretraining.PretrainingConfig(**settings),
+        pretraining.pretrain(student, corpus, masker, accelerator, PretrainingConfig(**settings),
                              teacher=teacher, out=out / name, stop_after=stop, quiet=True)
     if accelerator.is_main_process:
         save_file({n: p.detach().clone() for n, p in student.named_parameters()}, out / f"{name}.safetensors")
@@ -695,7 +691,7 @@ def test_a_resumed_run_says_where_it_goes_on(packed, masker, accelerator, teache
 def test_estimate_is_positive_and_updates_nothing(packed, masker, accelerator, teacher):
     student = build_student(teacher)
     before, batch = weights_of(student), a_batch(packed, masker)
-    found = pretraining.estimate(Distillation(student, teacher, PretrainingConfig()), batch, accelerator, tokens=10_000)
+    found = estimate_passes(Distillation(student, teacher, PretrainingConfig()), batch, accelerator, tokens=10_000)
     assert min(found.seconds, found.memory_bytes, found.disk_bytes, found.tokens_per_second) > 0
     assert found.seconds == pytest.approx(10_000 / found.tokens_per_second)
     assert_same_weights(before, weights_of(student))

@@ -10,11 +10,13 @@ from conftest import make_teacher
 from cutting import Fault, Job, end, flags, outcome, run, start
 
 from distilnb import pretraining
+from distilnb.batches import MaskedRows, MicroBatches
 from distilnb.masking import Masker
-from distilnb.pretraining import MaskedRows, MicroBatches, PretrainingConfig, pretrain
+from distilnb.pretraining import pretrain
+from distilnb.recipe import PretrainingConfig
 from distilnb.student import build_student
 
-UPDATE, FORWARD = "distilnb.pretraining.Run.update", "distilnb.pretraining.Distillation.forward"
+UPDATE, FORWARD = "distilnb.pretraining.Run.update", "distilnb.distillation.Distillation.forward"
 ESTIMATE = 4  # forward passes of the estimate, before those of the run
 
 

@@ -7,9 +7,11 @@ import pytest
 import torch
 from conftest import make_teacher
 
-from distilnb import pretraining
-from distilnb.losses import IGNORE
-from distilnb.pretraining import Distillation, MaskedRows, MicroBatches, PretrainingConfig, collate, network
+from distilnb import distillation
+from distilnb.batches import MaskedRows, MicroBatches, collate
+from distilnb.distillation import Distillation, network
+from distilnb.losses import IGNORE, PLAIN
+from distilnb.recipe import PretrainingConfig
 from distilnb.student import build_student
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -18,6 +20,16 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def a_batch(corpus, masker, rows: int = 6) -> dict[str, torch.Tensor]:
     """The first masked rows of a corpus."""
     return collate(MaskedRows(corpus.train, masker).__getitems__([(0, i) for i in range(rows)]))
+
+
+@pytest.mark.parametrize("ce, positions, share", [(0.0, "all", 0.15), (5.0, "all", 1.0), (5.0, "masked", 0.15)])
+def test_the_head_of_a_long_run_is_compiled(teacher, ce, positions, share, monkeypatch):
+    """Long is counted in logits: tokens that the head covers times words."""
+    monkeypatch.setattr(distillation, "compiled_kernels", lambda: "compiled")
+    enough = distillation.LONG / share / teacher.config.vocab_size
+    for tokens, expected in ((enough * 1.01, "compiled"), (enough * 0.99, PLAIN)):
+        config = PretrainingConfig(tokens=int(tokens), ce=ce, positions=positions)
+        assert Distillation(build_student(teacher), teacher, config).kernels is expected
 
 
 @pytest.mark.parametrize("layout", ["packed", "grouped"])
@@ -41,8 +53,8 @@ def test_less_than_a_twentieth_of_what_is_computed_is_padding(request, layout):
 
 def test_cosine_loss_alone_computes_no_vocabulary_head(packed, masker, teacher, monkeypatch):
     asked = []
-    monkeypatch.setattr(pretraining, "vocabulary_losses", lambda *a, **k: asked.append("head"))
-    monkeypatch.setattr(pretraining, "head_input", lambda *a: asked.append("transform"))
+    monkeypatch.setattr(distillation, "vocabulary_losses", lambda *a, **k: asked.append("head"))
+    monkeypatch.setattr(distillation, "head_input", lambda *a: asked.append("transform"))
     step = Distillation(build_student(teacher, init="random"), teacher, PretrainingConfig(ce=0, mlm=0, cos=1))
     loss, terms = step(a_batch(packed, masker), 192.0, 29.0)
     loss.backward()
@@ -110,11 +122,11 @@ def test_the_compiled_head_is_considered_on_a_gpu_only(packed, masker, teacher, 
         chosen.append(len(heads))
         return heads[-1]
 
-    monkeypatch.setattr(pretraining, "faster_head", choose)
+    monkeypatch.setattr(distillation, "faster_head", choose)
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     student, batch, found = build_student(teacher).eval(), a_batch(packed, masker), []
     for gpu in (False, True):
-        monkeypatch.setattr(pretraining, "_on_gpu", lambda _, gpu=gpu: gpu)
+        monkeypatch.setattr(distillation, "_on_gpu", lambda _, gpu=gpu: gpu)
         step = Distillation(student, teacher, PretrainingConfig())
         for _ in range(2):
             loss, terms = step(batch, 192.0, 29.0)

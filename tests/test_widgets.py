@@ -14,8 +14,8 @@ from test_figures import benchmark_record
 from transformers import BertForMaskedLM, BertTokenizer
 
 from distilnb import figures, finetuning, guessing, heads, losses, notebooks, paths, results, squad, widgets
+from distilnb.batches import collate
 from distilnb.masking import Masker
-from distilnb.pretraining import collate
 from distilnb.student import build_student, count_parameters
 
 SENTENCE = "anna sees the old [MASK] in the garden ."

@@ -1,0 +1,163 @@
+"""The triple loss of student and teacher on one micro-batch (paper section 3), in float32 or bf16.
+
+Only what the loss needs is computed: encoders once, the vocabulary head for the tokens that a term covers.
+"""
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from transformers import PreTrainedModel
+
+from .losses import (
+    IGNORE,
+    PLAIN,
+    Kernels,
+    compiled_kernels,
+    cosine_loss,
+    faster_head,
+    vocabulary_losses,
+    whole_vocabulary_losses,
+)
+from .recipe import PretrainingConfig
+
+LONG = 2e10  # logits of a run from which on compiling the head, some seconds, pays
+
+
+def hidden_states(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
+    """Last hidden states (batch, seq, dim) of a BERT or DistilBERT masked language model."""
+    full = bool(batch["attention_mask"].all())  # no mask at all lets the faster attention kernel run
+    return model.base_model(batch["input_ids"], attention_mask=None if full else batch["attention_mask"])[0]
+
+
+def head_input(model: PreTrainedModel, hidden: Tensor) -> Tensor:
+    """What the decoder multiplies: the MLM head's dense layer, activation and LayerNorm, (..., dim)."""
+    if model.config.model_type == "bert":
+        return model.cls.predictions.transform(hidden)
+    return model.vocab_layer_norm(model.activation(model.vocab_transform(hidden)))
+
+
+class _Network(nn.Module):
+    """A masked language model up to its decoder, so that all its weights can be exchanged at once."""
+
+    def __init__(self, model: PreTrainedModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: dict[str, Tensor], rows: Tensor | None) -> tuple[Tensor, Any]:
+        hidden = hidden_states(self.model, batch).flatten(0, 1)
+        if rows is None:
+            return hidden, None
+        decoder = self.model.get_output_embeddings()
+        few = hidden if len(rows) == len(hidden) else hidden.index_select(0, rows)
+        return hidden, (head_input(self.model, few), decoder.weight, decoder.bias)
+
+
+def network(
+    model: PreTrainedModel, batch: dict[str, Tensor], rows: Tensor | None, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Any]:
+    """Hidden states (tokens, dim), and what the decoder multiplies at `rows` with its weight and bias (None: no rows).
+
+    In `dtype` from the embeddings on, on copies of the float32 weights. The embeddings themselves stay in float32:
+    the gradient of a frequent word is a sum of many, too many for 8 bits.
+    """
+    if model.dtype == dtype:
+        return _Network(model)(batch, rows)
+    weights = {f"model.{name}": parameter if "embeddings" in name else parameter.to(dtype)
+               for name, parameter in model.named_parameters()}  # fmt: skip
+    hook = model.base_model.embeddings.register_forward_hook(lambda *found: found[-1].to(dtype))
+    try:
+        return functional_call(_Network(model), weights, (batch, rows))
+    finally:
+        hook.remove()
+
+
+class Distillation(nn.Module):
+    """Student and frozen teacher in one forward pass that returns the loss: what `accelerate` wraps.
+
+    Under bf16 autocast both run in bf16 from the embeddings on, so that nothing is cast between one operation and the
+    next; weights, their gradients and the loss stay in float32.
+    """
+
+    def __init__(self, student: PreTrainedModel, teacher: PreTrainedModel | None, config: PretrainingConfig):
+        super().__init__()
+        self.student, self.config = student, config
+        share = 1.0 if config.ce and config.positions == "all" else config.mask_probability
+        self.long = share * config.tokens * student.config.vocab_size >= LONG
+        self._teacher = [teacher]  # in a list, so that it is no submodule: not trained, not saved, not synchronized
+        self._copies: dict[torch.dtype, PreTrainedModel] = {}
+        self._head: Callable | None = None
+
+    @property
+    def kernels(self) -> Kernels:
+        """What works on logits: compiled where the run is long enough for that to pay."""
+        return compiled_kernels() if self.long else PLAIN
+
+    def _teacher_in(self, dtype: torch.dtype) -> PreTrainedModel:
+        """The teacher in the precision we compute in; a copy, made once."""
+        if self._teacher[0].dtype == dtype:
+            return self._teacher[0]
+        if dtype not in self._copies:
+            self._copies[dtype] = deepcopy(self._teacher[0]).to(dtype)
+        return self._copies[dtype]
+
+    def forward(self, batch: dict[str, Tensor], tokens: float, masked: float) -> tuple[Tensor, Tensor]:
+        """(loss, terms): the share of this micro-batch in an update of `tokens` tokens and `masked` masked words.
+
+        terms is (3,): its shares of the mean L_ce, L_mlm and L_cos.
+        """
+        kind = batch["input_ids"].device.type
+        if torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16:
+            with torch.autocast(kind, enabled=False):
+                return self._losses(batch, tokens, masked, torch.bfloat16)
+        return self._losses(batch, tokens, masked, torch.float32)
+
+    def _losses(
+        self, batch: dict[str, Tensor], tokens: float, masked: float, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        config, labels = self.config, batch["labels"].flatten()
+        real = batch["attention_mask"].flatten().nonzero()[:, 0]
+        everywhere = config.ce and config.positions == "all"
+        rows = real if everywhere else (labels != IGNORE).nonzero()[:, 0] if config.ce or config.mlm else None
+        hidden, part = network(self.student, batch, rows, dtype)
+        if config.ce or config.cos:
+            with torch.inference_mode():
+                t_hidden, t_part = network(self._teacher_in(dtype), batch, rows if config.ce else None, dtype)
+        loss = ce = mlm = cos = hidden.new_zeros((), dtype=torch.float32)
+        count = tokens if everywhere else masked
+        if rows is not None:
+            # scales are kept near 1 (and the count divided out at the end) so that half precision loses nothing
+            loss, ce, mlm = self._vocabulary_losses(
+                _computing(part[0]), *part[1:], labels[rows], temperature=config.temperature, ce_scale=config.ce,
+                mlm_scale=config.mlm * count / masked,
+                teacher=(_computing(t_part[0]), _computing(t_part[1]), t_part[2]) if config.ce else None,
+            )  # fmt: skip
+        loss = loss / count
+        if config.cos:
+            at = slice(None) if len(real) == len(hidden) else real
+            cos = cosine_loss(hidden[at], t_hidden.clone()[at], torch.ones_like(real), count=tokens)
+            loss = loss + config.cos * cos
+        return loss, torch.stack([ce / count, mlm / masked, cos.detach()])
+
+    def _vocabulary_losses(self, hidden: Tensor, *args: Any, **settings: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """The head in chunks; on a GPU, `torch.compile` of the plain one where that is faster on the first batch."""
+        if not _on_gpu(hidden) or not torch.is_grad_enabled():
+            return vocabulary_losses(hidden, *args, kernels=self.kernels, **settings)
+        if self._head is None:
+            heads = vocabulary_losses, torch.compile(whole_vocabulary_losses, dynamic=True)
+            apart = [x.detach().requires_grad_(x.requires_grad) for x in args]
+            self._head = faster_head(heads, hidden, *apart, **settings)
+        return self._head(hidden, *args, **settings)
+
+
+def _on_gpu(tensor: Tensor) -> bool:
+    return tensor.is_cuda
+
+
+def _computing(tensor: Tensor) -> Tensor:
+    """The tensor in the precision that autocast computes matrix products in."""
+    kind = tensor.device.type
+    return tensor.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else tensor
