@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # without an NVIDIA GPU, torch's CPU build spares a download of several GB; empty: whatever pip finds
 TORCH_INDEX ?= $(shell command -v nvidia-smi >/dev/null || echo https://download.pytorch.org/whl/cpu)
 
-.PHONY: help install run test notebooks book figures bench links lint clean
+.PHONY: help install run test notebooks evidence book figures bench links lint clean
 
 help:  ## what can be done here
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ test: install  ## unit tests, then every notebook through nbval, with coverage
 notebooks: install  ## execute the notebooks and their solutions in place, as they are committed
 	$(BIN)/distilnb run --in-place
 	$(BIN)/distilnb run --in-place --solutions
+
+evidence: install  ## every record of a scale, hours on two cores; goes on where it stopped (SCALE=mini JOBS=2)
+	$(BIN)/distilnb evidence --scale $(or $(SCALE),mini) --jobs $(or $(JOBS),1)
 
 book: install  ## notebooks, lesson plans and results as pages to read without running: book/index.html
 	$(BIN)/distilnb book

@@ -43,7 +43,9 @@ from . import (
     ablation,
     book,
     corpus,
+    cost,
     dropout,
+    evidence,
     figures,
     heads,
     hub,
@@ -337,7 +339,7 @@ def _fine_tune(argv: list[str], command: str, **defaults: Any) -> None:
                                 source="toyworld" if scale.name == "toy" else "hub", model=",".join(models_of(scale)),
                                 **scale.finetuning, **defaults)  # fmt: skip
     pairs, rates = what.pairs(), what.rates()
-    tokenizer = load_tokenizer(next(iter(pairs.values())).removeprefix("random:"))
+    tokenizer = load_tokenizer(next(iter(pairs.values())).removeprefix("random:").removeprefix("untrained:"))
     models = {label: network(source) for label, source in pairs.items()}
     accelerator = make_accelerator(where.precision, where.cpu)
     with accelerator.main_process_first():
@@ -433,7 +435,12 @@ def ablate(argv: list[str]) -> None:
 
 
 def network(source: str) -> Any:
-    """A folder or repository as it is; "random:FOLDER" is its network with random weights."""
+    """A folder or repository as it is; "random:FOLDER" is its network with random weights, "untrained:FOLDER" the
+    student made of its layers, before any training."""
+    if source.startswith("untrained:"):
+        name, _, revision = source.removeprefix("untrained:").partition("@")
+        teacher, _ = load_teacher(name, revision or None)
+        return build_student(teacher)
     if not source.startswith("random:"):
         return source
     name, where = heads.locate(source.removeprefix("random:"))
@@ -640,6 +647,36 @@ def scores(argv: list[str]) -> None:
         print(path)
 
 
+def make_evidence(argv: list[str]) -> None:
+    """Make every record of a scale: teacher, students, Tables 1 to 4. A second call goes on where this one stopped.
+
+    Each step is a command of distilnb, which --dry-run prints, with what the whole takes on GPUs. --jobs 2 runs two
+    steps side by side, each on half of the cores: small models leave many idle. Records go to runs/.
+
+    examples:
+      distilnb evidence --scale mini --dry-run
+      distilnb evidence --scale mini --jobs 2
+      distilnb evidence --scale base --only student glue-student glue-teacher
+    """
+    parser = ArgumentParser(prog="distilnb evidence", description=make_evidence.__doc__,
+                            formatter_class=RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("--scale", help="toy, mini, base or paper (default: $DISTILNB_SCALE, else toy)")
+    parser.add_argument("--jobs", type=int, default=1, help="steps side by side (default: 1)")
+    parser.add_argument("--only", nargs="+", metavar="STEP", help="these steps alone, by name")
+    parser.add_argument("--dry-run", action="store_true", help="print the steps and their cost, and run nothing")
+    options = parser.parse_args(argv)
+    scale = scales.get(options.scale)
+    chain = evidence.choose(evidence.steps(scale), options.only)
+    if options.jobs < 1:
+        raise ValueError(f"--jobs is {options.jobs}; it must be 1 or more")
+    if options.dry_run:
+        print("\n".join(f"{step.name:<24}{'done: ' if step.done else ''}{evidence.shown(step)}" for step in chain))
+        print(f"\nEstimated for {100 * cost.UTILISATION:.0f} % of a GPU's rated peak, not measured:\n")
+        return print(report.table(evidence.costs(scale)))
+    evidence.run(chain, options.jobs, lambda line: print(line, flush=True))
+    print("all steps are done; `distilnb report` and `distilnb figures` show what they found")
+
+
 def make_book(argv: list[str]) -> None:
     """Render notebooks, lesson plans and results as pages to read without running anything: open book/index.html.
 
@@ -663,6 +700,6 @@ def links(argv: list[str]) -> None:
 
 COMMANDS = {
     "run": run, "distil": distil, "teacher": teacher, "finetune": finetune, "glue": glue, "ablate": ablate,
-    "benchmark": time_models, "export": export_model, "publish": share, "figures": draw, "report": scores,
-    "book": make_book, "links": links,
+    "benchmark": time_models, "evidence": make_evidence, "export": export_model, "publish": share, "figures": draw,
+    "report": scores, "book": make_book, "links": links,
 }  # fmt: skip

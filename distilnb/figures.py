@@ -793,10 +793,6 @@ def drawings(records: Sequence[Record]) -> dict[str, Figure]:
         ),
         "table3_seconds": plot_seconds(speeds),
     }  # fmt: skip
-    for kind, name in (("teacher", "teacher_curve"), ("distillation", "distillation_curve")):
-        chosen = [r for r in records if r["kind"] == kind and r["scale"] == "toy"]
-        if chosen:
-            drawn[f"toy_{name}"] = plot_curve(chosen, "mlm" if len(chosen) > 1 else "loss")
     answering = {model: parameter_groups(config, head="qa") for model, config in base.items()}
     drawn["device_files"] = plot_file_sizes(paper.table("device_files"), answering)
     for record in (r for r in records if r["kind"] == "benchmark" and r.get("growth")):
@@ -808,18 +804,27 @@ def drawings(records: Sequence[Record]) -> dict[str, Figure]:
             drawn[f"table3_sweeps_{place}"] = plot_sweeps(record)
         if record["formats"]:
             drawn[f"device_formats_{place}"] = plot_formats(record)
-    tuned = [r for r in records if r["kind"] == "finetuning" and r["scale"] == "toy"]
-    if tuned:
-        drawn["toy_tasks"] = plot_scores(tuned)
-    if {"teacher", "student"} <= {r["model"] for r in tuned}:
-        drawn["toy_retention"] = plot_retention(tuned)
-    ablated = [r for r in records if r["kind"] == "ablation" and r["grid"] == "ablation-toy"]
+    for scale in dict.fromkeys(r["scale"] for r in records if r["kind"] != "benchmark"):
+        drawn |= {f"{scale}_{name}": figure for name, figure in _training([r for r in records if r["scale"] == scale])}
+    return drawn
+
+
+def _training(records: Sequence[Record]) -> Iterator[tuple[str, Figure]]:
+    """The figures of what was trained at one scale."""
+    kinds = {kind: [r for r in records if r["kind"] == kind] for kind in ("teacher", "distillation", "finetuning")}
+    for kind in ("teacher", "distillation"):
+        if kinds[kind]:
+            yield f"{kind}_curve", plot_curve(kinds[kind], "mlm" if len(kinds[kind]) > 1 else "loss")
+    if kinds["finetuning"]:
+        yield "tasks", plot_scores(kinds["finetuning"])
+    if {"teacher", "student"} <= {r["model"] for r in kinds["finetuning"]}:
+        yield "retention", plot_retention(kinds["finetuning"])
+    ablated = [r for r in records if r["kind"] == "ablation" and r["grid"] == f"ablation-{r['scale']}"]
     if len({r["model"] for r in ablated}) > 1:
         rows = ablation.compare(ablated).rows
-        drawn["table4_ablation"] = plot_ablation(rows)
-        drawn["toy_ablation_seeds"] = plot_pairs(rows)
-        drawn["toy_ablation_curves"] = plot_heldout(ablated)
-    return drawn
+        yield "ablation", plot_ablation(rows)
+        yield "ablation_seeds", plot_pairs(rows)
+        yield "ablation_curves", plot_heldout(ablated)
 
 
 def _published(table: str, *column: str) -> dict[str, dict[str, float]]:

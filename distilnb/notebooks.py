@@ -230,7 +230,10 @@ def generated(repo: str) -> Iterator[tuple[Path, str]]:
                          ("scorecard", report.table(scorecard.headlines(card)) + f"\n\n{scorecard.tally(card)}")):
         readme = between(readme, marker, text)
     yield root / "README.md", readme
-    yield root / "RESULTS.md", scorecard.markdown(card)
+    ours = ["## What our own runs found", *map(report.table, report.tables(published)), "## Time and energy",
+            f"Energy is time times {report.WATTS:.0f} W, with a GPU 300 W: assumptions.",
+            report.table(report.spent_rows(published))]  # fmt: skip
+    yield root / "RESULTS.md", scorecard.markdown(card) + "\n" + "\n\n".join(ours) + "\n"
     for entry in NOTEBOOKS:
         path = folder() / f"{entry.name}.ipynb"
         notebook = nbformat.read(path, as_version=4)

@@ -138,6 +138,43 @@ def macro_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def retention_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each student's macro score in percent of its teacher's, seeds paired: over GLUE's tasks that both have, without
+    WNLI, and over those on which the teacher itself beats the majority, beyond its interval over seeds.
+
+    Subsets of a task (other than the official numbers of rows) are left out: they are another task.
+    """
+    rows, runs = [], [r for r in records if r["kind"] == "finetuning" and r["task"] in tasks.GLUE]
+    runs = [r for r in runs if r["scale"] == "toy" or not r["data"]["stand_in"]]
+    for scale in dict.fromkeys(r["scale"] for r in runs):
+        here = {(r["model"], r["task"], r["seed"]): r["scores"] for r in runs if r["scale"] == scale}
+        for model in sorted({model for model, *_ in here} - {"teacher"}, key=_rank):
+            seeds = {task: {seed for m, t, seed in here if (m, t) == (model, task)}
+                     & {seed for m, t, seed in here if (m, t) == ("teacher", task)} for task in tasks.GLUE}  # fmt: skip
+            both = [task for task in tasks.GLUE if seeds[task]]
+            choices = {"all": both, "without WNLI": [task for task in both if task != "wnli"],
+                       "teacher above majority": [t for t in both if _beats_majority(here, t, seeds[t])]}  # fmt: skip
+            rows += [{"scale": scale, "model": model, "tasks": f"{name}: {', '.join(chosen)}",
+                      "% of the teacher": _retained(here, model, chosen, set.intersection(*(seeds[t] for t in chosen)))}
+                     for name, chosen in choices.items() if chosen]  # fmt: skip
+    return rows
+
+
+def _beats_majority(scores: Mapping[tuple, Mapping[str, float]], task: str, seeds: set[int]) -> bool:
+    theirs = [scores["teacher", task, seed] for seed in seeds]
+    over = metrics.mean_interval([s["main"] - s["majority"] for s in theirs])
+    return (over.mean if len(theirs) == 1 else over.low) > 0
+
+
+def _retained(scores: Mapping[tuple, Mapping[str, float]], model: str, chosen: list[str], seeds: set[int]) -> str:
+    def macro(who: str, seed: int) -> float:
+        return sum(scores[who, task, seed]["main"] for task in chosen)
+
+    over = metrics.mean_interval([100 * macro(model, seed) / macro("teacher", seed) for seed in sorted(seeds)])
+    spread = f" [{over.low:.1f}–{over.high:.1f}]" if len(seeds) > 1 else ""
+    return f"{over.mean:.1f}{spread}, {len(seeds)} seed{'s' * (len(seeds) > 1)}"
+
+
 def comparison(records: list[dict[str, Any]]) -> str:
     """What `distilnb finetune` and `distilnb glue` print: every cell beside the paper's, and the macro scores."""
     parts = [table(comparison_rows(records))]
@@ -166,7 +203,7 @@ def ablation_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         rows += [{
             "grid": grid, "scale": cells[0]["scale"], "variant": row["title"], "pairs": str(len(row["seeds"])),
             "macro": _spread(list(row["values"].values())), "Δ macro": difference(row),
-            "Table 4": "–" if row["paper"] is None else signed(row["paper"]),
+            "Table 4": "–" if row["paper"] is None else signed(row["paper"]), "sign": sign(row),
             "held-out loss": f"{median(loss['values'].values()):.3f}", "Δ loss": difference(loss, 3),
         } for row, loss in zip(scores, losses, strict=True)]  # fmt: skip
     return rows
@@ -178,6 +215,15 @@ def difference(row: dict[str, Any], digits: int = 2) -> str:
         return "–"
     interval = "" if row["low"] is None else f" [{signed(row['low'], digits)}, {signed(row['high'], digits)}]"
     return signed(row["mean"], digits) + interval
+
+
+def sign(row: dict[str, Any]) -> str:
+    """Whether a difference has the sign that the paper prints, as far as its interval over pairs can say."""
+    if row["paper"] is None or row["low"] is None:
+        return "–"
+    if row["low"] <= 0 <= row["high"]:
+        return "within noise"
+    return "as in the paper" if (row["mean"] > 0) == (row["paper"] > 0) else "the opposite"
 
 
 def signed(value: float, digits: int = 2) -> str:
@@ -224,6 +270,24 @@ def format_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+WATTS = 65.0  # assumed of the whole machine, as in the estimate before a run; with a GPU 300
+
+
+def spent_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the records took: for each scale and kind of run how many, their hours, and energy by the assumed power."""
+    rows = []
+    order = [(r["scale"], r["kind"]) for r in records]
+    for scale, kind in dict.fromkeys(order):
+        here = [r for r in records if (r["scale"], r["kind"]) == (scale, kind)]
+        devices = dict.fromkeys(r["device"]["gpu"] or r["device"]["processor"] for r in here)
+        joules = sum(r["wall_seconds"] * (300.0 if r["device"]["gpu"] else WATTS) for r in here)
+        rows.append({
+            "scale": scale, "runs": kind, "number": len(here), "time": duration(sum(r["wall_seconds"] for r in here)),
+            "kWh": f"{joules / 3.6e6:.2g}", "on": ", ".join(devices),
+        })  # fmt: skip
+    return rows
+
+
 def _kind_of_weights(record: dict[str, Any]) -> str:
     return "random" if record["weights"]["teacher"].startswith("random:") else "trained"
 
@@ -235,7 +299,8 @@ def _interval(record: dict[str, Any], score: str) -> str:
 
 def _rank(model: str) -> int:
     """Teacher, student, baselines: the order in which a reader compares them."""
-    order = ("released", "teacher", "student", "student_d", "undistilled", "undistilled_d", "random")
+    order = ("released", "teacher", "student", "student_d", "undistilled", "undistilled_d", "scratch", "untrained",
+             "random")  # fmt: skip
     return order.index(model) if model in order else len(order)
 
 
@@ -251,8 +316,8 @@ def _spread(values: list[float]) -> str:
 
 
 def tables(records: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """The results tables that these records give: pre-training, fine-tuning, size and speed, ablation."""
-    kinds = pretraining_rows, finetuning_rows, benchmark_rows, format_rows, ablation_rows
+    """The results tables that these records give: pre-training, fine-tuning, retention, size and speed, ablation."""
+    kinds = pretraining_rows, finetuning_rows, retention_rows, benchmark_rows, format_rows, ablation_rows
     return [rows for rows in (kind(records) for kind in kinds) if rows]
 
 

@@ -77,9 +77,11 @@ SCALES = {
             teacher_pretraining={"mask_probability": 0.3},
         ),
         Scale(
-            "mini", str(paths.data("teachers", "mini")), WIKIPEDIA, 20_000_000,
+            "mini", str(paths.data("teachers", "mini")), f"{WIKIPEDIA}+{IMDB}", 30_000_000,
             {"tokens": 20_000_000, "seq_length": 128, "batch_size": 64, "micro_batch_size": 32, "learning_rate": 1e-3},
             "CPU hours, or minutes of a T4",
+            ablation={"task": "cola,sst2,mrpc,stsb,rte", "tokens": 2_500_000, "rows": 8000, "epochs": 2,
+                      "finetuning_rate": 5e-4},
             teacher_shape=NARROW | {"vocab_size": 8192, "max_position_embeddings": 512},
             teacher_text=f"{WIKIPEDIA}+{IMDB}", teacher_corpus_tokens=60_000_000,
             teacher_stages=(Stage(3, 1e-3, 64, 16, 8_000_000), Stage(6, 1e-3, 64, 32, 12_000_000),

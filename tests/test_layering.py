@@ -14,11 +14,11 @@ import distilnb
 PACKAGE = Path(distilnb.__file__).parent
 LAYERS = {
     "leaves": "paper scales student teacher losses dropout masking corpus toyworld results metrics hub paths progress "
-              "machine faults interrupts lock processes",
+              "machine faults interrupts lock processes cost",
     "engines": "recipe batches distillation estimate pretraining guessing checkpoints backup tasks squad heads "
                "finetuning grid submission ablation benchmark export",
     "view": "figures report scorecard widgets exercises",
-    "shell": "cli options notebooks book publish colab __main__",
+    "shell": "cli options evidence notebooks book publish colab __main__",
 }
 LAYER = {module: layer for layer, modules in LAYERS.items() for module in modules.split()}
 ORDER = list(LAYERS)

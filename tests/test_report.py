@@ -156,3 +156,40 @@ def test_no_speed_of_a_student_is_told_without_its_accuracy():
     unscored["formats"][1]["ratio"] = None
     (row,) = report.format_rows([unscored])
     assert row["accuracy (of)"] == "not measured" and row["× teacher"] == "–"
+
+
+# what the student keeps
+
+
+def test_retention_pairs_seeds_and_leaves_out_subsets():
+    """Three tasks; the teacher is at the majority on RTE, and QNLI is a subset, so another task."""
+    records = []
+    for seed, (theirs, ours) in enumerate([(0.8, 0.72), (0.81, 0.73)]):
+        records += [run("teacher", "cola", seed, "mini", main=theirs), run("student", "cola", seed, "mini", main=ours)]
+        records += [run(who, "wnli", seed, "mini", main=0.6 + seed / 100) for who in ("teacher", "student")]
+        records += [run(who, "rte", seed, "mini", main=0.49 + seed / 50) for who in ("teacher", "student")]
+        part = {"data": {"stand_in": True, "stand_in_why": "a subset"}}
+        records += [run(who, "qnli", seed, "mini", main=0.9) | part for who in ("teacher", "student")]
+    records += [run("student", "cola", 7, "mini", main=0.1)]  # no teacher of this seed
+    all_, without, above = report.retention_rows(records)
+    assert all_["tasks"] == "all: cola, rte, wnli" and without["tasks"] == "without WNLI: cola, rte"
+    assert above["tasks"] == "teacher above majority: cola, wnli"
+    both = [100 * (0.72 + 0.6) / (0.8 + 0.6), 100 * (0.73 + 0.61) / (0.81 + 0.61)]
+    assert above["% of the teacher"].startswith(f"{sum(both) / 2:.1f} [") and ", 2 seeds" in above["% of the teacher"]
+
+
+@pytest.mark.parametrize("low, high, printed, said", [
+    (-3.0, -1.0, -2.96, "as in the paper"), (1.0, 3.0, -2.96, "the opposite"), (-1.0, 1.0, -2.96, "within noise"),
+    (None, None, -2.96, "–"), (-3.0, -1.0, None, "–"),
+])  # fmt: skip
+def test_a_sign_holds_only_outside_the_noise(low, high, printed, said):
+    mean = None if low is None else (low + high) / 2
+    assert report.sign({"mean": mean, "low": low, "high": high, "paper": printed}) == said
+
+
+def test_time_and_energy_are_summed_by_scale_and_kind():
+    device = {"processor": "some CPU", "gpu": None}
+    records = [run("teacher", "rte", seed) | {"wall_seconds": 1800.0, "device": device} for seed in range(2)]
+    records += [run("teacher", "rte", 2) | {"wall_seconds": 3600.0, "device": device | {"gpu": "some GPU"}}]
+    (row,) = report.spent_rows(records)
+    assert (row["number"], row["kWh"]) == (3, f"{(65 + 300) / 1000:.2g}") and row["on"] == "some CPU, some GPU"

@@ -1,0 +1,183 @@
+"""The chain of the whole reproduction: its commands, their order, what happens when one fails, what it would cost."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import BertConfig, BertForMaskedLM
+
+from distilnb import cli, cost, evidence, scales
+from distilnb.evidence import Step
+from distilnb.student import build_student, student_config
+
+
+class _Parsed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("scale", scales.SCALES)
+def test_every_step_is_a_command_that_understands_its_options(scale, monkeypatch):
+    """Each is parsed by its own command, and stopped there."""
+    real = cli.parse
+
+    def parse(*args, **defaults):
+        raise _Parsed(real(*args, **defaults))
+
+    monkeypatch.setattr(cli, "parse", parse)
+    for step in evidence.steps(scales.get(scale)):
+        with pytest.raises(_Parsed):
+            cli.COMMANDS[step.command[0]](list(step.command[1:]))
+
+
+@pytest.mark.parametrize("scale", scales.SCALES)
+def test_steps_need_what_comes_before_them_and_use_what_it_makes(scale, tmp_path):
+    before, files = set(), {}
+    for step in evidence.steps(scales.get(scale), tmp_path):
+        assert set(step.needs) <= before
+        for maker, file in files.items():
+            if any(str(file.parent) in part for part in step.command):
+                assert maker in step.needs
+        before.add(step.name)
+        if step.made and step.made.name == "record.json":
+            files[step.name] = step.made
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_chain_without_a_shipped_teacher_begins_with_one(there, tmp_path):
+    if there:
+        (tmp_path / "mini").mkdir()
+        (tmp_path / "mini" / "model.safetensors").touch()
+    chain = evidence.steps(replace(scales.get("mini"), teacher=str(tmp_path / "mini")), tmp_path / "runs")
+    assert (chain[0].name == "teacher") is not there
+    assert all(("teacher" in step.needs) is not there for step in chain if step.name != "teacher")
+    used = str(tmp_path / ("mini" if there else "runs/teacher-mini/model"))
+    assert any(f"teacher={used}" in step.command for step in chain)
+
+
+@pytest.fixture
+def started(monkeypatch, tmp_path):
+    """Steps are small Python programs here (their `command`); the names in the order in which they were started."""
+    monkeypatch.setenv("DISTILNB_HOME", str(tmp_path))
+    names = []
+
+    def start(step, folder, jobs):
+        names.append(step.name)
+        with open(folder / f"{step.name}.log", "a") as log:
+            return subprocess.Popen([sys.executable, "-c", *step.command], stdout=log, stderr=log)
+
+    monkeypatch.setattr(evidence, "_start", start)
+    return names
+
+
+def test_a_failure_stops_only_what_needs_it(started):
+    said = []
+    chain = [Step("a", ("print('first'); raise SystemExit('out of luck')",), ""), Step("b", ("",), "", needs=("a",)),
+             Step("c", ("",), "", needs=("b",)), Step("d", ("",), "")]  # fmt: skip
+    with pytest.raises(RuntimeError, match="3 steps failed or were left out: a, b, c"):
+        evidence.run(chain, say=said.append)
+    assert started == ["a", "d"]
+    assert any(line.startswith("a: failed") and line.endswith("out of luck") for line in said)
+    assert "c: left out, it needs b" in said
+
+
+def test_what_is_done_is_not_done_again(started, tmp_path):
+    (tmp_path / "there").touch()
+    chain = [Step("a", ("",), "", made=tmp_path / "there"), Step("b", ("",), "", ("a",), made=tmp_path / "missing")]
+    evidence.run(chain)
+    assert started == ["b"]
+
+
+def test_steps_run_side_by_side_and_measurements_alone(started, tmp_path):
+    """Each notes how many others it meets: with two jobs one other, the measurement none, at the very end."""
+    meet = (f"import os, time; folder = {str(tmp_path / 'here')!r}; os.makedirs(folder, exist_ok=True); me = folder + "
+            f"'/' + str(os.getpid()); open(me, 'w').close(); time.sleep(1); print(len(os.listdir(folder))); "
+            "time.sleep(0.2); os.remove(me)")  # fmt: skip
+    chain = [Step("alone", (meet,), "", alone=True), *(Step(name, (meet,), "") for name in "abcd")]
+    evidence.run(chain, jobs=2)
+    assert started[-1] == "alone"
+    logs = {name: (tmp_path / "runs" / "evidence" / f"{name}.log").read_text().strip() for name in started}
+    assert logs["alone"] == "1" and logs["a"] == logs["b"] == "2" and max(logs.values()) == "2"
+
+
+def test_a_signal_ends_the_running_step_gently(tmp_path):
+    """The chain is told to stop while a step runs; the step is told too, and both end."""
+    step = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: (print('saved', flush=True), exit(0))); " \
+           "print('on', flush=True); time.sleep(60)"  # fmt: skip
+    program = f"""
+import subprocess, sys
+from distilnb import evidence
+def start(step, folder, jobs):
+    return subprocess.Popen([sys.executable, "-c", {step!r}], stdout=open(folder / "a.log", "w"))
+evidence._start = start
+evidence.run([evidence.Step("a", (), "")])
+"""
+    chain = subprocess.Popen([sys.executable, "-c", program], env=os.environ | {"DISTILNB_HOME": str(tmp_path)})
+    log = tmp_path / "runs" / "evidence" / "a.log"
+    for _ in range(600):
+        if log.is_file() and "on" in log.read_text():
+            break
+        time.sleep(0.1)
+    chain.send_signal(signal.SIGTERM)
+    assert chain.wait(timeout=30) == 143
+    assert log.read_text().split() == ["on", "saved"]
+
+
+def test_an_unknown_step_is_refused(capsys):
+    assert cli.main(["evidence", "--only", "nothing"]) == 2
+    assert "there is no step 'nothing'; use some of student, " in capsys.readouterr().err
+
+
+def test_a_dry_run_prints_commands_and_hours_and_runs_nothing(started, capsys):
+    assert cli.main(["evidence", "--scale", "base", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "distilnb distil --scale base --name undistilled-base --ce 0 --cos 0" in out
+    assert "| student, triple loss " in out and "A100" in out and "not measured" in out
+    assert not started
+
+
+# operations
+
+
+@pytest.mark.parametrize("kind", ["teacher", "student"])
+def test_operations_are_those_that_pytorch_counts(kind):
+    """Against its own counter, which leaves out what is no matrix product, as we do."""
+    teacher = BertConfig(vocab_size=200, hidden_size=32, num_attention_heads=2, intermediate_size=64,
+                         num_hidden_layers=4, attn_implementation="eager")  # fmt: skip
+    model = BertForMaskedLM(teacher)
+    if kind == "student":
+        model = build_student(model)
+        model.set_attn_implementation("eager")
+    ids = torch.randint(200, (3, 16))
+    with FlopCounterMode(display=False) as counter:
+        model(ids)
+    expected = 48 * (cost.encoder_flops(model.config, 16) + cost.head_flops(model.config))
+    assert counter.get_total_flops() == pytest.approx(expected, rel=1e-6)
+
+
+def test_distillation_counts_the_student_thrice_and_the_teacher_once():
+    teacher = BertConfig()
+    student = student_config(teacher)
+    both = cost.distillation_flops(student, teacher, 10, 128)
+    alone = cost.distillation_flops(student, None, 10, 128)
+    assert both - alone == 10 * (cost.encoder_flops(teacher, 128) + cost.head_flops(teacher))
+    assert alone == 30 * (cost.encoder_flops(student, 128) + cost.head_flops(student))
+    assert cost.hours(cost.UTILISATION * 65e12 * 7200, "T4") == 2.0
+
+
+@pytest.mark.parametrize("scale", scales.SCALES)
+def test_the_costs_add_up(scale):
+    *parts, whole = evidence.costs(scales.get(scale))
+    assert sum(float(row["operations"]) for row in parts) == pytest.approx(float(whole["operations"]), rel=0.2)
+    assert [row["part"] for row in parts][0] == ("teacher" if scale in ("toy", "mini") else "student, triple loss")
+
+
+def test_lengths_of_rows_are_there_for_every_task():
+    rows = Path(evidence.paths.data("task_lengths.csv")).read_text().splitlines()[1:]
+    assert {row.split(",")[0] for row in rows} == {*evidence.tasks.TASKS, "squad"}
