@@ -85,6 +85,8 @@ from .scorecard import headlines, markdown, page, scorecard, tally
 from .student import build_student
 from .teacher import fold_token_types, grow, load_teacher, new_teacher, set_dropout
 
+REHEARSAL = "rehearsal"  # the scale of what came from random weights: it fills no table
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit status.
@@ -177,6 +179,7 @@ def distil(argv: list[str]) -> None:
       distilnb distil --scale toy
       distilnb distil --scale mini --teacher google-bert/bert-base-uncased --tokens 2000000
       distilnb distil --scale toy --ce 0 --name without-soft-targets        one row of the ablation
+      distilnb distil --scale base --teacher random:google-bert/bert-base-uncased --tokens 20000     a rehearsal
       accelerate launch --num_processes 8 -m distilnb distil --scale paper
     """
     scale = read_scale(argv)
@@ -188,7 +191,7 @@ def distil(argv: list[str]) -> None:
     sources = corpus.parse_sources(where.text)
     revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
     accelerator = make_accelerator(where.precision, where.cpu)
-    teacher, tokenizer = load_teacher(what.teacher, revision)
+    teacher, tokenizer = read_teacher(what.teacher, revision)
     layers = what.chosen_layers(teacher.config.num_hidden_layers)
     student = build_student(teacher, layers, init=what.init, token_types=what.token_types, seed=config.seed)
     if accelerator.device.type == "cpu":
@@ -199,8 +202,9 @@ def distil(argv: list[str]) -> None:
     masker = Masker.of(tokenizer, text.token_counts, config.smoothing, config.mask_probability, config.seed)
     made = {"teacher": shipped_name(what.teacher), "revision": revision, "layers": list(layers), "init": what.init,
             "token_types": what.token_types}  # fmt: skip
+    said = REHEARSAL if what.teacher.startswith("random:") else scale.name
     record = pretrain(student, text, masker, accelerator, config, teacher=teacher, out=where.folder, name=where.name,
-                      scale=scale.name, made_from=made, machine=machine.settle(accelerator.device))  # fmt: skip
+                      scale=said, made_from=made, machine=machine.settle(accelerator.device))  # fmt: skip
     if accelerator.is_main_process:
         keep(student, tokenizer, record, where.folder)
     processes.finish(accelerator)
@@ -347,11 +351,13 @@ def _fine_tune(argv: list[str], command: str, **defaults: Any) -> None:
     if accelerator.is_main_process:
         for gap in (sentence for task in data for sentence in task.info.get("missing", {}).values()):
             print(f"left out: {gap}", flush=True)
-    folder = Path(where.out or paths.home() / "runs")
-    records = finetune_grid(models, data, range(what.seeds), tokenizer, accelerator, config, scale=scale.name,
+    folder, origins = Path(where.out or paths.home() / "runs"), {label: origin(pairs[label]) for label in pairs}
+    rehearsed = any(found.pop("scale", "") == REHEARSAL for found in origins.values())
+    records = finetune_grid(models, data, range(what.seeds), tokenizer, accelerator, config,
+                            scale=REHEARSAL if rehearsed else scale.name,
                             folder=folder, learning_rates=rates, task_teacher=what.task_teacher or None,
                             keep=what.keep or bool(what.submission),
-                            provenance={label: origin(source) for label, source in pairs.items()})  # fmt: skip
+                            provenance=origins)  # fmt: skip
     for record in records if what.submission else ():
         if record["seed"] == 0 and record["task"] in tasks.GLUE:
             task = tasks.get(record["task"])
@@ -417,7 +423,7 @@ def ablate(argv: list[str]) -> None:
     chosen = [tasks.get(task.strip()) for task in what.task.split(",")]
     revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
     accelerator = make_accelerator(where.precision, where.cpu)
-    teacher, tokenizer = load_teacher(what.teacher, revision)
+    teacher, tokenizer = read_teacher(what.teacher, revision)
     with accelerator.main_process_first():
         data = [tasks.load_all(task, what.source, what.rows or None, what.validation_rows or None) for task in chosen]
         text = corpus.build_corpus(sources, tokenizer, seq_length=config.seq_length, layout=config.layout,
@@ -454,9 +460,11 @@ def network(source: str) -> Any:
 
 
 def origin(source: str) -> dict[str, str]:
-    """The name of the record that lies with the model in folder `source`, as `model_record`."""
-    record = Path(source) / "record.json"
-    return {"model_record": results.load(record)["name"]} if record.is_file() else {}
+    """The name of the record that lies with the model in folder `source`, as `model_record`, and its scale."""
+    if not Path(source, "record.json").is_file():
+        return {}
+    record = results.load(Path(source, "record.json"))
+    return {"model_record": record["name"], "scale": record["scale"]}
 
 
 def time_models(argv: list[str]) -> None:
@@ -480,7 +488,7 @@ def time_models(argv: list[str]) -> None:
         scored=str(paths.data("students", "toy")), **SHAPES[shape].settings,
     )  # fmt: skip
     formats = check_formats(what.formats.split(","))
-    teacher, tokenizer = timed_teacher(what.teacher, scale.revision if what.teacher == scale.teacher else None)
+    teacher, tokenizer = read_teacher(what.teacher, scale.revision if what.teacher == scale.teacher else None)
     student = load_model(what.student) if what.student else build_student(teacher)
     texts, data = texts_of(shape, what.source, config.rows, config.seed)
     models = {name: with_head(model, shape, config.attention)
@@ -506,14 +514,14 @@ def read_shape(argv: list[str]) -> str:
     return shape
 
 
-def timed_teacher(source: str, revision: str | None = None) -> tuple[Any, PreTrainedTokenizerBase]:
-    """A teacher to be timed, with its tokenizer. random:FOLDER has random weights, and random:base needs no folder."""
+def read_teacher(source: str, revision: str | None = None) -> tuple[Any, PreTrainedTokenizerBase]:
+    """A teacher with its tokenizer. random:FOLDER has random weights, random:base needs no folder."""
     if source == "random:base":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return BertForMaskedLM(BertConfig()), load_tokenizer(scales.get("toy").teacher)
     if source.startswith("random:"):
-        return network(source), load_tokenizer(source.removeprefix("random:"))
+        return network(source).eval(), load_tokenizer(source.removeprefix("random:"))
     return load_teacher(source, revision)
 
 

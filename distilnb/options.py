@@ -32,7 +32,8 @@ class RunOptions:
 class StudentOptions:
     """Options of `distilnb distil`: from which teacher which student is made."""
 
-    teacher: str = setting("", "a BERT masked language model: a folder or a Hub repository")
+    teacher: str = setting("", "a BERT masked language model: a folder or a Hub repository; random:FOLDER is the same "
+                               "network with random weights, to rehearse")  # fmt: skip
     revision: str = setting("", "the teacher's revision on the Hub")
     layers: str = setting("original", "original, every_other, first, last, or indices such as 0,2,4,7,9,11")
     n_layers: int = setting(0, "layers of the student (default: half the teacher's)")

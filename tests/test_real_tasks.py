@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, DistilBertConfig, DistilBertForMaskedLM
 
-from distilnb import finetuning, heads, metrics, scales, squad, tasks
+from distilnb import cli, finetuning, heads, metrics, results, scales, squad, tasks
 from distilnb.finetuning import FinetuningConfig, finetune
 
 pytestmark = pytest.mark.hub
@@ -95,3 +95,21 @@ def test_every_task_of_glue_can_be_read_and_learned_from(small, tokenizer, accel
         _, record = run(small, data, tokenizer, accelerator, CONFIG)
         assert record["scores"]["main"] == metrics.main_score(data.task.main, record["scores"])
         assert record["data"]["stand_in"] and "64 of" in record["data"]["stand_in_why"]
+
+
+def test_base_scale_is_rehearsed_with_random_weights(tmp_path, monkeypatch, capsys):
+    """The real configuration, tokenizer and Wikipedia, streamed: two updates of distillation, two of fine-tuning."""
+    monkeypatch.setenv("DISTILNB_HOME", str(tmp_path))
+    random = f"random:{scales.BERT_BASE}"
+    few = ["--tokens", "512", "--seq_length", "32", "--batch_size", "8", "--micro_batch_size", "4"]
+    assert cli.main(["distil", "--scale", "base", "--teacher", random, "--cpu", *few]) == 0
+    record = results.load(tmp_path / "runs" / "distil-base" / "model" / "record.json")
+    assert record["steps"] == 2 and record["scale"] == "rehearsal" and record["made_from"]["teacher"] == random
+    assert np.isfinite(record["curve"]["loss"]).all()
+    student = tmp_path / "runs" / "distil-base" / "model"
+    assert 66e6 < sum(p.numel() for p in heads.classifier(student, 2)[0].parameters()) < 67e6
+    rows = ["--task", "rte", "--train_rows", "64", "--validation_rows", "16", "--max_length", "32", "--epochs", "1"]
+    assert cli.main(["glue", "--scale", "base", "--model", f"student={student}", *rows, "--cpu"]) == 0
+    assert "rte" in capsys.readouterr().out
+    (tuned,) = [r for r in results.load_all(tmp_path / "runs") if r["kind"] == "finetuning"]
+    assert tuned["scale"] == "rehearsal", "it must never stand beside the paper's numbers"
