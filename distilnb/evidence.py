@@ -46,11 +46,11 @@ class Plan:
     benchmarks: tuple[tuple[str, ...], ...] = ((), ("--shape", "qa"))
 
 
-FIXED = ("--learning_rate", "5e-4")  # of the long tasks at mini scale, where a choice would cost as much as the runs
+FIXED = ("--learning_rate", "3e-4")  # of the long tasks at mini scale, where a choice would cost as much as the runs
 PLANS = {
     "toy": Plan(seeds=3, rates="", imdb=(), squad=(), squad_seeds=1),
     "mini": Plan(
-        rates="1e-3,5e-4,2e-4", tasks="cola,sst2,mrpc,stsb,rte,wnli", subsets="qnli,qqp,mnli", subset_rows=10_000,
+        rates="1e-3,3e-4,1e-4", tasks="cola,sst2,mrpc,stsb,rte,wnli", subsets="qnli,qqp,mnli", subset_rows=10_000,
         subset=("--validation_rows", "2000", *FIXED),
         imdb=("--max_length", "192", "--truncation", "head_tail", "--epochs", "2", *FIXED),
         squad=("--max_length", "256", "--stride", "96", "--epochs", "2", *FIXED), squad_seeds=1, benchmarks=((),),

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
-from . import backup, checkpoints
+from . import backup, checkpoints, machine
 from .batches import MaskedRows, MicroBatches, collate
 from .corpus import Corpus
 from .distillation import Distillation, head_input, hidden_states
@@ -100,6 +100,7 @@ class Run:
         self.skipped: list[list] = []  # [step, loss, norm] of the updates that were not made
         self.halved: list[list[int]] = []  # [step, rows of a forward pass from then on]
         self.overflows = 0  # updates that fp16's scaler left out
+        self.estimate: dict[str, float] = {}  # of this sitting, when it began
         self.stopwatch = Stopwatch()
         student.to(accelerator.device)
         self._resume(optimizer)
@@ -366,6 +367,7 @@ def _announce(run: Run, name: str) -> str:
     resumed = f", going on from update {run.step:,}" if run.step else ""
     try:
         cost = estimate_run(run, batch, left)
+        run.estimate = {"from_step": run.step, "seconds": cost.seconds, "memory_bytes": cost.memory_bytes}
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -387,6 +389,9 @@ def _record(run: Run, name: str, **provenance: Any) -> dict[str, Any]:
     curve = dict(zip(columns, map(list, zip(*run.curve, strict=True)), strict=True))
     curve["tokens"] = np.cumsum(curve["tokens"]).tolist()
     last = run.evaluations[-1]
+    estimate = run.estimate and {key: round(value) for key, value in run.estimate.items()} | {
+        "took_seconds": round(run.stopwatch.read()["wall_seconds"]),
+        "peak_memory_bytes": machine.memory(run.accelerator.device)[1]}  # fmt: skip
     values = {
         "seed": run.config.seed, "scores": {k: v for k, v in last.items() if k not in ("step", "tokens")},
         "tokens": curve["tokens"][-1], "steps": run.step, "curve": curve, "config": asdict(run.config),
@@ -395,6 +400,7 @@ def _record(run: Run, name: str, **provenance: Any) -> dict[str, Any]:
         "processes": run.accelerator.num_processes, "precision": run.accelerator.mixed_precision,
         "skipped": len(run.skipped), "skipped_steps": [step for step, *_ in run.skipped[:100]],
         "overflows": run.overflows, "compiled_head": run.module.kernels is not PLAIN,
+        "estimate": estimate,  # of the last sitting, beside what it took
         "out_of_memory": [{"step": step, "micro_batch_size": rows} for step, rows in run.halved],
     }  # fmt: skip
     kind = "teacher" if run.teacher is None else "distillation"

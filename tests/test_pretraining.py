@@ -688,6 +688,18 @@ def test_a_resumed_run_says_where_it_goes_on(packed, masker, accelerator, teache
     assert "going on from update 3" in capsys.readouterr().out
 
 
+def test_a_record_tells_the_estimate_beside_what_its_last_sitting_took(packed, masker, accelerator, teacher, tmp_path):
+    options = {"teacher": teacher, "out": tmp_path}
+    pretrain(build_student(teacher), packed, masker, accelerator, settings(4, packed), stop_after=3, **options)
+    record = pretrain(build_student(teacher), packed, masker, accelerator, settings(4, packed), **options)
+    told = record["estimate"]
+    assert told["from_step"] == 3 and 0 <= told["took_seconds"] <= record["wall_seconds"] + 1
+    assert min(told["memory_bytes"], told["peak_memory_bytes"]) > 1e7
+    silent = pretrain(build_student(teacher), packed, masker, accelerator, settings(4, packed), teacher=teacher,
+                      quiet=True)  # fmt: skip
+    assert silent["estimate"] == {}, "nobody asked for one"
+
+
 def test_estimate_is_positive_and_updates_nothing(packed, masker, accelerator, teacher):
     student = build_student(teacher)
     before, batch = weights_of(student), a_batch(packed, masker)
