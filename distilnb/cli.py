@@ -354,8 +354,8 @@ def _fine_tune(argv: list[str], command: str, **defaults: Any) -> None:
     folder, origins = Path(where.out or paths.home() / "runs"), {label: origin(pairs[label]) for label in pairs}
     rehearsed = any(found.pop("scale", "") == REHEARSAL for found in origins.values())
     records = finetune_grid(models, data, range(what.seeds), tokenizer, accelerator, config,
-                            scale=REHEARSAL if rehearsed else scale.name,
-                            folder=folder, learning_rates=rates, task_teacher=what.task_teacher or None,
+                            scale=REHEARSAL if rehearsed else scale.name, folder=folder, learning_rates=rates,
+                            trial_rows=what.trial_rows, task_teacher=what.task_teacher or None,
                             keep=what.keep or bool(what.submission),
                             provenance=origins)  # fmt: skip
     for record in records if what.submission else ():

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from transformers import PreTrainedModel
 
+from . import precision
 from .losses import (
     IGNORE,
     PLAIN,
@@ -61,18 +61,9 @@ def network(
 ) -> tuple[Tensor, Any]:
     """Hidden states (tokens, dim), and what the decoder multiplies at `rows` with its weight and bias (None: no rows).
 
-    In `dtype` from the embeddings on, on copies of the float32 weights. The embeddings themselves stay in float32:
-    the gradient of a frequent word is a sum of many, too many for 8 bits.
+    In `dtype` from the embeddings on (`precision.call`).
     """
-    if model.dtype == dtype:
-        return _Network(model)(batch, rows)
-    weights = {f"model.{name}": parameter if "embeddings" in name else parameter.to(dtype)
-               for name, parameter in model.named_parameters()}  # fmt: skip
-    hook = model.base_model.embeddings.register_forward_hook(lambda *found: found[-1].to(dtype))
-    try:
-        return functional_call(_Network(model), weights, (batch, rows))
-    finally:
-        hook.remove()
+    return precision.call(_Network(model), model, dtype, batch, rows)
 
 
 class Distillation(nn.Module):
@@ -109,11 +100,11 @@ class Distillation(nn.Module):
 
         terms is (3,): its shares of the mean L_ce, L_mlm and L_cos.
         """
-        kind = batch["input_ids"].device.type
-        if torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16:
-            with torch.autocast(kind, enabled=False):
-                return self._losses(batch, tokens, masked, torch.bfloat16)
-        return self._losses(batch, tokens, masked, torch.float32)
+        dtype, kind = precision.wanted(batch["input_ids"]), batch["input_ids"].device.type
+        if dtype == torch.float32:
+            return self._losses(batch, tokens, masked, dtype)
+        with torch.autocast(kind, enabled=False):
+            return self._losses(batch, tokens, masked, dtype)
 
     def _losses(
         self, batch: dict[str, Tensor], tokens: float, masked: float, dtype: torch.dtype

@@ -69,9 +69,7 @@ AttentionMaskInterface.register(ATTENTION, eager_mask)
 
 def for_cpu(model: PreTrainedModel) -> None:
     """Let a model that trains on a CPU use this attention and dropout; what it computes in evaluation is unchanged."""
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if type(child) is nn.Dropout:
-                setattr(module, name, BitDropout(child.p))
-                getattr(module, name).train(child.training)
+    for module in model.modules():
+        if type(module) is nn.Dropout:
+            module.__class__ = BitDropout  # in place: it keeps its hooks and its mode
     model.set_attn_implementation(ATTENTION)

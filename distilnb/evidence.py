@@ -35,6 +35,7 @@ class Plan:
 
     seeds: int = 5
     rates: str = "5e-5,3e-5,2e-5"
+    trial_rows: int = 20_000
     tasks: str = ",".join(tasks.GLUE)
     subsets: str = ""
     subset: tuple[str, ...] = ()
@@ -112,7 +113,7 @@ def steps(scale: Scale, runs: Path | None = None) -> list[Step]:
     if scale.teacher == scales.BERT_BASE:
         models["released"] = f"{scales.DISTILBERT}@{scales.DISTILBERT_REVISION}"
     waits = {"student": ("student",), "undistilled": ("undistilled",), "scratch": ("scratch",), "random": ("student",)}
-    rates = ("--learning_rates", plan.rates) if plan.rates else ()
+    rates = ("--learning_rates", plan.rates, "--trial_rows", str(plan.trial_rows)) if plan.rates else ()
     for label, source in models.items():
         add(f"glue-{label}", "Table 1", "glue", "--task", plan.tasks, "--model", f"{label}={source}", "--seeds",
             str(plan.seeds), *rates, needs=waits.get(label, ()))  # fmt: skip

@@ -22,7 +22,7 @@ from datasets import Dataset
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from . import dropout, heads, metrics, results, squad
+from . import dropout, heads, metrics, precision, results, squad
 from .checkpoints import fingerprint
 from .corpus import epoch_order
 from .losses import check_temperature
@@ -120,7 +120,7 @@ def forward(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
         inputs["attention_mask"] = mask
     if model.config.model_type == "bert":
         inputs["token_type_ids"] = batch["token_type_ids"]
-    outputs = model(**inputs)
+    outputs = precision.call(model, model, precision.wanted(mask), **inputs)
     if not heads.is_answerer(model):
         return outputs.logits.float()
     logits = torch.stack([outputs.start_logits, outputs.end_logits], dim=-1).float()

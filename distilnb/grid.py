@@ -59,14 +59,16 @@ class Cell:
 def finetune_grid(
     models: Mapping[str, heads.Source], data: Iterable[TaskData | SquadData], seeds: Iterable[int],
     tokenizer: PreTrainedTokenizerBase, accelerator: Accelerator, config: FinetuningConfig, *, scale: str = "toy",
-    folder: Path | None = None, learning_rates: Sequence[float] = (), task_teacher: str | None = None,
+    folder: Path | None = None, learning_rates: Sequence[float] = (), trial_rows: int = 0,
+    task_teacher: str | None = None,
     keep: bool = False, provenance: Mapping[str, dict[str, Any]] | None = None, quiet: bool = False,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Fine-tune every model on every task with every seed; a record each, in `folder` (default `runs/`).
 
     A cell whose record is there, with the same settings, data and starting weights, is not run again. With
     `learning_rates`, each model and task first tries all of these (the same for every model) on nine tenths of the
-    training rows and keeps the one that does best on the tenth; those trials are recorded in `folder/selection`.
+    training rows (at most `trial_rows`; 0: all of them) and keeps the one that does best on the tenth; those trials
+    are recorded in `folder/selection`.
     With `task_teacher`, one of `models`, every other model is fine-tuned once more, now also by the answers of that
     model, fine-tuned with the same seed: these runs have the model name `<model>_d`. `keep` saves the fine-tuned
     models in `folder/models`. `provenance` adds keys to the records of a model, by its name in `models`.
@@ -92,7 +94,7 @@ def finetune_grid(
         return Cell(name, label, models[model], task, replace(config, **settings), more, kept)
 
     for task in data:
-        carved, taught = task.carve() if learning_rates else None, []
+        carved, taught = task.carve(most=trial_rows) if learning_rates else None, []
         for model in models:
             settings, more = {}, {}
             if carved:
@@ -100,7 +102,7 @@ def finetune_grid(
                           for rate in learning_rates]  # fmt: skip
                 what = f"{model} on {task.task.name}, choosing the learning rate"
                 found = _run_missing(trials, folder / "selection", what, tokenizer, accelerator, quiet)
-                more = {"selection": select(learning_rates, found)}
+                more = {"selection": select(learning_rates, found) | ({"rows": trial_rows} if trial_rows else {})}
                 settings = {"learning_rate": more["selection"]["chosen"]}
             cells += [cell(model, task, f"seed{seed}", more, seed=seed, **settings) for seed in seeds]
             if task_teacher and model != task_teacher:

@@ -129,6 +129,7 @@ class GridOptions:
     seeds: int = setting(1, "how many seeds, from 0 on")
     source: str = setting("", "tasks of toyworld, or the real ones from the Hub", choices=["toyworld", "hub"])
     learning_rates: str = setting("", "learning rates to choose from on a tenth of the training rows, joined by commas")
+    trial_rows: int = setting(0, "training rows of each such trial (0: all)")
     task_teacher: str = setting(
         "", "LABEL whose fine-tuned self teaches the other models once more, as in DistilBERT (D)"
     )
@@ -138,7 +139,7 @@ class GridOptions:
     submission: str = setting("", "folder for answers to GLUE's test splits by the first seed of each model")
 
     def __post_init__(self) -> None:
-        for name in ("train_rows", "validation_rows"):
+        for name in ("train_rows", "validation_rows", "trial_rows"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a number of rows, or 0 for all")
         if self.seeds < 1:

@@ -135,8 +135,9 @@ class SquadData:
     def baseline(self, split: str) -> None:
         """None: no answer is the commonest one. `word_matching` gives a score to beat, without training."""
 
-    def carve(self, share: float = 0.1, seed: int = 0) -> "SquadData":
+    def carve(self, share: float = 0.1, seed: int = 0, most: int = 0) -> "SquadData":
         """The training rows alone, about `share` of them held out as the split "carved": where settings are chosen.
+        Of the rest, `most` rows are kept (0: all).
 
         Whole contexts are held out: one that occurs on both sides, with other questions, would flatter.
         """
@@ -147,7 +148,8 @@ class SquadData:
         if wanted >= len(order):
             raise ValueError(f"task squad has {len(order)} training context(s); too few to hold some out")
         held = np.isin(contexts, order[:wanted])
-        train, carved = (self.train.select(np.flatnonzero(side)) for side in (~held, held))
+        kept = np.sort(generator(seed).permutation(np.flatnonzero(~held))[: most or None])
+        train, carved = self.train.select(kept), self.train.select(np.flatnonzero(held))
         info = self.info | {"rows": {"train": len(train), "carved": len(carved)}, "carved_seed": seed}
         return SquadData(self.task, train, {"carved": carved}, info)
 

@@ -229,13 +229,14 @@ class TaskData:
         guesses = metrics.majority(train, len(labels))
         return metrics.main_score(self.task.main, metrics.score(self.task.metrics, guesses, labels))
 
-    def carve(self, share: float = 0.1, seed: int = 0) -> "TaskData":
+    def carve(self, share: float = 0.1, seed: int = 0, most: int = 0) -> "TaskData":
         """The training rows alone, `share` of them held out as the split "carved": where settings are chosen, so
-        that validation rows judge and never choose. The same rows for every model."""
+        that validation rows judge and never choose. The same rows for every model. Of the rest, `most` rows are kept
+        (0: all)."""
         order, held = generator(seed).permutation(len(self.train)), max(1, round(share * len(self.train)))
         if held >= len(self.train):
             raise ValueError(f"task {self.task.name} has {len(self.train)} training row(s); too few to hold some out")
-        train, carved = self.train.select(np.sort(order[held:])), self.train.select(np.sort(order[:held]))
+        train, carved = (self.train.select(np.sort(part)) for part in (order[held:][: most or None], order[:held]))
         info = self.info | {"rows": {"train": len(train), "carved": len(carved)}, "carved_seed": seed}
         return TaskData(self.task, train, {"carved": carved}, info)
 

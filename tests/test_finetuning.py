@@ -278,6 +278,25 @@ def test_the_loop_is_what_a_reader_would_write(tokenizer, accelerator):
     assert max(float((mine[name] - theirs[name]).abs().max()) for name in mine) < 1e-5
 
 
+@pytest.mark.parametrize("make", ["student", "teacher"])
+def test_bf16_reaches_from_the_embeddings_to_the_last_layer(request, make):
+    """Autocast alone leaves LayerNorm in float32. Logits are within 2 % of their norm; gradients stay float32."""
+    model, _ = classifier(request.getfixturevalue(make), 3)
+    ids, mask = torch.randint(5, 90, (4, 9), generator=torch.Generator().manual_seed(0)), torch.ones(4, 9).long()
+    mask[2, 5:] = 0
+    batch, seen = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros_like(ids)}, []
+    expected = forward(model, batch)
+    for module in model.base_model.modules():
+        if isinstance(module, torch.nn.LayerNorm):
+            module.register_forward_hook(lambda module, given, out: seen.append(out.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = forward(model, batch)
+    assert seen[0] == torch.float32 and set(seen[1:]) == {torch.bfloat16}, "the first belongs to the embeddings"
+    assert logits.dtype == torch.float32 and 0 < (logits - expected).norm() < 0.02 * expected.norm()
+    logits.sum().backward()
+    assert {p.grad.dtype for p in model.parameters() if p.grad is not None} == {torch.float32}
+
+
 def test_dropout_is_on_in_training_and_off_in_scoring(student, tokenizer, accelerator):
     model, _ = classifier(student, 2)
     modes = []

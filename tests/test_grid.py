@@ -105,6 +105,11 @@ def test_the_learning_rate_is_chosen_on_carved_rows(student, tokenizer, accelera
     finetune_grid({"student": student}, [data], (1, 2), tokenizer, accelerator, config, **settings)
     assert ran == []
 
+    fewer = {"trial_rows": 64, **settings}
+    records = finetune_grid({"student": student}, [data], (1, 2), tokenizer, accelerator, config, **fewer)
+    assert results.load(tmp_path / "selection" / f"{ran[0]}.json")["data"]["rows"]["train"] == 64
+    assert [r["selection"]["rows"] for r in records] == [64, 64] and records[0]["data"]["rows"]["train"] == 256
+
 
 def test_a_rate_that_diverges_is_not_chosen(student, tokenizer, accelerator, tmp_path, monkeypatch, capsys):
     """Of three rates the middle one diverges; when all do, or a cell does, the grid says so after the other cells."""

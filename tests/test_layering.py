@@ -13,8 +13,8 @@ import distilnb
 
 PACKAGE = Path(distilnb.__file__).parent
 LAYERS = {
-    "leaves": "paper scales student teacher losses dropout masking corpus toyworld results metrics hub paths progress "
-              "machine faults interrupts lock processes cost",
+    "leaves": "paper scales student teacher losses precision dropout masking corpus toyworld results metrics hub paths "
+              "progress machine faults interrupts lock processes cost",
     "engines": "recipe batches distillation estimate pretraining guessing checkpoints backup tasks squad heads "
                "finetuning grid submission ablation benchmark export",
     "view": "figures report scorecard widgets exercises",

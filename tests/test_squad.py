@@ -141,6 +141,9 @@ def test_whole_contexts_are_held_out():
                            "carved_seed": 2}  # fmt: skip
     assert not set(held["context"]) & set(carved.train["context"])
     assert sorted([*held["id"], *carved.train["id"]]) == sorted(train["id"]) and 6 <= len(held) <= 10
+    fewer = data.carve(seed=2, most=3)
+    assert len(fewer.train) == 3 and set(fewer.train["id"]) < set(carved.train["id"])
+    assert fewer.validations["carved"]["id"][:] == held["id"][:]
     assert data.carve(seed=2).train["id"][:] == carved.train["id"][:] != data.carve(seed=3).train["id"][:]
     with pytest.raises(ValueError, match=r"1 training context\(s\); too few"):
         SquadData(SQUAD, split_of(WORDS, WORDS), {"validation": split_of(WORDS)}, {}).carve()

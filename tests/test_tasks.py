@@ -265,6 +265,9 @@ def test_carved_rows_are_a_tenth_of_train_and_no_validation_row():
              for split in (carved.train, carved.validations["carved"], data.validations["validation"])]  # fmt: skip
     assert texts[0] | texts[1] == set(zip(data.train["sentence1"], data.train["sentence2"], strict=True))
     assert not (texts[0] & texts[1] or texts[1] & texts[2])
+    fewer = data.carve(most=7)
+    assert fewer.info["rows"] == {"train": 7, "carved": 5} and set(fewer.train["idx"]) < set(carved.train["idx"])
+    assert fewer.validations["carved"]["idx"][:] == carved.validations["carved"]["idx"][:]
     assert data.carve().train["idx"][:] == carved.train["idx"][:] != data.carve(seed=1).train["idx"][:]
     with pytest.raises(ValueError, match="too few"):
         TaskData(TASKS["rte"], rows("rte", (1,)), {"validation": rows("rte")}, {"rows": {}}).carve()

@@ -1,0 +1,39 @@
+"""bf16 from the embeddings to the last layer, on copies of float32 weights.
+
+Autocast chooses anew for every operation, and casts between one and the next; a narrow model spends a good part of
+its time there. Here each weight is cast once for a forward pass, and its gradient once on the way back.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from transformers import PreTrainedModel
+
+
+def wanted(tensor: Tensor) -> torch.dtype:
+    """The precision that autocast asks for on this tensor's device, if it is bf16; else float32.
+
+    In fp16 gradients need a scaler, and autocast's own choice of operations.
+    """
+    kind = tensor.device.type
+    on = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16
+    return torch.bfloat16 if on else torch.float32
+
+
+def call(module: nn.Module, model: PreTrainedModel, dtype: torch.dtype, *args: Any, **kwargs: Any) -> Any:
+    """`module(*args, **kwargs)` in `dtype`; `model` is the encoder with its head in it, or `module` itself.
+
+    The embeddings stay in float32: the gradient of a frequent word is a sum of many, too many for 8 bits.
+    """
+    if model.dtype == dtype:
+        return module(*args, **kwargs)
+    weights = {name: parameter if "embeddings" in name else parameter.to(dtype)
+               for name, parameter in module.named_parameters()}  # fmt: skip
+    hook = model.base_model.embeddings.register_forward_hook(lambda *found: found[-1].to(dtype))
+    try:
+        with torch.autocast(model.device.type, enabled=False):
+            return functional_call(module, weights, args, kwargs)
+    finally:
+        hook.remove()
