@@ -87,6 +87,13 @@ class Distillation(nn.Module):
         """What works on logits: compiled where the run is long enough for that to pay."""
         return compiled_kernels() if self.long else PLAIN
 
+    @property
+    def compiled(self) -> bool:
+        """Whether the head that this run computes with is compiled."""
+        if _on_gpu(next(self.student.parameters())):
+            return self._head not in (None, vocabulary_losses)
+        return self.kernels is not PLAIN
+
     def _teacher_in(self, dtype: torch.dtype) -> PreTrainedModel:
         """The teacher in the precision we compute in; a copy, made once."""
         if self._teacher[0].dtype == dtype:

@@ -32,7 +32,7 @@ from .distillation import Distillation, head_input, hidden_states
 from .estimate import estimate_run
 from .faults import in_a_row, is_out_of_memory, split
 from .interrupts import SIGNALS, Interrupts, Stopped, leave_signals_to_the_main_process
-from .losses import IGNORE, PLAIN
+from .losses import IGNORE
 from .masking import Masker, generator
 from .processes import agree, alone_in, on_main, together
 from .progress import Progress
@@ -399,7 +399,7 @@ def _record(run: Run, name: str, **provenance: Any) -> dict[str, Any]:
         "evaluations": {key: [row[key] for row in run.evaluations] for key in last},
         "processes": run.accelerator.num_processes, "precision": run.accelerator.mixed_precision,
         "skipped": len(run.skipped), "skipped_steps": [step for step, *_ in run.skipped[:100]],
-        "overflows": run.overflows, "compiled_head": run.module.kernels is not PLAIN,
+        "overflows": run.overflows, "compiled_head": run.accelerator.unwrap_model(run.module).compiled,
         "estimate": estimate,  # of the last sitting, beside what it took
         "out_of_memory": [{"step": step, "micro_batch_size": rows} for step, rows in run.halved],
     }  # fmt: skip

@@ -131,5 +131,6 @@ def test_the_compiled_head_is_considered_on_a_gpu_only(packed, masker, teacher, 
         for _ in range(2):
             loss, terms = step(batch, 192.0, 29.0)
         found.append((loss.detach(), terms))
+        assert step.compiled is gpu
     assert chosen == [2]
     torch.testing.assert_close(*found)
