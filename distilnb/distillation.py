@@ -4,7 +4,6 @@ Only what the loss needs is computed: encoders once, the vocabulary head for the
 """
 
 from collections.abc import Callable
-from copy import deepcopy
 from typing import Any
 
 import torch
@@ -57,13 +56,14 @@ class _Network(nn.Module):
 
 
 def network(
-    model: PreTrainedModel, batch: dict[str, Tensor], rows: Tensor | None, dtype: torch.dtype = torch.float32
-) -> tuple[Tensor, Any]:
+    model: PreTrainedModel, batch: dict[str, Tensor], rows: Tensor | None, dtype: torch.dtype = torch.float32,
+    weights: dict[str, Tensor] | None = None,
+) -> tuple[Tensor, Any]:  # fmt: skip
     """Hidden states (tokens, dim), and what the decoder multiplies at `rows` with its weight and bias (None: no rows).
 
-    In `dtype` from the embeddings on (`precision.call`).
+    In `dtype` from the embeddings on (`precision.call`, to which `weights` go).
     """
-    return precision.call(_Network(model), model, dtype, batch, rows)
+    return precision.call(_Network(model), model, dtype, batch, rows, weights=weights)
 
 
 class Distillation(nn.Module):
@@ -79,7 +79,7 @@ class Distillation(nn.Module):
         share = 1.0 if config.ce and config.positions == "all" else config.mask_probability
         self.long = share * config.tokens * student.config.vocab_size >= LONG
         self._teacher = [teacher]  # in a list, so that it is no submodule: not trained, not saved, not synchronized
-        self._copies: dict[torch.dtype, PreTrainedModel] = {}
+        self._cast: dict[torch.dtype, dict[str, Tensor]] = {}
         self._head: Callable | None = None
 
     @property
@@ -94,13 +94,12 @@ class Distillation(nn.Module):
             return self._head not in (None, vocabulary_losses)
         return self.kernels is not PLAIN
 
-    def _teacher_in(self, dtype: torch.dtype) -> PreTrainedModel:
-        """The teacher in the precision we compute in; a copy, made once."""
-        if self._teacher[0].dtype == dtype:
-            return self._teacher[0]
-        if dtype not in self._copies:
-            self._copies[dtype] = deepcopy(self._teacher[0]).to(dtype)
-        return self._copies[dtype]
+    def _ask_teacher(self, batch: dict[str, Tensor], rows: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Any]:
+        """What `network` says of the teacher; its weights are cast once."""
+        (teacher,) = self._teacher
+        if dtype not in self._cast:
+            self._cast[dtype] = precision.cast(_Network(teacher), dtype, trained=False)
+        return network(teacher, batch, rows, dtype, self._cast[dtype])
 
     def forward(self, batch: dict[str, Tensor], tokens: float, masked: float) -> tuple[Tensor, Tensor]:
         """(loss, terms): the share of this micro-batch in an update of `tokens` tokens and `masked` masked words.
@@ -123,7 +122,7 @@ class Distillation(nn.Module):
         hidden, part = network(self.student, batch, rows, dtype)
         if config.ce or config.cos:
             with torch.inference_mode():
-                t_hidden, t_part = network(self._teacher_in(dtype), batch, rows if config.ce else None, dtype)
+                t_hidden, t_part = self._ask_teacher(batch, rows if config.ce else None, dtype)
         loss = ce = mlm = cos = hidden.new_zeros((), dtype=torch.float32)
         count = tokens if everywhere else masked
         if rows is not None:

@@ -22,15 +22,26 @@ def wanted(tensor: Tensor) -> torch.dtype:
     return torch.bfloat16 if on else torch.float32
 
 
-def call(module: nn.Module, model: PreTrainedModel, dtype: torch.dtype, *args: Any, **kwargs: Any) -> Any:
-    """`module(*args, **kwargs)` in `dtype`; `model` is the encoder with its head in it, or `module` itself.
+def cast(module: nn.Module, dtype: torch.dtype, trained: bool = True) -> dict[str, Tensor]:
+    """The weights of a module in `dtype`, by name; where it is trained, those of the embeddings stay as they are.
 
-    The embeddings stay in float32: the gradient of a frequent word is a sum of many, too many for 8 bits.
+    The gradient of a frequent word is a sum of many, too many for 8 bits.
+    """
+    return {name: parameter if trained and "embeddings" in name else parameter.to(dtype)
+            for name, parameter in module.named_parameters()}  # fmt: skip
+
+
+def call(
+    module: nn.Module, model: PreTrainedModel, dtype: torch.dtype, *args: Any, weights: dict[str, Tensor] | None = None,
+    **kwargs: Any,
+) -> Any:  # fmt: skip
+    """`module(*args, **kwargs)` in `dtype` from the embeddings on; `model` is the BERT in it, or `module` itself.
+
+    `weights` are those of `cast`, where they stay the same from call to call.
     """
     if model.dtype == dtype:
         return module(*args, **kwargs)
-    weights = {name: parameter if "embeddings" in name else parameter.to(dtype)
-               for name, parameter in module.named_parameters()}  # fmt: skip
+    weights = cast(module, dtype) if weights is None else weights
     hook = model.base_model.embeddings.register_forward_hook(lambda *found: found[-1].to(dtype))
     try:
         with torch.autocast(model.device.type, enabled=False):

@@ -226,10 +226,10 @@ def test_a_teacher_without_weights_is_named_in_one_sentence(tmp_path, capsys):
 
 @pytest.mark.hub
 def test_the_dial_at_mini_distils_from_real_text(teacher_folder, tmp_path, capsys):
-    """`--scale mini` streams real Wikipedia; the teacher is the small one of these tests."""
+    """`--scale mini` reads Wikipedia, streamed, and IMDb; the teacher is the small one of these tests."""
     status = cli.main(["distil", "--scale", "mini", "--teacher", str(teacher_folder), "--out", str(tmp_path / "mini"),
                        "--name", "mini-demo", *SMALL, "--tokens", "6000"])  # fmt: skip
     assert status == 0, capsys.readouterr().err
     (record,) = [r for r in results.load_all() if r["name"] == "mini-demo"]
-    assert record["scale"] == "mini" and record["data"]["id"] == "wikimedia/wikipedia"
+    assert record["scale"] == "mini" and record["data"]["id"] == "wikimedia/wikipedia + stanfordnlp/imdb"
     assert record["curve"]["loss"][-1] < record["curve"]["loss"][0]

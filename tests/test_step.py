@@ -68,10 +68,13 @@ def test_teacher_runs_in_inference_mode_and_in_the_precision_of_the_step(packed,
     step = Distillation(build_student(teacher), teacher, PretrainingConfig())
     step(a_batch(packed, masker), 192.0, 29.0)
     with torch.autocast("cpu", torch.bfloat16):
-        copies = {id(step._teacher_in(torch.bfloat16)) for _ in range(2)}
-        step(a_batch(packed, masker), 192.0, 29.0)
-    assert seen == [(True, torch.float32), (True, torch.bfloat16)]
-    assert len(copies) == 1 and {p.dtype for p in teacher.parameters()} == {torch.float32}
+        copies = []
+        for _ in range(2):
+            step(a_batch(packed, masker), 192.0, 29.0)
+            copies.append(step._cast[torch.bfloat16])
+    assert seen == [(True, torch.float32), (True, torch.bfloat16), (True, torch.bfloat16)]
+    assert copies[0] is copies[1] and {w.dtype for w in copies[0].values()} == {torch.bfloat16}
+    assert {p.dtype for p in teacher.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize("kind", ["student", "teacher"])
