@@ -4,7 +4,8 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM
 
-from distilnb import cli, corpus, paths, results
+from distilnb import cli, corpus, paths, results, scales
+from distilnb.guessing import best_guesses
 from distilnb.masking import Masker
 from distilnb.pretraining import evaluate
 from distilnb.student import build_student
@@ -50,6 +51,30 @@ def test_the_twins_start_from_the_same_layers_and_end_apart(teacher):
     start = build_student(teacher[0], mine["made_from"]["layers"]).distilbert.transformer.layer[0].ffn.lin1.weight
     moved = [(shipped(name).distilbert.transformer.layer[0].ffn.lin1.weight - start).norm() for name in STUDENTS]
     assert all(0 < distance < start.norm() for distance in moved)
+
+
+def test_the_mini_teacher_speaks_english():
+    """Its record is published, it is small enough for a repository, and grammar and company of words are there."""
+    folder = paths.data("teachers", "mini")
+    record = results.load(folder / "record.json")
+    assert record == results.load(paths.data("runs") / "teacher-mini.json")
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 15e6
+    mini, tokenizer = load_teacher(folder)
+    assert (mini.config.num_hidden_layers, mini.config.hidden_size, len(tokenizer)) == (12, 128, 8192)
+    for sentence, word in (("They [MASK] married in 1950.", "were"), ("The worst film I have ever [MASK].", "seen")):
+        assert best_guesses(mini, tokenizer, sentence, 1)[0].word == word
+
+
+@pytest.mark.hub
+def test_the_mini_teacher_guesses_real_words_as_often_as_its_record_says(accelerator):
+    """On some 600 masked words of reviews, a kind of text of its own (standard error 2 points): within 10 points."""
+    folder = paths.data("teachers", "mini")
+    mini, tokenizer = load_teacher(folder)
+    source = corpus.parse_sources(f"stream={scales.IMDB}")
+    reviews = corpus.build_corpus(source, tokenizer, seq_length=128, max_tokens=400_000)
+    masker = Masker.of(tokenizer, reviews.token_counts, 0.0, 0.15, 0)
+    found = evaluate(mini, reviews, masker, accelerator)
+    assert found["accuracy"] == pytest.approx(results.load(folder / "record.json")["scores"]["accuracy"], abs=0.1)
 
 
 def test_the_dial_finds_the_shipped_students():
