@@ -165,9 +165,10 @@ def make_accelerator(precision: str = "auto", cpu: bool = False) -> Accelerator:
         precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     elif precision == "auto":
         precision = "bf16" if torch.cpu._is_avx512_bf16_supported() else "no"
-    meeting = InitProcessGroupKwargs(timeout=timedelta(seconds=processes.PATIENCE))
+    patience = InitProcessGroupKwargs(timeout=timedelta(seconds=processes.PATIENCE))
     cpu = not cuda and not (torch.backends.mps.is_available() and not cpu)
-    accelerator = Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[meeting])
+    with processes.meeting():
+        accelerator = Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[patience])
     processes.wait_at_most(processes.PREPARING)
     return accelerator
 

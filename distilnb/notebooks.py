@@ -226,7 +226,7 @@ def generated(repo: str) -> Iterator[tuple[Path, str]]:
     readme = (root / "README.md").read_text().replace(f"github.com/{old}", f"github.com/{repo}")
     published = results.load_all(paths.data("runs"))
     card = scorecard.scorecard(published)
-    for marker, text in (("notebooks", readme_table(repo)), ("results", report.summary(published)),
+    for marker, text in (("notebooks", readme_table(repo)), ("results", report.summary(published, short=True)),
                          ("scorecard", report.table(scorecard.headlines(card)) + f"\n\n{scorecard.tally(card)}")):
         readme = between(readme, marker, text)
     yield root / "README.md", readme

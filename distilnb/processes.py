@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -58,12 +59,34 @@ def explained() -> Iterator[None]:
         broken = isinstance(error, distributed.DistError) or "gloo" in str(error).lower()
         if isinstance(error, ProcessLost) or not broken:
             raise
-        reason = str(error).strip().splitlines()[0].rpartition("] ")[2][:100]
-        raise ProcessLost(
-            f"process {os.environ.get('RANK', 0)} of {os.environ.get('WORLD_SIZE', 1)} stops, because another one has "
+        raise ProcessLost(_lost(str(error).strip().splitlines()[0].rpartition("] ")[2][:100])) from error
+
+
+def _lost(reason: str) -> str:
+    return (f"process {os.environ.get('RANK', 0)} of {os.environ.get('WORLD_SIZE', 1)} stops, because another one has "
             f"died or not answered for {PATIENCE:.0f} s ({reason}); start all of them again, and the run goes on from "
-            "its last checkpoint"
-        ) from error
+            "its last checkpoint")  # fmt: skip
+
+
+@contextmanager
+def meeting() -> Iterator[None]:
+    """For the time inside, in which processes find each other: one that waits longer than `PATIENCE` ends itself.
+
+    torch itself waits as long, then a random part of a minute more, and then tries once again.
+    """
+
+    def leave_alone() -> None:
+        print(f"distilnb: {_lost('they did not meet')}", file=sys.stderr, flush=True)
+        os._exit(1)
+
+    timer = threading.Timer(PATIENCE + 5, leave_alone)
+    timer.daemon = True
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager

@@ -321,9 +321,10 @@ def tables(records: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     return [rows for rows in (kind(records) for kind in kinds) if rows]
 
 
-def summary(records: list[dict[str, Any]]) -> str:
-    """The results tables of these records, as text."""
-    return "\n\n".join(map(table, tables(records))) or table([])
+def summary(records: list[dict[str, Any]], short: bool = False) -> str:
+    """The results tables of these records, as text; the `short` ones leave out the formats of the device."""
+    found = [rows for rows in tables(records) if not (short and "format" in rows[0])]
+    return "\n\n".join(map(table, found)) or table([])
 
 
 STYLE = """

@@ -64,7 +64,7 @@ def flags(teacher: Path, text: Path, updates: int = 8, **settings: Any) -> tuple
 def start(job: Job) -> list[multiprocessing.Process]:
     """Start the processes of a run."""
     port = free_port() if job.processes > 1 else 0
-    made = [CONTEXT.Process(target=_run, args=(job, rank, port)) for rank in range(job.processes)]
+    made = [CONTEXT.Process(target=live, args=(job, rank, port)) for rank in range(job.processes)]
     for process in made:
         process.start()
     return made
@@ -97,7 +97,7 @@ def outcome(out: Path) -> dict[str, Any]:
     return {"checkpoint": newest.name, "curve": curve, "evaluations": state["evaluations"], **files}
 
 
-def _run(job: Job, rank: int, port: int) -> None:
+def live(job: Job, rank: int, port: int) -> None:
     """The whole life of one process."""
     job.out.parent.mkdir(parents=True, exist_ok=True)
     log = os.open(f"{job.out}.{rank}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -121,6 +121,11 @@ def _run(job: Job, rank: int, port: int) -> None:
         if fault.rank == rank:
             _inject(fault)
     sys.exit(cli.main(["distil", *job.flags, "--out", str(job.out), "--name", job.out.name]))
+
+
+def hang(*_: Any, **__: Any) -> None:
+    """A call that does not return."""
+    time.sleep(600)
 
 
 def _inject(fault: Fault) -> None:

@@ -1,11 +1,14 @@
 """What goes wrong around a run: numbers, memory, disks, a second run in the same folder, a machine that vanishes."""
 
+import contextlib
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tarfile
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +18,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from conftest import make_teacher, weights_of
-from cutting import ACTIONS, Fault, Job, end, flags, outcome, run, start
+from cutting import ACTIONS, CONTEXT, Fault, Job, end, flags, hang, live, outcome, run, start
 
 from distilnb import backup, checkpoints, cli, faults, lock, results
 from distilnb.distillation import Distillation
@@ -247,6 +250,33 @@ def test_a_read_only_disk_is_a_sentence_before_any_work(teacher_folder, text_fil
     printed = capsys.readouterr()
     assert "cannot be written to (Read-only file system); choose another output folder" in printed.err
     assert "estimate" not in printed.out
+
+
+def test_a_process_whose_main_one_dies_as_they_meet_stops(teacher_folder, text_file, tmp_path):
+    """A stand-in for the main process accepts every connection and closes it, as the system does for a dead one."""
+    job = Job(tmp_path / "run", flags(teacher_folder, text_file), 2, patches={"distilnb.processes.PATIENCE": 2.0})
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=_hang_up, args=(server,), daemon=True).start()
+        alone = CONTEXT.Process(target=live, args=(job, 1, server.getsockname()[1]))
+        alone.start()
+        assert end([alone], 60) == [1]
+    assert "process 1 of 2 stops, because another one has died or not answered for 2 s" in job.said(1)
+
+
+def test_a_process_that_waits_for_the_others_without_end_stops(teacher_folder, text_file, tmp_path):
+    """torch has a limit of its own, but after it waits a random part of a minute more, and tries again."""
+    patches = {"distilnb.processes.PATIENCE": -3.0, "distilnb.cli.Accelerator": hang}
+    job = Job(tmp_path / "run", flags(teacher_folder, text_file), 2, patches=patches)
+    one, other = start(job)
+    assert end([other, one], 60) == [1, 1]
+    assert "process 1 of 2 stops, because another one has died or not answered" in job.said(1)
+    assert "(they did not meet)" in job.said(1)
+
+
+def _hang_up(server: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            server.accept()[0].close()
 
 
 # two runs in one folder
