@@ -30,7 +30,8 @@ from .student import student_config
 class Plan:
     """What is run at one scale: Table 1's `tasks` in full and `subsets` of others, IMDb, SQuAD, benchmarks.
 
-    For Table 1 every model chooses among the same learning rates. The tuples are further options of a command.
+    For Table 1 every model chooses among the same learning rates; `fewer_seeds` are those of subsets and IMDb. The
+    tuples are further options of a command.
     """
 
     seeds: int = 5
@@ -41,7 +42,7 @@ class Plan:
     subset: tuple[str, ...] = ()
     subset_rows: int = 0
     imdb: tuple[str, ...] = ("--max_length", "512", "--truncation", "head_tail")
-    imdb_seeds: int = 3
+    fewer_seeds: int = 3
     squad: tuple[str, ...] = ("--max_length", "384", "--epochs", "2")
     squad_seeds: int = 3
     benchmarks: tuple[tuple[str, ...], ...] = ((), ("--shape", "qa"))
@@ -70,15 +71,14 @@ class Step:
 
     name: str
     command: tuple[str, ...]
-    gives: str
     needs: tuple[str, ...] = ()
-    made: Path | None = None
+    makes: Path | None = None
     alone: bool = False
 
     @property
     def done(self) -> bool:
         """Whether what it makes is there; a step that checks its own records is never skipped."""
-        return self.made is not None and self.made.is_file()
+        return self.makes is not None and self.makes.is_file()
 
 
 def steps(scale: Scale, runs: Path | None = None) -> list[Step]:
@@ -88,22 +88,22 @@ def steps(scale: Scale, runs: Path | None = None) -> list[Step]:
     own = runs / f"teacher-{scale.name}" / "model"
     teacher = scale.teacher if shipped else str(own)
     pinned = teacher + (f"@{scale.revision}" if scale.revision else "")
-    made: list[Step] = []
+    chain: list[Step] = []
 
-    def add(name: str, gives: str, command: str, *options: str, needs: Sequence[str] = (), made_: Path | None = None,
+    def add(name: str, command: str, *options: str, needs: Sequence[str] = (), makes: Path | None = None,
             alone: bool = False) -> None:  # fmt: skip
         needs = (*needs, *(() if shipped or name == "teacher" else ("teacher",)))
-        made.append(Step(name, (command, "--scale", scale.name, *options), gives, needs, made_, alone))
+        chain.append(Step(name, (command, "--scale", scale.name, *options), needs, makes, alone))
 
     if not shipped:
-        add("teacher", "the teacher", "teacher", made_=own / "record.json")
+        add("teacher", "teacher", makes=own / "record.json")
     like = ("--teacher", teacher) if not shipped else ()
     for label, run, options in (
         ("student", f"distil-{scale.name}", ()),
         ("undistilled", f"undistilled-{scale.name}", ("--ce", "0", "--cos", "0")),
         ("scratch", f"scratch-{scale.name}", ("--ce", "0", "--cos", "0", "--init", "random")),
     ):
-        add(label, "pre-training", "distil", *like, "--name", run, *options, made_=runs / run / "model" / "record.json")
+        add(label, "distil", *like, "--name", run, *options, makes=runs / run / "model" / "record.json")
     models = {
         "teacher": pinned, "student": str(runs / f"distil-{scale.name}" / "model"),
         "undistilled": str(runs / f"undistilled-{scale.name}" / "model"),
@@ -115,25 +115,25 @@ def steps(scale: Scale, runs: Path | None = None) -> list[Step]:
     waits = {"student": ("student",), "undistilled": ("undistilled",), "scratch": ("scratch",), "random": ("student",)}
     rates = ("--learning_rates", plan.rates, "--trial_rows", str(plan.trial_rows)) if plan.rates else ()
     for label, source in models.items():
-        add(f"glue-{label}", "Table 1", "glue", "--task", plan.tasks, "--model", f"{label}={source}", "--seeds",
+        add(f"glue-{label}", "glue", "--task", plan.tasks, "--model", f"{label}={source}", "--seeds",
             str(plan.seeds), *rates, needs=waits.get(label, ()))  # fmt: skip
     compared = [label for label in models if label in ("teacher", "student", "undistilled", "released")]
     for label in compared if plan.subsets else ():
-        add(f"subsets-{label}", "Table 1, subsets", "glue", "--task", plan.subsets, "--model",
-            f"{label}={models[label]}", "--seeds", str(plan.imdb_seeds), "--train_rows", str(plan.subset_rows),
+        add(f"subsets-{label}", "glue", "--task", plan.subsets, "--model",
+            f"{label}={models[label]}", "--seeds", str(plan.fewer_seeds), "--train_rows", str(plan.subset_rows),
             *plan.subset, needs=waits.get(label, ()))  # fmt: skip
     for label in compared:
-        add(f"imdb-{label}", "Table 2", "finetune", "--task", "imdb", "--model", f"{label}={models[label]}", "--seeds",
-            str(plan.imdb_seeds), *plan.imdb, needs=waits.get(label, ()))  # fmt: skip
+        add(f"imdb-{label}", "finetune", "--task", "imdb", "--model", f"{label}={models[label]}", "--seeds",
+            str(plan.fewer_seeds), *plan.imdb, needs=waits.get(label, ()))  # fmt: skip
     pair = f"teacher={models['teacher']},student={models['student']}"
-    add("squad", "Table 2", "finetune", "--task", "squad", "--model", pair, "--task_teacher", "teacher", "--seeds",
+    add("squad", "finetune", "--task", "squad", "--model", pair, "--task_teacher", "teacher", "--seeds",
         str(plan.squad_seeds), *plan.squad, needs=("student",))  # fmt: skip
-    add("ablation", "Table 4", "ablate", *like)
+    add("ablation", "ablate", *like)
     for options in plan.benchmarks:
         shape = options[1] if options else "pairs"
         name = f"benchmark-{scale.name}-{shape}"
-        add(name, "Table 3", "benchmark", *options, made_=runs / f"{name}.json", alone=True)
-    return made
+        add(name, "benchmark", *options, makes=runs / f"{name}.json", alone=True)
+    return chain
 
 
 def choose(chain: list[Step], names: Sequence[str] | None) -> list[Step]:
@@ -243,20 +243,22 @@ def costs(scale: Scale) -> list[dict[str, str]]:
             for name in names.split(",") if name for config in models
         )  # fmt: skip
 
-    three = teacher, student, student
+    released = scale.teacher == scales.BERT_BASE  # then the released DistilBERT takes part
+    three, models = (teacher, student, student), [teacher] + (5 + released) * [student]
+    trials = len([rate for rate in plan.rates.split(",") if rate])
     parts = {
         "teacher": sum(cost.distillation_flops(BertConfig(num_hidden_layers=stage.layers, **shape), None, stage.tokens,
                                                stage.seq_length, scale.teacher_pretraining["mask_probability"])
                        for stage in scale.teacher_stages),
         "student, triple loss": cost.distillation_flops(student, teacher, tokens, length),
         "two students without a teacher": 2 * cost.distillation_flops(student, None, tokens, length, masked),
-        "GLUE, six models": tuning(plan.tasks, plan.seeds + len(plan.rates.split(",")), [teacher] + 5 * [student]),
-        "GLUE, subsets": tuning(plan.subsets, plan.imdb_seeds, three, plan.subset, plan.subset_rows),
-        "IMDb, three models": tuning("imdb", plan.imdb_seeds, three, plan.imdb),
+        "GLUE": tuning(plan.tasks, plan.seeds, models) + tuning(plan.tasks, trials, models, rows=plan.trial_rows),
+        "GLUE, subsets": tuning(plan.subsets, plan.fewer_seeds, three, plan.subset, plan.subset_rows),
+        "IMDb": tuning("imdb", plan.fewer_seeds, three + released * (student,), plan.imdb),
         "SQuAD, with (D)": tuning("squad", plan.squad_seeds, three, plan.squad),
     }  # fmt: skip
-    ablated = scale.pretraining | {"tokens": scale.ablation.get("tokens", tokens)}
-    parts["ablation, distilling only"] = 3 * 7 * cost.distillation_flops(student, teacher, ablated["tokens"], length)
+    ablated = scale.ablation.get("tokens", tokens)
+    parts["ablation, distilling only"] = 3 * 7 * cost.distillation_flops(student, teacher, ablated, length)
     parts = {name: flops for name, flops in parts.items() if flops}
     parts["all"] = sum(parts.values())
     return [{"part": name, "operations": f"{flops:.1e}"}

@@ -45,8 +45,8 @@ def test_steps_need_what_comes_before_them_and_use_what_it_makes(scale, tmp_path
             if any(str(file.parent) in part for part in step.command):
                 assert maker in step.needs
         before.add(step.name)
-        if step.made and step.made.name == "record.json":
-            files[step.name] = step.made
+        if step.makes and step.makes.name == "record.json":
+            files[step.name] = step.makes
 
 
 @pytest.mark.parametrize("there", [False, True])
@@ -78,8 +78,8 @@ def started(monkeypatch, tmp_path):
 
 def test_a_failure_stops_only_what_needs_it(started):
     said = []
-    chain = [Step("a", ("print('first'); raise SystemExit('out of luck')",), ""), Step("b", ("",), "", needs=("a",)),
-             Step("c", ("",), "", needs=("b",)), Step("d", ("",), "")]  # fmt: skip
+    chain = [Step("a", ("print('first'); raise SystemExit('out of luck')",)), Step("b", ("",), needs=("a",)),
+             Step("c", ("",), needs=("b",)), Step("d", ("",))]  # fmt: skip
     with pytest.raises(RuntimeError, match="3 steps failed or were left out: a, b, c"):
         evidence.run(chain, say=said.append)
     assert started == ["a", "d"]
@@ -89,7 +89,7 @@ def test_a_failure_stops_only_what_needs_it(started):
 
 def test_what_is_done_is_not_done_again(started, tmp_path):
     (tmp_path / "there").touch()
-    chain = [Step("a", ("",), "", made=tmp_path / "there"), Step("b", ("",), "", ("a",), made=tmp_path / "missing")]
+    chain = [Step("a", ("",), makes=tmp_path / "there"), Step("b", ("",), ("a",), makes=tmp_path / "missing")]
     evidence.run(chain)
     assert started == ["b"]
 
@@ -99,7 +99,7 @@ def test_steps_run_side_by_side_and_measurements_alone(started, tmp_path):
     meet = (f"import os, time; folder = {str(tmp_path / 'here')!r}; os.makedirs(folder, exist_ok=True); me = folder + "
             f"'/' + str(os.getpid()); open(me, 'w').close(); time.sleep(1); print(len(os.listdir(folder))); "
             "time.sleep(0.2); os.remove(me)")  # fmt: skip
-    chain = [Step("alone", (meet,), "", alone=True), *(Step(name, (meet,), "") for name in "abcd")]
+    chain = [Step("alone", (meet,), alone=True), *(Step(name, (meet,)) for name in "abcd")]
     evidence.run(chain, jobs=2)
     assert started[-1] == "alone"
     logs = {name: (tmp_path / "runs" / "evidence" / f"{name}.log").read_text().strip() for name in started}
@@ -116,7 +116,7 @@ from distilnb import evidence
 def start(step, folder, jobs):
     return subprocess.Popen([sys.executable, "-c", {step!r}], stdout=open(folder / "a.log", "w"))
 evidence._start = start
-evidence.run([evidence.Step("a", (), "")])
+evidence.run([evidence.Step("a", ())])
 """
     chain = subprocess.Popen([sys.executable, "-c", program], env=os.environ | {"DISTILNB_HOME": str(tmp_path)})
     log = tmp_path / "runs" / "evidence" / "a.log"
