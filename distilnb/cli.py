@@ -680,8 +680,8 @@ def make_evidence(argv: list[str]) -> None:
         raise ValueError(f"--jobs is {options.jobs}; it must be 1 or more")
     if options.dry_run:
         print("\n".join(f"{step.name:<24}{'done: ' if step.done else ''}{evidence.shown(step)}" for step in chain))
-        print(f"\nEstimated for {100 * cost.UTILISATION:.0f} % of a GPU's rated peak, not measured; a narrow model, as at "
-              "toy and mini, gets far less:\n")  # fmt: skip
+        print(f"\nEstimated for {100 * cost.UTILISATION:.0f} % of a GPU's rated peak, not measured; a narrow model, "
+              "as at toy and mini, gets far less:\n")  # fmt: skip
         return print(report.table(evidence.costs(scale)))
     evidence.run(chain, options.jobs, lambda line: print(line, flush=True))
     print("all steps are done; `distilnb report` and `distilnb figures` show what they found")
