@@ -330,27 +330,34 @@ def plot_span_probabilities(
 def plot_curve(records: Sequence[Record] | Record, term: str = "loss") -> Figure:
     """Training curves of run records against tokens: loss left, held-out MLM loss and agreement right.
 
-    One record shows every loss term; several show `term` with one line per record. Columns come from
-    `record["curve"]` and `record["evaluations"]`; a column that a record lacks is left out.
+    One record shows every loss term that it has; several show `term` with one line per record. Columns come from
+    `record["curve"]` and `record["evaluations"]`; a column that a record lacks is left out, a term
+    without a weight too, and the panel of agreement where runs were evaluated without a teacher.
     """
     records = [records] if isinstance(records, Mapping) else list(records)
     if not records:
         raise ValueError("no records to draw: run something first, or load published ones")
-    figure, axes = plt.subplot_mosaic([["loss", "mlm_loss"], ["loss", "agreement"]], figsize=(8.5, 4))
+    judged = [record["evaluations"] for record in records if record.get("evaluations")]
+    agree = not judged or any(value is not None for columns in judged for value in columns.get("agreement", []))
+    panels = [["loss", "mlm_loss"], ["loss", "agreement"]] if agree else [["loss", "mlm_loss"]]
+    figure, axes = plt.subplot_mosaic(panels, figsize=(8.5, 4))
     if len(records) == 1:
         for name, colour in TERMS.items():
-            _line(axes["loss"], records[0].get("curve"), name, label=name, color=colour)
+            if any((records[0].get("curve") or {}).get(name, [])):  # all zero: it had no weight
+                _line(axes["loss"], records[0].get("curve"), name, label=name, color=colour)
     roles = [record.get("model", record["name"]) for record in records]
     colours = _colours(roles if len(set(roles)) == len(roles) else [record["name"] for record in records])
     for record, colour in zip(records, colours, strict=True):
         if len(records) > 1:
             _line(axes["loss"], record.get("curve"), term, label=record["name"], color=colour)
-        for column in ("mlm_loss", "agreement"):
+        for column in set(axes) - {"loss"}:
             _line(axes[column], record.get("evaluations"), column, label=record["name"], color=colour, marker="o")
     title = "training loss, by term" if len(records) == 1 else f"training: {term}"
     axes["loss"].set(title=title, xlabel="tokens (millions)")
     axes["mlm_loss"].set(title="held-out MLM loss")
-    axes["agreement"].set(title="agreement with the teacher", xlabel="tokens (millions)")
+    if agree:
+        axes["agreement"].set(title="agreement with the teacher")
+    axes["agreement" if agree else "mlm_loss"].set(xlabel="tokens (millions)")
     axes["loss"].legend(*axes["loss"].get_legend_handles_labels())
     return figure
 

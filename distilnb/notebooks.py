@@ -231,7 +231,8 @@ def generated(repo: str) -> Iterator[tuple[Path, str]]:
         readme = between(readme, marker, text)
     yield root / "README.md", readme
     ours = ["## What our own runs found", *map(report.table, report.tables(published)), "## Time and energy",
-            f"Energy is time times {report.WATTS:.0f} W, with a GPU 300 W: assumptions.",
+            f"Energy is time times {report.WATTS:.0f} W, with a GPU 300 W: assumptions. Time is the clock's, "
+            "pauses and other work beside it too.",
             report.table(report.spent_rows(published))]  # fmt: skip
     yield root / "RESULTS.md", scorecard.markdown(card) + "\n" + "\n\n".join(ours) + "\n"
     for entry in NOTEBOOKS:

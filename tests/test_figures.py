@@ -249,6 +249,15 @@ def test_curve_leaves_out_what_a_record_lacks():
         figures.plot_curve([])
 
 
+def test_curve_of_a_teacher_has_no_empty_panel_and_no_term_without_a_weight():
+    alone = run_record("teacher")
+    alone["curve"] |= {"ce": [0.0] * 3, "cos": [0.0] * 3}
+    alone["evaluations"] |= {"agreement": [None, None]}
+    loss, mlm_loss = figures.plot_curve(alone).axes
+    assert legend(loss) == ["loss", "mlm"]
+    assert list(mlm_loss.lines[0].get_ydata()) == [4.0, 3.0]
+
+
 def test_scores_draw_medians_whiskers_majority_and_the_papers_values():
     records = [score("RTE", "student", seed, main, majority=0.53) for seed, main in enumerate((0.5, 0.6, 0.9))]
     records += [score("SST-2", "student", 0, 0.8), score("RTE", "teacher", 0, 0.7), score("CoLA", "teacher", 0, 0.1)]
