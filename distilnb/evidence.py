@@ -18,8 +18,9 @@ from typing import Any
 import pandas as pd
 from transformers import BertConfig
 
-from . import cost, paths, scales, tasks
+from . import ablation, cost, paths, scales, tasks
 from .finetuning import FinetuningConfig
+from .options import AblationOptions
 from .progress import duration
 from .recipe import PretrainingConfig
 from .scales import Scale
@@ -258,7 +259,8 @@ def costs(scale: Scale) -> list[dict[str, str]]:
         "SQuAD, with (D)": tuning("squad", plan.squad_seeds, three, plan.squad),
     }  # fmt: skip
     ablated = scale.ablation.get("tokens", tokens)
-    parts["ablation, distilling only"] = 3 * 7 * cost.distillation_flops(student, teacher, ablated, length)
+    cells = AblationOptions.seeds * sum(variant.trained for variant in ablation.VARIANTS.values())
+    parts["ablation, distilling only"] = cells * cost.distillation_flops(student, teacher, ablated, length)
     parts = {name: flops for name, flops in parts.items() if flops}
     parts["all"] = sum(parts.values())
     return [{"part": name, "operations": f"{flops:.1e}"}

@@ -383,6 +383,7 @@ def plot_scores(
 ) -> Figure:
     """Fine-tuning scores by task and model: the median over seeds, whiskers from worst to best, majority as a tick.
 
+    A real task of which only some rows were used is marked as a subset.
     `published` (model → task → value, in the records' unit) adds the paper's values as hollow diamonds.
     """
     tasks = list(tasks or dict.fromkeys(record["task"] for record in records))
@@ -404,7 +405,8 @@ def plot_scores(
         ax.hlines(list(majority.values()), [tasks.index(task) - 0.4 for task in majority],
                   [tasks.index(task) + 0.4 for task in majority], color=GREY, lw=1, zorder=0, label="majority class")
     ax.set(ylabel="score", xlim=(-0.6, len(tasks) - 0.4))
-    ax.set_xticks(range(len(tasks)), tasks)
+    parts = {record["task"] for record in records if results.is_subset(record)}
+    ax.set_xticks(range(len(tasks)), [f"{task}\nsubset" if task in parts else task for task in tasks])
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 

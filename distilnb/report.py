@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
-from . import ablation, metrics, paper, tasks
+from . import ablation, metrics, paper, results, tasks
 from .export import FORMATS
 from .progress import duration
 
@@ -38,7 +38,10 @@ def pretraining_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def finetuning_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for each task: the majority baseline and, for each model, median [lowest–highest] over its seeds."""
+    """One row for each task: the majority baseline and, for each model, median [lowest–highest] over its seeds.
+
+    A real task of which only some rows were used is marked as a subset.
+    """
     records = [r for r in records if r["kind"] == "finetuning"]
     models = list(dict.fromkeys(sorted((r["model"] for r in records), key=_rank)))
     rows = []
@@ -47,7 +50,7 @@ def finetuning_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         scores = {model: [100 * r["scores"]["main"] for r in here if r["model"] == model] for model in models}
         seeds = {len(values) for values in scores.values() if values}
         rows.append({
-            "task": task, "scale": scale, "seeds": "–".join(map(str, sorted(seeds))),
+            "task": task + _subset(here[0]), "scale": scale, "seeds": "–".join(map(str, sorted(seeds))),
             "majority": _baseline(here[0]),
             **{model: _spread(values) for model, values in scores.items()},
         })  # fmt: skip
@@ -86,7 +89,8 @@ def _compared(here: list[dict[str, Any]], task: str, metric: str, scale: str, mo
     delta = "" if printed is None else f"{median(values) - printed:+.1f}"
     baseline = here[0]["scores"].get("majority") if main else None
     return {
-        "task": task + (f" {metric}" if metric != "main" else ""), "model": model, "scale": scale, "seeds": len(here),
+        "task": task + (f" {metric}" if metric != "main" else "") + _subset(middle), "model": model, "scale": scale,
+        "seeds": len(here),
         "majority": "–" if baseline is None else f"{100 * baseline:.1f}",
         "paper": "–" if printed is None else f"{printed:.1f}", "measured": f"{median(values):.1f}",
         "min–max": f"{min(values):.1f}–{max(values):.1f}",
@@ -145,7 +149,7 @@ def retention_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     Subsets of a task (other than the official numbers of rows) are left out: they are another task.
     """
     rows, runs = [], [r for r in records if r["kind"] == "finetuning" and r["task"] in tasks.GLUE]
-    runs = [r for r in runs if r["scale"] == "toy" or not r["data"]["stand_in"]]
+    runs = [r for r in runs if not results.is_subset(r)]
     for scale in dict.fromkeys(r["scale"] for r in runs):
         here = {(r["model"], r["task"], r["seed"]): r["scores"] for r in runs if r["scale"] == scale}
         for model in sorted({model for model, *_ in here} - {"teacher"}, key=_rank):
@@ -185,8 +189,8 @@ def comparison(records: list[dict[str, Any]]) -> str:
         parts.append(f"Scale {', '.join(sorted(scales))}: another teacher than the paper's"
                      f"{', and made-up tasks of the same shapes' if 'toy' in scales else ''}. "
                      "Differences in brackets are no evidence about the paper.")  # fmt: skip
-    stand_ins = {r["task"]: r["data"]["stand_in_why"] for r in records if r["data"]["stand_in"] and r["scale"] != "toy"}
-    parts += [f"{task} is a stand-in: {why}." for task, why in stand_ins.items()]
+    subsets = {r["task"]: r["data"]["stand_in_why"] for r in records if results.is_subset(r)}
+    parts += [f"{task} is a stand-in: {why}." for task, why in subsets.items()]
     return "\n\n".join(parts)
 
 
@@ -304,6 +308,10 @@ def _rank(model: str) -> int:
     return order.index(model) if model in order else len(order)
 
 
+def _subset(record: dict[str, Any]) -> str:
+    return " (subset)" if results.is_subset(record) else ""
+
+
 def _baseline(record: dict[str, Any]) -> str:
     """What reading nothing scores; SQuAD has no such thing."""
     return f"{100 * record['scores']['majority']:.1f}" if "majority" in record["scores"] else "–"
@@ -316,9 +324,12 @@ def _spread(values: list[float]) -> str:
 
 
 def tables(records: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """The results tables that these records give: pre-training, fine-tuning, retention, size and speed, ablation."""
-    kinds = pretraining_rows, finetuning_rows, retention_rows, benchmark_rows, format_rows, ablation_rows
-    return [rows for rows in (kind(records) for kind in kinds) if rows]
+    """The results tables that these records give: pre-training, fine-tuning scale by scale, retention, size and speed,
+    ablation."""
+    by_scale = [[r for r in records if r["scale"] == scale] for scale in dict.fromkeys(r["scale"] for r in records)]
+    kinds = retention_rows, benchmark_rows, format_rows, ablation_rows
+    found = [pretraining_rows(records), *map(finetuning_rows, by_scale), *(kind(records) for kind in kinds)]
+    return [rows for rows in found if rows]
 
 
 def summary(records: list[dict[str, Any]], short: bool = False) -> str:

@@ -193,6 +193,11 @@ def load_all(*folders: Path, **where: Any) -> list[dict[str, Any]]:
     return [r for _, r in sorted(found.items()) if all(r.get(key) == value for key, value in where.items())]
 
 
+def is_subset(record: Mapping[str, Any]) -> bool:
+    """Whether a fine-tuning run had only some rows of a real task; tasks of the toy world are no part of a real one."""
+    return record["kind"] == "finetuning" and record["scale"] != "toy" and bool(record["data"].get("stand_in"))
+
+
 def plain(value: Any) -> Any:
     """A value as a record gives it back: tuples are lists, keys are text."""
     return json.loads(json.dumps(value))

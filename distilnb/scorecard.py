@@ -48,8 +48,8 @@ beside it: `base` has the paper's models and tasks, but trains the student on fa
   there is none because it was run once.
 - **not reproduced**: outside, and so is the whole interval.
 - **refused**: the records must not be compared (other settings, a cell twice); the notes say which.
-- **not run**: no record at scale `base` or `paper`. What `mini` and `toy` found stands in the last column: it shows
-  the method at work, is **not evidence**, and enters no verdict. The world of `toy` is invented.
+- **not run**: no record at scale `base` or `paper` on all rows of the task. What `mini` and `toy` found stands in the
+  last column: it shows the method at work, is **not evidence**, and enters no verdict. The world of `toy` is invented.
 - **adds up**, **does not add up**: the number follows, or does not, from other printed numbers; nothing was run.
 - **other hardware**, **how it was done**, **quoted**: nothing that a run of ours could confirm."""
 
@@ -67,11 +67,15 @@ class Found(NamedTuple):
 class Runs:
     """The records of one scale, asked for what the cells need; None where there are none.
 
-    Every question raises ValueError for records that must not be compared. Scores are in points, hundredths of 1.
+    Runs on other rows than a task's official ones are another task: at the scales that count they are left out, at
+    the small ones named. Every question raises ValueError for records that must not be compared. Scores are in
+    points, hundredths of 1.
     """
 
     def __init__(self, records: Iterable[Mapping[str, Any]], scale: str):
-        self.scale, self.records = scale, [record for record in records if record["scale"] == scale]
+        here = [record for record in records if record["scale"] == scale]
+        self.scale, self.left_out = scale, [r for r in here if scale in EVIDENCE and results.is_subset(r)]
+        self.records = [record for record in here if record not in self.left_out]
 
     def tuned(self, model: str, task: str) -> dict[int, Mapping[str, Any]]:
         """The fine-tuning records of a model, as the paper calls it, on a task, by seed; checked."""
@@ -90,6 +94,7 @@ class Runs:
         first = next(iter(by_seed.values()))
         rows = [100 * bound for bound in first.get("interval") or ()] if metric in ("main", *first["scores"]) else None
         remark = "the released checkpoint" if first["model"].startswith("released") else ""
+        remark = remark or ("a subset" if results.is_subset(first) else "")
         return _over_runs([100 * r["scores"][metric] for r in by_seed.values()], median, rows, remark)
 
     def macros(self, *models: str) -> tuple[list[dict[int, float]], str]:
@@ -106,7 +111,10 @@ class Runs:
         seeds = sorted(set.intersection(*(set(by_seed) for task in there for by_seed in found[task])))
         by_seed = [{seed: 100 * mean(found[task][i][seed]["scores"]["main"] for task in there) for seed in seeds}
                    for i in range(len(models))]  # fmt: skip
-        return by_seed, "" if len(there) == len(tasks.GLUE) else f"{len(there)} of {len(tasks.GLUE)} tasks"
+        subsets = [task for task in there if any(map(results.is_subset, found[task][0].values()))]
+        remarks = [f"{len(there)} of {len(tasks.GLUE)} tasks"] if len(there) < len(tasks.GLUE) else []
+        remarks += [f"of {', '.join(subsets)} a subset"] if subsets else []
+        return by_seed, ", ".join(remarks)
 
     def macro(self, model: str) -> Found | None:
         """The mean of the nine GLUE scores; at small scales of those tasks that there are."""
@@ -376,7 +384,8 @@ def _notes(runs: Runs) -> list[str]:
     for record in runs.records:
         if record["kind"] == "ablation":
             grids.setdefault(record["grid"], []).append(record)
-    notes = []
+    gone = {f"{r['task']}: {r['data'].get('stand_in_why')}" for r in runs.left_out}
+    notes = [f"{runs.scale}, left out because it is not the paper's task, {why}" for why in sorted(gone)]
     for name, found in grids.items():
         try:
             said = results.check_comparable(found, lambda _: {}) if found is tuned else ablation.compare(found).notes

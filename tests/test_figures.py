@@ -40,12 +40,13 @@ def benchmark_record(**more) -> dict:
 
 def score(task: str, model: str, seed: int, main: float, **more) -> dict:
     """A fine-tuning record with nothing but what the figure reads."""
-    return {"task": task, "model": model, "seed": seed, "scores": {"main": main, **more}}
+    return {"kind": "finetuning", "task": task, "model": model, "seed": seed, "scores": {"main": main, **more},
+            "scale": "toy", "data": {"stand_in": True}}  # fmt: skip
 
 
 def tuned(model: str, main: float, task: str = "rte", seed: int = 0) -> dict:
-    """A fine-tuning record that says its scale."""
-    return score(task, model, seed, main, majority=0.5) | {"scale": "toy"}
+    """A fine-tuning record with its baseline."""
+    return score(task, model, seed, main, majority=0.5)
 
 
 def heldout(variant: str, losses: list[float] | None, seed: int = 0) -> dict:
@@ -339,6 +340,12 @@ def test_heldout_losses_are_means_over_seeds_and_the_random_start_is_not_among_t
     assert [list(line.get_ydata()) for line in every.lines] == [[3.0, 1.5], [8.0, 7.0], [2.5, 2.5]]
     assert [line.get_label() for line in closer.lines] == ["triple", "untrained"]
     assert closer.lines[1].get_linestyle() == "--"
+
+
+def test_a_subset_of_a_real_task_is_marked_below_its_dots():
+    records = [score("qqp", "student", 0, 0.6) | {"scale": "mini"}, score("rte", "student", 0, 0.6)]
+    ax = figures.plot_scores(records).axes[0]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["qqp\nsubset", "rte"]
 
 
 def test_retention_pairs_student_and_teacher_by_seed():

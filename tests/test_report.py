@@ -6,8 +6,8 @@ from distilnb import paper, report, tasks
 
 
 def finetuned(model: str, main: float, seed: int = 0, task: str = "rte", scale: str = "toy") -> dict:
-    scores = {"main": main, "majority": 0.5}
-    return {"kind": "finetuning", "model": model, "task": task, "seed": seed, "scale": scale, "scores": scores}
+    return {"kind": "finetuning", "model": model, "task": task, "seed": seed, "scale": scale,
+            "scores": {"main": main, "majority": 0.5}, "data": {"stand_in": scale == "toy"}}  # fmt: skip
 
 
 def test_nothing_run_is_said_plainly():
@@ -26,6 +26,15 @@ def test_seeds_become_median_and_range_and_gaps_say_not_run():
 def test_scales_are_never_pooled():
     rows = report.finetuning_rows([finetuned("teacher", 0.9, scale="toy"), finetuned("teacher", 0.5, scale="mini")])
     assert [(row["scale"], row["teacher"]) for row in rows] == [("toy", "90.0"), ("mini", "50.0")]
+
+
+def test_scales_have_tables_of_their_own_and_a_subset_of_a_real_task_is_marked():
+    part = {"data": {"stand_in": True, "stand_in_why": "train has 10,000 of 363,846 rows"}}
+    here = [finetuned("teacher", 0.9), finetuned("random", 0.5, scale="mini"),
+            finetuned("random", 0.5, task="qqp", scale="mini") | part]  # fmt: skip
+    (toy,), (rte, qqp) = report.tables(here)
+    assert (toy["task"], rte["task"], qqp["task"]) == ("rte", "rte", "qqp (subset)"), "all of toy is a stand-in"
+    assert list(toy)[4:] == ["teacher"] and list(rte)[4:] == ["random"], "no column for what a scale does not have"
 
 
 def test_models_stand_in_the_order_of_the_comparison():

@@ -16,8 +16,9 @@ def tuned(model: str, task: str, main: float, seed: int = 0, scale: str = "base"
     scores = {"main": main, "accuracy": main, "majority": 0.5, **more.pop("scores", {})}
     return {
         "kind": "finetuning", "name": f"{scale}-{model}-{task}-{seed}", "scale": scale, "model": model, "task": task,
-        "seed": seed, "scores": scores, "config": {"epochs": 3, "seed": seed}, "data": {"fingerprint": task},
-        "model_record": f"distil-{model}", "precision": "no", "interval": [main - 0.01, main + 0.01], **CODE,
+        "seed": seed, "scores": scores, "config": {"epochs": 3, "seed": seed},
+        "data": {"fingerprint": task, "stand_in": scale == "toy"}, "model_record": f"distil-{model}", "precision": "no",
+        "interval": [main - 0.01, main + 0.01], **CODE,
     } | more  # fmt: skip
 
 
@@ -294,3 +295,23 @@ def test_the_command_writes_both_documents(tmp_path, capsys, monkeypatch):
     assert (tmp_path / "here" / "scorecard.md").read_text().startswith("# Does the paper hold?")
     assert (tmp_path / "here" / "scorecard.html").read_text().startswith("<!doctype html>")
     assert "cells and claims" in capsys.readouterr().out
+
+
+# subsets
+
+
+def test_a_run_on_a_subset_fills_no_cell_and_is_named():
+    part = {"data": {"fingerprint": "x", "stand_in": True, "stand_in_why": "train has 10 of 2,490 rows"}}
+    card = scorecard.scorecard([tuned("teacher", "rte", 0.7) | part])
+    assert line([tuned("teacher", "rte", 0.7)], "BERT-base, RTE").verdict != "not run"
+    assert next(x for x in card.lines if x.row.what == "BERT-base, RTE").verdict == "not run"
+    assert any("left out" in note and "10 of 2,490" in note for note in card.notes)
+
+
+def test_subsets_at_small_scale_are_remarked():
+    records = glue("teacher", [0.8, 0.9], "mini") + glue("student", [0.6, 0.7], "mini")
+    for record in (r for r in records if r["task"] == "qqp"):
+        record["data"] = {"fingerprint": "x", "stand_in": True, "stand_in_why": "a part"}
+    assert "a subset" in line(records, "DistilBERT, QQP").small
+    shares = line(records, "share of BERT-base's GLUE macro score")
+    assert shares.verdict == "not run" and "of qqp a subset" in shares.small
