@@ -417,6 +417,29 @@ def tally(card: Card) -> str:
     return f"{len(card.lines)} cells and claims: " + ", ".join(f"{counts[v]} {v}" for v in MARKS if counts[v]) + "."
 
 
+IN_SHORT = ("reproduced", "partly", "not reproduced", "refused", "other hardware", "does not add up")
+
+
+def in_short(card: Card) -> str:
+    """What reproduced, what did not, what was not run and what of that the mini scale shows: a Markdown list."""
+    said = []
+    for word in IN_SHORT:
+        lines = [line for line in card.lines if line.verdict == word]
+        told = [f"{line.row.what} (paper {line.cells()['paper']}, here {line.cells()['measured']})" for line in lines]
+        if told or word in ("reproduced", "not reproduced"):
+            said.append(f"- **{word}**: {'; '.join(told) or 'none'}.")
+    missing = [line for line in card.lines if line.verdict == "not run"]
+    if missing:
+        parts = Counter(line.row.part for line in missing)
+        said.append(f"- **not run**: {', '.join(f'{count} of {part}' for part, count in parts.items())}. They need the "
+                    "paper's models and a GPU: `distilnb evidence --scale base`.")  # fmt: skip
+    small = [f"{line.row.what}: paper {line.cells()['paper']}, {line.small.split(' · ')[0]}" for line in missing
+             if line.row.part in ("Table 4", "Claims") and line.small.startswith("mini ")]  # fmt: skip
+    if small:
+        said.append(f"- of these, on real text and tasks in small, **not evidence**: {'; '.join(small)}.")
+    return "\n".join(said)
+
+
 def tables(card: Card) -> dict[str, list[dict[str, str]]]:
     """The scorecard by heading, as rows of text."""
     found: dict[str, list[dict[str, str]]] = {}
@@ -432,7 +455,7 @@ HEADLINES = "The headline claims, and what would falsify them"
 def markdown(card: Card) -> str:
     """The whole scorecard as a Markdown document."""
     text = [f"# {TITLE}", "*Written by `distilnb report` from the records; not to be edited.*", tally(card),
-            f"## {HEADLINES}", report.table(headlines(card))]  # fmt: skip
+            in_short(card), f"## {HEADLINES}", report.table(headlines(card))]  # fmt: skip
     for part, found in tables(card).items():
         text += [f"## {part}", report.table(found)]
     text += ["## How a verdict is found", RULE]
@@ -443,7 +466,8 @@ def markdown(card: Card) -> str:
 
 def page(card: Card, results_tables: Sequence[list[dict[str, Any]]], drawn: Mapping[str, str]) -> str:
     """The scorecard, our own results tables and the figures (name → svg) as one HTML page that needs no other file."""
-    sections = {HEADLINES: report.html_text(tally(card)) + report.html_table(headlines(card))}
+    short = report.html_text(f"{tally(card)}\n\n{in_short(card)}")
+    sections = {HEADLINES: short + report.html_table(headlines(card))}
     sections |= {part: report.html_table(found) for part, found in tables(card).items()}
     sections["How a verdict is found"] = report.html_text(RULE)
     if card.notes:

@@ -315,3 +315,17 @@ def test_subsets_at_small_scale_are_remarked():
     assert "a subset" in line(records, "DistilBERT, QQP").small
     shares = line(records, "share of BERT-base's GLUE macro score")
     assert shares.verdict == "not run" and "of qqp a subset" in shares.small
+
+
+# in short
+
+
+def test_what_held_and_what_was_not_run_is_told_in_short():
+    grid = [{"kind": "ablation", "name": f"{variant}-{seed}", "grid": "ablation-mini", "scale": "mini",
+             "model": variant, "title": variant, "task": None, "seed": seed, "scores": {"macro": macro}, "config": {},
+             **CODE} for variant, macro in (("triple", 0.6), ("no_ce", 0.5)) for seed in (0, 1)]  # fmt: skip
+    told = scorecard.in_short(scorecard.scorecard(glue("teacher", [0.4, 0.4]) + glue("student", [0.3, 0.3]) + grid))
+    by_word = {line.split("**")[1]: line for line in told.splitlines()}
+    assert "none" in by_word["reproduced"] and "DistilBERT keeps (paper 97 %, here 75.0 %)" in by_word["not reproduced"]
+    assert "8 of Table 2" in by_word["not run"] and "Table 1" not in by_word["not run"]
+    assert "paper −2.96, mini −10.00" in by_word["not evidence"]
