@@ -527,7 +527,7 @@ def plot_vintages(table: pd.DataFrame, vintages: Sequence[str] = ("2019-10", "20
 
 @_styled
 def plot_ablation(
-    rows: Sequence[Mapping[str, Any]], scale: str = "toy", score: str = "the macro score (points)"
+    rows: Sequence[Mapping[str, Any]], scale: str, score: str = "the macro score (points)"
 ) -> Figure:
     """Table 4 (left, hollow) and ours (right, filled, with intervals over paired seeds), each on its own axis.
 
@@ -561,7 +561,7 @@ def plot_ablation(
 
 @_styled
 def plot_pairs(
-    rows: Sequence[Mapping[str, Any]], scale: str = "toy", score: str = "the macro score (points)"
+    rows: Sequence[Mapping[str, Any]], scale: str, score: str = "the macro score (points)"
 ) -> Figure:
     """The seed spread of an ablation: macro score of each variant, or another `score`, a line through each seed's runs.
 
@@ -830,9 +830,9 @@ def _training(records: Sequence[Record]) -> Iterator[tuple[str, Figure]]:
         yield "retention", plot_retention(kinds["finetuning"])
     ablated = [r for r in records if r["kind"] == "ablation" and r["grid"] == f"ablation-{r['scale']}"]
     if len({r["model"] for r in ablated}) > 1:
-        rows = ablation.compare(ablated).rows
-        yield "ablation", plot_ablation(rows)
-        yield "ablation_seeds", plot_pairs(rows)
+        rows, scale = ablation.compare(ablated).rows, ablated[0]["scale"]
+        yield "ablation", plot_ablation(rows, scale)
+        yield "ablation_seeds", plot_pairs(rows, scale)
         yield "ablation_curves", plot_heldout(ablated)
 
 

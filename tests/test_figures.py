@@ -83,8 +83,8 @@ def drawings() -> dict:
         "published": figures.plot_published({"BERT-base": {"RTE": 69.3}, "DistilBERT": {"RTE": 59.9}}),
         "seconds": figures.plot_seconds(paper.table("table3_speed")),
         "vintages": figures.plot_vintages(paper.table("table1_glue")),
-        "ablation": figures.plot_ablation(ROWS),
-        "pairs": figures.plot_pairs(ROWS),
+        "ablation": figures.plot_ablation(ROWS, "toy"),
+        "pairs": figures.plot_pairs(ROWS, "toy"),
         "heldout": figures.plot_heldout([heldout("triple", [3.0, 2.0]), heldout("untrained", None)]),
         "retention": figures.plot_retention([tuned("teacher", 0.8), tuned("student", 0.6)]),
         "spans": figures.plot_span_probabilities(["a", "b"], {"student": ([0.2, 0.8], [0.1, 0.9])}, answer=(1, 1)),
@@ -316,7 +316,7 @@ def test_vintages_and_seconds_say_what_follows_from_the_tables():
 
 
 def test_ablation_draws_the_papers_differences_beside_ours_not_over_them():
-    left, right = figures.plot_ablation(ROWS).axes
+    left, right = figures.plot_ablation(ROWS, "toy").axes
     assert list(left.lines[0].get_xdata())[0] == -0.31 and left.lines[0].get_markerfacecolor() == "none"
     (interval,) = [line for line in right.lines if list(line.get_xdata()) == [-9.8, 9.3]]
     assert list(interval.get_ydata()) == [0, 0]
@@ -324,11 +324,11 @@ def test_ablation_draws_the_papers_differences_beside_ours_not_over_them():
     assert means == [-0.25, -12.0] and "2 pairs" in right.get_title("left")
     assert [label.get_text() for label in left.get_yticklabels()] == ["no_mlm", "untrained"]
     with pytest.raises(ValueError, match="no differences to draw"):
-        figures.plot_ablation(ROWS[:1])
+        figures.plot_ablation(ROWS[:1], "toy")
 
 
 def test_pairs_join_the_runs_of_a_seed_and_leave_gaps_open():
-    ax = figures.plot_pairs(ROWS).axes[0]
+    ax = figures.plot_pairs(ROWS, "toy").axes[0]
     assert legend(ax) == ["seed 0", "seed 1"]
     assert list(ax.lines[1].get_ydata()) == [62.0, 62.5, 50.0] and np.isnan(ax.lines[0].get_ydata()[2])
 
@@ -368,6 +368,8 @@ def test_every_table_and_figure_of_the_paper_is_drawn(monkeypatch):
         "commit": None, "device": {"gpu": "g"}, "versions": {"torch": "2", "transformers": "5"},
         "scores": {"macro": 0.5, "mlm_loss": 2.0}} for variant in ("triple", "no_ce")]  # fmt: skip
     assert "toy_ablation" in figures.drawings(cells)
+    mini = [cell | {"scale": "mini", "grid": "ablation-mini"} for cell in cells]
+    assert "ours, mini" in figures.drawings(mini)["mini_ablation"].axes[1].get_title(loc="left")
 
 
 def spans(*starts: float) -> tuple[list[float], torch.Tensor]:
