@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import AutoModelForMaskedLM
+from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from distilnb import cli, corpus, paths, results, scales
 from distilnb.guessing import best_guesses
@@ -12,6 +12,7 @@ from distilnb.student import build_student
 from distilnb.teacher import load_teacher
 
 STUDENTS = {"toy": "distil-toy", "toy-undistilled": "undistilled-toy"}
+TWINS = [("toy", "toy-undistilled"), ("mini", "mini-undistilled")]
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +43,16 @@ def test_a_shipped_student_is_the_one_of_its_record(name, teacher, text, acceler
     assert found["agreement"] == pytest.approx(record["scores"]["agreement"], abs=0.08)
 
 
-def test_the_twins_start_from_the_same_layers_and_end_apart(teacher):
+@pytest.mark.parametrize("twins", TWINS)
+def test_the_twins_start_from_the_same_layers_and_end_apart(twins):
     """Same layers of the same teacher, same tokens; one learned from masked words alone."""
-    mine, twin = (results.load(paths.data("students", name) / "record.json") for name in STUDENTS)
+    mine, twin = (results.load(paths.data("students", name) / "record.json") for name in twins)
     assert mine["made_from"] == twin["made_from"] and mine["tokens"] == twin["tokens"]
     same = {key for key in mine["config"] if mine["config"][key] == twin["config"][key]}
-    assert set(mine["config"]) - same == {"ce", "mlm", "cos"} and twin["config"]["ce"] == twin["config"]["cos"] == 0
-    start = build_student(teacher[0], mine["made_from"]["layers"]).distilbert.transformer.layer[0].ffn.lin1.weight
-    moved = [(shipped(name).distilbert.transformer.layer[0].ffn.lin1.weight - start).norm() for name in STUDENTS]
+    assert {"ce", "cos"} <= set(mine["config"]) - same <= {"ce", "mlm", "cos"} and twin["config"]["ce"] == twin["config"]["cos"] == 0
+    teacher, _ = load_teacher(paths.data("teachers", twins[0]))
+    start = build_student(teacher, mine["made_from"]["layers"]).distilbert.transformer.layer[0].ffn.lin1.weight
+    moved = [(shipped(name).distilbert.transformer.layer[0].ffn.lin1.weight - start).norm() for name in twins]
     assert all(0 < distance < start.norm() for distance in moved)
 
 
@@ -65,18 +68,44 @@ def test_the_mini_teacher_speaks_english():
         assert best_guesses(mini, tokenizer, sentence, 1)[0].word == word
 
 
+@pytest.mark.parametrize("name, run", [("mini", "distil-mini"), ("mini-undistilled", "undistilled-mini")])
+def test_the_mini_students_are_those_of_their_records_and_speak_english(name, run):
+    folder = paths.data("students", name)
+    assert results.load(folder / "record.json") == results.load(paths.data("runs") / f"{run}.json")
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 6e6
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert best_guesses(shipped(name), tokenizer, "The worst film I have ever [MASK].", 1)[0].word == "seen"
+
+
+@pytest.fixture(scope="module")
+def reviews():
+    """Reviews of films: real text, on the Hub."""
+    _, tokenizer = load_teacher(paths.data("teachers", "mini"))
+    return corpus.build_corpus(corpus.parse_sources(f"stream={scales.IMDB}"), tokenizer, seq_length=128,
+                               max_tokens=400_000)  # fmt: skip
+
+
 @pytest.mark.hub
-def test_the_mini_teacher_guesses_real_words_as_often_as_its_record_says(accelerator):
+def test_the_mini_teacher_guesses_real_words_as_often_as_its_record_says(reviews, accelerator):
     """On some 600 masked words of reviews, a kind of text of its own (standard error 2 points): within 10 points."""
     folder = paths.data("teachers", "mini")
     mini, tokenizer = load_teacher(folder)
-    source = corpus.parse_sources(f"stream={scales.IMDB}")
-    reviews = corpus.build_corpus(source, tokenizer, seq_length=128, max_tokens=400_000)
-    masker = Masker.of(tokenizer, reviews.token_counts, 0.0, 0.15, 0)
-    found = evaluate(mini, reviews, masker, accelerator)
+    found = evaluate(mini, reviews, Masker.of(tokenizer, reviews.token_counts, 0.0, 0.15, 0), accelerator)
     assert found["accuracy"] == pytest.approx(results.load(folder / "record.json")["scores"]["accuracy"], abs=0.1)
 
 
-def test_the_dial_finds_the_shipped_students():
-    found = dict(pair.split("=") for pair in cli.models_of(cli.scales.get("toy")))
+@pytest.mark.hub
+def test_the_distilled_mini_student_is_nearer_to_its_teacher_than_its_twin(reviews, accelerator):
+    """On the same masked words (a difference of 8 points by the records, its standard error about 2.5)."""
+    mini, tokenizer = load_teacher(paths.data("teachers", "mini"))
+    masker = Masker.of(tokenizer, reviews.token_counts, 0.7, 0.15, 0)
+    mine, twin = (evaluate(shipped(name), reviews, masker, accelerator, mini) for name in ("mini", "mini-undistilled"))
+    assert mine["agreement"] > twin["agreement"] and mine["mlm_loss"] < twin["mlm_loss"]
+    record = results.load(paths.data("students", "mini") / "record.json")["scores"]
+    assert mine["agreement"] == pytest.approx(record["agreement"], abs=0.1)
+
+
+@pytest.mark.parametrize("scale", ["toy", "mini"])
+def test_the_dial_finds_the_shipped_students(scale):
+    found = dict(pair.split("=") for pair in cli.models_of(scales.get(scale)))
     assert {"teacher", "student", "undistilled"} == found.keys()
