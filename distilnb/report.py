@@ -24,7 +24,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 def pretraining_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for each teacher or distillation: budget, held-out loss, agreement with its teacher, time."""
     rows = []
-    for r in sorted(records, key=lambda r: _rank(r["model"])):
+    for r in sorted(records, key=lambda r: (r["scale"], _rank(r["model"]))):
         if r["kind"] in ("teacher", "distillation"):
             scores = r["scores"]
             agreement = f"{100 * scores['agreement']:.1f} %" if "agreement" in scores else "–"
