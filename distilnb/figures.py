@@ -345,8 +345,10 @@ def plot_curve(records: Sequence[Record] | Record, term: str = "loss") -> Figure
         for name, colour in TERMS.items():
             if any((records[0].get("curve") or {}).get(name, [])):  # all zero: it had no weight
                 _line(axes["loss"], records[0].get("curve"), name, label=name, color=colour)
-    roles = [record.get("model", record["name"]) for record in records]
-    colours = _colours(roles if len(set(roles)) == len(roles) else [record["name"] for record in records])
+    names, roles = [r["name"] for r in records], [r.get("model", r["name"]) for r in records]
+    told = [role if roles.count(role) == 1 or name.startswith(role) else name
+            for role, name in zip(roles, names, strict=True)]  # fmt: skip
+    colours = _colours(told if len(set(told)) == len(told) else names)
     for record, colour in zip(records, colours, strict=True):
         if len(records) > 1:
             _line(axes["loss"], record.get("curve"), term, label=record["name"], color=colour)

@@ -22,17 +22,24 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def pretraining_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for each teacher or distillation: budget, held-out loss, agreement with its teacher, time."""
+    """One row for each teacher or distillation: budget, held-out loss, agreement with its teacher, time.
+
+    Of a distillation both are told before and after.
+    """
     rows = []
     for r in sorted(records, key=lambda r: (r["scale"], _rank(r["model"]))):
         if r["kind"] in ("teacher", "distillation"):
-            scores = r["scores"]
+            scores, before = r["scores"], {}
+            if r["kind"] == "distillation" and r.get("evaluations"):
+                before = {name: f"{values[0]:.3f} → " if name == "mlm_loss" else f"{100 * values[0]:.1f} → "
+                          for name, values in r["evaluations"].items()}  # fmt: skip
             agreement = f"{100 * scores['agreement']:.1f} %" if "agreement" in scores else "–"
             rows.append({
                 "run": r["name"], "scale": r["scale"], "model": r["model"],
                 "block": r["config"]["seq_length"], "tokens": f"{r['tokens'] / 1e6:.2f} M",
-                "held-out MLM loss": f"{scores['mlm_loss']:.3f}", "right guesses": f"{100 * scores['accuracy']:.1f} %",
-                "agrees with teacher": agreement, "time": duration(r["wall_seconds"]),
+                "held-out MLM loss": f"{before.get('mlm_loss', '')}{scores['mlm_loss']:.3f}",
+                "right guesses": f"{100 * scores['accuracy']:.1f} %",
+                "agrees with teacher": before.get("agreement", "") + agreement, "time": duration(r["wall_seconds"]),
             })  # fmt: skip
     return rows
 

@@ -236,6 +236,13 @@ def test_curve_of_several_records_has_one_named_line_each():
     assert colours[2] not in figures.COLOURS.values()
 
 
+def test_a_run_called_after_its_role_keeps_the_colour_of_the_role():
+    records = [run_record("distil-mini", model="student"), run_record("scratch-mini", model="undistilled"),
+               run_record("undistilled-mini", model="undistilled")]  # fmt: skip
+    mine, scratch, twin = (line.get_color() for line in figures.plot_curve(records, "mlm").axes[0].lines)
+    assert (mine, twin) == (figures.COLOURS["student"], figures.COLOURS["undistilled"]) and scratch not in (mine, twin)
+
+
 def test_curve_tells_two_runs_of_one_model_apart():
     lines = figures.plot_curve([run_record("a", model="student"), run_record("b", model="student")]).axes[0].lines
     assert len({line.get_color() for line in lines}) == 2

@@ -52,6 +52,9 @@ def test_a_distillation_is_told_with_its_agreement_and_a_teacher_without():
     scores = {"mlm_loss": 1.23456, "accuracy": 0.5}
     first = run | {"kind": "distillation", "model": "student", "scores": scores | {"agreement": 0.75}}
     second = run | {"kind": "teacher", "model": "teacher", "scores": scores}
+    judged = {"mlm_loss": [4.0, 1.2346], "agreement": [0.39, 0.75]}
+    (told,) = report.pretraining_rows([first | {"evaluations": judged}])
+    assert (told["held-out MLM loss"], told["agrees with teacher"]) == ("4.000 → 1.235", "39.0 → 75.0 %")
     teacher, student = report.pretraining_rows([first, second])  # the teacher first, as in a comparison
     told = student["agrees with teacher"], student["held-out MLM loss"], student["time"]
     assert told == ("75.0 %", "1.235", "1 min 1 s")
