@@ -100,8 +100,8 @@ def _compared(here: list[dict[str, Any]], task: str, metric: str, scale: str, mo
         "seeds": len(here),
         "majority": "–" if baseline is None else f"{100 * baseline:.1f}",
         "paper": "–" if printed is None else f"{printed:.1f}", "measured": f"{median(values):.1f}",
-        "min–max": f"{min(values):.1f}–{max(values):.1f}",
-        "95 % interval": "–" if low is None else f"{100 * low:.1f}–{100 * high:.1f}",
+        "min–max": _range(min(values), max(values)),
+        "95 % interval": "–" if low is None else _range(100 * low, 100 * high),
         "delta": "–" if printed is None else (delta if scale in ("base", "paper") else f"({delta})"),
     }  # fmt: skip
 
@@ -182,7 +182,7 @@ def _retained(scores: Mapping[tuple, Mapping[str, float]], model: str, chosen: l
         return sum(scores[who, task, seed]["main"] for task in chosen)
 
     over = metrics.mean_interval([100 * macro(model, seed) / macro("teacher", seed) for seed in sorted(seeds)])
-    spread = f" [{over.low:.1f}–{over.high:.1f}]" if len(seeds) > 1 else ""
+    spread = f" [{_range(over.low, over.high)}]" if len(seeds) > 1 else ""
     return f"{over.mean:.1f}{spread}, {len(seeds)} seed{'s' * (len(seeds) > 1)}"
 
 
@@ -327,7 +327,11 @@ def _baseline(record: dict[str, Any]) -> str:
 def _spread(values: list[float]) -> str:
     if not values:
         return "not run"
-    return f"{median(values):.1f}" + (f" [{min(values):.1f}–{max(values):.1f}]" if len(values) > 1 else "")
+    return f"{median(values):.1f}" + (f" [{_range(min(values), max(values))}]" if len(values) > 1 else "")
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:.1f}–{high:.1f}".replace("-", "−")  # the minus of typesetters, as `signed`
 
 
 def tables(records: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:

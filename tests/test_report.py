@@ -84,6 +84,12 @@ def test_a_difference_at_toy_scale_is_bracketed_and_explained():
     assert "| -31.3" in report.comparison([run("student", "sst2", 0, "base", main=0.6)])
 
 
+def test_a_range_below_zero_does_not_write_its_minus_as_its_dash():
+    runs = [run("student", "cola", seed, main=main) for seed, main in enumerate((-0.04, 0.02))]
+    (row,) = report.comparison_rows(runs)
+    assert row["min–max"] == "−4.0–2.0" and row["95 % interval"] == "−9.0–1.0"
+
+
 def test_squad_has_two_cells_and_the_second_stage_its_own_number():
     """79.1 / 86.9 for DistilBERT (D); no such number on IMDb, and none at all for an undistilled student."""
     rows = report.comparison_rows([run("student_d", "squad", 0, exact_match=0.70, f1=0.80)])
