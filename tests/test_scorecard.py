@@ -130,6 +130,18 @@ def test_the_share_is_taken_seed_by_seed_and_needs_all_nine_tasks():
     assert line(small, "share of BERT-base").small == "toy 50.0 %, 2 of 9 tasks"
 
 
+def test_beside_the_share_stands_what_a_student_without_a_teacher_keeps_of_the_same_tasks():
+    two = ("rte", "cola")
+    teacher, student, twin = (glue(model, [value], "mini") for model, value in
+                              (("teacher", 0.8), ("student", 0.4), ("undistilled", 0.6)))  # fmt: skip
+    assert line(teacher + student + twin, "share of BERT-base").small == "mini 50.0 %, without a teacher 75.0 %"
+    teacher, student = ([r for r in records if r["task"] in two] for records in (teacher, student))
+    told = line(teacher + student + twin, "share of BERT-base").small
+    assert told == "mini 50.0 %, 2 of 9 tasks, without a teacher 75.0 %"
+    fewer = [r for r in twin if r["task"] == "rte"]
+    assert line(teacher + student + fewer, "share of BERT-base").small == "mini 50.0 %, 2 of 9 tasks"
+
+
 def test_headlines_can_fail():
     """Less than 97 % of the teacher, less than 60 % faster: the verdict says so, and the table what it would take."""
     records = glue("teacher", [0.80, 0.78, 0.79]) + glue("student", [0.70, 0.69, 0.70])
