@@ -55,8 +55,8 @@ PLANS = {
     "mini": Plan(
         rates="1e-3,3e-4,1e-4", tasks="cola,sst2,mrpc,stsb,rte,wnli", subsets="qnli,qqp,mnli", subset_rows=10_000,
         subset=("--validation_rows", "2000", *FIXED),
-        imdb=("--max_length", "192", "--truncation", "head_tail", "--epochs", "2", *FIXED),
-        squad=("--max_length", "256", "--stride", "96", "--epochs", "2", *FIXED), squad_seeds=1, benchmarks=((),),
+        imdb=("--max_length", "128", "--truncation", "head_tail", "--epochs", "1", *FIXED),
+        squad=("--max_length", "256", "--stride", "96", "--epochs", "1", *FIXED), squad_seeds=1, benchmarks=((),),
     ),
     "base": Plan(),
     "paper": Plan(),
