@@ -41,7 +41,6 @@ class Plan:
     tasks: str = ",".join(tasks.GLUE)
     subsets: str = ""
     subset: tuple[str, ...] = ()
-    subset_rows: int = 0
     imdb: tuple[str, ...] = ("--max_length", "512", "--truncation", "head_tail")
     fewer_seeds: int = 3
     squad: tuple[str, ...] = ("--max_length", "384", "--epochs", "2")
@@ -53,10 +52,11 @@ FIXED = ("--learning_rate", "3e-4")  # of the long tasks at mini scale, where a 
 PLANS = {
     "toy": Plan(seeds=3, rates="", imdb=(), squad=(), squad_seeds=1),
     "mini": Plan(
-        rates="1e-3,3e-4,1e-4", tasks="cola,sst2,mrpc,stsb,rte,wnli", subsets="qnli,qqp,mnli", subset_rows=10_000,
-        subset=("--validation_rows", "2000", *FIXED),
+        rates="1e-3,3e-4,1e-4", tasks="cola,sst2,mrpc,stsb,rte,wnli", subsets="qnli,qqp,mnli",
+        subset=("--train_rows", "10000", "--validation_rows", "2000", *FIXED),
         imdb=("--max_length", "128", "--truncation", "head_tail", "--epochs", "1", *FIXED),
-        squad=("--max_length", "256", "--stride", "96", "--epochs", "1", *FIXED), squad_seeds=1, benchmarks=((),),
+        squad=("--train_rows", "30000", "--max_length", "256", "--stride", "96", "--epochs", "1", *FIXED),
+        squad_seeds=1, benchmarks=((),),
     ),
     "base": Plan(),
     "paper": Plan(),
@@ -121,8 +121,8 @@ def steps(scale: Scale, runs: Path | None = None) -> list[Step]:
     compared = [label for label in models if label in ("teacher", "student", "undistilled", "released")]
     for label in compared if plan.subsets else ():
         add(f"subsets-{label}", "glue", "--task", plan.subsets, "--model",
-            f"{label}={models[label]}", "--seeds", str(plan.fewer_seeds), "--train_rows", str(plan.subset_rows),
-            *plan.subset, needs=waits.get(label, ()))  # fmt: skip
+            f"{label}={models[label]}", "--seeds", str(plan.fewer_seeds), *plan.subset,
+            needs=waits.get(label, ()))  # fmt: skip
     for label in compared:
         add(f"imdb-{label}", "finetune", "--task", "imdb", "--model", f"{label}={models[label]}", "--seeds",
             str(plan.fewer_seeds), *plan.imdb, needs=waits.get(label, ()))  # fmt: skip
@@ -236,6 +236,7 @@ def costs(scale: Scale) -> list[dict[str, str]]:
 
     def tuning(names: str, runs: int, models: Sequence[Any], options: Sequence[str] = (), rows: int = 10**9) -> float:
         given = dict(zip(options[::2], options[1::2], strict=True))
+        rows = min(rows, int(given.get("--train_rows", rows)))
         epochs = runs * float(given.get("--epochs", FinetuningConfig.epochs))
         longest = float(given.get("--max_length", FinetuningConfig.max_length))
         return sum(
@@ -254,7 +255,7 @@ def costs(scale: Scale) -> list[dict[str, str]]:
         "student, triple loss": cost.distillation_flops(student, teacher, tokens, length),
         "two students without a teacher": 2 * cost.distillation_flops(student, None, tokens, length, masked),
         "GLUE": tuning(plan.tasks, plan.seeds, models) + tuning(plan.tasks, trials, models, rows=plan.trial_rows),
-        "GLUE, subsets": tuning(plan.subsets, plan.fewer_seeds, three, plan.subset, plan.subset_rows),
+        "GLUE, subsets": tuning(plan.subsets, plan.fewer_seeds, three, plan.subset),
         "IMDb": tuning("imdb", plan.fewer_seeds, three + released * (student,), plan.imdb),
         "SQuAD, with (D)": tuning("squad", plan.squad_seeds, three, plan.squad),
     }  # fmt: skip

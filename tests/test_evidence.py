@@ -178,6 +178,17 @@ def test_the_costs_add_up(scale):
     assert [row["part"] for row in parts][0] == ("teacher" if scale in ("toy", "mini") else "student, triple loss")
 
 
+def test_a_part_of_the_rows_costs_that_part(monkeypatch):
+    """Half the training rows, half the operations."""
+
+    def squad(rows):
+        monkeypatch.setitem(evidence.PLANS, "mini", evidence.Plan(squad=("--train_rows", str(rows))))
+        costs = {row["part"]: float(row["operations"]) for row in evidence.costs(scales.get("mini"))}
+        return costs["SQuAD, with (D)"]
+
+    assert squad(30_000) == pytest.approx(2 * squad(15_000), rel=0.05)
+
+
 def test_lengths_of_rows_are_there_for_every_task():
     rows = Path(evidence.paths.data("task_lengths.csv")).read_text().splitlines()[1:]
     assert {row.split(",")[0] for row in rows} == {*evidence.tasks.TASKS, "squad"}
