@@ -189,6 +189,14 @@ def test_a_part_of_the_rows_costs_that_part(monkeypatch):
     assert squad(30_000) == pytest.approx(2 * squad(15_000), rel=0.05)
 
 
+def test_starts_run_fewer_seeds_than_models_that_learned():
+    """The commands of Table 1 at mini scale: five seeds, and three for the starts themselves."""
+    seeds = {step.name: step.command[step.command.index("--seeds") + 1]
+             for step in evidence.steps(scales.get("mini")) if step.name.startswith("glue-")}  # fmt: skip
+    assert seeds == {"glue-teacher": "5", "glue-student": "5", "glue-undistilled": "5", "glue-scratch": "5",
+                     "glue-untrained": "3", "glue-random": "3"}  # fmt: skip
+
+
 def test_lengths_of_rows_are_there_for_every_task():
     rows = Path(evidence.paths.data("task_lengths.csv")).read_text().splitlines()[1:]
     assert {row.split(",")[0] for row in rows} == {*evidence.tasks.TASKS, "squad"}
