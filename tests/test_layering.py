@@ -188,3 +188,13 @@ def test_the_package_itself_imports_nothing():
     tree = ast.parse(inspect.getsource(distilnb))
     assert not [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
     assert distilnb.__version__
+
+
+def test_the_readme_shows_every_module_in_its_layer():
+    layout = (PACKAGE.parent / "README.md").read_text().split("## Layout")[1].split("```")[1]
+    part = layout.split("distilnb/")[1].split("docs/")[0]
+    shown, here = {}, ""
+    for word in part.replace("·", " ").split():
+        here = word if word in LAYERS else here
+        shown.setdefault(here, set()).add(word)
+    assert shown == {name: {name, *modules.split()} - {"__main__"} for name, modules in LAYERS.items()}
