@@ -407,10 +407,15 @@ def plot_scores(
         ax.hlines(list(majority.values()), [tasks.index(task) - 0.4 for task in majority],
                   [tasks.index(task) + 0.4 for task in majority], color=GREY, lw=1, zorder=0, label="majority class")
     ax.set(ylabel="score", xlim=(-0.6, len(tasks) - 0.4))
-    parts = {record["task"] for record in records if results.is_subset(record)}
-    ax.set_xticks(range(len(tasks)), [f"{task}\nsubset" if task in parts else task for task in tasks])
+    _name_tasks(ax, tasks, records)
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure
+
+
+def _name_tasks(ax: Axes, tasks: Sequence[str], records: Sequence[Record]) -> None:
+    """The tasks along the x axis; a real one of which only some rows were used is marked."""
+    parts = {record["task"] for record in records if results.is_subset(record)}
+    ax.set_xticks(range(len(tasks)), [f"{task}\nsubset" if task in parts else task for task in tasks])
 
 
 def _dots(ax: Axes, records: Sequence[Record], tasks: Sequence[str], shift: float, colour: str, label: str) -> None:
@@ -613,7 +618,7 @@ def _losses(ax: Axes, runs: Sequence[Record], colour: str) -> None:
 @_styled
 def plot_retention(records: Sequence[Record], published: Mapping[str, float] | None = None) -> Figure:
     """The student's score in percent of its teacher's, task by task, seeds paired: ours filled, with its range over
-    seeds; `published` (task → percent) hollow."""
+    seeds; `published` (task → percent) hollow. A real task of which only some rows were used is marked as a subset."""
     by_cell = {(r["model"], r["task"], r["seed"]): r["scores"]["main"] for r in records}
     shares: dict[str, list[float]] = {}
     for (model, task, seed), score in by_cell.items():
@@ -633,7 +638,7 @@ def plot_retention(records: Sequence[Record], published: Mapping[str, float] | N
         ax.errorbar([tasks.index(t) + 0.1 for t in shares], middles, yerr=reach, fmt="o", capsize=3,
                     color=COLOURS["student"], label=f"ours, {records[0]['scale']}")  # fmt: skip
     ax.axhline(100, color=GREY, lw=0.8, zorder=0)
-    ax.set_xticks(range(len(tasks)), tasks)
+    _name_tasks(ax, tasks, records)
     ax.set(ylabel="student in percent of teacher", xlim=(-0.5, len(tasks) - 0.5))
     ax.set_title("What the student keeps differs from task to task")
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))

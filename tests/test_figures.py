@@ -351,8 +351,9 @@ def test_heldout_losses_are_means_over_seeds_and_the_random_start_is_not_among_t
 
 def test_a_subset_of_a_real_task_is_marked_below_its_dots():
     records = [score("qqp", "student", 0, 0.6) | {"scale": "mini"}, score("rte", "student", 0, 0.6)]
-    ax = figures.plot_scores(records).axes[0]
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["qqp\nsubset", "rte"]
+    records += [record | {"model": "teacher"} for record in records]
+    for drawn in (figures.plot_scores(records), figures.plot_retention(records)):
+        assert [label.get_text() for label in drawn.axes[0].get_xticklabels()] == ["qqp\nsubset", "rte"]
 
 
 def test_retention_pairs_student_and_teacher_by_seed():
