@@ -1,5 +1,6 @@
 """The numbered notebooks as one list: from it come their headers, badges, set-up cells, README table and runs."""
 
+import base64
 import os
 import re
 import sys
@@ -10,7 +11,7 @@ from importlib.metadata import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import paths, report, results, scorecard
+from . import figures, paths, report, results, scorecard
 from .progress import duration
 
 if TYPE_CHECKING:  # the training commands need none of Jupyter, nor a machine that has it
@@ -134,7 +135,7 @@ def _execute(source: Path, target: Path, scale: str) -> None:
         what = f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else "the kernel died"
         raise RuntimeError(f"{source.name} stopped at an error: {what} (executed so far: {failed})") from error
     print(f"\r  {len(cells)} cells in {duration(time.monotonic() - began)}" + " " * 20 * sys.stdout.isatty())
-    nbformat.write(tidy(notebook), target)
+    nbformat.write(reduce_pictures(tidy(notebook)), target)
 
 
 def tidy(notebook: "NotebookNode") -> "NotebookNode":
@@ -148,6 +149,14 @@ def tidy(notebook: "NotebookNode") -> "NotebookNode":
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):
             output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+    return notebook
+
+
+def reduce_pictures(notebook: "NotebookNode") -> "NotebookNode":
+    """With the pictures of its outputs made smaller, so that GitHub shows the file (see `figures.reduce_png`)."""
+    for data in (output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])):
+        if "image/png" in data:
+            data["image/png"] = base64.b64encode(figures.reduce_png(base64.b64decode(data["image/png"]))).decode()
     return notebook
 
 

@@ -1,12 +1,14 @@
 """The figures draw what they are given, and their files are the same bytes each time."""
 
 import hashlib
+import io
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
 from matplotlib import pyplot as plt
+from PIL import Image
 
 from distilnb import figures, paper
 
@@ -510,3 +512,16 @@ def test_growth_has_a_panel_for_each_knob_and_a_line_for_each_step():
     for row in rows:
         del row["bf16"]
     assert len(figures.plot_growth(record).axes[0].get_lines()) == 2
+
+
+def test_a_smaller_picture_shows_the_same():
+    """Few colours stay as they are, what was transparent is white, and a second time changes nothing."""
+    rng = np.random.default_rng(0)
+    pixels = rng.choice(np.array([[0, 114, 178, 255], [230, 159, 0, 255], [0, 0, 0, 0]], np.uint8), (200, 300))
+    drawn = io.BytesIO()
+    Image.fromarray(pixels, "RGBA").save(drawn, "png", compress_level=0)
+    small = figures.reduce_png(drawn.getvalue())
+    seen = np.asarray(Image.open(io.BytesIO(small)).convert("RGB"))
+    expected = np.where(pixels[..., 3:] == 0, 255, pixels[..., :3])
+    assert (seen == expected).all() and len(small) < len(drawn.getvalue()) / 4
+    assert figures.reduce_png(small) == small

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import io
 from collections.abc import Callable
 
 import nbformat
@@ -19,7 +20,7 @@ from distilnb.masking import Masker
 from distilnb.student import build_student, count_parameters
 
 SENTENCE = "anna sees the old [MASK] in the garden ."
-ABLATED = results.load_all(paths.data("runs"), kind="ablation")
+ABLATED = results.load_all(paths.data("runs"), kind="ablation", grid="ablation-toy")
 UNSPELT = {"an empty sentence": ("", "empty"), "blanks": ("  \n", "empty"),
            "an unknown word": ("anna sees the ☃ [MASK] .", "'☃'"),
            "600 words": ("[MASK] " + "cat " * 600, "603 tokens")}
@@ -166,6 +167,17 @@ def test_an_executed_notebook_keeps_the_picture_and_not_the_widget():
     cell = nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("display_data", data)])
     (cell,) = notebooks.tidy(nbformat.v4.new_notebook(cells=[cell])).cells
     assert cell.outputs[0].data.keys() == {"image/png", "text/plain"}
+
+
+def test_pictures_of_an_executed_notebook_are_made_smaller():
+    figure = figures.plot_layer_map([0, 2], 4)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png")
+    data = {"image/png": base64.b64encode(drawn.getvalue()).decode(), "text/plain": "a line"}
+    cell = nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("display_data", data)])
+    (cell,) = notebooks.reduce_pictures(nbformat.v4.new_notebook(cells=[cell])).cells
+    small = base64.b64decode(cell.outputs[0].data["image/png"])
+    assert small == figures.reduce_png(drawn.getvalue()) and len(small) < len(drawn.getvalue())
 
 
 def test_pictures_have_their_title_as_alternative_text(make):
