@@ -92,7 +92,8 @@ class Runs:
         if not by_seed:
             return None
         first = next(iter(by_seed.values()))
-        rows = [100 * bound for bound in first.get("interval") or ()] if metric in ("main", *first["scores"]) else None
+        is_main = first["scores"][metric] == first["scores"]["main"]  # whose interval the record has: F1's, not EM's
+        rows = [100 * bound for bound in first.get("interval") or ()] if is_main else None
         remark = "the released checkpoint" if first["model"].startswith("released") else ""
         remark = remark or ("a subset" if results.is_subset(first) else "")
         return _over_runs([100 * r["scores"][metric] for r in by_seed.values()], median, rows, remark)
@@ -139,7 +140,9 @@ class Runs:
         one, other = self.tuned(better, task), self.tuned(worse, task)
         both = sorted(one.keys() & other.keys())
         results.check_comparable([by_seed[seed] for by_seed in (one, other) for seed in both], _settings)
-        return _over_runs([100 * (one[s]["scores"][metric] - other[s]["scores"][metric]) for s in both], mean)
+        remark = "a subset" if any(results.is_subset(one[seed]) for seed in both) else ""
+        deltas = [100 * (one[seed]["scores"][metric] - other[seed]["scores"][metric]) for seed in both]
+        return _over_runs(deltas, mean, remark=remark)
 
     def ablation(self, variant: str) -> Found | None:
         """A variant's difference from the triple loss, in the grid called ablation-SCALE."""

@@ -178,6 +178,11 @@ def test_squad_and_imdb_records_are_understood():
     assert line(records, "DistilBERT (D), SQuAD f1").found.value == pytest.approx(87.0)
     assert line(records, "gain of the second distillation step on SQuAD, F1").verdict == "reproduced"
     assert line(records, "distance to BERT-base on IMDb").found.value == pytest.approx(0.64)
+    once = [squad("student", 0.7, 0.8, 0), tuned("student", "imdb", 0.9)]
+    bounds = {what: (found.low, found.high) for what in ("SQuAD f1", "SQuAD exact match", "IMDb accuracy")
+              for found in [line(once, f"DistilBERT, {what}").found]}  # fmt: skip
+    assert bounds == {"SQuAD f1": pytest.approx((79, 81)), "IMDb accuracy": pytest.approx((89, 91)),
+                      "SQuAD exact match": (None, None)}, "a record's interval is that of its main score"  # fmt: skip
 
 
 def cell(variant: str, seed: int, macro: float, scale: str = "base") -> dict:
@@ -325,6 +330,9 @@ def test_subsets_at_small_scale_are_remarked():
     for record in (r for r in records if r["task"] == "qqp"):
         record["data"] = {"fingerprint": "x", "stand_in": True, "stand_in_why": "a part"}
     assert "a subset" in line(records, "DistilBERT, QQP").small
+    part = {"data": {"fingerprint": "x", "stand_in": True, "stand_in_why": "a part"}}
+    some = [tuned(model, "imdb", 0.8, scale="mini") | part for model in ("teacher", "student")]
+    assert "a subset" in line(some, "distance to BERT-base on IMDb").small
     shares = line(records, "share of BERT-base's GLUE macro score")
     assert shares.verdict == "not run" and "of qqp a subset" in shares.small
 
