@@ -32,7 +32,7 @@ class Plan:
     """What is run at one scale: Table 1's `tasks` in full and `subsets` of others, IMDb, SQuAD, benchmarks.
 
     For Table 1 every model chooses among the same learning rates; `fewer_seeds` are those of subsets, IMDb and the
-    models of FLOORS. The tuples are further options of a command.
+    models of STARTS. The tuples are further options of a command.
     """
 
     seeds: int = 5
@@ -48,7 +48,7 @@ class Plan:
     benchmarks: tuple[tuple[str, ...], ...] = ((), ("--shape", "qa"))
 
 
-FLOORS = "untrained", "random"  # the two starts themselves, before any distillation
+STARTS = "untrained", "random"  # the two starts themselves, before any distillation
 FIXED = ("--learning_rate", "3e-4")  # of the long tasks at mini scale, where a choice would cost as much as the runs
 PLANS = {
     "toy": Plan(seeds=3, rates="", imdb=(), squad=(), squad_seeds=1),
@@ -118,7 +118,7 @@ def steps(scale: Scale, runs: Path | None = None) -> list[Step]:
     rates = ("--learning_rates", plan.rates, "--trial_rows", str(plan.trial_rows)) if plan.rates else ()
     for label, source in models.items():
         add(f"glue-{label}", "glue", "--task", plan.tasks, "--model", f"{label}={source}", "--seeds",
-            str(plan.fewer_seeds if label in FLOORS else plan.seeds), *rates, needs=waits.get(label, ()))  # fmt: skip
+            str(plan.fewer_seeds if label in STARTS else plan.seeds), *rates, needs=waits.get(label, ()))  # fmt: skip
     compared = [label for label in models if label in ("teacher", "student", "undistilled", "released")]
     for label in compared if plan.subsets else ():
         add(f"subsets-{label}", "glue", "--task", plan.subsets, "--model",
@@ -248,7 +248,7 @@ def costs(scale: Scale) -> list[dict[str, str]]:
 
     released = scale.teacher == scales.BERT_BASE  # then the released DistilBERT takes part
     three, pretrained = (teacher, student, student), [teacher] + (3 + released) * [student]
-    models = pretrained + len(FLOORS) * [student]
+    models = pretrained + len(STARTS) * [student]
     trials = len([rate for rate in plan.rates.split(",") if rate])
     parts = {
         "teacher": sum(cost.distillation_flops(BertConfig(num_hidden_layers=stage.layers, **shape), None, stage.tokens,
@@ -257,7 +257,7 @@ def costs(scale: Scale) -> list[dict[str, str]]:
         "student, triple loss": cost.distillation_flops(student, teacher, tokens, length),
         "two students without a teacher": 2 * cost.distillation_flops(student, None, tokens, length, masked),
         "GLUE": tuning(plan.tasks, plan.seeds, pretrained)
-        + tuning(plan.tasks, plan.fewer_seeds, len(FLOORS) * [student])
+        + tuning(plan.tasks, plan.fewer_seeds, len(STARTS) * [student])
         + tuning(plan.tasks, trials, models, rows=plan.trial_rows),
         "GLUE, subsets": tuning(plan.subsets, plan.fewer_seeds, three, plan.subset),
         "IMDb": tuning("imdb", plan.fewer_seeds, three + released * (student,), plan.imdb),
