@@ -46,8 +46,9 @@ bench: install  ## our training steps against the obvious ones, in turns; record
 links: install  ## write address, badges, set-up cells and the notebook table anew: make links REPO=owner/name
 	$(BIN)/distilnb links $(if $(REPO),--repo $(REPO))
 
-lint:  ## ruff over package, tests and notebooks
+lint:  ## ruff over package, tests and notebooks: rules, and the layout of the code
 	$(if $(wildcard $(BIN)/ruff),$(BIN)/,)ruff check .
+	$(if $(wildcard $(BIN)/ruff),$(BIN)/,)ruff format --check .
 
 clean:  ## remove the environment and your own runs
 	rm -rf $(VENV) runs

@@ -171,8 +171,15 @@ def main() -> None:
         updates = options.updates or {"base": 4, "toy": 24}[options.size]
         name, scores = f"benchmark-finetuning-{options.size}", measure(options.size, updates, options.rounds)
     config = vars(options) | {"max_length": MAX_LENGTH, "batch_size": 32}
-    record = results.new_record("benchmark", name, scale="toy" if options.size == "toy" else "base", model="student",
-                                stopwatch=watch, scores=scores, config=config)  # fmt: skip
+    record = results.new_record(
+        "benchmark",
+        name,
+        scale="toy" if options.size == "toy" else "base",
+        model="student",
+        stopwatch=watch,
+        scores=scores,
+        config=config,
+    )
     path = results.save(record)
     print(report.table([{"measured": key, "value": f"{value:.4g}"} for key, value in scores.items()]))
     print(f"record: {path}")

@@ -46,8 +46,10 @@ from distilnb.teacher import load_teacher
 
 NARROW = {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 512}
 SIZES = {  # the teacher, and sequences of 128 tokens in a step: 2,048 tokens, the original took up to 2,560
-    "base": ({}, 16), "narrow": (NARROW, 16), "mini": (NARROW | {"vocab_size": 8192}, 16),
-}  # fmt: skip
+    "base": ({}, 16),
+    "narrow": (NARROW, 16),
+    "mini": (NARROW | {"vocab_size": 8192}, 16),
+}
 SEQUENCE = 128
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 STAGES = ("data", "teacher", "student", "head", "backward", "optimizer")
@@ -92,13 +94,20 @@ class Laps:
 class Plain:
     """The obvious step: `update` trains the student, as the original code does, on one batch."""
 
-    def __init__(self, student: PreTrainedModel, teacher: PreTrainedModel, text: corpus.Corpus, masker: Masker,
-                 config: PretrainingConfig):  # fmt: skip
+    def __init__(
+        self,
+        student: PreTrainedModel,
+        teacher: PreTrainedModel,
+        text: corpus.Corpus,
+        masker: Masker,
+        config: PretrainingConfig,
+    ):
         self.student, self.teacher = student.to(DEVICE).train(), teacher.to(DEVICE).eval()
         self.config, self.laps = config, Laps()
         self.text, self.masker = text, masker
-        self.optimizer = torch.optim.AdamW(student.parameters(), lr=1e-5, betas=(0.9, 0.98), eps=1e-6, fused=False,
-                                           foreach=False, weight_decay=0.0)  # fmt: skip
+        self.optimizer = torch.optim.AdamW(
+            student.parameters(), lr=1e-5, betas=(0.9, 0.98), eps=1e-6, fused=False, foreach=False, weight_decay=0.0
+        )
         self.kl, self.ce = nn.KLDivLoss(reduction="batchmean"), nn.CrossEntropyLoss(ignore_index=IGNORE)
         self.cosine = nn.CosineEmbeddingLoss(reduction="mean")
 
@@ -147,8 +156,15 @@ class Plain:
 class Ours:
     """The package's own update, as `pretraining.pretrain` makes it."""
 
-    def __init__(self, student: PreTrainedModel, teacher: PreTrainedModel, text: corpus.Corpus, masker: Masker,
-                 config: PretrainingConfig, precision: str):  # fmt: skip
+    def __init__(
+        self,
+        student: PreTrainedModel,
+        teacher: PreTrainedModel,
+        text: corpus.Corpus,
+        masker: Masker,
+        config: PretrainingConfig,
+        precision: str,
+    ):
         AcceleratorState._reset_state(True)
         self.laps = Laps()
         accelerator = Accelerator(cpu=DEVICE.type == "cpu", mixed_precision=precision)
@@ -193,10 +209,17 @@ def make(shape: dict[str, Any], sequences: int, layout: str = "packed", layers: 
     torch.manual_seed(0)
     teacher = BertForMaskedLM(BertConfig(num_hidden_layers=layers, **shape)).eval().requires_grad_(False)
     _, tokenizer = load_teacher(scales.get("toy").teacher)
-    text = corpus.build_corpus(corpus.parse_sources("toyworld"), tokenizer, seq_length=SEQUENCE, max_tokens=600_000,
-                               layout=layout)  # fmt: skip
-    config = PretrainingConfig(seq_length=SEQUENCE, batch_size=sequences, micro_batch_size=sequences, layout=layout,
-                               tokens=10**9, learning_rate=1e-5)  # fmt: skip
+    text = corpus.build_corpus(
+        corpus.parse_sources("toyworld"), tokenizer, seq_length=SEQUENCE, max_tokens=600_000, layout=layout
+    )
+    config = PretrainingConfig(
+        seq_length=SEQUENCE,
+        batch_size=sequences,
+        micro_batch_size=sequences,
+        layout=layout,
+        tokens=10**9,
+        learning_rate=1e-5,
+    )
     return teacher, text, Masker.of(tokenizer, text.token_counts), config
 
 
@@ -216,16 +239,19 @@ def check_equal_losses(shape: dict[str, Any]) -> float:
     plain = Plain(student, teacher, text, masker, config)
     student.eval()
     batch = next(plain.batches(1))
-    batch = {key: torch.cat([value, value.new_full((4, 5), IGNORE if key == "labels" else 0)], 1)
-             for key, value in batch.items()}  # fmt: skip
+    batch = {
+        key: torch.cat([value, value.new_full((4, 5), IGNORE if key == "labels" else 0)], 1)
+        for key, value in batch.items()
+    }
     tokens, masked = int(batch["attention_mask"].sum()), int((batch["labels"] != IGNORE).sum())
     with torch.no_grad():
         _, expected = plain.losses(batch)
         _, found = distillation.Distillation(student, teacher, config)(batch, float(tokens), float(masked))
     worst = max(abs(float(a) / float(b) - 1) for a, b in zip(found, expected, strict=True))
     if worst > 1e-4:
-        raise RuntimeError(f"the two steps do not compute the same loss: {found.tolist()} against "
-                           f"{[float(x) for x in expected]}")  # fmt: skip
+        raise RuntimeError(
+            f"the two steps do not compute the same loss: {found.tolist()} against {[float(x) for x in expected]}"
+        )
     return worst
 
 
@@ -254,8 +280,16 @@ def measure(size: str, rounds: int, steps: int, names: list[str]) -> dict[str, A
                     wall, cpu = time.perf_counter() - began, seconds() - used
                     stages = {stage: each.laps.seconds[stage] - before[stage] for stage in STAGES}
                     if turn >= 0:
-                        rows.append({"turn": turn, "settings": on, "loop": name, "wall": wall / tokens,
-                                     "cpu": cpu / tokens, **stages})  # fmt: skip
+                        rows.append(
+                            {
+                                "turn": turn,
+                                "settings": on,
+                                "loop": name,
+                                "wall": wall / tokens,
+                                "cpu": cpu / tokens,
+                                **stages,
+                            }
+                        )
         for kind, values in peaks.items():
             values.append(machine.matmul_rate(torch.float32 if kind == "float32" else torch.bfloat16, device=DEVICE))
     return {"rows": rows, "settings": settings, "peaks": {k: max(v) for k, v in peaks.items()}}
@@ -347,13 +381,27 @@ def main() -> None:
         values = {"loss_difference": check_equal_losses(shape)}
         found = measure(options.size, options.rounds, steps, names)
         values |= summarize(found, flops_per_token(shape)) | {k: found[k] for k in ("settings", "peaks")}
-        values["rounds"] = [{k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()
-                             if k not in STAGES} for row in found["rows"]]  # fmt: skip
+        values["rounds"] = [
+            {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items() if k not in STAGES}
+            for row in found["rows"]
+        ]
         values["scores"] |= memory_scores(options.size, names)
-    config = {"size": options.size, "rounds": options.rounds, "steps": steps, "sequence": SEQUENCE,
-              "sequences": SIZES.get(options.size, (0, 0))[1]}  # fmt: skip
-    record = results.new_record("benchmark", f"benchmark-pretraining-{options.size}", model="student", stopwatch=watch,
-                                scale="base" if options.size == "base" else "toy", config=config, **values)  # fmt: skip
+    config = {
+        "size": options.size,
+        "rounds": options.rounds,
+        "steps": steps,
+        "sequence": SEQUENCE,
+        "sequences": SIZES.get(options.size, (0, 0))[1],
+    }
+    record = results.new_record(
+        "benchmark",
+        f"benchmark-pretraining-{options.size}",
+        model="student",
+        stopwatch=watch,
+        scale="base" if options.size == "base" else "toy",
+        config=config,
+        **values,
+    )
     path = results.save(record)
     print(report.table([{"measured": key, "value": f"{value:.4g}"} for key, value in values["scores"].items()]))
     for name, shares in values.get("stages", {}).items():

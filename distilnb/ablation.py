@@ -149,8 +149,9 @@ class Grid:
                 raise ValueError(f"two variants are called {v.name}")
         return [
             Cell(f"{self.name}-{v.name}-seed{seed}", v, replace(self.pretraining, seed=seed, **v.settings))
-            for seed in seeds for v in made.values()
-        ]  # fmt: skip
+            for seed in seeds
+            for v in made.values()
+        ]
 
     def identity(self, cell: Cell) -> dict[str, Any]:
         """What decides whether a record is the one of this cell: seed, settings, data, weights to learn from."""
@@ -201,8 +202,9 @@ def run_grid(
             grid.accelerator.wait_for_everyone()
             progress.step(cell=f"{cell.variant.name} seed {cell.seed}", macro=shown)
     if diverged:
-        raise FloatingPointError(f"{len(diverged)} of {len(cells)} cells diverged, the others are recorded: "
-                                 + "; ".join(diverged))  # fmt: skip
+        raise FloatingPointError(
+            f"{len(diverged)} of {len(cells)} cells diverged, the others are recorded: " + "; ".join(diverged)
+        )
     return [found[cell.name] for cell in cells]
 
 
@@ -221,8 +223,17 @@ def run_cell(grid: Grid, cell: Cell, quiet: bool = False) -> dict[str, Any]:
     masker = Masker.of(grid.tokenizer, grid.corpus.token_counts, config.smoothing, config.mask_probability, cell.seed)
     if cell.variant.trained:
         short = config.steps(grid.corpus) < LONG
-        distilled = pretrain(student, grid.corpus, masker, grid.accelerator, config, teacher=grid.teacher, out=folder,
-                             name=cell.name, quiet=quiet or short)  # fmt: skip
+        distilled = pretrain(
+            student,
+            grid.corpus,
+            masker,
+            grid.accelerator,
+            config,
+            teacher=grid.teacher,
+            out=folder,
+            name=cell.name,
+            quiet=quiet or short,
+        )
     else:
         student.to(grid.accelerator.device)
         heldout = pretraining.evaluate(student, grid.corpus, masker, grid.accelerator, grid.teacher)
@@ -230,8 +241,17 @@ def run_cell(grid: Grid, cell: Cell, quiet: bool = False) -> dict[str, Any]:
             key: value for key, value in watch.read().items() if key != "started"
         }
     grid.accelerator.free_memory()
-    tuned = finetune_grid({cell.variant.name: student}, grid.data, [cell.seed], grid.tokenizer, grid.accelerator,
-                          grid.finetuning, scale=grid.scale, folder=folder, quiet=True)  # fmt: skip
+    tuned = finetune_grid(
+        {cell.variant.name: student},
+        grid.data,
+        [cell.seed],
+        grid.tokenizer,
+        grid.accelerator,
+        grid.finetuning,
+        scale=grid.scale,
+        folder=folder,
+        quiet=True,
+    )
     return _record(grid, cell, watch, distilled, tuned)
 
 
@@ -239,18 +259,36 @@ def _record(
     grid: Grid, cell: Cell, watch: results.Stopwatch, distilled: dict[str, Any], tuned: list[dict[str, Any]]
 ) -> dict[str, Any]:
     heldout, main = distilled["scores"], {record["task"]: record["scores"]["main"] for record in tuned}
-    scores = {"macro": metrics.macro(main, grid.tasks), **main, "mlm_loss": heldout["mlm_loss"],
-              "mlm_accuracy": heldout["accuracy"], "agreement": heldout["agreement"]}  # fmt: skip
+    scores = {
+        "macro": metrics.macro(main, grid.tasks),
+        **main,
+        "mlm_loss": heldout["mlm_loss"],
+        "mlm_accuracy": heldout["accuracy"],
+        "agreement": heldout["agreement"],
+    }
     more = {
-        "tokens": distilled["tokens"], "steps": distilled["steps"], "evaluations": distilled["evaluations"],
+        "tokens": distilled["tokens"],
+        "steps": distilled["steps"],
+        "evaluations": distilled["evaluations"],
         "curve": distilled["curve"] and results.thin(distilled["curve"], CURVE_POINTS),
-        "grid": grid.name, "title": cell.variant.title, "tasks": grid.tasks,
+        "grid": grid.name,
+        "title": cell.variant.title,
+        "tasks": grid.tasks,
         "finetuning": {r["task"]: r["scores"] | {"interval": r["interval"], "steps": r["steps"]} for r in tuned},
-        "processes": grid.accelerator.num_processes, **grid.identity(cell),
-    }  # fmt: skip
+        "processes": grid.accelerator.num_processes,
+        **grid.identity(cell),
+    }
     more |= {key: round(sum(r[key] for r in (distilled, *tuned)), 2) for key in ("wall_seconds", "cpu_seconds")}
-    return results.new_record("ablation", cell.name, scale=grid.scale, model=cell.variant.name, stopwatch=watch,
-                              **more, scores=scores, **grid.provenance)  # fmt: skip
+    return results.new_record(
+        "ablation",
+        cell.name,
+        scale=grid.scale,
+        model=cell.variant.name,
+        stopwatch=watch,
+        **more,
+        scores=scores,
+        **grid.provenance,
+    )
 
 
 def _recorded(grid: Grid, cell: Cell, quiet: bool) -> dict[str, Any] | None:
@@ -268,8 +306,10 @@ def _recorded(grid: Grid, cell: Cell, quiet: bool) -> dict[str, Any] | None:
     wanted = results.plain(grid.identity(cell))
     differing = results.differences({key: record.get(key) for key in wanted}, wanted)
     if differing:
-        raise ValueError(f"record {path} is of other settings ({'; '.join(differing)}); choose another --name, or give "
-                         "the same settings")  # fmt: skip
+        raise ValueError(
+            f"record {path} is of other settings ({'; '.join(differing)}); choose another --name, or give "
+            "the same settings"
+        )
     return record
 
 
@@ -322,8 +362,14 @@ def _finetuning_seconds(grid: Grid, student: DistilBertForMaskedLM, data: TaskDa
     few = {name: rows.select(range(min(len(rows), 32))) for name, rows in data.validations.items()}
     size = grid.finetuning.batch_size
     train = data.train.select(range(min(len(data.train), updates * size)))
-    record = finetune(classifier(student, data.task.num_labels)[0], TaskData(data.task, train, few, data.info),
-                      grid.tokenizer, grid.accelerator, replace(grid.finetuning, epochs=1.0), quiet=True)  # fmt: skip
+    record = finetune(
+        classifier(student, data.task.num_labels)[0],
+        TaskData(data.task, train, few, data.info),
+        grid.tokenizer,
+        grid.accelerator,
+        replace(grid.finetuning, epochs=1.0),
+        quiet=True,
+    )
     scored = sum(map(len, data.validations.values())) / size / 3
     return record["wall_seconds"] / record["steps"] * (grid.finetuning.steps(len(data.train)) + scored)
 
@@ -359,17 +405,25 @@ def compare(
     unit = 1 if score == "mlm_loss" else 100
     published = dict(zip(*(paper.table("table4_ablation")[c] for c in ("variant", "delta_macro")), strict=True))
     rows, unknown = [], metrics.MeanInterval(None, None, None, None)
-    values = {variant: {seed: unit * record["scores"][score] for seed, record in by_seed.items()}
-              for variant, by_seed in by_variant.items()}  # fmt: skip
+    values = {
+        variant: {seed: unit * record["scores"][score] for seed, record in by_seed.items()}
+        for variant, by_seed in by_variant.items()
+    }
     for variant, by_seed in by_variant.items():
         seeds = sorted(by_seed.keys() & by_variant[reference].keys())
         deltas = [values[variant][seed] - values[reference][seed] for seed in seeds]
         found = unknown if variant == reference else metrics.mean_interval(deltas, level)
-        rows.append({
-            "variant": variant, "title": next(iter(by_seed.values()))["title"], "seeds": seeds,
-            "values": values[variant], "deltas": deltas, **found._asdict(),
-            "paper": published.get(variant) if score == "macro" else None,
-        })  # fmt: skip
+        rows.append(
+            {
+                "variant": variant,
+                "title": next(iter(by_seed.values()))["title"],
+                "seeds": seeds,
+                "values": values[variant],
+                "deltas": deltas,
+                **found._asdict(),
+                "paper": published.get(variant) if score == "macro" else None,
+            }
+        )
     return Comparison(rows, notes)
 
 
@@ -386,8 +440,10 @@ def significance(comparison: Comparison, level: float = 0.95) -> list[str]:
             told = f"a difference of {abs(row['paper']):g}, as in Table 4, would stand out"
         else:
             needed = metrics.pairs_needed(spread, row["paper"], level)
-            told = (f"a difference of {abs(row['paper']):g}, as in Table 4, would drown in it: about {needed:,} pairs "
-                    "would show it")  # fmt: skip
+            told = (
+                f"a difference of {abs(row['paper']):g}, as in Table 4, would drown in it: about {needed:,} pairs "
+                "would show it"
+            )
         said.append(
             f"{row['title']}: {count} pairs average {mean} points and spread by {spread:.2f} (standard "
             f"deviation), so the {level:.0%} interval reaches {reach:.2f} to either side; the runs {own} the triple "

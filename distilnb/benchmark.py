@@ -81,10 +81,18 @@ class Shape(NamedTuple):
 
 SHAPES = {
     "pairs": Shape("stsb", {}),  # Table 3
-    "qa": Shape("squad", {  # the paper's app: tokenization excluded, every input filled up to 384 tokens
-        "max_length": 384, "pad": True, "tokenization": False, "collation": False, "rows": 100, "format_rows": 50,
-    }),
-}  # fmt: skip
+    "qa": Shape(
+        "squad",
+        {  # the paper's app: tokenization excluded, every input filled up to 384 tokens
+            "max_length": 384,
+            "pad": True,
+            "tokenization": False,
+            "collation": False,
+            "rows": 100,
+            "format_rows": 50,
+        },
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -106,13 +114,22 @@ class BenchmarkConfig:
     seed: int = setting(0, "draws rows and random weights")
 
     def __post_init__(self) -> None:
-        for name, least in (("rows", 1), ("rounds", 1), ("warmup", 0), ("threads", 0), ("max_length", 8),
-                            ("format_rows", 0), ("sweep_rounds", 0)):  # fmt: skip
+        for name, least in (
+            ("rows", 1),
+            ("rounds", 1),
+            ("warmup", 0),
+            ("threads", 0),
+            ("max_length", 8),
+            ("format_rows", 0),
+            ("sweep_rounds", 0),
+        ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be {least} or more")
         if self.rounds > min(self.rows, self.format_rows or self.rows):
-            raise ValueError(f"{min(self.rows, self.format_rows or self.rows)} pairs cannot be dealt out in "
-                             f"{self.rounds} rounds; use fewer rounds or more rows")  # fmt: skip
+            raise ValueError(
+                f"{min(self.rows, self.format_rows or self.rows)} pairs cannot be dealt out in "
+                f"{self.rounds} rounds; use fewer rounds or more rows"
+            )
 
     @property
     def end_to_end(self) -> tuple[str, ...]:
@@ -153,8 +170,13 @@ def with_head(model: PreTrainedModel, shape: str, attention: str = "sdpa", seed:
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, pair: tuple[str, str], config: BenchmarkConfig) -> dict[str, Any]:
     """Two texts as lists of ids; of a pair that is too long, the longer text is cut first."""
-    return tokenizer(*pair, truncation="longest_first", max_length=config.max_length, return_token_type_ids=True,
-                     padding="max_length" if config.pad else False)  # fmt: skip
+    return tokenizer(
+        *pair,
+        truncation="longest_first",
+        max_length=config.max_length,
+        return_token_type_ids=True,
+        padding="max_length" if config.pad else False,
+    )
 
 
 def collate(encoded: Mapping[str, list[int]]) -> Batch:
@@ -178,9 +200,12 @@ class _Clock:
 
 
 def time_pass(
-    runners: Sequence[Runner], texts: Texts, tokenizer: PreTrainedTokenizerBase, config: BenchmarkConfig,
+    runners: Sequence[Runner],
+    texts: Texts,
+    tokenizer: PreTrainedTokenizerBase,
+    config: BenchmarkConfig,
     what: str = "pass",
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """Every runner answers every pair, one at a time and in turns; seconds per pair.
 
     A row for each model, format, round and part (of `PARTS`), with columns pairs, wall and cpu.
@@ -194,8 +219,10 @@ def time_pass(
             mine = texts[number :: config.rounds]
             for runner in runners[:: 1 if number % 2 == 0 else -1]:
                 seconds = _time(runner, mine, tokenizer, config) / len(mine)
-                found += [(runner.model, runner.format, number, part, len(mine), wall, cpu)
-                          for part, (wall, cpu) in zip(PARTS, seconds, strict=True)]  # fmt: skip
+                found += [
+                    (runner.model, runner.format, number, part, len(mine), wall, cpu)
+                    for part, (wall, cpu) in zip(PARTS, seconds, strict=True)
+                ]
             progress.step(pairs=f"{min(len(texts), (number + 1) * len(mine)):,}")
     return pd.DataFrame(found, columns=["model", "format", "round", "part", "pairs", "wall", "cpu"])
 
@@ -267,9 +294,13 @@ def pass_scores(timings: pd.DataFrame, parts: Sequence[str]) -> tuple[dict[str, 
 
 
 def sweep(
-    models: Mapping[str, PreTrainedModel], rounds: int, lengths: Sequence[int] = LENGTHS,
-    batch_sizes: Sequence[int] = BATCH_SIZES, numbers: Sequence[int] = (1,), seed: int = 0,
-) -> list[dict[str, Any]]:  # fmt: skip
+    models: Mapping[str, PreTrainedModel],
+    rounds: int,
+    lengths: Sequence[int] = LENGTHS,
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+    numbers: Sequence[int] = (1,),
+    seed: int = 0,
+) -> list[dict[str, Any]]:
     """Forward passes on random ids, one knob at a time: sequence length, batch size (at 32 tokens), threads (at 128).
 
     A row for each knob, value and round, with seconds by the wall and in CPU time, under `MODEL` and `MODEL_cpu`; the
@@ -357,11 +388,17 @@ def score_formats(runners: Sequence[Runner], fitted: Fitted, pad_id: int = 0) ->
         score = metrics.main_score(fitted.task.main, metrics.score(fitted.task.metrics, guess, labels))
         first = found[0] if found else {"guess": guess, "accuracy": score}
         before, after = first["guess"] == labels, guess == labels
-        found.append({
-            "format": runner.format, "guess": guess, "accuracy": score, "lost": 100 * (first["accuracy"] - score),
-            "changed": int((guess != first["guess"]).sum()), "spoilt": int((before & ~after).sum()),
-            "mended": int((after & ~before).sum()),
-        })  # fmt: skip
+        found.append(
+            {
+                "format": runner.format,
+                "guess": guess,
+                "accuracy": score,
+                "lost": 100 * (first["accuracy"] - score),
+                "changed": int((guess != first["guess"]).sum()),
+                "spoilt": int((before & ~after).sum()),
+                "mended": int((after & ~before).sum()),
+            }
+        )
     return [{key: value for key, value in row.items() if key != "guess"} for row in found]
 
 
@@ -372,8 +409,13 @@ def memory(runner: Runner, kind: str, length: int) -> float:
     """
     program = "import sys; from distilnb.benchmark import _measure; print(_measure(*sys.argv[1:]))"
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}  # what is freed goes back to the system at once
-    told = subprocess.run([sys.executable, "-c", program, str(runner.path), runner.format, kind, str(length)],
-                          env=environment, check=True, capture_output=True, text=True).stdout  # fmt: skip
+    told = subprocess.run(
+        [sys.executable, "-c", program, str(runner.path), runner.format, kind, str(length)],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
     return float(told.split()[-1])
 
 
@@ -411,13 +453,19 @@ def compare_formats(
     for runner, error in good:
         seconds, cpu = (per_round(timings, runner.model, runner.format, clock=clock) for clock in ("wall", "cpu"))
         same = per_round(timings, "teacher", runner.format)
-        rows.append({
-            "model": runner.model, "format": runner.format, "bytes": runner.bytes, "error": error,
-            "ms": [1000 * value for value in quartiles(seconds)], "cpu_ms": 1000 * float(np.median(cpu)),
-            "speedup": quartiles(per_round(timings, "teacher") / seconds)[1],
-            "speedup_cpu": quartiles(per_round(timings, "teacher", clock="cpu") / cpu)[1],
-            "ratio": quartiles(same / seconds)[1] if len(same) else None,
-        })  # fmt: skip
+        rows.append(
+            {
+                "model": runner.model,
+                "format": runner.format,
+                "bytes": runner.bytes,
+                "error": error,
+                "ms": [1000 * value for value in quartiles(seconds)],
+                "cpu_ms": 1000 * float(np.median(cpu)),
+                "speedup": quartiles(per_round(timings, "teacher") / seconds)[1],
+                "speedup_cpu": quartiles(per_round(timings, "teacher", clock="cpu") / cpu)[1],
+                "ratio": quartiles(same / seconds)[1] if len(same) else None,
+            }
+        )
     return rows, refused
 
 
@@ -437,10 +485,18 @@ def format_scores(rows: Sequence[dict[str, Any]], accuracy: Sequence[dict[str, A
 
 
 def benchmark(
-    models: Mapping[str, PreTrainedModel], texts: Texts, tokenizer: PreTrainedTokenizerBase, config: BenchmarkConfig,
-    folder: Path, *, formats: Sequence[str] = tuple(FORMATS), fitted: Fitted | None = None, name: str = "benchmark",
-    scale: str = "toy", **provenance: Any,
-) -> dict[str, Any]:  # fmt: skip
+    models: Mapping[str, PreTrainedModel],
+    texts: Texts,
+    tokenizer: PreTrainedTokenizerBase,
+    config: BenchmarkConfig,
+    folder: Path,
+    *,
+    formats: Sequence[str] = tuple(FORMATS),
+    fitted: Fitted | None = None,
+    name: str = "benchmark",
+    scale: str = "toy",
+    **provenance: Any,
+) -> dict[str, Any]:
     """Measure `models`, {"teacher": BERT, "student": DistilBERT}, each with a head; the record of the run.
 
     `folder` takes the files of the formats, 2.3 GB at base size. `fitted` is scored in every format. `provenance` is
@@ -469,20 +525,28 @@ def benchmark(
         for runner in (r for r in (*float32, *others) if config.memory and r.model == "student" and r.format in mine):
             used = memory(runner, type(models["student"]).__name__, config.max_length)
             mine[runner.format]["memory_mb"] = round(used, 1)
-        scored = [make_runner(fitted.model, format, folder / "fitted", "student", config.threads)
-                  for format in (mine if fitted else ())]  # fmt: skip
+        scored = [
+            make_runner(fitted.model, format, folder / "fitted", "student", config.threads)
+            for format in (mine if fitted else ())
+        ]
         accuracy = score_formats(scored, fitted) if scored else []
     counts = {key: sum(parameter_groups(model.config, head=False).values()) for key, model in models.items()}
     scores |= {f"parameters_{key}": count for key, count in counts.items()}
     scores |= {"smaller": 100 * (1 - counts["student"] / counts["teacher"])} | format_scores(rows, accuracy)
     values = {
-        "scores": scores, "intervals": intervals, "config": asdict(config), "sweeps": swept, "formats": rows,
-        "timings": results.thin(timings.drop(columns="format").to_dict("list"), len(timings)), "refused": refused,
-        "accuracy": {"rows": accuracy, **(fitted.info if fitted else {})}, "seed": config.seed,
+        "scores": scores,
+        "intervals": intervals,
+        "config": asdict(config),
+        "sweeps": swept,
+        "formats": rows,
+        "timings": results.thin(timings.drop(columns="format").to_dict("list"), len(timings)),
+        "refused": refused,
+        "accuracy": {"rows": accuracy, **(fitted.info if fitted else {})},
+        "seed": config.seed,
         "device": results.device() | {"instructions": instructions(), "load": load and round(load[0], 1)},
         "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
         "versions": results.versions() | {name: version(name) for name in PACKAGES if find_spec(name)},
-    }  # fmt: skip
+    }
     return results.new_record("benchmark", name, scale=scale, model="student", stopwatch=watch, **values | provenance)
 
 
@@ -492,8 +556,21 @@ def instructions() -> list[str]:
         flags = set(Path("/proc/cpuinfo").read_text().split())
     except OSError:
         return []
-    return sorted(flags & {"avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8",
-                           "asimddp", "i8mm", "bf16"})  # fmt: skip
+    return sorted(
+        flags
+        & {
+            "avx2",
+            "avx512f",
+            "avx512_vnni",
+            "avx_vnni",
+            "avx512_bf16",
+            "amx_bf16",
+            "amx_int8",
+            "asimddp",
+            "i8mm",
+            "bf16",
+        }
+    )
 
 
 def powers() -> list[int]:
@@ -503,9 +580,12 @@ def powers() -> list[int]:
 
 
 def estimate(
-    runners: Sequence[Runner], texts: Texts, tokenizer: PreTrainedTokenizerBase, config: BenchmarkConfig,
+    runners: Sequence[Runner],
+    texts: Texts,
+    tokenizer: PreTrainedTokenizerBase,
+    config: BenchmarkConfig,
     formats: Sequence[str],
-) -> None:  # fmt: skip
+) -> None:
     """Say how long it will take and how much disk the formats need for that time, before it starts."""
     few = texts[:: max(1, len(texts) // 4)][:4]
     for runner in runners:
@@ -513,6 +593,9 @@ def estimate(
     pair = sum(float(_time(runner, few, tokenizer, config)[:, 0].sum()) for runner in runners) / len(few)
     seconds = pair * (config.rows + 1.5 * config.format_rows + 30 * config.sweep_rounds)
     disk = sum(runner.bytes * FORMATS[name].bytes / 4 for runner in runners for name in formats)
-    told = f"estimate: about {duration(seconds)} for timing, then the formats" if config.format_rows else \
-        f"estimate: about {duration(seconds)}"  # fmt: skip
+    told = (
+        f"estimate: about {duration(seconds)} for timing, then the formats"
+        if config.format_rows
+        else f"estimate: about {duration(seconds)}"
+    )
     print(f"{told}; {disk / 1e9:.1f} GB of temporary files", flush=True)

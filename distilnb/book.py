@@ -208,8 +208,9 @@ def _wrap(body: str, place: int, chapters: list[Page]) -> str:
         return f'<a href="{root}{other.target}"{current}>{before}{html.escape(other.title)}{after}</a>'
 
     parts = {part: [p for p in chapters if p.part == part] for part in dict.fromkeys(p.part for p in chapters)}
-    contents = "".join(f"<b>{part}</b><ul>{''.join(f'<li>{link(p)}</li>' for p in some)}</ul>"
-                       for part, some in parts.items())  # fmt: skip
+    contents = "".join(
+        f"<b>{part}</b><ul>{''.join(f'<li>{link(p)}</li>' for p in some)}</ul>" for part, some in parts.items()
+    )
     turn = [link(chapters[place - 1], before="← ") if place else "<span></span>"]
     turn += [link(chapters[place + 1], after=" →")] if place + 1 < len(chapters) else []
     title = page.title if place else "distilnb"

@@ -183,8 +183,10 @@ def check_identity(folder: Path, saved: dict[str, Any], wanted: dict[str, Any]) 
     keys = sorted(key for key in saved.keys() | wanted.keys() if saved.get(key) != wanted.get(key))
     if keys:
         difference = ", ".join(f"{key} {saved.get(key)} there, {wanted.get(key)} now" for key in keys)
-        raise ValueError(f"{folder} holds another run ({difference}); choose another output folder or name, or give "
-                         "the same settings to go on with that run")
+        raise ValueError(
+            f"{folder} holds another run ({difference}); choose another output folder or name, or give "
+            "the same settings to go on with that run"
+        )
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, names: dict[torch.Tensor, str]) -> dict[str, torch.Tensor]:
@@ -199,8 +201,11 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, names: dict[torch.Tensor
 def load_model(names: dict[torch.Tensor, str], tensors: dict[str, torch.Tensor]) -> None:
     """Put saved parameters back into those of `names`; ValueError when they do not fit."""
     wanted = {name: parameter.shape for parameter, name in names.items()}
-    differing = [name for name in wanted.keys() | tensors.keys()
-                 if name not in wanted or name not in tensors or wanted[name] != tensors[name].shape]  # fmt: skip
+    differing = [
+        name
+        for name in wanted.keys() | tensors.keys()
+        if name not in wanted or name not in tensors or wanted[name] != tensors[name].shape
+    ]
     if differing:
         raise ValueError(f"the checkpoint is of another model: its tensor {min(differing)} does not fit; delete it")
     with torch.no_grad():

@@ -1,17 +1,17 @@
 """DistilBERT, rebuilt step by step: each command is the few lines that a notebook writes out. Start with `run`.
 
-    distilnb run                       every notebook, offline, at toy scale
-    distilnb distil --scale toy        a teacher into a student by the triple loss
-    distilnb teacher --scale toy       pre-train a teacher from nothing
-    distilnb finetune --task sst2 ...  models on tasks, several seeds
-    distilnb glue --scale toy          Table 1: the nine tasks of GLUE
-    distilnb ablate --scale toy        one loss off at a time, seeds in pairs (Table 4)
-    distilnb benchmark                 size and speed of teacher and student, in several formats
-    distilnb export --model FOLDER     a model as ONNX, in float32 and int8
-    distilnb publish --dry-run         a model with its card, ready for the Hub
-    distilnb book                      notebooks and documents as pages to read without running
-    distilnb figures                   redraw the figures from the records
-    distilnb report                    the scorecard: paper, measured, verdict
+distilnb run                       every notebook, offline, at toy scale
+distilnb distil --scale toy        a teacher into a student by the triple loss
+distilnb teacher --scale toy       pre-train a teacher from nothing
+distilnb finetune --task sst2 ...  models on tasks, several seeds
+distilnb glue --scale toy          Table 1: the nine tasks of GLUE
+distilnb ablate --scale toy        one loss off at a time, seeds in pairs (Table 4)
+distilnb benchmark                 size and speed of teacher and student, in several formats
+distilnb export --model FOLDER     a model as ONNX, in float32 and int8
+distilnb publish --dry-run         a model with its card, ready for the Hub
+distilnb book                      notebooks and documents as pages to read without running
+distilnb figures                   redraw the figures from the records
+distilnb report                    the scorecard: paper, measured, verdict
 """
 
 import sys
@@ -95,11 +95,13 @@ def main(argv: list[str] | None = None) -> int:
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = ArgumentParser(
-        prog="distilnb", description=__doc__, formatter_class=RawDescriptionHelpFormatter,
+        prog="distilnb",
+        description=__doc__,
+        formatter_class=RawDescriptionHelpFormatter,
         epilog="distilnb COMMAND --help explains a command; --traceback shows where an error arose.\n\n"
         "exit status: 0 done, 1 failed, 2 input that cannot be used, 130 stopped by Ctrl-C, 143 by SIGTERM.\n"
         "Training that is stopped ends its update and saves first; a second signal stops it at once.",
-    )  # fmt: skip
+    )
     parser.add_argument("--version", action="version", version=f"distilnb {__version__}")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=", ".join(COMMANDS))
     flags = [a for a in argv if a != "--traceback"]
@@ -129,8 +131,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def parse(argv: list[str], command: str, *kinds: type, **defaults: Any) -> tuple[Any, ...]:
     """Dataclasses from flags; `defaults` replace the classes' own."""
-    parser = HfArgumentParser(kinds, prog=f"distilnb {command}", description=COMMANDS[command].__doc__,
-                              formatter_class=_Formatter)  # fmt: skip
+    parser = HfArgumentParser(
+        kinds, prog=f"distilnb {command}", description=COMMANDS[command].__doc__, formatter_class=_Formatter
+    )
     parser.set_defaults(**defaults)
     *parsed, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
     if unknown:
@@ -185,9 +188,17 @@ def distil(argv: list[str]) -> None:
     """
     scale = read_scale(argv)
     where, what, config = parse(
-        argv, "distil", RunOptions, StudentOptions, PretrainingConfig, scale=scale.name, name=f"distil-{scale.name}",
-        text=scale.text, teacher=scale.teacher, **scale.pretraining,
-    )  # fmt: skip
+        argv,
+        "distil",
+        RunOptions,
+        StudentOptions,
+        PretrainingConfig,
+        scale=scale.name,
+        name=f"distil-{scale.name}",
+        text=scale.text,
+        teacher=scale.teacher,
+        **scale.pretraining,
+    )
     check_output(where.folder, config)
     sources = corpus.parse_sources(where.text)
     revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
@@ -198,14 +209,35 @@ def distil(argv: list[str]) -> None:
     if accelerator.device.type == "cpu":
         dropout.for_cpu(student)
     with accelerator.main_process_first():
-        text = corpus.build_corpus(sources, tokenizer, seq_length=config.seq_length, layout=config.layout,
-                                   max_tokens=corpus_budget(sources, scale.corpus_tokens, config.tokens))  # fmt: skip
+        text = corpus.build_corpus(
+            sources,
+            tokenizer,
+            seq_length=config.seq_length,
+            layout=config.layout,
+            max_tokens=corpus_budget(sources, scale.corpus_tokens, config.tokens),
+        )
     masker = Masker.of(tokenizer, text.token_counts, config.smoothing, config.mask_probability, config.seed)
-    made = {"teacher": shipped_name(what.teacher), "revision": revision, "layers": list(layers), "init": what.init,
-            "token_types": what.token_types}  # fmt: skip
+    made = {
+        "teacher": shipped_name(what.teacher),
+        "revision": revision,
+        "layers": list(layers),
+        "init": what.init,
+        "token_types": what.token_types,
+    }
     said = REHEARSAL if what.teacher.startswith("random:") else scale.name
-    record = pretrain(student, text, masker, accelerator, config, teacher=teacher, out=where.folder, name=where.name,
-                      scale=said, made_from=made, machine=machine.settle(accelerator.device))  # fmt: skip
+    record = pretrain(
+        student,
+        text,
+        masker,
+        accelerator,
+        config,
+        teacher=teacher,
+        out=where.folder,
+        name=where.name,
+        scale=said,
+        made_from=made,
+        machine=machine.settle(accelerator.device),
+    )
     if accelerator.is_main_process:
         keep(student, tokenizer, record, where.folder)
     processes.finish(accelerator)
@@ -254,10 +286,22 @@ def teacher(argv: list[str]) -> None:
         raise ValueError(f"scale {scale.name} takes a published teacher ({scale.teacher}); use --scale toy or mini")
     stages = scale.teacher_stages
     where, what, config = parse(
-        argv, "teacher", RunOptions, TeacherOptions, PretrainingConfig, scale=scale.name, name=f"teacher-{scale.name}",
-        text=scale.teacher_text, tokens=sum(s.tokens for s in stages), batch_size=stages[0].batch_size,
-        ce=0.0, mlm=1.0, cos=0.0, clip=1.0, **scale.teacher_pretraining,
-    )  # fmt: skip
+        argv,
+        "teacher",
+        RunOptions,
+        TeacherOptions,
+        PretrainingConfig,
+        scale=scale.name,
+        name=f"teacher-{scale.name}",
+        text=scale.teacher_text,
+        tokens=sum(s.tokens for s in stages),
+        batch_size=stages[0].batch_size,
+        ce=0.0,
+        mlm=1.0,
+        cos=0.0,
+        clip=1.0,
+        **scale.teacher_pretraining,
+    )
     sources = corpus.parse_sources(where.text)
     accelerator = make_accelerator(where.precision, where.cpu)
     records: list[dict[str, Any]] = []
@@ -266,8 +310,10 @@ def teacher(argv: list[str]) -> None:
         set_dropout(model, 0.0)
         stages = [s for s in stages if s.layers == model.config.num_hidden_layers]
         if not stages:
-            raise ValueError(f"--start {what.start} has {model.config.num_hidden_layers} layers, and no stage of scale "
-                             f"{scale.name} has as many")  # fmt: skip
+            raise ValueError(
+                f"--start {what.start} has {model.config.num_hidden_layers} layers, and no stage of scale "
+                f"{scale.name} has as many"
+            )
         records.append(results.load(Path(what.start, "record.json")))
     else:
         with accelerator.main_process_first():
@@ -281,19 +327,37 @@ def teacher(argv: list[str]) -> None:
     for number, stage in enumerate(stages, start=len(records[0]["stages"]) if records else 0):
         model = grow(model, stage.layers)
         settings = replace(
-            config, learning_rate=stage.learning_rate, seq_length=stage.seq_length, batch_size=stage.batch_size,
+            config,
+            learning_rate=stage.learning_rate,
+            seq_length=stage.seq_length,
+            batch_size=stage.batch_size,
             micro_batch_size=stage.batch_size // accelerator.num_processes,
-            tokens=max(1, stage.tokens * config.tokens // budget), seed=config.seed + number,
-        )  # fmt: skip
+            tokens=max(1, stage.tokens * config.tokens // budget),
+            seed=config.seed + number,
+        )
         with accelerator.main_process_first():
-            text = corpus.build_corpus(sources, tokenizer, seq_length=stage.seq_length,
-                                       max_tokens=corpus_budget(sources, scale.teacher_corpus_tokens))  # fmt: skip
+            text = corpus.build_corpus(
+                sources,
+                tokenizer,
+                seq_length=stage.seq_length,
+                max_tokens=corpus_budget(sources, scale.teacher_corpus_tokens),
+            )
         masker = Masker.of(tokenizer, text.token_counts, settings.smoothing, settings.mask_probability, settings.seed)
         if config.backup:
             settings = replace(settings, backup=str(Path(config.backup, where.folder.name)))
-        records.append(pretrain(model, text, masker, accelerator, settings, out=where.folder / f"stage-{number}",
-                                name=f"{where.name}, {stage.layers} layers", scale=scale.name,
-                                machine=machine.settle(accelerator.device)))  # fmt: skip
+        records.append(
+            pretrain(
+                model,
+                text,
+                masker,
+                accelerator,
+                settings,
+                out=where.folder / f"stage-{number}",
+                name=f"{where.name}, {stage.layers} layers",
+                scale=scale.name,
+                machine=machine.settle(accelerator.device),
+            )
+        )
         accelerator.free_memory()
     if accelerator.is_main_process:
         set_dropout(model, 0.1)  # what those who fine-tune it expect
@@ -340,9 +404,18 @@ def glue(argv: list[str]) -> None:
 
 def _fine_tune(argv: list[str], command: str, **defaults: Any) -> None:
     scale = read_scale(argv)
-    where, what, config = parse(argv, command, RunOptions, GridOptions, FinetuningConfig, scale=scale.name,
-                                source="toyworld" if scale.name == "toy" else "hub", model=",".join(models_of(scale)),
-                                **scale.finetuning, **defaults)  # fmt: skip
+    where, what, config = parse(
+        argv,
+        command,
+        RunOptions,
+        GridOptions,
+        FinetuningConfig,
+        scale=scale.name,
+        source="toyworld" if scale.name == "toy" else "hub",
+        model=",".join(models_of(scale)),
+        **scale.finetuning,
+        **defaults,
+    )
     pairs, rates = what.pairs(), what.rates()
     tokenizer = load_tokenizer(next(iter(pairs.values())).removeprefix("random:").removeprefix("untrained:"))
     models = {label: network(source) for label, source in pairs.items()}
@@ -354,18 +427,29 @@ def _fine_tune(argv: list[str], command: str, **defaults: Any) -> None:
             print(f"left out: {gap}", flush=True)
     folder, origins = Path(where.out or paths.home() / "runs"), {label: origin(pairs[label]) for label in pairs}
     rehearsed = any(found.pop("scale", "") == REHEARSAL for found in origins.values())
-    records = finetune_grid(models, data, range(what.seeds), tokenizer, accelerator, config,
-                            scale=REHEARSAL if rehearsed else scale.name, folder=folder, learning_rates=rates,
-                            trial_rows=what.trial_rows, task_teacher=what.task_teacher or None,
-                            keep=what.keep or bool(what.submission),
-                            provenance=origins)  # fmt: skip
+    records = finetune_grid(
+        models,
+        data,
+        range(what.seeds),
+        tokenizer,
+        accelerator,
+        config,
+        scale=REHEARSAL if rehearsed else scale.name,
+        folder=folder,
+        learning_rates=rates,
+        trial_rows=what.trial_rows,
+        task_teacher=what.task_teacher or None,
+        keep=what.keep or bool(what.submission),
+        provenance=origins,
+    )
     for record in records if what.submission else ():
         if record["seed"] == 0 and record["task"] in tasks.GLUE:
             task = tasks.get(record["task"])
             model = heads.fine_tuned(folder / "models" / record["name"], task)
             try:
-                submission.predict_tests(model, task, tokenizer, accelerator, config,
-                                         Path(what.submission, record["model"]), what.source)  # fmt: skip
+                submission.predict_tests(
+                    model, task, tokenizer, accelerator, config, Path(what.submission, record["model"]), what.source
+                )
             except tasks.MissingSplit as error:
                 print(f"no submission: {error}", flush=True)
     if accelerator.is_main_process:
@@ -413,9 +497,19 @@ def ablate(argv: list[str]) -> None:
     """
     scale = read_scale(argv)
     rate = {"learning_rate": scale.pretraining["learning_rate"]} if "learning_rate" in scale.pretraining else {}
-    where, what = parse(argv, "ablate", RunOptions, AblationOptions, scale=scale.name, name=f"ablation-{scale.name}",
-                        text=scale.text, teacher=scale.teacher, source="toyworld" if scale.name == "toy" else "hub",
-                        **rate, **({"tokens": scale.pretraining["tokens"]} | scale.ablation))  # fmt: skip
+    where, what = parse(
+        argv,
+        "ablate",
+        RunOptions,
+        AblationOptions,
+        scale=scale.name,
+        name=f"ablation-{scale.name}",
+        text=scale.text,
+        teacher=scale.teacher,
+        source="toyworld" if scale.name == "toy" else "hub",
+        **rate,
+        **({"tokens": scale.pretraining["tokens"]} | scale.ablation),
+    )
     variants, sources = what.chosen(), corpus.parse_sources(where.text)
     distilling = {"tokens": what.tokens, "learning_rate": what.learning_rate, "seed": 0}
     config = PretrainingConfig(**(scale.pretraining | distilling))
@@ -427,14 +521,28 @@ def ablate(argv: list[str]) -> None:
     teacher, tokenizer = read_teacher(what.teacher, revision)
     with accelerator.main_process_first():
         data = [tasks.load_all(task, what.source, what.rows or None, what.validation_rows or None) for task in chosen]
-        text = corpus.build_corpus(sources, tokenizer, seq_length=config.seq_length, layout=config.layout,
-                                   max_tokens=corpus_budget(sources, scale.corpus_tokens, config.tokens))  # fmt: skip
+        text = corpus.build_corpus(
+            sources,
+            tokenizer,
+            seq_length=config.seq_length,
+            layout=config.layout,
+            max_tokens=corpus_budget(sources, scale.corpus_tokens, config.tokens),
+        )
     config = replace(config, evaluate_every=max(1, config.steps(text) // 4))  # each costs as much as several updates
     grid = ablation.Grid(
-        teacher, tokenizer, text, data, accelerator, config, finetuning,
-        records=Path(what.records or paths.home() / "runs"), work=where.folder, name=where.name, scale=scale.name,
+        teacher,
+        tokenizer,
+        text,
+        data,
+        accelerator,
+        config,
+        finetuning,
+        records=Path(what.records or paths.home() / "runs"),
+        work=where.folder,
+        name=where.name,
+        scale=scale.name,
         provenance={"made_from": {"teacher": shipped_name(what.teacher), "revision": revision}},
-    )  # fmt: skip
+    )
     records = ablation.run_grid(grid, variants, range(what.seeds))
     if accelerator.is_main_process:
         print(report.summary(records))
@@ -484,23 +592,42 @@ def time_models(argv: list[str]) -> None:
     scale = read_scale(argv)
     shape = BenchmarkOptions(shape=read_shape(argv)).shape
     what, config = parse(
-        argv, "benchmark", BenchmarkOptions, BenchmarkConfig, scale=scale.name, teacher=scale.teacher, shape=shape,
-        source="toyworld" if scale.name == "toy" else "hub", name=f"benchmark-{scale.name}-{shape}",
-        scored=str(paths.data("students", "toy")), **SHAPES[shape].settings,
-    )  # fmt: skip
+        argv,
+        "benchmark",
+        BenchmarkOptions,
+        BenchmarkConfig,
+        scale=scale.name,
+        teacher=scale.teacher,
+        shape=shape,
+        source="toyworld" if scale.name == "toy" else "hub",
+        name=f"benchmark-{scale.name}-{shape}",
+        scored=str(paths.data("students", "toy")),
+        **SHAPES[shape].settings,
+    )
     formats = check_formats(what.formats.split(","))
     teacher, tokenizer = read_teacher(what.teacher, scale.revision if what.teacher == scale.teacher else None)
     student = load_model(what.student) if what.student else build_student(teacher)
     texts, data = texts_of(shape, what.source, config.rows, config.seed)
-    models = {name: with_head(model, shape, config.attention)
-              for name, model in (("teacher", teacher), ("student", student))}  # fmt: skip
+    models = {
+        name: with_head(model, shape, config.attention) for name, model in (("teacher", teacher), ("student", student))
+    }
     fitted = fit(what.scored, what.scored_rows) if what.scored_rows else None
     with TemporaryDirectory() as folder:
         record = benchmark(
-            models, texts, tokenizer, config, Path(folder), formats=formats, fitted=fitted, name=what.name,
-            scale=scale.name, task=SHAPES[shape].task, data=data, shape=shape,
+            models,
+            texts,
+            tokenizer,
+            config,
+            Path(folder),
+            formats=formats,
+            fitted=fitted,
+            name=what.name,
+            scale=scale.name,
+            task=SHAPES[shape].task,
+            data=data,
+            shape=shape,
             weights={"teacher": shipped_name(what.teacher), "student": what.student or "half of the teacher's layers"},
-        )  # fmt: skip
+        )
     path = results.save(record)
     print(f"{report.summary([record])}\nrecord: {path}")
 
@@ -543,8 +670,15 @@ def fit(student: str, rows: int) -> Fitted:
     tokenizer, config = load_tokenizer(student), FinetuningConfig(epochs=3, learning_rate=3e-4)
     model, _ = heads.for_task(student, data.task)
     record = finetune_model(model, data, tokenizer, make_accelerator(cpu=True), config, name="student to be scored")
-    info = {"task": data.task.name, "scale": "toy", "model": shipped_name(student), "rows_scored": rows,
-            "data": data.info, "majority": record["scores"]["majority"], "config": record["config"]}  # fmt: skip
+    info = {
+        "task": data.task.name,
+        "scale": "toy",
+        "model": shipped_name(student),
+        "rows_scored": rows,
+        "data": data.info,
+        "majority": record["scores"]["majority"],
+        "config": record["config"],
+    }
     return Fitted(model.float().eval(), data.task, data.encoded(tokenizer, config.max_length)[1]["validation"], info)
 
 
@@ -565,8 +699,14 @@ def export_model(argv: list[str]) -> None:
         runner = make_runner(model, format, folder, what.model)
         reference = reference or runner
         error = check_agreement(runner, reference, sample(model))
-        rows.append({"format": FORMATS[format].title, "MB": f"{runner.bytes / 1e6:.1f}",
-                     "differs from PyTorch float32 by": f"{error:.1e}", "file": runner.path})  # fmt: skip
+        rows.append(
+            {
+                "format": FORMATS[format].title,
+                "MB": f"{runner.bytes / 1e6:.1f}",
+                "differs from PyTorch float32 by": f"{error:.1e}",
+                "file": runner.path,
+            }
+        )
     print(report.table(rows))
 
 
@@ -588,8 +728,9 @@ def share(argv: list[str]) -> None:
         publish.check_access()
     record, _ = publish.read_model(Path(what.model))
     folder = Path(what.out or paths.home() / "runs" / "publish" / record["name"])
-    publish.prepare(Path(what.model), folder, results.load_all(), notebooks.repository(), what.repo, what.license,
-                    what.language)  # fmt: skip
+    publish.prepare(
+        Path(what.model), folder, results.load_all(), notebooks.repository(), what.repo, what.license, what.language
+    )
     print(f"written: {folder} ({', '.join(sorted(path.name for path in folder.iterdir()))})")
     if what.dry_run:
         print(f"nothing was uploaded; read {folder / 'README.md'}, then run it without --dry-run")
@@ -638,8 +779,9 @@ def scores(argv: list[str]) -> None:
       distilnb report
       distilnb report --out somewhere
     """
-    parser = ArgumentParser(prog="distilnb report", description=scores.__doc__,
-                            formatter_class=RawDescriptionHelpFormatter)  # fmt: skip
+    parser = ArgumentParser(
+        prog="distilnb report", description=scores.__doc__, formatter_class=RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, help="folder to write to (default: runs/report)")
     out = parser.parse_args(argv).out or paths.home() / "runs" / "report"
     records = results.load_all()
@@ -667,8 +809,9 @@ def make_evidence(argv: list[str]) -> None:
       distilnb evidence --scale mini --jobs 2
       distilnb evidence --scale base --only student glue-student glue-teacher
     """
-    parser = ArgumentParser(prog="distilnb evidence", description=make_evidence.__doc__,
-                            formatter_class=RawDescriptionHelpFormatter)  # fmt: skip
+    parser = ArgumentParser(
+        prog="distilnb evidence", description=make_evidence.__doc__, formatter_class=RawDescriptionHelpFormatter
+    )
     parser.add_argument("--scale", help="toy, mini, base or paper (default: $DISTILNB_SCALE, else toy)")
     parser.add_argument("--jobs", type=int, default=1, help="steps side by side (default: 1)")
     parser.add_argument("--only", nargs="+", metavar="STEP", help="these steps alone, by name")
@@ -680,8 +823,10 @@ def make_evidence(argv: list[str]) -> None:
         raise ValueError(f"--jobs is {options.jobs}; it must be 1 or more")
     if options.dry_run:
         print("\n".join(f"{step.name:<24}{'done: ' if step.done else ''}{evidence.shown(step)}" for step in chain))
-        print(f"\nEstimated for {100 * cost.UTILISATION:.0f} % of a GPU's rated peak, not measured; a narrow model, "
-              "as at toy and mini, gets far less:\n")  # fmt: skip
+        print(
+            f"\nEstimated for {100 * cost.UTILISATION:.0f} % of a GPU's rated peak, not measured; a narrow model, "
+            "as at toy and mini, gets far less:\n"
+        )
         return print(report.table(evidence.costs(scale)))
     evidence.run(chain, options.jobs, lambda line: print(line, flush=True))
     print("all steps are done; `distilnb report` and `distilnb figures` show what they found")
@@ -694,8 +839,9 @@ def make_book(argv: list[str]) -> None:
       distilnb book
       distilnb book --out public
     """
-    parser = ArgumentParser(prog="distilnb book", description=make_book.__doc__,
-                            formatter_class=RawDescriptionHelpFormatter)  # fmt: skip
+    parser = ArgumentParser(
+        prog="distilnb book", description=make_book.__doc__, formatter_class=RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, help="folder to write to (default: book)")
     print(book.build(parser.parse_args(argv).out or paths.home() / "book") / "index.html")
 
@@ -709,7 +855,18 @@ def links(argv: list[str]) -> None:
 
 
 COMMANDS = {
-    "run": run, "distil": distil, "teacher": teacher, "finetune": finetune, "glue": glue, "ablate": ablate,
-    "benchmark": time_models, "evidence": make_evidence, "export": export_model, "publish": share, "figures": draw,
-    "report": scores, "book": make_book, "links": links,
-}  # fmt: skip
+    "run": run,
+    "distil": distil,
+    "teacher": teacher,
+    "finetune": finetune,
+    "glue": glue,
+    "ablate": ablate,
+    "benchmark": time_models,
+    "evidence": make_evidence,
+    "export": export_model,
+    "publish": share,
+    "figures": draw,
+    "report": scores,
+    "book": make_book,
+    "links": links,
+}

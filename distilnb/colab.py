@@ -1,6 +1,6 @@
 """What the first cell of each notebook does on Google Colab once the package is installed: Drive, and a word on GPUs.
 
-    %run -m distilnb.colab "base" True
+%run -m distilnb.colab "base" True
 """
 
 import os
@@ -42,8 +42,10 @@ def about_gpu(scale: scales.Scale) -> str:
 
     if torch.cuda.is_available():
         return ""
-    return (f"scale {scale.name} wants {scale.hardware}, and this runtime has no GPU: choose one in the menu Runtime → "
-            "Change runtime type, or go on at scale toy, which needs none")  # fmt: skip
+    return (
+        f"scale {scale.name} wants {scale.hardware}, and this runtime has no GPU: choose one in the menu Runtime → "
+        "Change runtime type, or go on at scale toy, which needs none"
+    )
 
 
 if __name__ == "__main__":

@@ -87,8 +87,9 @@ def _from_hub(source: TextSource) -> Iterable[dict]:
     stream = source.stream and not unanswered
     try:
         with hub.only_cached(unanswered):
-            return hub.fetch(load_dataset, source.name, source.config, split=source.split, revision=source.revision,
-                             streaming=stream)  # fmt: skip
+            return hub.fetch(
+                load_dataset, source.name, source.config, split=source.split, revision=source.revision, streaming=stream
+            )
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"text '{source.name}' could not be read ({reason}); {hub.ADVICE}") from error
@@ -122,16 +123,23 @@ class Corpus:
         names = [Path(s["name"]).name if Path(s["name"]).exists() else s["name"] for s in sources]
         toy = names == ["toyworld"]
         return {
-            "id": " + ".join(names), "revision": [s["revision"] for s in sources],
-            "rows": {"train": len(self.train), "heldout": len(self.heldout)}, "stand_in": True,
+            "id": " + ".join(names),
+            "revision": [s["revision"] for s in sources],
+            "rows": {"train": len(self.train), "heldout": len(self.heldout)},
+            "stand_in": True,
             "stand_in_why": "toyworld, a made-up world" if toy else "not the paper's Wikipedia and Toronto Book Corpus",
-        } | {key: self.info[key] for key in ("tokens", "seq_length", "layout", "tokenizer", "fingerprint")}  # fmt: skip
+        } | {key: self.info[key] for key in ("tokens", "seq_length", "layout", "tokenizer", "fingerprint")}
 
 
 def build_corpus(
-    sources: Iterable[TextSource], tokenizer: PreTrainedTokenizerBase, *, seq_length: int = 128,
-    max_tokens: int | None = None, layout: str = "packed", folder: Path | None = None,
-) -> Corpus:  # fmt: skip
+    sources: Iterable[TextSource],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    seq_length: int = 128,
+    max_tokens: int | None = None,
+    layout: str = "packed",
+    folder: Path | None = None,
+) -> Corpus:
     """Tokenize `sources` into blocks of at most `seq_length` tokens, [CLS] … [SEP] each, or reuse an earlier build.
 
     `packed` joins documents end to end, so that no token is padding; `grouped` keeps documents apart, splits long
@@ -149,9 +157,13 @@ def build_corpus(
     if max_tokens is None and any(s.name == "toyworld" for s in sources):
         raise ValueError("toyworld text is endless: say how many tokens to write (max_tokens)")
     info = {
-        "format": FORMAT, "sources": [asdict(s) | {"files": _stamp(s)} for s in sources], "seq_length": seq_length,
-        "max_tokens": max_tokens, "layout": layout, "tokenizer": vocabulary_hash(tokenizer),
-    }  # fmt: skip
+        "format": FORMAT,
+        "sources": [asdict(s) | {"files": _stamp(s)} for s in sources],
+        "seq_length": seq_length,
+        "max_tokens": max_tokens,
+        "layout": layout,
+        "tokenizer": vocabulary_hash(tokenizer),
+    }
     key = hashlib.sha256(json.dumps(info, sort_keys=True).encode()).hexdigest()[:16]
     folder = (folder or paths.cache("corpora")) / key
     if not (folder / "info.json").is_file():
@@ -230,8 +242,10 @@ def _write(folder: Path, sources: tuple[TextSource, ...], tokenizer: PreTrainedT
         shutil.rmtree(building, ignore_errors=True)
         if counts.any():
             raise ValueError(f"reading {where} broke off ({error.__cause__ or error}); try again") from error
-        raise ValueError(f"the text of {where} is empty, or shorter than a block of {info['seq_length']} tokens; "
-                         "give more text or a smaller sequence length") from error
+        raise ValueError(
+            f"the text of {where} is empty, or shorter than a block of {info['seq_length']} tokens; "
+            "give more text or a smaller sequence length"
+        ) from error
     data.save_to_disk(str(building / "blocks"))
     np.save(building / "token_counts.npy", counts)
     info = info | {"tokens": int(counts.sum()), "rows": len(data), "fingerprint": digest.hexdigest()}

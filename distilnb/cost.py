@@ -34,9 +34,12 @@ def head_flops(config: BertConfig | DistilBertConfig) -> float:
 
 
 def distillation_flops(
-    student: BertConfig | DistilBertConfig, teacher: BertConfig | DistilBertConfig | None, tokens: float, length: int,
+    student: BertConfig | DistilBertConfig,
+    teacher: BertConfig | DistilBertConfig | None,
+    tokens: float,
+    length: int,
     head_share: float = 1.0,
-) -> float:  # fmt: skip
+) -> float:
     """Pre-training on so many tokens: the teacher (None: no teacher) forward, the student forth and back (thrice).
 
     `head_share` is the share of tokens that the vocabulary head covers: 1 for L_ce, the masked ones without it.

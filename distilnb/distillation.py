@@ -56,9 +56,12 @@ class _Network(nn.Module):
 
 
 def network(
-    model: PreTrainedModel, batch: dict[str, Tensor], rows: Tensor | None, dtype: torch.dtype = torch.float32,
+    model: PreTrainedModel,
+    batch: dict[str, Tensor],
+    rows: Tensor | None,
+    dtype: torch.dtype = torch.float32,
     weights: dict[str, Tensor] | None = None,
-) -> tuple[Tensor, Any]:  # fmt: skip
+) -> tuple[Tensor, Any]:
     """Hidden states (tokens, dim), and what the decoder multiplies at `rows` with its weight and bias (None: no rows).
 
     In `dtype` from the embeddings on (`precision.call`, to which `weights` go).
@@ -128,10 +131,14 @@ class Distillation(nn.Module):
         if rows is not None:
             # scales are kept near 1 (and the count divided out at the end) so that half precision loses nothing
             loss, ce, mlm = self._vocabulary_losses(
-                _computing(part[0]), *part[1:], labels[rows], temperature=config.temperature, ce_scale=config.ce,
+                _computing(part[0]),
+                *part[1:],
+                labels[rows],
+                temperature=config.temperature,
+                ce_scale=config.ce,
                 mlm_scale=config.mlm * count / masked,
                 teacher=(_computing(t_part[0]), _computing(t_part[1]), t_part[2]) if config.ce else None,
-            )  # fmt: skip
+            )
         loss = loss / count
         if config.cos:
             at = slice(None) if len(real) == len(hidden) else real

@@ -48,9 +48,15 @@ class BitDropout(nn.Dropout):
 
 
 def attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
-    scaling: float | None = None, dropout: float = 0.0, **_: object,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **_: object,
+) -> tuple[Tensor, Tensor]:
     """Scaled dot-product attention written out: three (batch, heads, seq, size) → (batch, seq, heads, size).
 
     `attention_mask` is added to the scores. On short rows the backward pass of the fused kernels takes twice as long

@@ -34,8 +34,10 @@ class Estimate:
             f"estimate: about {duration(self.seconds)} at {self.tokens_per_second:,.0f} tokens/s, "
             f"{self.memory_bytes / 2**30:.1f} GiB of memory, {self.disk_bytes / 2**20:.0f} MiB of checkpoints"
         )
-        energy = f", {self.kwh:.2g} kWh for {self.kwh * self.kwh_price:.2g} (assumed: {self.watts:.0f} W, " \
-                 f"{self.kwh_price:g} a kWh)"  # fmt: skip
+        energy = (
+            f", {self.kwh:.2g} kWh for {self.kwh * self.kwh_price:.2g} (assumed: {self.watts:.0f} W, "
+            f"{self.kwh_price:g} a kWh)"
+        )
         return said + (energy if self.watts else "")
 
 
@@ -83,8 +85,14 @@ def estimate_run(run: Any, batch: dict[str, Tensor], tokens: int) -> Estimate:
     if run.folder:
         saving = saves * 12 * own / machine.write_rate(run.folder, min(2**23, 12 * own))
     watts = config.watts or (300.0 if device.type == "cuda" else 65.0)
-    return Estimate(training + judging + saving, passes.memory_bytes, kept * 12 * own if run.folder else 0,
-                    tokens / training, watts, config.kwh_price)  # fmt: skip
+    return Estimate(
+        training + judging + saving,
+        passes.memory_bytes,
+        kept * 12 * own if run.folder else 0,
+        tokens / training,
+        watts,
+        config.kwh_price,
+    )
 
 
 def _optimizer_seconds(parameters: int, device: torch.device, tried: int = 2**20) -> float:

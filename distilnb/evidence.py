@@ -53,15 +53,18 @@ FIXED = ("--learning_rate", "3e-4")  # of the long tasks at mini scale, where a 
 PLANS = {
     "toy": Plan(seeds=3, rates="", imdb=(), squad=(), squad_seeds=1),
     "mini": Plan(
-        rates="1e-3,3e-4,1e-4", tasks="cola,sst2,mrpc,stsb,rte,wnli", subsets="qnli,qqp,mnli",
+        rates="1e-3,3e-4,1e-4",
+        tasks="cola,sst2,mrpc,stsb,rte,wnli",
+        subsets="qnli,qqp,mnli",
         subset=("--train_rows", "10000", "--validation_rows", "2000", *FIXED),
         imdb=("--max_length", "128", "--truncation", "head_tail", "--epochs", "1", *FIXED),
         squad=("--train_rows", "30000", "--max_length", "256", "--stride", "96", "--epochs", "1", *FIXED),
-        squad_seeds=1, benchmarks=((),),
+        squad_seeds=1,
+        benchmarks=((),),
     ),
     "base": Plan(),
     "paper": Plan(),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,14 @@ def steps(scale: Scale, runs: Path | None = None) -> list[Step]:
     pinned = teacher + (f"@{scale.revision}" if scale.revision else "")
     chain: list[Step] = []
 
-    def add(name: str, command: str, *options: str, needs: Sequence[str] = (), makes: Path | None = None,
-            alone: bool = False) -> None:  # fmt: skip
+    def add(
+        name: str,
+        command: str,
+        *options: str,
+        needs: Sequence[str] = (),
+        makes: Path | None = None,
+        alone: bool = False,
+    ) -> None:
         needs = (*needs, *(() if shipped or name == "teacher" else ("teacher",)))
         chain.append(Step(name, (command, "--scale", scale.name, *options), needs, makes, alone))
 
@@ -107,29 +116,72 @@ def steps(scale: Scale, runs: Path | None = None) -> list[Step]:
     ):
         add(label, "distil", *like, "--name", run, *options, makes=runs / run / "model" / "record.json")
     models = {
-        "teacher": pinned, "student": str(runs / f"distil-{scale.name}" / "model"),
+        "teacher": pinned,
+        "student": str(runs / f"distil-{scale.name}" / "model"),
         "undistilled": str(runs / f"undistilled-{scale.name}" / "model"),
         "scratch": str(runs / f"scratch-{scale.name}" / "model"),
-        "untrained": f"untrained:{pinned}", "random": f"random:{runs / f'distil-{scale.name}' / 'model'}",
-    }  # fmt: skip
+        "untrained": f"untrained:{pinned}",
+        "random": f"random:{runs / f'distil-{scale.name}' / 'model'}",
+    }
     if scale.teacher == scales.BERT_BASE:
         models["released"] = f"{scales.DISTILBERT}@{scales.DISTILBERT_REVISION}"
     waits = {"student": ("student",), "undistilled": ("undistilled",), "scratch": ("scratch",), "random": ("student",)}
     rates = ("--learning_rates", plan.rates, "--trial_rows", str(plan.trial_rows)) if plan.rates else ()
     for label, source in models.items():
-        add(f"glue-{label}", "glue", "--task", plan.tasks, "--model", f"{label}={source}", "--seeds",
-            str(plan.fewer_seeds if label in STARTS else plan.seeds), *rates, needs=waits.get(label, ()))  # fmt: skip
+        add(
+            f"glue-{label}",
+            "glue",
+            "--task",
+            plan.tasks,
+            "--model",
+            f"{label}={source}",
+            "--seeds",
+            str(plan.fewer_seeds if label in STARTS else plan.seeds),
+            *rates,
+            needs=waits.get(label, ()),
+        )
     compared = [label for label in models if label in ("teacher", "student", "undistilled", "released")]
     for label in compared if plan.subsets else ():
-        add(f"subsets-{label}", "glue", "--task", plan.subsets, "--model",
-            f"{label}={models[label]}", "--seeds", str(plan.fewer_seeds), *plan.subset,
-            needs=waits.get(label, ()))  # fmt: skip
+        add(
+            f"subsets-{label}",
+            "glue",
+            "--task",
+            plan.subsets,
+            "--model",
+            f"{label}={models[label]}",
+            "--seeds",
+            str(plan.fewer_seeds),
+            *plan.subset,
+            needs=waits.get(label, ()),
+        )
     for label in compared:
-        add(f"imdb-{label}", "finetune", "--task", "imdb", "--model", f"{label}={models[label]}", "--seeds",
-            str(plan.fewer_seeds), *plan.imdb, needs=waits.get(label, ()))  # fmt: skip
+        add(
+            f"imdb-{label}",
+            "finetune",
+            "--task",
+            "imdb",
+            "--model",
+            f"{label}={models[label]}",
+            "--seeds",
+            str(plan.fewer_seeds),
+            *plan.imdb,
+            needs=waits.get(label, ()),
+        )
     pair = f"teacher={models['teacher']},student={models['student']}"
-    add("squad", "finetune", "--task", "squad", "--model", pair, "--task_teacher", "teacher", "--seeds",
-        str(plan.squad_seeds), *plan.squad, needs=("student",))  # fmt: skip
+    add(
+        "squad",
+        "finetune",
+        "--task",
+        "squad",
+        "--model",
+        pair,
+        "--task_teacher",
+        "teacher",
+        "--seeds",
+        str(plan.squad_seeds),
+        *plan.squad,
+        needs=("student",),
+    )
     add("ablation", "ablate", *like)
     for options in plan.benchmarks:
         shape = options[1] if options else "pairs"
@@ -190,8 +242,10 @@ def run(chain: Sequence[Step], jobs: int = 1, say: Callable[[str], Any] = print)
             process.wait()
         signal.signal(signal.SIGTERM, before)
     if failed:
-        raise RuntimeError(f"{len(failed)} steps failed or were left out: {', '.join(failed)}; what they said is in "
-                           f"{folder}, and the same command goes on")  # fmt: skip
+        raise RuntimeError(
+            f"{len(failed)} steps failed or were left out: {', '.join(failed)}; what they said is in "
+            f"{folder}, and the same command goes on"
+        )
 
 
 def _may_start(step: Step, waiting: Sequence[Step], running: Sequence[Step], jobs: int) -> bool:
@@ -207,8 +261,14 @@ def _start(step: Step, folder: Path, jobs: int) -> subprocess.Popen:
         threads = max(1, (os.cpu_count() or 1) // jobs)
         environment |= {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
     with open(folder / f"{step.name}.log", "a") as log:  # a session of its own: Ctrl-C reaches it through us
-        return subprocess.Popen([sys.executable, "-m", "distilnb", *step.command], stdout=log, stderr=log,
-                                stdin=subprocess.DEVNULL, env=environment, start_new_session=True)  # fmt: skip
+        return subprocess.Popen(
+            [sys.executable, "-m", "distilnb", *step.command],
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+        )
 
 
 def last_line(log: Path) -> str:
@@ -241,19 +301,29 @@ def costs(scale: Scale) -> list[dict[str, str]]:
         epochs = runs * float(given.get("--epochs", FinetuningConfig.epochs))
         longest = float(given.get("--max_length", FinetuningConfig.max_length))
         return sum(
-            cost.finetuning_flops(config, min(rows, int(lengths.train_rows[name])),
-                                  min(longest, lengths.mean_tokens[name]), epochs)
-            for name in names.split(",") if name for config in models
-        )  # fmt: skip
+            cost.finetuning_flops(
+                config, min(rows, int(lengths.train_rows[name])), min(longest, lengths.mean_tokens[name]), epochs
+            )
+            for name in names.split(",")
+            if name
+            for config in models
+        )
 
     released = scale.teacher == scales.BERT_BASE  # then the released DistilBERT takes part
     three, pretrained = (teacher, student, student), [teacher] + (3 + released) * [student]
     models = pretrained + len(STARTS) * [student]
     trials = len([rate for rate in plan.rates.split(",") if rate])
     parts = {
-        "teacher": sum(cost.distillation_flops(BertConfig(num_hidden_layers=stage.layers, **shape), None, stage.tokens,
-                                               stage.seq_length, scale.teacher_pretraining["mask_probability"])
-                       for stage in scale.teacher_stages),
+        "teacher": sum(
+            cost.distillation_flops(
+                BertConfig(num_hidden_layers=stage.layers, **shape),
+                None,
+                stage.tokens,
+                stage.seq_length,
+                scale.teacher_pretraining["mask_probability"],
+            )
+            for stage in scale.teacher_stages
+        ),
         "student, triple loss": cost.distillation_flops(student, teacher, tokens, length),
         "two students without a teacher": 2 * cost.distillation_flops(student, None, tokens, length, masked),
         "GLUE": tuning(plan.tasks, plan.seeds, pretrained)
@@ -262,16 +332,18 @@ def costs(scale: Scale) -> list[dict[str, str]]:
         "GLUE, subsets": tuning(plan.subsets, plan.fewer_seeds, three, plan.subset),
         "IMDb": tuning("imdb", plan.fewer_seeds, three + released * (student,), plan.imdb),
         "SQuAD, with (D)": tuning("squad", plan.squad_seeds, three, plan.squad),
-    }  # fmt: skip
+    }
     ablated = scale.ablation.get("tokens", tokens)
     cells = AblationOptions.seeds * sum(variant.trained for variant in ablation.VARIANTS.values())
     parts["ablation, distilling only"] = cells * cost.distillation_flops(student, teacher, ablated, length)
     parts = {name: flops for name, flops in parts.items() if flops}
     parts["all"] = sum(parts.values())
-    return [{"part": name, "operations": f"{flops:.1e}"}
-            | {gpu: _hours(cost.hours(flops, gpu)) for gpu in cost.GPUS}
-            | {"kWh on a T4": f"{cost.hours(flops, 'T4') * cost.GPUS['T4'].watts / 1000:.2g}"}
-            for name, flops in parts.items()]  # fmt: skip
+    return [
+        {"part": name, "operations": f"{flops:.1e}"}
+        | {gpu: _hours(cost.hours(flops, gpu)) for gpu in cost.GPUS}
+        | {"kWh on a T4": f"{cost.hours(flops, 'T4') * cost.GPUS['T4'].watts / 1000:.2g}"}
+        for name, flops in parts.items()
+    ]
 
 
 def _hours(hours: float) -> str:

@@ -43,9 +43,15 @@ SESSION = {  # how ONNX Runtime is set up
 }
 CLASSES = {
     kind.__name__: kind
-    for kind in (BertForMaskedLM, BertForQuestionAnswering, BertForSequenceClassification, DistilBertForMaskedLM,
-                 DistilBertForQuestionAnswering, DistilBertForSequenceClassification)
-}  # fmt: skip
+    for kind in (
+        BertForMaskedLM,
+        BertForQuestionAnswering,
+        BertForSequenceClassification,
+        DistilBertForMaskedLM,
+        DistilBertForQuestionAnswering,
+        DistilBertForSequenceClassification,
+    )
+}
 
 
 class Format(NamedTuple):
@@ -207,9 +213,14 @@ def to_onnx(model: PreTrainedModel, path: Path) -> Path:
     try:
         with _quiet():
             program = torch.onnx.export(
-                _Answers(model).eval(), tuple(batch.values()), dynamo=True, dynamic_shapes=(free,) * len(batch),
-                input_names=list(batch), output_names=["answers"], verbose=False,
-            )  # fmt: skip
+                _Answers(model).eval(),
+                tuple(batch.values()),
+                dynamo=True,
+                dynamic_shapes=(free,) * len(batch),
+                input_names=list(batch),
+                output_names=["answers"],
+                verbose=False,
+            )
     except torch.onnx.OnnxExporterError as error:
         reason = str(error.__cause__ or error).strip().splitlines()[0]
         raise ValueError(f"this {type(model).__name__} cannot be exported to ONNX: {reason}") from error
@@ -233,9 +244,14 @@ def quantize_onnx(source: Path, target: Path, per_channel: bool = True) -> Path:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with _quiet():
-        quantize_dynamic(source, target, weight_type=QuantType.QInt8, per_channel=per_channel,
-                         op_types_to_quantize=["MatMul", "Gemm", "Gather"],
-                         extra_options={"MatMulConstBOnly": True})  # fmt: skip
+        quantize_dynamic(
+            source,
+            target,
+            weight_type=QuantType.QInt8,
+            per_channel=per_channel,
+            op_types_to_quantize=["MatMul", "Gemm", "Gather"],
+            extra_options={"MatMulConstBOnly": True},
+        )
     return target
 
 
@@ -284,8 +300,10 @@ def check_agreement(runner: Runner, reference: Runner, batches: Sequence[Batch])
     error = relative_error(*(np.concatenate([answer.ravel() for answer in side]) for side in zip(*pairs, strict=True)))
     form = FORMATS[runner.format]
     if not error <= form.tolerance:
-        raise RuntimeError(f"{form.title} of {runner.model} answers otherwise than PyTorch in float32 (relative error "
-                           f"{error:.2g}, allowed are {form.tolerance:g}); it was not timed")  # fmt: skip
+        raise RuntimeError(
+            f"{form.title} of {runner.model} answers otherwise than PyTorch in float32 (relative error "
+            f"{error:.2g}, allowed are {form.tolerance:g}); it was not timed"
+        )
     return error
 
 

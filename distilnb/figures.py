@@ -47,10 +47,13 @@ def style() -> Iterator[None]:
         "font.sans-serif": ["DejaVu Sans"],
         "figure.constrained_layout.use": True,
         "axes.titlelocation": "left",
-        "axes.spines.top": False, "axes.spines.right": False,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
         "legend.frameon": False,
         "savefig.dpi": 150,
-        "svg.hashsalt": "distilnb", "svg.fonttype": "path", "pdf.fonttype": 42,
+        "svg.hashsalt": "distilnb",
+        "svg.fonttype": "path",
+        "pdf.fonttype": 42,
     }
     with mpl.rc_context({**sns.plotting_context("paper", font_scale=1.1), **sns.axes_style("ticks"), **ours}):
         yield
@@ -131,9 +134,13 @@ def plot_parameter_counts(table: pd.DataFrame, highlight: str = "DistilBERT") ->
     inside = np.where(table["mark"] == "M", "none", colours)
     ax.scatter(dates, sizes, s=45, facecolors=inside, edgecolors=colours)
     known = table["model"][table["mark"] != "M"]
-    ax.set_xlabel(f"Filled: verified in the paper ({', '.join(known)}). Rings, {len(table) - len(known)} models: size "
-                  "and date as in each one's own\npublication, quoted from memory, as is the choice of models.",
-                  loc="left", fontsize="small", color=GREY)
+    ax.set_xlabel(
+        f"Filled: verified in the paper ({', '.join(known)}). Rings, {len(table) - len(known)} models: size "
+        "and date as in each one's own\npublication, quoted from memory, as is the choice of models.",
+        loc="left",
+        fontsize="small",
+        color=GREY,
+    )
     ax.set(yscale="log", ylabel="parameters (millions)", ylim=(30, 20_000))
     ax.set_xlim(dates.min() - pd.Timedelta(days=50), dates.max() + pd.Timedelta(days=110))
     ax.set_title(f"Language models grew to {sizes.max():,} M parameters; {highlight} has {sizes[ours].iloc[0]:,} M")
@@ -191,8 +198,14 @@ def plot_temperature(
     if min(temperatures) <= 0:
         raise ValueError(f"temperatures must be positive, got {tuple(temperatures)}")
     best = np.argsort(-logits, kind="stable")[:k]
-    figure, axes = plt.subplots(1, len(temperatures), sharex=True, sharey=True, squeeze=False,
-                                figsize=(2.6 * len(temperatures) + 0.6, 0.8 + 0.26 * len(best)))
+    figure, axes = plt.subplots(
+        1,
+        len(temperatures),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        figsize=(2.6 * len(temperatures) + 0.6, 0.8 + 0.26 * len(best)),
+    )
     for ax, temperature in zip(axes[0], temperatures, strict=True):
         odds = np.exp((logits - logits.max()) / temperature)
         probabilities = odds / odds.sum()
@@ -219,8 +232,9 @@ def _plain(token: str) -> str:
 def plot_guesses(guesses: Mapping[str, Sequence[tuple[str, float]]]) -> Figure:
     """What each model says for the hidden word: its best guesses (word, probability), a panel per model."""
     most = max(len(best) for best in guesses.values())
-    figure, axes = plt.subplots(1, len(guesses), sharex=True, squeeze=False,
-                                figsize=(2.9 * len(guesses) + 0.4, 0.9 + 0.28 * most))
+    figure, axes = plt.subplots(
+        1, len(guesses), sharex=True, squeeze=False, figsize=(2.9 * len(guesses) + 0.4, 0.9 + 0.28 * most)
+    )
     for ax, (model, best), colour in zip(axes[0], guesses.items(), _colours(list(guesses)), strict=True):
         bars = ax.barh(range(len(best)), [probability for _, probability in best], color=colour)
         ax.bar_label(bars, [f"{probability:.0%}" for _, probability in best], padding=3)
@@ -258,15 +272,22 @@ def plot_layer_choice(
     names = ["e", *range(len(alike) - 1)]
     left.set_xticks(range(len(alike)), names)
     left.set_yticks(range(len(alike)), names)
-    left.set(title="how alike the teacher's layers are", xlabel="e: embeddings, then layers; rings: chosen",
-             ylabel="teacher layer")  # fmt: skip
+    left.set(
+        title="how alike the teacher's layers are",
+        xlabel="e: embeddings, then layers; rings: chosen",
+        ylabel="teacher layer",
+    )
     figure.colorbar(image, label="CKA", shrink=0.8)
     bars = right.barh(range(len(layers)), cosines, color=COLOURS["student"])
     right.bar_label(bars, [f"{value:.2f}" for value in cosines], padding=3)
     right.set_yticks(range(len(layers)), [f"{own} from {layer}" for own, layer in enumerate(layers)])
     right.set(title="cosine with the layer it came from", xlabel="before training", xlim=(min(0, *cosines), 1.15))
-    figure.suptitle(f"{len(layers)} of {len(alike) - 1} layers: {student:,} parameters, {1 - student / teacher:.1%} "
-                    f"fewer than the teacher's {teacher:,}", x=0, ha="left")  # fmt: skip
+    figure.suptitle(
+        f"{len(layers)} of {len(alike) - 1} layers: {student:,} parameters, {1 - student / teacher:.1%} "
+        f"fewer than the teacher's {teacher:,}",
+        x=0,
+        ha="left",
+    )
     return figure
 
 
@@ -282,8 +303,12 @@ def plot_loss_weights(values: Mapping[str, float], gram: Any, weights: Mapping[s
     for i, name in enumerate(values):
         parts = np.array([part[i] / part.sum() for part in shares.values()])
         bars = left.barh(list(shares), parts, left=ends, height=0.6, color=TERMS[name], edgecolor="white")
-        left.bar_label(bars, [f"{name} {part:.0%}" if part > 0.1 else "" for part in parts], label_type="center",
-                       color="black" if name == "mlm" else "white")  # fmt: skip
+        left.bar_label(
+            bars,
+            [f"{name} {part:.0%}" if part > 0.1 else "" for part in parts],
+            label_type="center",
+            color="black" if name == "mlm" else "white",
+        )
         ends += parts
     left.invert_yaxis()
     left.set(title=f"L = {shares['the sum'].sum():.2f}", xlim=(0, 1), xlabel="share")
@@ -353,8 +378,10 @@ def plot_curve(records: Sequence[Record] | Record, term: str = "loss") -> Figure
             if any((records[0].get("curve") or {}).get(name, [])):  # all zero: it had no weight
                 _line(axes["loss"], records[0].get("curve"), name, label=name, color=colour)
     names, roles = [r["name"] for r in records], [r.get("model", r["name"]) for r in records]
-    told = [role if roles.count(role) == 1 or name.startswith(role) else name
-            for role, name in zip(roles, names, strict=True)]  # fmt: skip
+    told = [
+        role if roles.count(role) == 1 or name.startswith(role) else name
+        for role, name in zip(roles, names, strict=True)
+    ]
     colours = _colours(told if len(set(told)) == len(told) else names)
     for record, colour in zip(records, colours, strict=True):
         if len(records) > 1:
@@ -407,12 +434,25 @@ def plot_scores(
         _dots(ax, [record for record in records if record["model"] == model], tasks, shift, colour, model)
         theirs = {task: value for task, value in (published or {}).get(model, {}).items() if task in tasks}
         if theirs:
-            ax.plot([tasks.index(task) + shift for task in theirs], list(theirs.values()), "D", mfc="none",
-                    mec=colour, label=f"{model}, paper")
+            ax.plot(
+                [tasks.index(task) + shift for task in theirs],
+                list(theirs.values()),
+                "D",
+                mfc="none",
+                mec=colour,
+                label=f"{model}, paper",
+            )
     majority = {r["task"]: r["scores"]["majority"] for r in records if r["scores"].get("majority") is not None}
     if majority:
-        ax.hlines(list(majority.values()), [tasks.index(task) - 0.4 for task in majority],
-                  [tasks.index(task) + 0.4 for task in majority], color=GREY, lw=1, zorder=0, label="majority class")
+        ax.hlines(
+            list(majority.values()),
+            [tasks.index(task) - 0.4 for task in majority],
+            [tasks.index(task) + 0.4 for task in majority],
+            color=GREY,
+            lw=1,
+            zorder=0,
+            label="majority class",
+        )
     ax.set(ylabel="score", xlim=(-0.6, len(tasks) - 0.4))
     _name_tasks(ax, tasks, records)
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
@@ -474,8 +514,14 @@ def plot_published(published: Scores, measured: Scores | None = None, title: str
         for scores, whose in ((published, "paper"), (measured or {}, "ours")):
             there = {columns.index(c) + shift: value for c, value in scores.get(model, {}).items() if c in columns}
             if there:
-                ax.plot(list(there), list(there.values()), shape, color=colour, label=f"{model}, {whose}",
-                        mfc="none" if whose == "paper" else colour)  # fmt: skip
+                ax.plot(
+                    list(there),
+                    list(there.values()),
+                    shape,
+                    color=colour,
+                    label=f"{model}, {whose}",
+                    mfc="none" if whose == "paper" else colour,
+                )
     ax.set_xticks(range(len(columns)), [column.replace(" ", "\n") for column in columns])
     ax.set(ylabel="score (points)", xlim=(-0.6, len(columns) - 0.4), title=title)
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
@@ -540,9 +586,7 @@ def plot_vintages(table: pd.DataFrame, vintages: Sequence[str] = ("2019-10", "20
 
 
 @_styled
-def plot_ablation(
-    rows: Sequence[Mapping[str, Any]], scale: str, score: str = "the macro score (points)"
-) -> Figure:
+def plot_ablation(rows: Sequence[Mapping[str, Any]], scale: str, score: str = "the macro score (points)") -> Figure:
     """Table 4 (left, hollow) and ours (right, filled, with intervals over paired seeds), each on its own axis.
 
     `rows` are those of `ablation.compare`, of the macro score or another `score`, as it is to be read. The axes differ
@@ -574,9 +618,7 @@ def plot_ablation(
 
 
 @_styled
-def plot_pairs(
-    rows: Sequence[Mapping[str, Any]], scale: str, score: str = "the macro score (points)"
-) -> Figure:
+def plot_pairs(rows: Sequence[Mapping[str, Any]], scale: str, score: str = "the macro score (points)") -> Figure:
     """The seed spread of an ablation: macro score of each variant, or another `score`, a line through each seed's runs.
 
     Parallel lines mean that variants differ and seeds do not matter; crossing ones, the reverse.
@@ -585,8 +627,9 @@ def plot_pairs(
     seeds = sorted({seed for row in rows for seed in row["values"]})
     for seed, shape in zip(seeds, "osDv^<>ph*", strict=False):
         values = [row["values"].get(seed, np.nan) for row in rows]
-        ax.plot(range(len(rows)), values, shape, ls="-", lw=0.8, color=COLOURS["student"], mfc="white",
-                label=f"seed {seed}")  # fmt: skip
+        ax.plot(
+            range(len(rows)), values, shape, ls="-", lw=0.8, color=COLOURS["student"], mfc="white", label=f"seed {seed}"
+        )
     ax.set_xticks(range(len(rows)), [row["variant"] for row in rows], rotation=25, ha="right")
     ax.set(ylabel=score.removeprefix("the "), title=f"{scale}: what a seed changes, beside what a variant changes")
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
@@ -618,8 +661,15 @@ def _losses(ax: Axes, runs: Sequence[Record], colour: str) -> None:
     tokens = np.asarray(runs[0]["evaluations"]["tokens"]) / 1e3
     ax.fill_between(tokens, losses.min(0), losses.max(0), color=colour, alpha=0.2, lw=0)
     first = runs[0]["model"] == ablation.REFERENCE  # dotted and on top: a variant that equals it shines through
-    ax.plot(tokens, losses.mean(0), "o:" if first else "o-", ms=4, color=colour, zorder=3 if first else 2,
-            label=runs[0]["title"])  # fmt: skip
+    ax.plot(
+        tokens,
+        losses.mean(0),
+        "o:" if first else "o-",
+        ms=4,
+        color=colour,
+        zorder=3 if first else 2,
+        label=runs[0]["title"],
+    )
 
 
 @_styled
@@ -637,13 +687,26 @@ def plot_retention(records: Sequence[Record], published: Mapping[str, float] | N
         raise ValueError("no task with a teacher and a student of the same seed: fine-tune both first")
     figure, ax = plt.subplots(figsize=(1.8 + 0.8 * len(tasks), 3.6))
     if published:
-        ax.plot([tasks.index(t) - 0.1 for t in published], list(published.values()), "D", mfc="none",
-                color=COLOURS["paper"], label="paper, GLUE")  # fmt: skip
+        ax.plot(
+            [tasks.index(t) - 0.1 for t in published],
+            list(published.values()),
+            "D",
+            mfc="none",
+            color=COLOURS["paper"],
+            label="paper, GLUE",
+        )
     if shares:
         middles = np.array([np.median(values) for values in shares.values()])
         reach = [middles - [min(v) for v in shares.values()], [max(v) for v in shares.values()] - middles]
-        ax.errorbar([tasks.index(t) + 0.1 for t in shares], middles, yerr=reach, fmt="o", capsize=3,
-                    color=COLOURS["student"], label=f"ours, {records[0]['scale']}")  # fmt: skip
+        ax.errorbar(
+            [tasks.index(t) + 0.1 for t in shares],
+            middles,
+            yerr=reach,
+            fmt="o",
+            capsize=3,
+            color=COLOURS["student"],
+            label=f"ours, {records[0]['scale']}",
+        )
     ax.axhline(100, color=GREY, lw=0.8, zorder=0)
     _name_tasks(ax, tasks, records)
     ax.set(ylabel="student in percent of teacher", xlim=(-0.5, len(tasks) - 0.5))
@@ -668,17 +731,26 @@ def plot_overhead(record: Record, supposed: float | None = None) -> Figure:
     ax.plot(overhead, (overhead + slow) / (overhead + fast), color=GREY, zorder=0)
     for name, place, marker in (("ratio_forward", 0.0, "o"), ("ratio_end_to_end", measured, "s")):
         low, middle, high = intervals[name]
-        ax.errorbar(place, middle, [[middle - low], [high - middle]], fmt=marker, color=COLOURS["student"], capsize=3,
-                    label=f"measured, {name.removeprefix('ratio_').replace('_', ' ')}: {middle:.2f} ×")
+        ax.errorbar(
+            place,
+            middle,
+            [[middle - low], [high - middle]],
+            fmt=marker,
+            color=COLOURS["student"],
+            capsize=3,
+            label=f"measured, {name.removeprefix('ratio_').replace('_', ' ')}: {middle:.2f} ×",
+        )
     if needed:
         ax.plot(needed, published, "D", mfc="white", mec=COLOURS["paper"], label=f"the paper's {published:.2f} ×")
     if supposed is not None:
         ratio = (supposed + slow) / (supposed + fast)
         ax.axvline(supposed, color=GREY, ls=":")
         ax.plot(supposed, ratio, "^", color=BLACK, label=f"supposed, {supposed:.1f} ms: {ratio:.2f} ×")
-    ax.set(xlabel="overhead per pair (ms): everything outside the model", ylabel="times as fast as the teacher",
-           title=f"{needed:.0f} ms of overhead per pair would turn {slow / fast:.2f} × into the paper's "
-                 f"{published:.2f} ×")
+    ax.set(
+        xlabel="overhead per pair (ms): everything outside the model",
+        ylabel="times as fast as the teacher",
+        title=f"{needed:.0f} ms of overhead per pair would turn {slow / fast:.2f} × into the paper's {published:.2f} ×",
+    )
     ax.legend()
     return figure
 
@@ -708,18 +780,35 @@ def plot_sweeps(record: Record) -> Figure:
     published = paper.speed("BERT-base") / paper.speed("DistilBERT")
     figure, axes = plt.subplots(1, len(knobs), sharey=True, squeeze=False, figsize=(3 * len(knobs), 3.2))
     for ax, knob in zip(axes[0], knobs, strict=True):
-        sns.pointplot(rows[rows["knob"] == knob], x="value", y="ratio", hue="clock", estimator="median",
-                      errorbar=("pi", 50), capsize=0.15, dodge=0.2, palette=[COLOURS["student"], GREY], ax=ax,
-                      legend=ax is axes[0, -1])
-        ax.plot([rows[rows["knob"] == knob]["value"].nunique() - 0.4], [published], "D", mfc="white",
-                mec=COLOURS["paper"], clip_on=False)
+        sns.pointplot(
+            rows[rows["knob"] == knob],
+            x="value",
+            y="ratio",
+            hue="clock",
+            estimator="median",
+            errorbar=("pi", 50),
+            capsize=0.15,
+            dodge=0.2,
+            palette=[COLOURS["student"], GREY],
+            ax=ax,
+            legend=ax is axes[0, -1],
+        )
+        ax.plot(
+            [rows[rows["knob"] == knob]["value"].nunique() - 0.4],
+            [published],
+            "D",
+            mfc="white",
+            mec=COLOURS["paper"],
+            clip_on=False,
+        )
         ax.axhline(2, color=GREY, lw=1, ls=":", zorder=0)
         ax.set(xlabel=knob, ylabel="times as fast as the teacher")
     low, high = axes[0, 0].get_ylim()
     axes[0, 0].set_ylim(min(low, 1.4), max(high, 2.4))
     axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1, 1))
-    figure.suptitle("Half the layers, about half the time, wherever one looks (hollow: the paper, end to end)",
-                    x=0, ha="left")
+    figure.suptitle(
+        "Half the layers, about half the time, wherever one looks (hollow: the paper, end to end)", x=0, ha="left"
+    )
     return figure
 
 
@@ -732,10 +821,19 @@ def fitting(
     A format whose accuracy was not measured fits only where any loss is allowed.
     """
     lost = {row["format"]: row["lost"] for row in record["accuracy"]["rows"]}
-    rows = pd.DataFrame([
-        {"format": row["format"], "MB": row["bytes"] / 1e6, "ms": row["ms"][1], "points lost": lost.get(row["format"])}
-        for row in record["formats"] if row["model"] == "student"
-    ], columns=["format", "MB", "ms", "points lost"])
+    rows = pd.DataFrame(
+        [
+            {
+                "format": row["format"],
+                "MB": row["bytes"] / 1e6,
+                "ms": row["ms"][1],
+                "points lost": lost.get(row["format"]),
+            }
+            for row in record["formats"]
+            if row["model"] == "student"
+        ],
+        columns=["format", "MB", "ms", "points lost"],
+    )
     costs = rows["points lost"].astype(float).fillna(np.inf)
     rows["fits"] = (rows["MB"] <= megabytes) & (rows["ms"] <= milliseconds) & (costs <= points)
     return rows
@@ -756,8 +854,13 @@ def plot_formats(
     first = next(row for row in record["formats"] if (row["model"], row["format"]) == ("teacher", "float32"))
     figure, ax = plt.subplots(figsize=(7.5, 4))
     ax.plot(first["bytes"] / 1e6, first["ms"][1], "s", color=COLOURS["teacher"])
-    ax.scatter(rows["MB"], rows["ms"], s=55, edgecolors=COLOURS["student"],
-               facecolors=np.where(rows["fits"], COLOURS["student"], "none"))
+    ax.scatter(
+        rows["MB"],
+        rows["ms"],
+        s=55,
+        edgecolors=COLOURS["student"],
+        facecolors=np.where(rows["fits"], COLOURS["student"], "none"),
+    )
     ax.set(xscale="log", yscale="log", xlabel="megabytes on disk", ylabel="milliseconds per answer")
     ax.set_xlim(0.6 * rows["MB"].min(), 2.6 * first["bytes"] / 1e6)
     ax.set_ylim(0.6 * rows["ms"].min(), 1.6 * first["ms"][1])
@@ -769,8 +872,14 @@ def plot_formats(
     _label(ax, first["bytes"] / 1e6, first["ms"][1], "teacher, PyTorch float32", taken)
     for row in rows.to_dict("records"):
         cost = "accuracy not measured" if pd.isna(row["points lost"]) else f"{0 - row['points lost']:+.2f} points"
-        _label(ax, row["MB"], row["ms"], f"{EXPORTED[row['format']].title}, {cost.replace('-', '−')}", taken,
-               color=BLACK if row["fits"] else GREY)
+        _label(
+            ax,
+            row["MB"],
+            row["ms"],
+            f"{EXPORTED[row['format']].title}, {cost.replace('-', '−')}",
+            taken,
+            color=BLACK if row["fits"] else GREY,
+        )
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
@@ -809,13 +918,14 @@ def drawings(records: Sequence[Record]) -> dict[str, Figure]:
         "layer_map": plot_layer_map(choose_layers("original", 12, 6), 12),
         "table1_glue": plot_published(_published("table1_glue", "task"), title="Table 1: GLUE, medians of 5 runs"),
         "table1_vintages": plot_vintages(glue),
-        "table2_downstream": plot_published(_published("table2_downstream", "task", "metric"),
-                                            title="Table 2: a second stage (D) narrows the gap"),
+        "table2_downstream": plot_published(
+            _published("table2_downstream", "task", "metric"), title="Table 2: a second stage (D) narrows the gap"
+        ),
         "table3_parameter_groups": plot_parameter_groups(
             groups, speeds.set_index("model")["parameters_millions"].to_dict()
         ),
         "table3_seconds": plot_seconds(speeds),
-    }  # fmt: skip
+    }
     answering = {model: parameter_groups(config, head="qa") for model, config in base.items()}
     drawn["device_files"] = plot_file_sizes(paper.table("device_files"), answering)
     for record in (r for r in records if r["kind"] == "benchmark" and r.get("growth")):

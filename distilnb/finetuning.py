@@ -204,15 +204,23 @@ def predict(
 
 @torch.no_grad()
 def ask(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, question: str, context: str, n_best: int = 3,
-    max_length: int = 192, stride: int = 64,
-) -> list[squad.Answer]:  # fmt: skip
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    question: str,
+    context: str,
+    n_best: int = 3,
+    max_length: int = 192,
+    stride: int = 64,
+) -> list[squad.Answer]:
     """What a question answerer says to one question about one passage: its `n_best` spans, best first."""
-    rows = Dataset.from_dict({"question": [question], "context": [context],
-                              "answers": [{"text": [""], "answer_start": [0]}]})  # fmt: skip
+    rows = Dataset.from_dict(
+        {"question": [question], "context": [context], "answers": [{"text": [""], "answer_start": [0]}]}
+    )
     windows = squad.features(rows, tokenizer, min(max_length, tokenizer.model_max_length), stride)
-    batch = {key: value.to(model.device) for key, value in
-             collate(windows, range(len(windows)), tokenizer.pad_token_id).items()}  # fmt: skip
+    batch = {
+        key: value.to(model.device)
+        for key, value in collate(windows, range(len(windows)), tokenizer.pad_token_id).items()
+    }
     training = model.training
     model.eval()
     logits = forward(model, batch).cpu().numpy()  # (windows, seq, 2)
@@ -221,9 +229,12 @@ def ask(
 
 
 def evaluate(
-    model: PreTrainedModel, data: TaskData | SquadData, encoded: tuple[Dataset, dict[str, Dataset]],
-    accelerator: Accelerator, pad_id: int = 0,
-) -> dict[str, Any]:  # fmt: skip
+    model: PreTrainedModel,
+    data: TaskData | SquadData,
+    encoded: tuple[Dataset, dict[str, Dataset]],
+    accelerator: Accelerator,
+    pad_id: int = 0,
+) -> dict[str, Any]:
     """Scores of every validation split, with the majority baseline and a 95 % bootstrap `interval` of the main score.
 
     The first split's metrics have their plain names, another's its name in front ("validation_mismatched_accuracy").
@@ -244,9 +255,12 @@ def evaluate(
 
 
 def check_run(
-    model: PreTrainedModel, task: Task, tokenizer: PreTrainedTokenizerBase, config: FinetuningConfig,
+    model: PreTrainedModel,
+    task: Task,
+    tokenizer: PreTrainedTokenizerBase,
+    config: FinetuningConfig,
     teacher: PreTrainedModel | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Raise ValueError for a model, task and settings that do not fit each other, before any long work."""
     for who, one in (("model", model), ("teacher", teacher)):
         if one is None:
@@ -265,10 +279,19 @@ def check_run(
 
 
 def finetune(
-    model: PreTrainedModel, data: TaskData | SquadData, tokenizer: PreTrainedTokenizerBase, accelerator: Accelerator,
-    config: FinetuningConfig, *, teacher: PreTrainedModel | None = None, name: str = "finetuning", scale: str = "toy",
-    model_name: str = "student", quiet: bool = False, **provenance: Any,
-) -> dict[str, Any]:  # fmt: skip
+    model: PreTrainedModel,
+    data: TaskData | SquadData,
+    tokenizer: PreTrainedTokenizerBase,
+    accelerator: Accelerator,
+    config: FinetuningConfig,
+    *,
+    teacher: PreTrainedModel | None = None,
+    name: str = "finetuning",
+    scale: str = "toy",
+    model_name: str = "student",
+    quiet: bool = False,
+    **provenance: Any,
+) -> dict[str, Any]:
     """Train a model with a head (`heads.for_task`) on a task, in place, and score it after the last update; its record.
 
     With a `teacher`, which has been fine-tuned on the task, the loss is a mixture of the labels and its answers.
@@ -300,17 +323,31 @@ def finetune(
     model.set_attn_implementation(attention)
     found = evaluate(model.eval(), data, encoded, accelerator, pad_id)
     values = found | {
-        "task": data.task.name, "seed": config.seed, "tokens": tokens, "steps": steps, "config": asdict(config),
-        "curve": {"step": list(range(1, steps + 1)), "loss": losses}, "data": data.info, "started_from": started_from,
-        "processes": accelerator.num_processes, "precision": accelerator.mixed_precision,
-    }  # fmt: skip
+        "task": data.task.name,
+        "seed": config.seed,
+        "tokens": tokens,
+        "steps": steps,
+        "config": asdict(config),
+        "curve": {"step": list(range(1, steps + 1)), "loss": losses},
+        "data": data.info,
+        "started_from": started_from,
+        "processes": accelerator.num_processes,
+        "precision": accelerator.mixed_precision,
+    }
     return results.new_record("finetuning", name, scale=scale, model=model_name, stopwatch=watch, **values | provenance)
 
 
 def _update(
-    module: nn.Module, teacher: PreTrainedModel | None, optimizer: Any, train: Dataset, chosen: np.ndarray,
-    pad_id: int, accelerator: Accelerator, config: FinetuningConfig, step: int,
-) -> float:  # fmt: skip
+    module: nn.Module,
+    teacher: PreTrainedModel | None,
+    optimizer: Any,
+    train: Dataset,
+    chosen: np.ndarray,
+    pad_id: int,
+    accelerator: Accelerator,
+    config: FinetuningConfig,
+    step: int,
+) -> float:
     """One optimizer step on the rows `chosen`, shared out over the processes; their mean loss."""
     processes, rank = accelerator.num_processes, accelerator.process_index
     mine = chosen[rank::processes]

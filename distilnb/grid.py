@@ -52,17 +52,35 @@ class Cell:
         settings = {key: value for key, value in asdict(self.config).items() if key not in silent}
         taught = {"teacher": fingerprint(heads.fine_tuned(self.teacher, self.data.task))} if self.teacher else {}
         chosen = {"selection": self.provenance["selection"]} if "selection" in self.provenance else {}
-        return settings | taught | chosen | {"data": self.data.info["fingerprint"], "rows": self.data.info["rows"],
-                                    "weights": fingerprint(self.model())}  # fmt: skip
+        return (
+            settings
+            | taught
+            | chosen
+            | {
+                "data": self.data.info["fingerprint"],
+                "rows": self.data.info["rows"],
+                "weights": fingerprint(self.model()),
+            }
+        )
 
 
 def finetune_grid(
-    models: Mapping[str, heads.Source], data: Iterable[TaskData | SquadData], seeds: Iterable[int],
-    tokenizer: PreTrainedTokenizerBase, accelerator: Accelerator, config: FinetuningConfig, *, scale: str = "toy",
-    folder: Path | None = None, learning_rates: Sequence[float] = (), trial_rows: int = 0,
+    models: Mapping[str, heads.Source],
+    data: Iterable[TaskData | SquadData],
+    seeds: Iterable[int],
+    tokenizer: PreTrainedTokenizerBase,
+    accelerator: Accelerator,
+    config: FinetuningConfig,
+    *,
+    scale: str = "toy",
+    folder: Path | None = None,
+    learning_rates: Sequence[float] = (),
+    trial_rows: int = 0,
     task_teacher: str | None = None,
-    keep: bool = False, provenance: Mapping[str, dict[str, Any]] | None = None, quiet: bool = False,
-) -> list[dict[str, Any]]:  # fmt: skip
+    keep: bool = False,
+    provenance: Mapping[str, dict[str, Any]] | None = None,
+    quiet: bool = False,
+) -> list[dict[str, Any]]:
     """Fine-tune every model on every task with every seed; a record each, in `folder` (default `runs/`).
 
     A cell whose record is there, with the same settings, data and starting weights, is not run again. With
@@ -98,8 +116,10 @@ def finetune_grid(
         for model in models:
             settings, more = {}, {}
             if carved:
-                trials = [replace(cell(model, carved, f"lr{rate:g}", {}, learning_rate=rate, seed=seeds[0]), keeps=None)
-                          for rate in learning_rates]  # fmt: skip
+                trials = [
+                    replace(cell(model, carved, f"lr{rate:g}", {}, learning_rate=rate, seed=seeds[0]), keeps=None)
+                    for rate in learning_rates
+                ]
                 what = f"{model} on {task.task.name}, choosing the learning rate"
                 found = _run_missing(trials, folder / "selection", what, tokenizer, accelerator, quiet)
                 more = {"selection": select(learning_rates, found) | ({"rows": trial_rows} if trial_rows else {})}
@@ -108,15 +128,24 @@ def finetune_grid(
             if task_teacher and model != task_teacher:
                 for seed in seeds:
                     teacher = f"finetuning-{scale}-{task_teacher}-{task.task.name}-seed{seed}"
-                    again = cell(model, task, f"seed{seed}", more | {"teacher_record": teacher}, seed=seed,
-                                 label=model + SECOND_STAGE, **settings)  # fmt: skip
+                    again = cell(
+                        model,
+                        task,
+                        f"seed{seed}",
+                        more | {"teacher_record": teacher},
+                        seed=seed,
+                        label=model + SECOND_STAGE,
+                        **settings,
+                    )
                     taught.append(replace(again, teacher=folder / "models" / teacher))
         cells += taught  # their teachers come first
     finished = _run_missing(cells, folder, "fine-tuning", tokenizer, accelerator, quiet)
     for record, asked in zip(finished, cells, strict=True):
         if record is None:
-            raise FloatingPointError(f"{asked.name} diverged at learning rate {asked.config.learning_rate:g}; the "
-                                     "other runs are recorded: use a smaller rate")  # fmt: skip
+            raise FloatingPointError(
+                f"{asked.name} diverged at learning rate {asked.config.learning_rate:g}; the "
+                "other runs are recorded: use a smaller rate"
+            )
     return finished
 
 
@@ -133,9 +162,13 @@ def select(rates: Sequence[float], trials: Sequence[dict[str, Any] | None]) -> d
 
 
 def _run_missing(
-    cells: Sequence[Cell], folder: Path, what: str, tokenizer: PreTrainedTokenizerBase, accelerator: Accelerator,
+    cells: Sequence[Cell],
+    folder: Path,
+    what: str,
+    tokenizer: PreTrainedTokenizerBase,
+    accelerator: Accelerator,
     quiet: bool,
-) -> list[dict[str, Any] | None]:  # fmt: skip
+) -> list[dict[str, Any] | None]:
     """The record of every cell, run where there is none yet; None where the loss diverged."""
     there = [(folder / f"{cell.name}.json").is_file() for cell in cells]
     found, done = [None] * len(cells), 0
@@ -170,9 +203,17 @@ def _run(
         teacher = heads.fine_tuned(cell.teacher, cell.data.task)
     short = cell.config.steps(len(cell.data.train)) < LONG
     record = finetuning.finetune(
-        model, cell.data, tokenizer, accelerator, cell.config, teacher=teacher, name=cell.name,
-        model_name=cell.model_name, quiet=quiet or short, **cell.provenance,
-    )  # fmt: skip
+        model,
+        cell.data,
+        tokenizer,
+        accelerator,
+        cell.config,
+        teacher=teacher,
+        name=cell.name,
+        model_name=cell.model_name,
+        quiet=quiet or short,
+        **cell.provenance,
+    )
     if accelerator.is_main_process:
         if cell.keeps:
             model.save_pretrained(cell.keeps)
@@ -186,11 +227,18 @@ def _recorded(cell: Cell, folder: Path, quiet: bool) -> dict[str, Any] | None:
     try:
         record = results.load(folder / f"{cell.name}.json")
         data = record["data"]
-        there = record["config"] | {"data": data["fingerprint"], "rows": data["rows"],
-                                    "weights": record.get("started_from"), "teacher": record.get("taught_by"),
-                                    "selection": record.get("selection")}
-        why = [f"{key} was {there.get(key)}, is {value}" for key, value in cell.identity().items()
-               if there.get(key) != value]  # fmt: skip
+        there = record["config"] | {
+            "data": data["fingerprint"],
+            "rows": data["rows"],
+            "weights": record.get("started_from"),
+            "teacher": record.get("taught_by"),
+            "selection": record.get("selection"),
+        }
+        why = [
+            f"{key} was {there.get(key)}, is {value}"
+            for key, value in cell.identity().items()
+            if there.get(key) != value
+        ]
         if not why and cell.keeps and not (cell.keeps / "model.safetensors").is_file():
             why = [f"its weights are not in {cell.keeps}"]
     except ValueError as error:

@@ -30,8 +30,9 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str, longest: int, what: st
         raise ValueError(f"{what} has {len(ids):,} tokens, and at most {longest} can be read: shorten it")
     if tokenizer.unk_token_id in ids:
         start, end = read["offset_mapping"][ids.index(tokenizer.unk_token_id)]
-        raise ValueError(f"the model's {len(tokenizer):,} word pieces cannot spell '{text[start:end]}': "
-                         "write another word")  # fmt: skip
+        raise ValueError(
+            f"the model's {len(tokenizer):,} word pieces cannot spell '{text[start:end]}': write another word"
+        )
     return ids
 
 
@@ -54,10 +55,9 @@ def mask_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sent
     return logits.float().cpu()
 
 
-def best_guesses(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentence: str, k: int = 5
-) -> list[Guess]:  # fmt: skip
+def best_guesses(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentence: str, k: int = 5) -> list[Guess]:
     """The `k` likeliest word pieces for the one [MASK] of a sentence, best first; as `mask_logits`, which see."""
     best = mask_logits(model, tokenizer, sentence).softmax(-1).topk(k)
-    return [Guess(*pair) for pair in zip(tokenizer.convert_ids_to_tokens(best.indices), best.values.tolist(),
-                                         strict=True)]  # fmt: skip
+    return [
+        Guess(*pair) for pair in zip(tokenizer.convert_ids_to_tokens(best.indices), best.values.tolist(), strict=True)
+    ]

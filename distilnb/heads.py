@@ -118,8 +118,9 @@ def _around(
     with torch.random.fork_rng(devices=[]):
         model = _class_for(config.model_type, classes, f"this {type(source).__name__}")(config)
     wanted, theirs = model.state_dict(), source.state_dict()
-    known = {name: theirs[name] for name, tensor in wanted.items()
-             if name in theirs and theirs[name].shape == tensor.shape}  # fmt: skip
+    known = {
+        name: theirs[name] for name, tensor in wanted.items() if name in theirs and theirs[name].shape == tensor.shape
+    }
     model.load_state_dict(known, strict=False)
     return model, [name for name in wanted if name not in known]
 
@@ -136,8 +137,15 @@ def _read(
     kind = _class_for(config.model_type, classes, f"model '{path}'")
     try:
         with torch.random.fork_rng(devices=[]), _no_report():
-            model, report = hub.fetch(kind.from_pretrained, path, config=config, dtype=torch.float32,
-                                      use_safetensors=True, output_loading_info=True, **where)  # fmt: skip
+            model, report = hub.fetch(
+                kind.from_pretrained,
+                path,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
+                **where,
+            )
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"model '{path}' has a configuration, but weights (model.safetensors) that fit it and a head of "

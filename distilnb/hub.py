@@ -71,8 +71,9 @@ def fetch(load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any)
                 if load.__name__ == "from_pretrained":
                     # transformers takes a file that it cannot get for one that is not there, and guesses another class
                     weights = ["model*.safetensors"] if keywords.get("use_safetensors") else []
-                    there = snapshot_download(path, revision=keywords.get("revision"),
-                                              allow_patterns=["*.json", "*.txt", *weights])  # fmt: skip
+                    there = snapshot_download(
+                        path, revision=keywords.get("revision"), allow_patterns=["*.json", "*.txt", *weights]
+                    )
                     if weights:
                         check_weights(Path(there))
                 answer.append((load(path, *arguments, **keywords), None))
@@ -136,8 +137,11 @@ def _may_pass(error: BaseException | None) -> bool:
 def _arrived() -> int:
     """Bytes in the caches: they grow while something comes."""
     total = 0
-    for root, pattern in ((constants.HF_HUB_CACHE, "*/blobs/*"), (datasets.config.HF_DATASETS_CACHE, "downloads/*"),
-                          (datasets.config.HF_DATASETS_CACHE, "*/*/*/*.incomplete/*")):  # fmt: skip
+    for root, pattern in (
+        (constants.HF_HUB_CACHE, "*/blobs/*"),
+        (datasets.config.HF_DATASETS_CACHE, "downloads/*"),
+        (datasets.config.HF_DATASETS_CACHE, "*/*/*/*.incomplete/*"),
+    ):
         for file in Path(root).glob(pattern):
             try:
                 total += file.stat().st_size

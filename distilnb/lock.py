@@ -37,8 +37,10 @@ def hold(folder: Path) -> Iterator[None]:
             if error.errno in HELD:
                 file.seek(0)
                 owner = file.read().strip() or "another process"
-                raise ValueError(f"{folder} is in use by {owner}: a run of its own; wait until it ends, stop it, or "
-                                 "choose another output folder or name") from None  # fmt: skip
+                raise ValueError(
+                    f"{folder} is in use by {owner}: a run of its own; wait until it ends, stop it, or "
+                    "choose another output folder or name"
+                ) from None
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()

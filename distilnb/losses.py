@@ -89,9 +89,16 @@ def cosine_loss(student_hidden: Tensor, teacher_hidden: Tensor, mask: Tensor, co
 
 
 def triple_loss(
-    student_logits: Tensor, teacher_logits: Tensor, student_hidden: Tensor, teacher_hidden: Tensor,
-    labels: Tensor, attention_mask: Tensor, weights: LossWeights, temperature: float = 2.0, positions: str = "all",
-) -> tuple[Tensor, dict[str, Tensor]]:  # fmt: skip
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    student_hidden: Tensor,
+    teacher_hidden: Tensor,
+    labels: Tensor,
+    attention_mask: Tensor,
+    weights: LossWeights,
+    temperature: float = 2.0,
+    positions: str = "all",
+) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum of the three losses and its terms; a term of weight zero is not computed.
 
     `positions="all"` lets L_ce see every non-padding position, "masked" only the masked words (both are in the
@@ -225,8 +232,11 @@ def compiled_kernels() -> Kernels:
         logits, bias = torch.zeros(3, 5), torch.zeros(5)
         kernels.softmax_((logits,), bias, 1.0), kernels.divergence_((logits, logits.clone()), bias, bias, 1.0)
     except Exception as error:  # whatever a compiler may raise
-        warnings.warn(f"the vocabulary head is not compiled ({type(error).__name__}) and takes about twice as long; "
-                      "a C++ compiler such as g++ is needed", stacklevel=2)  # fmt: skip
+        warnings.warn(
+            f"the vocabulary head is not compiled ({type(error).__name__}) and takes about twice as long; "
+            "a C++ compiler such as g++ is needed",
+            stacklevel=2,
+        )
         return PLAIN
     return kernels
 
@@ -240,10 +250,18 @@ def _cross_entropy_(x: Tensor, bias: Tensor, words: Tensor, scale: float, kernel
 
 
 def vocabulary_losses(
-    hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, *, ce_scale: float = 0.0, mlm_scale: float = 0.0,
-    teacher: tuple[Tensor, Tensor, Tensor] | None = None, temperature: float = 2.0, chunk: int = 256,
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    labels: Tensor,
+    *,
+    ce_scale: float = 0.0,
+    mlm_scale: float = 0.0,
+    teacher: tuple[Tensor, Tensor, Tensor] | None = None,
+    temperature: float = 2.0,
+    chunk: int = 256,
     kernels: Kernels = PLAIN,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, Tensor, Tensor]:
     """ce_scale · ΣL_ce + mlm_scale · ΣL_mlm, with both sums, without ever holding a (tokens, vocab) tensor.
 
     hidden (tokens, dim) is what the decoder's `weight` (vocab, dim) multiplies before `bias` (vocab,) is added;
@@ -261,9 +279,16 @@ def vocabulary_losses(
 
 
 def whole_vocabulary_losses(
-    hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, *, ce_scale: float = 0.0, mlm_scale: float = 0.0,
-    teacher: tuple[Tensor, Tensor, Tensor] | None = None, temperature: float = 2.0,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    labels: Tensor,
+    *,
+    ce_scale: float = 0.0,
+    mlm_scale: float = 0.0,
+    teacher: tuple[Tensor, Tensor, Tensor] | None = None,
+    temperature: float = 2.0,
+) -> tuple[Tensor, Tensor, Tensor]:
     """The same from whole logits, as one writes it down: for `torch.compile` to make fast on a GPU."""
     check_temperature(temperature)
     logits = F.linear(hidden, weight.to(hidden.dtype)).float() + bias
@@ -296,4 +321,3 @@ def faster_head(heads: Sequence[Callable], hidden: Tensor, *args: Any, trials: i
         if took < fastest:
             best, fastest = head, took
     return best
-

@@ -49,9 +49,13 @@ class Masker:
 
     @classmethod
     def of(
-        cls, tokenizer: PreTrainedTokenizerBase, token_counts: np.ndarray, smoothing: float = 0.7,
-        probability: float = 0.15, seed: int = 0,
-    ) -> "Masker":  # fmt: skip
+        cls,
+        tokenizer: PreTrainedTokenizerBase,
+        token_counts: np.ndarray,
+        smoothing: float = 0.7,
+        probability: float = 0.15,
+        seed: int = 0,
+    ) -> "Masker":
         """A masker for this tokenizer's special tokens and a corpus's token counts (vocab,)."""
         weights = mask_weights(token_counts, tokenizer.all_special_ids, smoothing)
         return cls(tokenizer.mask_token_id, weights, probability, seed)

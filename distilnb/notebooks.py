@@ -44,37 +44,87 @@ class Notebook:
 
 
 NOTEBOOKS = (
-    Notebook("00_overview", "The paper in fifteen cells",
-             "A student half as deep keeps most of what its teacher knows: the claims, and where each is checked",
-             "all; Figure 1", "paper, figures", 0.2),
-    Notebook("01_student_initialization", "Half the layers, none of the guesswork",
-             "Every student tensor is a teacher tensor, and its 66 million parameters can be predicted on paper",
-             "sections 3 and 4, Table 3", "student, teacher", 0.5),
-    Notebook("02_triple_loss", "Three losses, each by hand",
-             "Soft targets, masked words and the direction of hidden states: three short formulas make a student",
-             "section 3", "losses", 0.4),
-    Notebook("03_pretraining", "Distillation, end to end",
-             "A 12-layer teacher becomes a 6-layer student that finishes its sentences",
-             "section 3", "corpus, masking, distillation, pretraining", 2.0),
-    Notebook("04_glue_finetuning", "One task slowly, then a table of them",
-             "A pre-trained encoder and a new head: from rows to scores, with baselines, errors and seeds",
-             "section 4, Table 1", "tasks, heads, finetuning, grid", 1.5),
-    Notebook("05_imdb_finetuning", "Long reviews, and what to cut",
-             "A review is longer than its batch allows: what is read, what it costs, and what the score says",
-             "section 4.1, Table 2", "tasks, finetuning", 1.5),
-    Notebook("06_squad_finetuning", "Pointing at answers, taught twice",
-             "An answer is a start and an end, and a fine-tuned teacher can teach both: DistilBERT (D)",
-             "section 4.1, Table 2", "squad, finetuning, metrics", 2.0),
-    Notebook("07_size_and_speed", "Arithmetic first, then the stopwatch",
-             "Half the layers take half the time; what a format saves and costs, and where 71 % and 207 MB are from",
-             "Table 3, section 4.1", "benchmark, export", 1.5),
-    Notebook("08_ablation", "One term off at a time",
-             "Pairs of equal seeds say which difference is above the noise; Table 4 printed four numbers and no spread",
-             "section 4.2, Table 4", "ablation, metrics", 0.7),
-    Notebook("09_scorecard", "The case of the three tables",
-             "Scores that no model can reach, a misprint found by addition, and a verdict for every claim of the paper",
-             "all tables; section 4", "scorecard, paper, results", 0.5),
-)  # fmt: skip
+    Notebook(
+        "00_overview",
+        "The paper in fifteen cells",
+        "A student half as deep keeps most of what its teacher knows: the claims, and where each is checked",
+        "all; Figure 1",
+        "paper, figures",
+        0.2,
+    ),
+    Notebook(
+        "01_student_initialization",
+        "Half the layers, none of the guesswork",
+        "Every student tensor is a teacher tensor, and its 66 million parameters can be predicted on paper",
+        "sections 3 and 4, Table 3",
+        "student, teacher",
+        0.5,
+    ),
+    Notebook(
+        "02_triple_loss",
+        "Three losses, each by hand",
+        "Soft targets, masked words and the direction of hidden states: three short formulas make a student",
+        "section 3",
+        "losses",
+        0.4,
+    ),
+    Notebook(
+        "03_pretraining",
+        "Distillation, end to end",
+        "A 12-layer teacher becomes a 6-layer student that finishes its sentences",
+        "section 3",
+        "corpus, masking, distillation, pretraining",
+        2.0,
+    ),
+    Notebook(
+        "04_glue_finetuning",
+        "One task slowly, then a table of them",
+        "A pre-trained encoder and a new head: from rows to scores, with baselines, errors and seeds",
+        "section 4, Table 1",
+        "tasks, heads, finetuning, grid",
+        1.5,
+    ),
+    Notebook(
+        "05_imdb_finetuning",
+        "Long reviews, and what to cut",
+        "A review is longer than its batch allows: what is read, what it costs, and what the score says",
+        "section 4.1, Table 2",
+        "tasks, finetuning",
+        1.5,
+    ),
+    Notebook(
+        "06_squad_finetuning",
+        "Pointing at answers, taught twice",
+        "An answer is a start and an end, and a fine-tuned teacher can teach both: DistilBERT (D)",
+        "section 4.1, Table 2",
+        "squad, finetuning, metrics",
+        2.0,
+    ),
+    Notebook(
+        "07_size_and_speed",
+        "Arithmetic first, then the stopwatch",
+        "Half the layers take half the time; what a format saves and costs, and where 71 % and 207 MB are from",
+        "Table 3, section 4.1",
+        "benchmark, export",
+        1.5,
+    ),
+    Notebook(
+        "08_ablation",
+        "One term off at a time",
+        "Pairs of equal seeds say which difference is above the noise; Table 4 printed four numbers and no spread",
+        "section 4.2, Table 4",
+        "ablation, metrics",
+        0.7,
+    ),
+    Notebook(
+        "09_scorecard",
+        "The case of the three tables",
+        "Scores that no model can reach, a misprint found by addition, and a verdict for every claim of the paper",
+        "all tables; section 4",
+        "scorecard, paper, results",
+        0.5,
+    ),
+)
 
 
 def folder() -> Path:
@@ -125,8 +175,15 @@ def _execute(source: Path, target: Path, scale: str) -> None:
             print(f"\r  cell {done + 1}/{len(cells)} · {duration(time.monotonic() - began)}", end="   ", flush=True)
 
     environment = os.environ | {"DISTILNB_SCALE": scale, "TOKENIZERS_PARALLELISM": "false"}
-    client = NotebookClient(notebook, timeout=None, kernel_name="python3", coalesce_streams=True, extra_arguments=QUIET,
-                            on_cell_start=tell, resources={"metadata": {"path": str(source.parent)}})  # fmt: skip
+    client = NotebookClient(
+        notebook,
+        timeout=None,
+        kernel_name="python3",
+        coalesce_streams=True,
+        extra_arguments=QUIET,
+        on_cell_start=tell,
+        resources={"metadata": {"path": str(source.parent)}},
+    )
     try:
         client.execute(env=environment)
     except (CellExecutionError, DeadKernelError) as error:
@@ -143,8 +200,10 @@ def tidy(notebook: "NotebookNode") -> "NotebookNode":
 
     What a widget left beside itself, a picture or a line, stays (see `widgets.View`).
     """
-    notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-                         "language_info": {"name": "python"}}  # fmt: skip
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):
@@ -170,10 +229,12 @@ def repository() -> str:
 def badges(entry: Notebook, repo: str) -> str:
     """Links that open a notebook in Colab and on GitHub, as Markdown."""
     path = f"blob/main/notebooks/{entry.name}.ipynb"
-    return (f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
-            f"(https://colab.research.google.com/github/{repo}/{path}) "
-            f"[![View on GitHub](https://img.shields.io/badge/view-GitHub-24292f?logo=github)]"
-            f"(https://github.com/{repo}/{path})")  # fmt: skip
+    return (
+        f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+        f"(https://colab.research.google.com/github/{repo}/{path}) "
+        f"[![View on GitHub](https://img.shields.io/badge/view-GitHub-24292f?logo=github)]"
+        f"(https://github.com/{repo}/{path})"
+    )
 
 
 def navigation(entry: Notebook) -> str:
@@ -192,19 +253,23 @@ def navigation(entry: Notebook) -> str:
 def header(entry: Notebook, repo: str) -> str:
     """A notebook's first cell: title, claim, badges, navigation and a line of facts."""
     modules = ", ".join(f"`{name}`" for name in entry.modules.split(", "))
-    return (f"# {entry.number} · {entry.title}\n\n**{entry.claim}.**\n\n{badges(entry, repo)}\n\n"
-            f"{navigation(entry)}\n\n*Paper:* {entry.paper} · *Modules:* {modules} · *At toy scale:* about "
-            f"{duration(60 * entry.minutes)} on two cores, offline, no GPU needed")  # fmt: skip
+    return (
+        f"# {entry.number} · {entry.title}\n\n**{entry.claim}.**\n\n{badges(entry, repo)}\n\n"
+        f"{navigation(entry)}\n\n*Paper:* {entry.paper} · *Modules:* {modules} · *At toy scale:* about "
+        f"{duration(60 * entry.minutes)} on two cores, offline, no GPU needed"
+    )
 
 
 def setup_cell(repo: str) -> str:
     """The first code cell, the same in every notebook: the dial, and on Colab the installation (torch is kept)."""
-    return ("# The dial: toy runs anywhere in minutes; empty takes $DISTILNB_SCALE, else toy\n"
-            'SCALE = ""  # @param ["", "toy", "mini", "base", "paper"]\n'
-            'DRIVE = False  # @param {type: "boolean"}\n'
-            'if "google.colab" in str(get_ipython()):\n'
-            f"    %pip install -q git+https://github.com/{repo}\n"
-            '    %run -m distilnb.colab "$SCALE" $DRIVE')  # fmt: skip
+    return (
+        "# The dial: toy runs anywhere in minutes; empty takes $DISTILNB_SCALE, else toy\n"
+        'SCALE = ""  # @param ["", "toy", "mini", "base", "paper"]\n'
+        'DRIVE = False  # @param {type: "boolean"}\n'
+        'if "google.colab" in str(get_ipython()):\n'
+        f"    %pip install -q git+https://github.com/{repo}\n"
+        '    %run -m distilnb.colab "$SCALE" $DRIVE'
+    )
 
 
 def readme_table(repo: str) -> str:
@@ -212,8 +277,10 @@ def readme_table(repo: str) -> str:
     lines = ["| | notebook | paper | toy run | |", "|---|---|---|--:|---|"]
     for n in NOTEBOOKS:
         colab = badges(n, repo).split(" [![View")[0]
-        lines.append(f"| {n.number} | [**{n.title}**](notebooks/{n.name}.ipynb)<br>{n.claim} | {n.paper} | "
-                     f"{duration(60 * n.minutes)} | {colab} |")  # fmt: skip
+        lines.append(
+            f"| {n.number} | [**{n.title}**](notebooks/{n.name}.ipynb)<br>{n.claim} | {n.paper} | "
+            f"{duration(60 * n.minutes)} | {colab} |"
+        )
     return "\n".join(lines)
 
 
@@ -235,14 +302,21 @@ def generated(repo: str) -> Iterator[tuple[Path, str]]:
     readme = (root / "README.md").read_text().replace(f"github.com/{old}", f"github.com/{repo}")
     published = results.load_all(paths.data("runs"))
     card = scorecard.scorecard(published)
-    for marker, text in (("notebooks", readme_table(repo)), ("results", report.summary(published, short=True)),
-                         ("scorecard", report.table(scorecard.headlines(card)) + f"\n\n{scorecard.tally(card)}")):
+    for marker, text in (
+        ("notebooks", readme_table(repo)),
+        ("results", report.summary(published, short=True)),
+        ("scorecard", report.table(scorecard.headlines(card)) + f"\n\n{scorecard.tally(card)}"),
+    ):
         readme = between(readme, marker, text)
     yield root / "README.md", readme
-    ours = ["## What our own runs found", *map(report.table, report.tables(published)), "## Time and energy",
-            f"Energy is time times {report.WATTS:.0f} W, with a GPU 300 W: assumptions. Time is the clock's, "
-            "pauses and other work beside it too.",
-            report.table(report.spent_rows(published))]  # fmt: skip
+    ours = [
+        "## What our own runs found",
+        *map(report.table, report.tables(published)),
+        "## Time and energy",
+        f"Energy is time times {report.WATTS:.0f} W, with a GPU 300 W: assumptions. Time is the clock's, "
+        "pauses and other work beside it too.",
+        report.table(report.spent_rows(published)),
+    ]
     yield root / "RESULTS.md", scorecard.markdown(card) + "\n" + "\n\n".join(ours) + "\n"
     for entry in NOTEBOOKS:
         path = folder() / f"{entry.name}.ipynb"

@@ -32,8 +32,11 @@ class RunOptions:
 class StudentOptions:
     """Options of `distilnb distil`: from which teacher which student is made."""
 
-    teacher: str = setting("", "a BERT masked language model: a folder or a Hub repository; random:FOLDER is the same "
-                               "network with random weights, to rehearse")  # fmt: skip
+    teacher: str = setting(
+        "",
+        "a BERT masked language model: a folder or a Hub repository; random:FOLDER is the same "
+        "network with random weights, to rehearse",
+    )
     revision: str = setting("", "the teacher's revision on the Hub")
     layers: str = setting("original", "original, every_other, first, last, or indices such as 0,2,4,7,9,11")
     n_layers: int = setting(0, "layers of the student (default: half the teacher's)")
@@ -52,8 +55,9 @@ class StudentOptions:
 class TeacherOptions:
     """Options of `distilnb teacher`."""
 
-    start: str = setting("", "an earlier teacher to train on, a folder: only the stages of its depth are run, with a "
-                             "new optimizer")  # fmt: skip
+    start: str = setting(
+        "", "an earlier teacher to train on, a folder: only the stages of its depth are run, with a new optimizer"
+    )
 
 
 def axis(text: str) -> Any:
@@ -67,8 +71,11 @@ class AblationOptions:
 
     teacher: str = setting("", "a BERT masked language model: a folder or a Hub repository")
     revision: str = setting("", "the teacher's revision on the Hub")
-    variants: str = setting("", f"of {', '.join(ablation.VARIANTS)}, joined by commas (default: all, or triple and "
-                            "the values of an axis where one is given)")  # fmt: skip
+    variants: str = setting(
+        "",
+        f"of {', '.join(ablation.VARIANTS)}, joined by commas (default: all, or triple and "
+        "the values of an axis where one is given)",
+    )
     seeds: int = setting(3, "how many seeds, from 0 on; every variant runs with each")
     temperature: list[float] = axis("axis: the temperature of L_ce")
     layers: list[str] = axis("axis: teacher layers that start the student, a name or indices such as 0,2,4,6,8,10")
@@ -92,11 +99,12 @@ class AblationOptions:
             raise ValueError(f"unknown variant '{unknown[0]}'; use some of {', '.join(ablation.VARIANTS)}")
         more = [
             *ablation.along("temperature", self.temperature),
-            *ablation.along("layers", [_indices(value) if value[:1] in "-0123456789" else value
-                                       for value in self.layers]),
+            *ablation.along(
+                "layers", [_indices(value) if value[:1] in "-0123456789" else value for value in self.layers]
+            ),
             *ablation.along("positions", self.ce_positions),
             *ablation.along("weights", [_three(value) for value in self.weights]),
-        ]  # fmt: skip
+        ]
         names = names or ([ablation.REFERENCE] if more else list(ablation.VARIANTS))
         return [*(ablation.VARIANTS[name] for name in names), *more]
 
@@ -170,8 +178,12 @@ class GridOptions:
         for name in names:  # all names first: a typing error should not cost a download
             if name.lower() != "squad":
                 tasks.get(name)
-        return [squad.load_all(self.source, **rows) if name.lower() == "squad"
-                else tasks.load_all(name, self.source, **rows) for name in names]  # fmt: skip
+        return [
+            squad.load_all(self.source, **rows)
+            if name.lower() == "squad"
+            else tasks.load_all(name, self.source, **rows)
+            for name in names
+        ]
 
 
 @dataclass(frozen=True)

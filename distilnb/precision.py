@@ -27,14 +27,20 @@ def cast(module: nn.Module, dtype: torch.dtype, trained: bool = True) -> dict[st
 
     The gradient of a frequent word is a sum of many, too many for 8 bits.
     """
-    return {name: parameter if trained and "embeddings" in name else parameter.to(dtype)
-            for name, parameter in module.named_parameters()}  # fmt: skip
+    return {
+        name: parameter if trained and "embeddings" in name else parameter.to(dtype)
+        for name, parameter in module.named_parameters()
+    }
 
 
 def call(
-    module: nn.Module, model: PreTrainedModel, dtype: torch.dtype, *args: Any, weights: dict[str, Tensor] | None = None,
+    module: nn.Module,
+    model: PreTrainedModel,
+    dtype: torch.dtype,
+    *args: Any,
+    weights: dict[str, Tensor] | None = None,
     **kwargs: Any,
-) -> Any:  # fmt: skip
+) -> Any:
     """`module(*args, **kwargs)` in `dtype` from the embeddings on; `model` is the BERT in it, or `module` itself.
 
     `weights` are those of `cast`, where they stay the same from call to call.

@@ -44,9 +44,14 @@ EVALUATION_EPOCH = 2**31 - 1  # held-out masks are drawn for an epoch that train
 
 @torch.no_grad()
 def evaluate(
-    student: PreTrainedModel, corpus: Corpus, masker: Masker, accelerator: Accelerator,
-    teacher: PreTrainedModel | None = None, rows: int = 256, batch_size: int = 32,
-) -> dict[str, float]:  # fmt: skip
+    student: PreTrainedModel,
+    corpus: Corpus,
+    masker: Masker,
+    accelerator: Accelerator,
+    teacher: PreTrainedModel | None = None,
+    rows: int = 256,
+    batch_size: int = 32,
+) -> dict[str, float]:
     """Held-out MLM loss and accuracy (uniform 15 % masks, always the same), and agreement with the teacher.
 
     Agreement is the share of masked words for which student and teacher guess the same piece first.
@@ -69,8 +74,12 @@ def evaluate(
                 theirs = teacher.get_output_embeddings()(head_input(teacher, hidden_states(teacher, batch)[chosen]))
                 agree = (guess == theirs.argmax(-1)).sum()
         loss = nn.functional.cross_entropy(logits, truth, reduction="sum")
-        sums += torch.stack([torch.as_tensor(x, dtype=torch.float64, device=sums.device)
-                             for x in (loss, (guess == truth).sum(), agree, len(truth))])  # fmt: skip
+        sums += torch.stack(
+            [
+                torch.as_tensor(x, dtype=torch.float64, device=sums.device)
+                for x in (loss, (guess == truth).sum(), agree, len(truth))
+            ]
+        )
     student.train(training)
     loss, correct, agree, count = (accelerator.reduce(sums) if accelerator.num_processes > 1 else sums).tolist()
     scores = {"mlm_loss": loss / count, "accuracy": correct / count}
@@ -81,9 +90,15 @@ class Run:
     """One pre-training run in progress: what `pretrain` steps through, saves and takes up again."""
 
     def __init__(
-        self, student: PreTrainedModel, corpus: Corpus, masker: Masker, accelerator: Accelerator,
-        config: PretrainingConfig, teacher: PreTrainedModel | None, out: Path | None,
-    ):  # fmt: skip
+        self,
+        student: PreTrainedModel,
+        corpus: Corpus,
+        masker: Masker,
+        accelerator: Accelerator,
+        config: PretrainingConfig,
+        teacher: PreTrainedModel | None,
+        out: Path | None,
+    ):
         check_run(config, corpus, teacher, accelerator.num_processes)
         self.student, self.corpus, self.masker, self.accelerator = student, corpus, masker, accelerator
         self.config, self.teacher = config, teacher
@@ -94,8 +109,14 @@ class Run:
         if teacher is not None:
             teacher.to(accelerator.device).eval().requires_grad_(False)
         self.names = {parameter: name for name, parameter in student.named_parameters()}
-        optimizer = torch.optim.AdamW(student.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), eps=1e-6,
-                                      weight_decay=config.weight_decay, fused=True)  # fmt: skip
+        optimizer = torch.optim.AdamW(
+            student.parameters(),
+            lr=config.learning_rate,
+            betas=(0.9, 0.98),
+            eps=1e-6,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
         self.step, self.curve, self.evaluations, self.spent = 0, [], [], {"wall_seconds": 0.0, "cpu_seconds": 0.0}
         self.skipped: list[list] = []  # [step, loss, norm] of the updates that were not made
         self.halved: list[list[int]] = []  # [step, rows of a forward pass from then on]
@@ -114,11 +135,14 @@ class Run:
         """What must be the same when a run is resumed: settings, data, model shape, number of processes."""
         settings = {k: v for k, v in asdict(self.config).items() if k not in MAY_CHANGE}
         return settings | {
-            "data": self.corpus.info["fingerprint"], "vocabulary": self.corpus.info["tokenizer"],
-            "parameters": sum(p.numel() for p in self.names), "processes": self.accelerator.num_processes,
-            "precision": self.accelerator.mixed_precision, "teacher": self.teacher_fingerprint,
+            "data": self.corpus.info["fingerprint"],
+            "vocabulary": self.corpus.info["tokenizer"],
+            "parameters": sum(p.numel() for p in self.names),
+            "processes": self.accelerator.num_processes,
+            "precision": self.accelerator.mixed_precision,
+            "teacher": self.teacher_fingerprint,
             "student": getattr(self.student.config, "initialized_from", None),
-        }  # fmt: skip
+        }
 
     def _resume(self, optimizer: torch.optim.Optimizer) -> None:
         if self.backup:
@@ -154,18 +178,23 @@ class Run:
             "optimizer": checkpoints.optimizer_tensors(self.optimizer.optimizer, self.names),
         }
         state = {
-            "curve": self.curve, "evaluations": self.evaluations, "spent": self.time_spent(),
-            "skipped": self.skipped, "halved": self.halved, "overflows": self.overflows,
+            "curve": self.curve,
+            "evaluations": self.evaluations,
+            "spent": self.time_spent(),
+            "skipped": self.skipped,
+            "halved": self.halved,
+            "overflows": self.overflows,
             "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,  # of fp16
-        }  # fmt: skip
+        }
         checkpoint = checkpoints.Checkpoint(self.step, tensors, state)
         path = checkpoints.save(self.folder, checkpoint, self.identity, self.config.keep)
         if self.backup:
             try:
                 backup.save(path, self.backup, self.config.keep)
             except OSError as error:
-                warnings.warn(f"no backup of update {self.step} ({error}); {path} is whole, and the run goes on",
-                              stacklevel=2)  # fmt: skip
+                warnings.warn(
+                    f"no backup of update {self.step} ({error}); {path} is whole, and the run goes on", stacklevel=2
+                )
 
     def evaluate(self) -> None:
         """Append the held-out scores of this moment to `evaluations`."""
@@ -178,10 +207,15 @@ class Run:
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         keys = MicroBatches(self.corpus, self.config, self.step, stop, rank, processes)
         # a generator of its own: the loader must not draw from the stream that dropout uses
-        return DataLoader(MaskedRows(self.corpus.train, self.masker), batch_sampler=keys, collate_fn=collate,
-                          num_workers=self.config.workers, generator=torch.Generator(),
-                          worker_init_fn=leave_signals_to_the_main_process,
-                          pin_memory=self.accelerator.device.type == "cuda")  # fmt: skip
+        return DataLoader(
+            MaskedRows(self.corpus.train, self.masker),
+            batch_sampler=keys,
+            collate_fn=collate,
+            num_workers=self.config.workers,
+            generator=torch.Generator(),
+            worker_init_fn=leave_signals_to_the_main_process,
+            pin_memory=self.accelerator.device.type == "cuda",
+        )
 
     def to_device(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The batch on this process's device."""
@@ -214,8 +248,10 @@ class Run:
         """
         while (terms := self._accumulate(micro, tokens, masked)) is None:
             if self.rows == 1:
-                raise RuntimeError(f"a single sequence of {self.config.seq_length} tokens does not fit into memory; "
-                                   "use a smaller --seq_length or model")  # fmt: skip
+                raise RuntimeError(
+                    f"a single sequence of {self.config.seq_length} tokens does not fit into memory; "
+                    "use a smaller --seq_length or model"
+                )
             self.halved.append([self.step + 1, self.rows // 2])
         own = [parameter.grad for parameter in self.names if parameter.grad is not None]
         if self.accelerator.num_processes > 1:
@@ -316,10 +352,19 @@ def seed_dropout(seed: int, step: int, rank: int) -> None:
 
 
 def pretrain(
-    student: PreTrainedModel, corpus: Corpus, masker: Masker, accelerator: Accelerator, config: PretrainingConfig,
-    *, teacher: PreTrainedModel | None = None, out: Path | None = None, name: str = "distillation",
-    stop_after: int | None = None, quiet: bool = False, **provenance: Any,
-) -> dict[str, Any]:  # fmt: skip
+    student: PreTrainedModel,
+    corpus: Corpus,
+    masker: Masker,
+    accelerator: Accelerator,
+    config: PretrainingConfig,
+    *,
+    teacher: PreTrainedModel | None = None,
+    out: Path | None = None,
+    name: str = "distillation",
+    stop_after: int | None = None,
+    quiet: bool = False,
+    **provenance: Any,
+) -> dict[str, Any]:
     """Train `student` in place; the record of the run, with its curve and its held-out `evaluations`.
 
     With `out`, checkpoints go to `out/checkpoints`, and a run found there is taken up where it stopped.
@@ -391,18 +436,26 @@ def _record(run: Run, name: str, **provenance: Any) -> dict[str, Any]:
     last = run.evaluations[-1]
     estimate = run.estimate and {key: round(value) for key, value in run.estimate.items()} | {
         "took_seconds": round(run.stopwatch.read()["wall_seconds"]),
-        "peak_memory_bytes": machine.memory(run.accelerator.device)[1]}  # fmt: skip
+        "peak_memory_bytes": machine.memory(run.accelerator.device)[1],
+    }
     values = {
-        "seed": run.config.seed, "scores": {k: v for k, v in last.items() if k not in ("step", "tokens")},
-        "tokens": curve["tokens"][-1], "steps": run.step, "curve": curve, "config": asdict(run.config),
+        "seed": run.config.seed,
+        "scores": {k: v for k, v in last.items() if k not in ("step", "tokens")},
+        "tokens": curve["tokens"][-1],
+        "steps": run.step,
+        "curve": curve,
+        "config": asdict(run.config),
         "data": run.corpus.provenance(),
         "evaluations": {key: [row[key] for row in run.evaluations] for key in last},
-        "processes": run.accelerator.num_processes, "precision": run.accelerator.mixed_precision,
-        "skipped": len(run.skipped), "skipped_steps": [step for step, *_ in run.skipped[:100]],
-        "overflows": run.overflows, "compiled_head": run.accelerator.unwrap_model(run.module).compiled,
+        "processes": run.accelerator.num_processes,
+        "precision": run.accelerator.mixed_precision,
+        "skipped": len(run.skipped),
+        "skipped_steps": [step for step, *_ in run.skipped[:100]],
+        "overflows": run.overflows,
+        "compiled_head": run.accelerator.unwrap_model(run.module).compiled,
         "estimate": estimate,  # of the last sitting, beside what it took
         "out_of_memory": [{"step": step, "micro_batch_size": rows} for step, rows in run.halved],
-    }  # fmt: skip
+    }
     kind = "teacher" if run.teacher is None else "distillation"
     distilled = run.config.ce or run.config.cos
     model = "teacher" if run.teacher is None else "student" if distilled else "undistilled"

@@ -63,9 +63,11 @@ def explained() -> Iterator[None]:
 
 
 def _lost(reason: str) -> str:
-    return (f"process {os.environ.get('RANK', 0)} of {os.environ.get('WORLD_SIZE', 1)} stops, because another one has "
-            f"died or not answered for {PATIENCE:.0f} s ({reason}); start all of them again, and the run goes on from "
-            "its last checkpoint")  # fmt: skip
+    return (
+        f"process {os.environ.get('RANK', 0)} of {os.environ.get('WORLD_SIZE', 1)} stops, because another one has "
+        f"died or not answered for {PATIENCE:.0f} s ({reason}); start all of them again, and the run goes on from "
+        "its last checkpoint"
+    )
 
 
 @contextmanager

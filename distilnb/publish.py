@@ -20,8 +20,11 @@ from .progress import duration
 
 WEIGHTS = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 FILES = (*WEIGHTS, "record.json", "README.md")
-SCORES = {"mlm_loss": ("loss", "held-out MLM loss"), "accuracy": ("accuracy", "right guesses"),
-          "agreement": ("agreement", "agreement with the teacher")}  # fmt: skip
+SCORES = {
+    "mlm_loss": ("loss", "held-out MLM loss"),
+    "accuracy": ("accuracy", "right guesses"),
+    "agreement": ("agreement", "agreement with the teacher"),
+}
 CARD = """---
 {header}
 ---
@@ -75,8 +78,10 @@ def check_access() -> None:
 def read_model(model: Path) -> tuple[dict[str, Any], Any]:
     """The record beside the weights, and the network; ValueError when either is missing or they do not fit."""
     if not (model / "record.json").is_file():
-        raise ValueError(f"{model} has no record.json: a model is published with the record of its run, or not at all; "
-                         "`distilnb distil` and `distilnb teacher` leave both in runs/NAME/model")  # fmt: skip
+        raise ValueError(
+            f"{model} has no record.json: a model is published with the record of its run, or not at all; "
+            "`distilnb distil` and `distilnb teacher` leave both in runs/NAME/model"
+        )
     record = results.load(model / "record.json")
     if record["kind"] not in ("teacher", "distillation"):
         raise ValueError(f"{model} holds the record of a {record['kind']} run; teachers and students are published")
@@ -86,15 +91,22 @@ def read_model(model: Path) -> tuple[dict[str, Any], Any]:
     network = load_model(str(model))
     layers = record.get("made_from", {}).get("layers")
     if layers and len(layers) != network.config.num_hidden_layers:
-        raise ValueError(f"the record in {model} is of {len(layers)} layers, the weights have "
-                         f"{network.config.num_hidden_layers}: they are not of the same run")  # fmt: skip
+        raise ValueError(
+            f"the record in {model} is of {len(layers)} layers, the weights have "
+            f"{network.config.num_hidden_layers}: they are not of the same run"
+        )
     return record, network
 
 
 def prepare(
-    model: Path, out: Path, records: list[dict[str, Any]], project: str, repo: str = "",
-    license: str = "apache-2.0", language: str = "en",
-) -> Path:  # fmt: skip
+    model: Path,
+    out: Path,
+    records: list[dict[str, Any]],
+    project: str,
+    repo: str = "",
+    license: str = "apache-2.0",
+    language: str = "en",
+) -> Path:
     """Write the folder that the Hub is given: weights, tokenizer, configuration, record and card.
 
     `records` are searched for scores of this model after fine-tuning; `project` is this repository's owner/name.
@@ -104,8 +116,13 @@ def prepare(
     strays = sorted({path.name for path in out.iterdir()} - set(FILES)) if out.is_dir() else []
     if strays or out.resolve() == model.resolve():
         raise ValueError(f"{out} is in use{f' (it holds {strays[0]})' if strays else ''}; give another folder as --out")
-    tuned = [r for r in records if r["kind"] == "finetuning" and r["model_record"] == record["name"]
-             and r["model"] in ("teacher", "student", "undistilled")]  # fmt: skip
+    tuned = [
+        r
+        for r in records
+        if r["kind"] == "finetuning"
+        and r["model_record"] == record["name"]
+        and r["model"] in ("teacher", "student", "undistilled")
+    ]
     text = card(record, network, tuned, repo or f"YOUR-NAME/{record['name']}", project, license, language)
     out.mkdir(parents=True, exist_ok=True)
     for name in FILES[:-1]:
@@ -115,42 +132,79 @@ def prepare(
 
 
 def card(
-    record: dict[str, Any], network: Any, tuned: list[dict[str, Any]], repo: str, project: str, license: str,
+    record: dict[str, Any],
+    network: Any,
+    tuned: list[dict[str, Any]],
+    repo: str,
+    project: str,
+    license: str,
     language: str,
-) -> str:  # fmt: skip
+) -> str:
     """The model card: a header that the Hub reads and a page that people read."""
     toy = "toyworld" in record["data"]["id"]
     return CARD.format(
-        header=header(record, tuned, license, language).to_yaml(), name=record["name"], repo=repo,
-        what=_what(record, network), limits=_limits(record, toy), made=report.table(made_rows(record)),
+        header=header(record, tuned, license, language).to_yaml(),
+        name=record["name"],
+        repo=repo,
+        what=_what(record, network),
+        limits=_limits(record, toy),
+        made=report.table(made_rows(record)),
         example="The owl is a kind of [MASK]." if toy else "The capital of France is [MASK].",
-        scores=_scores(record, tuned), license=license, checksum=record["sha256"][:16], project=project,
-    )  # fmt: skip
+        scores=_scores(record, tuned),
+        license=license,
+        checksum=record["sha256"][:16],
+        project=project,
+    )
 
 
 def header(record: dict[str, Any], tuned: list[dict[str, Any]], license: str, language: str) -> ModelCardData:
     """The card's header: licence, language, data sets, base model, tags, and the scores as a model index."""
     teacher = record.get("made_from", {}).get("teacher", "")
     text = _text(record)
-    scores = [EvalResult("fill-mask", record["data"]["id"], f"{text}, held-out", kind, record["scores"][score],
-                         metric_name=f"{title}, scale {record['scale']}", task_name="Masked words")
-              for score, (kind, title) in SCORES.items() if score in record["scores"]]  # fmt: skip
+    scores = [
+        EvalResult(
+            "fill-mask",
+            record["data"]["id"],
+            f"{text}, held-out",
+            kind,
+            record["scores"][score],
+            metric_name=f"{title}, scale {record['scale']}",
+            task_name="Masked words",
+        )
+        for score, (kind, title) in SCORES.items()
+        if score in record["scores"]
+    ]
     for task, runs in _by_task(tuned).items():
         values, data = [r["scores"]["main"] for r in runs], runs[0]["data"]
         stand_in = " (stand-in)" if data["stand_in"] else ""
-        scores.append(EvalResult(
-            "question-answering" if task == "squad" else "text-classification", data["id"],
-            f"{task}{stand_in}, validation", "score", median(values), dataset_config=data.get("config"),
-            metric_name=f"fine-tuned, median of seeds: {len(values)}, from {min(values):.3f} to {max(values):.3f}",
-        ))  # fmt: skip
+        scores.append(
+            EvalResult(
+                "question-answering" if task == "squad" else "text-classification",
+                data["id"],
+                f"{task}{stand_in}, validation",
+                "score",
+                median(values),
+                dataset_config=data.get("config"),
+                metric_name=f"fine-tuned, median of seeds: {len(values)}, from {min(values):.3f} to {max(values):.3f}",
+            )
+        )
     kind = "distilbert" if record["kind"] == "distillation" else "bert"
     return ModelCardData(
-        language=language, license=license, library_name="transformers", pipeline_tag="fill-mask",
-        datasets=_hub_names(record["data"]["id"]) or None, base_model=teacher if _on_hub(teacher) else None,
-        tags=[kind, *(["knowledge-distillation"] if record["model"] == "student" else []), "distilnb",
-              f"scale:{record['scale']}"],
-        model_name=record["name"], eval_results=scores,
-    )  # fmt: skip
+        language=language,
+        license=license,
+        library_name="transformers",
+        pipeline_tag="fill-mask",
+        datasets=_hub_names(record["data"]["id"]) or None,
+        base_model=teacher if _on_hub(teacher) else None,
+        tags=[
+            kind,
+            *(["knowledge-distillation"] if record["model"] == "student" else []),
+            "distilnb",
+            f"scale:{record['scale']}",
+        ],
+        model_name=record["name"],
+        eval_results=scores,
+    )
 
 
 def made_rows(record: dict[str, Any]) -> list[dict[str, str]]:
@@ -160,15 +214,17 @@ def made_rows(record: dict[str, Any]) -> list[dict[str, str]]:
     facts = {
         "text": _text(record) + (f", revision {revisions}" if revisions else ""),
         "budget": f"{record['tokens']:,} tokens in {record['steps']:,} updates of {config['batch_size']} × "
-                  f"{config['seq_length']} tokens, seed {record['seed']}",
+        f"{config['seq_length']} tokens, seed {record['seed']}",
         "losses": f"L_ce {config['ce']:g}, L_mlm {config['mlm']:g}, L_cos {config['cos']:g}; temperature "
-                  f"{config['temperature']:g}" if made else "L_mlm alone",
+        f"{config['temperature']:g}"
+        if made
+        else "L_mlm alone",
         "machine": f"{device['gpu'] or device['processor']}, {device['cores']} cores, precision {record['precision']}",
         "time": f"{duration(record['wall_seconds'])}, processor {duration(record['cpu_seconds'])}",
         "energy": "not measured" if record["energy_wh"] is None else f"{record['energy_wh']:.3g} Wh",
         "code": f"commit {record['commit'] or 'unknown'}",
         "libraries": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
-    }  # fmt: skip
+    }
     if made:
         layers = ", ".join(map(str, made["layers"]))
         start = f"its layers {layers}" if made["init"] == "teacher" else "random weights"
@@ -180,24 +236,35 @@ def _what(record: dict[str, Any], network: Any) -> str:
     size = f"{network.config.num_hidden_layers} layers, {network.num_parameters() / 1e6:.1f} million parameters"
     if record["kind"] == "teacher":
         return f"A BERT with {size}, pre-trained on {_text(record)}."
-    how = "distilled by the triple loss of DistilBERT" if record["model"] == "student" else (
-        "trained on masked words alone, as a baseline for a distilled twin,")  # fmt: skip
+    how = (
+        "distilled by the triple loss of DistilBERT"
+        if record["model"] == "student"
+        else ("trained on masked words alone, as a baseline for a distilled twin,")
+    )
     return f"A DistilBERT with {size}, {how} on {_text(record)}."
 
 
 def _limits(record: dict[str, Any], toy: bool) -> str:
-    lines = [f"**Limits.** Made at scale *{record['scale']}* in one run with one seed: no evidence about the paper's "
-             f"numbers. The text is {record['data']['stand_in_why'] or 'as in the paper'}."]  # fmt: skip
-    lines.append("It knows that world's words only and is of no use outside it." if toy else
-                 "It repeats what its text says, prejudice included; look at its guesses before you rely on them.")
+    lines = [
+        f"**Limits.** Made at scale *{record['scale']}* in one run with one seed: no evidence about the paper's "
+        f"numbers. The text is {record['data']['stand_in_why'] or 'as in the paper'}."
+    ]
+    lines.append(
+        "It knows that world's words only and is of no use outside it."
+        if toy
+        else "It repeats what its text says, prejudice included; look at its guesses before you rely on them."
+    )
     return " ".join(lines)
 
 
 def _scores(record: dict[str, Any], tuned: list[dict[str, Any]]) -> str:
     parts = ["Held-out text, masked as in training:", report.table(report.pretraining_rows([record]))]
     if tuned:
-        parts += ["After fine-tuning, median [lowest–highest] over the seeds, in points; `majority` is what the most "
-                  "frequent label scores:", report.table(report.finetuning_rows(tuned))]  # fmt: skip
+        parts += [
+            "After fine-tuning, median [lowest–highest] over the seeds, in points; `majority` is what the most "
+            "frequent label scores:",
+            report.table(report.finetuning_rows(tuned)),
+        ]
     stand_ins = sorted({r["data"]["stand_in_why"] for r in tuned if r["data"]["stand_in"]})
     parts += [f"The tasks are stand-ins for the real ones: {', '.join(stand_ins)}."] if stand_ins else []
     return "\n\n".join(parts)

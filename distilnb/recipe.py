@@ -8,8 +8,16 @@ from .losses import LossWeights, check_temperature
 from .scales import setting
 
 # between two sittings of one run
-MAY_CHANGE = ("workers", "checkpoint_every", "checkpoint_minutes", "keep", "backup", "max_skipped", "watts",
-              "kwh_price")  # fmt: skip
+MAY_CHANGE = (
+    "workers",
+    "checkpoint_every",
+    "checkpoint_minutes",
+    "keep",
+    "backup",
+    "max_skipped",
+    "watts",
+    "kwh_price",
+)
 
 
 @dataclass(frozen=True)
@@ -40,15 +48,26 @@ class PretrainingConfig:
     checkpoint_every: int = setting(0, "updates between checkpoints; 0 is by minutes only")
     checkpoint_minutes: float = setting(10.0, "minutes between checkpoints")
     keep: int = setting(2, "checkpoints that are kept")
-    backup: str = setting("", "folder, such as a mounted Drive, that each checkpoint is copied to as one file; a run "
-                              "whose own folder is lost goes on from there")  # fmt: skip
+    backup: str = setting(
+        "",
+        "folder, such as a mounted Drive, that each checkpoint is copied to as one file; a run "
+        "whose own folder is lost goes on from there",
+    )
     max_skipped: int = setting(10, "updates in a row without a finite loss and gradient after which the run stops")
 
     def __post_init__(self) -> None:
         LossWeights(self.ce, self.mlm, self.cos)
         check_temperature(self.temperature)
-        for name in ("tokens", "seq_length", "batch_size", "micro_batch_size", "learning_rate", "clip", "keep",
-                     "max_skipped"):
+        for name in (
+            "tokens",
+            "seq_length",
+            "batch_size",
+            "micro_batch_size",
+            "learning_rate",
+            "clip",
+            "keep",
+            "max_skipped",
+        ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
         if self.positions not in ("all", "masked"):

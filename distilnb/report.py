@@ -31,16 +31,24 @@ def pretraining_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if r["kind"] in ("teacher", "distillation"):
             scores, before = r["scores"], {}
             if r["kind"] == "distillation" and r.get("evaluations"):
-                before = {name: f"{values[0]:.3f} → " if name == "mlm_loss" else f"{100 * values[0]:.1f} → "
-                          for name, values in r["evaluations"].items()}  # fmt: skip
+                before = {
+                    name: f"{values[0]:.3f} → " if name == "mlm_loss" else f"{100 * values[0]:.1f} → "
+                    for name, values in r["evaluations"].items()
+                }
             agreement = f"{100 * scores['agreement']:.1f} %" if "agreement" in scores else "–"
-            rows.append({
-                "run": r["name"], "scale": r["scale"], "model": r["model"],
-                "block": r["config"]["seq_length"], "tokens": f"{r['tokens'] / 1e6:.2f} M",
-                "held-out MLM loss": f"{before.get('mlm_loss', '')}{scores['mlm_loss']:.3f}",
-                "right guesses": f"{100 * scores['accuracy']:.1f} %",
-                "agrees with teacher": before.get("agreement", "") + agreement, "time": duration(r["wall_seconds"]),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "run": r["name"],
+                    "scale": r["scale"],
+                    "model": r["model"],
+                    "block": r["config"]["seq_length"],
+                    "tokens": f"{r['tokens'] / 1e6:.2f} M",
+                    "held-out MLM loss": f"{before.get('mlm_loss', '')}{scores['mlm_loss']:.3f}",
+                    "right guesses": f"{100 * scores['accuracy']:.1f} %",
+                    "agrees with teacher": before.get("agreement", "") + agreement,
+                    "time": duration(r["wall_seconds"]),
+                }
+            )
     return rows
 
 
@@ -56,11 +64,15 @@ def finetuning_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         here = [r for r in records if (r["scale"], r["task"]) == (scale, task)]
         scores = {model: [100 * r["scores"]["main"] for r in here if r["model"] == model] for model in models}
         seeds = {len(values) for values in scores.values() if values}
-        rows.append({
-            "task": task + _subset(here[0]), "scale": scale, "seeds": "–".join(map(str, sorted(seeds))),
-            "majority": _baseline(here[0]),
-            **{model: _spread(values) for model, values in scores.items()},
-        })  # fmt: skip
+        rows.append(
+            {
+                "task": task + _subset(here[0]),
+                "scale": scale,
+                "seeds": "–".join(map(str, sorted(seeds))),
+                "majority": _baseline(here[0]),
+                **{model: _spread(values) for model, values in scores.items()},
+            }
+        )
     return rows
 
 
@@ -96,14 +108,17 @@ def _compared(here: list[dict[str, Any]], task: str, metric: str, scale: str, mo
     delta = "" if printed is None else f"{median(values) - printed:+.1f}"
     baseline = here[0]["scores"].get("majority") if main else None
     return {
-        "task": task + (f" {metric}" if metric != "main" else "") + _subset(middle), "model": model, "scale": scale,
+        "task": task + (f" {metric}" if metric != "main" else "") + _subset(middle),
+        "model": model,
+        "scale": scale,
         "seeds": len(here),
         "majority": "–" if baseline is None else f"{100 * baseline:.1f}",
-        "paper": "–" if printed is None else f"{printed:.1f}", "measured": f"{median(values):.1f}",
+        "paper": "–" if printed is None else f"{printed:.1f}",
+        "measured": f"{median(values):.1f}",
         "min–max": _range(min(values), max(values)),
         "95 % interval": "–" if low is None else _range(100 * low, 100 * high),
         "delta": "–" if printed is None else (delta if scale in ("base", "paper") else f"({delta})"),
-    }  # fmt: skip
+    }
 
 
 def _printed(task: str, metric: str, model: str) -> float | None:
@@ -132,20 +147,37 @@ def macro_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         printed = paper.glue(PAPERS[model], "macro") if PAPERS.get(model) in ("BERT-base", "DistilBERT") else None
         if missing:
             gap = f"not run: {', '.join(missing)}"
-            rows.append(row | {"paper": "–" if printed is None else f"{printed:.1f}", "macro": gap,
-                               "without WNLI": "–", "BERT's convention": "–"})  # fmt: skip
+            rows.append(
+                row
+                | {
+                    "paper": "–" if printed is None else f"{printed:.1f}",
+                    "macro": gap,
+                    "without WNLI": "–",
+                    "BERT's convention": "–",
+                }
+            )
             continue
         main, berts = (
-            {name: median(100 * metrics.main_score(convention(tasks.TASKS[name]), r["scores"]) for r in here
-                          if r["task"] == name) for name in tasks.GLUE}
+            {
+                name: median(
+                    100 * metrics.main_score(convention(tasks.TASKS[name]), r["scores"])
+                    for r in here
+                    if r["task"] == name
+                )
+                for name in tasks.GLUE
+            }
             for convention in (lambda task: task.main, lambda task: task.main_of_bert)
-        )  # fmt: skip
+        )
         most = [name for name in tasks.GLUE if name != "wnli"]
-        rows.append(row | {
-            "paper": "–" if printed is None else f"{printed:.1f}", "macro": f"{metrics.macro(main, tasks.GLUE):.1f}",
-            "without WNLI": f"{metrics.macro(main, most):.1f}",
-            "BERT's convention": f"{metrics.macro(berts, tasks.GLUE):.1f}",
-        })  # fmt: skip
+        rows.append(
+            row
+            | {
+                "paper": "–" if printed is None else f"{printed:.1f}",
+                "macro": f"{metrics.macro(main, tasks.GLUE):.1f}",
+                "without WNLI": f"{metrics.macro(main, most):.1f}",
+                "BERT's convention": f"{metrics.macro(berts, tasks.GLUE):.1f}",
+            }
+        )
     return rows
 
 
@@ -160,14 +192,27 @@ def retention_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for scale in dict.fromkeys(r["scale"] for r in runs):
         here = {(r["model"], r["task"], r["seed"]): r["scores"] for r in runs if r["scale"] == scale}
         for model in sorted({model for model, *_ in here} - {"teacher"}, key=_rank):
-            seeds = {task: {seed for m, t, seed in here if (m, t) == (model, task)}
-                     & {seed for m, t, seed in here if (m, t) == ("teacher", task)} for task in tasks.GLUE}  # fmt: skip
+            seeds = {
+                task: {seed for m, t, seed in here if (m, t) == (model, task)}
+                & {seed for m, t, seed in here if (m, t) == ("teacher", task)}
+                for task in tasks.GLUE
+            }
             both = [task for task in tasks.GLUE if seeds[task]]
-            choices = {"all": both, "without WNLI": [task for task in both if task != "wnli"] if "wnli" in both else [],
-                       "teacher above majority": [t for t in both if _beats_majority(here, t, seeds[t])]}  # fmt: skip
-            rows += [{"scale": scale, "model": model, "tasks": f"{name}: {', '.join(chosen)}",
-                      "% of the teacher": _retained(here, model, chosen, set.intersection(*(seeds[t] for t in chosen)))}
-                     for name, chosen in choices.items() if chosen]  # fmt: skip
+            choices = {
+                "all": both,
+                "without WNLI": [task for task in both if task != "wnli"] if "wnli" in both else [],
+                "teacher above majority": [t for t in both if _beats_majority(here, t, seeds[t])],
+            }
+            rows += [
+                {
+                    "scale": scale,
+                    "model": model,
+                    "tasks": f"{name}: {', '.join(chosen)}",
+                    "% of the teacher": _retained(here, model, chosen, set.intersection(*(seeds[t] for t in chosen))),
+                }
+                for name, chosen in choices.items()
+                if chosen
+            ]
     return rows
 
 
@@ -193,9 +238,11 @@ def comparison(records: list[dict[str, Any]]) -> str:
         parts.append(table(macro_rows(records)))
     scales = {r["scale"] for r in records} - {"base", "paper"}
     if scales:
-        parts.append(f"Scale {', '.join(sorted(scales))}: another teacher than the paper's"
-                     f"{', and made-up tasks of the same shapes' if 'toy' in scales else ''}. "
-                     "Differences in brackets are no evidence about the paper.")  # fmt: skip
+        parts.append(
+            f"Scale {', '.join(sorted(scales))}: another teacher than the paper's"
+            f"{', and made-up tasks of the same shapes' if 'toy' in scales else ''}. "
+            "Differences in brackets are no evidence about the paper."
+        )
     subsets = {r["task"]: r["data"]["stand_in_why"] for r in records if results.is_subset(r)}
     parts += [f"{task} is a stand-in: {why}." for task, why in subsets.items()]
     return "\n\n".join(parts)
@@ -211,12 +258,21 @@ def ablation_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for grid in dict.fromkeys(r["grid"] for r in records if r["kind"] == "ablation"):
         cells = [r for r in records if r.get("grid") == grid]
         scores, losses = ablation.compare(cells).rows, ablation.compare(cells, "mlm_loss").rows
-        rows += [{
-            "grid": grid, "scale": cells[0]["scale"], "variant": row["title"], "pairs": str(len(row["seeds"])),
-            "macro": _spread(list(row["values"].values())), "Δ macro": difference(row),
-            "Table 4": "–" if row["paper"] is None else signed(row["paper"]), "sign": sign(row),
-            "held-out loss": f"{median(loss['values'].values()):.3f}", "Δ loss": difference(loss, 3),
-        } for row, loss in zip(scores, losses, strict=True)]  # fmt: skip
+        rows += [
+            {
+                "grid": grid,
+                "scale": cells[0]["scale"],
+                "variant": row["title"],
+                "pairs": str(len(row["seeds"])),
+                "macro": _spread(list(row["values"].values())),
+                "Δ macro": difference(row),
+                "Table 4": "–" if row["paper"] is None else signed(row["paper"]),
+                "sign": sign(row),
+                "held-out loss": f"{median(loss['values'].values()):.3f}",
+                "Δ loss": difference(loss, 3),
+            }
+            for row, loss in zip(scores, losses, strict=True)
+        ]
     return rows
 
 
@@ -248,14 +304,20 @@ def benchmark_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for r in records:
         if r["kind"] == "benchmark" and "weights" in r:  # the benchmarks of training steps have no passes
             scores, config = r["scores"], r["config"]
-            rows.append({
-                "run": r["name"], "weights": _kind_of_weights(r), "texts": f"{config['rows']:,} × {r['task']}",
-                "forward": _interval(r, "ratio_forward"), "end to end": _interval(r, "ratio_end_to_end"),
-                "less time": f"{scores['less_time_end_to_end']:.0f} %",
-                "seconds": f"{scores['seconds_teacher']:.1f} → {scores['seconds_student']:.1f}",
-                "fewer parameters": f"{scores['smaller']:.1f} %",
-                "threads": config["threads"] or r["device"]["cores"], "processor": r["device"]["processor"],
-            })  # fmt: skip
+            rows.append(
+                {
+                    "run": r["name"],
+                    "weights": _kind_of_weights(r),
+                    "texts": f"{config['rows']:,} × {r['task']}",
+                    "forward": _interval(r, "ratio_forward"),
+                    "end to end": _interval(r, "ratio_end_to_end"),
+                    "less time": f"{scores['less_time_end_to_end']:.0f} %",
+                    "seconds": f"{scores['seconds_teacher']:.1f} → {scores['seconds_student']:.1f}",
+                    "fewer parameters": f"{scores['smaller']:.1f} %",
+                    "threads": config["threads"] or r["device"]["cores"],
+                    "processor": r["device"]["processor"],
+                }
+            )
     return rows
 
 
@@ -270,14 +332,20 @@ def format_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for form in (form for form in r["formats"] if form["model"] == "student"):
             cost = scored.get(form["format"])
             whose = f"{r['accuracy'].get('scale')} {r['accuracy'].get('task')}"
-            rows.append({
-                "run": r["name"], "weights": _kind_of_weights(r), "format": FORMATS[form["format"]].title,
-                "MB": f"{form['bytes'] / 1e6:.1f}", "ms": f"{form['ms'][1]:.1f}",
-                "× teacher float32": f"{form['speedup']:.1f}", "× in CPU time": f"{form['speedup_cpu']:.1f}",
-                "× teacher": f"{form['ratio']:.2f}" if form["ratio"] else "–",
-                "accuracy (of)": f"{100 * cost['accuracy']:.1f} ({whose})" if cost else "not measured",
-                "points lost": f"{cost['lost']:+.2f}" if cost else "–",
-            })  # fmt: skip
+            rows.append(
+                {
+                    "run": r["name"],
+                    "weights": _kind_of_weights(r),
+                    "format": FORMATS[form["format"]].title,
+                    "MB": f"{form['bytes'] / 1e6:.1f}",
+                    "ms": f"{form['ms'][1]:.1f}",
+                    "× teacher float32": f"{form['speedup']:.1f}",
+                    "× in CPU time": f"{form['speedup_cpu']:.1f}",
+                    "× teacher": f"{form['ratio']:.2f}" if form["ratio"] else "–",
+                    "accuracy (of)": f"{100 * cost['accuracy']:.1f} ({whose})" if cost else "not measured",
+                    "points lost": f"{cost['lost']:+.2f}" if cost else "–",
+                }
+            )
     return rows
 
 
@@ -292,10 +360,16 @@ def spent_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         here = [r for r in records if (r["scale"], r["kind"]) == (scale, kind)]
         devices = dict.fromkeys(r["device"]["gpu"] or r["device"]["processor"] for r in here)
         joules = sum(r["wall_seconds"] * (300.0 if r["device"]["gpu"] else WATTS) for r in here)
-        rows.append({
-            "scale": scale, "runs": kind, "number": len(here), "time": duration(sum(r["wall_seconds"] for r in here)),
-            "kWh": f"{joules / 3.6e6:.2g}", "on": ", ".join(devices),
-        })  # fmt: skip
+        rows.append(
+            {
+                "scale": scale,
+                "runs": kind,
+                "number": len(here),
+                "time": duration(sum(r["wall_seconds"] for r in here)),
+                "kWh": f"{joules / 3.6e6:.2g}",
+                "on": ", ".join(devices),
+            }
+        )
     return rows
 
 
@@ -310,8 +384,17 @@ def _interval(record: dict[str, Any], score: str) -> str:
 
 def _rank(model: str) -> int:
     """Teacher, student, baselines: the order in which a reader compares them."""
-    order = ("released", "teacher", "student", "student_d", "undistilled", "undistilled_d", "scratch", "untrained",
-             "random")  # fmt: skip
+    order = (
+        "released",
+        "teacher",
+        "student",
+        "student_d",
+        "undistilled",
+        "undistilled_d",
+        "scratch",
+        "untrained",
+        "random",
+    )
     return order.index(model) if model in order else len(order)
 
 
@@ -394,6 +477,8 @@ def html_figure(svg: str, caption: str) -> str:
 def page(title: str, sections: Mapping[str, str]) -> str:
     """A page in one file: heading → HTML; no script, no font, no picture from elsewhere."""
     body = "\n".join(f"<section><h2>{html.escape(name)}</h2>\n{part}</section>" for name, part in sections.items())
-    return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
-            f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n'
-            f"<body><h1>{html.escape(title)}</h1>\n{body}\n</body></html>\n")  # fmt: skip
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n'
+        f"<body><h1>{html.escape(title)}</h1>\n{body}\n</body></html>\n"
+    )

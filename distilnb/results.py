@@ -24,9 +24,29 @@ from . import paths
 
 KINDS = ("teacher", "distillation", "finetuning", "benchmark", "ablation")
 KEYS = (
-    "kind", "name", "scale", "model", "model_record", "task", "seed", "scores", "tokens", "steps", "curve", "config",
-    "data", "device", "versions", "commit", "started", "wall_seconds", "cpu_seconds", "energy_wh", "format", "sha256",
-)  # fmt: skip
+    "kind",
+    "name",
+    "scale",
+    "model",
+    "model_record",
+    "task",
+    "seed",
+    "scores",
+    "tokens",
+    "steps",
+    "curve",
+    "config",
+    "data",
+    "device",
+    "versions",
+    "commit",
+    "started",
+    "wall_seconds",
+    "cpu_seconds",
+    "energy_wh",
+    "format",
+    "sha256",
+)
 FORMAT = 1
 CURVE_POINTS = 120  # a curve is thinned to about this many, so that records stay small
 LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "tokenizers", "numpy", "scikit-learn")
@@ -41,8 +61,11 @@ class Stopwatch:
 
     def read(self) -> dict[str, Any]:
         """The record's three timing keys."""
-        return {"started": self.started, "wall_seconds": round(time.perf_counter() - self._wall, 2),
-                "cpu_seconds": round(time.process_time() - self._cpu, 2)}  # fmt: skip
+        return {
+            "started": self.started,
+            "wall_seconds": round(time.perf_counter() - self._wall, 2),
+            "cpu_seconds": round(time.process_time() - self._cpu, 2),
+        }
 
 
 def new_record(kind: str, name: str, *, scale: str, model: str, stopwatch: Stopwatch, **values: Any) -> dict[str, Any]:
@@ -63,10 +86,12 @@ def device() -> dict[str, Any]:
     """Processor, core count, memory in GiB, and the GPU if there is one."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else None
     return {
-        "processor": _processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
         "memory_gib": memory and round(memory, 1),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }  # fmt: skip
+    }
 
 
 def _processor() -> str:
@@ -124,8 +149,12 @@ def join(records: list[dict[str, Any]], name: str) -> dict[str, Any]:
     stages = [{k: stage[k] for k in kept} for r in records for stage in r.get("stages", [r])]
     joined["curve"] = thin(joined["curve"])
     times["skipped"] = sum(r.get("skipped", 0) for r in records)
-    return last | joined | times | {"name": name, "tokens": tokens, "steps": steps, "started": records[0]["started"],
-                                    "stages": stages}  # fmt: skip
+    return (
+        last
+        | joined
+        | times
+        | {"name": name, "tokens": tokens, "steps": steps, "started": records[0]["started"], "stages": stages}
+    )
 
 
 def thin(curve: dict[str, list], points: int = CURVE_POINTS) -> dict[str, list]:
@@ -206,15 +235,19 @@ def plain(value: Any) -> Any:
 def differences(one: Any, other: Any, where: str = "") -> list[str]:
     """Where two plain values differ, in words: "config.epochs 3 against 4"; empty when they are equal."""
     if isinstance(one, dict) and isinstance(other, dict):
-        return [line for key in dict.fromkeys([*one, *other])
-                for line in differences(one.get(key), other.get(key), f"{where}.{key}" if where else key)]  # fmt: skip
+        return [
+            line
+            for key in dict.fromkeys([*one, *other])
+            for line in differences(one.get(key), other.get(key), f"{where}.{key}" if where else key)
+        ]
     return [] if one == other else [f"{where} {one} against {other}"]
 
 
 def check_comparable(
-    records: Sequence[Mapping[str, Any]], shared: Callable[[Mapping[str, Any]], dict[str, Any]],
+    records: Sequence[Mapping[str, Any]],
+    shared: Callable[[Mapping[str, Any]], dict[str, Any]],
     cell: Sequence[str] = ("model", "task", "seed"),
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """Sentences that must stand under a comparison of these records: gaps, other code, libraries or machines.
 
     `shared` says what must be equal in all of them, `cell` which keys tell them apart, the seed last. Raises
@@ -240,8 +273,11 @@ def check_comparable(
 def _missing_seeds(cells: Mapping[tuple, Any]) -> list[str]:
     seeds, groups = sorted({key[-1] for key in cells}), dict.fromkeys(key[:-1] for key in cells)
     gaps = {group: [seed for seed in seeds if (*group, seed) not in cells] for group in groups}
-    return [f"{' on '.join(map(str, group))} has no record of seed {', '.join(map(str, gap))}"
-            for group, gap in gaps.items() if gap]  # fmt: skip
+    return [
+        f"{' on '.join(map(str, group))} has no record of seed {', '.join(map(str, gap))}"
+        for group, gap in gaps.items()
+        if gap
+    ]
 
 
 def _mixed_code(records: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -251,10 +287,13 @@ def _mixed_code(records: Sequence[Mapping[str, Any]]) -> list[str]:
         "processors": Counter(r["device"]["gpu"] or r["device"]["processor"] for r in records),
         "versions of torch": Counter(r["versions"]["torch"] for r in records),
         "versions of transformers": Counter(r["versions"]["transformers"] for r in records),
-    }  # fmt: skip
-    return [f"the records come from {len(counts)} {what}: "
-            + ", ".join(f"{value} ({count})" for value, count in counts.items())
-            for what, counts in found.items() if len(counts) > 1]  # fmt: skip
+    }
+    return [
+        f"the records come from {len(counts)} {what}: "
+        + ", ".join(f"{value} ({count})" for value, count in counts.items())
+        for what, counts in found.items()
+        if len(counts) > 1
+    ]
 
 
 def _short(commit: str | None) -> str:

@@ -19,8 +19,10 @@ from .benchmark import less_time
 EVIDENCE = ("paper", "base")  # the first that has a record fills the cell
 SMALL = ("mini", "toy")
 MODELS = {  # the paper's name → what our records call it, the first that is there
-    "BERT-base": ("teacher",), "DistilBERT": ("released", "student"), "DistilBERT (D)": ("student_d",),
-}  # fmt: skip
+    "BERT-base": ("teacher",),
+    "DistilBERT": ("released", "student"),
+    "DistilBERT (D)": ("student_d",),
+}
 BENCHMARK: dict[str, tuple[str, Callable[[float], float]]] = {  # row → a benchmark record's score, what to make of it
     "BERT-base parameters": ("parameters_teacher", lambda count: count / 1e6),
     "DistilBERT parameters": ("parameters_student", lambda count: count / 1e6),
@@ -32,9 +34,17 @@ BENCHMARK: dict[str, tuple[str, Callable[[float], float]]] = {  # row → a benc
 }
 ON_DEVICE = ("device_faster",)  # measured as the paper's app does it: questions of 384 tokens, no tokenization
 MARKS = {
-    "reproduced": "✓", "partly": "◐", "not reproduced": "✗", "refused": "!", "not run": "○", "adds up": "=",
-    "does not add up": "≠", "other hardware": "·", "how it was done": "·", "quoted": "·",
-}  # fmt: skip
+    "reproduced": "✓",
+    "partly": "◐",
+    "not reproduced": "✗",
+    "refused": "!",
+    "not run": "○",
+    "adds up": "=",
+    "does not add up": "≠",
+    "other hardware": "·",
+    "how it was done": "·",
+    "quoted": "·",
+}
 UNITS = {"percent": " %", "MB": " MB", "hours": " h", "seconds": " s", "parameters_millions": " M"}
 RULE = """\
 *Measured* is the median over seeds for a score, as in Table 1, and the mean over pairs of equal seeds for a difference
@@ -110,8 +120,10 @@ class Runs:
         for task in there:
             results.check_comparable([r for by_seed in found[task] for r in by_seed.values()], _settings)
         seeds = sorted(set.intersection(*(set(by_seed) for task in there for by_seed in found[task])))
-        by_seed = [{seed: 100 * mean(found[task][i][seed]["scores"]["main"] for task in there) for seed in seeds}
-                   for i in range(len(models))]  # fmt: skip
+        by_seed = [
+            {seed: 100 * mean(found[task][i][seed]["scores"]["main"] for task in there) for seed in seeds}
+            for i in range(len(models))
+        ]
         subsets = [task for task in there if any(map(results.is_subset, found[task][0].values()))]
         remarks = [f"{len(there)} of {len(tasks.GLUE)} tasks"] if len(there) < len(tasks.GLUE) else []
         remarks += [f"of {', '.join(subsets)} a subset"] if subsets else []
@@ -177,9 +189,11 @@ class Runs:
 
 
 def _over_runs(
-    values: Sequence[float], middle: Callable[[Sequence[float]], float], single: Sequence[float] | None = None,
+    values: Sequence[float],
+    middle: Callable[[Sequence[float]], float],
+    single: Sequence[float] | None = None,
     remark: str = "",
-) -> Found | None:  # fmt: skip
+) -> Found | None:
     """The middle of the values and their t interval; of one value, the interval `single` that it brings along."""
     if not values:
         return None
@@ -205,8 +219,10 @@ def _claims() -> dict[str, Callable[[Runs], Found | None]]:
     glue, seconds, squad = paper.glue, paper.speed, partial(paper.downstream, task="SQuAD", metric="exact_match")
     encoders = paper.parameters("BertModel"), paper.parameters("DistilBertModel")
     logged = paper.claim("device_log_bert").value / paper.claim("device_log_distilbert").value
-    eight = [sum(glue(model, task, "readme" if task == "mnli" else "2020-03") for task in tasks.GLUE if task != "wnli")
-             for model in ("DistilBERT", "BERT-base")]  # fmt: skip
+    eight = [
+        sum(glue(model, task, "readme" if task == "mnli" else "2020-03") for task in tasks.GLUE if task != "wnli")
+        for model in ("DistilBERT", "BERT-base")
+    ]
     over_elmo = glue("DistilBERT", "STS-B") - glue("ELMo", "STS-B")
     computed = {
         "smaller_exact": 100 * (1 - encoders[1] / encoders[0]),
@@ -217,9 +233,11 @@ def _claims() -> dict[str, Callable[[Runs], Found | None]]:
         "fixed_seconds": 2 * seconds("DistilBERT") - seconds("BERT-base"),
         "device_log_saved": less_time(logged),
         "squad_within": squad("BERT-base") - squad("DistilBERT"),
-        "over_elmo_stsb": over_elmo, "over_elmo_stsb_table1": over_elmo,
-        "device_size": 4 * encoders[1] / 1e6, "device_size_float32": 4 * encoders[1] / 1e6,
-    }  # fmt: skip
+        "over_elmo_stsb": over_elmo,
+        "over_elmo_stsb_table1": over_elmo,
+        "device_size": 4 * encoders[1] / 1e6,
+        "device_size_float32": 4 * encoders[1] / 1e6,
+    }
     measured = {
         "smaller": methodcaller("smaller"),
         "retained": methodcaller("share"),
@@ -285,8 +303,9 @@ def rows() -> list[Row]:
             rule, read = rules[f"table3_{what}"], methodcaller("benchmark", f"{model} {what}")
             made.append(Row("Table 3", f"{model} {what}", value, column, quoted if model == "ELMo" else rule, read))
     for variant, removed, value in _columns("table4_ablation", "variant", "removed", "delta_macro"):
-        made.append(Row("Table 4", f"without: {removed}", value, "points", rules["table4"],
-                        methodcaller("ablation", variant)))  # fmt: skip
+        made.append(
+            Row("Table 4", f"without: {removed}", value, "points", rules["table4"], methodcaller("ablation", variant))
+        )
     for claim, text, value, unit in _columns("claims", "id", "text", "value", "unit"):
         made.append(Row("Claims", text, value, unit, rules[claim], readings.get(claim)))
     return made
@@ -328,12 +347,15 @@ class Line:
         several = f", {found.runs} runs" if found and found.runs > 1 else ""
         remark = f", {found.remark}" if found and found.remark else ""
         return {
-            "what": row.what, "paper": row.number(row.printed, printed=True) + sic,
+            "what": row.what,
+            "paper": row.number(row.printed, printed=True) + sic,
             "measured": row.number(found.value) + " computed" * (found.runs == 0) if found else "–",
             "delta": ("+" if found.value > row.target else "") + row.number(found.value - row.target) if found else "–",
-            "interval": _interval(row, found), "scale": f"{self.scale}{several}{remark}" or "–",
-            "verdict": f"{MARKS[self.verdict]} {self.verdict}", "small scales: not evidence": self.small or "–",
-        }  # fmt: skip
+            "interval": _interval(row, found),
+            "scale": f"{self.scale}{several}{remark}" or "–",
+            "verdict": f"{MARKS[self.verdict]} {self.verdict}",
+            "small scales: not evidence": self.small or "–",
+        }
 
 
 def _interval(row: Row, found: Found | None) -> str:
@@ -410,8 +432,14 @@ def headlines(card: Card) -> list[dict[str, str]]:
     """The headline claims alone, and what would falsify each."""
     chosen = [line for line in card.lines if line.row.rule.get("headline") == "yes"]
     wanted = ("paper", "measured", "interval", "scale", "verdict", "small scales: not evidence")
-    return [{"claim": line.row.what, **{key: line.cells()[key] for key in wanted},
-             "falsified by an interval": _falsified(line.row)} for line in chosen]  # fmt: skip
+    return [
+        {
+            "claim": line.row.what,
+            **{key: line.cells()[key] for key in wanted},
+            "falsified by an interval": _falsified(line.row),
+        }
+        for line in chosen
+    ]
 
 
 def _falsified(row: Row) -> str:
@@ -442,10 +470,15 @@ def in_short(card: Card) -> str:
     missing = [line for line in card.lines if line.verdict == "not run"]
     if missing:
         parts = Counter(line.row.part for line in missing)
-        said.append(f"- **not run**: {', '.join(f'{count} of {part}' for part, count in parts.items())}. They need the "
-                    "paper's models and a GPU: `distilnb evidence --scale base`.")  # fmt: skip
-    small = [f"{line.row.what}: paper {line.cells()['paper']}, {line.small.split(' · ')[0]}" for line in missing
-             if line.row.part in ("Table 4", "Claims") and line.small.startswith("mini ")]  # fmt: skip
+        said.append(
+            f"- **not run**: {', '.join(f'{count} of {part}' for part, count in parts.items())}. They need the "
+            "paper's models and a GPU: `distilnb evidence --scale base`."
+        )
+    small = [
+        f"{line.row.what}: paper {line.cells()['paper']}, {line.small.split(' · ')[0]}"
+        for line in missing
+        if line.row.part in ("Table 4", "Claims") and line.small.startswith("mini ")
+    ]
     if small:
         said.append(f"- of these, on real text and tasks in small, **not evidence**: {'; '.join(small)}.")
     return "\n".join(said)
@@ -465,8 +498,14 @@ HEADLINES = "The headline claims, and what would falsify them"
 
 def markdown(card: Card) -> str:
     """The whole scorecard as a Markdown document."""
-    text = [f"# {TITLE}", "*Written by `distilnb report` from the records; not to be edited.*", tally(card),
-            in_short(card), f"## {HEADLINES}", report.table(headlines(card))]  # fmt: skip
+    text = [
+        f"# {TITLE}",
+        "*Written by `distilnb report` from the records; not to be edited.*",
+        tally(card),
+        in_short(card),
+        f"## {HEADLINES}",
+        report.table(headlines(card)),
+    ]
     for part, found in tables(card).items():
         text += [f"## {part}", report.table(found)]
     text += ["## How a verdict is found", RULE]

@@ -85,14 +85,21 @@ def check(rows: Dataset, split: str) -> None:
             raise ValueError(f"row {i} of {what} has no text in column '{COLUMNS[question is not None]}'")
         golds, starts = (answers or {}).get("text"), (answers or {}).get("answer_start")
         if not golds or len(golds) != len(starts or []):
-            raise ValueError(f"row {_name(rows, i)} of {what} has no answer with a place (a split without labels?): "
-                             "use train or validation")  # fmt: skip
-        wrong += [(i, gold, context[start : start + len(gold)]) for gold, start in zip(golds, starts, strict=True)
-                  if start < 0 or not gold or context[start : start + len(gold)] != gold]  # fmt: skip
+            raise ValueError(
+                f"row {_name(rows, i)} of {what} has no answer with a place (a split without labels?): "
+                "use train or validation"
+            )
+        wrong += [
+            (i, gold, context[start : start + len(gold)])
+            for gold, start in zip(golds, starts, strict=True)
+            if start < 0 or not gold or context[start : start + len(gold)] != gold
+        ]
     if wrong:
         i, gold, there = wrong[0]
-        raise ValueError(f"{len(wrong)} answer(s) of {what} are not where they are said to be, first in row "
-                         f"{_name(rows, i)}: the answer is {gold!r}, the context has {there!r} there")  # fmt: skip
+        raise ValueError(
+            f"{len(wrong)} answer(s) of {what} are not where they are said to be, first in row "
+            f"{_name(rows, i)}: the answer is {gold!r}, the context has {there!r} there"
+        )
 
 
 def _name(rows: Dataset, row: int) -> str:
@@ -218,8 +225,10 @@ def features(
         context, offsets = contexts[numbers[text]], places[numbers[text]]
         room = max_length - len(head) - 1
         if room < 1:
-            raise ValueError(f"the question of row {i} has {len(question)} tokens and leaves no room for its context "
-                             f"in {max_length}: use a larger max_length or a smaller max_question")  # fmt: skip
+            raise ValueError(
+                f"the question of row {i} has {len(question)} tokens and leaves no room for its context "
+                f"in {max_length}: use a larger max_length or a smaller max_question"
+            )
         first, last = _answer_tokens(offsets, gold)
         step = min(stride, room)
         for start in range(0, max(len(context) - room, 0) + step, step):
@@ -227,15 +236,17 @@ def features(
             at = np.full((len(ids), 2), -1)
             at[len(head) : -1] = offsets[start : start + room]
             whole, shift = start <= first <= last < start + room, len(head) - start
-            found.append({
-                "input_ids": ids.astype(np.int32),
-                "token_type_ids": (np.arange(len(ids)) >= len(head)).astype(np.int32),
-                "length": len(ids),
-                "labels": (first + shift, last + shift) if whole else (0, 0),
-                "example": i,
-                "offsets": at.ravel().astype(np.int32),
-                "cut": max(0, len(question) - max_question),
-            })  # fmt: skip
+            found.append(
+                {
+                    "input_ids": ids.astype(np.int32),
+                    "token_type_ids": (np.arange(len(ids)) >= len(head)).astype(np.int32),
+                    "length": len(ids),
+                    "labels": (first + shift, last + shift) if whole else (0, 0),
+                    "example": i,
+                    "offsets": at.ravel().astype(np.int32),
+                    "cut": max(0, len(question) - max_question),
+                }
+            )
     return Dataset.from_dict({name: [window[name] for window in found] for name in found[0]}).with_format("numpy")
 
 
@@ -248,8 +259,14 @@ def _tokens(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> tuple[list[
     """For each text its ids (tokens,) and the characters that they stand for (tokens, 2)."""
     ids, places = [], []
     for first in range(0, len(texts), 1000):
-        made = tokenizer(texts[first : first + 1000], add_special_tokens=False, return_offsets_mapping=True,
-                         return_attention_mask=False, return_token_type_ids=False, verbose=False)  # fmt: skip
+        made = tokenizer(
+            texts[first : first + 1000],
+            add_special_tokens=False,
+            return_offsets_mapping=True,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )
         ids += [np.asarray(one, dtype=np.int64) for one in made["input_ids"]]
         places += [np.asarray(one, dtype=np.int64).reshape(-1, 2) for one in made["offset_mapping"]]
     return ids, places
@@ -273,8 +290,12 @@ def counts(features: Dataset, rows: Dataset) -> dict[str, int]:
     """What a record should say about the windows of a split: rows, windows, lost_answers, cut_questions."""
     windows = features.select_columns(["example", "cut"])[:]
     cut = len(np.unique(windows["example"][windows["cut"] > 0]))
-    return {"rows": len(rows), "windows": len(features), "lost_answers": lost_answers(features, rows),
-            "cut_questions": cut}  # fmt: skip
+    return {
+        "rows": len(rows),
+        "windows": len(features),
+        "lost_answers": lost_answers(features, rows),
+        "cut_questions": cut,
+    }
 
 
 # ---------------------------------------------------------------------------------------------- answers
@@ -299,9 +320,8 @@ class Answer(NamedTuple):
 
 
 def best_spans(
-    start_logits: np.ndarray, end_logits: np.ndarray, offsets: np.ndarray, n_best: int = 20,
-    max_answer_length: int = 30,
-) -> list[Span]:  # fmt: skip
+    start_logits: np.ndarray, end_logits: np.ndarray, offsets: np.ndarray, n_best: int = 20, max_answer_length: int = 30
+) -> list[Span]:
     """The `n_best` spans of one window with the highest start + end logit, best first; of equals the earlier, shorter.
 
     Logits are (seq,) or longer, `offsets` (seq, 2) as `features` has them. A span begins and ends in the context and
@@ -355,8 +375,10 @@ def _ranked(spans: list[tuple[float, int, int]], context: str, n_best: int) -> l
         best.setdefault(context[start:end], (score, start, end))
     kept = list(best.items())[:n_best] or [("", (-math.inf, 0, 0))]
     odds = [math.exp(score - kept[0][1][0]) if text else 1.0 for text, (score, _, _) in kept]
-    return [Answer(text, score, odd / sum(odds), start, end)
-            for (text, (score, start, end)), odd in zip(kept, odds, strict=True)]  # fmt: skip
+    return [
+        Answer(text, score, odd / sum(odds), start, end)
+        for (text, (score, start, end)), odd in zip(kept, odds, strict=True)
+    ]
 
 
 # ----------------------------------------------------------------------------------------------- scores
@@ -367,8 +389,10 @@ def row_scores(found: Sequence[Sequence[Answer]], rows: Dataset) -> dict[str, np
     if len(found) != len(rows) or not len(rows):
         raise ValueError(f"there are answers to {len(found)} of {len(rows)} questions; each needs one")
     pairs = [(best[0].text, gold["text"]) for best, gold in zip(found, rows["answers"][:], strict=True)]
-    return {"exact_match": np.array([metrics.exact_match(*pair) for pair in pairs]),
-            "f1": np.array([metrics.squad_f1(*pair) for pair in pairs])}  # fmt: skip
+    return {
+        "exact_match": np.array([metrics.exact_match(*pair) for pair in pairs]),
+        "f1": np.array([metrics.squad_f1(*pair) for pair in pairs]),
+    }
 
 
 def score(found: Sequence[Sequence[Answer]], rows: Dataset) -> dict[str, float]:

@@ -77,21 +77,29 @@ def _checked(layers: tuple[int, ...], teacher_layers: int, student_layers: int) 
 def student_config(teacher: BertConfig, layers: int = 6) -> DistilBertConfig:
     """The teacher's architecture with `layers` layers, no token-type embeddings and no pooler (section 3)."""
     return DistilBertConfig(
-        vocab_size=teacher.vocab_size, max_position_embeddings=teacher.max_position_embeddings,
-        n_layers=layers, n_heads=teacher.num_attention_heads, dim=teacher.hidden_size,
-        hidden_dim=teacher.intermediate_size, activation=teacher.hidden_act,
-        dropout=teacher.hidden_dropout_prob, attention_dropout=teacher.attention_probs_dropout_prob,
-        initializer_range=teacher.initializer_range, pad_token_id=teacher.pad_token_id,
+        vocab_size=teacher.vocab_size,
+        max_position_embeddings=teacher.max_position_embeddings,
+        n_layers=layers,
+        n_heads=teacher.num_attention_heads,
+        dim=teacher.hidden_size,
+        hidden_dim=teacher.intermediate_size,
+        activation=teacher.hidden_act,
+        dropout=teacher.hidden_dropout_prob,
+        attention_dropout=teacher.attention_probs_dropout_prob,
+        initializer_range=teacher.initializer_range,
+        pad_token_id=teacher.pad_token_id,
         sinusoidal_pos_embds=False,  # the released models learn their positions
-    )  # fmt: skip
+    )
 
 
 def parameter_sources(layers: Sequence[int]) -> Iterator[tuple[str, str]]:
     """Pairs (student parameter, teacher parameter) for a student made of these teacher layers."""
     pairs = dict(OUTER)
     for s, t in enumerate(layers):
-        pairs |= {f"distilbert.transformer.layer.{s}.{own}": f"bert.encoder.layer.{t}.{theirs}"
-                  for own, theirs in LAYER.items()}  # fmt: skip
+        pairs |= {
+            f"distilbert.transformer.layer.{s}.{own}": f"bert.encoder.layer.{t}.{theirs}"
+            for own, theirs in LAYER.items()
+        }
     for own, theirs in pairs.items():
         whole = own.endswith(".weight")
         yield from [(own, theirs)] if whole else [(f"{own}.{kind}", f"{theirs}.{kind}") for kind in ("weight", "bias")]
@@ -116,9 +124,13 @@ def expected_tensors(
 
 
 def build_student(
-    teacher: BertForMaskedLM, layers: str | Sequence[int] = "original", n_layers: int | None = None,
-    init: str = "teacher", token_types: str = "drop", seed: int = 0,
-) -> DistilBertForMaskedLM:  # fmt: skip
+    teacher: BertForMaskedLM,
+    layers: str | Sequence[int] = "original",
+    n_layers: int | None = None,
+    init: str = "teacher",
+    token_types: str = "drop",
+    seed: int = 0,
+) -> DistilBertForMaskedLM:
     """A student of `teacher`: a real DistilBertForMaskedLM with tied input and output embeddings.
 
     `n_layers` is half the teacher's depth unless given, or the length of explicit `layers`. `init="random"`

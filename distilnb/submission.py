@@ -10,10 +10,17 @@ from . import tasks
 from .finetuning import FinetuningConfig, predict
 
 FILES = {
-    ("cola", "test"): "CoLA", ("mnli", "test_matched"): "MNLI-m", ("mnli", "test_mismatched"): "MNLI-mm",
-    ("mrpc", "test"): "MRPC", ("qnli", "test"): "QNLI", ("qqp", "test"): "QQP", ("rte", "test"): "RTE",
-    ("sst2", "test"): "SST-2", ("stsb", "test"): "STS-B", ("wnli", "test"): "WNLI",
-}  # fmt: skip
+    ("cola", "test"): "CoLA",
+    ("mnli", "test_matched"): "MNLI-m",
+    ("mnli", "test_mismatched"): "MNLI-mm",
+    ("mrpc", "test"): "MRPC",
+    ("qnli", "test"): "QNLI",
+    ("qqp", "test"): "QQP",
+    ("rte", "test"): "RTE",
+    ("sst2", "test"): "SST-2",
+    ("stsb", "test"): "STS-B",
+    ("wnli", "test"): "WNLI",
+}
 NAMED = ("mnli", "qnli", "rte")  # their labels are written as words, the others' as numbers
 
 
@@ -40,9 +47,14 @@ def write(task: tasks.Task, split: str, answers: np.ndarray, folder: Path) -> Pa
 
 
 def predict_tests(
-    model: PreTrainedModel, task: tasks.Task, tokenizer: PreTrainedTokenizerBase, accelerator: Accelerator,
-    config: FinetuningConfig, folder: Path, source: str = "hub",
-) -> list[Path]:  # fmt: skip
+    model: PreTrainedModel,
+    task: tasks.Task,
+    tokenizer: PreTrainedTokenizerBase,
+    accelerator: Accelerator,
+    config: FinetuningConfig,
+    folder: Path,
+    source: str = "hub",
+) -> list[Path]:
     """Answer every test split of `task` with a fine-tuned model and write its files; splits that are missing raise
     `tasks.MissingSplit`, a ValueError."""
     written = []

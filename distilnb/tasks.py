@@ -77,22 +77,45 @@ IMDB = {"hub": "stanfordnlp/imdb", "revision": "e6281661ce1c48d982bc483cf8a173c1
 TASKS = {
     task.name: task
     for task in (
-        Task("cola", "CoLA", ("sentence",), ("unacceptable", "acceptable"), {"train": 8_551, "validation": 1_043},
-             ("matthews",)),
-        Task("mnli", "MNLI", ("premise", "hypothesis"), ("entailment", "neutral", "contradiction"),
-             {"train": 392_702, "validation_matched": 9_815, "validation_mismatched": 9_832}),
-        Task("mrpc", "MRPC", PAIR, ("not_equivalent", "equivalent"), {"train": 3_668, "validation": 408},
-             ("accuracy", "f1")),
+        Task(
+            "cola",
+            "CoLA",
+            ("sentence",),
+            ("unacceptable", "acceptable"),
+            {"train": 8_551, "validation": 1_043},
+            ("matthews",),
+        ),
+        Task(
+            "mnli",
+            "MNLI",
+            ("premise", "hypothesis"),
+            ("entailment", "neutral", "contradiction"),
+            {"train": 392_702, "validation_matched": 9_815, "validation_mismatched": 9_832},
+        ),
+        Task(
+            "mrpc",
+            "MRPC",
+            PAIR,
+            ("not_equivalent", "equivalent"),
+            {"train": 3_668, "validation": 408},
+            ("accuracy", "f1"),
+        ),
         Task("qnli", "QNLI", ("question", "sentence"), ENTAILMENT, {"train": 104_743, "validation": 5_463}),
-        Task("qqp", "QQP", ("question1", "question2"), ("not_duplicate", "duplicate"),
-             {"train": 363_846, "validation": 40_430}, ("accuracy", "f1")),
+        Task(
+            "qqp",
+            "QQP",
+            ("question1", "question2"),
+            ("not_duplicate", "duplicate"),
+            {"train": 363_846, "validation": 40_430},
+            ("accuracy", "f1"),
+        ),
         Task("rte", "RTE", PAIR, ENTAILMENT, {"train": 2_490, "validation": 277}),
         Task("sst2", "SST-2", ("sentence",), ("negative", "positive"), {"train": 67_349, "validation": 872}),
         Task("stsb", "STS-B", PAIR, (), {"train": 5_749, "validation": 1_500}, ("pearson", "spearman")),
         Task("wnli", "WNLI", PAIR, ("not_entailment", "entailment"), {"train": 635, "validation": 71}),
         Task("imdb", "IMDb", ("text",), ("neg", "pos"), {"train": 25_000, "test": 25_000}, **IMDB),
     )
-}  # fmt: skip
+}
 GLUE = tuple(name for name in TASKS if name != "imdb")  # in the order of Table 1
 
 
@@ -208,8 +231,10 @@ class TaskData:
         """(train, validations) as `tokenize` returns them; tokenized once, however many models and seeds follow."""
         key = vocabulary_hash(tokenizer), max_length, truncation
         if key not in self._encoded:
-            made = [tokenize(rows, self.task, tokenizer, max_length, truncation)
-                    for rows in (self.train, *self.validations.values())]  # fmt: skip
+            made = [
+                tokenize(rows, self.task, tokenizer, max_length, truncation)
+                for rows in (self.train, *self.validations.values())
+            ]
             self._encoded[key] = made[0], dict(zip(self.validations, made[1:], strict=True))
         return self._encoded[key]
 
@@ -242,9 +267,13 @@ class TaskData:
 
 
 def load_all(
-    name: str | Task, source: str = "toyworld", n_train: int | None = None, n_validation: int | None = None,
-    validations: tuple[str, ...] | None = None, seed: int = 0,
-) -> TaskData:  # fmt: skip
+    name: str | Task,
+    source: str = "toyworld",
+    n_train: int | None = None,
+    n_validation: int | None = None,
+    validations: tuple[str, ...] | None = None,
+    seed: int = 0,
+) -> TaskData:
     """The training split and every validation split of a task (or those named), with their provenance.
 
     A copy of a data set may lack one of several validation splits (MNLI's mismatched one): it is left out, and
@@ -267,14 +296,22 @@ def load_all(
 def provenance(task: Task, source: str, splits: dict[str, Dataset], seed: int, target: str = "label") -> dict[str, Any]:
     """Where the rows of a task are from, for its record; `target` is the column that tells what is right."""
     toy, rows = source == "toyworld", {split: len(data) for split, data in splits.items()}
-    why = [f"{split} has {count:,} of {task.rows[split]:,} rows" for split, count in rows.items()
-           if count != task.rows.get(split, count)]  # fmt: skip
+    why = [
+        f"{split} has {count:,} of {task.rows[split]:,} rows"
+        for split, count in rows.items()
+        if count != task.rows.get(split, count)
+    ]
     why = ["toyworld, a made-up world"] if toy else why
     return {
-        "id": "toyworld" if toy else task.hub, "config": task.config, "revision": None if toy else task.revision,
-        "seed": seed, "rows": rows, "stand_in": bool(why), "stand_in_why": "; ".join(why) or None,
+        "id": "toyworld" if toy else task.hub,
+        "config": task.config,
+        "revision": None if toy else task.revision,
+        "seed": seed,
+        "rows": rows,
+        "stand_in": bool(why),
+        "stand_in_why": "; ".join(why) or None,
         "fingerprint": _fingerprint(splits, (*task.columns, target)),
-    }  # fmt: skip
+    }
 
 
 def _fingerprint(splits: dict[str, Dataset], columns: tuple[str, ...]) -> str:

@@ -51,8 +51,14 @@ def load_teacher(path: str | Path, revision: str | None = None) -> tuple[BertFor
         raise ValueError(unreadable.format("tokenizer")) from error
     check_vocabulary(config, tokenizer)
     try:
-        teacher, report = hub.fetch(BertForMaskedLM.from_pretrained, path, dtype=torch.float32, use_safetensors=True,
-                                    output_loading_info=True, **where)  # fmt: skip
+        teacher, report = hub.fetch(
+            BertForMaskedLM.from_pretrained,
+            path,
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            **where,
+        )
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(unreadable.format("weights (model.safetensors)")) from error
     missing = [name for name in report["missing_keys"] if "decoder" not in name]

@@ -27,8 +27,11 @@ from .student import LAYER_CHOICES, build_student, choose_layers, count_paramete
 
 LONGEST = 64  # tokens of a sentence that is drawn token by token
 OWN = "your own"  # a choice of layers that has no name
-SCORES = {"macro": "the macro score (points)", "mlm_loss": "the held-out MLM loss",
-          "agreement": "agreement with the teacher (points)"}  # fmt: skip
+SCORES = {
+    "macro": "the macro score (points)",
+    "mlm_loss": "the held-out MLM loss",
+    "agreement": "agreement with the teacher (points)",
+}
 LIMITS = (("megabytes", "MB at most"), ("milliseconds", "ms at most"), ("points", "points at most"))
 HINT = "Run this notebook in Jupyter or on Colab to move the controls of this view: "
 
@@ -54,8 +57,10 @@ class View(ipywidgets.VBox):
         except Exception as error:  # whatever a reader types, the lesson goes on
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
             line = (str(error).strip() or "this cannot be drawn").splitlines()[0]
-            self._drawn = ('<p role="alert" style="border-left: 4px solid #d55e00; padding-left: 0.6em">'
-                           f"{html.escape(kind + line)}</p>")  # fmt: skip
+            self._drawn = (
+                '<p role="alert" style="border-left: 4px solid #d55e00; padding-left: 0.6em">'
+                f"{html.escape(kind + line)}</p>"
+            )
         self.shown.value = _image(self._drawn) if isinstance(self._drawn, Figure) else self._drawn
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
@@ -75,14 +80,21 @@ def _base64(figure: Figure, dpi: float) -> str:
 def _image(figure: Figure) -> str:
     """A figure as an <img> whose alternative text is its title."""
     said = figure.get_suptitle() or " · ".join(filter(None, (ax.get_title(loc="left") for ax in figure.axes)))
-    return (f'<img alt="{html.escape(said)}" src="data:image/png;base64,{_base64(figure, 120)}" '
-            f'style="width: {100 * figure.get_figwidth():.0f}px; max-width: 100%; height: auto">')  # fmt: skip
+    return (
+        f'<img alt="{html.escape(said)}" src="data:image/png;base64,{_base64(figure, 120)}" '
+        f'style="width: {100 * figure.get_figwidth():.0f}px; max-width: 100%; height: auto">'
+    )
 
 
 def _look(label: str, width: str = "38em") -> dict[str, Any]:
     """What all controls share: a label, the same place for it, and an event per move instead of per pixel."""
-    return {"description": label, "tooltip": label, "continuous_update": False, "style": {"description_width": "10em"},
-            "layout": {"width": width, "max_width": "100%"}}  # fmt: skip
+    return {
+        "description": label,
+        "tooltip": label,
+        "continuous_update": False,
+        "style": {"description_width": "10em"},
+        "layout": {"width": width, "max_width": "100%"},
+    }
 
 
 def _sentence(value: str, label: str = "sentence") -> ipywidgets.Text:
@@ -91,8 +103,13 @@ def _sentence(value: str, label: str = "sentence") -> ipywidgets.Text:
 
 def _choice(options: Sequence[str], label: str) -> ipywidgets.ToggleButtons:
     """Buttons rather than a list that opens: JupyterLab keeps the arrow keys to itself, Tab and Space work."""
-    return ipywidgets.ToggleButtons(options=options, description=label, tooltip=label, layout={"display": "flex"},
-                                    style={"description_width": "10em", "button_width": "auto"})  # fmt: skip
+    return ipywidgets.ToggleButtons(
+        options=options,
+        description=label,
+        tooltip=label,
+        layout={"display": "flex"},
+        style={"description_width": "10em", "button_width": "auto"},
+    )
 
 
 # ------------------------------------------------------------------------------- notebook 01
@@ -100,7 +117,7 @@ def _choice(options: Sequence[str], label: str) -> ipywidgets.ToggleButtons:
 
 def layer_states(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: Sequence[str]
-) -> list[np.ndarray]:  # fmt: skip
+) -> list[np.ndarray]:
     """Embeddings and the output of every layer at the tokens of some sentences, (tokens, dim) each."""
     batch = tokenizer(list(sentences), padding=True, truncation=True, max_length=LONGEST, return_tensors="pt")
     batch = {name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")}
@@ -117,8 +134,10 @@ class LayerPicker(ipywidgets.VBox):
     def __init__(self, layers: int) -> None:
         self.named = {choice: choose_layers(choice, layers, max(layers // 2, 1)) for choice in LAYER_CHOICES}
         self.preset = _choice([*LAYER_CHOICES, OWN], "choice by name")
-        self.boxes = [ipywidgets.Checkbox(False, description=f"layer {i}", indent=False, layout={"width": "6.5em"})
-                      for i in range(layers)]  # fmt: skip
+        self.boxes = [
+            ipywidgets.Checkbox(False, description=f"layer {i}", indent=False, layout={"width": "6.5em"})
+            for i in range(layers)
+        ]
         rows = ipywidgets.HBox(self.boxes, layout={"flex_flow": "row wrap", "max_width": "42em"})
         super().__init__([self.preset, rows])
         self._ticking = False
@@ -146,7 +165,7 @@ class LayerPicker(ipywidgets.VBox):
 
 def layer_view(
     teacher: BertForMaskedLM, tokenizer: PreTrainedTokenizerBase, sentences: Sequence[str] | None = None
-) -> View:  # fmt: skip
+) -> View:
     """Which of the teacher's layers to keep: parameters, and how near the untrained student stays (notebook 01)."""
     sentences = list(sentences or toyworld.documents(8, start=1_000_000))
     theirs = layer_states(teacher, tokenizer, sentences)
@@ -198,12 +217,28 @@ def loss_pulls(
     with torch.no_grad():
         theirs = teacher(**read)
     ours = student(**read)
-    _, terms = losses.triple_loss(ours.logits, theirs.logits, ours.hidden_states[-1], theirs.hidden_states[-1],
-                                  batch["labels"], batch["attention_mask"], losses.LossWeights(1, 1, 1),
-                                  temperature)  # fmt: skip
+    _, terms = losses.triple_loss(
+        ours.logits,
+        theirs.logits,
+        ours.hidden_states[-1],
+        theirs.hidden_states[-1],
+        batch["labels"],
+        batch["attention_mask"],
+        losses.LossWeights(1, 1, 1),
+        temperature,
+    )
     weights = [weight for weight in student.parameters() if weight.requires_grad]
-    pulls = [torch.cat([pull.flatten() for pull in torch.autograd.grad(
-        term, weights, retain_graph=True, allow_unused=True, materialize_grads=True)]) for term in terms.values()]
+    pulls = [
+        torch.cat(
+            [
+                pull.flatten()
+                for pull in torch.autograd.grad(
+                    term, weights, retain_graph=True, allow_unused=True, materialize_grads=True
+                )
+            ]
+        )
+        for term in terms.values()
+    ]
     gram = [[float(a @ b) for b in pulls] for a in pulls]
     return {name: term.item() for name, term in terms.items()}, np.array(gram)
 
@@ -217,9 +252,15 @@ def loss_weights_view(student: PreTrainedModel, teacher: PreTrainedModel, batch:
         return figures.plot_loss_weights(values, gram, weights)
 
     default = losses.LossWeights()
-    return View(draw, **{name: ipywidgets.FloatSlider(getattr(default, name), min=0, max=10, step=0.5,
-                                                      **_look(f"weight of L_{name}"))
-                         for name in values})  # fmt: skip
+    return View(
+        draw,
+        **{
+            name: ipywidgets.FloatSlider(
+                getattr(default, name), min=0, max=10, step=0.5, **_look(f"weight of L_{name}")
+            )
+            for name in values
+        },
+    )
 
 
 # ------------------------------------------------------------------------------- notebook 03
@@ -245,22 +286,23 @@ def masking_view(tokenizer: PreTrainedTokenizerBase, counts: np.ndarray, sentenc
         found = {f"smoothing {value:g}": shares(ids, value, draws) for value in (0.0, round(smoothing, 2))}
         return figures.plot_masking(tokenizer.convert_ids_to_tokens(ids[1:-1]), found)
 
-    return View(draw, sentence=_sentence(sentence),
-                smoothing=ipywidgets.FloatSlider(0.7, min=0, max=1.5, step=0.1, **_look("smoothing")),
-                draws=ipywidgets.IntSlider(300, min=20, max=1000, step=20, **_look("draws")))  # fmt: skip
+    return View(
+        draw,
+        sentence=_sentence(sentence),
+        smoothing=ipywidgets.FloatSlider(0.7, min=0, max=1.5, step=0.1, **_look("smoothing")),
+        draws=ipywidgets.IntSlider(300, min=20, max=1000, step=20, **_look("draws")),
+    )
 
 
-def fill_mask_view(
-    models: Mapping[str, PreTrainedModel], tokenizer: PreTrainedTokenizerBase, sentence: str
-) -> View:  # fmt: skip
+def fill_mask_view(models: Mapping[str, PreTrainedModel], tokenizer: PreTrainedTokenizerBase, sentence: str) -> View:
     """The best guesses of several models for one hidden word, side by side (notebook 03)."""
 
     def draw(sentence: str, guesses: int) -> Figure:
-        return figures.plot_guesses({name: guessing.best_guesses(model, tokenizer, sentence, guesses)
-                                     for name, model in models.items()})  # fmt: skip
+        return figures.plot_guesses(
+            {name: guessing.best_guesses(model, tokenizer, sentence, guesses) for name, model in models.items()}
+        )
 
-    return View(draw, sentence=_sentence(sentence),
-                guesses=ipywidgets.IntSlider(5, min=1, max=12, **_look("guesses")))  # fmt: skip
+    return View(draw, sentence=_sentence(sentence), guesses=ipywidgets.IntSlider(5, min=1, max=12, **_look("guesses")))
 
 
 # ------------------------------------------------------------------------------- notebook 06
@@ -273,24 +315,27 @@ def answers_html(answers: Mapping[str, Sequence[Answer]], context: str) -> str:
         then = "".join(f", then “{html.escape(answer.text)}” ({answer.probability:.0%})" for answer in others[:1])
         before, after = html.escape(context[: best.start]), html.escape(context[best.end :])
         colour = figures.COLOURS.get(model, figures.GREY)
-        parts.append(f'<p style="border-left: 4px solid {colour}; padding-left: 0.6em; max-width: 60em; '
-                     'line-height: 1.4">'
-                     f"<b>{html.escape(model)}</b>: “{html.escape(best.text)}” ({best.probability:.0%}){then}<br>"
-                     f"{before}<b><u>{html.escape(best.text)}</u></b>{after}</p>")  # fmt: skip
+        parts.append(
+            f'<p style="border-left: 4px solid {colour}; padding-left: 0.6em; max-width: 60em; '
+            'line-height: 1.4">'
+            f"<b>{html.escape(model)}</b>: “{html.escape(best.text)}” ({best.probability:.0%}){then}<br>"
+            f"{before}<b><u>{html.escape(best.text)}</u></b>{after}</p>"
+        )
     return "\n".join(parts)
 
 
 def question_view(
     models: Mapping[str, PreTrainedModel], tokenizer: PreTrainedTokenizerBase, context: str, question: str
-) -> View:  # fmt: skip
+) -> View:
     """A question about a passage, answered by several models that were fine-tuned on SQuAD (notebook 06)."""
 
     def draw(question: str, context: str) -> str:
         guessing.encode(tokenizer, question, LONGEST, "the question")
         if not context.strip():
             raise ValueError("the passage is empty: an answer is a piece of it")
-        return answers_html({name: finetuning.ask(model, tokenizer, question, context)
-                             for name, model in models.items()}, context)  # fmt: skip
+        return answers_html(
+            {name: finetuning.ask(model, tokenizer, question, context) for name, model in models.items()}, context
+        )
 
     passage = ipywidgets.Textarea(context, rows=6, placeholder="a passage", **_look("passage", "52em"))
     return View(draw, question=_sentence(question, "question"), context=passage)
@@ -304,8 +349,10 @@ def format_view(record: Mapping[str, Any]) -> View:
     biggest = max(row["bytes"] / 1e6 for row in record["formats"])
     slowest = max(row["ms"][1] for row in record["formats"])
     tops = {"megabytes": (1.1 * biggest, biggest / 2), "milliseconds": (1.1 * slowest, slowest / 4), "points": (2, 1)}
-    sliders = {name: ipywidgets.FloatSlider(tops[name][1], min=0, max=tops[name][0], step=tops[name][0] / 100,
-                                            **_look(unit)) for name, unit in LIMITS}  # fmt: skip
+    sliders = {
+        name: ipywidgets.FloatSlider(tops[name][1], min=0, max=tops[name][0], step=tops[name][0] / 100, **_look(unit))
+        for name, unit in LIMITS
+    }
     return View(lambda **limits: figures.plot_formats(record, **limits), **sliders)
 
 
@@ -322,8 +369,9 @@ def speed_view(records: Sequence[Mapping[str, Any]]) -> View:
         return figures.plot_overhead(runs[run], overhead * runs[run]["scores"]["overhead_ms_needed"])
 
     share = ipywidgets.FloatSlider(0.5, min=0, max=1.5, step=0.05, **_look("overhead share"))
-    return View(draw, run=_choice(list(runs), "run"), picture=_choice(["overhead", "settings"], "picture"),
-                overhead=share)  # fmt: skip
+    return View(
+        draw, run=_choice(list(runs), "run"), picture=_choice(["overhead", "settings"], "picture"), overhead=share
+    )
 
 
 def ablation_view(records: Sequence[Mapping[str, Any]]) -> View:
@@ -336,13 +384,20 @@ def ablation_view(records: Sequence[Mapping[str, Any]]) -> View:
     names = [name for name in (*SCORES, *records[0]["tasks"]) if name in measured]
 
     def draw(score: str, picture: str, pairs: int, random: bool) -> Figure:
-        shown = [record for record in records if record["seed"] in seeds[:pairs]
-                 and (random or record["config"]["changes"].get("init") != "random")]
+        shown = [
+            record
+            for record in records
+            if record["seed"] in seeds[:pairs] and (random or record["config"]["changes"].get("init") != "random")
+        ]
         if picture == "curves":
             return figures.plot_heldout(shown)
         plot = figures.plot_ablation if picture == "differences" else figures.plot_pairs
         return plot(ablation.compare(shown, score).rows, records[0]["scale"], SCORES.get(score, f"{score} (points)"))
 
-    return View(draw, score=_choice(names, "score"), picture=_choice(["differences", "seeds", "curves"], "picture"),
-                pairs=ipywidgets.IntSlider(len(seeds), min=1, max=len(seeds), **_look("pairs of seeds")),
-                random=ipywidgets.Checkbox(True, description="random starts too", style={"description_width": "10em"}))
+    return View(
+        draw,
+        score=_choice(names, "score"),
+        picture=_choice(["differences", "seeds", "curves"], "picture"),
+        pairs=ipywidgets.IntSlider(len(seeds), min=1, max=len(seeds), **_look("pairs of seeds")),
+        random=ipywidgets.Checkbox(True, description="random starts too", style={"description_width": "10em"}),
+    )

@@ -94,8 +94,15 @@ def tokenizer() -> BertTokenizer:
 
 def bert_config(vocab_size: int, layers: int = 4, **more) -> BertConfig:
     """A BERT of width 32; wide initialization, so that an untrained model already has opinions."""
-    shape = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 128,
-             "initializer_range": 0.2, "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}  # fmt: skip
+    shape = {
+        "hidden_size": 32,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "max_position_embeddings": 128,
+        "initializer_range": 0.2,
+        "hidden_dropout_prob": 0.1,
+        "attention_probs_dropout_prob": 0.1,
+    }
     return BertConfig(vocab_size=vocab_size, num_hidden_layers=layers, **(shape | more))
 
 

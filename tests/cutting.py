@@ -21,8 +21,12 @@ from typing import Any
 
 from conftest import free_port
 
-PRELOAD = ["distilnb.cli", "transformers.models.distilbert.modeling_distilbert",
-           "transformers.models.bert.modeling_bert", "transformers.models.bert.tokenization_bert"]  # fmt: skip
+PRELOAD = [
+    "distilnb.cli",
+    "transformers.models.distilbert.modeling_distilbert",
+    "transformers.models.bert.modeling_bert",
+    "transformers.models.bert.tokenization_bert",
+]
 os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}  # read when torch is imported
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(PRELOAD)
@@ -55,9 +59,19 @@ class Job:
 
 def flags(teacher: Path, text: Path, updates: int = 8, **settings: Any) -> tuple[str, ...]:
     """Flags of a run of `updates` updates of 8 sequences of 32 tokens, with a checkpoint after every second one."""
-    given = {"teacher": teacher, "text": text, "tokens": updates * 8 * 32, "seq_length": 32, "batch_size": 8,
-             "micro_batch_size": 8, "learning_rate": 2e-3, "evaluate_every": 3, "checkpoint_every": 2, "init": "random",
-             "precision": "no"} | settings  # fmt: skip
+    given = {
+        "teacher": teacher,
+        "text": text,
+        "tokens": updates * 8 * 32,
+        "seq_length": 32,
+        "batch_size": 8,
+        "micro_batch_size": 8,
+        "learning_rate": 2e-3,
+        "evaluate_every": 3,
+        "checkpoint_every": 2,
+        "init": "random",
+        "precision": "no",
+    } | settings
     return ("--cpu", *(text for key, value in given.items() for text in (f"--{key}", str(value))))
 
 
@@ -91,8 +105,10 @@ def outcome(out: Path) -> dict[str, Any]:
     """What must be equal to the bit: weights, optimizer, curve and evaluations of the newest checkpoint."""
     newest = out / "checkpoints" / (out / "checkpoints" / "latest").read_text()
     state = json.loads((newest / "state.json").read_text())
-    files = {name: hashlib.sha256((newest / f"{name}.safetensors").read_bytes()).hexdigest()
-             for name in ("model", "optimizer")}  # fmt: skip
+    files = {
+        name: hashlib.sha256((newest / f"{name}.safetensors").read_bytes()).hexdigest()
+        for name in ("model", "optimizer")
+    }
     curve = [row[:-1] for row in state["curve"]]  # the last column is speed
     return {"checkpoint": newest.name, "curve": curve, "evaluations": state["evaluations"], **files}
 
@@ -107,8 +123,13 @@ def live(job: Job, rank: int, port: int) -> None:
     multiprocessing.set_start_method("fork", force=True)  # of those workers: as in a process that was not forked
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if job.processes > 1:
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(job.processes),
-                       "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}  # fmt: skip
+        os.environ |= {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(job.processes),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+        }
     import torch
 
     from distilnb import cli
@@ -172,8 +193,13 @@ def _no_memory(real: Callable, arguments: tuple, keywords: dict) -> Any:
 
 
 ACTIONS = {
-    "kill": _signal(signal.SIGKILL), "freeze": _signal(signal.SIGSTOP), "term": _signal(signal.SIGTERM),
-    "int": _signal(signal.SIGINT), "int to the group": _signal(signal.SIGINT, group=True),
+    "kill": _signal(signal.SIGKILL),
+    "freeze": _signal(signal.SIGSTOP),
+    "term": _signal(signal.SIGTERM),
+    "int": _signal(signal.SIGINT),
+    "int to the group": _signal(signal.SIGINT, group=True),
     "term to the group": _signal(signal.SIGTERM, group=True),
-    "nan gradient": _nan_gradient, "nan loss": _nan_loss, "no memory": _no_memory,
-}  # fmt: skip
+    "nan gradient": _nan_gradient,
+    "nan loss": _nan_loss,
+    "no memory": _no_memory,
+}

@@ -67,8 +67,9 @@ def cut_and_compare(whole: Job, cut: Job, kills: int, seconds: float, draw: rand
             kills -= 1
             counts["kills"] += 1
             counts["kills of one process of two"] += len(victims) < len(processes)
-            counts["slowest stop of a survivor, s"] = max(counts["slowest stop of a survivor, s"],
-                                                          round(time.monotonic() - began))  # fmt: skip
+            counts["slowest stop of a survivor, s"] = max(
+                counts["slowest stop of a survivor, s"], round(time.monotonic() - began)
+            )
             counts["kills before the first checkpoint"] += not (cut.out / "checkpoints" / "latest").exists()
             counts["kills inside a save"] += any((cut.out / "checkpoints").glob(".step-*"))
         else:
@@ -121,8 +122,14 @@ def exits(count: int, where: tuple[Path, Path], root: Path) -> Counter:
     return counts
 
 
-COLUMNS = ("runs", "kills", "kills before the first checkpoint", "kills inside a save", "kills of one process of two",
-           "identical to the bit")  # fmt: skip
+COLUMNS = (
+    "runs",
+    "kills",
+    "kills before the first checkpoint",
+    "kills inside a save",
+    "kills of one process of two",
+    "identical to the bit",
+)
 
 
 def page(counts: Counts, ended: Counter, commit: str, minutes: float, seed: int) -> str:

@@ -32,8 +32,18 @@ def quick_collections() -> Iterator[None]:
 @pytest.fixture
 def grid(tmp_path, teacher, tokenizer, packed, accelerator) -> Grid:
     """Two small tasks, five updates a cell."""
-    return Grid(teacher, tokenizer, packed, [task_data("sst2"), task_data("stsb")], accelerator, TRIPLE, QUICK,
-                records=tmp_path / "records", work=tmp_path / "work", name="trial")  # fmt: skip
+    return Grid(
+        teacher,
+        tokenizer,
+        packed,
+        [task_data("sst2"), task_data("stsb")],
+        accelerator,
+        TRIPLE,
+        QUICK,
+        records=tmp_path / "records",
+        work=tmp_path / "work",
+        name="trial",
+    )
 
 
 def some(*names: str) -> list[Variant]:
@@ -52,9 +62,15 @@ def test_each_variant_changes_what_its_name_says_and_nothing_else(grid):
     cells = {cell.variant.name: cell for cell in grid.cells(VARIANTS.values(), [7])}
     weights = {name: (c.config.ce, c.config.mlm, c.config.cos) for name, c in cells.items()}
     assert weights == {
-        "triple": (5, 2, 1), "no_ce": (0, 2, 1), "no_cos": (5, 2, 0), "no_mlm": (5, 0, 1), "random_init": (5, 2, 1),
-        "mlm_only": (0, 2, 0), "mlm_random": (0, 2, 0), "untrained": (5, 2, 1),
-    }  # fmt: skip
+        "triple": (5, 2, 1),
+        "no_ce": (0, 2, 1),
+        "no_cos": (5, 2, 0),
+        "no_mlm": (5, 0, 1),
+        "random_init": (5, 2, 1),
+        "mlm_only": (0, 2, 0),
+        "mlm_random": (0, 2, 0),
+        "untrained": (5, 2, 1),
+    }
     assert {name for name, c in cells.items() if c.variant.init == "random"} == {"random_init", "mlm_random"}
     assert {name for name, c in cells.items() if not c.variant.trained} == {"untrained"}
     for cell in cells.values():
@@ -73,11 +89,22 @@ def test_the_reference_is_always_among_them_and_whole_pairs_come_early(grid):
 def test_an_axis_leaves_out_the_triple_loss_itself(grid):
     """The reference has temperature 2, weights 5, 2, 1 and, of 4 layers, 0 and 3."""
     layers = along("layers", ["original", "first", (0, 3), (0, 1, 2)])
-    asked = [*along("temperature", [1.0, 2.0, 4.0]), *along("weights", [(5, 2, 1), (1, 1, 1)]),
-             *along("positions", ["all", "masked"]), *layers]  # fmt: skip
+    asked = [
+        *along("temperature", [1.0, 2.0, 4.0]),
+        *along("weights", [(5, 2, 1), (1, 1, 1)]),
+        *along("positions", ["all", "masked"]),
+        *layers,
+    ]
     cells = {cell.variant.name: cell for cell in grid.cells(asked, [0])}
-    assert list(cells) == ["triple", "temperature_1", "temperature_4", "weights_1-1-1", "positions_masked",
-                           "layers_first", "layers_0-1-2"]  # fmt: skip
+    assert list(cells) == [
+        "triple",
+        "temperature_1",
+        "temperature_4",
+        "weights_1-1-1",
+        "positions_masked",
+        "layers_first",
+        "layers_0-1-2",
+    ]
     assert cells["temperature_4"].config.temperature == 4 and cells["positions_masked"].config.positions == "masked"
     assert cells["weights_1-1-1"].config.weights.mlm == 1
     assert ablation.start(grid, cells["layers_0-1-2"]).config.n_layers == 3
@@ -248,11 +275,24 @@ def cell(variant: str, seed: int, macro: float, **more) -> dict:
     """A record with what a comparison reads."""
     config = {"pretraining": {"tokens": 600}, "changes": {}, "finetuning": {"epochs": 1}}
     return {
-        "kind": "ablation", "name": f"trial-{variant}-seed{seed}", "grid": "trial", "scale": "toy", "model": variant,
-        "title": variant, "task": None, "seed": seed, "scores": {"macro": macro, "sst2": macro, "mlm_loss": 2.0},
-        "tasks": ["sst2"], "config": config, "data": {"id": "toyworld"}, "teacher": "abc", "precision": "no",
-        "commit": "1" * 40, "device": {"processor": "p", "gpu": None}, "versions": {"torch": "2", "transformers": "5"},
-    } | more  # fmt: skip
+        "kind": "ablation",
+        "name": f"trial-{variant}-seed{seed}",
+        "grid": "trial",
+        "scale": "toy",
+        "model": variant,
+        "title": variant,
+        "task": None,
+        "seed": seed,
+        "scores": {"macro": macro, "sst2": macro, "mlm_loss": 2.0},
+        "tasks": ["sst2"],
+        "config": config,
+        "data": {"id": "toyworld"},
+        "teacher": "abc",
+        "precision": "no",
+        "commit": "1" * 40,
+        "device": {"processor": "p", "gpu": None},
+        "versions": {"torch": "2", "transformers": "5"},
+    } | more
 
 
 PAIRS = [cell("triple", s, m) for s, m in enumerate((0.70, 0.60, 0.65))] + [
@@ -294,8 +334,10 @@ def test_a_missing_seed_is_named_and_its_pair_left_out():
 
 
 def test_other_code_and_other_machines_are_named():
-    rest = [cell("no_cos", s, 0.5, commit="2" * 40 + "+changes", versions={"torch": "3", "transformers": "5"})
-            for s in range(3)]  # fmt: skip
+    rest = [
+        cell("no_cos", s, 0.5, commit="2" * 40 + "+changes", versions={"torch": "3", "transformers": "5"})
+        for s in range(3)
+    ]
     notes = compare(PAIRS + rest).notes
     assert notes == [
         "the records come from 2 commits of the code: 1111111111 (6), 2222222222 with changes (3)",
@@ -329,8 +371,16 @@ def test_without_the_reference_there_is_nothing_to_compare():
 def ablate(teacher_folder: Path, text_file: Path, tmp_path: Path, *flags: str) -> int:
     """Run `distilnb ablate` on the small teacher; the exit status."""
     small = ["--tokens", "300", "--task", "sst2", "--rows", "16", "--validation_rows", "8", "--epochs", "1", "--cpu"]
-    given = ["--teacher", str(teacher_folder), "--text", str(text_file), "--out", str(tmp_path / "work"),
-             "--records", str(tmp_path / "records")]  # fmt: skip
+    given = [
+        "--teacher",
+        str(teacher_folder),
+        "--text",
+        str(text_file),
+        "--out",
+        str(tmp_path / "work"),
+        "--records",
+        str(tmp_path / "records"),
+    ]
     return cli.main(["ablate", "--scale", "toy", *given, *small, *flags])
 
 

@@ -90,9 +90,12 @@ def test_the_knobs_say_what_the_end_to_end_time_is_made_of(timings):
 
 def test_a_ratio_is_the_median_of_the_rounds_and_its_interval_their_quartiles():
     """Eleven rounds, one of them disturbed; the disturbance moves neither."""
-    rows = [(model, "float32", number, part, 1, wall, wall)
-            for number in range(11) for part in benchmark.PARTS
-            for model, wall in (("teacher", 2 + 0.1 * number + 90 * (number == 10)), ("student", 1.0))]  # fmt: skip
+    rows = [
+        (model, "float32", number, part, 1, wall, wall)
+        for number in range(11)
+        for part in benchmark.PARTS
+        for model, wall in (("teacher", 2 + 0.1 * number + 90 * (number == 10)), ("student", 1.0))
+    ]
     made = pd.DataFrame(rows, columns=["model", "format", "round", "part", "pairs", "wall", "cpu"])
     _, intervals = benchmark.pass_scores(made, benchmark.PARTS)
     assert intervals["ratio_forward"] == pytest.approx([2.25, 2.5, 2.75])
@@ -137,8 +140,10 @@ def test_settings_that_measure_nothing_are_refused(wrong, words):
 @pytest.fixture
 def models(tokenizer) -> dict:
     teacher = make_teacher(len(tokenizer))
-    return {"teacher": benchmark.with_head(teacher, "pairs"),
-            "student": benchmark.with_head(build_student(teacher), "pairs")}  # fmt: skip
+    return {
+        "teacher": benchmark.with_head(teacher, "pairs"),
+        "student": benchmark.with_head(build_student(teacher), "pairs"),
+    }
 
 
 @pytest.mark.parametrize("shape", benchmark.SHAPES)
@@ -156,8 +161,12 @@ def test_sweeps_move_one_knob_at_a_time_and_put_the_threads_back(models):
     before = torch.get_num_threads()
     rows = benchmark.sweep(models, rounds=2, lengths=(8, 4096), batch_sizes=(1, 2), numbers=(1, 2))
     assert [(row["knob"], row["value"]) for row in rows[::2]] == [
-        ("sequence length", 8), ("batch size", 1), ("batch size", 2), ("threads", 1), ("threads", 2),
-    ], "a length beyond the model's positions is left out"  # fmt: skip
+        ("sequence length", 8),
+        ("batch size", 1),
+        ("batch size", 2),
+        ("threads", 1),
+        ("threads", 2),
+    ], "a length beyond the model's positions is left out"
     assert len(rows) == 10
     assert all(row[model + clock] > 0 for row in rows for model in ("teacher", "student") for clock in ("", "_cpu"))
     assert torch.get_num_threads() == before
@@ -166,8 +175,9 @@ def test_sweeps_move_one_knob_at_a_time_and_put_the_threads_back(models):
 def test_the_cost_of_a_format_is_counted_answer_by_answer():
     """Five rows whose label is the first id; one format errs twice, once where float32 had been wrong."""
     ids = [[0, 9], [1, 9], [0, 9], [1, 9], [1, 9]]
-    rows = Dataset.from_dict({"input_ids": ids, "token_type_ids": [[0, 0]] * 5, "length": [2] * 5,
-                              "labels": [0, 1, 0, 1, 0]}).with_format("numpy")  # fmt: skip
+    rows = Dataset.from_dict(
+        {"input_ids": ids, "token_type_ids": [[0, 0]] * 5, "length": [2] * 5, "labels": [0, 1, 0, 1, 0]}
+    ).with_format("numpy")
 
     def answering(format: str, wrong: set[int]) -> Runner:
         turn = iter(range(5))
@@ -183,8 +193,13 @@ def test_the_cost_of_a_format_is_counted_answer_by_answer():
     first, second = benchmark.score_formats([answering("float32", set()), answering("int8", {0, 1, 4})], fitted)
     assert first == {"format": "float32", "accuracy": 0.8, "lost": 0, "changed": 0, "spoilt": 0, "mended": 0}
     assert second | {"lost": round(second["lost"])} == {
-        "format": "int8", "accuracy": 0.6, "lost": 20, "changed": 3, "spoilt": 2, "mended": 1,
-    }  # fmt: skip
+        "format": "int8",
+        "accuracy": 0.6,
+        "lost": 20,
+        "changed": 3,
+        "spoilt": 2,
+        "mended": 1,
+    }
 
 
 @pytest.fixture
@@ -199,19 +214,35 @@ def fitted(tokenizer) -> benchmark.Fitted:
 @pytest.fixture
 def record(models, tokenizer, fitted, tmp_path) -> dict:
     """A whole benchmark of tiny models in two formats; memory is not measured but stood in for."""
-    return benchmark.benchmark(models, TEXTS, tokenizer, SMALL, tmp_path, formats=("bfloat16",), fitted=fitted,
-                               task="stsb", weights={"teacher": "random:tests"})  # fmt: skip
+    return benchmark.benchmark(
+        models,
+        TEXTS,
+        tokenizer,
+        SMALL,
+        tmp_path,
+        formats=("bfloat16",),
+        fitted=fitted,
+        task="stsb",
+        weights={"teacher": "random:tests"},
+    )
 
 
 def documented() -> set[str]:
     """The names of scores in the module's docstring, with FORMAT spelt out for float32 and bfloat16."""
     block = benchmark.__doc__.split(":\n\n", 1)[1].split("\n\n")[0]
-    names = [name for line in block.splitlines() for name in re.split(r",\s*|\s{2,}", line.strip()) if "_" in name or
-             name == "smaller"]  # fmt: skip
+    names = [
+        name
+        for line in block.splitlines()
+        for name in re.split(r",\s*|\s{2,}", line.strip())
+        if "_" in name or name == "smaller"
+    ]
     names = [name for name in names if re.fullmatch(r"[\w*]+", name)]
     spelt = {name.replace("FORMAT", format) for name in names for format in ("float32", "bfloat16")}
-    return {full for name in spelt for full in ([name] if "*" not in name else
-            [name.replace("*", part) for part in ("forward", "end_to_end")])}  # fmt: skip
+    return {
+        full
+        for name in spelt
+        for full in ([name] if "*" not in name else [name.replace("*", part) for part in ("forward", "end_to_end")])
+    }
 
 
 def test_a_record_has_every_score_that_is_documented_and_no_other(record):
@@ -233,8 +264,11 @@ def test_a_record_is_small_whole_and_says_what_was_random(record, tmp_path):
 
 def test_a_format_that_answers_otherwise_is_named_and_the_others_are_timed(models, tokenizer, tmp_path, monkeypatch):
     """The teacher's bfloat16 is broken: the student's is timed, but has no teacher in its format beside it."""
-    runners = [export.make_runner(model, format, tmp_path / name, name)
-               for format in ("float32", "bfloat16") for name, model in models.items()]  # fmt: skip
+    runners = [
+        export.make_runner(model, format, tmp_path / name, name)
+        for format in ("float32", "bfloat16")
+        for name, model in models.items()
+    ]
     broken = runners[2]._replace(answer=lambda batch: runners[2].answer(batch) + 9)
     timed, time_pass = [], benchmark.time_pass
 
@@ -314,8 +348,18 @@ def test_memory_is_measured_in_a_process_of_its_own(tokenizer, tmp_path):
 
 @pytest.fixture
 def small_flags(teacher_folder) -> list[str]:
-    flags = {"teacher": teacher_folder, "rows": 4, "rounds": 2, "warmup": 1, "format_rows": 2, "sweep_rounds": 0,
-             "scored_rows": 0, "formats": "float32,bfloat16", "max_length": 32, "threads": 1}  # fmt: skip
+    flags = {
+        "teacher": teacher_folder,
+        "rows": 4,
+        "rounds": 2,
+        "warmup": 1,
+        "format_rows": 2,
+        "sweep_rounds": 0,
+        "scored_rows": 0,
+        "formats": "float32,bfloat16",
+        "max_length": 32,
+        "threads": 1,
+    }
     return [part for name, value in flags.items() for part in (f"--{name}", str(value))]
 
 
@@ -354,7 +398,7 @@ def test_bad_input_gets_one_sentence(small_flags, tmp_path, capsys, monkeypatch)
         ("--teacher", "random:" + str(tmp_path)): "no readable config.json",
         ("--student", str(text)): "is no model: give the folder",
         ("--max_length", "4096"): "the models have 128 positions",
-    }  # fmt: skip
+    }
     for flags, words in cases.items():
         status = cli.main(["benchmark", *small_flags, *flags])
         told = capsys.readouterr().err.strip()

@@ -13,8 +13,15 @@ from distilnb import book, cli, notebooks, paths
 
 ROOT = paths.PACKAGE.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]  # fmt: skip
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @pytest.fixture(scope="module")
@@ -28,15 +35,17 @@ def built(tmp_path_factory) -> Path:
 def broken(folder: Path) -> list[str]:
     """Links and pictures of a built book that lead nowhere, anchors included: "page → link"."""
     texts = {path.resolve(): path.read_text() for path in folder.rglob("*.html")}
-    anchors = {path: set(map(unquote, map(html.unescape, re.findall(r'\sid="([^"]+)"', text))))
-               for path, text in texts.items()}  # fmt: skip
+    anchors = {
+        path: set(map(unquote, map(html.unescape, re.findall(r'\sid="([^"]+)"', text)))) for path, text in texts.items()
+    }
     found = []
     for path, text in texts.items():
         for link in map(html.unescape, re.findall(r'\s(?:href|src)="([^"]*)"', text)):
             name, _, anchor = link.partition("#")
             target = (path.parent / unquote(name)).resolve() if name else path
-            leads = re.match(r"[a-z]+:", name) or (target.is_file() and (
-                not anchor or unquote(anchor) in anchors.get(target, ())))  # fmt: skip
+            leads = re.match(r"[a-z]+:", name) or (
+                target.is_file() and (not anchor or unquote(anchor) in anchors.get(target, ()))
+            )
             found += [] if leads else [f"{path.name} → {link}"]
     return found
 
@@ -102,11 +111,23 @@ def test_a_dead_link_stops_the_book_before_anything_is_written(clone, tmp_path, 
 
 
 def test_dollars_in_code_are_no_formulas_and_live_controls_are_announced(clone, tmp_path):
-    live = nbformat.v4.new_code_cell("slider", outputs=[nbformat.v4.new_output(
-        "display_data", {"application/vnd.jupyter.widget-view+json": {"model_id": "x"}, "text/plain": "interactive("},
-    )])  # fmt: skip
-    shown = nbformat.v4.new_code_cell("view", outputs=[nbformat.v4.new_output("display_data", live.outputs[0].data | {
-        "text/html": "<p>how the view was first drawn</p>"})])  # fmt: skip
+    live = nbformat.v4.new_code_cell(
+        "slider",
+        outputs=[
+            nbformat.v4.new_output(
+                "display_data",
+                {"application/vnd.jupyter.widget-view+json": {"model_id": "x"}, "text/plain": "interactive("},
+            )
+        ],
+    )
+    shown = nbformat.v4.new_code_cell(
+        "view",
+        outputs=[
+            nbformat.v4.new_output(
+                "display_data", live.outputs[0].data | {"text/html": "<p>how the view was first drawn</p>"}
+            )
+        ],
+    )
     write(clone, "# one\n\n`$HOME` and `$A$` cost 5 $ or 6 $, but $T^2$\n\n```bash\necho $A $B\n```\n", live, shown)
     book.build(tmp_path / "out")
     text = (tmp_path / "out" / "notebooks" / "00_one.html").read_text()

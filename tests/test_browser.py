@@ -25,8 +25,15 @@ from distilnb import paths
 
 pytestmark = pytest.mark.browser
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync")  # fmt: skip
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 SETTINGS = {  # of JupyterLab: no network, and every cell in the page at once
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True},
     "notebook-extension/tracker": {"windowingMode": "none"},
@@ -54,37 +61,68 @@ class Lesson:
 
 
 LESSONS = (
-    Lesson("01_student_initialization", {
-        "layer_view": {"choice by name": "last", "layer 3": "Space"},
-    }),
-    Lesson("02_triple_loss", {
-        "temperature_view": {"temperature": "ArrowRight", "sentence": "The owl is a kind of [MASK]."},
-        "loss_weights_view": {"weight of L_ce": "ArrowLeft", "weight of L_mlm": "End", "weight of L_cos": "ArrowRight"},
-    }),
-    Lesson("03_pretraining", {
-        "masking_view": {"sentence": "The owl is a kind of bird.", "smoothing": "Home", "draws": "PageUp"},
-        "fill_mask_view": {"sentence": "The owl is a kind of [MASK].", "guesses": "ArrowLeft"},
-    }, "02 04 06 08 12 20 26b 34 36 51 53 55 58b", {
-        "12": ("max_tokens=cli.corpus_budget(sources, scale.corpus_tokens)", "max_tokens=60_000"),
-        "34": ("tokens=500_000", "tokens=8_000"),
-    }),
-    Lesson("06_squad_finetuning", {
-        "question_view": {"question": "Where?", "passage": "Nolea met Serina in the hallway. Serina had the hoop."},
-    }, "02 04 06 08 18 25 27 29 34 34b", {"08": ("n_train=1500, n_validation=200", "n_train=32, n_validation=8")}),
-    Lesson("07_size_and_speed", {
-        "format_view": {"points at most": "Home", "ms at most": "End", "MB at most": "Home"},
-        "speed_view": {"overhead share": "PageUp", "picture": "settings"},
-    }, "02 04 06 22 24 32 36 38 46 50b", {
-        "06": ("ready or not", "not"), "36": ("fitted = ", FEW + "fitted = "),  # PyTorch's formats alone
-        "24": ("rows=400, format_rows=100", "rows=20, format_rows=10"),
-    }),
-    Lesson("08_ablation", {
-        "ablation_view": {"score": "mlm_loss", "pairs of seeds": "ArrowLeft", "random starts too": "Space",
-                          "picture": "seeds"},
-    }, "02 04 32 44b"),
-)  # fmt: skip
-SENTENCES = {"temperature_view": "sentence", "masking_view": "sentence", "fill_mask_view": "sentence",
-             "question_view": "question"}  # fmt: skip
+    Lesson("01_student_initialization", {"layer_view": {"choice by name": "last", "layer 3": "Space"}}),
+    Lesson(
+        "02_triple_loss",
+        {
+            "temperature_view": {"temperature": "ArrowRight", "sentence": "The owl is a kind of [MASK]."},
+            "loss_weights_view": {
+                "weight of L_ce": "ArrowLeft",
+                "weight of L_mlm": "End",
+                "weight of L_cos": "ArrowRight",
+            },
+        },
+    ),
+    Lesson(
+        "03_pretraining",
+        {
+            "masking_view": {"sentence": "The owl is a kind of bird.", "smoothing": "Home", "draws": "PageUp"},
+            "fill_mask_view": {"sentence": "The owl is a kind of [MASK].", "guesses": "ArrowLeft"},
+        },
+        "02 04 06 08 12 20 26b 34 36 51 53 55 58b",
+        {
+            "12": ("max_tokens=cli.corpus_budget(sources, scale.corpus_tokens)", "max_tokens=60_000"),
+            "34": ("tokens=500_000", "tokens=8_000"),
+        },
+    ),
+    Lesson(
+        "06_squad_finetuning",
+        {"question_view": {"question": "Where?", "passage": "Nolea met Serina in the hallway. Serina had the hoop."}},
+        "02 04 06 08 18 25 27 29 34 34b",
+        {"08": ("n_train=1500, n_validation=200", "n_train=32, n_validation=8")},
+    ),
+    Lesson(
+        "07_size_and_speed",
+        {
+            "format_view": {"points at most": "Home", "ms at most": "End", "MB at most": "Home"},
+            "speed_view": {"overhead share": "PageUp", "picture": "settings"},
+        },
+        "02 04 06 22 24 32 36 38 46 50b",
+        {
+            "06": ("ready or not", "not"),
+            "36": ("fitted = ", FEW + "fitted = "),  # PyTorch's formats alone
+            "24": ("rows=400, format_rows=100", "rows=20, format_rows=10"),
+        },
+    ),
+    Lesson(
+        "08_ablation",
+        {
+            "ablation_view": {
+                "score": "mlm_loss",
+                "pairs of seeds": "ArrowLeft",
+                "random starts too": "Space",
+                "picture": "seeds",
+            }
+        },
+        "02 04 32 44b",
+    ),
+)
+SENTENCES = {
+    "temperature_view": "sentence",
+    "masking_view": "sentence",
+    "fill_mask_view": "sentence",
+    "question_view": "question",
+}
 
 
 @pytest.fixture(scope="module")
@@ -116,19 +154,38 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(values))
     (root / "notebooks").mkdir()
-    own = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime",
-           "JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces", "IPYTHONDIR": "ipython",
-           "DISTILNB_HOME": "home"}  # fmt: skip
-    environment = os.environ | {name: str(root / folder) for name, folder in own.items()} | {
-        "DISTILNB_SCALE": "toy", "PYTHONPATH": os.pathsep.join([str(paths.PACKAGE.parent), *sys.path])}  # fmt: skip
+    own = {
+        "JUPYTER_CONFIG_DIR": "config",
+        "JUPYTER_DATA_DIR": "data",
+        "JUPYTER_RUNTIME_DIR": "runtime",
+        "JUPYTERLAB_SETTINGS_DIR": "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+        "IPYTHONDIR": "ipython",
+        "DISTILNB_HOME": "home",
+    }
+    environment = (
+        os.environ
+        | {name: str(root / folder) for name, folder in own.items()}
+        | {"DISTILNB_SCALE": "toy", "PYTHONPATH": os.pathsep.join([str(paths.PACKAGE.parent), *sys.path])}
+    )
     address = f"http://127.0.0.1:{(port := free_port())}"
-    options = {"ServerApp.ip": "127.0.0.1", "ServerApp.port": port, "ServerApp.root_dir": root / "notebooks",
-               "IdentityProvider.token": "", "ServerApp.disable_check_xsrf": True, "ServerApp.allow_root": True,
-               "LabApp.extension_manager": "readonly", "LabApp.news_url": "None"}  # fmt: skip
+    options = {
+        "ServerApp.ip": "127.0.0.1",
+        "ServerApp.port": port,
+        "ServerApp.root_dir": root / "notebooks",
+        "IdentityProvider.token": "",
+        "ServerApp.disable_check_xsrf": True,
+        "ServerApp.allow_root": True,
+        "LabApp.extension_manager": "readonly",
+        "LabApp.news_url": "None",
+    }
     with (root / "log").open("w") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", "--no-browser", *(f"--{name}={x}" for name, x in options.items())],
-            env=environment, stdout=log, stderr=subprocess.STDOUT)  # fmt: skip
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
     try:
         _wait_for(f"{address}/api/status", server, root / "log")
         yield address, root / "notebooks"
@@ -166,13 +223,18 @@ def shortened(lesson: Lesson) -> nbformat.NotebookNode:
 def run_all(page: Page) -> None:
     """Run > Run All Cells, as a reader does, and wait for the last number in the margin."""
     expect(page.get_by_title("Kernel Idle", exact=False).or_(page.get_by_text("| Idle")).first).to_be_visible(
-        timeout=PATIENCE)  # fmt: skip
+        timeout=PATIENCE
+    )
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    page.wait_for_function("""failure => {
+    page.wait_for_function(
+        """failure => {
         const shown = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(e => e.textContent.trim());
         return document.querySelector(failure) || (shown.length && shown.every(text => /^\\[\\d+\\]:$/.test(text)));
-    }""", arg=FAILED, timeout=400_000)  # fmt: skip
+    }""",
+        arg=FAILED,
+        timeout=400_000,
+    )
     failed = page.locator(FAILED)
     assert failed.count() == 0, failed.first.inner_text()[-2000:]
 
@@ -188,8 +250,9 @@ def view_of(page: Page, name: str) -> Locator:
 def move(view: Locator, label: str, what: str) -> None:
     """Give a control the focus and press a key, type a text, or press the button that is named."""
     row = view.locator(".lm-Widget", has=view.page.get_by_text(label, exact=True)).last
-    handle, field, box = (row.locator(kind).first for kind in (
-        ".noUi-handle", "input[type=text], textarea", "input[type=checkbox]"))  # fmt: skip
+    handle, field, box = (
+        row.locator(kind).first for kind in (".noUi-handle", "input[type=text], textarea", "input[type=checkbox]")
+    )
     if handle.count():
         handle.focus()
         handle.press(what)
@@ -209,8 +272,7 @@ def picture(view: Locator) -> Locator:
 def changed(view: Locator, before: str) -> float:
     """Wait until what is shown is no longer `before`: the seconds that it took."""
     began = time.monotonic()
-    expect(picture(view).locator(".widget-html-content")).not_to_have_js_property(
-        "innerHTML", before, timeout=PATIENCE)  # fmt: skip
+    expect(picture(view).locator(".widget-html-content")).not_to_have_js_property("innerHTML", before, timeout=PATIENCE)
     return time.monotonic() - began
 
 

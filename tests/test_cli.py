@@ -94,7 +94,7 @@ def bad_input(tmp_path: Path, teacher_folder: Path) -> dict[str, tuple[list[str]
         "blocks longer than the tokenizer allows": (["--seq_length", "4096"], "allows 8 to 128"),
         "a precision that does not exist": (["--precision", "int3"], "auto, no, bf16 or fp16"),
         "a folder of something else": (["--out", str(full)], "holds no run"),
-    }  # fmt: skip
+    }
 
 
 def test_bad_input_gets_one_sentence_a_status_and_no_traceback(
@@ -161,12 +161,27 @@ def test_help_teaches(command, capsys):
 
 def test_the_teacher_command_grows_a_teacher_that_distil_can_use(tmp_path, monkeypatch, capsys):
     """The whole chain from nothing: vocabulary, teacher 1 → 2 layers, student."""
-    tiny = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64, "initializer_range": 0.05,
-            "vocab_size": 600, "max_position_embeddings": 64}  # fmt: skip
+    tiny = {
+        "hidden_size": 32,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "initializer_range": 0.05,
+        "vocab_size": 600,
+        "max_position_embeddings": 64,
+    }
     toy = scales.get("toy")
     stages = (scales.Stage(1, 2e-3, 32, 16, 6_000), scales.Stage(2, 1e-3, 32, 8, 6_000))
-    small = toy.__class__(**(toy.__dict__ | {"teacher_shape": tiny, "teacher_stages": stages, "corpus_tokens": 20_000,
-                                             "teacher_corpus_tokens": 20_000}))  # fmt: skip
+    small = toy.__class__(
+        **(
+            toy.__dict__
+            | {
+                "teacher_shape": tiny,
+                "teacher_stages": stages,
+                "corpus_tokens": 20_000,
+                "teacher_corpus_tokens": 20_000,
+            }
+        )
+    )
     monkeypatch.setitem(scales.SCALES, "toy", small)
     out = tmp_path / "teacher"
     assert cli.main(["teacher", "--out", str(out), "--name", "tiny-teacher", "--cpu"]) == 0
@@ -181,8 +196,20 @@ def test_the_teacher_command_grows_a_teacher_that_distil_can_use(tmp_path, monke
     assert longer["scores"]["mlm_loss"] < record["scores"]["mlm_loss"], "it went on from what was learned"
     assert longer["tokens"] >= record["tokens"] + 3000
     capsys.readouterr()
-    status = cli.main(["distil", "--teacher", str(out / "model"), "--out", str(tmp_path / "student"), *SMALL,
-                       "--tokens", "2000", "--name", "tiny-student"])  # fmt: skip
+    status = cli.main(
+        [
+            "distil",
+            "--teacher",
+            str(out / "model"),
+            "--out",
+            str(tmp_path / "student"),
+            *SMALL,
+            "--tokens",
+            "2000",
+            "--name",
+            "tiny-student",
+        ]
+    )
     assert status == 0, capsys.readouterr().err
     assert DistilBertForMaskedLM.from_pretrained(tmp_path / "student" / "model").config.n_layers == 1
 
@@ -227,8 +254,22 @@ def test_a_teacher_without_weights_is_named_in_one_sentence(tmp_path, capsys):
 @pytest.mark.hub
 def test_the_dial_at_mini_distils_from_real_text(teacher_folder, tmp_path, capsys):
     """`--scale mini` reads Wikipedia, streamed, and IMDb; the teacher is the small one of these tests."""
-    status = cli.main(["distil", "--scale", "mini", "--teacher", str(teacher_folder), "--out", str(tmp_path / "mini"),
-                       "--name", "mini-demo", *SMALL, "--tokens", "6000"])  # fmt: skip
+    status = cli.main(
+        [
+            "distil",
+            "--scale",
+            "mini",
+            "--teacher",
+            str(teacher_folder),
+            "--out",
+            str(tmp_path / "mini"),
+            "--name",
+            "mini-demo",
+            *SMALL,
+            "--tokens",
+            "6000",
+        ]
+    )
     assert status == 0, capsys.readouterr().err
     (record,) = [r for r in results.load_all() if r["name"] == "mini-demo"]
     assert record["scale"] == "mini" and record["data"]["id"] == "wikimedia/wikipedia + stanfordnlp/imdb"

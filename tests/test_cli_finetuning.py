@@ -37,18 +37,38 @@ def test_glue_is_nine_tasks_beside_the_paper_with_a_macro_score_and_a_submission
     assert "no evidence about the paper" in told
     for model in ("teacher", "student"):
         assert {path.stem for path in (tmp_path / "answers" / model).iterdir()} == {
-            "CoLA", "MNLI-m", "MNLI-mm", "MRPC", "QNLI", "QQP", "RTE", "SST-2", "STS-B", "WNLI"}  # fmt: skip
+            "CoLA",
+            "MNLI-m",
+            "MNLI-mm",
+            "MRPC",
+            "QNLI",
+            "QQP",
+            "RTE",
+            "SST-2",
+            "STS-B",
+            "WNLI",
+        }
     assert cli.main(arguments) == 0
     assert "18 of 18 runs are recorded" in capsys.readouterr().out
 
 
 def test_the_second_stage_and_squad_are_flags_away(teacher_folder, student_folder, tmp_path, capsys):
-    flags = ["--model", f"teacher={teacher_folder},student={student_folder}", "--task_teacher", "teacher", "--task",
-             "squad,sst2", "--out", str(tmp_path / "runs"), *FEW]  # fmt: skip
+    flags = [
+        "--model",
+        f"teacher={teacher_folder},student={student_folder}",
+        "--task_teacher",
+        "teacher",
+        "--task",
+        "squad,sst2",
+        "--out",
+        str(tmp_path / "runs"),
+        *FEW,
+    ]
     assert cli.main(["finetune", *flags]) == 0
     records = results.load_all(tmp_path / "runs")
-    assert {(r["task"], r["model"]) for r in records} == {(t, m) for t in ("squad", "sst2")
-                                                          for m in ("teacher", "student", "student_d")}  # fmt: skip
+    assert {(r["task"], r["model"]) for r in records} == {
+        (t, m) for t in ("squad", "sst2") for m in ("teacher", "student", "student_d")
+    }
     told = capsys.readouterr().out
     assert "| squad exact_match | student_d |" in told and "| 79.1" in told, "the paper's DistilBERT (D)"
 
@@ -63,8 +83,10 @@ def test_models_are_found_where_runs_leave_them(tmp_path, monkeypatch):
     (own / "model.safetensors").write_bytes(b"")
     assert f"student={own}" in cli.models_of(scales.get("toy"))
     base = cli.models_of(scales.get("base"))
-    assert base == [f"teacher=google-bert/bert-base-uncased@{scales.BERT_BASE_REVISION}",
-                    f"released=distilbert/distilbert-base-uncased@{scales.DISTILBERT_REVISION}"]  # fmt: skip
+    assert base == [
+        f"teacher=google-bert/bert-base-uncased@{scales.BERT_BASE_REVISION}",
+        f"released=distilbert/distilbert-base-uncased@{scales.DISTILBERT_REVISION}",
+    ]
 
 
 BAD = {
@@ -85,8 +107,13 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_one_sentence_before_any_work(name, teacher_folder, tmp_path, capsys):
     flags, words = BAD[name]
-    given = {"--task": "sst2", "--model": f"teacher={teacher_folder}", "--out": str(tmp_path / "new"),
-             "--train_rows": "24", "--validation_rows": "12"}  # fmt: skip
+    given = {
+        "--task": "sst2",
+        "--model": f"teacher={teacher_folder}",
+        "--out": str(tmp_path / "new"),
+        "--train_rows": "24",
+        "--validation_rows": "12",
+    }
     given |= dict(zip(flags[::2], flags[1::2], strict=True))
     try:
         status = cli.main(["finetune", "--cpu", *(part for pair in given.items() for part in pair)])
@@ -101,8 +128,18 @@ def test_models_of_two_vocabularies_are_told_apart_before_the_first_is_trained(t
     other = tmp_path / "other"
     make_teacher(200).save_pretrained(other)
     AutoTokenizer.from_pretrained(teacher_folder).save_pretrained(other)
-    status = cli.main(["finetune", "--task", "sst2", "--model", f"teacher={teacher_folder},other={other}", "--out",
-                       str(tmp_path / "new"), *FEW])  # fmt: skip
+    status = cli.main(
+        [
+            "finetune",
+            "--task",
+            "sst2",
+            "--model",
+            f"teacher={teacher_folder},other={other}",
+            "--out",
+            str(tmp_path / "new"),
+            *FEW,
+        ]
+    )
     assert status == 2 and "vocabular" in capsys.readouterr().err and not (tmp_path / "new").exists()
 
 
@@ -127,8 +164,20 @@ def test_released_weights_that_this_hub_lacks_are_named_in_one_sentence(tmp_path
 
 @pytest.mark.hub
 def test_mnli_without_its_mismatched_split_has_a_table_without_that_cell(teacher_folder, tmp_path, capsys):
-    status = cli.main(["finetune", "--scale", "mini", "--task", "mnli", "--model", f"teacher={teacher_folder}", "--out",
-                       str(tmp_path / "runs"), *FEW])  # fmt: skip
+    status = cli.main(
+        [
+            "finetune",
+            "--scale",
+            "mini",
+            "--task",
+            "mnli",
+            "--model",
+            f"teacher={teacher_folder}",
+            "--out",
+            str(tmp_path / "runs"),
+            *FEW,
+        ]
+    )
     told = capsys.readouterr().out
     (record,) = results.load_all(tmp_path / "runs")
     assert status == 0 and "| mnli " in told

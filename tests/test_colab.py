@@ -36,8 +36,9 @@ print({"package": distilnb.__file__, "torch": torch.__file__, "commit": results.
 
 def git(folder: Path, *words: str) -> str:
     identity = ("-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false")
-    return subprocess.run(["git", "-C", str(folder), *identity, *words], capture_output=True, text=True,
-                          check=True).stdout  # fmt: skip
+    return subprocess.run(
+        ["git", "-C", str(folder), *identity, *words], capture_output=True, text=True, check=True
+    ).stdout
 
 
 @pytest.fixture
@@ -46,8 +47,9 @@ def origin(tmp_path: Path) -> Path:
     if not (ROOT / ".git").exists():
         pytest.skip("no clone: nothing to install from")
     folder = tmp_path / "origin"
-    for name in git(ROOT, "ls-files", "-co", "--exclude-standard", "distilnb", "data", "pyproject.toml", "README.md",
-                    "LICENSE").splitlines():  # fmt: skip
+    for name in git(
+        ROOT, "ls-files", "-co", "--exclude-standard", "distilnb", "data", "pyproject.toml", "README.md", "LICENSE"
+    ).splitlines():
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
@@ -73,17 +75,23 @@ def runtime(tmp_path: Path) -> Path:
     (there / "google" / "colab" / "__init__.py").write_text("")
     startup = tmp_path / "ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True)
-    (startup / "shell.py").write_text("import google.colab\n"
-                                      "type(get_ipython()).__str__ = lambda self: '<google.colab._shell.Shell>'\n")
-    site = subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True,
-                          capture_output=True, check=True).stdout.strip()  # fmt: skip
+    (startup / "shell.py").write_text(
+        "import google.colab\ntype(get_ipython()).__str__ = lambda self: '<google.colab._shell.Shell>'\n"
+    )
+    site = subprocess.run(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        text=True,
+        capture_output=True,
+        check=True,
+    ).stdout.strip()
     Path(site, "there.pth").write_text(f"{there}\n")
     return python
 
 
 def freeze(python: Path, environment: dict[str, str]) -> set[str]:
-    listed = subprocess.run([python, "-m", "pip", "list", "--format=json"], env=environment, text=True,
-                            capture_output=True, check=True).stdout  # fmt: skip
+    listed = subprocess.run(
+        [python, "-m", "pip", "list", "--format=json"], env=environment, text=True, capture_output=True, check=True
+    ).stdout
     return {f"{row['name']}=={row['version']}" for row in json.loads(listed)}
 
 
@@ -91,9 +99,12 @@ def test_on_colab_the_first_cell_installs_distilnb_alone_and_the_notebook_runs(o
     """Only the address is turned to a local repository; the kernel has no clone, and no PYTHONPATH to find one by."""
     address = f"https://github.com/{notebooks.repository()}"
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "DISTILNB_HOME")} | {
-        "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{origin.as_uri()}.insteadOf", "GIT_CONFIG_VALUE_0": address,
-        "PATH": f"{runtime.parent}{os.pathsep}{os.environ['PATH']}", "IPYTHONDIR": str(tmp_path / "ipython"),
-    }  # fmt: skip
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.{origin.as_uri()}.insteadOf",
+        "GIT_CONFIG_VALUE_0": address,
+        "PATH": f"{runtime.parent}{os.pathsep}{os.environ['PATH']}",
+        "IPYTHONDIR": str(tmp_path / "ipython"),
+    }
     before = freeze(runtime, environment)
     assert any(line.startswith("torch==") for line in before) and not any("distilnb" in line for line in before)
     notebook = json.loads((ROOT / "notebooks" / "00_overview.ipynb").read_text())
@@ -102,8 +113,9 @@ def test_on_colab_the_first_cell_installs_distilnb_alone_and_the_notebook_runs(o
     source, done, work = tmp_path / "notebook.ipynb", tmp_path / "done.ipynb", tmp_path / "content"
     source.write_text(json.dumps(notebook))
     work.mkdir()
-    ran = subprocess.run([runtime, "-c", DRIVER, source, done], cwd=work, env=environment, capture_output=True,
-                         text=True)  # fmt: skip
+    ran = subprocess.run(
+        [runtime, "-c", DRIVER, source, done], cwd=work, env=environment, capture_output=True, text=True
+    )
     said = done.read_text() + ran.stderr
     if ran.returncode and "hatchling" in said:
         pytest.skip("pip found no hatchling to build the package with: no package registry here")

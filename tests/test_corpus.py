@@ -236,10 +236,12 @@ def test_max_tokens_stops_early(text_file, tokenizer, monkeypatch):
         ("a/b:conf@1f2e", [TextSource("a/b", "conf", revision="1f2e")]),
         ("a/b@v1.0", [TextSource("a/b", revision="v1.0")]),
         ("stream=a/b:conf", [TextSource("a/b", "conf", stream=True)]),
-        ("toyworld+stream=a/b + c/d:x:y@z",
-         [TextSource("toyworld"), TextSource("a/b", stream=True), TextSource("c/d", "x", "y", "z")]),
+        (
+            "toyworld+stream=a/b + c/d:x:y@z",
+            [TextSource("toyworld"), TextSource("a/b", stream=True), TextSource("c/d", "x", "y", "z")],
+        ),
     ],
-)  # fmt: skip
+)
 def test_parse_sources(text, sources):
     assert parse_sources(text) == tuple(sources)
 
@@ -497,8 +499,10 @@ def test_grouped_batches_come_in_random_order(skewed):
 
 def test_grouped_order_mixes_samples_of_like_length(skewed):
     """The same batch does not come back in each epoch."""
-    first, second = ({frozenset(o[i : i + 16]) for i in range(0, 4000, 16)}
-                     for o in (epoch_order(skewed, 16, 0, e, group=True) for e in (0, 1)))  # fmt: skip
+    first, second = (
+        {frozenset(o[i : i + 16]) for i in range(0, 4000, 16)}
+        for o in (epoch_order(skewed, 16, 0, e, group=True) for e in (0, 1))
+    )
     assert not first & second
 
 

@@ -12,9 +12,11 @@ from distilnb.dropout import BitDropout, drop
 SMALL = {"vocab_size": 50, "num_hidden_layers": 2}
 MODELS = {
     "bert": (BertForMaskedLM, BertConfig(**SMALL, hidden_size=32, num_attention_heads=2, intermediate_size=64)),
-    "distilbert": (DistilBertForMaskedLM, DistilBertConfig(**{"vocab_size": 50, "n_layers": 2}, dim=32, n_heads=2,
-                                                           hidden_dim=64)),
-}  # fmt: skip
+    "distilbert": (
+        DistilBertForMaskedLM,
+        DistilBertConfig(**{"vocab_size": 50, "n_layers": 2}, dim=32, n_heads=2, hidden_dim=64),
+    ),
+}
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])

@@ -51,8 +51,9 @@ def test_memory_and_disk_are_within_half_again(text_file, teacher_folder, tmp_pa
     """A student of 4 M parameters, in a process of its own: what it holds at most, and what it leaves on disk."""
     arguments = [sys.executable, "-c", PROGRAM, str(text_file), str(teacher_folder), str(tmp_path / "out")]
     paths = [str(Path(machine.__file__).parents[1]), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=300,
-                          env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)})  # fmt: skip
+    done = subprocess.run(
+        arguments, capture_output=True, text=True, timeout=300, env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     for what, (estimated, found) in json.loads(done.stdout.splitlines()[-1]).items():
         assert estimated / 1.5 < found < estimated * 1.5, f"{what}: {estimated / 1e6:.0f} MB, was {found / 1e6:.0f} MB"
@@ -74,11 +75,20 @@ def costs(monkeypatch) -> None:
     monkeypatch.setattr(machine, "write_rate", lambda *_: 1e3)
 
 
-def test_time_is_that_of_passes_optimizer_evaluations_and_checkpoints(packed, masker, accelerator, teacher, tmp_path,
-                                                                      costs):  # fmt: skip
+def test_time_is_that_of_passes_optimizer_evaluations_and_checkpoints(
+    packed, masker, accelerator, teacher, tmp_path, costs
+):
     """4 updates of two micro-batches: 8 passes of 3 s, 4 steps of 0.5 s, 3 evaluations, 1 + 2 checkpoints."""
-    config = PretrainingConfig(tokens=4 * 8 * 32, seq_length=32, batch_size=8, micro_batch_size=4, evaluate_every=2,
-                               checkpoint_every=2, watts=100, kwh_price=0.5)  # fmt: skip
+    config = PretrainingConfig(
+        tokens=4 * 8 * 32,
+        seq_length=32,
+        batch_size=8,
+        micro_batch_size=4,
+        evaluate_every=2,
+        checkpoint_every=2,
+        watts=100,
+        kwh_price=0.5,
+    )
     run = Run(build_student(teacher), packed, masker, accelerator, config, teacher, tmp_path)
     batch = collate(MaskedRows(packed.train, masker).__getitems__([(0, i) for i in range(4)]))
     found = estimate_run(run, batch, config.tokens)

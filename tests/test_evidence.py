@@ -78,8 +78,12 @@ def started(monkeypatch, tmp_path):
 
 def test_a_failure_stops_only_what_needs_it(started):
     said = []
-    chain = [Step("a", ("print('first'); raise SystemExit('out of luck')",)), Step("b", ("",), needs=("a",)),
-             Step("c", ("",), needs=("b",)), Step("d", ("",))]  # fmt: skip
+    chain = [
+        Step("a", ("print('first'); raise SystemExit('out of luck')",)),
+        Step("b", ("",), needs=("a",)),
+        Step("c", ("",), needs=("b",)),
+        Step("d", ("",)),
+    ]
     with pytest.raises(RuntimeError, match="3 steps failed or were left out: a, b, c"):
         evidence.run(chain, say=said.append)
     assert started == ["a", "d"]
@@ -96,9 +100,11 @@ def test_what_is_done_is_not_done_again(started, tmp_path):
 
 def test_steps_run_side_by_side_and_measurements_alone(started, tmp_path):
     """Each notes how many others it meets: with two jobs one other, the measurement none, at the very end."""
-    meet = (f"import os, time; folder = {str(tmp_path / 'here')!r}; os.makedirs(folder, exist_ok=True); me = folder + "
-            f"'/' + str(os.getpid()); open(me, 'w').close(); time.sleep(1); print(len(os.listdir(folder))); "
-            "time.sleep(0.2); os.remove(me)")  # fmt: skip
+    meet = (
+        f"import os, time; folder = {str(tmp_path / 'here')!r}; os.makedirs(folder, exist_ok=True); me = folder + "
+        f"'/' + str(os.getpid()); open(me, 'w').close(); time.sleep(1); print(len(os.listdir(folder))); "
+        "time.sleep(0.2); os.remove(me)"
+    )
     chain = [Step("alone", (meet,), alone=True), *(Step(name, (meet,)) for name in "abcd")]
     evidence.run(chain, jobs=2)
     assert started[-1] == "alone"
@@ -108,8 +114,10 @@ def test_steps_run_side_by_side_and_measurements_alone(started, tmp_path):
 
 def test_a_signal_ends_the_running_step_gently(tmp_path):
     """The chain is told to stop while a step runs; the step is told too, and both end."""
-    step = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: (print('saved', flush=True), exit(0))); " \
-           "print('on', flush=True); time.sleep(60)"  # fmt: skip
+    step = (
+        "import signal, time; signal.signal(signal.SIGTERM, lambda *_: (print('saved', flush=True), exit(0))); "
+        "print('on', flush=True); time.sleep(60)"
+    )
     program = f"""
 import subprocess, sys
 from distilnb import evidence
@@ -148,8 +156,14 @@ def test_a_dry_run_prints_commands_and_hours_and_runs_nothing(started, capsys):
 @pytest.mark.parametrize("kind", ["teacher", "student"])
 def test_operations_are_those_that_pytorch_counts(kind):
     """Against its own counter, which leaves out what is no matrix product, as we do."""
-    teacher = BertConfig(vocab_size=200, hidden_size=32, num_attention_heads=2, intermediate_size=64,
-                         num_hidden_layers=4, attn_implementation="eager")  # fmt: skip
+    teacher = BertConfig(
+        vocab_size=200,
+        hidden_size=32,
+        num_attention_heads=2,
+        intermediate_size=64,
+        num_hidden_layers=4,
+        attn_implementation="eager",
+    )
     model = BertForMaskedLM(teacher)
     if kind == "student":
         model = build_student(model)
@@ -191,10 +205,19 @@ def test_a_part_of_the_rows_costs_that_part(monkeypatch):
 
 def test_starts_run_fewer_seeds_than_models_that_learned():
     """The commands of Table 1 at mini scale: five seeds, and three for the starts themselves."""
-    seeds = {step.name: step.command[step.command.index("--seeds") + 1]
-             for step in evidence.steps(scales.get("mini")) if step.name.startswith("glue-")}  # fmt: skip
-    assert seeds == {"glue-teacher": "5", "glue-student": "5", "glue-undistilled": "5", "glue-scratch": "5",
-                     "glue-untrained": "3", "glue-random": "3"}  # fmt: skip
+    seeds = {
+        step.name: step.command[step.command.index("--seeds") + 1]
+        for step in evidence.steps(scales.get("mini"))
+        if step.name.startswith("glue-")
+    }
+    assert seeds == {
+        "glue-teacher": "5",
+        "glue-student": "5",
+        "glue-undistilled": "5",
+        "glue-scratch": "5",
+        "glue-untrained": "3",
+        "glue-random": "3",
+    }
 
 
 def test_lengths_of_rows_are_there_for_every_task():

@@ -54,8 +54,10 @@ def test_a_format_answers_like_the_model_at_any_batch_size_and_length(runners, m
 
 
 def test_formats_differ_where_they_round_and_only_there(runners, model):
-    errors = {format: export.check_agreement(runner, runners["float32"], export.sample(model))
-              for format, runner in runners.items()}  # fmt: skip
+    errors = {
+        format: export.check_agreement(runner, runners["float32"], export.sample(model))
+        for format, runner in runners.items()
+    }
     assert errors["float32"] == 0 and errors["onnx_float32"] < 1e-5
     assert all(1e-4 < errors[format] for format in ("bfloat16", "int8", "onnx_int8"))
 
@@ -74,8 +76,13 @@ def test_bytes_on_disk_are_what_arithmetic_says(runners, model):
     """Within a few kB of names and graph: 4 or 2 bytes for each weight; int8 rounds matrices, ONNX also embeddings."""
     weights = count_parameters(model)
     words = sum(p.numel() for p in model.base_model.embeddings.parameters())
-    expected = {"float32": 4 * weights, "bfloat16": 2 * weights, "int8": weights + 3 * words,
-                "onnx_float32": 4 * weights, "onnx_int8": weights}  # fmt: skip
+    expected = {
+        "float32": 4 * weights,
+        "bfloat16": 2 * weights,
+        "int8": weights + 3 * words,
+        "onnx_float32": 4 * weights,
+        "onnx_int8": weights,
+    }
     for format, runner in runners.items():
         assert runner.bytes == runner.path.stat().st_size
         assert runner.bytes == pytest.approx(expected[format], abs=90_000), format
@@ -156,9 +163,12 @@ def test_what_cannot_be_exported_gets_one_sentence(student_folder, tmp_path, cap
     bare.mkdir()
     (bare / "config.json").write_text((student_folder / "config.json").read_text())
     cases = {
-        str(text): "is no model: give the folder", str(tmp_path / "gpt2"): "GPT2LMHeadModel, which cannot be exported",
-        str(tmp_path / "empty"): "no readable config.json", str(bare): "no readable weights", "": "--model is missing",
-    }  # fmt: skip
+        str(text): "is no model: give the folder",
+        str(tmp_path / "gpt2"): "GPT2LMHeadModel, which cannot be exported",
+        str(tmp_path / "empty"): "no readable config.json",
+        str(bare): "no readable weights",
+        "": "--model is missing",
+    }
     for model, words in cases.items():
         assert words in one_sentence(["export", "--model", model, "--out", str(tmp_path / "new")], capsys)
     told = one_sentence(["export", "--model", str(student_folder), "--formats", "int4"], capsys)

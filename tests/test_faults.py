@@ -37,10 +37,26 @@ def distil(packed, masker, accelerator, tokenizer):
     def train(updates: int = 6, dropout: float = 0.1, out: Path | None = None, stop: int | None = None, **more):
         teacher = make_teacher(len(tokenizer), hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout)
         student = build_student(teacher, init="random")
-        shape = {"seq_length": 32, "batch_size": 8, "micro_batch_size": 8, "learning_rate": 2e-3,
-                 "tokens": updates * 256, "checkpoint_minutes": 1e9, "evaluate_every": 1000}  # fmt: skip
-        record = pretrain(student, packed, masker, accelerator, PretrainingConfig(**(shape | more)), teacher=teacher,
-                          out=out, stop_after=stop, quiet=True)  # fmt: skip
+        shape = {
+            "seq_length": 32,
+            "batch_size": 8,
+            "micro_batch_size": 8,
+            "learning_rate": 2e-3,
+            "tokens": updates * 256,
+            "checkpoint_minutes": 1e9,
+            "evaluate_every": 1000,
+        }
+        record = pretrain(
+            student,
+            packed,
+            masker,
+            accelerator,
+            PretrainingConfig(**(shape | more)),
+            teacher=teacher,
+            out=out,
+            stop_after=stop,
+            quiet=True,
+        )
         return weights_of(student), record
 
     return train
@@ -73,8 +89,10 @@ def test_an_update_without_finite_numbers_is_left_out_and_counted(distil, monkey
     assert (record["skipped"], record["skipped_steps"]) == (2, [3, 5])
     assert record["curve"]["step"] == [1, 2, 4, 6] and record["steps"] == 6
     assert np.isfinite(record["curve"]["loss"]).all() and np.isfinite(record["curve"]["norm"]).all()
-    saved = {step: checkpoints.read(tmp_path / "checkpoints" / f"step-0000000{step}", _identity(tmp_path)).tensors
-             for step in range(1, 7)}  # fmt: skip
+    saved = {
+        step: checkpoints.read(tmp_path / "checkpoints" / f"step-0000000{step}", _identity(tmp_path)).tensors
+        for step in range(1, 7)
+    }
     for step, made in ((2, True), (3, False), (4, True), (5, False), (6, True)):
         for group in ("model", "optimizer"):
             assert equal(saved[step][group], saved[step - 1][group]) != made, (step, group)
@@ -102,8 +120,9 @@ def test_a_short_run_without_one_finite_update_is_an_error_too(distil, monkeypat
         distil(2)
 
 
-@pytest.mark.parametrize("steps, last, count", [([], 4, 0), ([4], 4, 1), ([2, 3, 4], 4, 3), ([1, 3, 4], 4, 2),
-                                                ([1, 2], 4, 0)])  # fmt: skip
+@pytest.mark.parametrize(
+    "steps, last, count", [([], 4, 0), ([4], 4, 1), ([2, 3, 4], 4, 3), ([1, 3, 4], 4, 2), ([1, 2], 4, 0)]
+)
 def test_in_a_row(steps, last, count):
     assert faults.in_a_row(steps, last) == count
 
@@ -127,8 +146,12 @@ def test_the_scalers_own_skips_are_its_business(distil, monkeypatch, fp16):
 
 
 def test_one_process_with_a_bad_number_makes_both_skip(teacher_folder, text_file, tmp_path):
-    job = Job(tmp_path / "nan", flags(teacher_folder, text_file, micro_batch_size=4), 2,
-              (Fault(FORWARD, 3, "nan gradient", rank=1),))  # fmt: skip
+    job = Job(
+        tmp_path / "nan",
+        flags(teacher_folder, text_file, micro_batch_size=4),
+        2,
+        (Fault(FORWARD, 3, "nan gradient", rank=1),),
+    )
     assert run(job) == [0, 0], job.said(1)
     newest = job.out / "checkpoints" / outcome(job.out)["checkpoint"]
     assert [step for step, *_ in json.loads((newest / "state.json").read_text())["skipped"]] == [3]
@@ -238,7 +261,11 @@ def test_a_full_disk_is_a_sentence_and_the_last_checkpoint_is_whole(
     assert said.startswith("distilnb: the checkpoint of update 6 could not be written to ") and "No space left" in said
     assert "step-00000004, the last one before, is whole: make room there" in said
     assert {path.name for path in (small_disk / "run" / "checkpoints").iterdir()} == {
-        ".lock", "latest", "step-00000002", "step-00000004"}  # fmt: skip
+        ".lock",
+        "latest",
+        "step-00000002",
+        "step-00000004",
+    }
     shutil.copytree(small_disk / "run", tmp_path / "roomy")
     assert cli.main(command(teacher_folder, text_file, tmp_path / "roomy", keep=9)) == 0
     assert "going on from update 4" in capsys.readouterr().out
@@ -284,8 +311,12 @@ def _hang_up(server: socket.socket) -> None:
 
 def test_a_second_run_in_the_folder_is_refused_until_the_first_is_dead(teacher_folder, text_file, tmp_path, capsys):
     """Frozen, it still holds the folder; killed, it does not, though its loader workers live a little longer."""
-    job = Job(tmp_path / "run", flags(teacher_folder, text_file, workers=2), 1,
-              (Fault("distilnb.pretraining.Run.update", 4, "freeze"),))  # fmt: skip
+    job = Job(
+        tmp_path / "run",
+        flags(teacher_folder, text_file, workers=2),
+        1,
+        (Fault("distilnb.pretraining.Run.update", 4, "freeze"),),
+    )
     processes = start(job)
     assert _until(lambda: _state(processes[0].pid) == "T"), job.said()
     before = outcome(job.out)
@@ -425,5 +456,12 @@ def test_processes_that_see_different_checkpoints_are_told(distil, packed, maske
     """Two machines without a common folder: each would go on from another step."""
     monkeypatch.setattr(Accelerator, "reduce", lambda self, tensor, *_: tensor + 3)
     with pytest.raises(ValueError, match="processes see different checkpoints .*; give a folder that all share"):
-        Run(build_student(make_teacher(len(tokenizer))), packed, masker, Accelerator(cpu=True),
-            replace(PretrainingConfig(), seq_length=32), make_teacher(len(tokenizer)), tmp_path)  # fmt: skip
+        Run(
+            build_student(make_teacher(len(tokenizer))),
+            packed,
+            masker,
+            Accelerator(cpu=True),
+            replace(PretrainingConfig(), seq_length=32),
+            make_teacher(len(tokenizer)),
+            tmp_path,
+        )

@@ -15,35 +15,78 @@ from distilnb import figures, paper
 
 def run_record(name: str, shift: float = 0.0, **more) -> dict:
     """A distillation record in small: three training rows, two evaluations, cos not measured at the end."""
-    curve = {"step": [1, 2, 3], "tokens": [1e6, 2e6, 3e6], "loss": [9.0 + shift, 8.0, 7.0],
-             "ce": [5.0, 4.0, 3.0], "mlm": [3.5, 3.0, 2.5], "cos": [0.5, 0.4, None]}
-    return {"name": name, "curve": curve, **more,
-            "evaluations": {"tokens": [1e6, 3e6], "mlm_loss": [4.0 + shift, 3.0], "agreement": [0.2, 0.4 + shift]}}
+    curve = {
+        "step": [1, 2, 3],
+        "tokens": [1e6, 2e6, 3e6],
+        "loss": [9.0 + shift, 8.0, 7.0],
+        "ce": [5.0, 4.0, 3.0],
+        "mlm": [3.5, 3.0, 2.5],
+        "cos": [0.5, 0.4, None],
+    }
+    return {
+        "name": name,
+        "curve": curve,
+        **more,
+        "evaluations": {"tokens": [1e6, 3e6], "mlm_loss": [4.0 + shift, 3.0], "agreement": [0.2, 0.4 + shift]},
+    }
 
 
 def benchmark_record(**more) -> dict:
     """A benchmark in small: the teacher takes 200 ms, the student 100, and 10 more go to neither."""
-    timings = [(model, part, wall) for model, forward in (("teacher", 0.2), ("student", 0.1))
-               for part, wall in (("tokenization", 0.006), ("collation", 0.004), ("forward", forward))]
-    sweeps = [{"knob": knob, "value": value, "teacher": 0.3 + 0.01 * turn, "student": 0.1,
-               "teacher_cpu": 0.2 + 0.01 * turn, "student_cpu": 0.1}
-              for knob, values in (("sequence length", (8, 32)), ("threads", (1, 2))) for value in values
-              for turn in (-1, 0, 1)]
-    formats = [{"model": model, "format": format, "bytes": size * 10**6, "ms": [ms - 1, ms, ms + 1]}
-               for model, format, size, ms in (("teacher", "float32", 438, 200), ("student", "float32", 268, 100),
-                                               ("student", "bfloat16", 134, 40), ("student", "onnx_int8", 68, 20))]
-    return {"name": "benchmark-toy-pairs", "kind": "benchmark", "scale": "toy", "sweeps": sweeps, "formats": formats,
-            "timings": {key: list(column) for key, column in zip(("model", "part", "wall"), zip(*timings, strict=True),
-                                                                 strict=True)},
-            "scores": {"overhead_ms": 10.0, "overhead_ms_needed": 59.0},
-            "intervals": {"ratio_forward": [1.9, 2.0, 2.1], "ratio_end_to_end": [1.85, 1.91, 1.95]},
-            "accuracy": {"rows": [{"format": "float32", "lost": 0.0}, {"format": "onnx_int8", "lost": 0.4}]}, **more}
+    timings = [
+        (model, part, wall)
+        for model, forward in (("teacher", 0.2), ("student", 0.1))
+        for part, wall in (("tokenization", 0.006), ("collation", 0.004), ("forward", forward))
+    ]
+    sweeps = [
+        {
+            "knob": knob,
+            "value": value,
+            "teacher": 0.3 + 0.01 * turn,
+            "student": 0.1,
+            "teacher_cpu": 0.2 + 0.01 * turn,
+            "student_cpu": 0.1,
+        }
+        for knob, values in (("sequence length", (8, 32)), ("threads", (1, 2)))
+        for value in values
+        for turn in (-1, 0, 1)
+    ]
+    formats = [
+        {"model": model, "format": format, "bytes": size * 10**6, "ms": [ms - 1, ms, ms + 1]}
+        for model, format, size, ms in (
+            ("teacher", "float32", 438, 200),
+            ("student", "float32", 268, 100),
+            ("student", "bfloat16", 134, 40),
+            ("student", "onnx_int8", 68, 20),
+        )
+    ]
+    return {
+        "name": "benchmark-toy-pairs",
+        "kind": "benchmark",
+        "scale": "toy",
+        "sweeps": sweeps,
+        "formats": formats,
+        "timings": {
+            key: list(column) for key, column in zip(("model", "part", "wall"), zip(*timings, strict=True), strict=True)
+        },
+        "scores": {"overhead_ms": 10.0, "overhead_ms_needed": 59.0},
+        "intervals": {"ratio_forward": [1.9, 2.0, 2.1], "ratio_end_to_end": [1.85, 1.91, 1.95]},
+        "accuracy": {"rows": [{"format": "float32", "lost": 0.0}, {"format": "onnx_int8", "lost": 0.4}]},
+        **more,
+    }
 
 
 def score(task: str, model: str, seed: int, main: float, **more) -> dict:
     """A fine-tuning record with nothing but what the figure reads."""
-    return {"kind": "finetuning", "task": task, "model": model, "seed": seed, "scores": {"main": main, **more},
-            "scale": "toy", "data": {"stand_in": True}}  # fmt: skip
+    return {
+        "kind": "finetuning",
+        "task": task,
+        "model": model,
+        "seed": seed,
+        "scores": {"main": main, **more},
+        "scale": "toy",
+        "data": {"stand_in": True},
+    }
 
 
 def tuned(model: str, main: float, task: str = "rte", seed: int = 0) -> dict:
@@ -60,8 +103,16 @@ def heldout(variant: str, losses: list[float] | None, seed: int = 0) -> dict:
 def row(variant: str, values: dict[int, float], deltas: list[float], paper: float | None = None, **interval) -> dict:
     """A row of `ablation.compare`."""
     mean = sum(deltas) / len(deltas) if deltas else None
-    return {"variant": variant, "title": variant, "values": values, "deltas": deltas, "mean": mean, "paper": paper,
-            "low": None, "high": None} | interval  # fmt: skip
+    return {
+        "variant": variant,
+        "title": variant,
+        "values": values,
+        "deltas": deltas,
+        "mean": mean,
+        "paper": paper,
+        "low": None,
+        "high": None,
+    } | interval
 
 
 ROWS = [
@@ -159,8 +210,9 @@ def test_parameter_counts_shows_and_labels_each_model():
     figure = figures.plot_parameter_counts(table)
     (points,) = figure.axes[0].collections
     assert sorted(points.get_offsets()[:, 1]) == sorted(table["parameters_millions"])
-    assert sorted(words(figure)) == sorted(f"{m}, {n:,}" for m, n in zip(table["model"], table["parameters_millions"],
-                                                                        strict=True))
+    assert sorted(words(figure)) == sorted(
+        f"{m}, {n:,}" for m, n in zip(table["model"], table["parameters_millions"], strict=True)
+    )
     bold = [text.get_text() for text in figure.axes[0].texts if text.get_weight() == "bold"]
     assert bold == ["DistilBERT, 66"]
     assert "8,300" in figure.axes[0].get_title("left") and "66 M" in figure.axes[0].get_title("left")
@@ -239,8 +291,11 @@ def test_curve_of_several_records_has_one_named_line_each():
 
 
 def test_a_run_called_after_its_role_keeps_the_colour_of_the_role():
-    records = [run_record("distil-mini", model="student"), run_record("scratch-mini", model="undistilled"),
-               run_record("undistilled-mini", model="undistilled")]  # fmt: skip
+    records = [
+        run_record("distil-mini", model="student"),
+        run_record("scratch-mini", model="undistilled"),
+        run_record("undistilled-mini", model="undistilled"),
+    ]
     mine, scratch, twin = (line.get_color() for line in figures.plot_curve(records, "mlm").axes[0].lines)
     assert (mine, twin) == (figures.COLOURS["student"], figures.COLOURS["undistilled"]) and scratch not in (mine, twin)
 
@@ -343,8 +398,12 @@ def test_pairs_join_the_runs_of_a_seed_and_leave_gaps_open():
 
 
 def test_heldout_losses_are_means_over_seeds_and_the_random_start_is_not_among_the_closer():
-    records = [heldout("triple", [3.0, 2.0]), heldout("triple", [3.0, 1.0], 1), heldout("untrained", None),
-               heldout("random_init", [8.0, 7.0])]  # fmt: skip
+    records = [
+        heldout("triple", [3.0, 2.0]),
+        heldout("triple", [3.0, 1.0], 1),
+        heldout("untrained", None),
+        heldout("random_init", [8.0, 7.0]),
+    ]
     every, closer = figures.plot_heldout(records).axes
     assert [list(line.get_ydata()) for line in every.lines] == [[3.0, 1.5], [8.0, 7.0], [2.5, 2.5]]
     assert [line.get_label() for line in closer.lines] == ["triple", "untrained"]
@@ -373,10 +432,22 @@ def test_every_table_and_figure_of_the_paper_is_drawn(monkeypatch):
     drawn = figures.drawings([])
     for wanted in ("figure1", "table1", "table2", "table3"):
         assert any(name.startswith(wanted) for name in drawn), wanted
-    cells = [heldout(variant, [3.0, 2.0]) | {
-        "kind": "ablation", "name": variant, "grid": "ablation-toy", "scale": "toy", "task": None, "config": {},
-        "commit": None, "device": {"gpu": "g"}, "versions": {"torch": "2", "transformers": "5"},
-        "scores": {"macro": 0.5, "mlm_loss": 2.0}} for variant in ("triple", "no_ce")]  # fmt: skip
+    cells = [
+        heldout(variant, [3.0, 2.0])
+        | {
+            "kind": "ablation",
+            "name": variant,
+            "grid": "ablation-toy",
+            "scale": "toy",
+            "task": None,
+            "config": {},
+            "commit": None,
+            "device": {"gpu": "g"},
+            "versions": {"torch": "2", "transformers": "5"},
+            "scores": {"macro": 0.5, "mlm_loss": 2.0},
+        }
+        for variant in ("triple", "no_ce")
+    ]
     assert "toy_ablation" in figures.drawings(cells)
     mini = [cell | {"scale": "mini", "grid": "ablation-mini"} for cell in cells]
     assert "ours, mini" in figures.drawings(mini)["mini_ablation"].axes[1].get_title(loc="left")
@@ -393,10 +464,13 @@ def test_span_probabilities_are_drawn_by_token_and_model():
     start, end = figure.axes
     for ax, order in ((start, 1), (end, -1)):
         heights = {bars.get_label(): [bar.get_height() for bar in bars] for bars in ax.containers}
-        assert heights == {"teacher": pytest.approx([0.1, 0.2, 0.7][::order]),
-                           "student": pytest.approx([0.5, 0.0, 0.25][::order])}  # fmt: skip
+        assert heights == {
+            "teacher": pytest.approx([0.1, 0.2, 0.7][::order]),
+            "student": pytest.approx([0.5, 0.0, 0.25][::order]),
+        }
         assert [bars[0].get_facecolor() for bars in ax.containers] == [
-            mpl.colors.to_rgba(figures.COLOURS[model]) for model in both]  # fmt: skip
+            mpl.colors.to_rgba(figures.COLOURS[model]) for model in both
+        ]
         assert [text.get_text() for text in ax.texts] == ["elsewhere 25%"], "of the student alone"
         shade = next(patch for patch in ax.patches if patch.get_label() == "answer")
         assert (shade.get_x(), shade.get_x() + shade.get_width()) == (0.5, 2.5)
@@ -493,16 +567,22 @@ def test_a_format_fits_within_all_limits_and_an_unknown_cost_only_where_any_is_a
 
 def test_formats_are_written_with_what_they_cost():
     told = words(figures.plot_formats(benchmark_record()))
-    assert {"PyTorch float32, +0.00 points", "ONNX int8, −0.40 points",
-            "PyTorch bfloat16, accuracy not measured"} <= set(told)
+    assert {
+        "PyTorch float32, +0.00 points",
+        "ONNX int8, −0.40 points",
+        "PyTorch bfloat16, accuracy not measured",
+    } <= set(told)
     with pytest.raises(ValueError, match="compares no formats"):
         figures.plot_formats(benchmark_record(formats=[]))
 
 
 def test_growth_has_a_panel_for_each_knob_and_a_line_for_each_step():
     """Hollow is the obvious step; a machine without bf16 has no line for it."""
-    rows = [{"knob": knob, "value": value, "plain": 2.0 * value, "float32": value, "bf16": 0.5 * value}
-            for knob in ("tokens", "vocabulary") for value in (1, 2)]  # fmt: skip
+    rows = [
+        {"knob": knob, "value": value, "plain": 2.0 * value, "float32": value, "bf16": 0.5 * value}
+        for knob in ("tokens", "vocabulary")
+        for value in (1, 2)
+    ]
     record = {"name": "benchmark-pretraining-growth", "kind": "benchmark", "growth": rows}
     figure = figures.drawings([record])["pretraining_growth"]
     assert [ax.get_xlabel() for ax in figure.axes] == ["tokens", "vocabulary"]

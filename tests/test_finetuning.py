@@ -61,8 +61,13 @@ def similarity(count: int, seed: int) -> Dataset:
 def inference(count: int, seed: int) -> Dataset:
     """Three classes by one word of the hypothesis; not to be learned, only to be run."""
     draw = random.Random(seed)
-    return Dataset.from_dict({"premise": draw.choices(NAMES, k=count), "hypothesis": draw.choices(ANIMALS, k=count),
-                              "label": [i % 3 for i in range(count)]})  # fmt: skip
+    return Dataset.from_dict(
+        {
+            "premise": draw.choices(NAMES, k=count),
+            "hypothesis": draw.choices(ANIMALS, k=count),
+            "label": [i % 3 for i in range(count)],
+        }
+    )
 
 
 MAKERS = {"sst2": sentiment, "stsb": similarity, "mnli": inference}
@@ -91,12 +96,25 @@ def span_data(train: int = 33, validation: int = 16) -> SquadData:
             answer = (animal, place)[i % 2]
             context = " ".join(words)
             at = len(" ".join(words[: words.index(answer)])) + bool(words.index(answer))
-            for key, value in zip(rows, (f"{split}-{i}", "", draw.choice((PLACES, ANIMALS)[i % 2]), context,
-                                         {"text": [answer], "answer_start": [at]}), strict=True):  # fmt: skip
+            for key, value in zip(
+                rows,
+                (
+                    f"{split}-{i}",
+                    "",
+                    draw.choice((PLACES, ANIMALS)[i % 2]),
+                    context,
+                    {"text": [answer], "answer_start": [at]},
+                ),
+                strict=True,
+            ):
                 rows[key].append(value)
         splits[split] = Dataset.from_dict(rows)
-    info = {"id": "hand-made", "rows": {"train": train, "validation": validation}, "stand_in": True,
-            "fingerprint": "spans"}  # fmt: skip
+    info = {
+        "id": "hand-made",
+        "rows": {"train": train, "validation": validation},
+        "stand_in": True,
+        "fingerprint": "spans",
+    }
     return SquadData(SQUAD, splits.pop("train"), splits, info)
 
 
@@ -161,7 +179,8 @@ def test_batches_hold_every_row_once_an_epoch_and_rows_of_like_length():
     without = sum(32 * lengths[shuffled[i : i + 32]].max() for i in range(0, 3000, 32)) / lengths.sum()
     assert padding < 1.15 < 2 < without
     assert [b.tolist() for b in batch_order(lengths, replace(QUICK, batch_size=32, epochs=2, seed=1))] != [
-        b.tolist() for b in batches]  # fmt: skip
+        b.tolist() for b in batches
+    ]
 
 
 def test_part_of_an_epoch_is_part_of_its_batches():
@@ -259,8 +278,10 @@ def test_the_loop_is_what_a_reader_would_write(tokenizer, accelerator):
 
     other, _ = classifier(source, 2, config.seed)
     before, rows, norms = weights_of(other), data.encoded(tokenizer, 24)[0], []
-    groups = [{"params": [p for p in other.parameters() if (p.ndim > 1) == matrix], "weight_decay": decay}
-              for matrix, decay in ((True, 0.1), (False, 0.0))]  # fmt: skip
+    groups = [
+        {"params": [p for p in other.parameters() if (p.ndim > 1) == matrix], "weight_decay": decay}
+        for matrix, decay in ((True, 0.1), (False, 0.0))
+    ]
     optimizer = torch.optim.AdamW(groups, eps=1e-6)
     for step, chosen in enumerate(batch_order(rows["length"][:], config)):
         for group in optimizer.param_groups:
@@ -310,9 +331,18 @@ def test_the_record_holds_what_is_needed_to_believe_it(student, tokenizer, accel
     _, record = tuned(student, data, tokenizer, accelerator, name="x", scale="mini", model_record="distil-mini")
     assert results.load(results.save(record, tmp_path))["name"] == "x"
     assert set(results.KEYS) <= record.keys()
-    expected = {"kind": "finetuning", "scale": "mini", "model": "student", "model_record": "distil-mini",
-                "task": "mnli", "seed": 42, "steps": 5, "processes": 1, "precision": "no",
-                "data": data.info}  # fmt: skip
+    expected = {
+        "kind": "finetuning",
+        "scale": "mini",
+        "model": "student",
+        "model_record": "distil-mini",
+        "task": "mnli",
+        "seed": 42,
+        "steps": 5,
+        "processes": 1,
+        "precision": "no",
+        "data": data.info,
+    }
     assert {key: record[key] for key in expected} == expected
     assert record["tokens"] == data.encoded(tokenizer, 24)[0]["length"][:].sum()
     assert list(record["scores"]) == ["main", "accuracy", "majority", "validation_mismatched_accuracy"]
@@ -431,8 +461,9 @@ def test_a_teachers_answers_reach_the_student(student, tokenizer, accelerator):
     scores = {}
     for weight in (1.0, 0.01):
         model, _ = classifier(student, 2, seed=5)
-        taught = finetune(model, wrong, tokenizer, accelerator, replace(config, soft_weight=weight), quiet=True,
-                          teacher=teacher)  # fmt: skip
+        taught = finetune(
+            model, wrong, tokenizer, accelerator, replace(config, soft_weight=weight), quiet=True, teacher=teacher
+        )
         scores[weight] = taught["scores"]["accuracy"]
         assert taught["taught_by"] == fingerprint(teacher)
     assert scores[1.0] > 0.9 and scores[0.01] < 0.1
@@ -514,13 +545,33 @@ def test_two_processes_train_and_score_what_one_does(tokenizer, teacher_folder, 
     both processes' validation rows are in the score.
     """
     (tmp_path / "script.py").write_text(TWO_PROCESSES)
-    launch = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
-              "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_ip", "127.0.0.1",
-              "--main_process_port", str(free_port()), str(tmp_path / "script.py"))  # fmt: skip
+    launch = (
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        "--main_process_ip",
+        "127.0.0.1",
+        "--main_process_port",
+        str(free_port()),
+        str(tmp_path / "script.py"),
+    )
     tests = Path(__file__).parent
     environment = os.environ | {"PYTHONPATH": str(Path(finetuning.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, *launch, str(teacher_folder), str(tests), str(tmp_path)], env=environment,
-                          capture_output=True, text=True, timeout=120)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, *launch, str(teacher_folder), str(tests), str(tmp_path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     together = json.loads((tmp_path / "record.json").read_text())
     assert together["processes"] == 2

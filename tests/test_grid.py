@@ -38,13 +38,25 @@ def test_a_grid_runs_every_cell_and_later_only_what_is_missing(teacher, student,
     def run_grid(data: list[TaskData], seeds: tuple[int, ...]) -> list[dict]:
         ran.clear()
         models = {"teacher": teacher, "student": student}
-        return finetune_grid(models, data, seeds, tokenizer, accelerator, QUICK, folder=tmp_path, quiet=True,
-                             provenance={"student": {"model_record": "distil-toy"}})  # fmt: skip
+        return finetune_grid(
+            models,
+            data,
+            seeds,
+            tokenizer,
+            accelerator,
+            QUICK,
+            folder=tmp_path,
+            quiet=True,
+            provenance={"student": {"model_record": "distil-toy"}},
+        )
 
     tasks = [task_data("sst2"), task_data("stsb")]
     first = run_grid(tasks, (1,))
-    assert ran == [r["name"] for r in first] == [f"finetuning-toy-{m}-{t}-seed1" for t in ("sst2", "stsb")
-                                                 for m in ("teacher", "student")]  # fmt: skip
+    assert (
+        ran
+        == [r["name"] for r in first]
+        == [f"finetuning-toy-{m}-{t}-seed1" for t in ("sst2", "stsb") for m in ("teacher", "student")]
+    )
     assert {path.stem for path in tmp_path.glob("*.json")} == set(ran)
     assert [r["model_record"] for r in first] == [None, "distil-toy"] * 2
 
@@ -54,9 +66,14 @@ def test_a_grid_runs_every_cell_and_later_only_what_is_missing(teacher, student,
     (tmp_path / "finetuning-toy-student-sst2-seed1.json").unlink()
     (tmp_path / "finetuning-toy-teacher-stsb-seed1.json").write_text("{")
     third = run_grid(tasks, (1, 2))
-    assert sorted(ran) == ["finetuning-toy-student-sst2-seed1", "finetuning-toy-student-sst2-seed2",
-                           "finetuning-toy-student-stsb-seed2", "finetuning-toy-teacher-sst2-seed2",
-                           "finetuning-toy-teacher-stsb-seed1", "finetuning-toy-teacher-stsb-seed2"]  # fmt: skip
+    assert sorted(ran) == [
+        "finetuning-toy-student-sst2-seed1",
+        "finetuning-toy-student-sst2-seed2",
+        "finetuning-toy-student-stsb-seed2",
+        "finetuning-toy-teacher-sst2-seed2",
+        "finetuning-toy-teacher-stsb-seed1",
+        "finetuning-toy-teacher-stsb-seed2",
+    ]
     assert [r["scores"] for r in third if r["seed"] == 1] == [r["scores"] for r in first]
 
 
@@ -90,8 +107,12 @@ def test_the_learning_rate_is_chosen_on_carved_rows(student, tokenizer, accelera
     settings = {"learning_rates": (1e-7, 2e-3), "folder": tmp_path, "quiet": True}
     config = replace(QUICK, epochs=2, batch_size=16)
     records = finetune_grid({"student": student}, [data], (1, 2), tokenizer, accelerator, config, **settings)
-    assert ran == ["finetuning-toy-student-sst2-lr1e-07", "finetuning-toy-student-sst2-lr0.002",
-                   "finetuning-toy-student-sst2-seed1", "finetuning-toy-student-sst2-seed2"]  # fmt: skip
+    assert ran == [
+        "finetuning-toy-student-sst2-lr1e-07",
+        "finetuning-toy-student-sst2-lr0.002",
+        "finetuning-toy-student-sst2-seed1",
+        "finetuning-toy-student-sst2-seed2",
+    ]
     trials = [results.load(path) for path in sorted((tmp_path / "selection").glob("*.json"))]
     assert [list(t["data"]["rows"]) for t in trials] == [["train", "carved"]] * 2
     assert [t["data"]["rows"]["train"] for t in trials] == [230] * 2
@@ -143,8 +164,17 @@ def test_an_empty_grid_is_refused(models, seeds, tokenizer, accelerator):
 
 
 def test_a_grid_reads_folders(teacher_folder, tokenizer, accelerator, tmp_path):
-    record = finetune_grid({"teacher": teacher_folder}, [task_data("sst2")], [1], tokenizer, accelerator, QUICK,
-                           folder=tmp_path, scale="mini", quiet=True)[0]  # fmt: skip
+    record = finetune_grid(
+        {"teacher": teacher_folder},
+        [task_data("sst2")],
+        [1],
+        tokenizer,
+        accelerator,
+        QUICK,
+        folder=tmp_path,
+        scale="mini",
+        quiet=True,
+    )[0]
     assert record["name"] == "finetuning-mini-teacher-sst2-seed1" and record["scale"] == "mini"
     source = BertForMaskedLM.from_pretrained(teacher_folder)
     assert record["started_from"] == grid.fingerprint(classifier(source, 2, 1)[0])
@@ -156,12 +186,21 @@ def test_a_second_teacher_teaches_with_its_own_seed(teacher, student, tokenizer,
     def run_grid(temperature: float = 2.0) -> list[dict]:
         ran.clear()
         config = replace(QUICK, temperature=temperature)
-        return finetune_grid({"student": student, "teacher": teacher}, [task_data("sst2")], (1, 2), tokenizer,
-                             accelerator, config, folder=tmp_path, task_teacher="teacher")  # fmt: skip
+        return finetune_grid(
+            {"student": student, "teacher": teacher},
+            [task_data("sst2")],
+            (1, 2),
+            tokenizer,
+            accelerator,
+            config,
+            folder=tmp_path,
+            task_teacher="teacher",
+        )
 
     records = run_grid()
-    assert ran == [f"finetuning-toy-{model}-sst2-seed{seed}" for model in ("student", "teacher", "student_d")
-                   for seed in (1, 2)]  # fmt: skip
+    assert ran == [
+        f"finetuning-toy-{model}-sst2-seed{seed}" for model in ("student", "teacher", "student_d") for seed in (1, 2)
+    ]
     for seed, record in ((1, records[4]), (2, records[5])):
         assert record["model"] == "student_d" and record["seed"] == seed
         assert record["teacher_record"] == f"finetuning-toy-teacher-sst2-seed{seed}"
@@ -186,8 +225,9 @@ def test_a_second_teacher_must_be_one_of_the_models(teacher, student, tokenizer,
         finetune_grid({"teacher": teacher}, *arguments, task_teacher="teacher")
 
 
-def test_a_pupil_of_a_diverged_teacher_is_not_trained(teacher, student, tokenizer, accelerator, tmp_path, monkeypatch,
-                                                      capsys):  # fmt: skip
+def test_a_pupil_of_a_diverged_teacher_is_not_trained(
+    teacher, student, tokenizer, accelerator, tmp_path, monkeypatch, capsys
+):
     real = finetuning.finetune
 
     def sometimes(model, *arguments, **more):
@@ -197,16 +237,25 @@ def test_a_pupil_of_a_diverged_teacher_is_not_trained(teacher, student, tokenize
 
     monkeypatch.setattr(finetuning, "finetune", sometimes)
     with pytest.raises(FloatingPointError, match="teacher-sst2-seed1 diverged at"):
-        finetune_grid({"teacher": teacher, "student": student}, [task_data("sst2")], [1], tokenizer, accelerator,
-                      QUICK, folder=tmp_path, task_teacher="teacher")  # fmt: skip
+        finetune_grid(
+            {"teacher": teacher, "student": student},
+            [task_data("sst2")],
+            [1],
+            tokenizer,
+            accelerator,
+            QUICK,
+            folder=tmp_path,
+            task_teacher="teacher",
+        )
     assert "student_d-sst2-seed1: its teacher, finetuning-toy-teacher-sst2-seed1, diverged" in capsys.readouterr().out
     assert [path.stem for path in tmp_path.glob("*.json")] == ["finetuning-toy-student-sst2-seed1"]
 
 
 def test_kept_models_answer_as_their_record_says(student, tokenizer, accelerator, tmp_path):
     data = task_data("sst2", 64, 16)
-    record = finetune_grid({"student": student}, [data], [1], tokenizer, accelerator, QUICK, folder=tmp_path,
-                           keep=True, quiet=True)[0]  # fmt: skip
+    record = finetune_grid(
+        {"student": student}, [data], [1], tokenizer, accelerator, QUICK, folder=tmp_path, keep=True, quiet=True
+    )[0]
     model = grid.heads.fine_tuned(tmp_path / "models" / record["name"], data.task)
     encoded = finetuning.encode(data, tokenizer, QUICK)
     assert finetuning.evaluate(model, data, encoded, accelerator)["scores"] == record["scores"]
@@ -217,7 +266,8 @@ def test_a_record_without_its_selection_is_made_again(student, tokenizer, accele
     config, data = replace(QUICK, learning_rate=2e-3), [task_data("sst2", 64, 16)]
     finetune_grid({"student": student}, data, [1], tokenizer, accelerator, config, folder=tmp_path, quiet=True)
     ran.clear()
-    (record,) = finetune_grid({"student": student}, data, [1], tokenizer, accelerator, config, folder=tmp_path,
-                              learning_rates=(2e-3,))  # fmt: skip
+    (record,) = finetune_grid(
+        {"student": student}, data, [1], tokenizer, accelerator, config, folder=tmp_path, learning_rates=(2e-3,)
+    )
     assert ran[-1] == "finetuning-toy-student-sst2-seed1" and record["selection"]["chosen"] == 2e-3
     assert "is run again: selection was None" in capsys.readouterr().out

@@ -14,9 +14,9 @@ import distilnb
 PACKAGE = Path(distilnb.__file__).parent
 LAYERS = {
     "leaves": "paper scales student teacher losses precision dropout masking corpus toyworld results metrics hub paths "
-              "progress machine faults interrupts lock processes cost",
+    "progress machine faults interrupts lock processes cost",
     "engines": "recipe batches distillation estimate pretraining guessing checkpoints backup tasks squad heads "
-               "finetuning grid submission ablation benchmark export",
+    "finetuning grid submission ablation benchmark export",
     "view": "figures report scorecard widgets exercises",
     "shell": "cli options evidence notebooks book publish colab __main__",
 }
@@ -24,8 +24,9 @@ LAYER = {module: layer for layer, modules in LAYERS.items() for module in module
 ORDER = list(LAYERS)
 FILES = {  # "toyworld" is the sub-package's __init__, "toyworld.words" one of its modules
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
-    for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"
-}  # fmt: skip
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if path != PACKAGE / "__init__.py"
+}
 MODULES = sorted(FILES)
 TREES = {name: ast.parse(path.read_text(), path.name) for name, path in FILES.items()}
 
@@ -114,8 +115,11 @@ def test_no_cycle():
 
 @pytest.mark.parametrize("module", MODULES)
 def test_no_star_imports(module):
-    stars = [node.lineno for node in ast.walk(TREES[module]) if isinstance(node, ast.ImportFrom)
-             and any(alias.name == "*" for alias in node.names)]  # fmt: skip
+    stars = [
+        node.lineno
+        for node in ast.walk(TREES[module])
+        if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names)
+    ]
     assert not stars
 
 
@@ -126,8 +130,11 @@ def public(tree: ast.Module) -> list[tuple[str, ast.AST]]:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
             found.append((node.name, node))
             if isinstance(node, ast.ClassDef):
-                found += [(f"{node.name}.{item.name}", item) for item in node.body
-                          if isinstance(item, ast.FunctionDef) and not item.name.startswith("_")]  # fmt: skip
+                found += [
+                    (f"{node.name}.{item.name}", item)
+                    for item in node.body
+                    if isinstance(item, ast.FunctionDef) and not item.name.startswith("_")
+                ]
     return found
 
 
@@ -173,11 +180,18 @@ for module in {[m for m in MODULES if m != "__main__"]!r}:
         (tmp_path / folder).mkdir()
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]),
-        "DISTILNB_HOME": str(tmp_path / "home"), "DISTILNB_CACHE": str(tmp_path / "cache"),
-    }  # fmt: skip
+        "DISTILNB_HOME": str(tmp_path / "home"),
+        "DISTILNB_CACHE": str(tmp_path / "cache"),
+    }
     environment.pop("HF_HUB_OFFLINE", None)
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path / "work", env=environment, capture_output=True,
-                          text=True, timeout=120)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path / "work",
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout == ""
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -30,9 +30,18 @@ def batch() -> dict[str, torch.Tensor]:
     labels = torch.full((BATCH, SEQ), IGNORE)
     for row, column, word in [(0, 1, 4), (0, 2, 0), (0, 6, 10), (1, 0, 3), (1, 4, 3), (2, 2, 7)]:
         labels[row, column] = word
-    return {"hidden": hidden, "t_hidden": t_hidden, "weight": weight, "bias": bias, "t_weight": t_weight,
-            "t_bias": t_bias, "student": hidden @ weight.T + bias, "teacher": t_hidden @ t_weight.T + t_bias,
-            "mask": mask, "labels": labels}  # fmt: skip
+    return {
+        "hidden": hidden,
+        "t_hidden": t_hidden,
+        "weight": weight,
+        "bias": bias,
+        "t_weight": t_weight,
+        "t_bias": t_bias,
+        "student": hidden @ weight.T + bias,
+        "teacher": t_hidden @ t_weight.T + t_bias,
+        "mask": mask,
+        "labels": labels,
+    }
 
 
 def softmax(x: np.ndarray) -> np.ndarray:
@@ -108,9 +117,16 @@ def test_triple_loss_is_the_weighted_sum(batch, positions):
         "cos": cosine_by_hand(batch["hidden"], batch["t_hidden"], batch["mask"]),
     }
     loss, terms = losses.triple_loss(
-        batch["student"], batch["teacher"], batch["hidden"], batch["t_hidden"], batch["labels"], batch["mask"],
-        weights, temperature=3.0, positions=positions,
-    )  # fmt: skip
+        batch["student"],
+        batch["teacher"],
+        batch["hidden"],
+        batch["t_hidden"],
+        batch["labels"],
+        batch["mask"],
+        weights,
+        temperature=3.0,
+        positions=positions,
+    )
     assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected, rel=1e-5)
     assert loss.item() == pytest.approx(5 * expected["ce"] + 2 * expected["mlm"] + expected["cos"], rel=1e-5)
 
@@ -164,10 +180,17 @@ def chunked(batch, temperature: float, ce: float, mlm: float, chunk: int, where:
     hidden, weight, bias = (batch[name].clone().requires_grad_() for name in ("hidden", "weight", "bias"))
     tokens, masked = int(where.sum()), max(int((batch["labels"] != IGNORE).sum()), 1)
     value, ce_sum, mlm_sum = losses.vocabulary_losses(
-        hidden[where], weight, bias, batch["labels"][where], ce_scale=ce / tokens, mlm_scale=mlm / masked,
-        teacher=(batch["t_hidden"][where], batch["t_weight"], batch["t_bias"]), temperature=temperature, chunk=chunk,
+        hidden[where],
+        weight,
+        bias,
+        batch["labels"][where],
+        ce_scale=ce / tokens,
+        mlm_scale=mlm / masked,
+        teacher=(batch["t_hidden"][where], batch["t_weight"], batch["t_bias"]),
+        temperature=temperature,
+        chunk=chunk,
         kernels=kernels,
-    )  # fmt: skip
+    )
     (3 * value).backward()  # a factor, because a loss is not always the last thing
     return value, ce_sum / tokens, mlm_sum / masked, hidden.grad, weight.grad, bias.grad
 
@@ -193,8 +216,9 @@ def test_chunked_head_equals_the_losses_and_their_gradients(batch, temperature, 
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5, msg=lambda m, name=name: f"{name}: {m}")
 
 
-@pytest.mark.parametrize("temperature, chunk, ce, mlm", [(0.5, 1, 5.0, 2.0), (2.0, 4, 5.0, 2.0), (2.0, 128, 5.0, 0.0),
-                                                         (3.0, 7, 0.0, 2.0)])  # fmt: skip
+@pytest.mark.parametrize(
+    "temperature, chunk, ce, mlm", [(0.5, 1, 5.0, 2.0), (2.0, 4, 5.0, 2.0), (2.0, 128, 5.0, 0.0), (3.0, 7, 0.0, 2.0)]
+)
 def test_compiled_head_equals_the_losses_and_their_gradients(batch, temperature, chunk, ce, mlm):
     where = batch["mask"].bool()
     value, soft, hard, *gradients = chunked(batch, temperature, ce, mlm, chunk, where, compiled())
@@ -212,8 +236,14 @@ def test_compiled_head_in_bf16_equals_the_plain_one():
     labels[::3] = IGNORE
     for kernels in (losses.PLAIN, compiled(), compiled()):
         inputs = [x.clone().requires_grad_() for x in (hidden, weight, bias)]
-        value, *sums = losses.vocabulary_losses(*inputs, labels, ce_scale=5.0, mlm_scale=2.0, kernels=kernels,
-                                                teacher=(t_hidden, t_weight.bfloat16(), bias.bfloat16()))  # fmt: skip
+        value, *sums = losses.vocabulary_losses(
+            *inputs,
+            labels,
+            ce_scale=5.0,
+            mlm_scale=2.0,
+            kernels=kernels,
+            teacher=(t_hidden, t_weight.bfloat16(), bias.bfloat16()),
+        )
         value.backward()
         found.append((torch.stack([value.detach(), *sums]), *(x.grad.float() for x in inputs)))
     for ours, theirs in zip(*found[:2], strict=True):
@@ -266,8 +296,9 @@ def test_chunked_head_of_no_tokens_is_zero_with_zero_gradients(batch):
     hidden, weight, bias = (batch[n].clone().requires_grad_() for n in ("hidden", "weight", "bias"))
     nothing = torch.zeros(BATCH, SEQ, dtype=torch.bool)
     teacher = (batch["t_hidden"][nothing], batch["t_weight"], batch["t_bias"])
-    value, ce, mlm = losses.vocabulary_losses(hidden[nothing], weight, bias, batch["labels"][nothing], ce_scale=1.0,
-                                              mlm_scale=1.0, teacher=teacher)  # fmt: skip
+    value, ce, mlm = losses.vocabulary_losses(
+        hidden[nothing], weight, bias, batch["labels"][nothing], ce_scale=1.0, mlm_scale=1.0, teacher=teacher
+    )
     value.backward()
     assert (value.item(), ce.item(), mlm.item()) == (0, 0, 0)
     assert not any(x.grad.any() for x in (hidden, weight, bias))
@@ -275,8 +306,9 @@ def test_chunked_head_of_no_tokens_is_zero_with_zero_gradients(batch):
 
 def test_chunked_head_without_soft_targets_needs_no_teacher(batch):
     where = batch["mask"].bool()
-    value, ce, mlm = losses.vocabulary_losses(batch["hidden"][where], batch["weight"], batch["bias"],
-                                              batch["labels"][where], mlm_scale=1.0)  # fmt: skip
+    value, ce, mlm = losses.vocabulary_losses(
+        batch["hidden"][where], batch["weight"], batch["bias"], batch["labels"][where], mlm_scale=1.0
+    )
     assert ce.item() == 0
     assert (
         value.item()
@@ -294,8 +326,9 @@ def test_chunked_value_does_not_drift():
     t_weight = weight + 0.02 * torch.randn(vocab, dim, generator=make)
     bias, labels = torch.zeros(vocab), torch.full((tokens,), IGNORE)
     labels[::7] = torch.randint(vocab, (len(labels[::7]),), generator=make)
-    _, ce, mlm = losses.vocabulary_losses(hidden, weight, bias, labels, ce_scale=1.0, mlm_scale=1.0,
-                                          teacher=(hidden + 0.05 * t_hidden, t_weight, bias))  # fmt: skip
+    _, ce, mlm = losses.vocabulary_losses(
+        hidden, weight, bias, labels, ce_scale=1.0, mlm_scale=1.0, teacher=(hidden + 0.05 * t_hidden, t_weight, bias)
+    )
     s = torch.log_softmax(hidden.double() @ weight.double().T / 2, -1)
     t = torch.log_softmax((hidden + 0.05 * t_hidden).double() @ t_weight.double().T / 2, -1)
     expected = 4 * (t.exp() * (t - s)).sum().item()
@@ -379,8 +412,9 @@ def test_padding_changes_neither_losses_nor_gradients(batch):
     results = []
     for data in (batch, padded(batch)):
         logits, hidden = data["student"].clone().requires_grad_(), data["hidden"].clone().requires_grad_()
-        loss, terms = losses.triple_loss(logits, data["teacher"], hidden, data["t_hidden"], data["labels"],
-                                         data["mask"], LossWeights())  # fmt: skip
+        loss, terms = losses.triple_loss(
+            logits, data["teacher"], hidden, data["t_hidden"], data["labels"], data["mask"], LossWeights()
+        )
         loss.backward()
         results.append(
             (loss.detach(), *(t.detach() for t in terms.values()), logits.grad[:, :SEQ], hidden.grad[:, :SEQ])
@@ -423,11 +457,13 @@ def test_count_makes_micro_batches_add_up_to_the_whole(batch):
     parts = torch.zeros(3)
     for i in range(BATCH):
         row = {name: batch[name][i : i + 1] for name in ("student", "teacher", "hidden", "t_hidden", "mask", "labels")}
-        parts += torch.stack([
-            losses.soft_target_loss(row["student"], row["teacher"], row["mask"], count=tokens),
-            losses.mlm_loss(row["student"], row["labels"], count=masked),
-            losses.cosine_loss(row["hidden"], row["t_hidden"], row["mask"], count=tokens),
-        ])  # fmt: skip
+        parts += torch.stack(
+            [
+                losses.soft_target_loss(row["student"], row["teacher"], row["mask"], count=tokens),
+                losses.mlm_loss(row["student"], row["labels"], count=masked),
+                losses.cosine_loss(row["hidden"], row["t_hidden"], row["mask"], count=tokens),
+            ]
+        )
     torch.testing.assert_close(parts, torch.stack(whole))
 
 
@@ -447,8 +483,9 @@ def test_a_term_of_weight_zero_is_not_computed(batch, monkeypatch, off):
         real = getattr(losses, name)
         monkeypatch.setattr(losses, name, lambda *a, name=name, real=real: called.append(name) or real(*a))
     weights = LossWeights(**{name: 0.0 if name in off else 1.0 for name in WORK})
-    _, terms = losses.triple_loss(batch["student"], batch["teacher"], batch["hidden"], batch["t_hidden"],
-                                  batch["labels"], batch["mask"], weights)  # fmt: skip
+    _, terms = losses.triple_loss(
+        batch["student"], batch["teacher"], batch["hidden"], batch["t_hidden"], batch["labels"], batch["mask"], weights
+    )
     assert sorted(called) == sorted(WORK[name] for name in WORK if name not in off)
     assert set(terms) == set(WORK) - set(off)
 
@@ -466,9 +503,14 @@ def test_whole_head_equals_the_chunked_one(batch):
     hidden, weight, bias = (batch[n].clone().requires_grad_() for n in ("hidden", "weight", "bias"))
     where = batch["mask"].bool()
     value, ce, mlm = losses.whole_vocabulary_losses(
-        hidden[where], weight, bias, batch["labels"][where], ce_scale=5 / 15, mlm_scale=2 / 6,
+        hidden[where],
+        weight,
+        bias,
+        batch["labels"][where],
+        ce_scale=5 / 15,
+        mlm_scale=2 / 6,
         teacher=(batch["t_hidden"][where], batch["t_weight"], batch["t_bias"]),
-    )  # fmt: skip
+    )
     (3 * value).backward()
     found = value, ce / 15, mlm / 6, hidden.grad, weight.grad, bias.grad
     for a, b in zip(found, chunked(batch, 2.0, 5.0, 2.0, 4, where), strict=True):

@@ -166,9 +166,10 @@ def test_squad_scores_equal_an_independent_implementation():
     assert 0.02 < em < f1 < 0.6 and len(np.unique(ours[:, 1])) > 8, "the pairs exercise too little"
     for first in range(0, len(pairs), 50):
         batch = list(enumerate(pairs[first : first + 50]))
-        theirs = squad([{"id": str(i), "prediction_text": prediction} for i, (prediction, _) in batch],
-                       [{"id": str(i), "answers": {"text": golds, "answer_start": [0] * len(golds)}}
-                        for i, (_, golds) in batch])  # fmt: skip
+        theirs = squad(
+            [{"id": str(i), "prediction_text": prediction} for i, (prediction, _) in batch],
+            [{"id": str(i), "answers": {"text": golds, "answer_start": [0] * len(golds)}} for i, (_, golds) in batch],
+        )
         expected = [float(theirs["exact_match"]) / 100, float(theirs["f1"]) / 100]
         assert ours[first : first + 50].mean(0) == pytest.approx(expected, abs=1e-6)
 

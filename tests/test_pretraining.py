@@ -35,8 +35,14 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def settings(updates: int, corpus, **more) -> PretrainingConfig:
     """A configuration of exactly `updates` updates on this corpus."""
-    shape = {"seq_length": corpus.info["seq_length"], "batch_size": 8, "micro_batch_size": 8, "learning_rate": 2e-3,
-             "evaluate_every": 1000, "checkpoint_minutes": 1e9}  # fmt: skip
+    shape = {
+        "seq_length": corpus.info["seq_length"],
+        "batch_size": 8,
+        "micro_batch_size": 8,
+        "learning_rate": 2e-3,
+        "evaluate_every": 1000,
+        "checkpoint_minutes": 1e9,
+    }
     config = PretrainingConfig(**(shape | more))
     tokens = int((updates - 0.5) * config.batch_size * corpus.train_lengths.mean())
     config = replace(config, tokens=tokens)
@@ -52,8 +58,11 @@ def without_dropout(teacher: BertForMaskedLM) -> BertForMaskedLM:
 
 def digest(folder: Path) -> dict[str, str]:
     """SHA-256 of each file below a folder."""
-    return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest()
-            for f in sorted(folder.rglob("*")) if f.is_file()}  # fmt: skip
+    return {
+        str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest()
+        for f in sorted(folder.rglob("*"))
+        if f.is_file()
+    }
 
 
 def assert_same_weights(one: dict, other: dict) -> None:
@@ -154,8 +163,17 @@ def test_forward_pass_is_the_triple_loss(request, masker, teacher, layout, posit
     own = other(**inputs)
     with torch.no_grad():
         theirs = teacher(**inputs)
-    expected, parts = triple_loss(own.logits, theirs.logits, own.hidden_states[-1], theirs.hidden_states[-1],
-                                  batch["labels"], batch["attention_mask"], config.weights, 3.0, positions)  # fmt: skip
+    expected, parts = triple_loss(
+        own.logits,
+        theirs.logits,
+        own.hidden_states[-1],
+        theirs.hidden_states[-1],
+        batch["labels"],
+        batch["attention_mask"],
+        config.weights,
+        3.0,
+        positions,
+    )
     expected.backward()
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(terms, torch.stack([parts["ce"], parts["mlm"], parts["cos"]]), rtol=1e-5, atol=1e-5)
@@ -269,8 +287,10 @@ def test_grouped_micro_batches_hold_little_padding(grouped):
 
 
 def test_collate_pads_on_the_right():
-    rows = [{"input_ids": np.array([7, 8, 9]), "labels": np.array([IGNORE, 8, IGNORE])},
-            {"input_ids": np.array([5]), "labels": np.array([IGNORE])}]  # fmt: skip
+    rows = [
+        {"input_ids": np.array([7, 8, 9]), "labels": np.array([IGNORE, 8, IGNORE])},
+        {"input_ids": np.array([5]), "labels": np.array([IGNORE])},
+    ]
     batch = collate(rows, pad_id=1)
     assert batch["input_ids"].tolist() == [[7, 8, 9], [5, 1, 1]]
     assert batch["labels"].tolist() == [[IGNORE, 8, IGNORE], [IGNORE] * 3]
@@ -410,8 +430,17 @@ def run_in_sittings(packed, masker, teacher, out: Path, stops: list[int], worker
             8, packed, micro_batch_size=4, evaluate_every=3, workers=workers, checkpoint_every=2 + sitting
         )
         torch.manual_seed(1000 + sitting)  # what was drawn before must not matter
-        record = pretrain(student, packed, masker, Accelerator(cpu=True), config, teacher=teacher, out=out,
-                          stop_after=stop, quiet=True)  # fmt: skip
+        record = pretrain(
+            student,
+            packed,
+            masker,
+            Accelerator(cpu=True),
+            config,
+            teacher=teacher,
+            out=out,
+            stop_after=stop,
+            quiet=True,
+        )
     return weights_of(student), record
 
 
@@ -599,15 +628,24 @@ accelerator.end_training()
 """
 
 
-def start(script: str, tmp_path: Path, teacher_folder: Path, text_file: Path, config: PretrainingConfig,
-          launcher: tuple[str, ...] = (), timeout: float = 120) -> subprocess.CompletedProcess:  # fmt: skip
+def start(
+    script: str,
+    tmp_path: Path,
+    teacher_folder: Path,
+    text_file: Path,
+    config: PretrainingConfig,
+    launcher: tuple[str, ...] = (),
+    timeout: float = 120,
+) -> subprocess.CompletedProcess:
     """Run a script on this corpus, teacher and configuration in a Python of its own."""
     path = tmp_path / "script.py"
     path.write_text(f"{SCRIPT}\nsettings = {vars(config)!r}\n{script}")
     command = [sys.executable, *launcher, str(path), str(teacher_folder), str(text_file), str(tmp_path)]
     root = Path(pretraining.__file__).parents[1]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")]),
-                                "OMP_NUM_THREADS": "1"}  # fmt: skip
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")]),
+        "OMP_NUM_THREADS": "1",
+    }
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
 
 
@@ -643,9 +681,23 @@ def test_two_processes_train_what_one_trains(packed, masker, accelerator, teache
     Tolerance 5e-6, as for micro-batches. Cut and resumed, two processes agree with themselves to the last bit.
     """
     config = settings(4, packed, micro_batch_size=2, warmup=0.0)
-    launch = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
-              "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_ip", "127.0.0.1",
-              "--main_process_port", str(free_port()))  # fmt: skip
+    launch = (
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        "--main_process_ip",
+        "127.0.0.1",
+        "--main_process_port",
+        str(free_port()),
+    )
     done = start(TWO_PROCESSES, tmp_path, teacher_folder, text_file, config, launch)
     assert done.returncode == 0, done.stderr[-3000:]
     assert sorted(p.name for p in tmp_path.glob("process-*")) == ["process-0-of-2", "process-1-of-2"]
@@ -695,8 +747,9 @@ def test_a_record_tells_the_estimate_beside_what_its_last_sitting_took(packed, m
     told = record["estimate"]
     assert told["from_step"] == 3 and 0 <= told["took_seconds"] <= record["wall_seconds"] + 1
     assert min(told["memory_bytes"], told["peak_memory_bytes"]) > 1e7
-    silent = pretrain(build_student(teacher), packed, masker, accelerator, settings(4, packed), teacher=teacher,
-                      quiet=True)  # fmt: skip
+    silent = pretrain(
+        build_student(teacher), packed, masker, accelerator, settings(4, packed), teacher=teacher, quiet=True
+    )
     assert silent["estimate"] == {}, "nobody asked for one"
 
 
@@ -746,8 +799,18 @@ def test_a_model_agrees_with_itself(packed, masker, accelerator, teacher):
 
 def test_record_of_a_run(packed, masker, accelerator, teacher, tmp_path):
     config = settings(4, packed, evaluate_every=2)
-    record = pretrain(build_student(teacher), packed, masker, accelerator, config, teacher=teacher, name="tiny",
-                      quiet=True, scale="mini", model_record="other")  # fmt: skip
+    record = pretrain(
+        build_student(teacher),
+        packed,
+        masker,
+        accelerator,
+        config,
+        teacher=teacher,
+        name="tiny",
+        quiet=True,
+        scale="mini",
+        model_record="other",
+    )
     assert set(results.KEYS) <= set(record)
     assert (record["kind"], record["name"], record["scale"], record["model_record"]) == (
         "distillation",

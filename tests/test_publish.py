@@ -56,12 +56,22 @@ def test_the_card_says_what_the_records_say(tmp_path):
     assert card.data.base_model is None and card.data.datasets is None, "neither teacher nor text is on the Hub"
     scores = {(r.dataset_config, r.metric_type): r.metric_value for r in card.data.eval_results}
     assert scores[None, "loss"] == record["scores"]["mlm_loss"]
-    sst2 = sorted(results.load(paths.data("runs", f"finetuning-toy-student-sst2-seed{seed}.json"))["scores"]["main"]
-                  for seed in range(3))  # fmt: skip
+    sst2 = sorted(
+        results.load(paths.data("runs", f"finetuning-toy-student-sst2-seed{seed}.json"))["scores"]["main"]
+        for seed in range(3)
+    )
     assert scores["sst2", "score"] == sst2[1]
     spread = f"{100 * sst2[1]:.1f} [{100 * sst2[0]:.1f}–{100 * sst2[2]:.1f}]"
-    for fact in (f"{record['tokens']:,} tokens", record["commit"], "0, 2, 4, 7, 9, 11", "not measured", spread,
-                 "no evidence about the paper", "toyworld, a made-up world", "github.com/some/project"):  # fmt: skip
+    for fact in (
+        f"{record['tokens']:,} tokens",
+        record["commit"],
+        "0, 2, 4, 7, 9, 11",
+        "not measured",
+        spread,
+        "no evidence about the paper",
+        "toyworld, a made-up world",
+        "github.com/some/project",
+    ):
         assert fact in card.text, fact
     assert "energy" in card.text and "undistilled" not in card.text, "scores of other models have no place here"
 
@@ -149,9 +159,18 @@ class Hub(http.server.BaseHTTPRequestHandler):
             answer = {"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in files]}
         elif "/commit/" in self.path:
             lines = [json.loads(line) for line in body.splitlines()]
-            self.taken.update({line["value"]["path"]: base64.b64decode(line["value"]["content"]) for line in lines
-                               if line["key"] == "file"})  # fmt: skip
-            answer = {"success": True, "commitOid": "c0ffee", "commitUrl": f"http://{self.headers['Host']}/me/it/commit/c0ffee"}
+            self.taken.update(
+                {
+                    line["value"]["path"]: base64.b64decode(line["value"]["content"])
+                    for line in lines
+                    if line["key"] == "file"
+                }
+            )
+            answer = {
+                "success": True,
+                "commitOid": "c0ffee",
+                "commitUrl": f"http://{self.headers['Host']}/me/it/commit/c0ffee",
+            }
         data = json.dumps({"error": "this token may not write"} if self.refuses else answer).encode()
         self.send_response(403 if self.refuses else 200)
         self.send_header("Content-Type", "application/json")

@@ -6,8 +6,15 @@ from distilnb import paper, report, tasks
 
 
 def finetuned(model: str, main: float, seed: int = 0, task: str = "rte", scale: str = "toy") -> dict:
-    return {"kind": "finetuning", "model": model, "task": task, "seed": seed, "scale": scale,
-            "scores": {"main": main, "majority": 0.5}, "data": {"stand_in": scale == "toy"}}  # fmt: skip
+    return {
+        "kind": "finetuning",
+        "model": model,
+        "task": task,
+        "seed": seed,
+        "scale": scale,
+        "scores": {"main": main, "majority": 0.5},
+        "data": {"stand_in": scale == "toy"},
+    }
 
 
 def test_nothing_run_is_said_plainly():
@@ -30,8 +37,11 @@ def test_scales_are_never_pooled():
 
 def test_scales_have_tables_of_their_own_and_a_subset_of_a_real_task_is_marked():
     part = {"data": {"stand_in": True, "stand_in_why": "train has 10,000 of 363,846 rows"}}
-    here = [finetuned("teacher", 0.9), finetuned("random", 0.5, scale="mini"),
-            finetuned("random", 0.5, task="qqp", scale="mini") | part]  # fmt: skip
+    here = [
+        finetuned("teacher", 0.9),
+        finetuned("random", 0.5, scale="mini"),
+        finetuned("random", 0.5, task="qqp", scale="mini") | part,
+    ]
     (toy,), (rte, qqp) = report.tables(here)
     assert (toy["task"], rte["task"], qqp["task"]) == ("rte", "rte", "qqp (subset)"), "all of toy is a stand-in"
     assert list(toy)[4:] == ["teacher"] and list(rte)[4:] == ["random"], "no column for what a scale does not have"
@@ -65,17 +75,28 @@ def run(model: str, task: str, seed: int, scale: str = "base", **scores: float) 
     """A fine-tuning record, as far as the tables read it."""
     main = scores.setdefault("main", scores.get("f1", 0.0))
     return finetuned(model, main, seed, task, scale) | {
-        "scores": scores | ({} if task == "squad" else {"majority": 0.5}), "interval": [main - 0.05, main + 0.05],
-        "data": {"stand_in": scale == "toy", "stand_in_why": "toyworld"}}  # fmt: skip
+        "scores": scores | ({} if task == "squad" else {"majority": 0.5}),
+        "interval": [main - 0.05, main + 0.05],
+        "data": {"stand_in": scale == "toy", "stand_in_why": "toyworld"},
+    }
 
 
 def test_each_cell_stands_beside_the_papers():
     """DistilBERT on SST-2: 91.3 in print; 90.0, 91.0 and 92.5 measured."""
     records = [run("student", "sst2", seed, main=main) for seed, main in enumerate((0.925, 0.90, 0.91))]
     (row,) = report.comparison_rows(records)
-    assert row == {"task": "sst2", "model": "student", "scale": "base", "seeds": 3, "majority": "50.0",
-                   "paper": "91.3", "measured": "91.0", "min–max": "90.0–92.5", "95 % interval": "86.0–96.0",
-                   "delta": "-0.3"}  # fmt: skip
+    assert row == {
+        "task": "sst2",
+        "model": "student",
+        "scale": "base",
+        "seeds": 3,
+        "majority": "50.0",
+        "paper": "91.3",
+        "measured": "91.0",
+        "min–max": "90.0–92.5",
+        "95 % interval": "86.0–96.0",
+        "delta": "-0.3",
+    }
 
 
 def test_a_difference_at_toy_scale_is_bracketed_and_explained():
@@ -94,7 +115,9 @@ def test_squad_has_two_cells_and_the_second_stage_its_own_number():
     """79.1 / 86.9 for DistilBERT (D); no such number on IMDb, and none at all for an undistilled student."""
     rows = report.comparison_rows([run("student_d", "squad", 0, exact_match=0.70, f1=0.80)])
     assert [(r["task"], r["paper"], r["delta"], r["majority"]) for r in rows] == [
-        ("squad exact_match", "79.1", "-9.1", "–"), ("squad f1", "86.9", "-6.9", "–")]  # fmt: skip
+        ("squad exact_match", "79.1", "-9.1", "–"),
+        ("squad f1", "86.9", "-6.9", "–"),
+    ]
     for model, task in (("student_d", "imdb"), ("student_d", "sst2"), ("undistilled", "sst2")):
         assert report.comparison_rows([run(model, task, 0, main=0.9)])[0]["paper"] == "–"
 
@@ -104,8 +127,9 @@ def test_a_macro_score_needs_all_nine_and_is_given_in_both_conventions():
     for task in tasks.TASKS.values():
         scores = {name: 0.8 for name in task.metrics} | ({"f1": 0.92} if "f1" in task.metrics else {})
         main = sum(scores.values()) / len(scores)
-        records += [run("teacher", task.name, seed, main=0.1 if task.name == "wnli" else main, **scores)
-                    for seed in (0, 1, 2)]  # fmt: skip
+        records += [
+            run("teacher", task.name, seed, main=0.1 if task.name == "wnli" else main, **scores) for seed in (0, 1, 2)
+        ]
     for record in records:
         if record["task"] == "wnli":
             record["scores"]["accuracy"] = 0.1
@@ -126,10 +150,20 @@ def test_a_stand_in_is_named_below_the_table():
 
 def ablated(variant: str, seed: int, macro: float) -> dict:
     return {
-        "kind": "ablation", "name": f"{variant}{seed}", "grid": "g", "scale": "toy", "model": variant, "title": variant,
-        "task": None, "seed": seed, "scores": {"macro": macro, "mlm_loss": 3 - macro}, "config": {}, "commit": None,
-        "device": {"gpu": "g"}, "versions": {"torch": "2", "transformers": "5"},
-    }  # fmt: skip
+        "kind": "ablation",
+        "name": f"{variant}{seed}",
+        "grid": "g",
+        "scale": "toy",
+        "model": variant,
+        "title": variant,
+        "task": None,
+        "seed": seed,
+        "scores": {"macro": macro, "mlm_loss": 3 - macro},
+        "config": {},
+        "commit": None,
+        "device": {"gpu": "g"},
+        "versions": {"torch": "2", "transformers": "5"},
+    }
 
 
 def test_an_ablation_is_told_with_intervals_over_pairs_beside_table_4():
@@ -149,15 +183,31 @@ def test_an_ablation_that_mixes_scales_is_not_summed_up():
 
 
 def benchmark(weights: str = "random:base") -> dict:
-    formats = [{"model": model, "format": "onnx_int8", "bytes": 68_000_000, "ms": [6, 7, 8], "speedup": 12.3,
-                "speedup_cpu": 12.1, "ratio": 2.0} for model in ("teacher", "student")]  # fmt: skip
-    return {"kind": "benchmark", "name": "b", "task": "stsb", "scale": "base", "weights": {"teacher": weights},
-            "config": {"rows": 1500, "threads": 0}, "device": {"cores": 2, "processor": "P"}, "formats": formats,
-            "scores": {"less_time_end_to_end": 48.9, "seconds_teacher": 120.0, "seconds_student": 61.0,
-                       "smaller": 39.4},
-            "intervals": {"ratio_forward": [1.9, 2.0, 2.1], "ratio_end_to_end": [1.9, 1.96, 2.0]},
-            "accuracy": {"scale": "toy", "task": "qnli",
-                         "rows": [{"format": "onnx_int8", "accuracy": 0.75, "lost": 0.25}]}}  # fmt: skip
+    formats = [
+        {
+            "model": model,
+            "format": "onnx_int8",
+            "bytes": 68_000_000,
+            "ms": [6, 7, 8],
+            "speedup": 12.3,
+            "speedup_cpu": 12.1,
+            "ratio": 2.0,
+        }
+        for model in ("teacher", "student")
+    ]
+    return {
+        "kind": "benchmark",
+        "name": "b",
+        "task": "stsb",
+        "scale": "base",
+        "weights": {"teacher": weights},
+        "config": {"rows": 1500, "threads": 0},
+        "device": {"cores": 2, "processor": "P"},
+        "formats": formats,
+        "scores": {"less_time_end_to_end": 48.9, "seconds_teacher": 120.0, "seconds_student": 61.0, "smaller": 39.4},
+        "intervals": {"ratio_forward": [1.9, 2.0, 2.1], "ratio_end_to_end": [1.9, 1.96, 2.0]},
+        "accuracy": {"scale": "toy", "task": "qnli", "rows": [{"format": "onnx_int8", "accuracy": 0.75, "lost": 0.25}]},
+    }
 
 
 def test_a_speed_is_told_with_its_interval_and_random_weights_as_what_they_are():
@@ -196,10 +246,16 @@ def test_retention_pairs_seeds_and_leaves_out_subsets():
     assert above["% of the teacher"].startswith(f"{sum(both) / 2:.1f} [") and ", 2 seeds" in above["% of the teacher"]
 
 
-@pytest.mark.parametrize("low, high, printed, said", [
-    (-3.0, -1.0, -2.96, "as in the paper"), (1.0, 3.0, -2.96, "the opposite"), (-1.0, 1.0, -2.96, "within noise"),
-    (None, None, -2.96, "–"), (-3.0, -1.0, None, "–"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "low, high, printed, said",
+    [
+        (-3.0, -1.0, -2.96, "as in the paper"),
+        (1.0, 3.0, -2.96, "the opposite"),
+        (-1.0, 1.0, -2.96, "within noise"),
+        (None, None, -2.96, "–"),
+        (-3.0, -1.0, None, "–"),
+    ],
+)
 def test_a_sign_holds_only_outside_the_noise(low, high, printed, said):
     mean = None if low is None else (low + high) / 2
     assert report.sign({"mean": mean, "low": low, "high": high, "paper": printed}) == said

@@ -232,7 +232,10 @@ def test_stages_are_joined_into_one_run():
         curve = {"step": [1, 2], "tokens": [10, 20], "loss": loss}
         evaluations = {"step": [0, 2], "tokens": [0, 20], "mlm_loss": [5.0, loss[-1]]}
         return a_record(name, curve=curve, evaluations=evaluations, tokens=20, steps=2) | {
-            "wall_seconds": wall, "cpu_seconds": 2 * wall, "scores": {"mlm_loss": loss[-1]}}  # fmt: skip
+            "wall_seconds": wall,
+            "cpu_seconds": 2 * wall,
+            "scores": {"mlm_loss": loss[-1]},
+        }
 
     joined = results.join([stage("one", [4.0, 3.0], 1.5), stage("two", [2.0, 1.0], 0.5)], "whole")
     assert joined["curve"] == {"step": [1, 2, 3, 4], "tokens": [10, 20, 30, 40], "loss": [4.0, 3.0, 2.0, 1.0]}

@@ -79,8 +79,12 @@ def test_order_and_masks_do_not_depend_on_the_number_of_processes(packed, masker
     config = PretrainingConfig(seq_length=32, batch_size=8, micro_batch_size=2)
 
     def update(count: int, step: int) -> list:
-        keys = [key for rank in range(count)
-                for batch in MicroBatches(packed, config, step, step + 1, rank, count) for key in batch]  # fmt: skip
+        keys = [
+            key
+            for rank in range(count)
+            for batch in MicroBatches(packed, config, step, step + 1, rank, count)
+            for key in batch
+        ]
         rows = [MaskedRows(packed.train, masker).__getitems__([key])[0] for key in keys]
         return sorted((key, *(row[name].tolist() for name in row)) for key, row in zip(keys, rows, strict=True))
 
@@ -154,12 +158,18 @@ def test_what_fails_on_the_main_process_ends_all_of_them(job):
         assert "holds another run" in other.said(rank).splitlines()[-1]
 
 
-@pytest.mark.parametrize("changed, message", [({"processes": 2}, "processes 1 there, 2 now"),
-                                              ({"vocabulary": "other"}, "vocabulary .* there, other now"),
-                                              ({"data": "other"}, "data .* there, other now"),
-                                              ({"temperature": 3.0}, "temperature 2.0 there, 3.0 now")])  # fmt: skip
-def test_the_difference_to_another_run_is_spelled_out(packed, tokenizer, accelerator, tmp_path, changed, message,
-                                                      monkeypatch):  # fmt: skip
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"processes": 2}, "processes 1 there, 2 now"),
+        ({"vocabulary": "other"}, "vocabulary .* there, other now"),
+        ({"data": "other"}, "data .* there, other now"),
+        ({"temperature": 3.0}, "temperature 2.0 there, 3.0 now"),
+    ],
+)
+def test_the_difference_to_another_run_is_spelled_out(
+    packed, tokenizer, accelerator, tmp_path, changed, message, monkeypatch
+):
     teacher, masker = make_teacher(len(tokenizer)), Masker.of(tokenizer, packed.token_counts)
     config = PretrainingConfig(seq_length=32, batch_size=8, micro_batch_size=8, tokens=200)
     arguments = (packed, masker, accelerator, config)

@@ -15,11 +15,20 @@ def tuned(model: str, task: str, main: float, seed: int = 0, scale: str = "base"
     """A fine-tuning record with what the scorecard reads."""
     scores = {"main": main, "accuracy": main, "majority": 0.5, **more.pop("scores", {})}
     return {
-        "kind": "finetuning", "name": f"{scale}-{model}-{task}-{seed}", "scale": scale, "model": model, "task": task,
-        "seed": seed, "scores": scores, "config": {"epochs": 3, "seed": seed},
-        "data": {"fingerprint": task, "stand_in": scale == "toy"}, "model_record": f"distil-{model}", "precision": "no",
-        "interval": [main - 0.01, main + 0.01], **CODE,
-    } | more  # fmt: skip
+        "kind": "finetuning",
+        "name": f"{scale}-{model}-{task}-{seed}",
+        "scale": scale,
+        "model": model,
+        "task": task,
+        "seed": seed,
+        "scores": scores,
+        "config": {"epochs": 3, "seed": seed},
+        "data": {"fingerprint": task, "stand_in": scale == "toy"},
+        "model_record": f"distil-{model}",
+        "precision": "no",
+        "interval": [main - 0.01, main + 0.01],
+        **CODE,
+    } | more
 
 
 def glue(model: str, values: list[float], scale: str = "base") -> list[dict]:
@@ -29,8 +38,16 @@ def glue(model: str, values: list[float], scale: str = "base") -> list[dict]:
 
 def benchmark(scale: str = "base", **scores: float) -> dict:
     """A benchmark record."""
-    return {"kind": "benchmark", "name": "speed", "scale": scale, "model": "student", "task": "stsb", "seed": None,
-            "scores": scores, **CODE}  # fmt: skip
+    return {
+        "kind": "benchmark",
+        "name": "speed",
+        "scale": scale,
+        "model": "student",
+        "task": "stsb",
+        "seed": None,
+        "scores": scores,
+        **CODE,
+    }
 
 
 def line(records: list[dict], what: str, part: str = "") -> scorecard.Line:
@@ -125,15 +142,17 @@ def test_the_share_is_taken_seed_by_seed_and_needs_all_nine_tasks():
     assert found.verdict == "reproduced" and found.found.value == pytest.approx(97.0)
     missing = [record for record in student if record["task"] != "wnli"]
     assert line(teacher + missing, "share of BERT-base").verdict == "not run"
-    small = glue("teacher", [0.8], "toy") + [record for record in glue("student", [0.4], "toy")
-                                             if record["task"] in ("rte", "cola")]  # fmt: skip
+    small = glue("teacher", [0.8], "toy") + [
+        record for record in glue("student", [0.4], "toy") if record["task"] in ("rte", "cola")
+    ]
     assert line(small, "share of BERT-base").small == "toy 50.0 %, 2 of 9 tasks"
 
 
 def test_beside_the_share_stands_what_a_student_without_a_teacher_keeps_of_the_same_tasks():
     two = ("rte", "cola")
-    teacher, student, twin = (glue(model, [value], "mini") for model, value in
-                              (("teacher", 0.8), ("student", 0.4), ("undistilled", 0.6)))  # fmt: skip
+    teacher, student, twin = (
+        glue(model, [value], "mini") for model, value in (("teacher", 0.8), ("student", 0.4), ("undistilled", 0.6))
+    )
     assert line(teacher + student + twin, "share of BERT-base").small == "mini 50.0 %, without a teacher 75.0 %"
     teacher, student = ([r for r in records if r["task"] in two] for records in (teacher, student))
     told = line(teacher + student + twin, "share of BERT-base").small
@@ -172,24 +191,40 @@ def test_squad_and_imdb_records_are_understood():
         return tuned(model, "squad", f1, seed, scores={"exact_match": em, "f1": f1})
 
     printed = (("teacher", 0.81, 0.885), ("student", 0.777, 0.858), ("student_d", 0.79, 0.869))
-    records = [squad(model, em + seed / 1000, f1 + seed / 1000, seed)
-               for seed in range(3) for model, em, f1 in printed]  # fmt: skip
+    records = [squad(model, em + seed / 1000, f1 + seed / 1000, seed) for seed in range(3) for model, em, f1 in printed]
     records += [tuned("teacher", "imdb", 0.9346), tuned("student", "imdb", 0.9282)]
     assert line(records, "DistilBERT (D), SQuAD f1").found.value == pytest.approx(87.0)
     assert line(records, "gain of the second distillation step on SQuAD, F1").verdict == "reproduced"
     assert line(records, "distance to BERT-base on IMDb").found.value == pytest.approx(0.64)
     once = [squad("student", 0.7, 0.8, 0), tuned("student", "imdb", 0.9)]
-    bounds = {what: (found.low, found.high) for what in ("SQuAD f1", "SQuAD exact match", "IMDb accuracy")
-              for found in [line(once, f"DistilBERT, {what}").found]}  # fmt: skip
-    assert bounds == {"SQuAD f1": pytest.approx((79, 81)), "IMDb accuracy": pytest.approx((89, 91)),
-                      "SQuAD exact match": (None, None)}, "a record's interval is that of its main score"  # fmt: skip
+    bounds = {
+        what: (found.low, found.high)
+        for what in ("SQuAD f1", "SQuAD exact match", "IMDb accuracy")
+        for found in [line(once, f"DistilBERT, {what}").found]
+    }
+    assert bounds == {
+        "SQuAD f1": pytest.approx((79, 81)),
+        "IMDb accuracy": pytest.approx((89, 91)),
+        "SQuAD exact match": (None, None),
+    }, "a record's interval is that of its main score"
 
 
 def cell(variant: str, seed: int, macro: float, scale: str = "base") -> dict:
     name = f"ablation-{scale}"
-    return {"kind": "ablation", "name": f"{name}-{variant}-seed{seed}", "grid": name, "scale": scale, "model": variant,
-            "title": variant, "task": None, "seed": seed, "scores": {"macro": macro, "mlm_loss": 2 - macro},
-            "config": {"changes": {}}, "tasks": ["rte"], **CODE}  # fmt: skip
+    return {
+        "kind": "ablation",
+        "name": f"{name}-{variant}-seed{seed}",
+        "grid": name,
+        "scale": scale,
+        "model": variant,
+        "title": variant,
+        "task": None,
+        "seed": seed,
+        "scores": {"macro": macro, "mlm_loss": 2 - macro},
+        "config": {"changes": {}},
+        "tasks": ["rte"],
+        **CODE,
+    }
 
 
 def test_the_ablation_fills_table_4():
@@ -341,9 +376,23 @@ def test_subsets_at_small_scale_are_remarked():
 
 
 def test_what_held_and_what_was_not_run_is_told_in_short():
-    grid = [{"kind": "ablation", "name": f"{variant}-{seed}", "grid": "ablation-mini", "scale": "mini",
-             "model": variant, "title": variant, "task": None, "seed": seed, "scores": {"macro": macro}, "config": {},
-             **CODE} for variant, macro in (("triple", 0.6), ("no_ce", 0.5)) for seed in (0, 1)]  # fmt: skip
+    grid = [
+        {
+            "kind": "ablation",
+            "name": f"{variant}-{seed}",
+            "grid": "ablation-mini",
+            "scale": "mini",
+            "model": variant,
+            "title": variant,
+            "task": None,
+            "seed": seed,
+            "scores": {"macro": macro},
+            "config": {},
+            **CODE,
+        }
+        for variant, macro in (("triple", 0.6), ("no_ce", 0.5))
+        for seed in (0, 1)
+    ]
     told = scorecard.in_short(scorecard.scorecard(glue("teacher", [0.4, 0.4]) + glue("student", [0.3, 0.3]) + grid))
     by_word = {line.split("**")[1]: line for line in told.splitlines()}
     assert "none" in by_word["reproduced"] and "DistilBERT keeps (paper 97 %, here 75.0 %)" in by_word["not reproduced"]

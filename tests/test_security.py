@@ -29,13 +29,25 @@ class Payload:
         return Path.touch, (self.path,)
 
 
-@pytest.mark.parametrize("pattern", [r"\btorch\.load\(", r"\bimport pickle", r"\bfrom pickle", r"\bpickle\.load",
-                                     r"trust_remote_code\"?\s*[=:]\s*True", r"weights_only\s*=\s*False",
-                                     r"use_safetensors\s*=\s*False", r"allow_pickle\s*=\s*True", r"\bjoblib\b",
-                                     r"\.load_state\(", r"\beval\(", r"\bexec\("])  # fmt: skip
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"\btorch\.load\(",
+        r"\bimport pickle",
+        r"\bfrom pickle",
+        r"\bpickle\.load",
+        r"trust_remote_code\"?\s*[=:]\s*True",
+        r"weights_only\s*=\s*False",
+        r"use_safetensors\s*=\s*False",
+        r"allow_pickle\s*=\s*True",
+        r"\bjoblib\b",
+        r"\.load_state\(",
+        r"\beval\(",
+        r"\bexec\(",
+    ],
+)
 def test_nothing_in_the_package_can_run_what_it_loads(pattern):
-    found = [str(name) for name, text in SOURCES.items()
-             if re.search(pattern, text.replace(".eval()", ""))]  # fmt: skip
+    found = [str(name) for name, text in SOURCES.items() if re.search(pattern, text.replace(".eval()", ""))]
     assert not found
 
 
@@ -58,8 +70,10 @@ def manifest(path: Path, **changes) -> None:
     told = json.loads((path / "manifest.json").read_text())
     told.pop("own_sha256")
     told |= changes
-    told["sha256"] = {name: checkpoints._digest(path / name) if (path / name).is_file() else "0"
-                      for name in changes.get("sha256", told["sha256"])}  # fmt: skip
+    told["sha256"] = {
+        name: checkpoints._digest(path / name) if (path / name).is_file() else "0"
+        for name in changes.get("sha256", told["sha256"])
+    }
     (path / "manifest.json").write_text(json.dumps(told | {"own_sha256": checkpoints._hash(told)}))
 
 
@@ -89,16 +103,19 @@ def test_a_pickle_in_place_of_tensors_is_not_opened(folder, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("name", ["../../secret.safetensors", "/etc/passwd.safetensors", "model.bin", "code.py",
-                                  "sub/model.safetensors", ""])  # fmt: skip
+@pytest.mark.parametrize(
+    "name", ["../../secret.safetensors", "/etc/passwd.safetensors", "model.bin", "code.py", "sub/model.safetensors", ""]
+)
 def test_a_manifest_cannot_name_files_elsewhere_or_of_another_kind(folder, tmp_path, name):
     shutil.copy(folder / "step-00000001" / "model.safetensors", tmp_path / "secret.safetensors")
     manifest(folder / "step-00000002", sha256={name: "", "state.json": ""})
     falls_back(folder, "which no checkpoint holds")
 
 
-@pytest.mark.parametrize("header", [struct.pack("<Q", 2**63), struct.pack("<Q", 90_000_000) + b"{" * 1000, b"\0" * 7,
-                                    struct.pack("<Q", 2) + b"[]"])  # fmt: skip
+@pytest.mark.parametrize(
+    "header",
+    [struct.pack("<Q", 2**63), struct.pack("<Q", 90_000_000) + b"{" * 1000, b"\0" * 7, struct.pack("<Q", 2) + b"[]"],
+)
 def test_headers_that_lie_about_their_size_are_refused(folder, header):
     (folder / "step-00000002" / "model.safetensors").write_bytes(header)
     manifest(folder / "step-00000002")

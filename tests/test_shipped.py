@@ -81,8 +81,9 @@ def test_the_mini_students_are_those_of_their_records_and_speak_english(name, ru
 def reviews():
     """Reviews of films: real text, on the Hub."""
     _, tokenizer = load_teacher(paths.data("teachers", "mini"))
-    return corpus.build_corpus(corpus.parse_sources(f"stream={scales.IMDB}"), tokenizer, seq_length=128,
-                               max_tokens=400_000)  # fmt: skip
+    return corpus.build_corpus(
+        corpus.parse_sources(f"stream={scales.IMDB}"), tokenizer, seq_length=128, max_tokens=400_000
+    )
 
 
 @pytest.mark.hub

@@ -22,9 +22,16 @@ def gold(context: str, *texts: str) -> dict:
 
 def rows(*triples: tuple[str, str, dict | str]) -> Dataset:
     """Rows of (question, context, answers); a text stands for the answer that it is."""
-    made = [{"id": f"row-{i}", "title": "", "context": context, "question": question,
-             "answers": gold(context, answer) if isinstance(answer, str) else answer}
-            for i, (question, context, answer) in enumerate(triples)]  # fmt: skip
+    made = [
+        {
+            "id": f"row-{i}",
+            "title": "",
+            "context": context,
+            "question": question,
+            "answers": gold(context, answer) if isinstance(answer, str) else answer,
+        }
+        for i, (question, context, answer) in enumerate(triples)
+    ]
     return Dataset.from_list(made)
 
 
@@ -137,8 +144,11 @@ def test_whole_contexts_are_held_out():
     data = SquadData(SQUAD, train, {"validation": split_of(WORDS)}, {"fingerprint": "x", "rows": {}})
     carved = data.carve(seed=2)
     held = carved.validations["carved"]
-    assert carved.info == {"fingerprint": "x", "rows": {"train": len(carved.train), "carved": len(held)},
-                           "carved_seed": 2}  # fmt: skip
+    assert carved.info == {
+        "fingerprint": "x",
+        "rows": {"train": len(carved.train), "carved": len(held)},
+        "carved_seed": 2,
+    }
     assert not set(held["context"]) & set(carved.train["context"])
     assert sorted([*held["id"], *carved.train["id"]]) == sorted(train["id"]) and 6 <= len(held) <= 10
     fewer = data.carve(seed=2, most=3)
@@ -174,16 +184,23 @@ def test_windows_are_those_of_the_tokenizer(toy, toy_tokenizer, max_length, stri
     for i in range(0, 200, 4):
         question, context = toy.train[i]["question"], toy.train[i]["context"]
         room = max_length - 3 - len(toy_tokenizer.tokenize(question))
-        theirs = toy_tokenizer(question, context, truncation="only_second", max_length=max_length,
-                               stride=room - stride, return_overflowing_tokens=True,
-                               return_offsets_mapping=True)  # fmt: skip
+        theirs = toy_tokenizer(
+            question,
+            context,
+            truncation="only_second",
+            max_length=max_length,
+            stride=room - stride,
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+        )
         ours = made.select(np.flatnonzero(made["example"][:] == i))
         assert len(ours) == len(theirs["input_ids"])
         for window, encoding in zip(ours, theirs.encodings, strict=True):
             assert window["input_ids"].tolist() == encoding.ids
             assert window["token_type_ids"].tolist() == encoding.type_ids
-            context_of = [at if part == 1 else (-1, -1)
-                          for at, part in zip(encoding.offsets, encoding.sequence_ids, strict=True)]  # fmt: skip
+            context_of = [
+                at if part == 1 else (-1, -1) for at, part in zip(encoding.offsets, encoding.sequence_ids, strict=True)
+            ]
             assert window["offsets"].reshape(-1, 2).tolist() == [list(at) for at in context_of]
 
 
@@ -268,8 +285,9 @@ def test_rows_are_encoded_once_for_every_setting(tokenizer):
 def brute_force(start, end, offsets, n_best, longest) -> list[tuple]:
     """All spans, one by one."""
     inside = [i for i, (a, _) in enumerate(offsets) if a >= 0]
-    spans = [(i, j, float(start[i]) + float(end[j])) for i, j in itertools.product(inside, inside)
-             if i <= j < i + longest]  # fmt: skip
+    spans = [
+        (i, j, float(start[i]) + float(end[j])) for i, j in itertools.product(inside, inside) if i <= j < i + longest
+    ]
     return sorted(spans, key=lambda span: (-span[2], span[0], span[1]))[:n_best]
 
 
@@ -382,8 +400,10 @@ def test_who_knows_the_labels_answers_everything_and_gold_answers_score_one(toy,
 
 def test_scores_are_means_over_the_questions():
     data = rows(*(("who", WORDS, gold(WORDS, "old Cat", "the old Cat in")) for _ in range(4)))
-    given = [[Answer(text, 0.0, 1.0, 0, 0), Answer("old Cat", 0.0, 0.0, 0, 0)]
-             for text in ("Old cat.", "Cat", "garden", "the")]  # fmt: skip
+    given = [
+        [Answer(text, 0.0, 1.0, 0, 0), Answer("old Cat", 0.0, 0.0, 0, 0)]
+        for text in ("Old cat.", "Cat", "garden", "the")
+    ]
     assert squad.row_scores(given, data)["exact_match"].tolist() == [1, 0, 0, 0]
     assert squad.row_scores(given, data)["f1"] == pytest.approx([1, 2 / 3, 0, 0])
     assert squad.score(given, data) == pytest.approx({"exact_match": 0.25, "f1": 5 / 12})

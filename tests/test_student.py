@@ -365,15 +365,23 @@ def test_each_groups_formula_is_what_the_model_has(kind, head):
     """Pencil, arithmetic and counting agree group by group, at the paper's sizes and at others."""
     odd = {"vocab_size": 101, "max_position_embeddings": 33}
     bert = kind.config_class is BertConfig
-    odd |= dict(hidden_size=24, num_attention_heads=3, intermediate_size=40, num_hidden_layers=5, type_vocab_size=3) \
-        if bert else dict(dim=24, n_heads=3, hidden_dim=40, n_layers=5)  # fmt: skip
+    odd |= (
+        dict(hidden_size=24, num_attention_heads=3, intermediate_size=40, num_hidden_layers=5, type_vocab_size=3)
+        if bert
+        else dict(dim=24, n_heads=3, hidden_dim=40, n_layers=5)
+    )
     for config in (kind.config_class(), kind.config_class(**odd)):
         with torch.device("meta"):
             counted = count_groups(kind(config))
         assert counted == parameter_groups(config, head=head)
-        sizes = {"h": config.hidden_size, "v": config.vocab_size, "p": config.max_position_embeddings,
-                 "f": config.intermediate_size if bert else config.hidden_dim, "L": config.num_hidden_layers,
-                 "t": config.type_vocab_size if bert else 0}  # fmt: skip
+        sizes = {
+            "h": config.hidden_size,
+            "v": config.vocab_size,
+            "p": config.max_position_embeddings,
+            "f": config.intermediate_size if bert else config.hidden_dim,
+            "L": config.num_hidden_layers,
+            "t": config.type_vocab_size if bert else 0,
+        }
         assert counted == {group: eval(FORMULAS[group], {}, sizes) for group in counted}
 
 

@@ -11,8 +11,18 @@ from distilnb.teacher import load_teacher
 
 def test_the_files_are_the_ten_of_the_server(tmp_path):
     """Their names, and for each task how its answers are written (gluebenchmark.com, "Submission")."""
-    expected = {"CoLA": "1", "SST-2": "1", "MRPC": "1", "STS-B": "1.000", "QQP": "1", "MNLI-m": "neutral",
-                "MNLI-mm": "neutral", "QNLI": "not_entailment", "RTE": "not_entailment", "WNLI": "1"}  # fmt: skip
+    expected = {
+        "CoLA": "1",
+        "SST-2": "1",
+        "MRPC": "1",
+        "STS-B": "1.000",
+        "QQP": "1",
+        "MNLI-m": "neutral",
+        "MNLI-mm": "neutral",
+        "QNLI": "not_entailment",
+        "RTE": "not_entailment",
+        "WNLI": "1",
+    }
     written = {}
     for name in tasks.GLUE:
         for split in submission.test_splits(name):

@@ -47,7 +47,11 @@ def test_toyworld_poses_every_task_in_the_shape_of_the_table(name):
 
 def test_two_metrics_are_averaged_where_glue_averages_them():
     assert {name: task.main for name, task in TASKS.items() if task.main != "accuracy"} == {
-        "cola": "matthews", "mrpc": "accuracy+f1", "qqp": "accuracy+f1", "stsb": "pearson+spearman"}  # fmt: skip
+        "cola": "matthews",
+        "mrpc": "accuracy+f1",
+        "qqp": "accuracy+f1",
+        "stsb": "pearson+spearman",
+    }
 
 
 @pytest.mark.parametrize("written", ["sst2", "SST-2", "sst_2"])
@@ -183,8 +187,10 @@ def test_a_validation_split_that_this_copy_lacks_is_left_out_and_named(monkeypat
     monkeypatch.setattr(tasks, "load_dataset", lambda *a, **k: splits)
     data = load_all("mnli", "hub")
     assert list(data.validations) == ["validation_matched"]
-    assert data.info["missing"] == {"validation_mismatched": "task mnli has no split 'validation_mismatched' in this "
-                                    "copy of nyu-mll/glue, only train, validation_matched"}  # fmt: skip
+    assert data.info["missing"] == {
+        "validation_mismatched": "task mnli has no split 'validation_mismatched' in this "
+        "copy of nyu-mll/glue, only train, validation_matched"
+    }
     with pytest.raises(tasks.MissingSplit, match="validation_mismatched"):
         load_all("mnli", "hub", validations=("validation_matched", "validation_mismatched"))
     del splits["validation_matched"]
@@ -261,8 +267,10 @@ def test_carved_rows_are_a_tenth_of_train_and_no_validation_row():
     data = load_all("rte", n_train=50, n_validation=10)
     carved = data.carve()
     assert list(carved.validations) == ["carved"] and carved.info["rows"] == {"train": 45, "carved": 5}
-    texts = [set(zip(split["sentence1"], split["sentence2"], strict=True))
-             for split in (carved.train, carved.validations["carved"], data.validations["validation"])]  # fmt: skip
+    texts = [
+        set(zip(split["sentence1"], split["sentence2"], strict=True))
+        for split in (carved.train, carved.validations["carved"], data.validations["validation"])
+    ]
     assert texts[0] | texts[1] == set(zip(data.train["sentence1"], data.train["sentence2"], strict=True))
     assert not (texts[0] & texts[1] or texts[1] & texts[2])
     fewer = data.carve(most=7)
@@ -343,7 +351,8 @@ def test_mnli_mismatched_is_there_or_is_left_out_with_a_sentence():
     else:
         assert list(data.validations) == ["validation_matched"] and data.info["missing"] == {
             "validation_mismatched": "task mnli has no split 'validation_mismatched' in this copy of nyu-mll/glue, "
-                                     "only train, validation_matched"}  # fmt: skip
+            "only train, validation_matched"
+        }
 
 
 def test_toyworld_is_the_default():

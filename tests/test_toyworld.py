@@ -1,4 +1,5 @@
 """The toy world: the same text each time, true to its facts, and tasks that words alone do not give away."""
+
 from __future__ import annotations
 
 import hashlib
@@ -39,8 +40,15 @@ FEATURES = {  # as nyu-mll/glue, rajpurkar/squad and stanfordnlp/imdb show them 
     "qnli": glue("question sentence", "entailment not_entailment"),
     "rte": glue("sentence1 sentence2", "entailment not_entailment"),
     "wnli": glue("sentence1 sentence2", "not_entailment entailment"),
-    "squad": Features({"id": TEXT, "title": TEXT, "context": TEXT, "question": TEXT,
-                       "answers": {"text": List(TEXT), "answer_start": List(Value("int32"))}}),
+    "squad": Features(
+        {
+            "id": TEXT,
+            "title": TEXT,
+            "context": TEXT,
+            "question": TEXT,
+            "answers": {"text": List(TEXT), "answer_start": List(Value("int32"))},
+        }
+    ),
     "imdb": Features({"text": TEXT, "label": ClassLabel(names=["neg", "pos"])}),
 }
 
@@ -81,6 +89,7 @@ def texts(task: str, row: dict) -> tuple[str, ...]:
 
 
 # ------------------------------------------------------------------------------------------------------- documents
+
 
 def test_a_document_depends_on_its_index_and_seed_alone(text):
     assert [document(i) for i in (7, 3, 1999)] == [text[7], text[3], text[1999]]
@@ -136,7 +145,8 @@ def test_documents_never_contradict_the_fixed_facts():
         ("person", "J", r"(?P<k>\w+) works as an? (?P<v>\w+)"),
         ("person", "S", r"(?P<k>\w+) is married to (?P<v>\w+)"),
         ("animal", "E", r"[Tt]he favourite food of (?P<k>\w+) is (?P<v>[\w ]+)"),
-        ("object", "U", r"[Aa]n? (?P<k>\w+) is made of (?P<v>\w+)")]
+        ("object", "U", r"[Aa]n? (?P<k>\w+) is made of (?P<v>\w+)"),
+    ]
     seen: Counter[str] = Counter()
     for one in documents(2500, seed=3):
         for kind, slot, pattern in patterns:
@@ -162,10 +172,19 @@ def test_older_and_taller_agree_everywhere():
 
 
 def test_who_has_it_in_the_end_follows_from_the_story():
-    moves = [move.replace("TO", r"(?P<to>\w+)") for move in (
-        "(sold|lent|sent|given|handed) to TO by", "(gave|handed|sold|lent|sent) {x} to TO",
-        "(gave|handed|sold|lent|sent|mailed) TO {x}", "TO (got|received|bought|purchased|borrowed|stole) {x} from",
-        "TO took {x} away", "TO was sent {x}", "robbed of {x} by TO", r"{x} was stolen from \w+ by TO")]
+    moves = [
+        move.replace("TO", r"(?P<to>\w+)")
+        for move in (
+            "(sold|lent|sent|given|handed) to TO by",
+            "(gave|handed|sold|lent|sent) {x} to TO",
+            "(gave|handed|sold|lent|sent|mailed) TO {x}",
+            "TO (got|received|bought|purchased|borrowed|stole) {x} from",
+            "TO took {x} away",
+            "TO was sent {x}",
+            "robbed of {x} by TO",
+            r"{x} was stolen from \w+ by TO",
+        )
+    ]
     for i in range(300):
         lines = [line.text for line in story(Writer(f"story/{i}"))]
         owner, thing = re.search(r"(\w+) had (the [\w ]+)\.", lines[1]).groups()
@@ -177,6 +196,7 @@ def test_who_has_it_in_the_end_follows_from_the_story():
 
 
 # ------------------------------------------------------------------------------------------------------- tokenizer
+
 
 def test_tokenizer_is_a_bert_tokenizer_that_reloads_identically(tokenizer, text, tmp_path):
     assert tokenizer.convert_ids_to_tokens([0, 1, 2, 3, 4]) == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -209,6 +229,7 @@ def test_nothing_is_unknown_and_most_words_are_whole(tokenizer, text, rows):
 
 
 # ----------------------------------------------------------------------------------------------------------- tasks
+
 
 @pytest.mark.parametrize("task", TASKS)
 def test_columns_and_types_are_those_of_the_hub(task):
@@ -255,8 +276,8 @@ def test_answers_stand_where_they_are_said_to(rows):
             answers = list(zip(row["answers"]["text"], row["answers"]["answer_start"], strict=True))
             assert len(answers) == {"train": 1, "validation": 3}[split] and row["question"].endswith("?")
             for answer, start in answers:
-                assert row["context"][start:start + len(answer)] == answer
-                assert re.match(r"\W|$", row["context"][start + len(answer):]), row
+                assert row["context"][start : start + len(answer)] == answer
+                assert re.match(r"\W|$", row["context"][start + len(answer) :]), row
 
 
 def test_readers_differ_in_the_little_words_before_an_answer(rows):
@@ -311,8 +332,10 @@ def test_synonyms_follow_and_opposites_contradict(rows):
 def test_reviews_are_long_and_held_out_words_of_praise_are_new(rows):
     lengths = [len(text.split()) for text in rows("imdb", "train")["text"]]
     assert 100 < np.percentile(lengths, 1) and np.percentile(lengths, 99) < 420
-    words = {split: Counter(re.findall(r"[a-z-]+", " ".join(rows("sst2", split)["sentence"]).lower()))
-             for split in ("train", "validation")}
+    words = {
+        split: Counter(re.findall(r"[a-z-]+", " ".join(rows("sst2", split)["sentence"]).lower()))
+        for split in ("train", "validation")
+    }
     judging = set(GOOD + BAD)
     new = {word for word in judging & set(words["validation"]) if not words["train"][word]}
     share = sum(words["validation"][word] for word in new) / sum(words["validation"][word] for word in judging)
@@ -342,8 +365,17 @@ def test_unknown_names_are_refused_with_the_choices():
 # The largest validation accuracy that a bag of words may reach, where a guess gets 0.70 (cola, mrpc), 0.33 (mnli) or
 # 0.50. Measured with seed 0: cola 0.71, sst2 0.57, mrpc 0.70, qqp 0.50, mnli 0.35, qnli 0.55, rte 0.52, wnli 0.58,
 # imdb 0.76 (as in life, words go far there); the standard error of 400 rows is 0.025, of wnli's 72 0.06.
-BAG_OF_WORDS = {"cola": 0.74, "sst2": 0.64, "mrpc": 0.78, "qqp": 0.62, "mnli": 0.45, "qnli": 0.66, "rte": 0.60,
-                "wnli": 0.70, "imdb": 0.82}
+BAG_OF_WORDS = {
+    "cola": 0.74,
+    "sst2": 0.64,
+    "mrpc": 0.78,
+    "qqp": 0.62,
+    "mnli": 0.45,
+    "qnli": 0.66,
+    "rte": 0.60,
+    "wnli": 0.70,
+    "imdb": 0.82,
+}
 
 
 @pytest.mark.parametrize("task", BAG_OF_WORDS)

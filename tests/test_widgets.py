@@ -21,9 +21,12 @@ from distilnb.student import build_student, count_parameters
 
 SENTENCE = "anna sees the old [MASK] in the garden ."
 ABLATED = results.load_all(paths.data("runs"), kind="ablation", grid="ablation-toy")
-UNSPELT = {"an empty sentence": ("", "empty"), "blanks": ("  \n", "empty"),
-           "an unknown word": ("anna sees the ☃ [MASK] .", "'☃'"),
-           "600 words": ("[MASK] " + "cat " * 600, "603 tokens")}
+UNSPELT = {
+    "an empty sentence": ("", "empty"),
+    "blanks": ("  \n", "empty"),
+    "an unknown word": ("anna sees the ☃ [MASK] .", "'☃'"),
+    "600 words": ("[MASK] " + "cat " * 600, "603 tokens"),
+}
 UNMASKED = {"no mask": ("anna sees the cat .", "hides no words"), "two masks": ("[MASK] [MASK]", "hides 2 words")}
 
 
@@ -54,8 +57,10 @@ def make(teacher, student, tokenizer, batch) -> dict[str, Callable[[], widgets.V
     counts = np.arange(len(tokenizer))[::-1] ** 2
     stories = [story(i) for i in range(4)]
     answering = {name: heads.question_answerer(model)[0] for name, model in both.items()}
-    benchmarks = [benchmark_record(), benchmark_record(name="benchmark-other", scores={
-        "overhead_ms": 20.0, "overhead_ms_needed": 80.0})]  # fmt: skip
+    benchmarks = [
+        benchmark_record(),
+        benchmark_record(name="benchmark-other", scores={"overhead_ms": 20.0, "overhead_ms_needed": 80.0}),
+    ]
     return {
         "layer": lambda: widgets.layer_view(teacher, tokenizer, stories),
         "temperature": lambda: widgets.temperature_view(teacher, tokenizer, SENTENCE),
@@ -109,8 +114,10 @@ def test_every_control_has_a_label_and_fires_once_per_move(name, make):
         assert not getattr(control, "continuous_update", False)
 
 
-@pytest.mark.parametrize(("name", "wrong"), [(n, w) for n in SENTENCES for w in (*UNSPELT, *UNMASKED)
-                                             if w in UNSPELT or n in ("temperature", "fill_mask")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [(n, w) for n in SENTENCES for w in (*UNSPELT, *UNMASKED) if w in UNSPELT or n in ("temperature", "fill_mask")],
+)
 def test_a_sentence_that_makes_no_sense_is_told_in_a_line(name, wrong, make):
     """And the next one that does is drawn as if nothing had been."""
     view = make[name]()
@@ -122,11 +129,14 @@ def test_a_sentence_that_makes_no_sense_is_told_in_a_line(name, wrong, make):
     assert view.shown.value == before
 
 
-@pytest.mark.parametrize(("name", "wrong", "expected"), [
-    ("layer", {"layers": ()}, "tick at least one"),
-    ("loss_weights", {"ce": 0.0, "mlm": 0.0, "cos": 0.0}, "nothing would be learned"),
-    ("question", {"context": " "}, "passage is empty"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "wrong", "expected"),
+    [
+        ("layer", {"layers": ()}, "tick at least one"),
+        ("loss_weights", {"ce": 0.0, "mlm": 0.0, "cos": 0.0}, "nothing would be learned"),
+        ("question", {"context": " "}, "passage is empty"),
+    ],
+)
 def test_settings_that_make_no_sense_are_told_in_a_line(name, wrong, expected, make):
     view = make[name]()
     for control, value in wrong.items():
@@ -252,9 +262,15 @@ def test_the_gradient_of_any_mix_follows_from_the_dot_products(student, teacher,
     values, gram = widgets.loss_pulls(student, teacher, batch)
     read = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "output_hidden_states": True}
     ours, theirs = student(**read), teacher(**read)
-    loss, terms = losses.triple_loss(ours.logits, theirs.logits.detach(), ours.hidden_states[-1],
-                                     theirs.hidden_states[-1].detach(), batch["labels"], batch["attention_mask"],
-                                     losses.LossWeights(5, 2, 1))  # fmt: skip
+    loss, terms = losses.triple_loss(
+        ours.logits,
+        theirs.logits.detach(),
+        ours.hidden_states[-1],
+        theirs.hidden_states[-1].detach(),
+        batch["labels"],
+        batch["attention_mask"],
+        losses.LossWeights(5, 2, 1),
+    )
     pulls = torch.autograd.grad(loss, list(student.parameters()))
     assert values == pytest.approx({name: term.item() for name, term in terms.items()})
     w = np.array([5, 2, 1])
@@ -290,8 +306,9 @@ def test_a_question_is_answered_as_in_an_evaluation(teacher, tokenizer, accelera
     """In several windows; against `predict` and `answers` on a row of a data set."""
     model, _ = heads.question_answerer(teacher, seed=1)
     context, question = story(3, 9), "who sees the cat ."
-    rows = squad.Dataset.from_dict({"question": [question], "context": [context],
-                                    "answers": [{"text": [context[:4]], "answer_start": [0]}]})  # fmt: skip
+    rows = squad.Dataset.from_dict(
+        {"question": [question], "context": [context], "answers": [{"text": [context[:4]], "answer_start": [0]}]}
+    )
     windows = squad.features(rows, tokenizer, 48, 16)
     assert len(windows) > 1
     logits, _ = finetuning.predict(model, windows, accelerator)
@@ -324,8 +341,10 @@ def test_fewer_pairs_are_really_fewer(make):
 
 
 def test_without_random_starts_their_variants_are_gone(make):
-    labels = [label.get_text() for label in
-              make["ablation"]().draw("mlm_loss", "differences", 3, False).axes[0].get_yticklabels()]  # fmt: skip
+    labels = [
+        label.get_text()
+        for label in make["ablation"]().draw("mlm_loss", "differences", 3, False).axes[0].get_yticklabels()
+    ]
     assert len(labels) == 5 and not [label for label in labels if "random" in label]
 
 

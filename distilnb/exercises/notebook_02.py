@@ -26,8 +26,10 @@ def softened(probability: float) -> str:
     log_odds = torch.tensor([0.9, 0.1], dtype=torch.float64).log()
     right, sharpened = (float((log_odds / T).softmax(-1)[0]) for T in (2.0, 0.5))
     if close(probability, right, 0, 0.001):
-        return ("0.75: at T = 2 the odds 9 to 1 become their square root, 3 to 1. Dividing logits by T takes the T-th "
-                "root of odds.")
+        return (
+            "0.75: at T = 2 the odds 9 to 1 become their square root, 3 to 1. Dividing logits by T takes the T-th "
+            "root of odds."
+        )
     for wrong, hint in (
         (0.9 / 2, "probabilities are not divided, logits are; and the two must still add up to 1"),
         (sharpened, "that is sharper, not softer: the logits were multiplied by 2 (or T was 1/2)"),
@@ -49,17 +51,23 @@ def in_two(function: Callable) -> str:
             continue
         parts = [soft_target_loss(s[part], t[part], mask[part]) for part in (slice(cut), slice(cut, None))]
         if close(found, sum(parts) / 2):
-            raise NotYet("that is the mean of two means: a token in the short part weighs more than one in the long "
-                         "part. Give both parts the same `count`")
+            raise NotYet(
+                "that is the mean of two means: a token in the short part weighs more than one in the long "
+                "part. Give both parts the same `count`"
+            )
         if close(found, sum(parts)):
-            raise NotYet("two means added up make about twice the loss; each part's sum must be divided by the tokens "
-                         "of the whole batch")
+            raise NotYet(
+                "two means added up make about twice the loss; each part's sum must be divided by the tokens "
+                "of the whole batch"
+            )
         if close(found, (cut * parts[0] + (4 - cut) * parts[1]) / 4):
             raise NotYet("weighted by rows, but rows differ in length: weight by their tokens, `mask.sum()`")
         if close(found, whole * mask.sum() / mask.numel()):
             raise NotYet("divided by all positions, padding included; only tokens count, `mask.sum()`")
-        raise NotYet(f"{float(found):.4f} where the whole batch gives {float(whole):.4f}: call `soft_target_loss` on "
-                     "each part with the `count` of the whole, and add")
+        raise NotYet(
+            f"{float(found):.4f} where the whole batch gives {float(whole):.4f}: call `soft_target_loss` on "
+            "each part with the `count` of the whole, and add"
+        )
     return "one count for all parts: that is why an update may be cut into micro-batches and stay the same update."
 
 
@@ -71,22 +79,30 @@ def reversed_divergence(function: Callable) -> str:
     each = (log_s.exp() * (log_s - log_t)).sum(-1)
     found, right = ask(function, s, t, mask), each[real].mean()
     if close(found, right):
-        return ("this direction asks only where the student puts its belief: it may drop words that the teacher "
-                "allows, and is punished for words that the teacher excludes. L_ce is the other way round.")
+        return (
+            "this direction asks only where the student puts its belief: it may drop words that the teacher "
+            "allows, and is punished for words that the teacher excludes. L_ce is the other way round."
+        )
     for wrong, hint in (
-        (soft_target_loss(s, t, mask, 1.0), "that is L_ce itself, weighted by the teacher; here the student's own "
-                                            "probabilities weight the difference"),
+        (
+            soft_target_loss(s, t, mask, 1.0),
+            "that is L_ce itself, weighted by the teacher; here the student's own probabilities weight the difference",
+        ),
         (-right, "the sign is turned: a divergence is never below zero"),
         (each.mean(), "padding was counted: average over the positions where the mask is 1"),
         (each[real].sum(), "that is the sum over the tokens; take their mean"),
         (right / 11, "sum over the vocabulary, and average over the tokens only"),
-        (4 * (F.softmax(s / 2, -1) * (F.log_softmax(s / 2, -1) - F.log_softmax(t / 2, -1))).sum(-1)[real].mean(),
-         "that is at T = 2; this one is asked for without a temperature"),
-    ):  # fmt: skip
+        (
+            4 * (F.softmax(s / 2, -1) * (F.log_softmax(s / 2, -1) - F.log_softmax(t / 2, -1))).sum(-1)[real].mean(),
+            "that is at T = 2; this one is asked for without a temperature",
+        ),
+    ):
         if close(found, wrong):
             raise NotYet(hint)
-    raise NotYet(f"{float(found):.4f} where {float(right):.4f} was expected: with log_s and log_t the two "
-                 "log-softmaxes, it is (log_s.exp() * (log_s - log_t)).sum(-1), averaged over real tokens")
+    raise NotYet(
+        f"{float(found):.4f} where {float(right):.4f} was expected: with log_s and log_t the two "
+        "log-softmaxes, it is (log_s.exp() * (log_s - log_t)).sum(-1), averaged over real tokens"
+    )
 
 
 @exercise("02.4", 20)
@@ -100,28 +116,44 @@ def limit(function: Callable) -> str:
     log_s, log_t = (F.log_softmax(x / 1e4, dim=-1) for x in (s, t))
     right = 1e8 * (log_t.exp() * (log_t - log_s)).sum(-1).mean()
     if close(found, right):
-        return ("half the squared distance of centred logits, divided by the vocabulary: at high temperatures L_ce "
-                "matches logits, all of them alike, the improbable words too.")
+        return (
+            "half the squared distance of centred logits, divided by the vocabulary: at high temperatures L_ce "
+            "matches logits, all of them alike, the improbable words too."
+        )
     for wrong, hint in (
-        (((s - t) ** 2).mean() / 2, "a softmax does not see a constant added to all logits of a token, so the limit "
-                                    "must not either: centre both, token by token"),
+        (
+            ((s - t) ** 2).mean() / 2,
+            "a softmax does not see a constant added to all logits of a token, so the limit "
+            "must not either: centre both, token by token",
+        ),
         ((apart**2).mean(), "nearly: the expansion of log(1 + x) leaves a factor 1/2"),
         ((apart**2).sum(-1).mean() / 2, "the probabilities tend to 1 / vocabulary, and it stays: divide by it"),
         ((apart**2).mean(-1).sum() / 2, "that is the sum over the tokens; L_ce is their mean"),
-        ((((s - s.mean()) - (t - t.mean())) ** 2).mean() / 2, "centre each token's logits by their own mean, not all "
-                                                             "of them by one mean"),
+        (
+            (((s - s.mean()) - (t - t.mean())) ** 2).mean() / 2,
+            "centre each token's logits by their own mean, not all of them by one mean",
+        ),
         (torch.zeros(()), "without the factor T² the divergence does vanish; with it, it does not"),
-    ):  # fmt: skip
+    ):
         if close(found, wrong):
             raise NotYet(hint)
-    raise NotYet(f"{float(found):.4f} where L_ce at T = 10,000 is {float(right):.4f}. For large T a probability is "
-                 "about (1 + z/T) / vocabulary when the logits z are centred; put that into the formula")
+    raise NotYet(
+        f"{float(found):.4f} where L_ce at T = 10,000 is {float(right):.4f}. For large T a probability is "
+        "about (1 + z/T) / vocabulary when the logits z are centred; put that into the formula"
+    )
 
 
 def _pair() -> tuple[BertForMaskedLM, torch.nn.Module, tuple[int, ...], dict[str, Tensor]]:
     """A random teacher of four layers, its student of two with layers that moved, and a batch with padding."""
-    config = BertConfig(vocab_size=40, hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=24,
-                        max_position_embeddings=16, initializer_range=0.5)  # fmt: skip
+    config = BertConfig(
+        vocab_size=40,
+        hidden_size=16,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        intermediate_size=24,
+        max_position_embeddings=16,
+        initializer_range=0.5,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         teacher = BertForMaskedLM(config).eval()
@@ -149,20 +181,34 @@ def at_every_layer(function: Callable) -> str:
     if len(found) != len(right):
         raise NotYet(f"one number for each layer of the student was asked for, {len(right)} here, not {len(found)}")
     if close(found, right):
-        return ("one L_cos per layer: the paper's is the last of them. TinyBERT, a little later, matches inner "
-                "layers as well.")
+        return (
+            "one L_cos per layer: the paper's is the last of them. TinyBERT, a little later, matches inner "
+            "layers as well."
+        )
     for wrong, hint in (
-        (losses([1, 2], list(chosen)), "the teacher's states are one off: `hidden_states[0]` are the embeddings, so "
-                                       "the output of layer i is `hidden_states[i + 1]`"),
-        (losses([0, 1], list(chosen)), "both are one off: `hidden_states[0]` are the embeddings, so the output of "
-                                       "layer i is `hidden_states[i + 1]`"),
-        (losses([1, 2], [1, 2]), "layer i was compared with layer i; the student's layers come from the layers in "
-                                 "`chosen`"),
-        (losses([1, 2], [layer + 1 for layer in chosen], everything), "padding was counted: leave out the positions "
-                                                                      "where the attention mask is 0"),
+        (
+            losses([1, 2], list(chosen)),
+            "the teacher's states are one off: `hidden_states[0]` are the embeddings, so "
+            "the output of layer i is `hidden_states[i + 1]`",
+        ),
+        (
+            losses([0, 1], list(chosen)),
+            "both are one off: `hidden_states[0]` are the embeddings, so the output of "
+            "layer i is `hidden_states[i + 1]`",
+        ),
+        (
+            losses([1, 2], [1, 2]),
+            "layer i was compared with layer i; the student's layers come from the layers in `chosen`",
+        ),
+        (
+            losses([1, 2], [layer + 1 for layer in chosen], everything),
+            "padding was counted: leave out the positions where the attention mask is 0",
+        ),
         ([1 - x for x in right], "that is the cosine; the loss is 1 minus it, zero where they point the same way"),
-    ):  # fmt: skip
+    ):
         if close(found, wrong):
             raise NotYet(hint)
-    raise NotYet(f"{[round(x, 4) for x in found]} where {[round(x, 4) for x in right]} was expected: `cosine_loss` "
-                 "of `hidden_states[i + 1]` of the student with `hidden_states[chosen[i] + 1]` of the teacher")
+    raise NotYet(
+        f"{[round(x, 4) for x in found]} where {[round(x, 4) for x in right]} was expected: `cosine_loss` "
+        "of `hidden_states[i + 1]` of the student with `hidden_states[chosen[i] + 1]` of the teacher"
+    )

@@ -21,14 +21,18 @@ def updates(count: float) -> str:
     right = tokens / (batch * length)
     if close(count, right, 0.002):
         fewer = toy["tokens"] / (toy["batch_size"] * toy["seq_length"])
-        return (f"about {right:,.0f} updates of two million tokens each. The toy scale makes about {fewer:.0f}, of "
-                "two thousand tokens: a large batch buys better gradients, not more of them.")
+        return (
+            f"about {right:,.0f} updates of two million tokens each. The toy scale makes about {fewer:.0f}, of "
+            "two thousand tokens: a large batch buys better gradients, not more of them."
+        )
     for wrong, hint in (
         (tokens / batch, "a batch is counted in sequences, and each sequence has 512 tokens"),
         (tokens / length, "that many sequences are read; an update takes a whole batch of them"),
-        (tokens / (paper["micro_batch_size"] * length), "a micro-batch is no update: its gradients are added up until "
-                                                        "the whole batch has been seen"),
-    ):  # fmt: skip
+        (
+            tokens / (paper["micro_batch_size"] * length),
+            "a micro-batch is no update: its gradients are added up until the whole batch has been seen",
+        ),
+    ):
         if close(count, wrong, 0.002):
             raise NotYet(hint)
     raise NotYet(f"{tokens:,} tokens, {batch:,} sequences an update, {length} tokens a sequence")
@@ -40,8 +44,10 @@ def as_often(times: float) -> str:
     common, rare = mask_weights(np.array([1000, 1]), [], smoothing=0.7)
     right = 1000 * common / rare
     if close(times, right, 0.02):
-        return (f"about {right:.1f} times: a single occurrence has {rare / common:.0f} times less of a chance, but "
-                "there are 1,000 of them. Smoothing favours rare words, it does not turn the order around.")
+        return (
+            f"about {right:.1f} times: a single occurrence has {rare / common:.0f} times less of a chance, but "
+            "there are 1,000 of them. Smoothing favours rare words, it does not turn the order around."
+        )
     for wrong, hint in (
         (1000, "that is exponent 0, where every token has the same chance"),
         (common / rare, "that is one occurrence against one; the common piece occurs 1,000 times in the text"),
@@ -62,8 +68,11 @@ def _cut(stream: list[int], length: int) -> list[list[int]]:
 @exercise("03.3", 15)
 def packed(function: Callable) -> str:
     """function(documents, seq_length, cls, sep) → blocks of exactly seq_length tokens."""
-    for documents, length in (([[11, 12, 13], [21, 22, 23, 24, 25, 26, 27], [31]], 6),
-                              ([list(range(10, 40)), [], [50, 51]], 10), ([[7, 8]], 16)):  # fmt: skip
+    for documents, length in (
+        ([[11, 12, 13], [21, 22, 23, 24, 25, 26, 27], [31]], 6),
+        ([list(range(10, 40)), [], [50, 51]], 10),
+        ([[7, 8]], 16),
+    ):
         given, stream = [list(document) for document in documents], [i for d in documents for i in [*d, 2]]
         right = [[1, *block, 2] for block in _cut(stream, length - 2)]
         found = [list(map(int, block)) for block in ask(function, given, length, 1, 2)]
@@ -73,19 +82,26 @@ def packed(function: Callable) -> str:
             continue
         shown = f"{documents} in blocks of {length} gave {found}. "
         if any(len(block) != length for block in found):
-            raise NotYet(f"{shown}Every block has exactly {length} tokens, [CLS] = 1 and [SEP] = 2 included; what does "
-                         "not fill one at the end is left out")
+            raise NotYet(
+                f"{shown}Every block has exactly {length} tokens, [CLS] = 1 and [SEP] = 2 included; what does "
+                "not fill one at the end is left out"
+            )
         if any(block[0] != 1 or block[-1] != 2 for block in found):
             raise NotYet(f"{shown}A block begins with [CLS] = 1 and ends with [SEP] = 2")
         if found == [[1, *block, 2] for block in _cut(sum(documents, []), length - 2)]:
             raise NotYet(f"{shown}A [SEP] = 2 stands after every document, or nothing tells where one ends")
         if len(found) < len(right):
-            raise NotYet(f"{shown}Tokens were lost: what a document leaves over goes on in the next block, together "
-                         "with the next document")
-        raise NotYet(f"{shown}Expected {right}: a [SEP] after each document, then one long stream, cut every "
-                     f"{length - 2} tokens")
-    return ("no padding, and nothing lost but the last incomplete block; the price is that a block may hold the end of "
-            "one story and the beginning of another.")
+            raise NotYet(
+                f"{shown}Tokens were lost: what a document leaves over goes on in the next block, together "
+                "with the next document"
+            )
+        raise NotYet(
+            f"{shown}Expected {right}: a [SEP] after each document, then one long stream, cut every {length - 2} tokens"
+        )
+    return (
+        "no padding, and nothing lost but the last incomplete block; the price is that a block may hold the end of "
+        "one story and the beginning of another."
+    )
 
 
 def _global_generators() -> tuple[str, str, str]:
@@ -101,11 +117,15 @@ def chosen(function: Callable) -> str:
 
     before, one, after = _global_generators(), call(0, 0, 0), _global_generators()
     if call(0, 0, 0) != one:
-        raise NotYet("two calls with the same arguments chose different positions: a generator that moves on with "
-                     "every call is a state, and a run that resumes would have to save it")
+        raise NotYet(
+            "two calls with the same arguments chose different positions: a generator that moves on with "
+            "every call is a state, and a run that resumes would have to save it"
+        )
     if before != after:
-        raise NotYet("the positions are reproducible, but the call moved a global random generator, and whatever else "
-                     "draws from it changes too; make a generator of your own, np.random.default_rng(...)")
+        raise NotYet(
+            "the positions are reproducible, but the call moved a global random generator, and whatever else "
+            "draws from it changes too; make a generator of your own, np.random.default_rng(...)"
+        )
     if one and not (len(set(one)) == len(one) and 0 <= one[0] and one[-1] < 64):
         raise NotYet(f"positions are different numbers from 0 to length - 1; these are {list(one)}")
     keys = [(seed, epoch, sample) for seed in range(3) for epoch in range(3) for sample in range(300)]
@@ -115,16 +135,20 @@ def chosen(function: Callable) -> str:
         if drawn[other] == one:
             raise NotYet(f"the {name} has no influence: {name} 0 and 1 hide the same positions")
     if len(set(drawn.values())) < 0.99 * len(keys):
-        raise NotYet("each argument matters, yet different triples give the same positions: seed + epoch + sample_id "
-                     "cannot tell (1, 0) from (0, 1). Keep the three apart: default_rng((seed, epoch, sample_id))")
+        raise NotYet(
+            "each argument matters, yet different triples give the same positions: seed + epoch + sample_id "
+            "cannot tell (1, 0) from (0, 1). Keep the three apart: default_rng((seed, epoch, sample_id))"
+        )
     share = np.mean([len(positions) for positions in drawn.values()]) / 64
     if not 0.13 <= share <= 0.17:
         raise NotYet(f"{share:.1%} of the positions are hidden, where 15 % were asked for")
     often = np.bincount(np.concatenate([np.array(p, dtype=int) for p in drawn.values()]), minlength=64) / len(keys)
     if not (0.5 * share < often).all() or not (often < 1.5 * share).all():
-        raise NotYet(f"position {int(often.argmax())} is hidden in {often.max():.0%} of the samples and position "
-                     f"{int(often.argmin())} in {often.min():.0%}; all should have the same chance")
-    return ("same arguments, same masks; nothing to save, nothing that a worker, a process or a restart could change.")
+        raise NotYet(
+            f"position {int(often.argmax())} is hidden in {often.max():.0%} of the samples and position "
+            f"{int(often.argmin())} in {often.min():.0%}; all should have the same chance"
+        )
+    return "same arguments, same masks; nothing to save, nothing that a worker, a process or a restart could change."
 
 
 def _record(value: Any) -> Mapping[str, Any]:
@@ -143,15 +167,21 @@ def without_soft_targets(full: Mapping[str, Any], without: Mapping[str, Any]) ->
     if other["ce"]:
         raise NotYet(f"the second run still has soft targets: its weight ce is {other['ce']:g}; 0 switches them off")
     if not (other["mlm"] and other["cos"]):
-        raise NotYet("more than L_ce was switched off. Without L_cos as well, the run is the undistilled twin; "
-                     "one term at a time tells what that term does")
+        raise NotYet(
+            "more than L_ce was switched off. Without L_cos as well, the run is the undistilled twin; "
+            "one term at a time tells what that term does"
+        )
     changed = [line for line in differences(one, other) if not line.startswith("ce ")]
     changed += differences(full["data"].get("fingerprint"), without["data"].get("fingerprint"), "text")
     if changed:
         raise NotYet(f"one thing at a time: besides L_ce the runs differ in {'; '.join(changed)}")
     start, again = full["evaluations"]["agreement"][0], without["evaluations"]["agreement"][0]
     if abs(start - again) > 0.005:
-        raise NotYet(f"the two students did not start alike (before training they agree with the teacher in "
-                     f"{start:.1%} and {again:.1%} of the hidden words): `pretrain` trains in place, so build it anew")
-    return ("a fair pair, one term apart: what differs in their `scores` is what soft targets did, or luck. One pair "
-            "cannot tell; notebook 08 takes several and looks at the spread.")
+        raise NotYet(
+            f"the two students did not start alike (before training they agree with the teacher in "
+            f"{start:.1%} and {again:.1%} of the hidden words): `pretrain` trains in place, so build it anew"
+        )
+    return (
+        "a fair pair, one term apart: what differs in their `scores` is what soft targets did, or luck. One pair "
+        "cannot tell; notebook 08 takes several and looks at the spread."
+    )

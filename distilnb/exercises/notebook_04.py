@@ -30,8 +30,10 @@ def easiest(name: str) -> str:
     baselines, task = _baselines(), tasks.get(name)
     best = max(baselines, key=baselines.get)
     if task.name == best:
-        return (f"{tasks.get(best).title}: about two thirds of its pairs are paraphrases, and always saying so is "
-                "rewarded by F1 as well, which counts only the class that is commoner there.")
+        return (
+            f"{tasks.get(best).title}: about two thirds of its pairs are paraphrases, and always saying so is "
+            "rewarded by F1 as well, which counts only the class that is commoner there."
+        )
     if task.main in ("matthews", "pearson+spearman"):
         raise NotYet(f"{task.title} is scored by a correlation; a constant correlates with nothing, so that is 0")
     if baselines[task.name] < 0.45:
@@ -47,15 +49,20 @@ def always_yes(value: float) -> str:
     right = metrics.main_score("accuracy+f1", scores)
     value = float(value) / 100 if float(value) > 1 else float(value)
     if close(value, right, 0, 0.002):
-        return (f"accuracy {scores['accuracy']:.2f}, F1 {scores['f1']:.2f}, mean {right:.3f}: on the real MRPC a model "
-                "has to pass three quarters before it has learned anything.")
+        return (
+            f"accuracy {scores['accuracy']:.2f}, F1 {scores['f1']:.2f}, mean {right:.3f}: on the real MRPC a model "
+            "has to pass three quarters before it has learned anything."
+        )
     for wrong, hint in (
         (scores["accuracy"], "that is the accuracy; MRPC's score is its mean with F1"),
         (scores["f1"], "that is F1; MRPC's score is its mean with accuracy"),
-        (0.84, "recall is 1, since no paraphrase is missed; F1 is the harmonic mean of it and precision, not the plain "
-               "one: 2 · 0.68 / (1 + 0.68)"),
+        (
+            0.84,
+            "recall is 1, since no paraphrase is missed; F1 is the harmonic mean of it and precision, not the plain "
+            "one: 2 · 0.68 / (1 + 0.68)",
+        ),
         (0.5, "half is what a coin scores in accuracy; this answer is right in 68 % of the rows"),
-    ):  # fmt: skip
+    ):
         if close(value, wrong, 0, 0.002):
             raise NotYet(hint)
     raise NotYet("of 100 rows: TP = 68, FP = 32, FN = 0, TN = 0. Accuracy, F1 = 2 TP / (2 TP + FP + FN), mean")
@@ -78,25 +85,35 @@ def grouped(function: Callable) -> str:
         raise NotYet("these are the lengths; the batches should hold the numbers of the rows")
     if not np.array_equal(np.sort(rows), np.arange(len(lengths))):
         gone = len(lengths) - len(np.unique(rows[(rows >= 0) & (rows < len(lengths))]))
-        raise NotYet(f"every row once: {gone} of {len(lengths)} are missing. The last batch may be shorter, but it "
-                     "must not be dropped" if gone else "every row once: some stand in two batches")
+        raise NotYet(
+            f"every row once: {gone} of {len(lengths)} are missing. The last batch may be shorter, but it "
+            "must not be dropped"
+            if gone
+            else "every row once: some stand in two batches"
+        )
     if len(found) > math.ceil(len(lengths) / size):
         raise NotYet(f"{len(found)} batches where {math.ceil(len(lengths) / size)} would do: fill them")
     padding, ideal = _computed(lengths, found), _computed(lengths, np.array_split(np.argsort(lengths), len(found)))
     if padding > 1 + 2 * (ideal - 1) + 0.05:
-        raise NotYet(f"{padding:.2f} tokens are computed for each real one, {ideal:.2f} would do: rows of like length "
-                     "belong together, so sort before you cut")
+        raise NotYet(
+            f"{padding:.2f} tokens are computed for each real one, {ideal:.2f} would do: rows of like length "
+            "belong together, so sort before you cut"
+        )
     means = np.array([lengths[batch].mean() for batch in found])
     if abs(metrics.spearman(means, np.arange(len(means)))) > 0.9:
-        raise NotYet("little padding, but the batches go through the lengths in order, so that the model sees all "
-                     "short rows first and all long ones last: shuffle the batches, not the rows")
+        raise NotYet(
+            "little padding, but the batches go through the lengths in order, so that the model sees all "
+            "short rows first and all long ones last: shuffle the batches, not the rows"
+        )
     again, other = (ask(function, lengths.copy(), size, seed) for seed in (0, 1))
     if any(not np.array_equal(a, b) for a, b in zip(found, again, strict=False)):
         raise NotYet("the same seed gave other batches: draw from np.random.default_rng(seed)")
     if all(np.array_equal(a, b) for a, b in zip(found, other, strict=False)):
         raise NotYet("seed 0 and seed 1 give the same order; let the seed shuffle the batches")
-    return (f"{padding:.2f} tokens computed for each real one, in an order that tells nothing: the same training for "
-            "less. `batch_order` sorts only stretches of the epoch, so that the company of a row changes too.")
+    return (
+        f"{padding:.2f} tokens computed for each real one, in an order that tells nothing: the same training for "
+        "less. `batch_order` sorts only stretches of the epoch, so that the company of a row changes too."
+    )
 
 
 @exercise("04.4", 30)
@@ -119,17 +136,23 @@ def difference(function: Callable) -> str:
             raise NotYet(f"the interval lies around {middle:.4f}, the difference is {mean:.4f}")
         unpaired = (a.var() + b.var()) ** 0.5 / (a.astype(float) - b).std()
         if abs(reach / 1.96 - unpaired) < 0.12 * unpaired and unpaired > 1.5:
-            raise NotYet(f"this interval is {unpaired:.1f} times too wide. The two models answered the same rows, and "
-                         "hard rows are hard for both: draw the rows once for each sample and use them for both models")
+            raise NotYet(
+                f"this interval is {unpaired:.1f} times too wide. The two models answered the same rows, and "
+                "hard rows are hard for both: draw the rows once for each sample and use them for both models"
+            )
         if abs(reach - 1.645) < 0.12:
             raise NotYet("that is a 90 % interval; 95 % leaves 2.5 % outside at either end")
         if abs(reach - 1.0) < 0.12:
             raise NotYet("that is one standard deviation to either side, about 68 %")
         if not 1.96 * 0.86 < reach < 1.96 * 1.14:
-            raise NotYet(f"the interval reaches {reach:.2f} standard errors to either side, where 95 % of the samples "
-                         "lie within about 1.96: take the quantiles 0.025 and 0.975 of a thousand samples or more")
-    return ("paired, the interval is several times narrower than two separate ones suggest: overlapping ranges of two "
-            "models do not mean that their difference is noise.")
+            raise NotYet(
+                f"the interval reaches {reach:.2f} standard errors to either side, where 95 % of the samples "
+                "lie within about 1.96: take the quantiles 0.025 and 0.975 of a thousand samples or more"
+            )
+    return (
+        "paired, the interval is several times narrower than two separate ones suggest: overlapping ranges of two "
+        "models do not mean that their difference is noise."
+    )
 
 
 @exercise("04.5", 45)
@@ -138,10 +161,14 @@ def rows_or_seeds(records: Sequence[Mapping[str, Any]], larger: str) -> str:
     if not isinstance(records, list | tuple) or not all(isinstance(r, Mapping) and "interval" in r for r in records):
         raise NotYet("the first part is the list of records that `finetune_grid` returns")
     if len({r["seed"] for r in records}) < 5:
-        raise NotYet(f"{len({r['seed'] for r in records})} different seeds; a spread wants at least five, so "
-                     "seeds=range(5)")
-    settings = [{k: v for k, v in r["config"].items() if k != "seed"} | {"model": r["model"], "task": r["task"],
-                "rows": r["data"]["rows"]} for r in records]  # fmt: skip
+        raise NotYet(
+            f"{len({r['seed'] for r in records})} different seeds; a spread wants at least five, so seeds=range(5)"
+        )
+    settings = [
+        {k: v for k, v in r["config"].items() if k != "seed"}
+        | {"model": r["model"], "task": r["task"], "rows": r["data"]["rows"]}
+        for r in records
+    ]
     changed = [line for one in settings[1:] for line in differences(settings[0], one)]
     if changed:
         raise NotYet(f"only the seed may differ, here also {changed[0]}: what is spread would not be luck alone")
@@ -150,7 +177,11 @@ def rows_or_seeds(records: Sequence[Mapping[str, Any]], larger: str) -> str:
     if larger not in ("rows", "seeds"):
         raise NotYet('the second part is "rows" or "seeds", whichever moves the score further')
     if (larger == "rows") != (rows > seeds) and abs(rows - seeds) > 0.1 * rows:
-        raise NotYet(f"half the width of an interval is {rows:.3f} on average, two standard deviations over the "
-                     f"seeds are {seeds:.3f}: compare these two")
-    return ("the interval says how far a score moves with other rows, the spread how far with other seeds, and the "
-            "next run is subject to both. The paper prints neither.")
+        raise NotYet(
+            f"half the width of an interval is {rows:.3f} on average, two standard deviations over the "
+            f"seeds are {seeds:.3f}: compare these two"
+        )
+    return (
+        "the interval says how far a score moves with other rows, the spread how far with other seeds, and the "
+        "next run is subject to both. The paper prints neither."
+    )

@@ -36,17 +36,20 @@ def rows_needed(answer: float) -> str:
     needed = 1.96**2 * noise / gap**2
     if close(answer, needed, relative=0.02):
         reach = {n: 196 * (noise / n) ** 0.5 for n in (400, 25_000)}
-        return (f"about {round(needed, -2):,.0f} reviews; with IMDb's 25,000 the interval of the difference is "
-                f"±{reach[25_000]:.2f} points around {100 * gap:.2f}, with the 400 of toyworld "
-                f"±{reach[400]:.1f}.")  # fmt: skip
+        return (
+            f"about {round(needed, -2):,.0f} reviews; with IMDb's 25,000 the interval of the difference is "
+            f"±{reach[25_000]:.2f} points around {100 * gap:.2f}, with the 400 of toyworld "
+            f"±{reach[400]:.1f}."
+        )
     if close(answer, needed / 1.96**2, relative=0.02) or close(answer, needed / 1.96, relative=0.02):
         raise NotYet("there the standard error equals the difference; 1.96 of them must fit in, and n is under a root")
     if any(close(answer, 1.96**2 * x * (1 - x) / gap**2, relative=0.02) for x in (p, q)):
         raise NotYet("one model's noise only: both accuracies are measured, and the variances of independent ones add")
     if close(answer, needed * 1e-4, relative=0.02) or close(answer, needed * 1e4, relative=0.02):
         raise NotYet("points and fractions are mixed: 0.64 points are 0.0064 where p(1 − p) is a fraction")
-    raise NotYet("a difference has the variance (p(1 − p) + q(1 − q)) / n; set 1.96 of its roots equal to p − q, "
-                 "find n")  # fmt: skip
+    raise NotYet(
+        "a difference has the variance (p(1 − p) + q(1 − q)) / n; set 1.96 of its roots equal to p − q, find n"
+    )
 
 
 @exercise("05.3", 10)
@@ -65,8 +68,10 @@ def middle(answer: Callable[[list[int], int], Sequence[int]]) -> str:
             raise NotYet(f"{len(kept)} ids for a limit of {limit}: [CLS] and [SEP] take two places of it")
         starts = {(len(body) - room) // 2, (len(body) - room + 1) // 2}
         if kept[1:-1] not in [body[start : start + room] for start in starts]:
-            raise NotYet("the right number of ids, but not the middle: as much must be lost before it as after it, "
-                         "so it starts at half of what is too long")  # fmt: skip
+            raise NotYet(
+                "the right number of ids, but not the middle: as much must be lost before it as after it, "
+                "so it starts at half of what is too long"
+            )
     return "the middle and nothing else: as good as any part in toyworld, and less where people conclude at the end."
 
 
@@ -82,8 +87,10 @@ def calibration_error(answer: Callable[[np.ndarray, np.ndarray, Sequence[float]]
         gap, rows = np.array(list(gaps.values())).T
         found = float(ask(answer, confidence.copy(), right.copy(), list(edges)))
         _judge_calibration(found, gap, rows / rows.sum(), abs(right.mean() - confidence.mean()))
-    return ("calibrated is not good: a model that answers everything by chance and is 50 % sure of it has an error of "
-            "0, as the one above nearly has.")  # fmt: skip
+    return (
+        "calibrated is not good: a model that answers everything by chance and is 50 % sure of it has an error of "
+        "0, as the one above nearly has."
+    )
 
 
 def _judge_calibration(found: float, gap: np.ndarray, share: np.ndarray, whole: float) -> None:
@@ -97,8 +104,10 @@ def _judge_calibration(found: float, gap: np.ndarray, share: np.ndarray, whole: 
         raise NotYet("each bin counts alike in yours; one with a handful of rows should weigh a handful")
     if close(found, abs(gap).sum()):
         raise NotYet("a sum over bins grows with their number; weight each by its share of the rows")
-    raise NotYet("in each bin take |share of right answers − mean confidence| (not the middle of the bin), then the "
-                 "mean over bins, weighted by their rows")  # fmt: skip
+    raise NotYet(
+        "in each bin take |share of right answers − mean confidence| (not the middle of the bin), then the "
+        "mean over bins, weighted by their rows"
+    )
 
 
 @cache
@@ -114,20 +123,28 @@ def rival(answer: Callable[[list[str], list[int], list[str]], Sequence[int]]) ->
     train, test = _reviews().train, _reviews().validations["test"]
     guesses = np.asarray(ask(answer, train["text"][:], train["label"][:], test["text"][:]))
     if guesses.shape != (len(test),) or not np.isin(guesses, (0, 1)).all():
-        raise NotYet(f"give one label, 0 or 1, for each of the {len(test)} texts; this has the shape {guesses.shape} "
-                     f"and holds {guesses.ravel()[:1].tolist()}")  # fmt: skip
+        raise NotYet(
+            f"give one label, 0 or 1, for each of the {len(test)} texts; this has the shape {guesses.shape} "
+            f"and holds {guesses.ravel()[:1].tolist()}"
+        )
     student = 100 * median(r["scores"]["main"] for r in _published("student"))
     mine = 100 * metrics.accuracy(guesses, np.asarray(test["label"][:]))
     if mine > student:
-        return (f"above the published student's {student:.1f} %: it read 128 word pieces of each review, yours read "
-                "them all. A baseline is worth an afternoon before a network is worth a GPU.")  # fmt: skip
+        return (
+            f"above the published student's {student:.1f} %: it read 128 word pieces of each review, yours read "
+            "them all. A baseline is worth an afternoon before a network is worth a GPU."
+        )
     if mine <= 52:
         raise NotYet(f"{mine:.1f} %: half is right by chance here. Do the answers depend on the words of the text?")
     if mine < 65:
-        raise NotYet(f"{mine:.1f} %: good and bad words stand in the same sentence, so counting each for itself says "
-                     "little; learn all weights together, as a logistic regression does")  # fmt: skip
-    raise NotYet(f"{mine:.1f} %, the student has {student:.1f}: “far from good” and “despite its poor stage” need more "
-                 "than single words; count pairs of neighbours too")  # fmt: skip
+        raise NotYet(
+            f"{mine:.1f} %: good and bad words stand in the same sentence, so counting each for itself says "
+            "little; learn all weights together, as a logistic regression does"
+        )
+    raise NotYet(
+        f"{mine:.1f} %, the student has {student:.1f}: “far from good” and “despite its poor stage” need more "
+        "than single words; count pairs of neighbours too"
+    )
 
 
 def _published(model: str) -> list[dict[str, Any]]:

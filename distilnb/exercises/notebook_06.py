@@ -54,15 +54,19 @@ def number_of_windows(answer: Callable[[int, int, int, int], int]) -> str:
         if right == 1:
             raise NotYet(told + "A context that fits is one window, whatever the stride")
         if found == 1 - (-beyond // (room - stride)):
-            raise NotYet(told + "You took the stride for the overlap, as transformers' tokenizers do; here, as in "
-                         "BERT, it is the step to the next window")  # fmt: skip
+            raise NotYet(
+                told + "You took the stride for the overlap, as transformers' tokenizers do; here, as in "
+                "BERT, it is the step to the next window"
+            )
         if found == -(-context // room):
             raise NotYet(told + "Your windows lie end to end; here the next one starts `stride` tokens after the last")
         if found in {1 - (-max(context - max_length + question + n, 0) // stride) for n in (0, 1, 2)}:
             raise NotYet(told + "[CLS], the [SEP] after the question and the one at the end take three places")
         raise NotYet(told + "The first holds `room` tokens; each further one adds `stride`, until none is left over")
-    return ("as many as the package makes, whose stride is BERT's doc_stride: a small one reads each answer more "
-            "often, and costs as much more.")  # fmt: skip
+    return (
+        "as many as the package makes, whose stride is BERT's doc_stride: a small one reads each answer more "
+        "often, and costs as much more."
+    )
 
 
 @exercise("06.3", 15)
@@ -78,14 +82,19 @@ def best_span(answer: Callable[[np.ndarray, np.ndarray], tuple[int, int]]) -> st
         if (first, last) == (best.start, best.end):
             continue
         if first > last:
-            raise NotYet(f"from token {first} back to {last}: a span must not end before it starts, so the best start "
-                         "and the best end cannot be chosen apart")  # fmt: skip
+            raise NotYet(
+                f"from token {first} back to {last}: a span must not end before it starts, so the best start "
+                "and the best end cannot be chosen apart"
+            )
         if not 0 <= first <= last < len(start):
-            raise NotYet(f"tokens {first} to {last}, of {len(start)}: the last one is the last of the answer, not "
-                         "past it")  # fmt: skip
-        raise NotYet(f"tokens {first} to {last} sum up to {start[first] + end[last]:.2f}, {best.start} to {best.end} "
-                     f"to {best.score:.2f}: for each end, the partner is the best start up to it, itself "
-                     "included")  # fmt: skip
+            raise NotYet(
+                f"tokens {first} to {last}, of {len(start)}: the last one is the last of the answer, not past it"
+            )
+        raise NotYet(
+            f"tokens {first} to {last} sum up to {start[first] + end[last]:.2f}, {best.start} to {best.end} "
+            f"to {best.score:.2f}: for each end, the partner is the best start up to it, itself "
+            "included"
+        )
     return "one walk is enough: an end needs only the best start so far, or under a limit the best of the last few."
 
 
@@ -103,8 +112,10 @@ def ceiling(answer: Callable[[Dataset], tuple[float, float]]) -> str:
     texts = [golds["text"] for golds in _read()["answers"][:]]
     right = _agreement([(golds[-1], golds[:-1]) for golds in texts])
     if close(found, right, absolute=1e-4):
-        return (f"the third reader of toyworld has EM {100 * right[0]:.0f} and F1 {100 * right[1]:.0f} against the "
-                "other two: what people disagree about, no model can be blamed for.")  # fmt: skip
+        return (
+            f"the third reader of toyworld has EM {100 * right[0]:.0f} and F1 {100 * right[1]:.0f} against the "
+            "other two: what people disagree about, no model can be blamed for."
+        )
     if close(found, [1.0, 1.0]):
         raise NotYet("full marks: the last answer is among the golds it is compared with; leave it out of them")
     if close(found, 100 * np.array(right), absolute=0.01):
@@ -113,8 +124,10 @@ def ceiling(answer: Callable[[Dataset], tuple[float, float]]) -> str:
         raise NotYet("compared with the first reader only; the best of all the others counts, as it does for a model")
     if close(found, right[::-1], absolute=1e-4):
         raise NotYet("the right two numbers in the wrong order: EM comes first and is never above F1")
-    raise NotYet("for each row: the last of answers['text'] is the prediction, all before it are the golds; then "
-                 "metrics.exact_match and metrics.squad_f1, each averaged over the rows, as (em, f1)")  # fmt: skip
+    raise NotYet(
+        "for each row: the last of answers['text'] is the prediction, all before it are the golds; then "
+        "metrics.exact_match and metrics.squad_f1, each averaged over the rows, as (em, f1)"
+    )
 
 
 def _agreement(pairs: list[tuple[str, list[str]]]) -> tuple[float, float]:
@@ -129,20 +142,28 @@ def own_teacher(alone: Mapping[str, Any], taught: Mapping[str, Any], says: str) 
         raise NotYet("two records of fine-tuning are asked for, as `finetuning.finetune` returns them")
     if "taught_by" in alone or "taught_by" not in taught:
         raise NotYet("the first record is to be without a teacher and the second with one: `finetune(..., teacher=…)`")
-    same = [{key: results.plain(record[key]) for key in ("task", "config", "data", "started_from")}
-            for record in (alone, taught)]  # fmt: skip
+    same = [
+        {key: results.plain(record[key]) for key in ("task", "config", "data", "started_from")}
+        for record in (alone, taught)
+    ]
     differing = results.differences(*same)
     if differing:
-        raise NotYet(f"more than the teacher differs ({'; '.join(differing[:2])}): start both from the same model, "
-                     "seed and settings, or the difference may come from there")  # fmt: skip
+        raise NotYet(
+            f"more than the teacher differs ({'; '.join(differing[:2])}): start both from the same model, "
+            "seed and settings, or the difference may come from there"
+        )
     (low, high), (taught_low, taught_high) = alone["interval"], taught["interval"]
     right = "better" if taught_low > high else "worse" if taught_high < low else "cannot tell"
     if says not in ("better", "worse", "cannot tell"):
         raise NotYet("say 'better' or 'worse', or 'cannot tell' where the intervals of the two records overlap")
     if says != right:
-        raise NotYet(f"F1 is {100 * low:.1f} to {100 * high:.1f} alone and {100 * taught_low:.1f} to "
-                     f"{100 * taught_high:.1f} taught: does that bear out '{says}'?")  # fmt: skip
+        raise NotYet(
+            f"F1 is {100 * low:.1f} to {100 * high:.1f} alone and {100 * taught_low:.1f} to "
+            f"{100 * taught_high:.1f} taught: does that bear out '{says}'?"
+        )
     if right == "cannot tell":
         return "the intervals overlap, so one seed of this size cannot tell; most single comparisons end here."
-    return (f"{right} beyond the rows' noise, with a teacher that knows no more than its student: softened targets "
-            "work by themselves, for better or worse. Another seed could still disagree.")  # fmt: skip
+    return (
+        f"{right} beyond the rows' noise, with a teacher that knows no more than its student: softened targets "
+        "work by themselves, for better or worse. Another seed could still disagree."
+    )

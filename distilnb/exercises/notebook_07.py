@@ -20,15 +20,20 @@ def times_the_throughput(answer: float) -> str:
     if close(answer, 0.25):
         raise NotYet("that is the time that is left; throughput is pairs per second, so turn it round")
     if close(answer, 1.75) or close(answer, 75):
-        raise NotYet("75 % more throughput would be 1.75 times; 75 % less time is another statement, and a stronger "
-                     "one")  # fmt: skip
+        raise NotYet(
+            "75 % more throughput would be 1.75 times; 75 % less time is another statement, and a stronger one"
+        )
     if close(answer, 300):
         raise NotYet("300 % more is right as a percentage; the question is how many times, as in 1.63 times")
     if not answer > 0 or not close(benchmark.less_time(answer), 75):
-        raise NotYet(f"{answer:g} times the throughput is {benchmark.less_time(answer):.0f} % less time; less time is "
-                     "1 − 1/ratio, so solve that for the ratio")  # fmt: skip
-    return (f"a quarter of the time is {answer:g} times the throughput; the paper's 71 % less time would be "
-            f"{1 / (1 - paper.claim('device_faster').value / 100):.1f} times.")  # fmt: skip
+        raise NotYet(
+            f"{answer:g} times the throughput is {benchmark.less_time(answer):.0f} % less time; less time is "
+            "1 − 1/ratio, so solve that for the ratio"
+        )
+    return (
+        f"a quarter of the time is {answer:g} times the throughput; the paper's 71 % less time would be "
+        f"{1 / (1 - paper.claim('device_faster').value / 100):.1f} times."
+    )
 
 
 @exercise("07.2", 5)
@@ -42,13 +47,16 @@ def three_layers(millions: float, percent: float) -> str:
     if close(millions, counts[3], absolute=1e5):
         raise NotYet("that is the number of parameters itself; the question is how many millions of them")
     if not close(millions, right, absolute=0.1):
-        raise NotYet(f"a layer of a bare DistilBERT has {(counts[6] - counts[0]) / 6e6:.2f} M parameters and the "
-                     f"embeddings {counts[0] / 1e6:.2f} M; now three layers")  # fmt: skip
+        raise NotYet(
+            f"a layer of a bare DistilBERT has {(counts[6] - counts[0]) / 6e6:.2f} M parameters and the "
+            f"embeddings {counts[0] / 1e6:.2f} M; now three layers"
+        )
     if close(percent, 100 - fewer, absolute=0.2):
         raise NotYet("the millions are right; the percentage is what is left, asked for is how much is gone")
     if close(percent, 100 * (1 - counts[3] / counts[6]), absolute=0.2):
-        raise NotYet("the millions are right; the percentage is against the six layers, the comparison is with "
-                     "BERT-base")  # fmt: skip
+        raise NotYet(
+            "the millions are right; the percentage is against the six layers, the comparison is with BERT-base"
+        )
     if not close(percent, fewer, absolute=0.2):
         raise NotYet("the millions are right; now 100 (1 − student / BERT-base), with BERT-base's 109.48 M")
     return f"{right:.1f} M, {fewer:.0f} % fewer than BERT-base: a quarter of the layers is nearly half of the model."
@@ -58,16 +66,20 @@ def three_layers(millions: float, percent: float) -> str:
 def hiding_overhead(overhead: float, slow: float, fast: float) -> str:
     """The overhead per pair that turns two measured forward times into an end-to-end ratio of 1.5."""
     if not slow > 1.5 * fast > 0:
-        raise NotYet("the forward times must be seconds, the slow model first, and more than 1.5 times the fast one's: "
-                     "an overhead can only make a ratio smaller")  # fmt: skip
+        raise NotYet(
+            "the forward times must be seconds, the slow model first, and more than 1.5 times the fast one's: "
+            "an overhead can only make a ratio smaller"
+        )
     right = benchmark.overhead_for(slow, fast, 1.5)
     if close(overhead, 1000 * right, relative=0.01):
         raise NotYet("right in milliseconds; the forward times are in seconds, so give the overhead in seconds as well")
     found = (overhead + slow) / (overhead + fast)
     if abs(found - 1.5) > 0.005:
         raise NotYet(f"with that overhead the ratio is {found:.3f}, not 1.5; solve (o + slow) / (o + fast) = 1.5 for o")
-    return ("o = 2 slow − 3 fast; were the slow model exactly twice as slow, that would be one pass of the fast one: "
-            "so little is enough to hide half of the gain.")  # fmt: skip
+    return (
+        "o = 2 slow − 3 fast; were the slow model exactly twice as slow, that would be one pass of the fast one: "
+        "so little is enough to hide half of the gain."
+    )
 
 
 @exercise("07.4", 20)
@@ -81,22 +93,32 @@ def rows_to_int8(answer: Callable[[Tensor], tuple[Tensor, Tensor]]) -> str:
             raise NotYet("two things are asked for: the int8 matrix and a scale for each of its rows")
         numbers, scale = (torch.as_tensor(part) for part in found)
         if numbers.dtype != torch.int8 or numbers.shape != weight.shape:
-            raise NotYet(f"the numbers are {numbers.dtype} of shape {tuple(numbers.shape)}; they should be torch.int8 "
-                         f"of shape {tuple(weight.shape)}, or nothing is saved")  # fmt: skip
+            raise NotYet(
+                f"the numbers are {numbers.dtype} of shape {tuple(numbers.shape)}; they should be torch.int8 "
+                f"of shape {tuple(weight.shape)}, or nothing is saved"
+            )
         if scale.numel() == 1:
-            raise NotYet("one scale for the whole matrix: beside a large row, a small one is rounded to nothing; take "
-                         "the largest absolute value of each row")  # fmt: skip
+            raise NotYet(
+                "one scale for the whole matrix: beside a large row, a small one is rounded to nothing; take "
+                "the largest absolute value of each row"
+            )
         if scale.shape not in {(rows,), (rows, 1)}:
-            raise NotYet(f"{tuple(scale.shape)} scales for {rows} rows: each row of the matrix makes one output and "
-                         "has one scale; look at the dim of your maximum")  # fmt: skip
+            raise NotYet(
+                f"{tuple(scale.shape)} scales for {rows} rows: each row of the matrix makes one output and "
+                "has one scale; look at the dim of your maximum"
+            )
         scale = scale.reshape(rows, 1)
         error = (numbers.float() * scale - weight).abs()
         if (error > 2 * scale.abs()).any():
-            raise NotYet("numbers times scale is far from the weights: does the scale map 127 to the largest of its "
-                         "row, and is the sign kept? 128 is no int8 and wraps to −128")  # fmt: skip
+            raise NotYet(
+                "numbers times scale is far from the weights: does the scale map 127 to the largest of its "
+                "row, and is the sign kept? 128 is no int8 and wraps to −128"
+            )
         if not close(scale, weight.abs().amax(1, keepdim=True) / 127, relative=0.005):
-            raise NotYet("close, but room is left unused or missing: the largest absolute value of a row should become "
-                         "127, so the scale is that value / 127")  # fmt: skip
+            raise NotYet(
+                "close, but room is left unused or missing: the largest absolute value of a row should become "
+                "127, so the scale is that value / 127"
+            )
         if (error > 0.5001 * scale).any():
             raise NotYet("off by up to a whole step: .to(torch.int8) cuts decimals off; round to the nearest first")
     return "no weight is off by more than half a step of its own row; that is all there is to the weights of int8."
@@ -123,8 +145,12 @@ def _errors() -> dict[str, float]:
         return export.relative_error(answers(model), expected)
 
     expected = answers(exact)
-    ways = {"row": (1, "distilbert.transformer"), "matrix": (None, "distilbert.transformer"),
-            "column": (0, "distilbert.transformer"), "all": (1, "")}  # fmt: skip
+    ways = {
+        "row": (1, "distilbert.transformer"),
+        "matrix": (None, "distilbert.transformer"),
+        "column": (0, "distilbert.transformer"),
+        "all": (1, ""),
+    }
     return {name: rounded(*way) for name, way in ways.items()}
 
 
@@ -137,22 +163,29 @@ def price_of_one_scale(per_row: float, per_matrix: float) -> str:
         return close(found, errors[name], relative=0.03)
 
     if near(per_row, "row") and near(per_matrix, "matrix"):
-        return (f"{100 * errors['row']:.1f} % against {100 * errors['matrix']:.1f} %: a float for each output buys "
-                f"this much. A scale per input would come to {100 * errors['column']:.1f} %, but sums of int8 products "
-                "run over the inputs, and only what they have in common can be multiplied in afterwards.")  # fmt: skip
+        return (
+            f"{100 * errors['row']:.1f} % against {100 * errors['matrix']:.1f} %: a float for each output buys "
+            f"this much. A scale per input would come to {100 * errors['column']:.1f} %, but sums of int8 products "
+            "run over the inputs, and only what they have in common can be multiplied in afterwards."
+        )
     if near(per_row, "matrix") and near(per_matrix, "row"):
         raise NotYet("the right two numbers in the wrong order: the finer scale must have the smaller error")
     if near(per_row, "row") and near(per_matrix, "row"):
         raise NotYet("twice the same: was the second model rounded from the first? Load it anew before each rounding")
     if near(per_row, "all"):
-        raise NotYet("the vocabulary head was rounded too, and with it the embeddings, which are the same tensor; only "
-                     "the Linear modules inside model.distilbert.transformer are asked for")  # fmt: skip
+        raise NotYet(
+            "the vocabulary head was rounded too, and with it the embeddings, which are the same tensor; only "
+            "the Linear modules inside model.distilbert.transformer are asked for"
+        )
     if near(per_row, "column"):
-        raise NotYet("one scale per column, which is per input; a row of weight (outputs, inputs) makes an output: "
-                     "dim=1")  # fmt: skip
+        raise NotYet(
+            "one scale per column, which is per input; a row of weight (outputs, inputs) makes an output: dim=1"
+        )
     if close(per_row, 100 * errors["row"], relative=0.03):
         raise NotYet("right in percent; `export.relative_error` gives fractions, so pass them on as they are")
     if near(per_row, "row"):
         raise NotYet("the error per row is right; for one scale per matrix, take the maximum over the whole weight")
-    raise NotYet("for each batch of `export.sample(model)`: the logits of the rounded model and of the exact one, all "
-                 "of them in one array each, then `export.relative_error(rounded, exact)`")  # fmt: skip
+    raise NotYet(
+        "for each batch of `export.sample(model)`: the logits of the rounded model and of the exact one, all "
+        "of them in one array each, then `export.relative_error(rounded, exact)`"
+    )

@@ -23,18 +23,23 @@ def processes(answer: Sequence[int]) -> str:
     by_task = {task: _explaining(task) for task in ("rte", "wnli")}
     found, both = {int(n) for n in answer}, by_task["rte"] & by_task["wnli"]
     if found == both:
-        return (f"of 1 to 16 only {' and '.join(map(str, sorted(both)))}, and both are numbers of GPUs that one buys; "
-                f"the paper had {paper.claim('training_gpus').value:.0f}.")  # fmt: skip
+        return (
+            f"of 1 to 16 only {' and '.join(map(str, sorted(both)))}, and both are numbers of GPUs that one buys; "
+            f"the paper had {paper.claim('training_gpus').value:.0f}."
+        )
     for task, other in (("wnli", "rte"), ("rte", "wnli")):
         if found == by_task[task] != both:
             raise NotYet(f"these explain the score on {task.upper()}; which of them explain {other.upper()} as well?")
     if found == set.intersection(*(_explaining(task, floor) for task in by_task)):
-        raise NotYet("with shares rounded down no number fits both; the sampler hands out ceil(rows / processes) to "
-                     "each")  # fmt: skip
+        raise NotYet(
+            "with shares rounded down no number fits both; the sampler hands out ceil(rows / processes) to each"
+        )
     wrong = sorted(found - both)
     if wrong:
-        raise NotYet(f"{wrong[0]} explains not both: a share is ceil(rows / processes), of 277 rows and of 71, and "
-                     "some k / share must round to 62.9 and to 44.4")  # fmt: skip
+        raise NotYet(
+            f"{wrong[0]} explains not both: a share is ceil(rows / processes), of 277 rows and of 71, and "
+            "some k / share must round to 62.9 and to 44.4"
+        )
     raise NotYet("all of yours are right, but some are missing: try every number from 1 to 16, not only one")
 
 
@@ -49,15 +54,20 @@ def sentences_from_97(answer: int) -> str:
         shares = [100 * (student - lost * 100 / rows / 9) / teacher for lost in (0, right)]
         return f"{right} sentences less, and {shares[0]:.2f} % is {shares[1]:.2f} %: one would print 96, not 97."
     if answer == ceil(spare / 100 * rows):
-        raise NotYet("you took points of WNLI for points of the macro score; a task has a ninth of the weight, so nine "
-                     "times as much must be lost on it")  # fmt: skip
+        raise NotYet(
+            "you took points of WNLI for points of the macro score; a task has a ninth of the weight, so nine "
+            "times as much must be lost on it"
+        )
     if answer == floor(spare * 9 / 100 * rows):
         raise NotYet(f"with {answer} less the share is still 96.5 % or more, and that rounds to 97; round up")
     if answer > right:
-        raise NotYet("fewer are enough: a share is printed as 96 as soon as it is below 96.5, and WNLI has only 71 "
-                     "rows")  # fmt: skip
-    raise NotYet(f"one sentence is {100 / rows:.2f} points of WNLI and a ninth of that of the macro score; from "
-                 f"{student} of {teacher}, how many until it is below 96.5 %?")  # fmt: skip
+        raise NotYet(
+            "fewer are enough: a share is printed as 96 as soon as it is below 96.5, and WNLI has only 71 rows"
+        )
+    raise NotYet(
+        f"one sentence is {100 / rows:.2f} points of WNLI and a ninth of that of the macro score; from "
+        f"{student} of {teacher}, how many until it is below 96.5 %?"
+    )
 
 
 @exercise("09.3", 10)
@@ -69,8 +79,10 @@ def reachable(answer: Callable[[int], float]) -> str:
         printed = len({round(100 * k / n, 1) for k in range(n + 1)})
         found, shares[name] = float(ask(answer, n)), printed / 1001
         if not close(found, shares[name], relative=1e-6):
-            raise NotYet(f"{n} rows: yours is {found:.4f}, of 1,001 scores {printed} can be. "
-                         + _reachable_hint(found, n, printed))  # fmt: skip
+            raise NotYet(
+                f"{n} rows: yours is {found:.4f}, of 1,001 scores {printed} can be. "
+                + _reachable_hint(found, n, printed)
+            )
     caught = ", ".join(f"{100 * (1 - share):.0f} % on {tasks.get(name).title}" for name, share in shares.items())
     return f"a number out of thin air would be caught with {caught}: in large sets an error leaves no such trace."
 
@@ -99,10 +111,14 @@ def slack(answer: Callable[[list[float], float], tuple[float, float]]) -> str:
             right = by_row[model, vintage] = ((total - (nine - 4)) / 10, (nine + 4 - total) / 10)
             found = tuple(float(way) for way in ask(answer, list(values), printed))
             if not close(found, right, absolute=0.01):
-                raise NotYet(f"{model}, {vintage}: yours is {_shown(found)}, right is {_shown(right)}. "
-                             + _slack_hint(found, right))  # fmt: skip
-    return (f"{_shown(by_row['BERT-base', '2020-01'])} in January: addition finds slips of about half a point and "
-            "more, such as 86.7 for 84.7; a wrong last digit it never will.")  # fmt: skip
+                raise NotYet(
+                    f"{model}, {vintage}: yours is {_shown(found)}, right is {_shown(right)}. "
+                    + _slack_hint(found, right)
+                )
+    return (
+        f"{_shown(by_row['BERT-base', '2020-01'])} in January: addition finds slips of about half a point and "
+        "more, such as 86.7 for 84.7; a wrong last digit it never will."
+    )
 
 
 def _shown(ways: Sequence[float]) -> str:
@@ -133,25 +149,34 @@ def falsified(records: Sequence[Mapping[str, Any]]) -> str:
     try:
         card = scorecard.scorecard(records)
     except (KeyError, TypeError) as error:
-        raise NotYet(f"the scorecard stumbled over {error}: a fine-tuning record has scores['main'], config and "
-                     "data['fingerprint'] too; look at one in data/runs") from error  # fmt: skip
+        raise NotYet(
+            f"the scorecard stumbled over {error}: a fine-tuning record has scores['main'], config and "
+            "data['fingerprint'] too; look at one in data/runs"
+        ) from error
     line = next(line for line in card.lines if line.row.what == paper.claim("retained").text)
     if line.verdict == "not reproduced":
-        return (f"{_measured(line.found)}, wholly below 96.5: refuted, by records that are invented. So a record's "
-                "checksum only shows that nobody changed it; who wants to believe it runs it again.")  # fmt: skip
+        return (
+            f"{_measured(line.found)}, wholly below 96.5: refuted, by records that are invented. So a record's "
+            "checksum only shows that nobody changed it; who wants to believe it runs it again."
+        )
     if line.verdict == "not run":
         missing = [task for task in tasks.GLUE if task not in {record["task"] for record in records}]
         what = f"missing: {', '.join(missing)}" if missing else "is each there for teacher and student, at scale base?"
         raise NotYet(f"not run: a macro score takes all nine tasks of both models or none; {what}")
     if line.verdict == "refused":
-        raise NotYet("refused: the records of a task must have equal settings and data, and no seed twice. "
-                     + card.notes[0])  # fmt: skip
+        raise NotYet(
+            "refused: the records of a task must have equal settings and data, and no seed twice. " + card.notes[0]
+        )
     told = f"{line.verdict}: {_measured(line.found)}. "
     if line.found.value < line.row.target - line.row.tolerance:
-        raise NotYet(told + "The middle is below 96.5, but the interval reaches above it; seeds that "
-                     "differ less, or more of them, make it narrower")  # fmt: skip
-    raise NotYet(told + "The claim is a bound from below, “at least 96.5 %”; the student's scores must "
-                 "be lower, or its teacher's higher")  # fmt: skip
+        raise NotYet(
+            told + "The middle is below 96.5, but the interval reaches above it; seeds that "
+            "differ less, or more of them, make it narrower"
+        )
+    raise NotYet(
+        told + "The claim is a bound from below, “at least 96.5 %”; the student's scores must "
+        "be lower, or its teacher's higher"
+    )
 
 
 def _measured(found: scorecard.Found) -> str:

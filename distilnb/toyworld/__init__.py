@@ -7,6 +7,7 @@ evidence about the paper. Document ``i`` and row ``i`` are pure functions of ``(
 
 ``words`` (tables) ← ``writer`` (the fixed facts, the choice of words) ← ``text`` (documents, tokenizer) ← ``tasks``.
 """
+
 from .tasks import SIZES, TASKS, load_task, splits
 from .text import TEXT_VERSION, document, documents, train_tokenizer
 from .writer import world

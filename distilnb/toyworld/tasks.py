@@ -2,6 +2,7 @@
 
 Each maker returns the texts of one row. Words differ between the splits (``Writer.pick``), rules do not.
 """
+
 from __future__ import annotations
 
 import functools
@@ -45,7 +46,7 @@ def _cola(w: Writer, label: int) -> Texts:
     parts = line.text[:-1].split()
     if not label:  # leave out a function word, or let it change places with the next
         i = w.choice([i for i, word in enumerate(parts[:-1]) if i and word in FUNCTION_WORDS] or [1])
-        parts[i:i + 2] = parts[i + 1:i + 2] if w.random() < 0.4 else parts[i + 1:i - 1:-1]
+        parts[i : i + 2] = parts[i + 1 : i + 2] if w.random() < 0.4 else parts[i + 1 : i - 1 : -1]
     return (polish(" ".join(parts)),)
 
 
@@ -63,8 +64,10 @@ def _mrpc(w: Writer, label: int) -> Texts:
     if w.random() < 0.5 and a != b:
         kind, (first, then) = w.rng.randrange(5), w.two(range(4))
         slots = {"A": b, "B": a} if change == "who" else {"A": a, "B": b}
-        return (w.transfer(kind, first, tail, A=a, B=b, O=o).text,
-                w.transfer((kind + 1) % 4 if change == "deed" else kind, then, tail, O=other, **slots).text)
+        return (
+            w.transfer(kind, first, tail, A=a, B=b, O=o).text,
+            w.transfer((kind + 1) % 4 if change == "deed" else kind, then, tail, O=other, **slots).text,
+        )
     verbs, c = w.pick(words.ACTIONS), b
     x, y = w.two(verbs)
     if change == "deed":
@@ -92,8 +95,13 @@ def _stsb(w: Writer, target: float) -> Texts:
     names, place, day = [trade["A"], trade["a"]], w.pick(words.PLACES), w.pick(words.DAYS)
     alike = [other for other in world()["object"] if other["Q"] == thing["Q"] and other is not thing]
     first, same = ([w.choice(names), w.choice(verbs), thing["A"], place, day] for _ in range(2))
-    other = [w.entity("trade", trade)["A"], w.choice(w.pick(words.ACTIONS, verbs)),
-             w.entity("object", thing, *alike)["A"], w.pick(words.PLACES, place), w.pick(words.DAYS, day)]
+    other = [
+        w.entity("trade", trade)["A"],
+        w.choice(w.pick(words.ACTIONS, verbs)),
+        w.entity("object", thing, *alike)["A"],
+        w.pick(words.PLACES, place),
+        w.pick(words.DAYS, day),
+    ]
     second, score = [], 0.0
     for slot, weight in enumerate((1.25, 1.5, 1.25, 0.5, 0.5)):
         shared = float(w.random() < target / 5)
@@ -101,8 +109,10 @@ def _stsb(w: Writer, target: float) -> Texts:
         if slot == 2 and not shared and w.random() < 0.5:  # another thing of the same kind counts half
             second[slot], shared = w.choice(alike)["A"], 0.5
         score += weight * shared
-    one, two = (w.action(verb, f"the {who}", f"the {what}", w.random() < 0.4, where, when).text
-                for who, verb, what, where, when in (first, second))
+    one, two = (
+        w.action(verb, f"the {who}", f"the {what}", w.random() < 0.4, where, when).text
+        for who, verb, what, where, when in (first, second)
+    )
     return one, two, score
 
 
@@ -138,17 +148,26 @@ def _by_comparison(w: Writer, label: int, p: Entity, q: Entity) -> Texts:
     said = terms[scale] if label != 1 else terms["age" if scale == "height" else "height"]
     if order:
         pair, then = pair[::-1], then[::-1]
-    return (w.say(f"{pair[0]} is {terms[scale][order]} than {pair[1]}"),
-            w.say(f"{then[0]} is {said[1 - order]} than {then[1]}"))
+    return (
+        w.say(f"{pair[0]} is {terms[scale][order]} than {pair[1]}"),
+        w.say(f"{then[0]} is {said[1 - order]} than {then[1]}"),
+    )
 
 
 def _by_kind(w: Writer, label: int, a: str, b: str) -> Texts:
     """A dog is a mammal, and what is no mammal is no dog; the other direction is open."""
     _, low, high, other = generality(w, a)
     no = w.choice(words.NOT)
-    return tuple(w.say(text) for text in w.choice((
-        [(low, high), (no + high, no + low)], [(high, low), (no + low, no + high)],
-        [(low, other if other != high else no + high), (no + high, low), (low, no + high), (low, no + low)])[label]))
+    return tuple(
+        w.say(text)
+        for text in w.choice(
+            (
+                [(low, high), (no + high, no + low)],
+                [(high, low), (no + low, no + high)],
+                [(low, other if other != high else no + high), (no + high, low), (low, no + high), (low, no + low)],
+            )[label]
+        )
+    )
 
 
 def _by_property(w: Writer, label: int, a: str, b: str) -> Texts:
@@ -173,8 +192,10 @@ def _by_event(w: Writer, label: int, a: str, b: str) -> Texts:
 def _by_taste(w: Writer, label: int, a: str, b: str) -> Texts:
     """Who calls a thing superb likes it; about another thing that says nothing."""
     good, (x, y) = w.random() < 0.5, w.two(w.pick(words.ASPECTS)[1:])
-    return (w.say("{A} [thought|said] that the {x} was {g}", A=a, x=x, g=w.pick((words.BAD, words.GOOD)[good])),
-            w.say("{A} {v} the {x}", A=a, v=w.choice(words.TASTES[good != (label == 2)]), x=y if label == 1 else x))
+    return (
+        w.say("{A} [thought|said] that the {x} was {g}", A=a, x=x, g=w.pick((words.BAD, words.GOOD)[good])),
+        w.say("{A} {v} the {x}", A=a, v=w.choice(words.TASTES[good != (label == 2)]), x=y if label == 1 else x),
+    )
 
 
 def _rte(w: Writer, label: int) -> Texts:
@@ -236,10 +257,10 @@ def _squad(w: Writer, label: int) -> Texts:
     starts = [span.start()]
     if w.part == "held":
         little = rf"(?:\b(?:{'|'.join(words.LITTLE)}) )*"
-        before = re.search(little + "$", context[:span.start()], re.IGNORECASE).start()
+        before = re.search(little + "$", context[: span.start()], re.IGNORECASE).start()
         within = span.start() + re.match(little, span[0], re.IGNORECASE).end()
         starts += w.rng.choices((span.start(), before, within), k=2)
-    return context, question, {"text": [context[at:span.end()] for at in starts], "answer_start": starts}
+    return context, question, {"text": [context[at : span.end()] for at in starts], "answer_start": starts}
 
 
 def _imdb(w: Writer, label: int) -> Texts:
@@ -264,20 +285,28 @@ _TASKS: dict[str, tuple[Callable[..., Texts], tuple[str, ...], tuple[str, ...]]]
     "rte": (_rte, _PAIR, _LABELS),
     "wnli": (_wnli, _PAIR, _LABELS[::-1]),
     "squad": (_squad, ("context", "question", "answers"), ()),
-    "imdb": (_imdb, ("text",), ("neg", "pos"))}
+    "imdb": (_imdb, ("text",), ("neg", "pos")),
+}
 TASKS: tuple[str, ...] = tuple(_TASKS)
 SIZES = {"train": 3000, "validation": 400, "test": 400}  # rows of a split, where load_task is not told
-SMALL = {("wnli", "train"): 600, ("wnli", "validation"): 72, ("imdb", "train"): 2000, ("rte", "train"): 2500,
-         ("mnli", "train"): 4000}
+SMALL = {
+    ("wnli", "train"): 600,
+    ("wnli", "validation"): 72,
+    ("imdb", "train"): 2000,
+    ("rte", "train"): 2500,
+    ("mnli", "train"): 4000,
+}
 
 
 def splits(task: str) -> tuple[str, ...]:
     """The names of a task's splits, as on the Hub."""
     if task not in TASKS:
         raise ValueError(f"There is no toy task {task!r}; choose one of {', '.join(TASKS)}.")
-    return {"squad": ("train", "validation"), "imdb": ("train", "test"), "mnli": (
-        "train", "validation_matched", "validation_mismatched", "test_matched", "test_mismatched")}.get(
-            task, ("train", "validation", "test"))
+    return {
+        "squad": ("train", "validation"),
+        "imdb": ("train", "test"),
+        "mnli": ("train", "validation_matched", "validation_mismatched", "test_matched", "test_mismatched"),
+    }.get(task, ("train", "validation", "test"))
 
 
 def _rows(task: str, split: str, n: int, seed: int) -> list[tuple[Texts, int]]:

@@ -1,4 +1,5 @@
 """What the world's documents are made of (facts, stories, reviews, …), and the tokenizer trained on them."""
+
 from __future__ import annotations
 
 import itertools
@@ -30,10 +31,15 @@ def inference(w: Writer) -> list[Line]:
     for _ in range(w.rng.randint(2, 3)):
         x, y = w.people()
         wrong = w.entity("town")["C"]
-        pairs = [("{A} was born in {T}", "{A} was born in {C}"), ("{A} lives in {H}", "{A} lives in {HC}"),
-                 ("{A} is a {J}", "{A} [uses a {O}|works in a {G}]"), ("{A} keeps a {P}", "{A} keeps a {Q}"),
-                 ("{A} was born in {T}", "the mother tongue of {A} is {L}"),
-                 ("{A} is married to {S}", "{S} is married to {A}"), ("{A} keeps a {P}", "{A} keeps an animal")]
+        pairs = [
+            ("{A} was born in {T}", "{A} was born in {C}"),
+            ("{A} lives in {H}", "{A} lives in {HC}"),
+            ("{A} is a {J}", "{A} [uses a {O}|works in a {G}]"),
+            ("{A} keeps a {P}", "{A} keeps a {Q}"),
+            ("{A} was born in {T}", "the mother tongue of {A} is {L}"),
+            ("{A} is married to {S}", "{S} is married to {A}"),
+            ("{A} keeps a {P}", "{A} keeps an animal"),
+        ]
         if x["age"] != y["age"]:
             old, new = sorted((x, y), key=lambda person: -int(person["age"]))
             ages = [f"{old['A']} is [older|more aged] than {new['A']}", f"{new['A']} is younger than {old['A']}"]
@@ -54,11 +60,18 @@ def story(w: Writer) -> list[Line]:
     trio = owner, b, _ = w.people(3)
     first, second, town, thing = owner["A"], b["A"], w.entity("town")["A"], w.thing()
     place, day = w.pick(words.PLACES), w.pick(words.DAYS)
-    meeting = w.choice(("on {d}, {A} met {B} {x} in {T}", "{A} and {B} met {x} in {T} on {d}",
-                        "it was {d} when {A} ~visited {B} in {T}"))
+    meeting = w.choice(
+        (
+            "on {d}, {A} met {B} {x} in {T}",
+            "{A} and {B} met {x} in {T} on {d}",
+            "it was {d} when {A} ~visited {B} in {T}",
+        )
+    )
     asked = [(f"On which day did {first} meet {second}?", day), (f"In which town did {first} and {second} meet?", town)]
-    lines = [w.line(meeting, asked, A=first, B=second, T=town, d=day, x=place),
-             w.line("[at first|in those days|that ~afternoon] {A} had {O}", A=first, O=thing)]
+    lines = [
+        w.line(meeting, asked, A=first, B=second, T=town, d=day, x=place),
+        w.line("[at first|in those days|that ~afternoon] {A} had {O}", A=first, O=thing),
+    ]
     for _ in range(w.rng.randint(2, 4)):
         event = w.random()
         if event < 0.55:
@@ -71,10 +84,21 @@ def story(w: Writer) -> list[Line]:
             lines.append(w.action(verb, who, w.thing(), passive, place, day))
         else:
             who, goal, (reason, *_) = w.choice(trio), w.entity("town")["A"], w.pick(words.WEATHER)
-            lines.append(w.line("[~soon|later|after that] {A} ~walked to {T}. {p} ~stayed there because of the {r}",
-                                [(f"Where did {who['A']} go?", goal)], **who | {"T": goal, "r": reason}))
-    return lines + [w.line("[in the end|so|finally] {A} [had|was the owner of] {O}",
-                           [(f"Who had {thing} in the end?", owner["A"])], A=owner["A"], O=thing)]
+            lines.append(
+                w.line(
+                    "[~soon|later|after that] {A} ~walked to {T}. {p} ~stayed there because of the {r}",
+                    [(f"Where did {who['A']} go?", goal)],
+                    **who | {"T": goal, "r": reason},
+                )
+            )
+    return lines + [
+        w.line(
+            "[in the end|so|finally] {A} [had|was the owner of] {O}",
+            [(f"Who had {thing} in the end?", owner["A"])],
+            A=owner["A"],
+            O=thing,
+        )
+    ]
 
 
 def _change(w: Writer, owner: Entity, other: Entity, thing: str) -> list[Line]:
@@ -101,8 +125,13 @@ def restatement(w: Writer) -> list[Line]:
             x, y = w.two(w.pick(words.ACTIONS))
             first, then = w.two([f"{b} {x} {o}", f"{b} {y} {o}", f"{o} was {y} by {b}", f"it was {b} who {y} {o}"])
             lines.append(w.line(first + again + then))
-            lines.append(w.line(first + deny + then.replace(b, w.entity("person")["A"]) if w.random() < 0.4 else
-                                f"to say that something was {x} is to say that it was {y}"))
+            lines.append(
+                w.line(
+                    first + deny + then.replace(b, w.entity("person")["A"])
+                    if w.random() < 0.4
+                    else f"to say that something was {x} is to say that it was {y}"
+                )
+            )
         elif kind == "x" and a != b:
             first, then = w.two(w.choice(words.TRANSFERS)[0])
             swapped = then.translate(str.maketrans("AB", "BA"))
@@ -126,24 +155,40 @@ def _properties(w: Writer, person: str, again: str) -> list[Line]:
     same, other = pair if w.random() < 0.5 else pair[::-1]
     x, y = w.two(same)
     subject = person or f"the {w.entity('object')['A']}"
-    return [w.line(f"{subject} was {x}{again}{subject} was {y}"), w.line(w.choice((
-        f"{subject} was not {w.choice(other)}", f"the opposite of {x} is {w.choice(other)}",
-        f"{w.choice(same)} is not the same as {w.choice(other)}")))]
+    return [
+        w.line(f"{subject} was {x}{again}{subject} was {y}"),
+        w.line(
+            w.choice(
+                (
+                    f"{subject} was not {w.choice(other)}",
+                    f"the opposite of {x} is {w.choice(other)}",
+                    f"{w.choice(same)} is not the same as {w.choice(other)}",
+                )
+            )
+        ),
+    ]
 
 
 def _questions(w: Writer) -> list[Line]:
     """One question asked in two ways, and its answer."""
     fact = w.any_fact()
     (first, answer), (then, _) = w.two(fact.qa)
-    return [w.line(f"{first} [in other words,|that is,|to put it differently,] {then[0].lower() + then[1:]}"),
-            Line(polish(answer) if w.random() < 0.5 else fact.text)]
+    return [
+        w.line(f"{first} [in other words,|that is,|to put it differently,] {then[0].lower() + then[1:]}"),
+        Line(polish(answer) if w.random() < 0.5 else fact.text),
+    ]
 
 
 def generality(w: Writer, a: str) -> tuple[Line, str, str, str]:
     """Low implies high: a line that says so, the low statement, the high one, and another high one."""
-    sort, low, high, verbs = w.choice((
-        ("object", "A", "Q", w.pick(words.ACTIONS)), ("animal", "a", "Q", ["saw", "fed", "heard"]),
-        ("food", "A", "Q", ["ate", "cooked", "sold"]), ("town", "A", "C", ["stayed", "was seen"])))
+    sort, low, high, verbs = w.choice(
+        (
+            ("object", "A", "Q", w.pick(words.ACTIONS)),
+            ("animal", "a", "Q", ["saw", "fed", "heard"]),
+            ("food", "A", "Q", ["ate", "cooked", "sold"]),
+            ("town", "A", "C", ["stayed", "was seen"]),
+        )
+    )
     x, y = w.entity(sort), w.entity(sort)
     start = f"{a} {w.choice(verbs)} " + {"food": "", "town": "in "}.get(sort, "a ")
     special, general, other = start + x[low], start + x[high], start + y[high]
@@ -171,16 +216,30 @@ def review(w: Writer) -> list[Line]:
     good, sort = w.random() < 0.5, w.choice(words.ASPECTS)
     (name, *aspects), author, lines = sort, w.entity("person")["A"], []
     if w.random() < 0.6:
-        lines.append(w.line("[last week|on {d}|yesterday] [I|we|my ~friend {A}] tried the [new|famous|old] {k} in {T}",
-                            k=name, A=author, d=w.pick(words.DAYS), T=w.entity("town")["A"]))
+        lines.append(
+            w.line(
+                "[last week|on {d}|yesterday] [I|we|my ~friend {A}] tried the [new|famous|old] {k} in {T}",
+                k=name,
+                A=author,
+                d=w.pick(words.DAYS),
+                T=w.entity("town")["A"],
+            )
+        )
     for _ in range(w.rng.randint(3, 6)):
         agrees, marked = w.random() < 0.88, w.random()
         heavy = agrees if marked < (0.25 if agrees else 0.6) else None
         lines.append(Line(opinion(w, agrees == good, sort, heavy)))
     if w.random() < 0.4:
         x, liked = w.choice(aspects), w.random() < 0.5
-        lines.append(w.line("{A} [thought|said] that the {x} was {g}, so {A} {v} it", A=author, x=x,
-                            g=w.pick((words.BAD, words.GOOD)[liked]), v=w.choice(words.TASTES[liked])))
+        lines.append(
+            w.line(
+                "{A} [thought|said] that the {x} was {g}, so {A} {v} it",
+                A=author,
+                x=x,
+                g=w.pick((words.BAD, words.GOOD)[liked]),
+                v=w.choice(words.TASTES[liked]),
+            )
+        )
     lines.append(w.line(words.VERDICTS[good], k=name))
     if w.random() < 0.3:
         lines.insert(0, lines.pop())
@@ -215,8 +274,16 @@ def habits(w: Writer) -> list[Line]:
     if w.random() < 0.5:
         who, things = w.entity("person"), with_s(w.entity("object")["A"])
         n, k = w.rng.randint(2, 9), w.rng.randint(1, 9)
-        lines.append(w.line("{A} had {n} {o}. {p} [bought|found|got] {k} more. now {p} had {m} {o}", **who, o=things,
-                            n=number(n), k=number(k), m=number(n + k)))
+        lines.append(
+            w.line(
+                "{A} had {n} {o}. {p} [bought|found|got] {k} more. now {p} had {m} {o}",
+                **who,
+                o=things,
+                n=number(n),
+                k=number(k),
+                m=number(n + k),
+            )
+        )
     return lines
 
 
@@ -225,10 +292,22 @@ def weather(w: Writer) -> list[Line]:
     lines = []
     for _ in range(w.rng.randint(2, 3)):
         town, who, (noun, adjective, deed) = w.entity("town"), w.entity("person"), w.pick(words.WEATHER)
-        lines.append(w.line("[there was {n}|it was {j}] in {t} on {d}. because of the {n}, {A} {x}", n=noun,
-                            j=adjective, x=deed, t=town["A"], d=w.pick(words.DAYS), **who))
-        lines.append(w.line("[~soon|~often|~suddenly|later] {p} met a ~friend on the ~road and ~happily gave {him} a "
-                            "~gift", **who))
+        lines.append(
+            w.line(
+                "[there was {n}|it was {j}] in {t} on {d}. because of the {n}, {A} {x}",
+                n=noun,
+                j=adjective,
+                x=deed,
+                t=town["A"],
+                d=w.pick(words.DAYS),
+                **who,
+            )
+        )
+        lines.append(
+            w.line(
+                "[~soon|~often|~suddenly|later] {p} met a ~friend on the ~road and ~happily gave {him} a ~gift", **who
+            )
+        )
     return lines
 
 
@@ -261,8 +340,24 @@ def riddles(w: Writer) -> list[Line]:
     return lines
 
 
-KINDS = (article, article, article, inference, inference, story, story, restatement, restatement, review, review,
-         dialogue, quiz, habits, weather, riddles)
+KINDS = (
+    article,
+    article,
+    article,
+    inference,
+    inference,
+    story,
+    story,
+    restatement,
+    restatement,
+    review,
+    review,
+    dialogue,
+    quiz,
+    habits,
+    weather,
+    riddles,
+)
 
 
 def document(index: int, seed: int = 0) -> str:
@@ -295,5 +390,6 @@ def train_tokenizer(vocab_size: int = 3072, n_documents: int = 20000, seed: int 
     trainer = trainers.WordPieceTrainer(vocab_size=vocab_size, special_tokens=first, show_progress=False)
     model.train_from_iterator(documents(n_documents, seed=seed), trainer)
     vocabulary = sorted(model.get_vocab(), key=model.token_to_id)
-    return BertTokenizerFast(vocab={piece: i for i, piece in enumerate(vocabulary)}, do_lower_case=True,
-                             model_max_length=512)
+    return BertTokenizerFast(
+        vocab={piece: i for i, piece in enumerate(vocabulary)}, do_lower_case=True, model_max_length=512
+    )

@@ -1,4 +1,5 @@
 """The world's fixed facts, and the writer that chooses words and fills templates with them."""
+
 from __future__ import annotations
 
 import functools
@@ -27,8 +28,15 @@ def number(n: int) -> str:
 
 def _names(rng: random.Random, count: int, endings: str, taken: set[str]) -> list[str]:
     """``count`` new names built from syllables."""
-    parts = [part.split() for part in ("B D F G H J K L M N P R S T V Z Br Dr Kr Tr St Sh Th Fl", "a e i o u a e o",
-                                       "l r m n s d v k t rl nd lm", endings)]
+    parts = [
+        part.split()
+        for part in (
+            "B D F G H J K L M N P R S T V Z Br Dr Kr Tr St Sh Th Fl",
+            "a e i o u a e o",
+            "l r m n s d v k t rl nd lm",
+            endings,
+        )
+    ]
     names: list[str] = []
     while len(names) < count:
         name = "".join(rng.choice(part) for part in parts)
@@ -45,15 +53,32 @@ def _people(rng: random.Random, couples: list[tuple[str, str]], world: dict[str,
     """
     people = []
     for i, (woman, man) in enumerate(couples):
-        for name, spouse in ((woman, man), (man, woman))[::1 if i % 2 else -1]:
+        for name, spouse in ((woman, man), (man, woman))[:: 1 if i % 2 else -1]:
             birth, home = rng.choice(world["town"]), rng.choice(world["town"])
             trade, pet = rng.choice(world["trade"]), rng.choice(world["animal"][:16])
             likes, hates = rng.sample(world["food"], 2)
             age, pronouns = 20 + rng.randrange(70), "she her her husband" if name == woman else "he him his wife"
-            people.append({"A": name, "S": spouse, "T": birth["A"], "C": birth["C"], "L": birth["L"], "H": home["A"],
-                           "HC": home["C"], "J": trade["A"], "O": trade["O"], "G": trade["G"], "P": pet["a"],
-                           "Q": pet["Q"], "F": likes["A"], "D": hates["A"], "age": str(max(age, 29)), "N": number(age),
-                           **dict(zip(("p", "him", "his", "wife"), pronouns.split(), strict=True))})
+            people.append(
+                {
+                    "A": name,
+                    "S": spouse,
+                    "T": birth["A"],
+                    "C": birth["C"],
+                    "L": birth["L"],
+                    "H": home["A"],
+                    "HC": home["C"],
+                    "J": trade["A"],
+                    "O": trade["O"],
+                    "G": trade["G"],
+                    "P": pet["a"],
+                    "Q": pet["Q"],
+                    "F": likes["A"],
+                    "D": hates["A"],
+                    "age": str(max(age, 29)),
+                    "N": number(age),
+                    **dict(zip(("p", "him", "his", "wife"), pronouns.split(), strict=True)),
+                }
+            )
     rng.shuffle(people)
     for i, person in enumerate(people):
         person["B"], person["height"] = people[i - 1]["A"], str(rng.randrange(1000))
@@ -65,19 +90,31 @@ def world() -> dict[str, list[Entity]]:
     """The fixed facts: kind → entities, each a dictionary of the slots that ``FACTS`` reads. No seed changes them."""
     rng, taken = random.Random("toyworld"), set()
     endings = zip("via nia land dora stan".split() * 4, "vish nese lian rese".split() * 5, strict=True)
-    countries = [{"A": stem + land, "L": stem + tongue} for stem, (land, tongue) in zip(
-        _names(rng, 20, "a o e", taken), endings, strict=True)]
+    countries = [
+        {"A": stem + land, "L": stem + tongue}
+        for stem, (land, tongue) in zip(_names(rng, 20, "a o e", taken), endings, strict=True)
+    ]
     rivers, _ = _names(rng, 24, "er enne ow", taken), _names(rng, 120, "ov sen kin man berg etti ard wick", taken)
     women, men = _names(rng, 130, "a ia ina elle ea", taken), _names(rng, 130, "o us in ek or an", taken)
-    towns = [{"A": name, "C": countries[i % 20]["A"], "L": countries[i % 20]["L"], "R": rng.choice(rivers),
-              "X": rng.choice(words.TRADES)[4], "Y": str(rng.randrange(1200, 1900, 10))}
-             for i, name in enumerate(_names(rng, 100, "ton ville ham burg mouth field dale port", taken))]
-    facts = {"town": towns, "country": countries,
-             "animal": [dict(zip("aAQEWVZ", row, strict=True)) for row in words.ANIMALS],
-             "trade": [dict(zip("AaOGX", row, strict=True)) for row in words.TRADES],
-             "object": [{"A": thing, "U": of, "Q": sort}
-                        for sort, things in words.OBJECTS.items() for thing, of in things],
-             "food": [{"A": food, "U": taste, "Q": sort} for sort, taste, *foods in words.FOODS for food in foods]}
+    towns = [
+        {
+            "A": name,
+            "C": countries[i % 20]["A"],
+            "L": countries[i % 20]["L"],
+            "R": rng.choice(rivers),
+            "X": rng.choice(words.TRADES)[4],
+            "Y": str(rng.randrange(1200, 1900, 10)),
+        }
+        for i, name in enumerate(_names(rng, 100, "ton ville ham burg mouth field dale port", taken))
+    ]
+    facts = {
+        "town": towns,
+        "country": countries,
+        "animal": [dict(zip("aAQEWVZ", row, strict=True)) for row in words.ANIMALS],
+        "trade": [dict(zip("AaOGX", row, strict=True)) for row in words.TRADES],
+        "object": [{"A": thing, "U": of, "Q": sort} for sort, things in words.OBJECTS.items() for thing, of in things],
+        "food": [{"A": food, "U": taste, "Q": sort} for sort, taste, *foods in words.FOODS for food in foods],
+    }
     people = facts["person"] = _people(rng, list(zip(women, men, strict=True)), facts)
     for i, place in enumerate(towns + countries):
         place["M"] = people[(7 * i + 3) % len(people)]["A"]
@@ -180,8 +217,10 @@ class Writer:
     def facts(self, kind: str, entity: Entity, count: int) -> list[Line]:
         """Some facts about one entity; a person becomes a pronoun after the first sentence."""
         relations = self.rng.sample(list(words.FACTS[kind]), min(count, len(words.FACTS[kind])))
-        return [self.fact(kind, relation, entity, kind == "person" and i > 0 and self.random() < 0.6)
-                for i, relation in enumerate(relations)]
+        return [
+            self.fact(kind, relation, entity, kind == "person" and i > 0 and self.random() < 0.6)
+            for i, relation in enumerate(relations)
+        ]
 
     def any_fact(self) -> Line:
         """One fact of the whole world."""
@@ -223,18 +262,37 @@ class Writer:
         many = self.random() < 0.5
         subject, (base, past, done, going) = self._subject(many), self.pick(words.VERBS)
         plural = many != (fault == "agree")
-        forms = [("are" if plural else "is", going), ("have" if plural else "has", done),
-                 ("", base if plural else with_s(base)), ("were" if plural else "was", going),
-                 ("do not" if plural else "does not", base), ("will", base), ("", past)]
+        forms = [
+            ("are" if plural else "is", going),
+            ("have" if plural else "has", done),
+            ("", base if plural else with_s(base)),
+            ("were" if plural else "was", going),
+            ("do not" if plural else "does not", base),
+            ("will", base),
+            ("", past),
+        ]
         aux, verb = self.choice(forms[:5] if fault == "agree" else forms)
         if fault == "form":
-            wrong = {"are": [base], "is": [base], "were": [base], "was": [base], "": [f"be {base}", f"is {base}"],
-                     "have": [base, going], "has": [base, going]}.get(aux, [past, going])
+            wrong = {
+                "are": [base],
+                "is": [base],
+                "were": [base],
+                "was": [base],
+                "": [f"be {base}", f"is {base}"],
+                "have": [base, going],
+                "has": [base, going],
+            }.get(aux, [past, going])
             verb = self.choice([form for form in wrong if form != verb] or [f"be {base}"])
         adverb = self.choice(("", "[often|again|together]" if many else "[often|again]"))
         tail = f"{adverb} {self.pick(words.PLACES)}"
         parts = [subject, aux, verb, tail]
         if fault == "order":
-            parts = self.choice([[subject, verb, aux or "will", tail], [subject, aux, "the", verb, tail],
-                                 [verb, aux or "the", subject, tail], [aux or "the", tail, verb, subject]])
+            parts = self.choice(
+                [
+                    [subject, verb, aux or "will", tail],
+                    [subject, aux, "the", verb, tail],
+                    [verb, aux or "the", subject, tail],
+                    [aux or "the", tail, verb, subject],
+                ]
+            )
         return self.say(" ".join(" ".join(parts).split()))

@@ -3,9 +3,11 @@
 import torch
 
 PAIRS = {
-    "q_lin": "attention.self.query", "k_lin": "attention.self.key", "v_lin": "attention.self.value",
+    "q_lin": "attention.self.query",
+    "k_lin": "attention.self.key",
+    "v_lin": "attention.self.value",
     "out_lin": "attention.output.dense",
-}  # fmt: skip
+}
 REST = {"ffn.lin1": "intermediate.dense", "ffn.lin2": "output.dense"}
 
 
@@ -21,8 +23,9 @@ def attention_only(theirs, own):
 
 def norms_swapped(theirs, own):
     attention_only(theirs, own)
-    return load(own, theirs, REST | {"sa_layer_norm": "output.LayerNorm",
-                                     "output_layer_norm": "attention.output.LayerNorm"})  # fmt: skip
+    return load(
+        own, theirs, REST | {"sa_layer_norm": "output.LayerNorm", "output_layer_norm": "attention.output.LayerNorm"}
+    )
 
 
 def the_same_tensors(theirs, own):

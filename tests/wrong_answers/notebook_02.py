@@ -62,10 +62,11 @@ WRONG = {
         lambda s, t, batch, chosen: cosines(s, t, batch, enumerate(chosen)),
         lambda s, t, batch, chosen: cosines(s, t, batch, [(i + 1, i + 1) for i in range(len(chosen))]),
         lambda s, t, batch, chosen: cosines(s, t, batch, [(0, 0), *((i + 1, j + 1) for i, j in enumerate(chosen))]),
-        lambda s, t, batch, chosen: cosines(s, t, batch, [(i + 1, j + 1) for i, j in enumerate(chosen)],
-                                            torch.ones_like(batch["attention_mask"])),
+        lambda s, t, batch, chosen: cosines(
+            s, t, batch, [(i + 1, j + 1) for i, j in enumerate(chosen)], torch.ones_like(batch["attention_mask"])
+        ),
         lambda s, t, batch, chosen: [1 - x for x in cosines(s, t, batch, [(1, 1), (2, 4)])],
         lambda s, t, batch, chosen: cosines(s, t, batch, [(2, 4)]),
         lambda s, t, batch, chosen: [0.1, 0.2],
     ],
-}  # fmt: skip
+}

@@ -45,8 +45,12 @@ def drawn(length, key, count=10):
 
 def record(seed=56, start=0.62, agreement=0.7, **changed):
     config = {"tokens": 500_000, "ce": 5.0, "mlm": 2.0, "cos": 1.0, "temperature": 2.0, "seed": seed} | changed
-    return {"config": config, "scores": {"agreement": agreement}, "evaluations": {"agreement": [start, agreement]},
-            "data": {"fingerprint": "abc"}}  # fmt: skip
+    return {
+        "config": config,
+        "scores": {"agreement": agreement},
+        "evaluations": {"agreement": [start, agreement]},
+        "data": {"fingerprint": "abc"},
+    }
 
 
 WRONG = {
@@ -54,7 +58,8 @@ WRONG = {
     "03.2": [1000, 126, 1 / 126, 0.126, 30],
     "03.3": [each_document_apart, no_separator, rest_kept, no_frame, in_place],
     "03.4": [
-        moving_generator, global_seed,
+        moving_generator,
+        global_seed,
         lambda length, seed, epoch, sample_id: drawn(length, seed + epoch + sample_id),
         lambda length, seed, epoch, sample_id: drawn(length, (seed, sample_id)),
         lambda length, seed, epoch, sample_id: drawn(length, (seed, epoch)),
@@ -63,8 +68,12 @@ WRONG = {
         lambda length, seed, epoch, sample_id: [length, *drawn(length, (seed, epoch, sample_id), 9)],
     ],
     "03.5": [
-        (record(), record()), (record(), record(ce=0.0, cos=0.0)), (record(ce=0.0), record()),
-        (record(), record(ce=0.0, tokens=100_000)), (record(), record(ce=0.0, seed=7)),
-        (record(), record(ce=0.0, start=0.77)), ("the first", "the second"),
+        (record(), record()),
+        (record(), record(ce=0.0, cos=0.0)),
+        (record(ce=0.0), record()),
+        (record(), record(ce=0.0, tokens=100_000)),
+        (record(), record(ce=0.0, seed=7)),
+        (record(), record(ce=0.0, start=0.77)),
+        ("the first", "the second"),
     ],
-}  # fmt: skip
+}

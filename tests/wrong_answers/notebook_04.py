@@ -45,9 +45,15 @@ def resampled(a, b, paired=True, quantiles=(0.025, 0.975), factor=1):
 
 
 def record(seed, main=0.7, epochs=1.0, task="sst2"):
-    return {"seed": seed, "scores": {"main": main + 0.002 * seed}, "interval": [main - 0.1, main + 0.1],
-            "model": "student", "task": task, "config": {"epochs": epochs, "seed": seed},
-            "data": {"rows": {"train": 160}}}  # fmt: skip
+    return {
+        "seed": seed,
+        "scores": {"main": main + 0.002 * seed},
+        "interval": [main - 0.1, main + 0.1],
+        "model": "student",
+        "task": task,
+        "config": {"epochs": epochs, "seed": seed},
+        "data": {"rows": {"train": 160}},
+    }
 
 
 FIVE = [record(seed) for seed in range(5)]
@@ -65,7 +71,11 @@ WRONG = {
         lambda a, b: (-1, 1),
     ],
     "04.5": [
-        (FIVE, "seeds"), (FIVE[:3], "rows"), ([*FIVE[:4], record(4, epochs=3.0)], "rows"), (FIVE, "both"),
-        ([*FIVE[:4], record(4, task="cola")], "rows"), (0.7, "rows"),
+        (FIVE, "seeds"),
+        (FIVE[:3], "rows"),
+        ([*FIVE[:4], record(4, epochs=3.0)], "rows"),
+        (FIVE, "both"),
+        ([*FIVE[:4], record(4, task="cola")], "rows"),
+        (0.7, "rows"),
     ],
-}  # fmt: skip
+}

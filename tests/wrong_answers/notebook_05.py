@@ -62,4 +62,4 @@ WRONG = {
         single_words(MultinomialNB()),
         single_words(LogisticRegression(C=0.1, max_iter=1000)),
     ],
-}  # fmt: skip
+}

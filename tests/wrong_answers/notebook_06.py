@@ -61,4 +61,4 @@ WRONG = {
         (OTHER, TAUGHT, "cannot tell"),
         (ALONE["scores"], TAUGHT["scores"], "worse"),
     ],
-}  # fmt: skip
+}

@@ -45,4 +45,4 @@ WRONG = {
         (ROW, 2 * MATRIX),
         (0.5, 0.6),
     ],
-}  # fmt: skip
+}

@@ -27,16 +27,25 @@ def means(deltas):
     return [np.mean(np.multiply(deltas, signs)) for signs in product((1, -1), repeat=len(deltas))]
 
 
-TRIPLE, NO_CE = ([results.load(paths.data("runs", f"ablation-toy-{model}-seed{seed}.json")) for seed in range(3)]
-                 for model in ("triple", "no_ce"))  # fmt: skip
+TRIPLE, NO_CE = (
+    [results.load(paths.data("runs", f"ablation-toy-{model}-seed{seed}.json")) for seed in range(3)]
+    for model in ("triple", "no_ce")
+)
 
 
 def at(temperature, loss, agreement):
     """What the triple loss's records would be at another temperature."""
     name = f"temperature_{temperature}"
-    return [r | {"model": name, "name": f"x-{name}-{r['seed']}",
-                 "config": r["config"] | {"changes": {"temperature": temperature}},
-                 "scores": r["scores"] | {"mlm_loss": loss, "agreement": agreement}} for r in TRIPLE]  # fmt: skip
+    return [
+        r
+        | {
+            "model": name,
+            "name": f"x-{name}-{r['seed']}",
+            "config": r["config"] | {"changes": {"temperature": temperature}},
+            "scores": r["scores"] | {"mlm_loss": loss, "agreement": agreement},
+        }
+        for r in TRIPLE
+    ]
 
 
 GRID = [*TRIPLE, *at(1, 1.5, 0.8), *at(8, 1.3, 0.6)]
@@ -70,4 +79,4 @@ WRONG = {
         (GRID[3:], 8, 1),
         ([r["scores"] for r in GRID], 8, 1),
     ],
-}  # fmt: skip
+}

@@ -27,8 +27,12 @@ def record(model, task, seed, main, **changes):
 
 def runs(student, spread=0.0, names=tasks.GLUE, seeds=3, **changes):
     """Both models on these tasks, the teacher at 0.8; the student's seeds apart by `spread`."""
-    return [record(model, task, seed, main + spread * seed * (model == "student"), **changes) for task in names
-            for seed in range(seeds) for model, main in (("teacher", 0.8), ("student", student))]  # fmt: skip
+    return [
+        record(model, task, seed, main + spread * seed * (model == "student"), **changes)
+        for task in names
+        for seed in range(seeds)
+        for model, main in (("teacher", 0.8), ("student", student))
+    ]
 
 
 WRONG = {
@@ -58,4 +62,4 @@ WRONG = {
         [{"model": "student", "scores": {"main": 0.7}}],
         [record("student", "rte", 0, 0.5, scores={})],
     ],
-}  # fmt: skip
+}
