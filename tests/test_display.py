@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from nbclient import NotebookClient
 
-from distilnb import display, figures
+from distilnb.lessons import display
+from distilnb.report import figures
 
 ROWS = [
     {"task": "cola <b>", "score": "38.3 [25.9–42.3]", "rows": 12_000, "share": 0.123456, "paper": None},
@@ -82,7 +83,7 @@ def test_no_picture_is_wider_than_a_page(drawn):
 
 
 PROGRESS = """
-from distilnb.progress import Progress
+from distilnb.machine.progress import Progress
 with Progress(300, "walking") as progress:
     for step in range(300):
         progress.step(loss=f"{step}")
@@ -98,7 +99,7 @@ def test_progress_in_a_notebook_is_one_line_that_changes(tmp_path):
 
 
 def test_progress_elsewhere_stays_a_few_lines(capsys, monkeypatch):
-    from distilnb.progress import Progress
+    from distilnb.machine.progress import Progress
 
     monkeypatch.delitem(sys.modules, "IPython", raising=False)
     with Progress(300, "walking") as progress:

@@ -1,11 +1,12 @@
-"""The questions at the end of each notebook: complete, in a mixed order, and clickable in a browser without a kernel."""
+"""The questions at the end of each notebook: complete, in a mixed order, clickable without a kernel."""
 
 from collections import Counter
 
 import nbformat
 import pytest
 
-from distilnb import notebooks, paths, quiz
+from distilnb import paths
+from distilnb.lessons import notebooks, quiz
 
 NUMBERS = [entry.number for entry in notebooks.NOTEBOOKS]
 

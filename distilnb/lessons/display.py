@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
-from . import figures
+from ..report import figures
 
 WIDEST = 900  # pixels: the column of a book page, and what a projector shows without scrolling
 NUMBER = re.compile(r"^[~≤≥+−-]?[\d,.]*\d( ?[%×M–].*| \[.*|[eE][+-]?\d+)?$|^–?$")

@@ -9,7 +9,7 @@ import html
 import tomllib
 from dataclasses import dataclass
 
-from . import paths
+from .. import paths
 
 
 @dataclass(frozen=True)
