@@ -69,7 +69,7 @@ def bad_input(tmp_path: Path, teacher_folder: Path) -> dict[str, tuple[list[str]
     shape = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps(shape | {"vocab_size": shape["vocab_size"] + 1}))
     return {
-        "unknown scale": (["--scale", "huge"], "toy, mini, base, paper"),
+        "unknown scale": (["--scale", "huge"], "small, base"),
         "unknown option": (["--temprature", "2"], "--help"),
         "layer out of range": (["--layers", "0,9"], "layers 0 to 3"),
         "negative layer": (["--layers=-1,2"], "layers 0 to 3"),
