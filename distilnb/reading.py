@@ -68,9 +68,12 @@ class Tally:
 
     def sentence(self, documents: int) -> str:
         """What was read, for the user."""
-        left = f", {self.rows_without_text:,} rows without text left out" if self.rows_without_text else ""
-        mended = f", {self.mended_characters:,} control characters became spaces" if self.mended_characters else ""
-        return f"read {documents:,} documents{left}{mended}"
+        left, mended = self.rows_without_text, self.mended_characters
+        return (
+            f"documents read: {documents:,}"
+            + (f"; rows left out because they have no text: {left:,}" if left else "")
+            + (f"; control characters that became spaces: {mended:,}" if mended else "")
+        )
 
     def mend(self, text: str) -> str:
         """`text` with a space for each control character; they are counted."""
@@ -143,7 +146,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     try:
         with OPENERS.get(path.suffix.lower(), lambda name: name.open("rb"))(path) as stream:
             yield stream
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, pyarrow.ArrowException) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, pyarrow.ArrowException, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ValueError(f"'{shown(path)}' cannot be read: {_first_line(reason)}") from error
 
@@ -375,6 +378,7 @@ def _arrow(path: Path, _: str | None, column: str | None = None) -> Iterator[dic
             source.seek(0)
             batches = pyarrow.ipc.open_stream(source)
         for batch in batches:
+            batch.validate(full=True)  # in a damaged file, offsets may lead anywhere
             batch = batch.select([column]) if column in batch.schema.names else batch
             rows = _rows_at_once(batch.nbytes, batch.num_rows)
             for start in range(0, batch.num_rows, rows):
