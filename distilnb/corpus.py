@@ -25,10 +25,12 @@ from tokenizers import Encoding, Tokenizer
 from transformers import BertTokenizer, PreTrainedTokenizerBase
 
 from . import hub, paths, reading, toyworld
+from .contamination import Scored
 from .masking import generator
 from .reading import Piece, Tally
 
 HELD_OUT_EVERY = 100  # document i is held out when i % 100 == 99
+KEPT = "tokens", "seq_length", "layout", "tokenizer", "fingerprint", "read", "left_out"  # of an info, for a record
 FORMAT = 2  # of the folder on disk; a change makes older ones be rebuilt
 GROUP = 1_000_000  # characters that are tokenized at once, on all cores
 SHORTEST = 12  # tokens of a document that the grouped layout keeps
@@ -75,7 +77,7 @@ def parse_sources(text: str, column: str | None = None, encoding: str | None = N
 
     Examples: "toyworld", "books/", "stream=wikimedia/wikipedia:20231101.en+stanfordnlp/imdb:plain_text:unsupervised".
     What exists as a file or folder is taken as it is, whatever characters its name has. `column` and `encoding` are
-    those of all sources. Raises ValueError when a source is empty.
+    those of all sources. Raises ValueError when a source is empty, and for a path that leads nowhere.
     """
     sources, parts = [], text.split("+")
     more = {"column": column or None, "encoding": encoding or None}
@@ -94,6 +96,8 @@ def parse_sources(text: str, column: str | None = None, encoding: str | None = N
             address, config, split = (address.split(":") + ["", ""])[:3]
             sources.append(TextSource(address, config or None, split or "train", revision or None, stream, **more))
         del parts[:count]
+    for source in sources:
+        source.path  # noqa: B018 says now what is wrong with it
     return tuple(sources)
 
 
@@ -171,7 +175,7 @@ class Corpus:
             "rows": {"train": len(self.train), "heldout": len(self.heldout)},
             "stand_in": True,
             "stand_in_why": "toyworld, a made-up world" if toy else "not the paper's Wikipedia and Toronto Book Corpus",
-        } | {key: self.info[key] for key in ("tokens", "seq_length", "layout", "tokenizer", "fingerprint", "read")}
+        } | {key: self.info[key] for key in KEPT if key in self.info}
 
 
 def build_corpus(
@@ -182,6 +186,7 @@ def build_corpus(
     max_tokens: int | None = None,
     layout: str = "packed",
     folder: Path | None = None,
+    without: Scored | None = None,
     allow_unknown: bool = False,
 ) -> Corpus:
     """Tokenize `sources` into blocks of at most `seq_length` tokens, [CLS] … [SEP] each, or reuse an earlier build.
@@ -189,7 +194,7 @@ def build_corpus(
     `packed` joins documents end to end, so that no token is padding; `grouped` keeps documents apart, splits long
     ones, drops those under 12 tokens or half unknown (as the original code does) and leaves rows of unequal
     length to be batched by length. Several sources take turns, a document each. `max_tokens` stops early, also
-    when streaming; toyworld is endless and needs it.
+    when streaming; toyworld is endless and needs it. Documents that hold a text of `without` are left out and counted.
 
     Raises ValueError for an unknown layout, for empty text, for text shorter than a block, and, unless
     `allow_unknown`, for text of which more than `MOST_UNKNOWN` of the tokens are unknown.
@@ -210,11 +215,11 @@ def build_corpus(
         "layout": layout,
         "tokenizer": vocabulary_hash(tokenizer),
         "encoder": hashlib.sha256(encoder.to_str().encode()).hexdigest()[:16],
-    }
+    } | ({"without": without.info} if without else {})
     key = hashlib.sha256(json.dumps(info, sort_keys=True).encode()).hexdigest()[:16]
     folder = (folder or paths.cache("corpora")) / key
     if not (folder / "info.json").is_file():
-        _write(folder, sources, tokenizer, encoder, info)
+        _write(folder, sources, tokenizer, encoder, info, without)
     corpus = _read(folder)
     _tell_unknown(corpus, allow_unknown)
     return corpus
@@ -279,11 +284,32 @@ def _take_turns(streams: list[Iterator[Piece]]) -> Iterator[Piece]:
                 streams.remove(stream)
 
 
+def _clean(parts: Iterator[Piece], without: Scored, left_out: Counter) -> Iterator[Piece]:
+    """The documents that hold nothing of `without`; the others are counted, in all and by task."""
+    document: list[Piece] = []
+    for piece in parts:
+        document.append(piece)
+        if not piece.ends:
+            continue
+        stretches = (document[i : i + 50] for i in range(0, max(1, len(document) - 2), 48))  # they overlap
+        tasks = set().union(*(without.within("".join(part.text for part in stretch)) for stretch in stretches))
+        left_out.update(["documents", *tasks] if tasks else [])
+        if not tasks:
+            yield from document
+        document = []
+
+
 def _write(
-    folder: Path, sources: tuple[TextSource, ...], tokenizer: PreTrainedTokenizerBase, encoder: Tokenizer, info: dict
+    folder: Path,
+    sources: tuple[TextSource, ...],
+    tokenizer: PreTrainedTokenizerBase,
+    encoder: Tokenizer,
+    info: dict,
+    without: Scored | None,
 ) -> None:
-    where, tally = " + ".join(source.shown for source in sources), Tally()
+    where, tally, left_out = " + ".join(source.shown for source in sources), Tally(), Counter(documents=0)
     parts = _take_turns([read_pieces(source, tally) for source in sources])
+    parts = _clean(parts, without, left_out) if without else parts
     print(f"tokenizing {where} into blocks of {info['seq_length']} tokens (once: the result is kept)", flush=True)
     blocks, offenders = _Blocks(tokenizer, info), Counter()
     building = folder.with_name(f"{folder.name}.{os.getpid()}.building")
@@ -295,14 +321,18 @@ def _write(
             raise ValueError(f"the text of {where} {blocks.why_none()}")
         np.save(building / "token_counts.npy", blocks.counts)
         read = {name: value for name, value in asdict(tally).items() if value != []} | {"documents": blocks.documents}
-        info = info | {
-            "shown": [source.shown for source in sources],
-            "tokens": blocks.tokens,
-            "rows": rows,
-            "fingerprint": blocks.digest.hexdigest(),
-            "read": read | {"unknown": int(blocks.unknown)},
-            "offenders": offenders.most_common(8),
-        }
+        info = (
+            info
+            | {
+                "shown": [source.shown for source in sources],
+                "tokens": blocks.tokens,
+                "rows": rows,
+                "fingerprint": blocks.digest.hexdigest(),
+                "read": read | {"unknown": int(blocks.unknown)},
+                "offenders": offenders.most_common(8),
+            }
+            | ({"left_out": without.info | left_out} if without else {})
+        )
         (building / "info.json").write_text(json.dumps(info, indent=1))
         print(tally.sentence(blocks.documents), flush=True)
         try:

@@ -585,7 +585,7 @@ def test_unknown_words_are_told_and_too_many_refused(tmp_path, tokenizer, capsys
     few = write(tmp_path / "few.txt", ["the cat ☃ sees the ☃ dog", *stories(20)])
     build_corpus([few], tokenizer, seq_length=16)
     assert "☃" in capsys.readouterr().out
-    many = write(tmp_path / "many.txt", [f"{text} ☃ ★ ☃" * 3 for text in stories(60)])
+    many = write(tmp_path / "many.txt", ["the cat ☃ sees a ★ and a ☃ ."] * 60)
     with pytest.raises(ValueError, match="'☃', '★'"):
         build_corpus([many], tokenizer, seq_length=16)
     built = build_corpus([many], tokenizer, seq_length=16, allow_unknown=True)
