@@ -18,9 +18,7 @@ class RunOptions:
     scale: str = setting("", "the dial: toy, mini, small, base or paper; it sets the defaults of the rest")
     text: str = setting("", "toyworld, a file or folder, or a Hub data set NAME[:CONFIG[:SPLIT]]; join several with +")
     text_column: str = setting("", "column of the text where it has columns (default: text, or a guess that is told)")
-    encoding: str = setting(
-        "", "encoding of text files that are not UTF-8 and have no byte order mark, such as latin-1"
-    )
+    encoding: str = setting("", "encoding of text files that are neither UTF-8 nor begin with a byte order mark")
     allow_unknown: bool = setting(False, "train also on text of which the vocabulary does not know a large share")
     leave_out: str = setting(
         "", "tasks joined by commas: documents that hold a text which one of them scores are left out of the text"
