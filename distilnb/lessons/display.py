@@ -135,6 +135,9 @@ def _bars(ax: Axes, container: Any) -> str:
     flat = container.orientation == "horizontal"
     sizes = [bar.get_width() if flat else bar.get_height() for bar in container]
     ticks = [text.get_text() for text in (ax.get_yticklabels() if flat else ax.get_xticklabels())]
+    if not any(ticks) and ax.figure.axes[0] is not ax:  # panels that share an axis are labelled once
+        shared = ax.figure.axes[0]
+        ticks = [text.get_text() for text in (shared.get_yticklabels() if flat else shared.get_xticklabels())]
     names = ticks if len(ticks) == len(sizes) else [str(i + 1) for i in range(len(sizes))]
     most, least = (pick(range(len(sizes)), key=lambda i: sizes[i]) for pick in (max, min))
     label = str(container.get_label())
