@@ -6,6 +6,8 @@ from operator import attrgetter
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from conftest import make_teacher
 from transformers import (
     AutoModel,
@@ -22,9 +24,18 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from distilnb import families
-from distilnb.families import FAMILIES
-from distilnb.student import build_student, check_student, chosen_layers, student_config, tensor_sources
+from distilnb.distillation.batches import MaskedRows, collate
+from distilnb.distillation.loop import pretrain
+from distilnb.distillation.losses import LossWeights, triple_loss
+from distilnb.distillation.recipe import PretrainingConfig
+from distilnb.distillation.step import Distillation
+from distilnb.models import families, half
+from distilnb.models.arithmetic import count_groups, parameter_groups
+from distilnb.models.families import FAMILIES
+from distilnb.models.forward import decoder, head_input
+from distilnb.models.guessing import mask_logits
+from distilnb.models.student import build_student, check_student, chosen_layers, student_config, tensor_sources
+from distilnb.text.masking import IGNORE, objective
 
 SHAPE = {
     "vocab_size": 60,
@@ -112,8 +123,9 @@ def test_sizes_are_predicted(kind):
     config = CONFIGS[kind]
     with torch.device("meta"):
         model, bare = FAMILIES[kind].model(config), AutoModel.from_config(config)
-    assert sum(families.counts(config).values()) == size(model)
-    assert sum(families.counts(config, head=False).values()) == size(bare)
+    assert sum(parameter_groups(config).values()) == size(model)
+    assert parameter_groups(config) == count_groups(model)
+    assert parameter_groups(config, head=False) == count_groups(bare)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -122,16 +134,16 @@ def test_published_sizes_and_their_halves_come_out(name):
     student = student_config(config, chosen_layers(config))
     for each, millions in ((config, teacher), (student, half)):
         with torch.device("meta"):
-            assert size(families.of(each).model(each)) == sum(families.counts(each).values())
-        assert round(sum(families.counts(each).values()) / 1e6, 1) == millions
+            assert size(families.of(each).model(each)) == sum(parameter_groups(each).values())
+        assert round(sum(parameter_groups(each).values()) / 1e6, 1) == millions
 
 
 def test_the_published_distilled_models_come_out():
     """82 M (DistilRoBERTa), 82 M (DistilGPT2) and 134 M (DistilmBERT), the last without its head."""
     roberta, _, bert, _, _, gpt2 = (config for config, *_ in list(PUBLISHED.values())[:6])
-    assert round(sum(families.counts(student_config(roberta, 6)).values()) / 1e6) == 82
-    assert round(sum(families.counts(student_config(gpt2, 6)).values()) / 1e6) == 82
-    assert int(sum(families.counts(student_config(bert, 6), head=False).values()) / 1e6) == 134
+    assert round(sum(parameter_groups(student_config(roberta, 6)).values()) / 1e6) == 82
+    assert round(sum(parameter_groups(student_config(gpt2, 6)).values()) / 1e6) == 82
+    assert int(sum(parameter_groups(student_config(bert, 6), head=False).values()) / 1e6) == 134
 
 
 # the start
@@ -180,7 +192,7 @@ def test_a_student_starts_as_its_teacher_cut_to_its_layers(kind, choice, tmp_pat
     assert check_student(student, teacher, layers) == len(student.state_dict())
     named = dict(tensor_sources(teacher, layers))
     assert named.keys() == student.state_dict().keys() and set(named.values()) <= teacher.state_dict().keys()
-    assert sum(families.counts(student.config).values()) == size(student)
+    assert sum(parameter_groups(student.config).values()) == size(student)
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
@@ -227,7 +239,7 @@ def test_untied_decoders_stay_untied(kind, tmp_path):
     student.save_pretrained(tmp_path)
     for model in (student, type(student).from_pretrained(tmp_path).eval()):
         assert apart(model, cut(teacher, layers)) <= 1e-6
-    assert sum(families.counts(student.config).values()) == size(student)
+    assert sum(parameter_groups(student.config).values()) == size(student)
 
 
 def test_a_bert_whose_norms_a_distilbert_cannot_have_stays_a_bert(tmp_path):
@@ -259,8 +271,8 @@ def test_head_input_times_the_decoder_are_the_logits(kind):
     ids = torch.randint(5, 60, (2, 9), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         hidden = model.base_model(ids)[0]
-        weight, bias = families.decoder(model)
-        torch.testing.assert_close(families.head_input(model, hidden) @ weight.T + bias, model(ids).logits)
+        weight, bias = decoder(model)
+        torch.testing.assert_close(head_input(model, hidden) @ weight.T + bias, model(ids).logits)
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
@@ -286,7 +298,7 @@ def test_a_narrower_student_keeps_columns_heads_and_units(kind, tmp_path):
     if kind != "electra":
         columns = teacher.get_input_embeddings().weight.norm(dim=0).topk(4).indices.sort().values
         assert torch.equal(words, teacher.get_input_embeddings().weight[:, columns])
-    assert sum(families.counts(student.config).values()) == size(student)
+    assert sum(parameter_groups(student.config).values()) == size(student)
     student.save_pretrained(tmp_path)
     assert apart(student, type(student).from_pretrained(tmp_path).eval()) == 0
 
@@ -299,3 +311,138 @@ def test_widths_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="random"):
         build_student(make(CONFIGS["gpt2"]), width=8)
     assert build_student(make(CONFIGS["gpt2"]), width=8, init="random").config.n_embd == 8
+
+
+# the loop
+
+
+@pytest.fixture(params=CONFIGS)
+def pair(request, tokenizer) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """A teacher of each family that reads the small language, and its half, without dropout."""
+    config = copy.deepcopy(CONFIGS[request.param])
+    config.vocab_size, config.pad_token_id = len(tokenizer), tokenizer.pad_token_id
+    teacher = make(config)
+    student = build_student(teacher, (0, 2, 3)).eval()
+    with torch.no_grad():  # so that no loss is zero
+        for parameter in student.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)))
+    return student, teacher
+
+
+def batch_of(corpus, tokenizer, kind: str, rows: int = 6) -> dict[str, torch.Tensor]:
+    """The first samples of a corpus for this family's objective."""
+    samples = objective(tokenizer, corpus.token_counts, FAMILIES[kind].objective)
+    return collate(
+        MaskedRows(corpus.train, samples).__getitems__([(0, i) for i in range(rows)]), tokenizer.pad_token_id
+    )
+
+
+def step_of(student, teacher, batch, **settings) -> tuple[torch.Tensor, torch.Tensor]:
+    """Loss and terms of one micro-batch that is a whole update."""
+    words = max(1, int((batch["labels"] != IGNORE).sum()))
+    return Distillation(student, teacher, PretrainingConfig(**settings))(
+        batch, int(batch["attention_mask"].sum()), words
+    )
+
+
+@pytest.mark.parametrize("positions", ["all", "masked"])
+def test_losses_are_those_of_the_readable_reference(pair, grouped, tokenizer, positions):
+    student, teacher = pair
+    batch = batch_of(grouped, tokenizer, student.config.model_type)
+    loss, terms = step_of(student, teacher, batch, positions=positions)
+    loss.backward()
+    fast = {name: p.grad.clone() for name, p in student.named_parameters() if p.grad is not None}
+    student.zero_grad()
+    read = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "output_hidden_states": True}
+    with torch.no_grad():
+        theirs = teacher(**read)
+    ours = student(**read)
+    expected, parts = triple_loss(
+        ours.logits,
+        theirs.logits,
+        ours.hidden_states[-1],
+        theirs.hidden_states[-1],
+        batch["labels"],
+        batch["attention_mask"],
+        LossWeights(),
+        positions=positions,
+    )
+    expected.backward()
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(terms, torch.stack([*parts.values()]).detach(), rtol=1e-5, atol=1e-5)
+    for name, parameter in student.named_parameters():
+        if parameter.grad is not None:
+            torch.testing.assert_close(fast[name], parameter.grad, rtol=1e-3, atol=1e-4)
+
+
+def test_in_bf16_the_losses_are_close_and_the_tables_stay_float32(pair, grouped, tokenizer):
+    student, teacher = pair
+    batch = batch_of(grouped, tokenizer, student.config.model_type)
+    exact, _ = step_of(student, teacher, batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, _ = step_of(student, teacher, batch)
+    loss.backward()
+    assert loss.item() == pytest.approx(exact.item(), rel=0.05) and loss.item() != exact.item()
+    assert {p.grad.dtype for p in student.parameters() if p.grad is not None} == {torch.float32}
+    kept = [p for table in families.embeddings(student)[0] for p in table.parameters()]
+    cast = half.cast(student, student, torch.bfloat16)
+    assert all(cast[name].dtype == torch.float32 for name, p in student.named_parameters() if any(p is k for k in kept))
+    assert not any(module._forward_hooks for module in student.modules())
+
+
+def test_more_padding_changes_nothing(pair, grouped, tokenizer):
+    student, teacher = pair
+    batch = batch_of(grouped, tokenizer, student.config.model_type)
+    fillers = {"input_ids": tokenizer.pad_token_id, "labels": IGNORE, "attention_mask": 0}
+    wider = {key: torch.nn.functional.pad(value, (0, 7), value=fillers[key]) for key, value in batch.items()}
+    for a, b in zip(step_of(student, teacher, batch), step_of(student, teacher, wider), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_a_cut_run_ends_as_the_whole_one_and_the_loss_falls(pair, packed, tokenizer, tmp_path):
+    _, teacher = pair
+    samples = objective(tokenizer, packed.token_counts, FAMILIES[teacher.config.model_type].objective)
+    shape = {"seq_length": 32, "batch_size": 8, "micro_batch_size": 4, "tokens": 8 * 32 * 12, "learning_rate": 3e-3}
+    config, weights = PretrainingConfig(**shape, evaluate_every=6), []
+    for name, stops in (("whole", [None]), ("cut", [5, None])):
+        for stop in stops:
+            AcceleratorState._reset_state(reset_partial_state=True)
+            student = build_student(teacher, (0, 2, 3), init="random")
+            accelerator = Accelerator(cpu=True)
+            out = tmp_path / name
+            made = {"out": out, "stop_after": stop, "quiet": True}
+            record = pretrain(student, packed, samples, accelerator, config, teacher=copy.deepcopy(teacher), **made)
+        weights.append({name: p.detach().clone() for name, p in student.named_parameters()})
+    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+    assert record["scores"].keys() == {"mlm_loss", "accuracy", "agreement"}
+    assert record["evaluations"]["mlm_loss"][-1] < record["evaluations"]["mlm_loss"][0]
+
+
+def test_the_blank_or_the_next_word_is_guessed(pair, tokenizer):
+    _, teacher = pair
+    causal = FAMILIES[teacher.config.model_type].objective == "causal"
+    text = "anna sees the old" + ("" if causal else " [MASK]")
+    ids = torch.tensor([tokenizer(text)["input_ids"]])
+    place = -1 if causal else ids[0].tolist().index(tokenizer.mask_token_id)
+    with torch.no_grad():
+        expected = teacher(ids).logits[0, place]
+    torch.testing.assert_close(mask_logits(teacher, tokenizer, text), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_narrower_student_learns_a_projection_and_loses_it(packed, tokenizer, tmp_path):
+    teacher, weights = make_teacher(len(tokenizer)), []
+    shape = {"seq_length": 32, "batch_size": 8, "micro_batch_size": 8, "tokens": 8 * 32 * 6}
+    samples = objective(tokenizer, packed.token_counts)
+    for name, stops in (("whole", [None]), ("cut", [3, None])):
+        for stop in stops:
+            AcceleratorState._reset_state(reset_partial_state=True)
+            student = build_student(teacher, width=16, heads=2)
+            made = {"out": tmp_path / name, "stop_after": stop, "quiet": True}
+            accelerator = Accelerator(cpu=True)
+            record = pretrain(
+                student, packed, samples, accelerator, PretrainingConfig(**shape), teacher=teacher, **made
+            )
+        assert not hasattr(student, "projection")
+        weights.append({name: p.detach().clone() for name, p in student.named_parameters()})
+    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+    assert record["curve"]["cos"][-1] < record["curve"]["cos"][0]
