@@ -24,7 +24,7 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from distilnb.distillation.batches import MaskedRows, collate
+from distilnb.distillation.batches import MaskedRows, collate, make_samples
 from distilnb.distillation.loop import pretrain
 from distilnb.distillation.losses import LossWeights, triple_loss
 from distilnb.distillation.recipe import PretrainingConfig
@@ -35,7 +35,8 @@ from distilnb.models.families import FAMILIES
 from distilnb.models.forward import decoder, head_input
 from distilnb.models.guessing import mask_logits
 from distilnb.models.student import build_student, check_student, chosen_layers, student_config, tensor_sources
-from distilnb.text.masking import IGNORE, objective
+from distilnb.tasks import finetuning, heads
+from distilnb.text.masking import IGNORE
 
 SHAPE = {
     "vocab_size": 60,
@@ -305,9 +306,9 @@ def test_a_narrower_student_keeps_columns_heads_and_units(kind, tmp_path):
 
 def test_widths_that_do_not_fit_are_refused():
     teacher = make_teacher(60)
-    for width, heads in ((33, 4), (64, 4), (30, 4), (32, 8)):
+    for width, count in ((33, 4), (64, 4), (30, 4), (32, 8)):
         with pytest.raises(ValueError, match="width"):
-            build_student(teacher, width=width, heads=heads)
+            build_student(teacher, width=width, heads=count)
     with pytest.raises(ValueError, match="random"):
         build_student(make(CONFIGS["gpt2"]), width=8)
     assert build_student(make(CONFIGS["gpt2"]), width=8, init="random").config.n_embd == 8
@@ -331,7 +332,7 @@ def pair(request, tokenizer) -> tuple[torch.nn.Module, torch.nn.Module]:
 
 def batch_of(corpus, tokenizer, kind: str, rows: int = 6) -> dict[str, torch.Tensor]:
     """The first samples of a corpus for this family's objective."""
-    samples = objective(tokenizer, corpus.token_counts, FAMILIES[kind].objective)
+    samples = make_samples(tokenizer, corpus.token_counts, FAMILIES[kind].objective, PretrainingConfig())
     return collate(
         MaskedRows(corpus.train, samples).__getitems__([(0, i) for i in range(rows)]), tokenizer.pad_token_id
     )
@@ -401,10 +402,12 @@ def test_more_padding_changes_nothing(pair, grouped, tokenizer):
 
 def test_a_cut_run_ends_as_the_whole_one_and_the_loss_falls(pair, packed, tokenizer, tmp_path):
     _, teacher = pair
-    samples = objective(tokenizer, packed.token_counts, FAMILIES[teacher.config.model_type].objective)
-    shape = {"seq_length": 32, "batch_size": 8, "micro_batch_size": 4, "tokens": 8 * 32 * 12, "learning_rate": 3e-3}
+    samples = make_samples(
+        tokenizer, packed.token_counts, FAMILIES[teacher.config.model_type].objective, PretrainingConfig()
+    )
+    shape = {"seq_length": 32, "batch_size": 8, "micro_batch_size": 4, "tokens": 8 * 32 * 6, "learning_rate": 3e-3}
     config, weights = PretrainingConfig(**shape, evaluate_every=6), []
-    for name, stops in (("whole", [None]), ("cut", [5, None])):
+    for name, stops in (("whole", [None]), ("cut", [3, None])):
         for stop in stops:
             AcceleratorState._reset_state(reset_partial_state=True)
             student = build_student(teacher, (0, 2, 3), init="random")
@@ -415,7 +418,7 @@ def test_a_cut_run_ends_as_the_whole_one_and_the_loss_falls(pair, packed, tokeni
         weights.append({name: p.detach().clone() for name, p in student.named_parameters()})
     assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
     assert record["scores"].keys() == {"mlm_loss", "accuracy", "agreement"}
-    assert record["evaluations"]["mlm_loss"][-1] < record["evaluations"]["mlm_loss"][0]
+    assert record["curve"]["loss"][-1] < record["curve"]["loss"][0]
 
 
 def test_the_blank_or_the_next_word_is_guessed(pair, tokenizer):
@@ -432,7 +435,7 @@ def test_the_blank_or_the_next_word_is_guessed(pair, tokenizer):
 def test_a_narrower_student_learns_a_projection_and_loses_it(packed, tokenizer, tmp_path):
     teacher, weights = make_teacher(len(tokenizer)), []
     shape = {"seq_length": 32, "batch_size": 8, "micro_batch_size": 8, "tokens": 8 * 32 * 6}
-    samples = objective(tokenizer, packed.token_counts)
+    samples = make_samples(tokenizer, packed.token_counts, "masked", PretrainingConfig())
     for name, stops in (("whole", [None]), ("cut", [3, None])):
         for stop in stops:
             AcceleratorState._reset_state(reset_partial_state=True)
@@ -446,3 +449,36 @@ def test_a_narrower_student_learns_a_projection_and_loses_it(packed, tokenizer, 
         weights.append({name: p.detach().clone() for name, p in student.named_parameters()})
     assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
     assert record["curve"]["cos"][-1] < record["curve"]["cos"][0]
+
+
+# tasks
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_task_heads_keep_the_encoder_and_learn(kind):
+    teacher = make(CONFIGS[kind])
+    ids = torch.randint(5, 60, (4, 12), generator=torch.Generator().manual_seed(0))
+    batch = {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "token_type_ids": (torch.arange(12) > 5).long().expand(4, 12),
+    }
+    batch["attention_mask"][0, 9:], batch["input_ids"][0, 9:] = 0, teacher.config.pad_token_id
+    for model, new in (heads.classifier(teacher, 3), heads.question_answerer(teacher)):
+        assert new and not any(name.startswith(FAMILIES[kind].layers) for name in new)
+        logits = finetuning.forward(model, batch)
+        assert logits.shape == ((4, 12, 2) if heads.is_answerer(model) else (4, 3)) and logits.isfinite().all()
+        with torch.autocast("cpu", torch.bfloat16):
+            half_logits = finetuning.forward(model, batch)
+        assert (logits - half_logits)[logits > finetuning.NEVER].abs().max() < 0.5
+        half_logits.square().mean().backward()
+        assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+        with torch.no_grad():
+            wider = {
+                key: torch.nn.functional.pad(value, (0, 5), value=teacher.config.pad_token_id if "ids" in key else 0)
+                for key, value in batch.items()
+            }
+            wider["token_type_ids"][:, 12:] = 0
+            torch.testing.assert_close(
+                finetuning.forward(model, wider)[:, : logits.shape[1]], logits, rtol=1e-4, atol=1e-4
+            )

@@ -7,11 +7,21 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from ..text.corpus import Corpus
 from ..text.masking import IGNORE, Masker, NextWord
 from ..text.randomness import epoch_order
 from .recipe import PretrainingConfig
+
+
+def make_samples(
+    tokenizer: PreTrainedTokenizerBase, token_counts: np.ndarray, objective: str, config: PretrainingConfig
+) -> Masker | NextWord:
+    """What makes samples of token blocks for a family's objective, "masked" or "causal"."""
+    if objective == "causal":
+        return NextWord()
+    return Masker.of(tokenizer, token_counts, config.smoothing, config.mask_probability, config.seed)
 
 
 class MaskedRows:

@@ -31,6 +31,7 @@ from ..machine.device import memory
 from ..machine.processes import agree, alone_in, on_main, together
 from ..machine.progress import Progress
 from ..machine.signals import SIGNALS, Interrupts, Stopped, leave_signals_to_the_main_process
+from ..models import families
 from ..text.corpus import Corpus
 from ..text.masking import IGNORE, Masker, NextWord
 from ..text.randomness import seed_dropout
@@ -287,6 +288,15 @@ def check_run(config: PretrainingConfig, corpus: Corpus, teacher: PreTrainedMode
         raise ValueError(
             f"the corpus has blocks of {corpus.info['seq_length']} tokens, the configuration says "
             f"{config.seq_length}; build the corpus again"
+        )
+
+
+def check_positions(config: PretrainingConfig, model: PreTrainedModel) -> None:
+    """Raise ValueError when blocks are longer than the model can read."""
+    if config.seq_length > families.longest(model.config):
+        raise ValueError(
+            f"seq_length is {config.seq_length}, but the model reads {families.longest(model.config)} tokens at most; "
+            "use a smaller --seq_length"
         )
 
 

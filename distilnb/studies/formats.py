@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..evidence.records import Record
+from ..models import families
 
 Batch = dict[str, Tensor]  # input_ids, attention_mask and token_type_ids, each (batch, seq)
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -79,8 +80,9 @@ def answers(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def inputs(model: PreTrainedModel, batch: Batch) -> Batch:
-    """What this model reads of a batch: DistilBERT has no token types."""
-    wanted = ("input_ids", "attention_mask", *(("token_type_ids",) if model.config.model_type == "bert" else ()))
+    """What this model reads of a batch: DistilBERT, for one, has no token types."""
+    types = ("token_type_ids",) if families.reads_token_types(model.config) else ()
+    wanted = ("input_ids", "attention_mask", *types)
     return {name: batch[name] for name in wanted}
 
 
@@ -166,7 +168,7 @@ def to_onnx(model: PreTrainedModel, path: Path) -> Path:
     model.set_attn_implementation("eager")
     ids = torch.ones(2, 16, dtype=torch.long)
     batch = inputs(model, {"input_ids": ids, "attention_mask": ids.clone(), "token_type_ids": 0 * ids})
-    free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("seq", max=model.config.max_position_embeddings)}
+    free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("seq", max=families.longest(model.config))}
     try:
         with _quiet():
             program = torch.onnx.export(
@@ -268,7 +270,7 @@ def sample(model: PreTrainedModel, batches: int = 8, seed: int = 0) -> list[Batc
     """Random ids on which formats are compared: batches of two rows of unequal length, so that the mask counts."""
     draw, made = torch.Generator().manual_seed(seed), []
     for number in range(batches):
-        length = min(8 * (number + 1), model.config.max_position_embeddings)
+        length = min(8 * (number + 1), families.longest(model.config))
         ids = torch.randint(model.config.vocab_size, (2, length), generator=draw)
         mask = torch.ones_like(ids)
         mask[1, length // 2 :] = 0

@@ -258,9 +258,20 @@ def _write(folder: Path, sources: tuple[TextSource, ...], tokenizer: PreTrainedT
         shutil.rmtree(building)
 
 
+def frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int], list[int]]:
+    """The ids before and after each block, and after each document in it.
+
+    They are [CLS], [SEP] and [SEP], by whatever name, or nothing, nothing and the end of text for a causal model.
+    """
+    if tokenizer.cls_token_id is None:
+        return [], [], [tokenizer.eos_token_id]
+    return [tokenizer.cls_token_id], [tokenizer.sep_token_id], [tokenizer.sep_token_id]
+
+
 def _blocks(texts: Iterator[str], tokenizer: PreTrainedTokenizerBase, seq_length: int, layout: str) -> Iterator[dict]:
     """Rows {"input_ids", "heldout"}; training and held-out documents never share a block."""
-    body, cls, sep = seq_length - 2, tokenizer.cls_token_id, tokenizer.sep_token_id
+    opening, closing, between = frame(tokenizer)
+    body = seq_length - len(opening) - len(closing)
     carried: dict[bool, list[int]] = {False: [], True: []}
     number = 0
     while group := list(islice(texts, 500)):
@@ -271,12 +282,12 @@ def _blocks(texts: Iterator[str], tokenizer: PreTrainedTokenizerBase, seq_length
                 for start in range(0, len(ids), body):
                     piece = ids[start : start + body]
                     if len(piece) >= 12 and piece.count(tokenizer.unk_token_id) < len(piece) / 2:
-                        yield {"input_ids": [cls, *piece, sep], "heldout": heldout}
+                        yield {"input_ids": [*opening, *piece, *closing], "heldout": heldout}
                 continue
-            stream = carried[heldout] + ids + [sep]
+            stream = carried[heldout] + ids + between
             whole = len(stream) // body * body
             for start in range(0, whole, body):
-                yield {"input_ids": [cls, *stream[start : start + body], sep], "heldout": heldout}
+                yield {"input_ids": [*opening, *stream[start : start + body], *closing], "heldout": heldout}
             carried[heldout] = stream[whole:]
 
 

@@ -93,17 +93,3 @@ class NextWord:
     def __call__(self, ids: np.ndarray, epoch: int, sample_id: int) -> tuple[np.ndarray, np.ndarray]:
         """(ids, labels), both (seq,): the last token has no successor, and IGNORE as its label."""
         return ids, np.append(ids[1:], IGNORE).astype(np.int64)
-
-
-def objective(
-    tokenizer: PreTrainedTokenizerBase,
-    token_counts: np.ndarray,
-    kind: str = "masked",
-    smoothing: float = 0.7,
-    probability: float = 0.15,
-    seed: int = 0,
-) -> Masker | NextWord:
-    """What makes samples of token blocks for a "masked" language model or a "causal" one."""
-    if kind == "causal":
-        return NextWord()
-    return Masker.of(tokenizer, token_counts, smoothing, probability, seed)
