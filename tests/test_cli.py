@@ -9,7 +9,7 @@ import pytest
 from transformers import AutoTokenizer, DistilBertForMaskedLM
 
 from distilnb import scales
-from distilnb.cli import main
+from distilnb.cli import main, training
 from distilnb.evidence.records import load_records
 from distilnb.text import corpus
 
@@ -138,14 +138,14 @@ def test_a_run_that_goes_wrong_is_status_1_and_ctrl_c_is_130(distil, capsys, mon
     def broken(*_: object, **__: object) -> None:
         raise FloatingPointError("the loss is nan at update 3")
 
-    monkeypatch.setattr(main, "pretrain", broken)
+    monkeypatch.setattr(training, "pretrain", broken)
     assert distil() == 1
     assert capsys.readouterr().err == "distilnb: the loss is nan at update 3\n"
 
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(main, "pretrain", interrupted)
+    monkeypatch.setattr(training, "pretrain", interrupted)
     assert distil() == 130
     assert "from the last checkpoint" in capsys.readouterr().err
 

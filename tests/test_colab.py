@@ -28,10 +28,12 @@ finally:
 """
 LAST = """
 import distilnb, google.colab, torch
-from distilnb import notebooks, paths, results
+from distilnb import paths
+from distilnb.evidence import records
+from distilnb.lessons import generated
 files = sorted(str(p.relative_to(paths.data())) for p in paths.data().rglob("*") if p.is_file())
-print({"package": distilnb.__file__, "torch": torch.__file__, "commit": results.commit(), "files": files,
-       "home": str(paths.home()), "repository": notebooks.repository()})
+print({"package": distilnb.__file__, "torch": torch.__file__, "commit": records.commit(), "files": files,
+       "home": str(paths.home()), "repository": generated.repository()})
 """
 
 

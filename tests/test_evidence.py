@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertForMaskedLM
 
 from distilnb import paths, scales
-from distilnb.cli import main, options
+from distilnb.cli import main, options, studies, tasks, training
 from distilnb.models import arithmetic
 from distilnb.models.student import build_student, student_config
 from distilnb.studies import chain as chain_module
@@ -34,7 +34,8 @@ def test_every_step_is_a_command_that_understands_its_options(scale, monkeypatch
     def parse(*args, **defaults):
         raise _Parsed(real(*args, **defaults))
 
-    monkeypatch.setattr(options, "parse", parse)
+    for commands in (training, tasks, studies):
+        monkeypatch.setattr(commands, "parse", parse)
     for step in chain_module.steps(scales.get(scale)):
         with pytest.raises(_Parsed):
             main.COMMANDS[step.command[0]](list(step.command[1:]))
@@ -124,11 +125,11 @@ def test_a_signal_ends_the_running_step_gently(tmp_path):
     )
     program = f"""
 import subprocess, sys
-from distilnb import evidence
+from distilnb.studies import chain
 def start(step, folder, jobs):
     return subprocess.Popen([sys.executable, "-c", {step!r}], stdout=open(folder / "a.log", "w"))
-evidence._start = start
-evidence.run([evidence.Step("a", ())])
+chain._start = start
+chain.run([chain.Step("a", ())])
 """
     chain = subprocess.Popen([sys.executable, "-c", program], env=os.environ | {"DISTILNB_HOME": str(tmp_path)})
     log = tmp_path / "runs" / "evidence" / "a.log"
