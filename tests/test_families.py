@@ -29,7 +29,7 @@ from distilnb.distillation.loop import pretrain
 from distilnb.distillation.losses import LossWeights, triple_loss
 from distilnb.distillation.recipe import PretrainingConfig
 from distilnb.distillation.step import Distillation
-from distilnb.models import families, half
+from distilnb.models import dropout, families, half
 from distilnb.models.arithmetic import count_groups, parameter_groups
 from distilnb.models.families import FAMILIES
 from distilnb.models.forward import decoder, head_input
@@ -389,6 +389,22 @@ def test_in_bf16_the_losses_are_close_and_the_tables_stay_float32(pair, grouped,
     cast = half.cast(student, student, torch.bfloat16)
     assert all(cast[name].dtype == torch.float32 for name, p in student.named_parameters() if any(p is k for k in kept))
     assert not any(module._forward_hooks for module in student.modules())
+
+
+def test_dropout_for_a_processor_changes_nothing_else(pair, grouped, tokenizer):
+    """In evaluation the outputs stay; in training, with dropout and in bf16, the loss is a number."""
+    student, teacher = pair
+    batch = batch_of(grouped, tokenizer, student.config.model_type)
+    plain = step_of(student, teacher, batch)
+    for module in student.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.1
+    dropout.for_cpu(student)
+    torch.testing.assert_close(step_of(student, teacher, batch), plain, rtol=1e-4, atol=1e-4)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, _ = step_of(student.train(), teacher, batch)
+    loss.backward()
+    assert loss.isfinite() and all(p.grad is None or p.grad.isfinite().all() for p in student.parameters())
 
 
 def test_more_padding_changes_nothing(pair, grouped, tokenizer):
