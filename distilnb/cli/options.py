@@ -15,6 +15,7 @@ from ..studies import ablation
 from ..studies.benchmark import SHAPES
 from ..studies.formats import FORMATS
 from ..tasks import glue, squad
+from ..text import corpus
 
 
 def parse(argv: list[str], command: str, about: str | None, *kinds: type, **defaults: Any) -> tuple[Any, ...]:
@@ -46,8 +47,14 @@ def read_scale(argv: list[str]) -> Scale:
 class RunOptions:
     """Options that every training command has."""
 
-    scale: str = setting("", "the dial: toy, mini, base or paper; it sets the defaults of the rest")
+    scale: str = setting("", "the dial: toy, mini, small, base or paper; it sets the defaults of the rest")
     text: str = setting("", "toyworld, a file or folder, or a Hub data set NAME[:CONFIG[:SPLIT]]; join several with +")
+    text_column: str = setting("", "column of the text where it has columns (default: text, or a guess that is told)")
+    encoding: str = setting("", "encoding of text files that are neither UTF-8 nor begin with a byte order mark")
+    allow_unknown: bool = setting(False, "train also on text of which the vocabulary does not know a large share")
+    leave_out: str = setting(
+        "", "tasks joined by commas: documents that hold a text which one of them scores are left out of the text"
+    )
     out: str = setting("", "folder for checkpoints and model (default: runs/NAME); a run found there is taken up again")
     name: str = setting("", "name of the run and of its record")
     precision: str = setting("auto", "auto, no, bf16 or fp16; auto takes what the hardware is fast in")
@@ -57,6 +64,11 @@ class RunOptions:
     def folder(self) -> Path:
         """Where the run is kept."""
         return Path(self.out or paths.home() / "runs" / self.name)
+
+    @property
+    def sources(self) -> tuple[corpus.TextSource, ...]:
+        """The texts that are named; ValueError for one that cannot be."""
+        return corpus.parse_sources(self.text, self.text_column, self.encoding)
 
 
 @dataclass(frozen=True)
@@ -96,7 +108,9 @@ class TeacherOptions:
     """Options of `distilnb teacher`."""
 
     start: str = setting(
-        "", "an earlier teacher to train on, a folder: only the stages of its depth are run, with a new optimizer"
+        "",
+        "a BERT to train on, FOLDER or NAME@REVISION, with a new optimizer: only the stages of its depth are run; an "
+        "encoder without a masked-word head is given one, which is trained alone first",
     )
 
 
@@ -185,6 +199,7 @@ class GridOptions:
     )
     train_rows: int = setting(0, "training rows of each task, drawn by seed 0 (0: all)")
     validation_rows: int = setting(0, "rows of each split that is scored (0: all)")
+    suffix: str = setting("", "added to the names of these runs, so that two grids of one task stay apart")
     keep: bool = setting(False, "keep the fine-tuned models in runs/models")
     submission: str = setting("", "folder for answers to GLUE's test splits by the first seed of each model")
 
@@ -232,7 +247,7 @@ class GridOptions:
 class BenchmarkOptions:
     """Options of `distilnb benchmark`: what is timed."""
 
-    scale: str = setting("", "the dial: toy, mini, base or paper; it names the teacher")
+    scale: str = setting("", "the dial: toy, mini, small, base or paper; it names the teacher")
     teacher: str = setting("", "a BERT: folder, Hub repository, or random:base (BERT-base, random weights, offline)")
     student: str = setting("", "a DistilBERT: a folder or Hub repository (default: half of the teacher's layers)")
     shape: str = setting("pairs", "pairs as in Table 3, or qa as on the paper's phone", choices=list(SHAPES))

@@ -82,6 +82,7 @@ def _fine_tune(argv: list[str], command: str, about: str | None, **defaults: Any
         trial_rows=what.trial_rows,
         task_teacher=what.task_teacher or None,
         keep=what.keep or bool(what.submission),
+        suffix=what.suffix,
         provenance=origins,
     )
     for record in records if what.submission else ():

@@ -1,14 +1,18 @@
 """The teacher: a language model with its head, read from safetensors (notebooks 01 and 03)."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..machine import hub
-from . import families
+from . import families, forward
 
 PADDED_ROWS = 128  # embeddings without a word piece that a model may have
+
+PARTS = "all", "head"
 
 
 def load_teacher(path: str | Path, revision: str | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -18,38 +22,96 @@ def load_teacher(path: str | Path, revision: str | None = None) -> tuple[PreTrai
     no such teacher, when it is of another family, when weights are missing, or when tokenizer and
     embeddings disagree on the vocabulary.
     """
-    path = str(path)
+    teacher, tokenizer, new = load_encoder(path, revision)
+    if new:
+        pinned = f"{path}@{revision}" if revision else path
+        raise ValueError(
+            f"teacher '{path}' is an encoder without a masked-word head (its weights lack {new[0]}); give it one "
+            f"first: distilnb teacher --scale small --start {pinned}"
+        )
+    return teacher, tokenizer
+
+
+def load_encoder(
+    path: str | Path, revision: str | None = None, seed: int = 0
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, tuple[str, ...]]:
+    """As `load_teacher`, but an encoder without a masked-word head is given one: (model, tokenizer, new tensors).
+
+    The new head is drawn from `seed`, its decoder is tied to the word embeddings. A pooler is dropped: no masked
+    word needs it. Raises ValueError as `load_teacher`, and for a head of which only a part is there.
+    """
+    path, at = str(path), f" at revision {revision}" if revision else ""
     reached = hub.reach(path, "model", f"teacher '{path}'")
     where = {"revision": revision, "trust_remote_code": False} | reached
     try:
         config = hub.fetch(AutoConfig.from_pretrained, path, **where)
     except (OSError, ValueError) as error:
         trouble = "is not in the local cache and the Hub does not answer" if reached else "has no readable config.json"
-        raise ValueError(f"teacher '{path}' {trouble}; {hub.ADVICE}") from error
+        raise ValueError(f"teacher '{path}' {trouble}{at}; {hub.ADVICE}") from error
     family = families.of(config, f"teacher '{path}'")
-    unreadable = f"teacher '{path}' has a configuration, but its {{}} cannot be read; {hub.ADVICE}"
+    unreadable = f"teacher '{path}' has a configuration, but its {{}} cannot be read{at}; {hub.ADVICE}"
     try:
         tokenizer = hub.fetch(AutoTokenizer.from_pretrained, path, **where)
     except (OSError, ValueError) as error:
         raise ValueError(unreadable.format("tokenizer")) from error
     check_vocabulary(config, tokenizer)
+    never_cut(tokenizer)
     try:
-        teacher, report = hub.fetch(
-            family.model.from_pretrained,
-            path,
-            dtype=torch.float32,
-            use_safetensors=True,
-            output_loading_info=True,
-            **where,
-        )
+        with torch.random.fork_rng(devices=[]), hub.no_report():
+            torch.manual_seed(seed)
+            teacher, report = hub.fetch(
+                family.model.from_pretrained,
+                path,
+                dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
+                **where,
+            )
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(unreadable.format("weights (model.safetensors)")) from error
-    tied = (teacher._tied_weights_keys or {}) if config.tie_word_embeddings else {}
-    missing = [name for name in report["missing_keys"] if name not in tied]
-    if missing:
-        raise ValueError(f"teacher '{path}' is no {family.objective} language model: its weights lack {missing[0]}")
+    new = _missing_head(path, teacher, report)
+    if new:
+        _draw_head(teacher, new, seed)
     pad_causal(teacher.config, tokenizer)
-    return teacher.eval(), tokenizer
+    return teacher.eval(), tokenizer, new
+
+
+def never_cut(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Switch off the truncation and padding that a tokenizer.json may bring (sentence encoders': at 128)."""
+    if tokenizer.is_fast:
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.backend_tokenizer.no_padding()
+
+
+def _missing_head(path: str, teacher: PreTrainedModel, report: dict[str, Any]) -> tuple[str, ...]:
+    """The tensors of the head, where all of them are missing and nothing else is; else nothing, or ValueError."""
+    tied = (teacher._tied_weights_keys or {}) if teacher.config.tie_word_embeddings else {}
+    missing = sorted(name for name in report["missing_keys"] if name not in tied)
+    inside = f"{teacher.base_model_prefix}."
+    whole = [name for name, _ in teacher.named_parameters() if not name.startswith(inside) and name not in tied]
+    layers = re.compile(rf"(^|\.){families.of(teacher).layers.rpartition('.')[2]}\.\d+\.")
+    beyond = sorted(name for name in report["unexpected_keys"] if layers.search(name))
+    if beyond:
+        raise ValueError(f"teacher '{path}' has weights that its configuration does not name, first {beyond[0]}")
+    body = [name for name in missing if name.startswith(inside)]
+    if body or 0 < len(missing) < len(whole):
+        raise ValueError(f"teacher '{path}' is not whole: its weights lack {(body or missing)[0]}; fetch it again")
+    return tuple(missing)
+
+
+def _draw_head(teacher: PreTrainedModel, new: tuple[str, ...], seed: int) -> None:
+    """Initialize the head's tensors from `seed` as the family does, its decoder tied to the word embeddings."""
+    draw = torch.Generator().manual_seed(seed)
+    teacher.config.tie_word_embeddings = True
+    teacher.tie_weights()
+    with torch.no_grad():
+        for name in new:
+            tensor = teacher.get_parameter(name)
+            if tensor.ndim > 1:
+                tensor.normal_(0, teacher.config.initializer_range, generator=draw)
+            else:
+                tensor.fill_(0.0 if name.endswith("bias") else 1.0)
+        forward.decoder(teacher)[1].zero_()
 
 
 def pad_causal(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -5,14 +5,11 @@ A masked language model has neither. What is new is drawn from a seed and named,
 
 import copy
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 import transformers
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
-from transformers.utils import logging
 
 from ..machine import hub
 from ..models import families
@@ -123,7 +120,7 @@ def _read(source: str | Path, head: str, outputs: int) -> tuple[PreTrainedModel,
         raise ValueError(f"model '{path}' has no readable config.json; {hub.ADVICE}") from error
     kind = class_for(config, head, f"model '{path}'")
     try:
-        with torch.random.fork_rng(devices=[]), _no_report():
+        with torch.random.fork_rng(devices=[]), hub.no_report():
             model, report = hub.fetch(
                 kind.from_pretrained,
                 path,
@@ -140,14 +137,3 @@ def _read(source: str | Path, head: str, outputs: int) -> tuple[PreTrainedModel,
         ) from error
     missing = set(report["missing_keys"])
     return model, [name for name in model.state_dict() if name in missing]
-
-
-@contextmanager
-def _no_report() -> Iterator[None]:
-    """Without the table of missing tensors that `transformers` prints: `_with_head` judges them itself."""
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
