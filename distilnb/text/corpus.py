@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow
 import pyarrow.compute
 from datasets import Dataset, load_dataset
 from tokenizers import Encoding, Tokenizer

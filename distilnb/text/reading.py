@@ -24,7 +24,6 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TextIO
 
-import pyarrow
 import pyarrow.parquet
 
 PIECE = 20_000  # characters of text that are tokenized as one; longer documents are cut before a space
@@ -88,9 +87,6 @@ def shown(path: str | Path) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
 
 
-# Which files
-
-
 def kind_of(path: Path) -> str | None:
     """The key of `READERS` for a file name, in any letter case and under any compression; None for other files."""
     suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
@@ -128,9 +124,6 @@ def _hidden(name: str) -> bool:
 
 def _kinds() -> str:
     return f"{', '.join(READERS)}, each also as {', '.join(OPENERS)}"
-
-
-# From bytes to characters
 
 
 def _unzstd(path: Path) -> BinaryIO:
@@ -196,9 +189,6 @@ def _undecodable(path: Path, code: str, error: UnicodeError) -> str:
     return f"'{shown(path)}' is not {code.upper()} ({error.args[-1]}); name its encoding with --encoding"
 
 
-# From characters to documents
-
-
 def cut(documents: Iterable[tuple[str, bool]]) -> Iterator[Piece]:
     """Stretches of text of any size, each with whether its document ends there, as pieces of at most `PIECE`.
 
@@ -257,9 +247,6 @@ def _text(path: Path, encoding: str | None, tally: Tally) -> Iterator[tuple[str,
         parted = sum(1 for _ in islice((ends for _, ends in paragraphs if ends), 2)) == 2
     with characters(path, encoding) as stream:
         yield from _between(PARAGRAPH if parted else LINE, _chunks(stream, tally))
-
-
-# From characters to rows
 
 
 def _no_json(place: str, error: Exception) -> ValueError:
@@ -425,9 +412,6 @@ def rows(path: Path, encoding: str | None = None, column: str | None = None) -> 
     if reader is _text:
         raise ValueError(f"'{shown(path)}' is no table; give one of {', '.join(k for k in READERS if k != '.txt')}")
     return reader(path, encoding, column)
-
-
-# From rows to documents
 
 
 def texts(rows: Iterable[Any], column: str | None, what: str, tally: Tally) -> Iterator[tuple[str, bool]]:
