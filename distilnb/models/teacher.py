@@ -94,9 +94,10 @@ def _missing_head(path: str, teacher: PreTrainedModel, report: dict[str, Any]) -
     if beyond:
         raise ValueError(f"teacher '{path}' has weights that its configuration does not name, first {beyond[0]}")
     body = [name for name in missing if name.startswith(inside)]
-    if body or 0 < len(missing) < len(whole):
+    new = tuple(name for name in missing if name not in (teacher._tied_weights_keys or {}))  # the decoder will be tied
+    if body or 0 < len(missing) < len(whole) or (missing and not new):
         raise ValueError(f"teacher '{path}' is not whole: its weights lack {(body or missing)[0]}; fetch it again")
-    return tuple(missing)
+    return new
 
 
 def _draw_head(teacher: PreTrainedModel, new: tuple[str, ...], seed: int) -> None:

@@ -413,8 +413,8 @@ class _Blocks:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, info: dict):
         self.opening, self.closing, self.between = frame(tokenizer)
         self.unk = None if self.between == [tokenizer.unk_token_id] else tokenizer.unk_token_id  # bytes know all words
-        self.length, self.packed, self.wanted = info["seq_length"], info["layout"] == "packed", info["max_tokens"]
-        self.body = self.length - len(self.opening) - len(self.closing)
+        self.packed, self.wanted = info["layout"] == "packed", info["max_tokens"]
+        self.seq_length, self.body = info["seq_length"], info["seq_length"] - len(self.opening) - len(self.closing)
         self.counts, self.digest = np.zeros(len(tokenizer), dtype=np.int64), hashlib.sha256()
         self.tokens = self.documents = 0
         self.carried: dict[bool, list[int]] = {False: [], True: []}  # what does not fill a block yet
@@ -439,7 +439,7 @@ class _Blocks:
         if not self.documents:
             return "is empty"
         if self.packed:
-            return f"is shorter than a block of {self.length} tokens; give more text or a smaller sequence length"
+            return f"is shorter than a block of {self.seq_length} tokens; give more text or a smaller sequence length"
         return f"has no document of {SHORTEST} known tokens; give longer documents or take --layout packed"
 
     def add(self, ids: list[list[int]], ends: list[bool]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -476,12 +476,12 @@ class _Blocks:
         return [row for row in rows if len(row) >= SHORTEST and 2 * np.count_nonzero(row == self.unk) < len(row)]
 
     def _count(self, rows: list[tuple[np.ndarray, bool]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        added = self.length - self.body
-        lengths = np.array([len(row) + added for row, _ in rows], dtype=np.int64)
+        opening, closing = (np.array(ids, dtype=np.int32) for ids in (self.opening, self.closing))
+        lengths = np.array([len(opening) + len(row) + len(closing) for row, _ in rows], dtype=np.int64)
         kept = np.cumsum(lengths) - lengths < self.missing
         rows, lengths = rows[: kept.sum()], lengths[kept]
-        before, after = np.array(self.opening, dtype=np.int32), np.array(self.closing, dtype=np.int32)
-        ids = np.concatenate([np.empty(0, np.int32), *(part for row, _ in rows for part in (before, row, after))])
+        parts = (part for row, _ in rows for part in (opening, row, closing))
+        ids = np.concatenate([np.empty(0, np.int32), *parts])
         self.tokens += len(ids)
         self.digest.update(ids.tobytes())
         self.counts += np.bincount(ids, minlength=len(self.counts))
