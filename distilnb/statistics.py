@@ -44,6 +44,8 @@ def power(pairs: int, spread: float, effect: float, level: float = 0.95) -> floa
     `spread` is the standard deviation of the differences within pairs. The paired t statistic then follows the
     noncentral t distribution (Cohen 1988, chapter 2), and both of its tails beyond the critical value count.
     """
+    if spread <= 1e-6 * abs(effect):
+        return 1.0
     critical, shift = stats.t.ppf((1 + level) / 2, pairs - 1), abs(effect) / spread * pairs**0.5
     tails = stats.nct.sf(critical, pairs - 1, shift), stats.nct.cdf(-critical, pairs - 1, shift)
     return float(np.nansum(tails))  # a tail too thin for floating point is nan
@@ -58,7 +60,7 @@ def pairs_needed(spread: float, effect: float, level: float = 0.95, often: float
     if not effect:
         raise ValueError("no number of pairs tells an effect of 0 from 0")
     low, high = 1, 2
-    while spread and power(high, spread, effect, level) < often:
+    while power(high, spread, effect, level) < often:
         low, high = high, 2 * high
         if high > LARGEST:
             raise ValueError(f"an effect of {effect:g} drowns in a spread of {spread:g}: no feasible number of pairs")

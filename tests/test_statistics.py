@@ -57,7 +57,7 @@ def test_what_no_number_of_pairs_can_show_is_refused():
     for effect in (0.0, 1e-6):
         with pytest.raises(ValueError, match="pairs"):
             pairs_needed(1.0, effect)
-    assert pairs_needed(0.0, 0.3) == 2, "without any spread two pairs say it"
+    assert pairs_needed(0.0, 0.3) == pairs_needed(1e-9, 0.3) == 2, "without any spread two pairs say it"
 
 
 def test_the_bootstrap_interval_is_that_of_a_binomial():
