@@ -15,8 +15,10 @@ from datasets import Dataset
 from datasets.table import MemoryMappedTable
 from huggingface_hub import constants
 
-from distilnb import corpus, hub, toyworld
-from distilnb.corpus import TextSource, build_corpus, documents, epoch_order, parse_sources
+from distilnb.machine import hub
+from distilnb.text import corpus, toyworld
+from distilnb.text.corpus import TextSource, build_corpus, documents, parse_sources
+from distilnb.text.randomness import epoch_order
 
 
 def write(path: Path, texts: list[str]) -> TextSource:

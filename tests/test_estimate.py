@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from distilnb import estimate, machine
-from distilnb.batches import MaskedRows, collate
-from distilnb.distillation import Distillation
-from distilnb.estimate import estimate_run
-from distilnb.pretraining import Run
-from distilnb.recipe import PretrainingConfig
-from distilnb.student import build_student
+from distilnb.distillation import estimate
+from distilnb.distillation.batches import MaskedRows, collate
+from distilnb.distillation.estimate import estimate_run
+from distilnb.distillation.loop import Run
+from distilnb.distillation.recipe import PretrainingConfig
+from distilnb.distillation.step import Distillation
+from distilnb.machine import device
+from distilnb.models.student import build_student
 
 PROGRAM = """
 import json, sys
@@ -50,7 +51,7 @@ print(json.dumps({"memory": [found[0].memory_bytes - before, machine.peak_memory
 def test_memory_and_disk_are_within_half_again(text_file, teacher_folder, tmp_path):
     """A student of 4 M parameters, in a process of its own: what it holds at most, and what it leaves on disk."""
     arguments = [sys.executable, "-c", PROGRAM, str(text_file), str(teacher_folder), str(tmp_path / "out")]
-    paths = [str(Path(machine.__file__).parents[1]), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    paths = [str(Path(device.__file__).parents[1]), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
         arguments, capture_output=True, text=True, timeout=300, env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     )
@@ -63,7 +64,7 @@ def test_memory_and_disk_are_within_half_again(text_file, teacher_folder, tmp_pa
 def costs(monkeypatch) -> None:
     """A clock by which every forward or backward pass, write and optimizer step takes what a test can add up."""
     clock = [0.0]
-    monkeypatch.setattr(machine, "now", lambda _: clock[0])
+    monkeypatch.setattr(device, "now", lambda _: clock[0])
     forward = Distillation.forward
 
     def slow(self, *args):
@@ -72,7 +73,7 @@ def costs(monkeypatch) -> None:
 
     monkeypatch.setattr(Distillation, "forward", slow)
     monkeypatch.setattr(estimate, "_optimizer_seconds", lambda *_: 0.5)
-    monkeypatch.setattr(machine, "write_rate", lambda *_: 1e3)
+    monkeypatch.setattr(device, "write_rate", lambda *_: 1e3)
 
 
 def test_time_is_that_of_passes_optimizer_evaluations_and_checkpoints(
