@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from distilnb import statistics
-from distilnb.statistics import mean_interval, pairs_needed, power
+from distilnb.evidence import statistics
+from distilnb.evidence.statistics import mean_interval, pairs_needed, power
 
 # (spread, effect) → what statsmodels' TTestPower().solve_power(effect / spread, power=0.8, alpha=0.05) rounds up to
 STATSMODELS = {(0.2, 0.31): 6, (0.5, 0.31): 23, (1.0, -0.31): 84, (7.05, 2.96): 47, (2.64, 0.31): 572}
@@ -74,3 +74,14 @@ def test_the_bootstrap_draws_whole_rows():
     """Two equal columns stay equal row by row, whatever is drawn."""
     column = np.random.default_rng(2).normal(size=50)
     assert statistics.bootstrap(lambda a, b: float(np.abs(a - b).max()), column, column) == (0.0, 0.0)
+
+
+def test_cka_sees_neither_rotation_nor_scale_nor_shift_and_tells_strangers_apart():
+    """The reason to prefer it to a cosine, which asks for the same axes."""
+    draw = np.random.default_rng(0)
+    states, strangers = draw.normal(size=(2, 500, 8))
+    turn, _ = np.linalg.qr(draw.normal(size=(8, 8)))
+    assert statistics.linear_cka(states, 3 * states @ turn + 5) == pytest.approx(1)
+    assert statistics.linear_cka(states, strangers) < 0.05
+    half = np.concatenate([states[:, :4], strangers[:, 4:]], axis=1)
+    assert statistics.linear_cka(states, half) == pytest.approx(0.5, abs=0.05)

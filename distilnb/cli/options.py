@@ -175,6 +175,7 @@ class GridOptions:
     train_rows: int = setting(0, "training rows of each task, drawn by seed 0 (0: all)")
     validation_rows: int = setting(0, "rows of each split that is scored (0: all)")
     keep: bool = setting(False, "keep the fine-tuned models in runs/models")
+    allow_unequal: bool = setting(False, "compare students although they read unequal amounts of text")
     submission: str = setting("", "folder for answers to GLUE's test splits by the first seed of each model")
 
     def __post_init__(self) -> None:
