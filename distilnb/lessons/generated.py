@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from importlib.metadata import metadata
 from pathlib import Path
 
-from .. import paths
+from .. import paths, scales
 from ..evidence.records import load_records
 from ..machine.progress import duration
 from ..report import scorecard, tables
+from . import quiz
 from .notebooks import NOTEBOOKS, Notebook, folder
 
 
@@ -19,15 +20,37 @@ def repository() -> str:
     return re.search(r'Repository.*"?https://github.com/([^"\s]+)', text).group(1)
 
 
+# Where a notebook can be opened: name -> (badge, link for owner/name and the notebook's path in the repository).
+HOSTS = {
+    "Open in Colab": (
+        "https://colab.research.google.com/assets/colab-badge.svg",
+        "https://colab.research.google.com/github/{repo}/blob/main/{path}",
+    ),
+    "Open in Kaggle": (
+        "https://kaggle.com/static/images/open-in-kaggle.svg",
+        "https://kaggle.com/kernels/welcome?src=https://github.com/{repo}/blob/main/{path}",
+    ),
+    "Open in Studio Lab": (
+        "https://studiolab.sagemaker.aws/studiolab.svg",
+        "https://studiolab.sagemaker.aws/import/github/{repo}/blob/main/{path}",
+    ),
+    "Open in Binder": ("https://mybinder.org/badge_logo.svg", "https://mybinder.org/v2/gh/{repo}/main?labpath={path}"),
+    "View on GitHub": (
+        "https://img.shields.io/badge/view-GitHub-24292f?logo=github",
+        "https://github.com/{repo}/blob/main/{path}",
+    ),
+}
+
+
+def badge(entry: Notebook, repo: str, host: str) -> str:
+    """The link that opens a notebook at one of `HOSTS`, as Markdown."""
+    picture, link = HOSTS[host]
+    return f"[![{host}]({picture})]({link.format(repo=repo, path=f'notebooks/{entry.name}.ipynb')})"
+
+
 def badges(entry: Notebook, repo: str) -> str:
-    """Links that open a notebook in Colab and on GitHub, as Markdown."""
-    path = f"blob/main/notebooks/{entry.name}.ipynb"
-    return (
-        f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
-        f"(https://colab.research.google.com/github/{repo}/{path}) "
-        f"[![View on GitHub](https://img.shields.io/badge/view-GitHub-24292f?logo=github)]"
-        f"(https://github.com/{repo}/{path})"
-    )
+    """The links to all `HOSTS`, as Markdown."""
+    return " ".join(badge(entry, repo, host) for host in HOSTS)
 
 
 def navigation(entry: Notebook) -> str:
@@ -54,14 +77,16 @@ def header(entry: Notebook, repo: str) -> str:
 
 
 def setup_cell(repo: str) -> str:
-    """The first code cell, the same in every notebook: the dial, and on Colab the installation (torch is kept)."""
+    """The first code cell, the same in every notebook: the dial, and the installation where there is none."""
+    names = ", ".join(f'"{name}"' for name in ("", *scales.SCALES))
     return (
+        "from importlib.util import find_spec\n\n"
         "# The dial: toy runs anywhere in minutes; empty takes $DISTILNB_SCALE, else toy\n"
-        'SCALE = ""  # @param ["", "toy", "mini", "base", "paper"]\n'
+        f'SCALE = ""  # @param [{names}]\n'
         'DRIVE = False  # @param {type: "boolean"}\n'
-        'if "google.colab" in str(get_ipython()):\n'
+        'if not find_spec("distilnb"):  # on Colab, Kaggle, Studio Lab, Binder; the torch that is there stays\n'
         f"    %pip install -q git+https://github.com/{repo}\n"
-        '    %run -m distilnb.lessons.colab "$SCALE" $DRIVE'
+        '%run -m distilnb.lessons.runtime "$SCALE" $DRIVE'
     )
 
 
@@ -69,7 +94,7 @@ def readme_table(repo: str) -> str:
     """The README's table of notebooks."""
     lines = ["| | notebook | paper | toy run | |", "|---|---|---|--:|---|"]
     for n in NOTEBOOKS:
-        colab = badges(n, repo).split(" [![View")[0]
+        colab = badge(n, repo, "Open in Colab")
         lines.append(
             f"| {n.number} | [**{n.title}**](notebooks/{n.name}.ipynb)<br>{n.claim} | {n.paper} | "
             f"{duration(60 * n.minutes)} | {colab} |"
@@ -116,6 +141,7 @@ def generated(repo: str) -> Iterator[tuple[Path, str]]:
         notebook = nbformat.read(path, as_version=4)
         notebook.cells[0].source = header(entry, repo)
         next(c for c in notebook.cells if c.cell_type == "code").source = setup_cell(repo)
+        next(c for c in notebook.cells if c.id == f"{entry.number}-quiz").source = quiz.markdown(entry.number)
         notebook.cells[-1].source = navigation(entry)
         yield path, nbformat.writes(notebook) + "\n"
 
