@@ -91,8 +91,8 @@ def check_budgets(
     if read and max(read.values()) > 1.01 * min(read.values()) and not allow_unequal:
         counts = ", ".join(f"{label} {tokens:,}" for label, tokens in read.items())
         raise ValueError(
-            f"the students read unequal amounts of text ({counts} tokens), so their scores do not compare; name folders "
-            "of equal budgets with --model, or add --allow-unequal"
+            f"the students read unequal amounts of text ({counts} tokens), so their scores do not compare; name "
+            "folders of equal budgets with --model, or add --allow-unequal"
         )
     return [
         f"{label}: {folder}" + (f" ({record['name']}, {record['tokens']:,} tokens)" if record else "")

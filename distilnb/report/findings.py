@@ -18,7 +18,7 @@ REAL = ("small", "mini")  # the scales with real text that need no GPU, the most
 
 
 def findings(records: Records) -> str:
-    """A Markdown list of what these records show, each with a link to the notebook that shows how; not run, not said."""
+    """A Markdown list of what these records show, each with a link to its notebook; what was not run is not said."""
     parts = parameters(records), speed(records), impossible_score(), missing_attention(), teaching(records)
     return "\n".join(f"- {part}" for part in parts if part)
 
@@ -36,8 +36,8 @@ def parameters(records: Records) -> str:
     holds = abs(scores["smaller"] - paper.claim("smaller").value) <= 1
     return (
         f"**The size {'holds' if holds else 'does not hold'}.** {scores['parameters_teacher'] / 1e6:.1f} against "
-        f"{scores['parameters_student'] / 1e6:.1f} million parameters, {scores['smaller']:.1f} % fewer; every one of them "
-        "is predicted on paper first ([01](notebooks/01_student_initialization.ipynb))."
+        f"{scores['parameters_student'] / 1e6:.1f} million parameters, {scores['smaller']:.1f} % fewer; every one "
+        "of them is predicted on paper first ([01](notebooks/01_student_initialization.ipynb))."
     )
 
 
@@ -49,10 +49,11 @@ def speed(records: Records) -> str:
         return ""
     printed = paper.speed("BERT-base") / paper.speed("DistilBERT")
     low, high = min(ratios), max(ratios)
-    found = "nothing we timed gives" if not low <= printed <= high else "some of it gives"
+    half = "half the time" if 1.8 < low < high < 2.5 else "less time"
+    which = "nothing we timed gives" if not low <= printed <= high else "some of it gives"
     return (
-        f"**Half the layers take {'half the time' if 1.8 < low < high < 2.5 else 'less time'}**: {low:.1f} to {high:.1f} times as fast in every format and shape that we "
-        f"timed at the paper's size; {found} its {printed:.2f} ([07](notebooks/07_size_and_speed.ipynb))."
+        f"**Half the layers take {half}**: {low:.1f} to {high:.1f} times as fast in every format and shape that we "
+        f"timed at the paper's size; {which} its {printed:.2f} ([07](notebooks/07_size_and_speed.ipynb))."
     )
 
 
@@ -64,9 +65,9 @@ def impossible_score() -> str:
         return ""
     near = sorted(possible, key=lambda share: abs(share - printed))[:2]
     return (
-        f"**{printed} on RTE is a score that nobody can reach**: of its {rows} rows one gets {min(near)} or "
-        f"{max(near)} % right, never what the first version prints; an evaluation that saw a part of the rows would explain it "
-        "([09](notebooks/09_scorecard.ipynb))."
+        f"**{printed} on RTE is a score that nobody can reach**: of its {rows} rows one gets {min(near)} "
+        f"or {max(near)} % right, never what the first version prints; "
+        "an evaluation that saw a part of the rows would explain it ([09](notebooks/09_scorecard.ipynb))."
     )
 
 
@@ -84,7 +85,7 @@ def missing_attention() -> str:
         return ""
     return (
         f"**{size:.0f} MB is a file without {' and '.join(absent)}**: the weights that remain add up to the "
-        f"{file['bytes']:,} bytes of a model in the app's repository, to {abs(predicted / file['bytes'] - 1):.2%} "
+        f"{file['bytes']:,} bytes of a model in the app's repository, but for {abs(file['bytes'] - predicted):,} "
         "([07](notebooks/07_size_and_speed.ipynb))."
     )
 
@@ -92,8 +93,8 @@ def missing_attention() -> str:
 def teaching(records: Records) -> str:
     """What the teacher is worth on text and on tasks, beside a twin that learned without it."""
     for scale in REAL:
-        runs = {r["model"]: r["scores"]["mlm_loss"] for r in records if r["name"] == f"distil-{scale}"}
-        runs |= {"undistilled": r["scores"]["mlm_loss"] for r in records if r["name"] == f"undistilled-{scale}"}
+        pair = (f"distil-{scale}", f"undistilled-{scale}")
+        runs = {r["model"]: r["scores"]["mlm_loss"] for r in records if r["name"] in pair}
         kept = {k.model: k for k in tables.retention(list(records)) if (k.scale, k.choice) == (scale, "all")}
         if {"student", "undistilled"} <= runs.keys() and {"student", "undistilled"} <= kept.keys():
             return _taught(scale, runs, kept)
@@ -103,11 +104,12 @@ def teaching(records: Records) -> str:
 def _taught(scale: str, losses: dict[str, float], kept: dict[str, tables.Retained]) -> str:
     worth, student, twin = losses["undistilled"] - losses["student"], kept["student"], kept["undistilled"]
     pays = student.share.low is not None and student.share.low > twin.share.mean
+    shares = [tables.share_text(model.share) for model in (student, twin)]
     return (
-        f"**Distillation {'pays' if worth > 0 else 'does not pay'} on text** (held-out loss {losses['student']:.2f} "
-        f"against {losses['undistilled']:.2f} of a twin without a teacher, one seed each), "
-        f"**{'and' if pays else 'but not'} on tasks**: of its teacher's score on {len(student.tasks)} tasks of GLUE the "
-        f"student keeps {tables.share_text(student.share)} %, the twin {tables.share_text(twin.share)} % (scale {scale}; "
+        f"**Distillation {'pays' if worth > 0 else 'does not pay'} on text** (held-out loss "
+        f"{losses['student']:.2f} against {losses['undistilled']:.2f} of a twin without a teacher, one seed each), "
+        f"**{'and' if pays else 'but not'} on tasks**: of its teacher's score on {len(student.tasks)} tasks of GLUE "
+        f"the student keeps {shares[0]} %, the twin {shares[1]} % (scale {scale}; "
         "[04](notebooks/04_glue_finetuning.ipynb), [08](notebooks/08_ablation.ipynb))."
     )
 
@@ -119,8 +121,8 @@ def not_run(records: Records) -> str:
         return ""
     hours = next(row["T4"] for row in chain.costs(scales.get("base")) if row["part"] == "GLUE")
     return (
-        f"The {paper.claim('retained').value:g} % itself was **not run**: it needs BERT-base and a GPU (about {hours} of a "
-        "T4 for GLUE alone, estimated)."
+        f"The {paper.claim('retained').value:g} % itself was **not run**: it needs BERT-base and a GPU (about {hours} "
+        "of a T4 for GLUE alone, estimated)."
     )
 
 
@@ -131,5 +133,7 @@ def ablation_sentence(records: Records) -> str:
         rows = [row for row in (ablation.compare(grid).rows if grid else []) if row["paper"] is not None]
         if rows:
             told = ", ".join(f"{row['title']} {tables.inside(row)}" for row in rows)
-            return f"Does Table 4's difference lie in our interval (scale {scale}, {len(rows[0]['seeds'])} pairs)? {told}."
+            return (
+                f"Does Table 4's difference lie in our interval (scale {scale}, {len(rows[0]['seeds'])} pairs)? {told}."
+            )
     return ""

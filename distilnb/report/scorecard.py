@@ -58,8 +58,8 @@ or a share. The *interval* is a 95 % t interval over those seeds; of a single ru
 beside it: `base` has the paper's models and tasks, but trains the student on far less text.
 
 - **reproduced**: within the tolerance, and the interval is no wider than three tolerances to either side.
-- **exceeded**: the claim is a bound, and all of the interval lies beyond it by more than the tolerance. The bound holds;
-  the printed number itself was not found again.
+- **exceeded**: the claim is a bound, and all of the interval lies beyond it by more than the tolerance. The bound
+  holds; the printed number itself was not found again.
 - **partly**: outside, but the interval reaches into the tolerance; or inside, but the interval is wider than that, or
   there is none because it was run once.
 - **not reproduced**: outside, and so is the whole interval.

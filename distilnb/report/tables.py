@@ -7,6 +7,7 @@ import pandas as pd
 
 from ..evidence import paper, statistics
 from ..evidence.comparing import is_subset
+from ..evidence.names import rank
 from ..evidence.statistics import MeanInterval
 from ..machine.progress import duration
 from ..studies import ablation
@@ -30,7 +31,7 @@ def pretraining_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     Of a distillation both are told before and after.
     """
     rows = []
-    for r in sorted(records, key=lambda r: (r["scale"], _rank(r["model"]))):
+    for r in sorted(records, key=lambda r: (r["scale"], rank(r["model"]))):
         if r["kind"] in ("teacher", "distillation"):
             scores, before = r["scores"], {}
             if r["kind"] == "distillation" and r.get("evaluations"):
@@ -79,7 +80,7 @@ def finetuning_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     A real task of which only some rows were used is marked as a subset.
     """
     frame, rows = scores_frame(records), []
-    models = sorted(frame["model"].unique(), key=_rank)
+    models = sorted(frame["model"].unique(), key=rank)
     for (scale, task), cells in frame.groupby(["scale", "task"], sort=False):
         seeds = cells.groupby("model").size()
         majority, subset = cells[["majority", "subset"]].iloc[0]
@@ -109,7 +110,7 @@ def comparison_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     runs = [r for r in records if r["kind"] == "finetuning"]
     groups = dict.fromkeys((r["scale"], r["task"], r["model"]) for r in runs)
     order = list(dict.fromkeys(task for _, task, _ in groups))
-    for scale, task, model in sorted(groups, key=lambda g: (order.index(g[1]), g[0], _rank(g[2]))):
+    for scale, task, model in sorted(groups, key=lambda g: (order.index(g[1]), g[0], rank(g[2]))):
         here = [r for r in runs if (r["scale"], r["task"], r["model"]) == (scale, task, model)]
         rows += [_compared(here, task, metric, scale, model) for metric in METRICS_OF.get(task, ("main",))]
     return rows
@@ -159,7 +160,7 @@ def macro_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     convention, where MRPC and QQP count by F1 and STS-B by Spearman instead of the mean of two metrics.
     """
     rows, runs = [], [r for r in records if r["kind"] == "finetuning" and r["task"] in glue.GLUE]
-    for scale, model in dict.fromkeys((r["scale"], r["model"]) for r in sorted(runs, key=lambda r: _rank(r["model"]))):
+    for scale, model in dict.fromkeys((r["scale"], r["model"]) for r in sorted(runs, key=lambda r: rank(r["model"]))):
         here = [r for r in runs if (r["scale"], r["model"]) == (scale, model)]
         missing = [name for name in glue.GLUE if name not in {r["task"] for r in here}]
         row = {"model": model, "scale": scale}
@@ -200,6 +201,10 @@ def macro_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def _without(row: dict[str, Any], *columns: str) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key not in columns}
+
+
 class Retained(NamedTuple):
     """What a model keeps of its teacher's macro score, in percent, over some tasks and the seeds that both have."""
 
@@ -223,7 +228,7 @@ def retention(records: list[dict[str, Any]]) -> list[Retained]:
         points = cells.pivot_table(index="seed", columns=["model", "task"], values="main")
         teacher = cells[cells["model"] == "teacher"].set_index(["task", "seed"])
         above = teacher["main"] - teacher["majority"]
-        for model in sorted(set(cells["model"]) - {"teacher"}, key=_rank):
+        for model in sorted(set(cells["model"]) - {"teacher"}, key=rank):
             paired = {
                 task: points[[("teacher", task), (model, task)]].dropna().index
                 for task in glue.GLUE
@@ -276,11 +281,10 @@ def share_text(share: MeanInterval) -> str:
 def comparison(records: list[dict[str, Any]]) -> str:
     """What `distilnb finetune` and `distilnb glue` print: every cell beside the paper's, and the macro scores."""
     rows, small = comparison_rows(records), {r["scale"] for r in records} - {"base", "paper"}
+    macros = macro_rows(records) if any(r["task"] in glue.GLUE for r in records) else []
     if {r["scale"] for r in records} == small:  # the paper's column beside toy numbers would invite a comparison
-        rows = [{key: value for key, value in row.items() if key not in ("paper", "delta")} for row in rows]
-    parts = [table(rows)]
-    if any(r["task"] in glue.GLUE for r in records):
-        parts.append(table(macro_rows(records)))
+        rows, macros = ([_without(row, "paper", "delta") for row in some] for some in (rows, macros))
+    parts = [table(some) for some in (rows, macros) if some]
     if small:
         parts.append(
             f"Scale {', '.join(sorted(small))}: another teacher than the paper's"
@@ -403,9 +407,9 @@ def format_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 NAMES = """\
 `student` and `undistilled` start from the same teacher layers and read the same tokens; the second learns from masked
 words alone. `scratch` does so too, from random weights. `untrained` is the start itself, `random` a network of random
-weights, `student_d` had a second, fine-tuned teacher. Scores are median [lowest–highest] over seeds. Blocks and held-out
-texts of a teacher differ from its students', so their held-out losses do not compare. What `toy` and `mini` show is **not
-evidence about the paper's claims**."""
+weights, `student_d` had a second, fine-tuned teacher. Scores are median [lowest–highest] over seeds. Blocks and
+held-out texts of a teacher differ from its students', so their held-out losses do not compare. What `toy` and `mini`
+show is **not evidence about the paper's claims**."""
 WATTS = 65.0  # assumed of the whole machine, as in the estimate before a run; with a GPU 300
 
 
@@ -437,22 +441,6 @@ def _kind_of_weights(record: dict[str, Any]) -> str:
 def _interval(record: dict[str, Any], score: str) -> str:
     low, middle, high = record["intervals"][score]
     return f"{middle:.2f} × [{low:.2f}–{high:.2f}]"
-
-
-def _rank(model: str) -> int:
-    """Teacher, student, baselines: the order in which a reader compares them."""
-    order = (
-        "released",
-        "teacher",
-        "student",
-        "student_d",
-        "undistilled",
-        "undistilled_d",
-        "scratch",
-        "untrained",
-        "random",
-    )
-    return order.index(model) if model in order else len(order)
 
 
 def _subset(record: dict[str, Any]) -> str:
