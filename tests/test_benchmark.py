@@ -34,7 +34,8 @@ class Clock:
     def __init__(self, monkeypatch):
         self.now, self.told = 0.0, []
         module = SimpleNamespace(perf_counter=lambda: self.now, process_time=lambda: 2 * self.now)
-        monkeypatch.setattr(benchmark, "time", module)
+        for timed in (benchmark, timing):
+            monkeypatch.setattr(timed, "time", module, raising=False)
 
     def runner(self, model: str, seconds: float, format: str = "float32") -> Runner:
         def answer(batch):
@@ -281,7 +282,7 @@ def test_a_format_that_answers_otherwise_is_named_and_the_others_are_timed(model
         timed.extend((runner.model, runner.format) for runner in chosen)
         return time_pass(chosen, *rest)
 
-    monkeypatch.setattr(timing, "time_pass", told)
+    monkeypatch.setattr(benchmark, "time_pass", told)
     rows, refused = benchmark.compare_formats([*runners[:2], broken, runners[3]], TEXTS, tokenizer, SMALL)
     assert timed == [("teacher", "float32"), ("student", "float32"), ("student", "bfloat16")]
     assert [(row["model"], row["format"]) for row in rows] == timed

@@ -330,7 +330,7 @@ def test_new_files_are_on_the_disk_before_the_rename_and_old_ones_go_last(tmp_pa
     save(tmp_path, 10, 20)
     events = []
     sync, fsync, rename, remove = files.sync, os.fsync, Path.rename, shutil.rmtree
-    monkeypatch.setattr(files, "sync", lambda p: events.append(("write", p.name)) or sync(p))
+    monkeypatch.setattr(checkpoints, "sync", lambda p: events.append(("write", p.name)) or sync(p))
     monkeypatch.setattr(os, "fsync", lambda handle: events.append(("fsync", "")) or fsync(handle))
     monkeypatch.setattr(Path, "rename", lambda p, to: events.append(("rename", to.name)) or rename(p, to))
     monkeypatch.setattr(shutil, "rmtree", lambda p, **k: p.exists() and [events.append(("remove", p.name)), remove(p)])

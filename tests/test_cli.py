@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from transformers import AutoTokenizer, DistilBertForMaskedLM
+from transformers import AutoTokenizer, BertForMaskedLM, BertModel, DistilBertForMaskedLM
 
 from distilnb import scales
-from distilnb.cli import main
+from distilnb.cli import main, training
 from distilnb.evidence.records import load_records
+from distilnb.models.teacher import HEAD_TENSORS
 from distilnb.text import corpus
 
 SMALL = ["--seq_length", "32", "--batch_size", "8", "--micro_batch_size", "4", "--learning_rate", "0.003", "--cpu"]
@@ -71,7 +72,7 @@ def bad_input(tmp_path: Path, teacher_folder: Path) -> dict[str, tuple[list[str]
     shape = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps(shape | {"vocab_size": shape["vocab_size"] + 1}))
     return {
-        "unknown scale": (["--scale", "huge"], "toy, mini, base, paper"),
+        "unknown scale": (["--scale", "huge"], "small, base"),
         "unknown option": (["--temprature", "2"], "--help"),
         "layer out of range": (["--layers", "0,9"], "layers 0 to 3"),
         "negative layer": (["--layers=-1,2"], "layers 0 to 3"),
@@ -138,14 +139,14 @@ def test_a_run_that_goes_wrong_is_status_1_and_ctrl_c_is_130(distil, capsys, mon
     def broken(*_: object, **__: object) -> None:
         raise FloatingPointError("the loss is nan at update 3")
 
-    monkeypatch.setattr(main, "pretrain", broken)
+    monkeypatch.setattr(training, "pretrain", broken)
     assert distil() == 1
     assert capsys.readouterr().err == "distilnb: the loss is nan at update 3\n"
 
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(main, "pretrain", interrupted)
+    monkeypatch.setattr(training, "pretrain", interrupted)
     assert distil() == 130
     assert "from the last checkpoint" in capsys.readouterr().err
 
@@ -234,7 +235,44 @@ def test_a_model_that_is_not_there_is_named_before_anything_is_trained(tmp_path,
 
 def test_only_scales_with_a_recipe_train_a_teacher(capsys):
     assert main.main(["teacher", "--scale", "base"]) == 2
-    assert "use --scale toy or mini" in capsys.readouterr().err
+    assert "small" in capsys.readouterr().err
+
+
+def test_an_encoder_becomes_a_teacher_that_can_be_distilled(tmp_path, teacher, tokenizer, text_file, capsys):
+    """First the head alone, then all weights; the record tells what was new and how each phase began and ended."""
+    encoder, out = tmp_path / "encoder", tmp_path / "out"
+    BertModel(teacher.config).save_pretrained(encoder), tokenizer.save_pretrained(encoder)
+    text = ["--text", str(text_file), "--cpu"]
+    given = ["--scale", "small", "--start", str(encoder), "--leave_out", "", "--tokens", "30000", *text]
+    assert main.main(["distil", "--teacher", str(encoder), "--out", str(tmp_path / "x"), *SMALL, *text]) == 2
+    assert "distilnb teacher" in capsys.readouterr().err and not (tmp_path / "x").exists()
+    assert main.main(["teacher", *given, "--out", str(out), "--name", "from-encoder"]) == 0, capsys.readouterr().err
+    (record,) = [r for r in load_records() if r["name"] == "from-encoder"]
+    assert len(record["made_from"]["new_tensors"]) == HEAD_TENSORS
+    head, whole = record["stages"]
+    assert "head alone" in head["name"] and head["tokens"] < whole["tokens"]
+    assert whole["before"] == head["scores"] != head["before"]
+    made = BertForMaskedLM.from_pretrained(out / "model", dtype="float32")
+    types = made.bert.embeddings.token_type_embeddings.weight
+    assert types.any(), "token types of an encoder that knows pairs are kept"
+    assert (
+        main.main(
+            [
+                "distil",
+                "--teacher",
+                str(out / "model"),
+                "--out",
+                str(tmp_path / "x"),
+                *SMALL,
+                *text,
+                "--tokens",
+                "2000",
+                "--name",
+                "of-encoder",
+            ]
+        )
+        == 0
+    ), capsys.readouterr().err
 
 
 def test_python_dash_m_works_in_a_process_of_its_own():

@@ -21,8 +21,8 @@ from conftest import make_teacher, weights_of
 from cutting import ACTIONS, CONTEXT, Fault, Job, end, flags, hang, live, outcome, run, start
 
 from distilnb.cli import main
-from distilnb.distillation import backup, checkpoints
-from distilnb.distillation.loop import Run, in_a_row, is_out_of_memory, pretrain
+from distilnb.distillation import backup, checkpoints, training
+from distilnb.distillation.loop import Run, pretrain
 from distilnb.distillation.recipe import PretrainingConfig
 from distilnb.distillation.step import Distillation
 from distilnb.evidence.records import save_record
@@ -127,7 +127,7 @@ def test_a_short_run_without_one_finite_update_is_an_error_too(distil, monkeypat
     "steps, last, count", [([], 4, 0), ([4], 4, 1), ([2, 3, 4], 4, 3), ([1, 3, 4], 4, 2), ([1, 2], 4, 0)]
 )
 def test_in_a_row(steps, last, count):
-    assert in_a_row(steps, last) == count
+    assert training.in_a_row(steps, last) == count
 
 
 @pytest.fixture
@@ -226,7 +226,7 @@ def test_other_errors_are_no_lack_of_memory(distil, monkeypatch):
 def test_memory_of_the_machine_counts_too():
     with pytest.raises((RuntimeError, MemoryError)) as error:
         torch.empty(2**50)
-    assert is_out_of_memory(error.value)
+    assert training.is_out_of_memory(error.value)
 
 
 def test_one_process_without_memory_makes_both_halve(teacher_folder, text_file, tmp_path):

@@ -565,7 +565,7 @@ def test_two_processes_train_and_score_what_one_does(tokenizer, teacher_folder, 
         str(tmp_path / "script.py"),
     )
     tests = Path(__file__).parent
-    environment = os.environ | {"PYTHONPATH": str(Path(finetuning.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(Path(finetuning.__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, *launch, str(teacher_folder), str(tests), str(tmp_path)],
         env=environment,

@@ -542,7 +542,7 @@ def test_the_faster_head_is_taken_and_one_that_fails_passed_over(batch, monkeypa
         return run
 
     heads = [head("slow", 3.0), head("broken", 0.0), head("fast", 1.0), head("middle", 2.0)]
-    monkeypatch.setattr(losses.machine, "now", lambda _: clock[0])
+    monkeypatch.setattr(vocabulary_head, "now", lambda _: clock[0])
     inputs = batch["hidden"][0], batch["weight"].requires_grad_(), batch["bias"].requires_grad_(), batch["labels"][0]
     assert vocabulary_head.faster_head(heads, *inputs, mlm_scale=1.0) is heads[2]
     assert asked.count("slow") == 4 and asked.count("broken") == 1

@@ -45,9 +45,9 @@ def test_kept_memory_is_not_faulted_in_again():
     """Large tensors made and dropped, in a process of its own: with the setting on, none of their pages is new."""
     program = """
 import resource, torch
-from distilnb import machine
+from distilnb.machine import device
 for keep in (False, True):
-    with machine.applied({"matmul_precision": "highest", "keep_memory": keep}):
+    with device.applied({"matmul_precision": "highest", "keep_memory": keep}):
         for _ in range(12):  # the heap finds its shape
             torch.zeros(2**24)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

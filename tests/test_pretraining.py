@@ -572,12 +572,12 @@ import gc, os, signal, sys, torch
 from pathlib import Path
 from accelerate import Accelerator
 from safetensors.torch import save_file
-from distilnb import checkpoints, pretraining
-from distilnb.recipe import PretrainingConfig
-from distilnb.corpus import TextSource, build_corpus
-from distilnb.masking import Masker
-from distilnb.student import build_student
-from distilnb.teacher import load_teacher
+from distilnb.distillation import checkpoints, loop
+from distilnb.distillation.recipe import PretrainingConfig
+from distilnb.models.student import build_student
+from distilnb.models.teacher import load_teacher
+from distilnb.text.corpus import TextSource, build_corpus
+from distilnb.text.masking import Masker
 
 torch.set_num_threads(1)
 folder, text, out = map(Path, sys.argv[1:4])
@@ -589,19 +589,19 @@ masker = Masker.of(tokenizer, corpus.token_counts)
 def run(name, stops=(None,), **settings):
     for stop in stops:
         student = build_student(teacher, init="random")
-        pretraining.pretrain(student, corpus, masker, accelerator, PretrainingConfig(**settings),
+        loop.pretrain(student, corpus, masker, accelerator, PretrainingConfig(**settings),
                              teacher=teacher, out=out / name, stop_after=stop, quiet=True)
     if accelerator.is_main_process:
         save_file({n: p.detach().clone() for n, p in student.named_parameters()}, out / f"{name}.safetensors")
 """
 
 KILLED_AT_AN_UPDATE = """
-update = pretraining.Run.update
+update = loop.Run.update
 def killed(self, batches):
     if self.step == 5:
         os.kill(os.getpid(), signal.SIGKILL)
     return update(self, batches)
-pretraining.Run.update = killed
+loop.Run.update = killed
 run("killed", **settings)
 """
 
@@ -645,7 +645,7 @@ def start(
     path = tmp_path / "script.py"
     path.write_text(f"{SCRIPT}\nsettings = {vars(config)!r}\n{script}")
     command = [sys.executable, *launcher, str(path), str(teacher_folder), str(text_file), str(tmp_path)]
-    root = Path(loop.__file__).parents[1]
+    root = Path(loop.__file__).parents[2]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")]),
         "OMP_NUM_THREADS": "1",

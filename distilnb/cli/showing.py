@@ -51,7 +51,7 @@ def run(argv: list[str]) -> None:
       distilnb run --solutions       the solved exercises instead
     """
     parser = ArgumentParser(prog="distilnb run", description=run.__doc__, formatter_class=RawDescriptionHelpFormatter)
-    parser.add_argument("--scale", help="toy, mini, base or paper (default: $DISTILNB_SCALE, else toy)")
+    parser.add_argument("--scale", help="toy, mini, small, base or paper (default: $DISTILNB_SCALE, else toy)")
     parser.add_argument("--only", nargs="+", metavar="NN", help="numbers of the notebooks to run")
     parser.add_argument("--in-place", action="store_true", help="write the outputs into notebooks/ itself")
     parser.add_argument("--solutions", action="store_true", help="run notebooks/solutions/ instead")

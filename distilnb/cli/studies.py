@@ -21,6 +21,7 @@ from ..studies.formats import FORMATS, check_agreement, check_formats, make_runn
 from ..studies.timing import BenchmarkConfig
 from ..tasks import glue
 from ..tasks.finetuning import FinetuningConfig
+from ..tasks.scored import scored_texts
 from ..text import corpus
 from ..text.corpus import corpus_budget
 from .options import AblationOptions, BenchmarkOptions, ExportOptions, RunOptions, parse, read_scale
@@ -49,7 +50,8 @@ def ablate(argv: list[str]) -> None:
         scale=scale.name,
         name=f"ablation-{scale.name}",
         text=scale.text,
-        teacher=scale.teacher,
+        leave_out=scale.leave_out,
+        teacher=scale.ready_teacher,
         source="toyworld" if scale.name == "toy" else "hub",
         **rate,
         **({"tokens": scale.pretraining["tokens"]} | scale.ablation),
@@ -71,6 +73,7 @@ def ablate(argv: list[str]) -> None:
             seq_length=config.seq_length,
             layout=config.layout,
             max_tokens=corpus_budget(sources, scale.corpus_tokens, config.tokens),
+            without=scored_texts(where.leave_out),
         )
     config = replace(config, evaluate_every=max(1, config.steps(text) // 4))  # each costs as much as several updates
     grid = ablation.Grid(
@@ -115,7 +118,7 @@ def time_models(argv: list[str]) -> None:
         BenchmarkOptions,
         BenchmarkConfig,
         scale=scale.name,
-        teacher=scale.teacher,
+        teacher=scale.ready_teacher,
         shape=shape,
         source="toyworld" if scale.name == "toy" else "hub",
         name=f"benchmark-{scale.name}-{shape}",
@@ -202,7 +205,7 @@ def make_evidence(argv: list[str]) -> None:
     parser = ArgumentParser(
         prog="distilnb evidence", description=make_evidence.__doc__, formatter_class=RawDescriptionHelpFormatter
     )
-    parser.add_argument("--scale", help="toy, mini, base or paper (default: $DISTILNB_SCALE, else toy)")
+    parser.add_argument("--scale", help="toy, mini, small, base or paper (default: $DISTILNB_SCALE, else toy)")
     parser.add_argument("--jobs", type=int, default=1, help="steps side by side (default: 1)")
     parser.add_argument("--only", nargs="+", metavar="STEP", help="these steps alone, by name")
     parser.add_argument("--dry-run", action="store_true", help="print the steps and their cost, and run nothing")

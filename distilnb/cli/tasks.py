@@ -28,7 +28,7 @@ def finetune(argv: list[str]) -> None:
       distilnb finetune --scale toy --task squad --task_teacher teacher           DistilBERT (D)
       distilnb finetune --scale mini --task stsb --model student=runs/distil-mini/model --learning_rates 3e-4,1e-4
     """
-    fine_tune(argv, "finetune", finetune.__doc__)
+    _fine_tune(argv, "finetune", finetune.__doc__)
 
 
 def glue(argv: list[str]) -> None:
@@ -41,10 +41,10 @@ def glue(argv: list[str]) -> None:
       distilnb glue --scale toy --seeds 3
       distilnb glue --scale base --seeds 5 --learning_rates 5e-5,3e-5,2e-5 --submission runs/submission
     """
-    fine_tune(argv, "glue", glue.__doc__, task=",".join(GLUE))
+    _fine_tune(argv, "glue", glue.__doc__, task=",".join(GLUE))
 
 
-def fine_tune(argv: list[str], command: str, about: str | None, **defaults: Any) -> None:
+def _fine_tune(argv: list[str], command: str, about: str | None, **defaults: Any) -> None:
     scale = read_scale(argv)
     where, what, config = parse(
         argv,
@@ -86,6 +86,7 @@ def fine_tune(argv: list[str], command: str, about: str | None, **defaults: Any)
         trial_rows=what.trial_rows,
         task_teacher=what.task_teacher or None,
         keep=what.keep or bool(what.submission),
+        suffix=what.suffix,
         provenance=origins,
     )
     for record in records if what.submission else ():

@@ -48,6 +48,7 @@ def hold(folder: Path) -> Iterator[None]:
 
 
 def digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

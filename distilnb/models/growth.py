@@ -14,7 +14,18 @@ import math
 import torch
 from transformers import BertConfig, BertForMaskedLM
 
+from .teacher import PARTS
+
 OFFSETS = (-1, 1, -2, 2)  # where a new teacher's first heads look
+
+
+def train_only(teacher: BertForMaskedLM, part: str) -> None:
+    """Let training reach "all" weights, or those of the "head" alone, its decoder (the word embeddings) left out."""
+    if part not in PARTS:
+        raise ValueError(f"part is '{part}'; use {' or '.join(PARTS)}")
+    teacher.requires_grad_(True)
+    if part == "head":
+        teacher.bert.requires_grad_(False)
 
 
 def new_teacher(config: BertConfig, offsets: tuple[int, ...] = OFFSETS, seed: int = 0) -> BertForMaskedLM:

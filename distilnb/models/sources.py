@@ -82,7 +82,8 @@ def shipped_name(path: str) -> str:
 
 def models_of(scale: Scale) -> list[str]:
     """LABEL=FOLDER of the teacher of a scale, of its students where they are made or shipped, of released models."""
-    found = [f"teacher={scale.teacher}" + (f"@{scale.revision}" if scale.revision else "")]
+    teacher = scale.ready_teacher
+    found = [f"teacher={teacher}" + (f"@{scale.revision}" if scale.revision and teacher == scale.teacher else "")]
     shipped = {
         "student": paths.data("students", scale.name),
         "undistilled": paths.data("students", f"{scale.name}-undistilled"),

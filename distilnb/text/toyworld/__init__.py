@@ -8,4 +8,8 @@ evidence about the paper. Document ``i`` and row ``i`` are pure functions of ``(
 ``words`` (tables) ← ``writer`` (the fixed facts, the choice of words) ← ``text`` (documents, tokenizer) ← ``tasks``.
 """
 
+from .tasks import SIZES, TASKS, load_task, splits
+from .text import TEXT_VERSION, document, documents, train_tokenizer
+from .writer import world
+
 __all__ = ["SIZES", "TASKS", "TEXT_VERSION", "document", "documents", "load_task", "splits", "train_tokenizer", "world"]

@@ -3,6 +3,8 @@
 Each maker returns the texts of one row. Words differ between the splits (``Writer.pick``), rules do not.
 """
 
+from __future__ import annotations
+
 import functools
 import itertools
 import random

@@ -1,5 +1,7 @@
 """What the world's documents are made of (facts, stories, reviews, …), and the tokenizer trained on them."""
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -372,7 +374,7 @@ def documents(n: int | None = None, *, start: int = 0, seed: int = 0) -> Iterato
     return (document(i, seed) for i in (itertools.count(start) if n is None else range(start, start + n)))
 
 
-def train_tokenizer(vocab_size: int = 3072, n_documents: int = 20000, seed: int = 0) -> "PreTrainedTokenizerFast":
+def train_tokenizer(vocab_size: int = 3072, n_documents: int = 20000, seed: int = 0) -> PreTrainedTokenizerFast:
     """A lower-casing BERT WordPiece tokenizer, trained on the world's documents; the same bytes each time.
 
     About 2,300 words occur in the world; with 3,072 pieces the common ones are whole and the rare ones fall in two.

@@ -3,6 +3,8 @@
 In the tasks, a third of the words of a list is kept from training (see ``Writer.pick``).
 """
 
+from __future__ import annotations
+
 
 def _rows(text: str) -> list[str]:
     """The rows of a table, which end with a semicolon."""

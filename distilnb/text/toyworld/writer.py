@@ -1,5 +1,7 @@
 """The world's fixed facts, and the writer that chooses words and fills templates with them."""
 
+from __future__ import annotations
+
 import functools
 import random
 import re
