@@ -3,6 +3,7 @@
 Pages lie as their sources do in the repository, so that links between them stay as they are.
 """
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -27,10 +28,22 @@ def slug(title: str) -> str:
 def prepare(app: Any, name: str, source: list[str]) -> None:
     """Turn badges, whose pictures lie on other servers, into words; give the first page the book's contents."""
     source[0] = re.sub(r"!\[([^\]]*)\]\(https?://[^)]+\)", r"\1", source[0])
+    if name.startswith("notebooks/"):
+        source[0] = describe_pictures(source[0])
     if name == app.config.root_doc:
         for part, patterns in PARTS.items():
             pages = [path.relative_to(ROOT).with_suffix("") for p in patterns for path in sorted(ROOT.glob(p))]
             source[0] += f"\n\n```{{toctree}}\n:hidden:\n:caption: {part}\n\n" + "\n".join(map(str, pages)) + "\n```\n"
+
+
+def describe_pictures(text: str) -> str:
+    """A notebook's text whose pictures have the description that their output carries, where MyST-NB looks for it."""
+    notebook = json.loads(text)
+    for cell in notebook["cells"]:
+        pictures = [output.get("metadata", {}).get("image/png", {}) for output in cell.get("outputs", [])]
+        if told := " ".join(picture["alt"] for picture in pictures if picture.get("alt")):
+            cell["metadata"].setdefault("mystnb", {})["image"] = {"alt": told}
+    return json.dumps(notebook)
 
 
 def inline_formula(translator: Any, node: nodes.math) -> None:
@@ -41,7 +54,7 @@ def inline_formula(translator: Any, node: nodes.math) -> None:
 
 def block_formula(translator: Any, node: nodes.math_block) -> None:
     """Write a formula on a line of its own as MathML."""
-    translator.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>')
+    translator.body.append(f'<div class="formula">{convert(node.astext(), display="block")}</div>')
     raise nodes.SkipNode
 
 

@@ -24,6 +24,7 @@ html_static_path = ["static"]
 html_css_files = ["book.css"]
 html_math_renderer = "mathml"
 html_copy_source = html_show_sourcelink = False
+html_context = {"default_mode": "auto"}
 html_theme_options = {
     "repository_url": PROJECT["urls"]["Repository"],
     "repository_branch": "main",

@@ -1,11 +1,11 @@
-"""The commands that show: `run`, `figures`, `report`, `book`, `links` and `publish`."""
+"""The commands that show: `run`, `figures`, `report`, `links` and `publish`."""
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
 from .. import paths, scales
 from ..evidence.records import load_records
-from ..lessons import book, generated, notebooks
+from ..lessons import generated, notebooks
 from ..report import figures, model_card, tables
 from ..report.scorecard import headlines, markdown, page, scorecard, tally
 from .options import PublishOptions, parse
@@ -97,20 +97,6 @@ def scores(argv: list[str]) -> None:
     changed = generated.write_links() if (paths.PACKAGE.parent / "notebooks").is_dir() else []
     for path in (out / "scorecard.md", out / "scorecard.html", *changed):
         print(path)
-
-
-def make_book(argv: list[str]) -> None:
-    """Render notebooks, lesson plans and results as pages to read without running anything: open book/index.html.
-
-    examples:
-      distilnb book
-      distilnb book --out public
-    """
-    parser = ArgumentParser(
-        prog="distilnb book", description=make_book.__doc__, formatter_class=RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, help="folder to write to (default: book)")
-    print(book.build(parser.parse_args(argv).out or paths.home() / "book") / "index.html")
 
 
 def links(argv: list[str]) -> None:
