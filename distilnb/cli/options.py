@@ -15,6 +15,7 @@ from ..studies import ablation
 from ..studies.benchmark import SHAPES
 from ..studies.formats import FORMATS
 from ..tasks import glue, squad
+from ..text import corpus
 
 
 def parse(argv: list[str], command: str, about: str | None, *kinds: type, **defaults: Any) -> tuple[Any, ...]:
@@ -48,6 +49,9 @@ class RunOptions:
 
     scale: str = setting("", "the dial: toy, mini, small, base or paper; it sets the defaults of the rest")
     text: str = setting("", "toyworld, a file or folder, or a Hub data set NAME[:CONFIG[:SPLIT]]; join several with +")
+    text_column: str = setting("", "column of the text where it has columns (default: text, or a guess that is told)")
+    encoding: str = setting("", "encoding of text files that are neither UTF-8 nor begin with a byte order mark")
+    allow_unknown: bool = setting(False, "train also on text of which the vocabulary does not know a large share")
     leave_out: str = setting(
         "", "tasks joined by commas: documents that hold a text which one of them scores are left out of the text"
     )
@@ -60,6 +64,11 @@ class RunOptions:
     def folder(self) -> Path:
         """Where the run is kept."""
         return Path(self.out or paths.home() / "runs" / self.name)
+
+    @property
+    def sources(self) -> tuple[corpus.TextSource, ...]:
+        """The texts that are named; ValueError for one that cannot be."""
+        return corpus.parse_sources(self.text, self.text_column, self.encoding)
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def ablate(argv: list[str]) -> None:
         **rate,
         **({"tokens": scale.pretraining["tokens"]} | scale.ablation),
     )
-    variants, sources = what.chosen(), corpus.parse_sources(where.text)
+    variants, sources = what.chosen(), where.sources
     distilling = {"tokens": what.tokens, "learning_rate": what.learning_rate, "seed": 0}
     config = PretrainingConfig(**(scale.pretraining | distilling))
     tuning = {"epochs": what.epochs, "learning_rate": what.finetuning_rate, "seed": 0}
@@ -74,6 +74,7 @@ def ablate(argv: list[str]) -> None:
             layout=config.layout,
             max_tokens=corpus_budget(sources, scale.corpus_tokens, config.tokens),
             without=scored_texts(where.leave_out),
+            allow_unknown=where.allow_unknown,
         )
     config = replace(config, evaluate_every=max(1, config.steps(text) // 4))  # each costs as much as several updates
     grid = ablation.Grid(

@@ -54,7 +54,7 @@ def distil(argv: list[str]) -> None:
         **scale.pretraining,
     )
     check_output(where.folder, config)
-    sources = corpus.parse_sources(where.text)
+    sources = where.sources
     revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
     accelerator = make_accelerator(where.precision, where.cpu)
     teacher, tokenizer = read_teacher(what.teacher, revision)
@@ -70,6 +70,7 @@ def distil(argv: list[str]) -> None:
             layout=config.layout,
             max_tokens=corpus_budget(sources, scale.corpus_tokens, config.tokens),
             without=scored_texts(where.leave_out),
+            allow_unknown=where.allow_unknown,
         )
     masker = Masker.of(tokenizer, text.token_counts, config.smoothing, config.mask_probability, config.seed)
     made = {
@@ -149,7 +150,7 @@ def teacher(argv: list[str]) -> None:
         clip=1.0,
         **scale.teacher_pretraining,
     )
-    sources, scored = corpus.parse_sources(where.text), scored_texts(where.leave_out)
+    sources, scored = where.sources, scored_texts(where.leave_out)
     accelerator = make_accelerator(where.precision, where.cpu)
     records: list[dict[str, Any]] = []
     made: dict[str, Any] = {}
@@ -191,6 +192,7 @@ def teacher(argv: list[str]) -> None:
                 seq_length=stage.seq_length,
                 max_tokens=corpus_budget(sources, scale.teacher_corpus_tokens),
                 without=scored,
+                allow_unknown=where.allow_unknown,
             )
         masker = Masker.of(tokenizer, text.token_counts, settings.smoothing, settings.mask_probability, settings.seed)
         if config.backup:
