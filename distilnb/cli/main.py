@@ -11,6 +11,9 @@ distilnb export --model FOLDER     a model as ONNX, in float32 and int8
 distilnb publish --dry-run         a model with its card, ready for the Hub
 distilnb figures                   redraw the figures from the records
 distilnb report                    the scorecard: paper, measured, verdict
+distilnb evidence --scale mini     every record of a scale, as one chain that resumes
+distilnb notebooks FOLDER          the notebooks, unpacked to work in
+distilnb links --repo owner/name   badges, set-up cells and tables written anew
 """
 
 import sys
@@ -23,7 +26,7 @@ from transformers.utils import logging as transformers_logging
 
 from .. import __version__
 from ..machine import processes
-from .showing import draw, links, run, scores, share
+from .showing import draw, links, run, scores, share, unpack
 from .studies import ablate, export_model, make_evidence, time_models
 from .tasks import finetune, glue
 from .training import distil, teacher
@@ -84,4 +87,5 @@ COMMANDS = {
     "figures": draw,
     "report": scores,
     "links": links,
+    "notebooks": unpack,
 }
