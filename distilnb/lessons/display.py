@@ -106,10 +106,12 @@ def _panel(ax: Axes) -> str:
     """What one panel shows, computed from what was drawn in it."""
     facts = [fact for container in ax.containers if (fact := _bars(ax, container))][:4]
     for line in ax.get_lines():
-        x, y = (np.asarray(data, dtype=object) for data in line.get_data())
-        label, numbers = str(line.get_label()), [float(value) for value in y if _is_number(value)]
-        if not label.startswith("_") and len(numbers) > 1:
-            facts.append(f"{label} goes from {numbers[0]:.3g} to {numbers[-1]:.3g}")
+        label = str(line.get_label())
+        numbers = [float(value) for value in line.get_ydata() if _is_number(value)]
+        if label.startswith("_") or len(numbers) < 2:
+            continue
+        marks_alone = line.get_linestyle() in ("None", "")  # such as one hollow mark for each task
+        facts.append(label if marks_alone else f"{label} goes from {numbers[0]:.3g} to {numbers[-1]:.3g}")
     facts += [
         f"a map of {image.get_array().shape[0]} by {image.get_array().shape[1]} values from "
         f"{image.get_array().min():.2f} to {image.get_array().max():.2f}"

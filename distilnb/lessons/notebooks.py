@@ -45,7 +45,7 @@ class Notebook:
 NOTEBOOKS = (
     Notebook(
         "00_overview",
-        "The paper in fifteen cells",
+        "The paper in fifteen steps",
         "A student half as deep keeps most of what its teacher knows: the claims, and where each is checked",
         "all; Figure 1",
         "paper, figures",
