@@ -44,7 +44,7 @@ def plot_curve(records: Sequence[Record] | Record, term: str = "loss") -> Figure
     axes["mlm_loss"].set(title="held-out MLM loss", xlabel="tokens (millions)")
     if agree:
         axes["agreement"].set(title="agreement with the teacher", xlabel="tokens (millions)")
-    axes["loss"].legend(*axes["loss"].get_legend_handles_labels(), loc="upper right")
+    axes["loss"].legend(*axes["loss"].get_legend_handles_labels(), loc="center right")
     if told := _ends(records):
         finding(figure, told)
     return figure
