@@ -62,7 +62,8 @@ def run(argv: list[str]) -> None:
     options = parser.parse_args(argv)
     executed = notebooks.execute(scales.get(options.scale).name, options.only, options.in_place, options.solutions)
     if not (options.in_place or options.solutions):
-        figures.draw_all()
+        if not options.only:
+            figures.draw_all()
         print("\nexecuted: " + "\n          ".join(map(str, executed)))
         if yours := load_records(paths.home() / "runs"):
             print("\nYour runs (published ones: RESULTS.md)\n\n" + tables.summary(yours, short=True))
