@@ -9,9 +9,11 @@ distilnb ablate --scale toy        one loss off at a time, seeds in pairs (Table
 distilnb benchmark                 size and speed of teacher and student, in several formats
 distilnb export --model FOLDER     a model as ONNX, in float32 and int8
 distilnb publish --dry-run         a model with its card, ready for the Hub
-distilnb book                      notebooks and documents as pages to read without running
 distilnb figures                   redraw the figures from the records
 distilnb report                    the scorecard: paper, measured, verdict
+distilnb evidence --scale mini     every record of a scale, as one chain that resumes
+distilnb notebooks FOLDER          the notebooks, unpacked to work in
+distilnb links --repo owner/name   badges, set-up cells and tables written anew
 """
 
 import sys
@@ -24,7 +26,7 @@ from transformers.utils import logging as transformers_logging
 
 from .. import __version__
 from ..machine import processes
-from .showing import draw, links, make_book, run, scores, share
+from .showing import draw, links, run, scores, share, unpack
 from .studies import ablate, export_model, make_evidence, time_models
 from .tasks import finetune, glue
 from .training import distil, teacher
@@ -84,6 +86,6 @@ COMMANDS = {
     "publish": share,
     "figures": draw,
     "report": scores,
-    "book": make_book,
     "links": links,
+    "notebooks": unpack,
 }

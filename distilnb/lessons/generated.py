@@ -6,9 +6,9 @@ from importlib.metadata import metadata
 from pathlib import Path
 
 from .. import paths, scales
-from ..evidence.records import load_records
+from ..evidence.records import Record, load_records
 from ..machine.progress import duration
-from ..report import scorecard, tables
+from ..report import findings, scorecard, tables
 from . import quiz
 from .notebooks import NOTEBOOKS, Notebook, folder
 
@@ -53,6 +53,27 @@ def badges(entry: Notebook, repo: str) -> str:
     return " ".join(badge(entry, repo, host) for host in HOSTS)
 
 
+PLACEHOLDER = "OWNER/distilnb"  # until the address is known, every generated link goes here; `make links` mends them
+
+
+def front_badges(repo: str) -> str:
+    """The README's badges, and while the address is a placeholder a line that says so."""
+    owner, name = repo.split("/")
+    pictures = {
+        "tests": (
+            f"https://github.com/{repo}/actions/workflows/test.yml/badge.svg",
+            f"https://github.com/{repo}/actions",
+        ),
+        "book": ("https://img.shields.io/badge/read-the_book-0b5cad", f"https://{owner}.github.io/{name}/"),
+        "licence": ("https://img.shields.io/badge/licence-Apache--2.0-24292f", "LICENSE"),
+    }
+    line = " ".join(f"[![{text}]({picture})]({link})" for text, (picture, link) in pictures.items())
+    said = (
+        "*`OWNER` in links stands for an address that is not known yet: `make links REPO=owner/name` mends them all.*"
+    )
+    return f"{line}\n\n{said}" if repo == PLACEHOLDER else line
+
+
 def navigation(entry: Notebook) -> str:
     """← previous | next →"""
     place = NOTEBOOKS.index(entry)
@@ -92,14 +113,38 @@ def setup_cell(repo: str) -> str:
 
 def readme_table(repo: str) -> str:
     """The README's table of notebooks."""
-    lines = ["| | notebook | paper | toy run | |", "|---|---|---|--:|---|"]
+    lines = ["| | notebook | toy run | |", "|---|---|--:|---|"]
     for n in NOTEBOOKS:
         colab = badge(n, repo, "Open in Colab")
         lines.append(
-            f"| {n.number} | [**{n.title}**](notebooks/{n.name}.ipynb)<br>{n.claim} | {n.paper} | "
+            f"| {n.number} | [**{n.title}**](notebooks/{n.name}.ipynb)<br>{n.claim} | "
             f"{duration(60 * n.minutes)} | {colab} |"
         )
     return "\n".join(lines)
+
+
+def scale_table() -> str:
+    """The README's table of the dial, from the scales themselves."""
+    rows = []
+    for scale in scales.SCALES.values():
+        shipped = str(paths.data()) in scale.teacher
+        width = f", width {dict(scale.teacher_shape)['hidden_size']}" if shipped else ""
+        rows.append(
+            {
+                "scale": f"`{scale.name}`",
+                "teacher": f"shipped{width}" if shipped else f"`{scale.teacher}`",
+                "student's text": f"{scale.pretraining['tokens'] / 1e6:,.0f} million tokens of "
+                + ("toyworld" if scale.name == "toy" else "real text"),
+                "where": scale.hardware,
+            }
+        )
+    return tables.table(rows)
+
+
+def verdict_table(card: scorecard.Card) -> str:
+    """The README's verdicts: the headline claims that something was run or computed for, or should be."""
+    kept = ("claim", "paper", "measured", "verdict")
+    return tables.table([{key: row[key] for key in kept} for row in scorecard.headlines(card)[:5]])
 
 
 def between(text: str, marker: str, new: str) -> str:
@@ -110,32 +155,41 @@ def between(text: str, marker: str, new: str) -> str:
     return text[: text.index(start) + len(start)] + f"\n{new}\n" + text[text.index(end) :]
 
 
+def results_page(card: scorecard.Card, records: list[Record]) -> str:
+    """RESULTS.md: the scorecard, our own results, what they took."""
+    ours = [
+        "## What our own runs found",
+        findings.ablation_sentence(records),
+        tables.NAMES,
+        *map(tables.table, tables.tables(records)),
+        "## Time and energy",
+        f"Energy is time times {tables.WATTS:.0f} W, with a GPU 300 W: assumptions. Time is the clock's, "
+        "pauses and other work beside it too.",
+        tables.table(tables.spent_rows(records)),
+    ]
+    return scorecard.markdown(card) + "\n" + "\n\n".join(ours) + "\n"
+
+
 def generated(repo: str) -> Iterator[tuple[Path, str]]:
     """Each file that holds generated parts, with the text that it should have for address `repo`."""
     import nbformat
 
     root, old = paths.PACKAGE.parent, repository()
-    for name in ("pyproject.toml", "CITATION.cff", "CONTRIBUTING.md"):
+    for name in ("pyproject.toml", "CITATION.cff", "CONTRIBUTING.md", "docs/install.md"):
         yield root / name, (root / name).read_text().replace(f"github.com/{old}", f"github.com/{repo}")
-    readme = (root / "README.md").read_text().replace(f"github.com/{old}", f"github.com/{repo}")
     published = load_records(paths.data("runs"))
     card = scorecard.scorecard(published)
+    readme = (root / "README.md").read_text().replace(f"github.com/{old}", f"github.com/{repo}")
     for marker, text in (
+        ("badges", front_badges(repo)),
+        ("findings", f"{findings.findings(published)}\n\n{findings.not_run(published)}"),
         ("notebooks", readme_table(repo)),
-        ("results", tables.summary(published, short=True)),
-        ("scorecard", tables.table(scorecard.headlines(card)) + f"\n\n{scorecard.tally(card)}"),
+        ("verdicts", verdict_table(card)),
+        ("scales", scale_table()),
     ):
         readme = between(readme, marker, text)
     yield root / "README.md", readme
-    ours = [
-        "## What our own runs found",
-        *map(tables.table, tables.tables(published)),
-        "## Time and energy",
-        f"Energy is time times {tables.WATTS:.0f} W, with a GPU 300 W: assumptions. Time is the clock's, "
-        "pauses and other work beside it too.",
-        tables.table(tables.spent_rows(published)),
-    ]
-    yield root / "RESULTS.md", scorecard.markdown(card) + "\n" + "\n\n".join(ours) + "\n"
+    yield root / "RESULTS.md", results_page(card, published)
     for entry in NOTEBOOKS:
         path = folder() / f"{entry.name}.ipynb"
         notebook = nbformat.read(path, as_version=4)
