@@ -26,13 +26,13 @@ from . import dropout, heads, metrics, precision, results, squad
 from .checkpoints import fingerprint
 from .corpus import epoch_order
 from .losses import check_temperature
-from .pretraining import seed_dropout
 from .progress import Progress
 from .recipe import PretrainingConfig
 from .scales import setting
 from .squad import SquadData
 from .tasks import TRUNCATIONS, Task, TaskData
 from .teacher import check_vocabulary
+from .training import seed_dropout
 
 NEVER = -1e4  # the logit of padding: no probability at all, and still a number that a KL divergence can bear
 

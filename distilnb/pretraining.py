@@ -2,16 +2,13 @@
 
 One update takes `batch_size` sequences, however many processes and micro-batches share them. Each term is summed
 and divided by the tokens of the whole update, so a short micro-batch does not weigh more than a long one. Order,
-masks and dropout are pure functions of (seed, step): a run that is cut and resumed is the run that was not.
-Gradients travel once per update, after all processes have agreed that none ran out of memory: DDP, which sends in the
-middle of a backward pass, would leave the others waiting for one that cannot end it.
+masks and dropout are pure functions of (seed, step): a run that is cut and resumed is the run that was not. How an
+update outlives a lack of memory, bad numbers and kills is in `training`.
 
 The same loop pre-trains a teacher: no teacher above it, weights ce = cos = 0.
 """
 
-import math
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,24 +17,23 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
-from . import backup, checkpoints, machine
+from . import checkpoints, machine
 from .batches import MaskedRows, MicroBatches, collate
 from .corpus import Corpus
 from .distillation import Distillation, head_input, hidden_states
 from .estimate import estimate_run
-from .faults import in_a_row, is_out_of_memory, split
-from .interrupts import SIGNALS, Interrupts, Stopped, leave_signals_to_the_main_process
+from .faults import is_out_of_memory
+from .interrupts import leave_signals_to_the_main_process
 from .losses import IGNORE
-from .masking import Masker, generator
-from .processes import agree, alone_in, on_main, together
-from .progress import Progress
+from .masking import Masker
+from .processes import alone_in, together
 from .recipe import MAY_CHANGE, PretrainingConfig
-from .results import Stopwatch, new_record
+from .results import new_record
+from .training import Training
 
 EVALUATION_EPOCH = 2**31 - 1  # held-out masks are drawn for an epoch that training never reaches
 
@@ -86,7 +82,7 @@ def evaluate(
     return scores | ({"agreement": agree / count} if teacher is not None else {})
 
 
-class Run:
+class Run(Training):
     """One pre-training run in progress: what `pretrain` steps through, saves and takes up again."""
 
     def __init__(
@@ -100,15 +96,15 @@ class Run:
         out: Path | None,
     ):
         check_run(config, corpus, teacher, accelerator.num_processes)
-        self.student, self.corpus, self.masker, self.accelerator = student, corpus, masker, accelerator
-        self.config, self.teacher = config, teacher
-        self.steps, self.folder = config.steps(corpus), out / "checkpoints" if out else None
+        super().__init__(student, accelerator, config, config.steps(corpus), out / "checkpoints" if out else None)
+        self.student, self.corpus, self.masker, self.teacher = student, corpus, masker, teacher
+        self.one_row, self.to_shrink = f"sequence of {config.seq_length} tokens", "--seq_length"
         self.backup = Path(config.backup, out.name) if out and config.backup else None
         self.micro_batches = config.batch_size // (config.micro_batch_size * accelerator.num_processes)
         self.teacher_fingerprint = None if teacher is None else checkpoints.fingerprint(teacher)
+        self.estimate: dict[str, float] = {}  # of this sitting, when it began
         if teacher is not None:
             teacher.to(accelerator.device).eval().requires_grad_(False)
-        self.names = {parameter: name for name, parameter in student.named_parameters()}
         optimizer = torch.optim.AdamW(
             student.parameters(),
             lr=config.learning_rate,
@@ -117,18 +113,8 @@ class Run:
             weight_decay=config.weight_decay,
             fused=True,
         )
-        self.step, self.curve, self.evaluations, self.spent = 0, [], [], {"wall_seconds": 0.0, "cpu_seconds": 0.0}
-        self.skipped: list[list] = []  # [step, loss, norm] of the updates that were not made
-        self.halved: list[list[int]] = []  # [step, rows of a forward pass from then on]
-        self.overflows = 0  # updates that fp16's scaler left out
-        self.estimate: dict[str, float] = {}  # of this sitting, when it began
-        self.stopwatch = Stopwatch()
         student.to(accelerator.device)
-        self._resume(optimizer)
-        broadcast([parameter.data for parameter in self.names])
-        module = Distillation(student, teacher, config)
-        self.module = accelerator.prepare_model(module, evaluation_mode=True)  # without DDP: see above
-        self.optimizer = accelerator.prepare(optimizer)
+        self.start(Distillation(student, teacher, config), optimizer)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -143,58 +129,6 @@ class Run:
             "teacher": self.teacher_fingerprint,
             "student": getattr(self.student.config, "initialized_from", None),
         }
-
-    def _resume(self, optimizer: torch.optim.Optimizer) -> None:
-        if self.backup:
-            on_main(self.accelerator, lambda: backup.restore(self.folder, self.backup, self.identity))
-        saved = checkpoints.load(self.folder, self.identity) if self.folder else None
-        self.step = saved.step if saved else 0
-        steps = self.accelerator.reduce(torch.tensor(self.step, device=self.accelerator.device), "sum")
-        if steps != self.step * self.accelerator.num_processes:
-            raise ValueError(f"the processes see different checkpoints in {self.folder}; give a folder that all share")
-        if saved is None:
-            return
-        checkpoints.load_model(self.names, saved.tensors["model"])
-        checkpoints.load_optimizer(optimizer, self.names, saved.tensors["optimizer"])
-        self.curve, self.evaluations, self.spent = (saved.state[key] for key in ("curve", "evaluations", "spent"))
-        self.skipped, self.halved = saved.state.get("skipped", []), saved.state.get("halved", [])
-        self.overflows = saved.state.get("overflows", 0)
-        if self.accelerator.scaler and saved.state["scaler"]:
-            self.accelerator.scaler.load_state_dict(saved.state["scaler"])
-
-    def time_spent(self) -> dict[str, float]:
-        """Wall and CPU seconds over all sittings of the run."""
-        now = self.stopwatch.read()
-        return {key: round(self.spent[key] + now[key], 2) for key in self.spent}
-
-    def checkpoint(self) -> None:
-        """Save on the main process what the run needs to go on from here; the others wait."""
-        if self.folder:
-            on_main(self.accelerator, self._save)
-
-    def _save(self) -> None:
-        tensors = {
-            "model": {name: parameter for parameter, name in self.names.items()},
-            "optimizer": checkpoints.optimizer_tensors(self.optimizer.optimizer, self.names),
-        }
-        state = {
-            "curve": self.curve,
-            "evaluations": self.evaluations,
-            "spent": self.time_spent(),
-            "skipped": self.skipped,
-            "halved": self.halved,
-            "overflows": self.overflows,
-            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,  # of fp16
-        }
-        checkpoint = checkpoints.Checkpoint(self.step, tensors, state)
-        path = checkpoints.save(self.folder, checkpoint, self.identity, self.config.keep)
-        if self.backup:
-            try:
-                backup.save(path, self.backup, self.config.keep)
-            except OSError as error:
-                warnings.warn(
-                    f"no backup of update {self.step} ({error}); {path} is whole, and the run goes on", stacklevel=2
-                )
 
     def evaluate(self) -> None:
         """Append the held-out scores of this moment to `evaluations`."""
@@ -217,10 +151,6 @@ class Run:
             pin_memory=self.accelerator.device.type == "cuda",
         )
 
-    def to_device(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The batch on this process's device."""
-        return {key: value.to(self.accelerator.device, non_blocking=True) for key, value in batch.items()}
-
     def update(self, batches: Iterator[dict[str, Tensor]]) -> dict[str, float]:
         """One optimizer step over all micro-batches and processes; its loss terms, tokens and gradient norm.
 
@@ -230,90 +160,27 @@ class Run:
         micro = [self.to_device(next(batches)) for _ in range(self.micro_batches)]
         counts = sum(torch.stack([b["attention_mask"].sum(), (b["labels"] != IGNORE).sum()]) for b in micro)
         tokens, masked = accelerator.reduce(counts, "sum").tolist()
-        ce, mlm, cos = accelerator.reduce(self.gradients(micro, tokens, masked), "sum").tolist()
+        terms = self.gradients(micro, float(tokens), float(max(masked, 1)))
+        ce, mlm, cos = accelerator.reduce(terms, "sum").tolist()
         loss = config.ce * ce + config.mlm * mlm + config.cos * cos
-        norm = float(accelerator.clip_grad_norm_(self.student.parameters(), config.clip))
-        self.step += 1
-        terms = {"step": self.step, "tokens": tokens, "loss": loss, "ce": ce, "mlm": mlm, "cos": cos, "norm": norm}
-        terms["tokens_per_second"] = tokens / (time.perf_counter() - began)
-        if self._apply(loss, norm):
-            self.curve.append(list(terms.values()))
-        self.optimizer.zero_grad()
-        return terms
+        norm, made = self.apply(loss)
+        shown = {"step": self.step, "tokens": tokens, "loss": loss, "ce": ce, "mlm": mlm, "cos": cos, "norm": norm}
+        shown["tokens_per_second"] = tokens / (time.perf_counter() - began)
+        if made:
+            self.curve.append(list(shown.values()))
+        return shown
 
-    def gradients(self, micro: list[dict[str, Tensor]], tokens: float, masked: float) -> Tensor:
-        """Leave the gradients of an update, of all processes, in the student; this process's terms, (3,).
+    def after_update(self) -> None:
+        """Evaluate about ten times in a run, and at its end."""
+        every = self.config.evaluate_every or max(1, self.steps // 10)
+        if self.step % every == 0 or self.step == self.steps:
+            self.evaluate()
 
-        Where one runs out of memory, all begin the update anew with half as many rows in each forward pass.
-        """
-        while (terms := self._accumulate(micro, tokens, masked)) is None:
-            if self.rows == 1:
-                raise RuntimeError(
-                    f"a single sequence of {self.config.seq_length} tokens does not fit into memory; "
-                    "use a smaller --seq_length or model"
-                )
-            self.halved.append([self.step + 1, self.rows // 2])
-        own = [parameter.grad for parameter in self.names if parameter.grad is not None]
-        if self.accelerator.num_processes > 1:
-            total = self.accelerator.reduce(torch.cat([gradient.flatten() for gradient in own]), "sum")
-            for gradient, part in zip(own, total.split([g.numel() for g in own]), strict=True):
-                gradient.copy_(part.view_as(gradient))
-        return terms
-
-    @property
-    def rows(self) -> int:
-        """Sequences in one forward pass: a micro-batch, or what is left of it after memory ran out."""
-        return self.halved[-1][1] if self.halved else self.config.micro_batch_size
-
-    def _accumulate(self, micro: list[dict[str, Tensor]], tokens: float, masked: float) -> Tensor | None:
-        """Forward and backward passes of this process; None, without gradients, when any process lacks memory."""
-        terms, lacking = torch.zeros(3, device=self.accelerator.device), False
-        seed_dropout(self.config.seed, self.step, self.accelerator.process_index)
-        try:
-            for batch in (part for whole in micro for part in split(whole, self.rows)):
-                loss, part = self.module(batch, float(tokens), float(max(masked, 1)))
-                self.accelerator.backward(loss)
-                terms += part
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            lacking = True
-        if not any(agree(self.accelerator, lacking)):
-            return terms
-        self.module.zero_grad()
-        if self.accelerator.device.type == "cuda":
-            torch.cuda.empty_cache()
-        return None
-
-    def _apply(self, loss: float, norm: float) -> bool:
-        """Make the step if its numbers are finite; processes decide alike, because they have the same numbers.
-
-        In fp16 a gradient that overflows is the scaler's business: it leaves the step out itself and scales less.
-        """
-        scaler, finite = self.accelerator.scaler, math.isfinite(loss) and math.isfinite(norm)
-        overflow = bool(scaler) and math.isfinite(loss) and not finite and scaler.get_scale() > 1
-        if finite or overflow:
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.config.learning_rate_at(self.step - 1, self.steps)
-            self.optimizer.step()
-            self.overflows += overflow
-        else:
-            self.skipped.append([self.step, str(loss), str(norm)])
-            if scaler:
-                scaler.update()
-        return finite
-
-    def hopeless(self) -> str:
-        """A sentence when too many updates in a row had no finite numbers, else nothing."""
-        count = in_a_row([step for step, *_ in self.skipped], self.step)
-        if count < min(self.config.max_skipped, self.steps):
-            return ""
-        (first, loss, norm), where = self.skipped[-count], f" in {self.folder}" if self.folder else ""
-        return (
-            f"{count} updates in a row had no finite loss and gradient, from update {first} on (loss {loss}, gradient "
-            f"norm {norm}); the weights of update {first - 1} are saved{where}: start again in another folder with a "
-            "smaller learning rate"
-        )
+    def shown(self, terms: dict[str, float]) -> dict[str, str]:
+        """Loss, the terms that have a weight, and the speed."""
+        names = [n for n in ("ce", "mlm", "cos") if getattr(self.config, n)]
+        shown = super().shown(terms) | {n: f"{terms[n]:.3f}" for n in names if len(names) > 1}
+        return shown | {"tokens/s": f"{terms['tokens_per_second']:,.0f}"}
 
 
 def check_run(config: PretrainingConfig, corpus: Corpus, teacher: PreTrainedModel | None, processes: int) -> None:
@@ -346,11 +213,6 @@ def check_output(out: Path, config: PretrainingConfig) -> None:
     checkpoints.check_identity(out / "checkpoints", {k: v for k, v in saved.items() if k in settings}, settings)
 
 
-def seed_dropout(seed: int, step: int, rank: int) -> None:
-    """Dropout as a pure function of (seed, step, process): nothing random has to be saved or restored."""
-    torch.manual_seed(int(generator(seed, step, rank).integers(2**62)))
-
-
 def pretrain(
     student: PreTrainedModel,
     corpus: Corpus,
@@ -379,28 +241,13 @@ def pretrain(
     quiet = quiet or not accelerator.is_main_process
     with together(), alone_in(out / "checkpoints" if out else None, accelerator):
         run = Run(student, corpus, masker, accelerator, config, teacher, out)
-        stop, every = min(run.steps, stop_after or run.steps), config.evaluate_every or max(1, run.steps // 10)
+        stop = min(run.steps, stop_after or run.steps)
         if run.step < stop and not quiet:
             print(_announce(run, name), flush=True)
         if run.step == 0:
             run.evaluate()
         student.train()
-        batches, saved = iter(run.loader(stop)), time.monotonic()
-        with Interrupts(quiet) as signals, Progress(run.steps, name, run.step, quiet=quiet) as progress:
-            while run.step < stop:
-                progress.step(**_shown(run.update(batches), run))
-                if run.step % every == 0 or run.step == run.steps:
-                    run.evaluate()
-                overdue = time.monotonic() - saved > 60 * config.checkpoint_minutes
-                overdue, *asked = agree(accelerator, overdue, *signals.flags)
-                due = run.step == stop or (config.checkpoint_every and run.step % config.checkpoint_every == 0)
-                if due or overdue or any(asked) or run.hopeless():
-                    run.checkpoint()
-                    saved = time.monotonic()
-                if run.hopeless():
-                    raise FloatingPointError(run.hopeless())
-                if any(asked):
-                    raise Stopped(SIGNALS[asked.index(True)], f"stopped after update {run.step:,} of {run.steps:,}")
+        run.advance(stop, iter(run.loader(stop)), name, quiet)
         return _record(run, name, **provenance)
 
 
@@ -420,13 +267,6 @@ def _announce(run: Run, name: str) -> str:
     return (
         f"{name}: {run.steps:,} updates of {config.batch_size} sequences of {config.seq_length} tokens{resumed}\n{cost}"
     )
-
-
-def _shown(terms: dict[str, float], run: Run) -> dict[str, str]:
-    names = [n for n in ("ce", "mlm", "cos") if getattr(run.config, n)]
-    shown = {"loss": f"{terms['loss']:.3f}"} | {n: f"{terms[n]:.3f}" for n in names if len(names) > 1}
-    left_out = {"skipped": str(len(run.skipped))} if run.skipped else {}
-    return shown | left_out | {"tokens/s": f"{terms['tokens_per_second']:,.0f}"}
 
 
 def _record(run: Run, name: str, **provenance: Any) -> dict[str, Any]:
@@ -449,12 +289,9 @@ def _record(run: Run, name: str, **provenance: Any) -> dict[str, Any]:
         "evaluations": {key: [row[key] for row in run.evaluations] for key in last},
         "processes": run.accelerator.num_processes,
         "precision": run.accelerator.mixed_precision,
-        "skipped": len(run.skipped),
-        "skipped_steps": [step for step, *_ in run.skipped[:100]],
-        "overflows": run.overflows,
+        **run.faults(),
         "compiled_head": run.accelerator.unwrap_model(run.module).compiled,
         "estimate": estimate,  # of the last sitting, beside what it took
-        "out_of_memory": [{"step": step, "micro_batch_size": rows} for step, rows in run.halved],
     }
     kind = "teacher" if run.teacher is None else "distillation"
     distilled = run.config.ce or run.config.cos

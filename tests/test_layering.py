@@ -15,8 +15,8 @@ PACKAGE = Path(distilnb.__file__).parent
 LAYERS = {
     "leaves": "paper scales student teacher losses precision dropout masking corpus toyworld results metrics hub paths "
     "progress machine faults interrupts lock processes cost",
-    "engines": "recipe batches distillation estimate pretraining guessing checkpoints backup tasks squad heads "
-    "finetuning grid submission ablation benchmark export",
+    "engines": "recipe batches distillation estimate training pretraining guessing checkpoints backup tasks squad "
+    "heads finetuning grid submission ablation benchmark export",
     "view": "figures report scorecard widgets exercises",
     "shell": "cli options evidence notebooks book publish colab __main__",
 }
