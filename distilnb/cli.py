@@ -20,6 +20,7 @@ import warnings
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -172,7 +173,6 @@ def make_accelerator(precision: str = "auto", cpu: bool = False) -> Accelerator:
     cpu = not cuda and not (torch.backends.mps.is_available() and not cpu)
     with processes.meeting():
         accelerator = Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[patience])
-    processes.wait_at_most(processes.PREPARING)
     return accelerator
 
 
@@ -208,14 +208,11 @@ def distil(argv: list[str]) -> None:
     student = build_student(teacher, layers, init=what.init, token_types=what.token_types, seed=config.seed)
     if accelerator.device.type == "cpu":
         dropout.for_cpu(student)
-    with accelerator.main_process_first():
-        text = corpus.build_corpus(
-            sources,
-            tokenizer,
-            seq_length=config.seq_length,
-            layout=config.layout,
-            max_tokens=corpus_budget(sources, scale.corpus_tokens, config.tokens),
-        )
+    budget = corpus_budget(sources, scale.corpus_tokens, config.tokens)
+    shape = {"seq_length": config.seq_length, "layout": config.layout, "max_tokens": budget}
+    text = processes.once_a_disk(
+        paths.cache("corpora"), accelerator, lambda: corpus.build_corpus(sources, tokenizer, **shape)
+    )
     masker = Masker.of(tokenizer, text.token_counts, config.smoothing, config.mask_probability, config.seed)
     made = {
         "teacher": shipped_name(what.teacher),
@@ -316,8 +313,8 @@ def teacher(argv: list[str]) -> None:
             )
         records.append(results.load(Path(what.start, "record.json")))
     else:
-        with accelerator.main_process_first():
-            tokenizer = make_tokenizer(where.folder / "tokenizer", sources, scale.teacher_shape["vocab_size"])
+        folder, pieces = where.folder / "tokenizer", scale.teacher_shape["vocab_size"]
+        tokenizer = processes.once_a_disk(folder, accelerator, lambda: make_tokenizer(folder, sources, pieces))
         shape = scale.teacher_shape | {"vocab_size": len(tokenizer), "num_hidden_layers": stages[0].layers}
         model = new_teacher(BertConfig(**shape), seed=config.seed)
         set_dropout(model, 0.0)  # too little text to overfit
@@ -331,17 +328,14 @@ def teacher(argv: list[str]) -> None:
             learning_rate=stage.learning_rate,
             seq_length=stage.seq_length,
             batch_size=stage.batch_size,
-            micro_batch_size=stage.batch_size // accelerator.num_processes,
+            micro_batch_size=stage.batch_size,
             tokens=max(1, stage.tokens * config.tokens // budget),
             seed=config.seed + number,
         )
-        with accelerator.main_process_first():
-            text = corpus.build_corpus(
-                sources,
-                tokenizer,
-                seq_length=stage.seq_length,
-                max_tokens=corpus_budget(sources, scale.teacher_corpus_tokens),
-            )
+        shape = {"seq_length": stage.seq_length, "max_tokens": corpus_budget(sources, scale.teacher_corpus_tokens)}
+        text = processes.once_a_disk(
+            paths.cache("corpora"), accelerator, partial(corpus.build_corpus, sources, tokenizer, **shape)
+        )
         masker = Masker.of(tokenizer, text.token_counts, settings.smoothing, settings.mask_probability, settings.seed)
         if config.backup:
             settings = replace(settings, backup=str(Path(config.backup, where.folder.name)))
@@ -420,8 +414,7 @@ def _fine_tune(argv: list[str], command: str, **defaults: Any) -> None:
     tokenizer = load_tokenizer(next(iter(pairs.values())).removeprefix("random:").removeprefix("untrained:"))
     models = {label: network(source) for label, source in pairs.items()}
     accelerator = make_accelerator(where.precision, where.cpu)
-    with accelerator.main_process_first():
-        data = what.load()
+    data = processes.once_a_disk(paths.cache("tasks"), accelerator, what.load)
     if accelerator.is_main_process:
         for gap in (sentence for task in data for sentence in task.info.get("missing", {}).values()):
             print(f"left out: {gap}", flush=True)
@@ -519,15 +512,17 @@ def ablate(argv: list[str]) -> None:
     revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
     accelerator = make_accelerator(where.precision, where.cpu)
     teacher, tokenizer = read_teacher(what.teacher, revision)
-    with accelerator.main_process_first():
-        data = [tasks.load_all(task, what.source, what.rows or None, what.validation_rows or None) for task in chosen]
-        text = corpus.build_corpus(
-            sources,
-            tokenizer,
-            seq_length=config.seq_length,
-            layout=config.layout,
-            max_tokens=corpus_budget(sources, scale.corpus_tokens, config.tokens),
-        )
+    rows = (what.rows or None, what.validation_rows or None)
+    budget = corpus_budget(sources, scale.corpus_tokens, config.tokens)
+    shape = {"seq_length": config.seq_length, "layout": config.layout, "max_tokens": budget}
+    data, text = processes.once_a_disk(
+        paths.cache("corpora"),
+        accelerator,
+        lambda: (
+            [tasks.load_all(task, what.source, *rows) for task in chosen],
+            corpus.build_corpus(sources, tokenizer, **shape),
+        ),
+    )
     config = replace(config, evaluate_every=max(1, config.steps(text) // 4))  # each costs as much as several updates
     grid = ablation.Grid(
         teacher,

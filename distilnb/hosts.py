@@ -6,7 +6,8 @@ The agents meet at a port of the first host and start the processes. When a proc
 and meet again, and the run goes on from its last checkpoint; input that a process refused (status 2) ends it at once.
 """
 
-import ctypes
+import contextlib
+import importlib
 import logging
 import multiprocessing
 import os
@@ -16,15 +17,15 @@ import sys
 import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
+from types import FrameType
 
 import psutil
-from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.elastic.rendezvous import RendezvousError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-REFUSED, LOST, ALONE = 2, 75, 76  # statuses of an attempt: bad input, a process or host was lost, hosts did not meet
+from .processes import die_with_the_parent
+
+REFUSED, LOST, ALONE = 2, 75, 76  # of an attempt: bad input, a process or host was lost, hosts did not meet
+GRACE = 5.0  # seconds for torch to give up by itself
 
 
 @dataclass(frozen=True)
@@ -60,17 +61,8 @@ class Meeting:
             return socket.gethostbyname(self.name)
         except OSError as error:
             raise ValueError(
-                f"{socket.gethostname()} knows no host '{self.name}' ({error.strerror}): mend --head, or /etc/hosts here"
+                f"{socket.gethostname()} knows no host '{self.name}' ({error.strerror}): mend --head, or its /etc/hosts"
             ) from error
-
-
-def die_with_the_parent() -> None:
-    """Let the kernel kill this process when the one that started it dies (Linux; elsewhere nothing is done).
-
-    A launcher that is killed would leave processes behind that hold the folder of the run and train on.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def is_here(address: str) -> bool:
@@ -135,6 +127,11 @@ def settle(meeting: Meeting) -> str:
 
 def attempt(meeting: Meeting, address: str, command: list[str]) -> None:
     """Meet, run the command in all processes, and exit with a status: 0, REFUSED, LOST, ALONE or 128 + a signal."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
     die_with_the_parent()
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     waits = {"join_timeout": round(meeting.patience), "read_timeout": round(min(60, meeting.patience))}
@@ -162,6 +159,27 @@ def attempt(meeting: Meeting, address: str, command: list[str]) -> None:
         sys.exit(LOST)
 
 
+def _pass_on(agent: multiprocessing.Process, number: int, frame: FrameType | None) -> None:
+    os.kill(agent.pid, number)
+
+
+def watched(agent: multiprocessing.Process, until: float) -> int:
+    """The status of an agent; ALONE when it has started no process by `until`, and is ended.
+
+    torch waits without end for an answer from a port where something else than its own agent listens.
+    """
+    started = False
+    while agent.exitcode is None:
+        agent.join(1.0)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            started = started or bool(psutil.Process(agent.pid).children())
+        if not started and time.monotonic() > until:
+            agent.kill()
+            agent.join()
+            return ALONE
+    return agent.exitcode
+
+
 def launch(meeting: Meeting, command: list[str]) -> int:
     """Run a distilnb command on all hosts, again after each loss; its status.
 
@@ -169,20 +187,24 @@ def launch(meeting: Meeting, command: list[str]) -> int:
     `patience`, or more than `restarts` attempts have failed.
     """
     check_head(meeting, meeting.patience)
-    address, fork = settle(meeting), multiprocessing.get_context("fork")
+    address = settle(meeting)
+    importlib.import_module("torch.distributed.launcher.api")  # now that its log is quiet, and once for all attempts
+    fork = multiprocessing.get_context("fork")
     failures, until = 0, time.monotonic() + meeting.patience
     while True:
         agent = fork.Process(target=attempt, args=(meeting, address, command))
         agent.start()
-        signal.signal(signal.SIGTERM, lambda *_: agent.terminate())
+        signal.signal(signal.SIGTERM, partial(_pass_on, agent))
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal tells the agent itself
-        agent.join()
-        if agent.exitcode not in (LOST, ALONE):
-            return agent.exitcode
-        if agent.exitcode == LOST:
+        status = watched(agent, until + GRACE)
+        if status not in (LOST, ALONE):
+            return status
+        if status == LOST:
             failures, until = failures + 1, time.monotonic() + meeting.patience
         if failures > meeting.restarts:
-            raise RuntimeError(f"{failures} attempts have failed, more than --restarts {meeting.restarts}; see above why")
+            raise RuntimeError(
+                f"{failures} attempts have failed, more than --restarts {meeting.restarts}; see above why"
+            )
         if time.monotonic() > until:
             raise RuntimeError(
                 f"fewer than {meeting.hosts} hosts came to {meeting.head} within {meeting.patience:.0f} s: start the "
@@ -200,7 +222,7 @@ def main(argv: list[str]) -> int:
     parser = ArgumentParser(prog="distilnb launch", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--hosts", type=int, default=1, help="hosts that take part (default: 1)")
     parser.add_argument("--processes", type=int, default=1, help="processes on each, one a GPU (default: 1)")
-    parser.add_argument("--head", default="localhost:29400", help="name and port of the first (default: localhost:29400)")
+    parser.add_argument("--head", default="localhost:29400", help="the first and a port (default: localhost:29400)")
     parser.add_argument("--restarts", type=int, default=100, help="failures after which it gives up (default: 100)")
     parser.add_argument("--patience", type=float, default=600.0, help="seconds to wait for a host (default: 600)")
     options = parser.parse_args(own)

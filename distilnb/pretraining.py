@@ -30,7 +30,7 @@ from .faults import is_out_of_memory
 from .interrupts import leave_signals_to_the_main_process
 from .losses import IGNORE
 from .masking import Masker
-from .processes import alone_in, together
+from .processes import alone_in, explained
 from .recipe import MAY_CHANGE, PretrainingConfig
 from .results import new_record
 from .training import Training
@@ -100,7 +100,8 @@ class Run(Training):
         self.student, self.corpus, self.masker, self.teacher = student, corpus, masker, teacher
         self.one_row, self.to_shrink = f"sequence of {config.seq_length} tokens", "--seq_length"
         self.backup = Path(config.backup, out.name) if out and config.backup else None
-        self.micro_batches = config.batch_size // (config.micro_batch_size * accelerator.num_processes)
+        self.largest = config.rows(accelerator.num_processes)
+        self.micro_batches = config.batch_size // (self.largest * accelerator.num_processes)
         self.teacher_fingerprint = None if teacher is None else checkpoints.fingerprint(teacher)
         self.estimate: dict[str, float] = {}  # of this sitting, when it began
         if teacher is not None:
@@ -118,13 +119,12 @@ class Run(Training):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What must be the same when a run is resumed: settings, data, model shape, number of processes."""
+        """What must be the same when a run is resumed: settings, data, model shape; processes may be more or fewer."""
         settings = {k: v for k, v in asdict(self.config).items() if k not in MAY_CHANGE}
         return settings | {
             "data": self.corpus.info["fingerprint"],
             "vocabulary": self.corpus.info["tokenizer"],
             "parameters": sum(p.numel() for p in self.names),
-            "processes": self.accelerator.num_processes,
             "precision": self.accelerator.mixed_precision,
             "teacher": self.teacher_fingerprint,
             "student": getattr(self.student.config, "initialized_from", None),
@@ -132,7 +132,7 @@ class Run(Training):
 
     def evaluate(self) -> None:
         """Append the held-out scores of this moment to `evaluations`."""
-        tokens = sum(row[1] for row in self.curve)
+        tokens = sum(self.curve.get("tokens", []))
         scores = evaluate(self.student, self.corpus, self.masker, self.accelerator, self.teacher)
         self.evaluations.append({"step": self.step, "tokens": tokens, **scores})
 
@@ -167,7 +167,7 @@ class Run(Training):
         shown = {"step": self.step, "tokens": tokens, "loss": loss, "ce": ce, "mlm": mlm, "cos": cos, "norm": norm}
         shown["tokens_per_second"] = tokens / (time.perf_counter() - began)
         if made:
-            self.curve.append(list(shown.values()))
+            self.note(shown)
         return shown
 
     def after_update(self) -> None:
@@ -187,10 +187,9 @@ def check_run(config: PretrainingConfig, corpus: Corpus, teacher: PreTrainedMode
     """Raise ValueError for settings that do not fit each other, before any long work."""
     if teacher is None and (config.ce or config.cos):
         raise ValueError("without a teacher only L_mlm is defined: set the weights ce and cos to 0")
-    share = config.micro_batch_size * processes
-    if config.batch_size % share:
+    if config.batch_size % (config.rows(processes) * processes):
         raise ValueError(
-            f"batch_size {config.batch_size} is no multiple of micro_batch_size {config.micro_batch_size} × "
+            f"batch_size {config.batch_size} is no multiple of micro_batch_size {config.rows(processes)} × "
             f"{processes} process{'es' * (processes > 1)}: every update must share out evenly"
         )
     if corpus.info["seq_length"] != config.seq_length:
@@ -239,7 +238,7 @@ def pretrain(
     """
     check_run(config, corpus, teacher, accelerator.num_processes)
     quiet = quiet or not accelerator.is_main_process
-    with together(), alone_in(out / "checkpoints" if out else None, accelerator):
+    with explained(), alone_in(out / "checkpoints" if out else None, accelerator):
         run = Run(student, corpus, masker, accelerator, config, teacher, out)
         stop = min(run.steps, stop_after or run.steps)
         if run.step < stop and not quiet:
@@ -270,9 +269,7 @@ def _announce(run: Run, name: str) -> str:
 
 
 def _record(run: Run, name: str, **provenance: Any) -> dict[str, Any]:
-    columns = ("step", "tokens", "loss", "ce", "mlm", "cos", "norm", "tokens_per_second")
-    curve = dict(zip(columns, map(list, zip(*run.curve, strict=True)), strict=True))
-    curve["tokens"] = np.cumsum(curve["tokens"]).tolist()
+    curve = run.curve | {"tokens": np.cumsum(run.curve["tokens"]).tolist()}
     last = run.evaluations[-1]
     estimate = run.estimate and {key: round(value) for key, value in run.estimate.items()} | {
         "took_seconds": round(run.stopwatch.read()["wall_seconds"]),
@@ -288,6 +285,7 @@ def _record(run: Run, name: str, **provenance: Any) -> dict[str, Any]:
         "data": run.corpus.provenance(),
         "evaluations": {key: [row[key] for row in run.evaluations] for key in last},
         "processes": run.accelerator.num_processes,
+        "worlds": run.worlds,
         "precision": run.accelerator.mixed_precision,
         **run.faults(),
         "compiled_head": run.accelerator.unwrap_model(run.module).compiled,

@@ -109,7 +109,7 @@ def outcome(out: Path) -> dict[str, Any]:
         name: hashlib.sha256((newest / f"{name}.safetensors").read_bytes()).hexdigest()
         for name in ("model", "optimizer")
     }
-    curve = [row[:-1] for row in state["curve"]]  # the last column is speed
+    curve = {name: column for name, column in state["curve"].items() if name != "tokens_per_second"}
     return {"checkpoint": newest.name, "curve": curve, "evaluations": state["evaluations"], **files}
 
 

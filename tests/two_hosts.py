@@ -100,7 +100,8 @@ def two_hosts(root: Path) -> Iterator[tuple[Host, Host]]:
     """Make the two, cable plugged in; with the end of the block their processes and they are gone."""
     key = f"{os.getpid():x}"
     addresses = root / "addresses"
-    made = [Host(f"{end}{key}", f"10.77.0.{i}", root / f"disk-{end}", root / "here", addresses) for i, end in ((1, "a"), (2, "b"))]
+    ends = (("a", "10.77.0.1"), ("b", "10.77.0.2"))
+    made = [Host(f"{end}{key}", address, root / f"disk-{end}", root / "here", addresses) for end, address in ends]
     addresses.write_text("127.0.0.1 localhost\n" + "".join(f"{host.address} {host.name}\n" for host in made))
     try:
         for host in made:
