@@ -9,6 +9,7 @@ distilnb ablate --scale toy        one loss off at a time, seeds in pairs (Table
 distilnb benchmark                 size and speed of teacher and student, in several formats
 distilnb export --model FOLDER     a model as ONNX, in float32 and int8
 distilnb publish --dry-run         a model with its card, ready for the Hub
+distilnb launch --hosts 2 ... -- distil ...    a command in several processes, on several machines
 distilnb book                      notebooks and documents as pages to read without running
 distilnb figures                   redraw the figures from the records
 distilnb report                    the scorecard: paper, measured, verdict
@@ -49,6 +50,7 @@ from . import (
     evidence,
     figures,
     heads,
+    hosts,
     hub,
     machine,
     notebooks,
@@ -863,5 +865,6 @@ COMMANDS = {
     "figures": draw,
     "report": scores,
     "book": make_book,
+    "launch": hosts.main,
     "links": links,
 }

@@ -216,10 +216,20 @@ def launch(meeting: Meeting, command: list[str]) -> int:
             check_head(meeting, max(1.0, until - time.monotonic()))
 
 
-def main(argv: list[str]) -> int:
-    """Run a command in several processes, on this host or several; start the same on each host."""
+def main(argv: list[str]) -> None:
+    """Run a command in several processes, on this host or several: start the same on each host.
+
+    The hosts meet at a port of the first one. When a process, a host or the cable fails, all end, meet again, and the
+    run goes on from its last checkpoint; what a process refuses (status 2) ends it at once. Hosts need no shared disk.
+
+    examples:
+      distilnb launch --processes 8 -- distil --scale paper
+      distilnb launch --hosts 2 --processes 8 --head node1:29400 -- distil --scale paper         on each of the two
+    """
     own, command = (argv[: argv.index("--")], argv[argv.index("--") + 1 :]) if "--" in argv else (argv, [])
-    parser = ArgumentParser(prog="distilnb launch", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser = ArgumentParser(
+        prog="distilnb launch", description=main.__doc__, formatter_class=RawDescriptionHelpFormatter
+    )
     parser.add_argument("--hosts", type=int, default=1, help="hosts that take part (default: 1)")
     parser.add_argument("--processes", type=int, default=1, help="processes on each, one a GPU (default: 1)")
     parser.add_argument("--head", default="localhost:29400", help="the first and a port (default: localhost:29400)")
@@ -228,12 +238,4 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(own)
     if not command:
         raise ValueError("launch what? Put -- and a command behind the options, such as -- distil --scale toy")
-    return launch(Meeting(**vars(options)), command)
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except (ValueError, RuntimeError) as error:
-        print(f"distilnb: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, ValueError) else 1)
+    sys.exit(launch(Meeting(**vars(options)), command))

@@ -25,7 +25,7 @@ from . import checkpoints, machine
 from .batches import MaskedRows, MicroBatches, collate
 from .corpus import Corpus
 from .distillation import Distillation, head_input, hidden_states
-from .estimate import estimate_run
+from .estimate import Estimate, Remaining, estimate_run
 from .faults import is_out_of_memory
 from .interrupts import leave_signals_to_the_main_process
 from .losses import IGNORE
@@ -37,6 +37,8 @@ from .training import Training
 
 EVALUATION_EPOCH = 2**31 - 1  # held-out masks are drawn for an epoch that training never reaches
 
+HELD_OUT_ROWS = 256  # that an evaluation reads
+
 
 @torch.no_grad()
 def evaluate(
@@ -45,7 +47,7 @@ def evaluate(
     masker: Masker,
     accelerator: Accelerator,
     teacher: PreTrainedModel | None = None,
-    rows: int = 256,
+    rows: int = HELD_OUT_ROWS,
     batch_size: int = 32,
 ) -> dict[str, float]:
     """Held-out MLM loss and accuracy (uniform 15 % masks, always the same), and agreement with the teacher.
@@ -136,6 +138,30 @@ class Run(Training):
         scores = evaluate(self.student, self.corpus, self.masker, self.accelerator, self.teacher)
         self.evaluations.append({"step": self.step, "tokens": tokens, **scores})
 
+    @property
+    def every(self) -> int:
+        """Updates from one held-out evaluation to the next."""
+        return self.config.evaluate_every or max(1, self.steps // 10)
+
+    def cost(self) -> Estimate:
+        """What is left of the run will take so much, judged by its next rows; no other process is waited for."""
+        config, updates = self.config, self.steps - self.step
+        keys = next(iter(self.loader(self.steps).batch_sampler))[: self.rows]
+        batch = self.to_device(collate(MaskedRows(self.corpus.train, self.masker).__getitems__(keys)))
+        left = Remaining(
+            tokens=config.tokens * updates // self.steps,
+            updates=updates,
+            evaluations=updates // self.every + 1,
+            heldout_rows=min(HELD_OUT_ROWS, len(self.corpus.heldout)),
+            saves=1 + (updates // config.checkpoint_every if config.checkpoint_every else 0),
+            checkpoint_minutes=config.checkpoint_minutes,
+            keep=config.keep,
+            folder=self.folder,
+            watts=config.watts,
+            kwh_price=config.kwh_price,
+        )
+        return estimate_run(self.accelerator.unwrap_model(self.module), batch, self.accelerator, left)
+
     def loader(self, stop: int) -> DataLoader:
         """Micro-batches of this process from here to update `stop`, prepared by `workers` processes."""
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
@@ -172,8 +198,7 @@ class Run(Training):
 
     def after_update(self) -> None:
         """Evaluate about ten times in a run, and at its end."""
-        every = self.config.evaluate_every or max(1, self.steps // 10)
-        if self.step % every == 0 or self.step == self.steps:
+        if self.step % self.every == 0 or self.step == self.steps:
             self.evaluate()
 
     def shown(self, terms: dict[str, float]) -> dict[str, str]:
@@ -251,13 +276,9 @@ def pretrain(
 
 
 def _announce(run: Run, name: str) -> str:
-    config = run.config
-    rows = MaskedRows(run.corpus.train, run.masker)
-    batch = run.to_device(collate(rows.__getitems__(next(iter(run.loader(run.steps).batch_sampler))[: run.rows])))
-    left = config.tokens * (run.steps - run.step) // run.steps
-    resumed = f", going on from update {run.step:,}" if run.step else ""
+    config, resumed = run.config, f", going on from update {run.step:,}" if run.step else ""
     try:
-        cost = estimate_run(run, batch, left)
+        cost = run.cost()
         run.estimate = {"from_step": run.step, "seconds": cost.seconds, "memory_bytes": cost.memory_bytes}
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):

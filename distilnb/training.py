@@ -28,7 +28,7 @@ from .interrupts import SIGNALS, Interrupts, Stopped
 from .masking import generator
 from .processes import agree, first_on_disk, gathered, jointly, on_main
 from .progress import Progress
-from .results import Stopwatch, differences, plain, versions
+from .results import Stopwatch, device, differences, plain, versions
 
 Batch = dict[str, Tensor]
 
@@ -76,6 +76,7 @@ class Training:
         self.worlds: list[dict[str, Any]] = []  # from which update on how many processes made it, on which hosts
         self.skipped: list[list] = []  # [step, loss, norm] of the updates that were not made
         self.halved: list[list[int]] = []  # [step, rows of a forward pass from then on]
+        self.arithmetic: dict[str, str] = {}  # of the processor that the run began on
         self.overflows = 0  # updates that fp16's scaler left out
         self.stopwatch = Stopwatch()
 
@@ -107,6 +108,7 @@ class Training:
         hosts = self._check_hosts()
         self.first = self.folder is not None and first_on_disk(self.folder, self.accelerator)
         self._resume(optimizer)
+        self._compute_alike()
         world = {"processes": self.accelerator.num_processes, "hosts": hosts}
         if not self.worlds or world != {key: self.worlds[-1].get(key) for key in world}:
             self.worlds.append({"step": self.step, **world})
@@ -127,6 +129,14 @@ class Training:
                 )
         return dict(Counter(host for host, _ in facts))
 
+    def _compute_alike(self) -> None:
+        """Multiply float32 matrices as this run began to, where the processor is the same: its setting is probed by the
+        clock, and another outcome in another process or sitting would change the last bits."""
+        own = {"processor": device()["processor"], "float32": torch.get_float32_matmul_precision()}
+        self.arithmetic = self.arithmetic or gathered(self.accelerator, own)[0]
+        if self.arithmetic["processor"] == own["processor"]:
+            torch.set_float32_matmul_precision(self.arithmetic["float32"])
+
     def _resume(self, optimizer: torch.optim.Optimizer) -> None:
         saved = self._newest() if self.folder else None
         if saved is None:
@@ -139,6 +149,7 @@ class Training:
         self.curve = state["curve"] if isinstance(state["curve"], dict) else columns_of(state["curve"])
         self.skipped, self.halved = state.get("skipped", []), state.get("halved", [])
         self.overflows, self.worlds = state.get("overflows", 0), state.get("worlds", [])
+        self.arithmetic = state.get("arithmetic", {})
         if self.accelerator.scaler and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
 
@@ -178,6 +189,7 @@ class Training:
             "halved": self.halved,
             "overflows": self.overflows,
             "worlds": self.worlds,
+            "arithmetic": self.arithmetic,
             "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,  # of fp16
         }
         checkpoint = checkpoints.Checkpoint(self.step, tensors, state)

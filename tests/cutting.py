@@ -28,6 +28,7 @@ PRELOAD = [
     "transformers.models.bert.tokenization_bert",
 ]
 os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}  # read when torch is imported
+os.environ["DISTILNB_FLOAT32"] = "highest"  # else probed by the clock, and runs that are compared could differ
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(PRELOAD)
 

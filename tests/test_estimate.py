@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 
 from distilnb import estimate, machine
-from distilnb.batches import MaskedRows, collate
 from distilnb.distillation import Distillation
-from distilnb.estimate import estimate_run
 from distilnb.pretraining import Run
 from distilnb.recipe import PretrainingConfig
 from distilnb.student import build_student
@@ -90,8 +88,7 @@ def test_time_is_that_of_passes_optimizer_evaluations_and_checkpoints(
         kwh_price=0.5,
     )
     run = Run(build_student(teacher), packed, masker, accelerator, config, teacher, tmp_path)
-    batch = collate(MaskedRows(packed.train, masker).__getitems__([(0, i) for i in range(4)]))
-    found = estimate_run(run, batch, config.tokens)
+    found = run.cost()
     training, judging = 8 * 3 + 4 * 0.5, 3 * 3.0 * min(256, len(packed.heldout)) / 4
     saving = (3 + training / 600) * 12 * sum(p.numel() for p in run.names) / 1e3
     assert found.seconds == pytest.approx(training + judging + saving)
@@ -103,6 +100,5 @@ def test_time_is_that_of_passes_optimizer_evaluations_and_checkpoints(
 def test_without_a_folder_nothing_is_saved(packed, masker, accelerator, teacher, costs):
     config = PretrainingConfig(tokens=4 * 8 * 32, seq_length=32, batch_size=8, micro_batch_size=8)
     run = Run(build_student(teacher), packed, masker, accelerator, config, teacher, None)
-    batch = collate(MaskedRows(packed.train, masker).__getitems__([(0, i) for i in range(8)]))
-    found = estimate_run(run, batch, config.tokens)
+    found = run.cost()
     assert found.disk_bytes == 0 and found.watts == 65  # what is assumed of a CPU
