@@ -78,6 +78,7 @@ def finetune_grid(
     trial_rows: int = 0,
     task_teacher: str | None = None,
     keep: bool = False,
+    suffix: str = "",
     provenance: Mapping[str, dict[str, Any]] | None = None,
     quiet: bool = False,
 ) -> list[dict[str, Any]]:
@@ -89,7 +90,8 @@ def finetune_grid(
     are recorded in `folder/selection`.
     With `task_teacher`, one of `models`, every other model is fine-tuned once more, now also by the answers of that
     model, fine-tuned with the same seed: these runs have the model name `<model>_d`. `keep` saves the fine-tuned
-    models in `folder/models`. `provenance` adds keys to the records of a model, by its name in `models`.
+    models in `folder/models`. `suffix` is added to the names of tasks in names of runs. `provenance` adds keys to the
+    records of a model, by its name in `models`.
     """
     folder, seeds, cells = Path(folder or paths.home() / "runs"), list(seeds), []
     if not (models and seeds):
@@ -104,9 +106,12 @@ def finetune_grid(
             finetuning.check_run(heads.for_task(source, task.task)[0], task.task, tokenizer, config)
     quiet = quiet or not accelerator.is_main_process
 
-    def cell(model: str, task: TaskData, suffix: str, more: dict[str, Any], label: str = "", **settings: Any) -> Cell:
+    def called(task: TaskData) -> str:
+        return task.task.name + (f"-{suffix}" if suffix else "")
+
+    def cell(model: str, task: TaskData, which: str, more: dict[str, Any], label: str = "", **settings: Any) -> Cell:
         label = label or model
-        name = f"finetuning-{scale}-{label}-{task.task.name}-{suffix}"
+        name = f"finetuning-{scale}-{label}-{called(task)}-{which}"
         more = {"scale": scale} | (provenance or {}).get(model, {}) | more
         kept = folder / "models" / name if keep or model == task_teacher else None
         return Cell(name, label, models[model], task, replace(config, **settings), more, kept)
@@ -127,7 +132,7 @@ def finetune_grid(
             cells += [cell(model, task, f"seed{seed}", more, seed=seed, **settings) for seed in seeds]
             if task_teacher and model != task_teacher:
                 for seed in seeds:
-                    teacher = f"finetuning-{scale}-{task_teacher}-{task.task.name}-seed{seed}"
+                    teacher = f"finetuning-{scale}-{task_teacher}-{called(task)}-seed{seed}"
                     again = cell(
                         model,
                         task,

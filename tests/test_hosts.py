@@ -5,7 +5,6 @@ The hosts are network namespaces with a disk each (see `two_hosts`); elsewhere t
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,12 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import free_port
 from cutting import Job, flags, outcome, run
 from two_hosts import Host, ends, possible, two_hosts
-
-from distilnb import hosts
-from distilnb.hosts import Meeting
 
 UPDATES = 12
 needs_hosts = pytest.mark.skipif(bool(possible()), reason=possible() or "-")
