@@ -25,6 +25,7 @@ import psutil
 from .processes import die_with_the_parent
 
 REFUSED, LOST, ALONE = 2, 75, 76  # of an attempt: bad input, a process or host was lost, hosts did not meet
+FREED = 10.0  # seconds after which a port of a launcher that was killed is free
 GRACE = 5.0  # seconds for torch to give up by itself
 
 
@@ -79,7 +80,7 @@ def check_head(meeting: Meeting, seconds: float) -> None:
     """Raise ValueError when the hosts cannot meet at the head: its port is taken, or not to be reached from here."""
     address, until, reason = meeting.address(), time.monotonic() + seconds, None
     here = is_here(address)
-    until = min(until, time.monotonic() + 10) if here else until  # a port of a launcher that was killed is free soon
+    until = min(until, time.monotonic() + FREED) if here else until
     while reason is None or time.monotonic() < until:
         try:
             if here:
