@@ -19,8 +19,8 @@ from conftest import free_port
 from cutting import Job, flags, outcome, run
 from two_hosts import Host, ends, possible, two_hosts
 
-from distilnb import hosts
-from distilnb.hosts import Meeting
+from distilnb.machine import hosts
+from distilnb.machine.hosts import Meeting
 
 ROOT, UPDATES = Path(__file__).parents[1], 12
 SLOW = 400  # seconds, for machines that do other things too

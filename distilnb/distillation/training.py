@@ -1,0 +1,335 @@
+"""A training in progress, whatever it learns: updates that outlive a lack of memory, bad numbers, signals and kills.
+
+`loop.Run` distils and `finetuning.Run` fine-tunes by it; each says what a forward pass costs (`loss`), what an update
+is made of (`update`) and what must agree before it is resumed (`identity`). Order, masks and dropout are pure functions
+of (seed, step), so that a run that is cut and resumed is the run that was not.
+
+Gradients travel once per update, after all processes have agreed that none ran out of memory: DDP, which sends in the
+middle of a backward pass, would leave the others waiting for one that cannot end it.
+"""
+
+import math
+import socket
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast
+from torch import Tensor, nn
+
+from ..evidence.comparing import differences, plain
+from ..evidence.records import Stopwatch, versions
+from ..machine.device import describe_device
+from ..machine.processes import agree, first_on_disk, gathered, jointly, on_main
+from ..machine.progress import Progress
+from ..machine.signals import SIGNALS, Interrupts, Stopped
+from ..text.randomness import seed_dropout
+from . import backup, checkpoints
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, of a GPU or of the machine."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+def split(batch: dict[str, Tensor], rows: int) -> Iterator[dict[str, Tensor]]:
+    """The batch in parts of at most `rows` rows."""
+    for first in range(0, len(batch["input_ids"]), rows):
+        yield {key: value[first : first + rows] for key, value in batch.items()}
+
+
+def in_a_row(steps: Sequence[int], last: int) -> int:
+    """How many of the rising `steps` follow each other up to `last`."""
+    count = 0
+    while count < len(steps) and steps[-1 - count] == last - count:
+        count += 1
+    return count
+
+
+Batch = dict[str, Tensor]
+
+
+class Settings(Protocol):
+    """What `Training` reads of a run's settings."""
+
+    seed: int
+    clip: float
+    micro_batch_size: int
+    checkpoint_every: int
+    checkpoint_minutes: float
+    keep: int
+    max_skipped: int
+
+    def learning_rate_at(self, step: int, steps: int) -> float:
+        """The learning rate of update `step`, counted from 0, of `steps`."""
+
+
+def columns_of(rows: list[list]) -> dict[str, list]:
+    """A curve as columns, of a checkpoint that was written when it was a list of rows."""
+    names = ("step", "tokens", "loss", "ce", "mlm", "cos", "norm", "tokens_per_second")
+    return {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=False)}
+
+
+class Training:
+    """A model, its optimizer and the updates made so far; `advance` makes further ones, `checkpoint` keeps them."""
+
+    one_row, to_shrink = "row", "--max_length"  # for the message when not even a single row fits into memory
+
+    def __init__(
+        self, model: nn.Module, accelerator: Accelerator, config: Settings, steps: int, folder: Path | None
+    ) -> None:
+        self.model, self.accelerator, self.config, self.steps, self.folder = model, accelerator, config, steps, folder
+        self.backup: Path | None = None
+        self.names = {parameter: name for name, parameter in model.named_parameters()}
+        self.step, self.evaluations, self.spent = 0, [], {"wall_seconds": 0.0, "cpu_seconds": 0.0}
+        self.curve: dict[str, list] = {}  # column → a value for each update that was made
+        self.largest = config.micro_batch_size  # rows of a forward pass, while memory lasts
+        self.worlds: list[dict[str, Any]] = []  # from which update on how many processes made it, on which hosts
+        self.skipped: list[list] = []  # [step, loss, norm] of the updates that were not made
+        self.halved: list[list[int]] = []  # [step, rows of a forward pass from then on]
+        self.arithmetic: dict[str, str] = {}  # of the processor that the run began on
+        self.overflows = 0  # updates that fp16's scaler left out
+        self.stopwatch = Stopwatch()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must be the same when the run is resumed: settings, data, model, processes."""
+        raise NotImplementedError
+
+    def loss(self, batch: Batch, *totals: float) -> tuple[Tensor, Tensor]:
+        """The loss of a part of an update, to be differentiated, and the terms that are summed up for the curve.
+
+        `totals` are counts over the whole update, by which sums are divided: a short part does not weigh more.
+        """
+        return self.module(batch, *totals)
+
+    def update(self, batches: Iterator[Any]) -> dict[str, float]:
+        """One optimizer step over all micro-batches and processes; what the curve and the progress say of it."""
+        raise NotImplementedError
+
+    def after_update(self) -> None:
+        """What else is due after an update, such as an evaluation."""
+
+    def shown(self, terms: dict[str, float]) -> dict[str, str]:
+        """What the progress says of an update."""
+        return {"loss": f"{terms['loss']:.3f}"}
+
+    def start(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Take up the newest checkpoint, if there is one, and hand `module` (the model with its loss) to accelerate."""
+        hosts = self._check_hosts()
+        self.first = self.folder is not None and first_on_disk(self.folder, self.accelerator)
+        self._resume(optimizer)
+        self._compute_alike()
+        world = {"processes": self.accelerator.num_processes, "hosts": hosts}
+        if not self.worlds or world != {key: self.worlds[-1].get(key) for key in world}:
+            self.worlds.append({"step": self.step, **world})
+        broadcast([parameter.data for parameter in self.names])
+        self.module = self.accelerator.prepare_model(module, evaluation_mode=True)  # without DDP: see above
+        self.optimizer = self.accelerator.prepare(optimizer)
+
+    def _check_hosts(self) -> dict[str, int]:
+        """Host → its processes. Raises ValueError when they differ in what makes a run: libraries, settings, data."""
+        own = plain({"versions": versions(), **self.identity})
+        facts = gathered(self.accelerator, (socket.gethostname(), own))
+        (first, wanted), *others = facts
+        for host, theirs in others:
+            if differing := differences(wanted, theirs):
+                raise ValueError(
+                    f"{host} is not as {first} is ({'; '.join(differing[:3])}): give all the same libraries, "
+                    "data and command"
+                )
+        return dict(Counter(host for host, _ in facts))
+
+    def _compute_alike(self) -> None:
+        """Multiply float32 matrices as this run began to, where the processor is the same: its setting is probed by the
+        clock, and another outcome in another process or sitting would change the last bits."""
+        own = {"processor": describe_device()["processor"], "float32": torch.get_float32_matmul_precision()}
+        self.arithmetic = self.arithmetic or gathered(self.accelerator, own)[0]
+        if self.arithmetic["processor"] == own["processor"]:
+            torch.set_float32_matmul_precision(self.arithmetic["float32"])
+
+    def _resume(self, optimizer: torch.optim.Optimizer) -> None:
+        saved = self._newest() if self.folder else None
+        if saved is None:
+            return
+        self.step = saved.step
+        checkpoints.load_parameters(self.names, saved.tensors["model"])
+        checkpoints.load_optimizer(optimizer, self.names, saved.tensors["optimizer"])
+        state = saved.state
+        self.evaluations, self.spent = state["evaluations"], state["spent"]
+        self.curve = state["curve"] if isinstance(state["curve"], dict) else columns_of(state["curve"])
+        self.skipped, self.halved = state.get("skipped", []), state.get("halved", [])
+        self.overflows, self.worlds = state.get("overflows", 0), state.get("worlds", [])
+        self.arithmetic = state.get("arithmetic", {})
+        if self.accelerator.scaler and state["scaler"]:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+
+    def _newest(self) -> checkpoints.Checkpoint | None:
+        """The newest checkpoint on any disk: read by the first process there, sent to all others."""
+        if self.backup:
+            on_main(self.accelerator, lambda: backup.restore(self.folder, self.backup, self.identity))
+        saved = jointly(self.accelerator, lambda: checkpoints.load(self.folder, self.identity), self.first)
+        steps = gathered(self.accelerator, saved.step if saved else -1)
+        return checkpoints.send(saved, steps.index(max(steps)), self.accelerator) if max(steps) >= 0 else None
+
+    def note(self, terms: dict[str, float]) -> None:
+        """Add an update to the curve."""
+        for column, value in terms.items():
+            self.curve.setdefault(column, []).append(value)
+
+    def time_spent(self) -> dict[str, float]:
+        """Wall and CPU seconds over all sittings of the run."""
+        now = self.stopwatch.read()
+        return {key: round(self.spent[key] + now[key], 2) for key in self.spent}
+
+    def checkpoint(self) -> None:
+        """Save on every disk, once, what the run needs to go on from here; all wait until that is done."""
+        if self.folder:
+            jointly(self.accelerator, self._save, self.first)
+
+    def _save(self) -> None:
+        tensors = {
+            "model": {name: parameter for parameter, name in self.names.items()},
+            "optimizer": checkpoints.optimizer_tensors(self.optimizer.optimizer, self.names),
+        }
+        state = {
+            "curve": self.curve,
+            "evaluations": self.evaluations,
+            "spent": self.time_spent(),
+            "skipped": self.skipped,
+            "halved": self.halved,
+            "overflows": self.overflows,
+            "worlds": self.worlds,
+            "arithmetic": self.arithmetic,
+            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,  # of fp16
+        }
+        checkpoint = checkpoints.Checkpoint(self.step, tensors, state)
+        path = checkpoints.save(self.folder, checkpoint, self.identity, self.config.keep)
+        if self.backup and self.accelerator.is_main_process:
+            try:
+                backup.save(path, self.backup, self.config.keep)
+            except OSError as error:
+                warnings.warn(
+                    f"no backup of update {self.step} ({error}); {path} is whole, and the run goes on", stacklevel=2
+                )
+
+    def advance(self, stop: int, batches: Iterator[Any], name: str, quiet: bool, save_last: bool = True) -> None:
+        """Make the updates up to `stop`, with progress, and checkpoints when they are due or asked for.
+
+        `save_last` also saves after update `stop`. A first SIGTERM or Ctrl-C ends this after the update and a
+        checkpoint, with `Stopped`. Raises FloatingPointError when `max_skipped` updates in a row were not finite.
+        """
+        config, saved = self.config, time.monotonic()
+        with Interrupts(quiet) as signals, Progress(self.steps, name, self.step, quiet=quiet) as progress:
+            while self.step < stop:
+                terms = self.update(batches)
+                left_out = {"skipped": str(len(self.skipped))} if self.skipped else {}
+                progress.step(**self.shown(terms) | left_out)
+                self.after_update()
+                overdue = time.monotonic() - saved > 60 * config.checkpoint_minutes
+                overdue, *asked = agree(self.accelerator, overdue, *signals.flags)
+                counted = config.checkpoint_every and self.step % config.checkpoint_every == 0
+                hopeless = self.hopeless()
+                if (save_last and self.step == stop) or counted or overdue or any(asked) or hopeless:
+                    self.checkpoint()
+                    saved = time.monotonic()
+                if hopeless:
+                    raise FloatingPointError(hopeless)
+                if any(asked):
+                    raise Stopped(SIGNALS[asked.index(True)], f"stopped after update {self.step:,} of {self.steps:,}")
+
+    def to_device(self, batch: Batch) -> Batch:
+        """The batch on this process's device."""
+        return {key: value.to(self.accelerator.device, non_blocking=True) for key, value in batch.items()}
+
+    def gradients(self, micro: list[Batch], *totals: float) -> Tensor:
+        """Leave the gradients of an update, of all processes, in the model; this process's sum of loss terms.
+
+        Where one runs out of memory, all begin the update anew with half as many rows in each forward pass.
+        """
+        while (terms := self._accumulate(micro, totals)) is None:
+            if self.rows == 1:
+                raise RuntimeError(
+                    f"a single {self.one_row} does not fit into memory; use a smaller {self.to_shrink} or model"
+                )
+            self.halved.append([self.step + 1, self.rows // 2])
+        own = [parameter.grad for parameter in self.names if parameter.grad is not None]
+        if self.accelerator.num_processes > 1:
+            total = self.accelerator.reduce(torch.cat([gradient.flatten() for gradient in own]), "sum")
+            for gradient, part in zip(own, total.split([g.numel() for g in own]), strict=True):
+                gradient.copy_(part.view_as(gradient))
+        return terms
+
+    @property
+    def rows(self) -> int:
+        """Rows in one forward pass: a micro-batch, or what is left of it after memory ran out."""
+        return min(self.largest, self.halved[-1][1]) if self.halved else self.largest
+
+    def _accumulate(self, micro: list[Batch], totals: tuple[float, ...]) -> Tensor | None:
+        """Forward and backward passes of this process; None, without gradients, when any process lacks memory."""
+        terms, lacking = torch.zeros((), device=self.accelerator.device), False
+        seed_dropout(self.config.seed, self.step, self.accelerator.process_index)
+        try:
+            for batch in (part for whole in micro for part in split(whole, self.rows)):
+                loss, part = self.loss(batch, *totals)
+                self.accelerator.backward(loss)
+                terms = terms + part
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            lacking = True
+        if not any(agree(self.accelerator, lacking)):
+            return terms
+        self.module.zero_grad()
+        if self.accelerator.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
+
+    def apply(self, loss: float) -> tuple[float, bool]:
+        """End an update: the gradient norm before clipping, and whether the step was made.
+
+        Where loss or gradient is not finite, weights and optimizer stay as they are, and the step joins `skipped`;
+        processes decide alike, because they have the same numbers. In fp16 a gradient that overflows is the scaler's
+        business: it leaves the step out itself and scales less.
+        """
+        norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip))
+        self.step += 1
+        scaler, finite = self.accelerator.scaler, math.isfinite(loss) and math.isfinite(norm)
+        overflow = bool(scaler) and math.isfinite(loss) and not finite and scaler.get_scale() > 1
+        if finite or overflow:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.config.learning_rate_at(self.step - 1, self.steps)
+            self.optimizer.step()
+            self.overflows += overflow
+        else:
+            self.skipped.append([self.step, str(loss), str(norm)])
+            if scaler:
+                scaler.update()
+        self.optimizer.zero_grad()
+        return norm, finite
+
+    def hopeless(self) -> str:
+        """A sentence when too many updates in a row had no finite numbers, else nothing."""
+        count = in_a_row([step for step, *_ in self.skipped], self.step)
+        if count < min(self.config.max_skipped, self.steps):
+            return ""
+        (first, loss, norm), where = self.skipped[-count], f" in {self.folder}" if self.folder else ""
+        return (
+            f"{count} updates in a row had no finite loss and gradient, from update {first} on (loss {loss}, gradient "
+            f"norm {norm}); the weights of update {first - 1} are saved{where}: start again in another folder with a "
+            "smaller learning rate"
+        )
+
+    def faults(self) -> dict[str, Any]:
+        """What the record says of updates that were left out and of memory that ran out."""
+        return {
+            "skipped": len(self.skipped),
+            "skipped_steps": [step for step, *_ in self.skipped[:100]],
+            "overflows": self.overflows,
+            "out_of_memory": [{"step": step, "micro_batch_size": rows} for step, rows in self.halved],
+        }
