@@ -63,7 +63,7 @@ def test_memory_and_disk_are_within_half_again(text_file, teacher_folder, tmp_pa
 def costs(monkeypatch) -> None:
     """A clock by which every forward or backward pass, write and optimizer step takes what a test can add up."""
     clock = [0.0]
-    monkeypatch.setattr(device, "now", lambda _: clock[0])
+    monkeypatch.setattr(estimate, "now", lambda _: clock[0])
     forward = Distillation.forward
 
     def slow(self, *args):
@@ -72,7 +72,7 @@ def costs(monkeypatch) -> None:
 
     monkeypatch.setattr(Distillation, "forward", slow)
     monkeypatch.setattr(estimate, "_optimizer_seconds", lambda *_: 0.5)
-    monkeypatch.setattr(device, "write_rate", lambda *_: 1e3)
+    monkeypatch.setattr(estimate, "write_rate", lambda *_: 1e3)
 
 
 def test_time_is_that_of_passes_optimizer_evaluations_and_checkpoints(

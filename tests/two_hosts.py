@@ -4,15 +4,21 @@ A process in them sees its host's network alone; `/etc/hosts` names both, and `H
 folder of the host's own behind it, as two machines without a shared disk have it. Needs root and iproute2.
 """
 
+import ctypes
+import multiprocessing
 import os
 import shutil
 import signal
+import socket
 import subprocess
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from cutting import CONTEXT
 
 INSIDE = """
 echo "$NAME" > /proc/sys/kernel/hostname
@@ -50,6 +56,15 @@ class Host:
                 env=os.environ | {key: str(value) for key, value in (where | environment).items()},
             )
 
+    def launch(self, argv: Sequence[str], log: Path, patience: float = 600.0) -> multiprocessing.Process:
+        """Start `distilnb launch` here, and by it processes, as forks of one that has imported torch already.
+
+        What takes part is torch's agent and its rendezvous; only that processes are forked and not executed is other.
+        """
+        process = CONTEXT.Process(target=live_on, args=(self, list(argv), log, patience))
+        process.start()
+        return process
+
     def kill(self) -> None:
         """Kill every process of this host, as a power cut does."""
         pids = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True, check=True).stdout
@@ -81,6 +96,43 @@ class Host:
         """Bytes that this host has sent over the cable so far."""
         counter = f"/sys/class/net/{self.wire}/statistics/tx_bytes"
         return int(subprocess.run(["ip", "netns", "exec", self.name, "cat", counter], capture_output=True).stdout)
+
+
+def live_on(host: Host, argv: list[str], log: Path, patience: float) -> None:
+    """The life of a launcher on a host."""
+    from torch.distributed.launcher import api
+
+    from distilnb.cli import main
+    from distilnb.machine import processes
+
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(file, 1), os.dup2(file, 2)
+    os.setsid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    network = os.open(f"/run/netns/{host.name}", os.O_RDONLY)
+    if libc.setns(network, 0x40000000) or libc.unshare(0x04000000):  # CLONE_NEWNET, CLONE_NEWUTS
+        raise OSError(ctypes.get_errno(), "this process cannot move to the host")
+    socket.sethostname(host.name)
+    os.environ |= {"DISTILNB_HOME": str(host.disk / "home"), "DISTILNB_CACHE": str(host.disk / "cache")}
+    multiprocessing.set_start_method("fork", force=True)
+    processes.PATIENCE, real = patience, api.elastic_launch
+
+    def forked(config: api.LaunchConfig, _: str) -> Callable:
+        config.start_method = "fork"
+        return lambda *command: real(config, run_command)(list(command[2:]))
+
+    api.elastic_launch = forked
+    sys.exit(main.main(["launch", "--patience", str(patience), *argv]))
+
+
+def run_command(argv: list[str]) -> None:
+    """One process of the run."""
+    import torch
+
+    from distilnb.cli import main
+
+    torch.set_num_threads(1)
+    sys.exit(main.main(argv))
 
 
 def _ip(*arguments: str) -> None:
@@ -119,6 +171,18 @@ def two_hosts(root: Path) -> Iterator[tuple[Host, Host]]:
             if host.name in subprocess.run(["ip", "netns"], capture_output=True, text=True).stdout:
                 host.kill()
                 _ip("netns", "del", host.name)
+
+
+def ended(jobs: Sequence[multiprocessing.Process], seconds: float) -> list[int | None]:
+    """Wait for launchers; their exit statuses, None for one that had to be killed after `seconds`."""
+    until = time.monotonic() + seconds
+    for job in jobs:
+        job.join(max(0.1, until - time.monotonic()))
+    statuses = [job.exitcode for job in jobs]
+    for job in jobs:
+        job.kill()
+        job.join()
+    return statuses
 
 
 def ends(jobs: Sequence[subprocess.Popen], seconds: float) -> list[int | None]:
