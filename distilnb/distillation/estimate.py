@@ -6,10 +6,14 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from transformers import PreTrainedConfig
 
 from ..machine.device import memory, now, write_rate
 from ..machine.progress import duration
+from ..models import families
+from ..models.arithmetic import GPUS, UTILISATION, distillation_flops, hours, parameter_groups
 from ..text.masking import IGNORE
+from .recipe import PretrainingConfig
 from .step import Distillation
 
 
@@ -112,3 +116,36 @@ def _optimizer_seconds(parameters: int, device: torch.device, tried: int = 2**20
         nn.utils.clip_grad_norm_([made], 1.0)
         optimizer.step()
     return (now(device) - began) * parameters / tried
+
+
+def counted(student: PreTrainedConfig, teacher: PreTrainedConfig, config: PretrainingConfig) -> str:
+    """What a run would be, by arithmetic from the configurations: sizes, operations, hours, memory; nothing is loaded.
+
+    Hours assume `arithmetic.UTILISATION` of a GPU's rated peak. Memory is that of weights, gradients and AdamW's state
+    in float32, without activations.
+    """
+    groups = [parameter_groups(each) for each in (teacher, student)]
+    own, theirs = sum(groups[1].values()), sum(groups[0].values())
+    head = 1.0 if config.ce and config.positions == "all" else config.mask_probability
+    flops = distillation_flops(student, teacher, config.tokens, config.seq_length, head)
+    first = distillation_flops(student, teacher, 1, config.seq_length, head)
+    times = ", ".join(f"{hours(flops, gpu):.1f} h on one {gpu}" for gpu in GPUS)
+    rows = [f"{'parameters':24}{'teacher':>14}{'student':>14}"]
+    names = dict.fromkeys((*groups[0], *groups[1]))
+    rows += [f"{name:24}{groups[0].get(name, 0):>14,}{groups[1].get(name, 0):>14,}" for name in names]
+    rows += [f"{'all':24}{theirs:>14,}{own:>14,}"]
+    kinds = getattr(student, "layer_types", None)
+    seen = ", ".join("all" if kind == "full_attention" else "local" for kind in kinds or ())
+    return "\n".join(
+        [
+            f"teacher: {families.of(teacher).name}, {teacher.num_hidden_layers} layers, width {teacher.hidden_size}",
+            f"student: {families.of(student).name}, {student.num_hidden_layers} layers, width {student.hidden_size}, "
+            f"{100 * own / theirs:.0f} % of its teacher's parameters",
+            *([f"its layers see: {seen}"] if seen else []),
+            *rows,
+            f"{config.tokens:,} tokens at {first / 1e6:,.0f} million operations each: {times} (an estimate, at "
+            f"{100 * UTILISATION:.0f} % of the rated peak)",
+            f"memory without activations: {(16 * own + 4 * theirs) / 2**30:.1f} GiB; checkpoints: "
+            f"{config.keep * 12 * own / 2**30:.1f} GiB of disk",
+        ]
+    )

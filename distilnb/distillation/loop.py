@@ -11,6 +11,7 @@ The same loop pre-trains a teacher: no teacher above it, weights ce = cos = 0.
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,15 @@ from ..evidence.records import new_record
 from ..machine.device import memory
 from ..machine.processes import alone_in, explained
 from ..machine.signals import leave_signals_to_the_main_process
+from ..models import families
 from ..text.corpus import Corpus
-from ..text.masking import IGNORE, Masker
+from ..text.masking import IGNORE, Masker, NextWord
 from . import checkpoints
 from .batches import MaskedRows, MicroBatches, collate
 from .estimate import Estimate, Remaining, estimate_run
 from .evaluation import HELD_OUT_ROWS, evaluate
 from .recipe import MAY_CHANGE, PretrainingConfig
-from .step import Distillation
+from .step import Distillation, add_projection, drop_projection
 from .training import Training, is_out_of_memory
 
 
@@ -43,13 +45,14 @@ class Run(Training):
         self,
         student: PreTrainedModel,
         corpus: Corpus,
-        masker: Masker,
+        masker: Masker | NextWord,
         accelerator: Accelerator,
         config: PretrainingConfig,
         teacher: PreTrainedModel | None,
         out: Path | None,
     ):
         check_run(config, corpus, teacher, accelerator.num_processes)
+        add_projection(student, teacher, config)
         super().__init__(student, accelerator, config, config.steps(corpus), out / "checkpoints" if out else None)
         self.student, self.corpus, self.masker, self.teacher = student, corpus, masker, teacher
         self.one_row, self.to_shrink = f"sequence of {config.seq_length} tokens", "--seq_length"
@@ -122,7 +125,7 @@ class Run(Training):
         return DataLoader(
             MaskedRows(self.corpus.train, self.masker),
             batch_sampler=keys,
-            collate_fn=collate,
+            collate_fn=partial(collate, pad_id=self.student.config.pad_token_id or 0),
             num_workers=self.config.workers,
             generator=torch.Generator(),
             worker_init_fn=leave_signals_to_the_main_process,
@@ -176,6 +179,15 @@ def check_run(config: PretrainingConfig, corpus: Corpus, teacher: PreTrainedMode
         )
 
 
+def check_positions(config: PretrainingConfig, model: PreTrainedModel) -> None:
+    """Raise ValueError when blocks are longer than the model can read."""
+    if config.seq_length > families.longest(model.config):
+        raise ValueError(
+            f"seq_length is {config.seq_length}, but the model reads {families.longest(model.config)} tokens at most; "
+            "use a smaller --seq_length"
+        )
+
+
 def check_output(out: Path, config: PretrainingConfig) -> None:
     """Raise ValueError when folder `out` holds something other than an unfinished or finished run of `config`."""
     if not out.exists() or not any(out.iterdir()):
@@ -192,7 +204,7 @@ def check_output(out: Path, config: PretrainingConfig) -> None:
 def pretrain(
     student: PreTrainedModel,
     corpus: Corpus,
-    masker: Masker,
+    masker: Masker | NextWord,
     accelerator: Accelerator,
     config: PretrainingConfig,
     *,
@@ -224,7 +236,9 @@ def pretrain(
             run.evaluate()
         student.train()
         run.advance(stop, iter(run.loader(stop)), name, quiet)
-        return _record(run, name, **provenance)
+        record = _record(run, name, **provenance)
+    drop_projection(student)
+    return record
 
 
 def _announce(run: Run, name: str) -> str:
