@@ -4,6 +4,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from .. import paths, scales
 from ..distillation.recipe import PretrainingConfig
@@ -66,9 +67,10 @@ def ablate(argv: list[str]) -> None:
     revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
     accelerator = make_accelerator(where.precision, where.cpu)
     teacher, tokenizer = read_teacher(what.teacher, revision)
-    with accelerator.main_process_first():
-        data = [glue.load_data(task, what.source, what.rows or None, what.validation_rows or None) for task in chosen]
-        text = corpus.build_corpus(
+
+    def prepare() -> tuple[list[Any], corpus.Corpus]:
+        rows = (what.rows or None, what.validation_rows or None)
+        return [glue.load_data(task, what.source, *rows) for task in chosen], corpus.build_corpus(
             sources,
             tokenizer,
             seq_length=config.seq_length,
@@ -77,6 +79,8 @@ def ablate(argv: list[str]) -> None:
             without=scored_texts(where.leave_out),
             allow_unknown=where.allow_unknown,
         )
+
+    data, text = processes.once_a_disk(paths.cache("corpora"), accelerator, prepare)
     config = replace(config, evaluate_every=max(1, config.steps(text) // 4))  # each costs as much as several updates
     grid = ablation.Grid(
         teacher,

@@ -1,12 +1,13 @@
 """The commands that pre-train: `distil` and `teacher`."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from transformers import BertConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from .. import scales
+from .. import paths, scales
 from ..distillation.batches import make_samples
 from ..distillation.estimate import counted
 from ..distillation.loop import check_output, check_positions, pretrain
@@ -78,16 +79,17 @@ def distil(argv: list[str]) -> None:
     made |= {"teacher": shipped_name(what.teacher), "revision": revision}
     if accelerator.device.type == "cpu":
         dropout.for_cpu(student)
-    with accelerator.main_process_first():
-        text = corpus.build_corpus(
-            sources,
-            tokenizer,
-            seq_length=config.seq_length,
-            layout=config.layout,
-            max_tokens=corpus_budget(sources, scale.corpus_tokens, config.tokens),
-            without=scored_texts(where.leave_out),
-            allow_unknown=where.allow_unknown,
-        )
+    build = partial(
+        corpus.build_corpus,
+        sources,
+        tokenizer,
+        seq_length=config.seq_length,
+        layout=config.layout,
+        max_tokens=corpus_budget(sources, scale.corpus_tokens, config.tokens),
+        without=scored_texts(where.leave_out),
+        allow_unknown=where.allow_unknown,
+    )
+    text = processes.once_a_disk(paths.cache("corpora"), accelerator, build)
     samples = make_samples(tokenizer, text.token_counts, families.of(teacher).objective, config)
     record = pretrain(
         student,
@@ -197,8 +199,8 @@ def teacher(argv: list[str]) -> None:
         if not new and Path(what.start, "record.json").is_file():
             records.append(load_record(Path(what.start, "record.json")))
     else:
-        with accelerator.main_process_first():
-            tokenizer = make_tokenizer(where.folder / "tokenizer", sources, scale.teacher_shape["vocab_size"])
+        folder, pieces = where.folder / "tokenizer", scale.teacher_shape["vocab_size"]
+        tokenizer = processes.once_a_disk(folder, accelerator, partial(make_tokenizer, folder, sources, pieces))
         shape = scale.teacher_shape | {"vocab_size": len(tokenizer), "num_hidden_layers": stages[0].layers}
         model = new_teacher(BertConfig(**shape), seed=config.seed)
         set_dropout(model, 0.0)  # too little text to overfit
@@ -214,19 +216,20 @@ def teacher(argv: list[str]) -> None:
             learning_rate=stage.learning_rate,
             seq_length=stage.seq_length,
             batch_size=stage.batch_size,
-            micro_batch_size=stage.batch_size // accelerator.num_processes,
+            micro_batch_size=stage.batch_size,
             tokens=max(1, stage.tokens * config.tokens // budget),
             seed=config.seed + number,
         )
-        with accelerator.main_process_first():
-            text = corpus.build_corpus(
-                sources,
-                tokenizer,
-                seq_length=stage.seq_length,
-                max_tokens=corpus_budget(sources, scale.teacher_corpus_tokens),
-                without=scored,
-                allow_unknown=where.allow_unknown,
-            )
+        build = partial(
+            corpus.build_corpus,
+            sources,
+            tokenizer,
+            seq_length=stage.seq_length,
+            max_tokens=corpus_budget(sources, scale.teacher_corpus_tokens),
+            without=scored,
+            allow_unknown=where.allow_unknown,
+        )
+        text = processes.once_a_disk(paths.cache("corpora"), accelerator, build)
         samples = make_samples(tokenizer, text.token_counts, "masked", settings)
         if config.backup:
             settings = replace(settings, backup=str(Path(config.backup, where.folder.name)))
