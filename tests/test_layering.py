@@ -17,7 +17,7 @@ LAYERS = {
     "contamination progress machine faults interrupts lock processes cost",
     "engines": "recipe batches distillation estimate training pretraining guessing checkpoints backup tasks squad "
     "scored heads finetuning grid submission ablation benchmark export",
-    "view": "figures report scorecard widgets exercises",
+    "view": "figures report answer scorecard widgets exercises",
     "shell": "cli options evidence notebooks book publish colab __main__",
 }
 LAYER = {module: layer for layer, modules in LAYERS.items() for module in modules.split()}
