@@ -183,7 +183,7 @@ def train_tokenizer(sources: Iterable[TextSource], pieces: int, characters: int 
 
     def texts() -> Iterator[str]:
         seen = 0
-        for text in _take_turns([documents(s) for s in sources]):
+        for text in take_turns([documents(s) for s in sources]):
             yield text[:100_000]  # a novel gives its beginning, so that no source crowds out the others
             seen += min(len(text), 100_000)
             if seen > characters:
@@ -208,7 +208,8 @@ def _stamp(source: TextSource) -> list | str:
     return [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files if f.is_file()]
 
 
-def _take_turns(streams: list[Iterator[str]]) -> Iterator[str]:
+def take_turns(streams: list[Iterator[str]]) -> Iterator[str]:
+    """A document of each stream in turn, empty ones left out, until all have ended."""
     while streams:
         for stream in list(streams):
             text = next(stream, None)
@@ -236,7 +237,7 @@ def _write(
 ) -> None:
     counts, digest, left_out = np.zeros(len(tokenizer), dtype=np.int64), hashlib.sha256(), Counter(documents=0)
 
-    texts = _take_turns([documents(s) for s in sources])
+    texts = take_turns([documents(s) for s in sources])
     texts = _clean(texts, without, left_out) if without else texts
     where = " + ".join(Path(s.name).name if Path(s.name).exists() else s.name for s in sources)
     print(f"tokenizing {where} into blocks of {info['seq_length']} tokens (once: the result is kept)", flush=True)
