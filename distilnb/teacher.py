@@ -62,10 +62,10 @@ def load_encoder(
         config = hub.fetch(AutoConfig.from_pretrained, path, **where)
     except (OSError, ValueError) as error:
         trouble = "is not in the local cache and the Hub does not answer" if reached else "has no readable config.json"
-        raise ValueError(f"teacher '{path}' {trouble}{at}; {hub.ADVICE}") from error
+        raise ValueError(f"teacher '{path}'{at} {trouble}; {hub.ADVICE}") from error
     if config.model_type != "bert":
         raise ValueError(f"teacher '{path}' is a {config.model_type} model; a BERT masked language model is needed")
-    unreadable = f"teacher '{path}' has a configuration, but its {{}} cannot be read{at}; {hub.ADVICE}"
+    unreadable = f"teacher '{path}'{at} has a configuration, but its {{}} cannot be read; {hub.ADVICE}"
     try:
         tokenizer = hub.fetch(AutoTokenizer.from_pretrained, path, **where)
     except (OSError, ValueError) as error:
