@@ -22,6 +22,7 @@ pack() {
     HF_DATASETS_CACHE=$work/hf/datasets python - "$work" <<'PYTHON'
 import os
 import sys
+from itertools import chain, zip_longest
 from pathlib import Path
 
 import torch
@@ -37,7 +38,7 @@ scored = scored_texts(small.leave_out)
 streams = [corpus.documents(source) for source in corpus.parse_sources(small.text)]
 characters = int(os.environ.get("CHARACTERS", 36_000_000))
 texts, length = [], 0
-for text in corpus.take_turns(streams):
+for text in filter(None, chain.from_iterable(zip_longest(*streams))):
     if not scored.within(text):
         texts.append(text)
         length += len(text)

@@ -202,7 +202,7 @@ def distil(argv: list[str]) -> None:
         **scale.pretraining,
     )
     check_output(where.folder, config)
-    sources = corpus.parse_sources(where.text)
+    sources = where.sources
     revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
     accelerator = make_accelerator(where.precision, where.cpu)
     teacher, tokenizer = read_teacher(what.teacher, revision)
@@ -218,6 +218,7 @@ def distil(argv: list[str]) -> None:
             layout=config.layout,
             max_tokens=corpus_budget(sources, scale.corpus_tokens, config.tokens),
             without=scored_texts(where.leave_out),
+            allow_unknown=where.allow_unknown,
         )
     masker = Masker.of(tokenizer, text.token_counts, config.smoothing, config.mask_probability, config.seed)
     made = {
@@ -312,7 +313,7 @@ def teacher(argv: list[str]) -> None:
         clip=1.0,
         **scale.teacher_pretraining,
     )
-    sources = corpus.parse_sources(where.text)
+    sources = where.sources
     accelerator = make_accelerator(where.precision, where.cpu)
     records: list[dict[str, Any]] = []
     made: dict[str, Any] = {}
@@ -355,6 +356,7 @@ def teacher(argv: list[str]) -> None:
                 seq_length=stage.seq_length,
                 max_tokens=corpus_budget(sources, scale.teacher_corpus_tokens),
                 without=scored,
+                allow_unknown=where.allow_unknown,
             )
         masker = Masker.of(tokenizer, text.token_counts, settings.smoothing, settings.mask_probability, settings.seed)
         if config.backup:
@@ -537,7 +539,7 @@ def ablate(argv: list[str]) -> None:
         **rate,
         **({"tokens": scale.pretraining["tokens"]} | scale.ablation),
     )
-    variants, sources = what.chosen(), corpus.parse_sources(where.text)
+    variants, sources = what.chosen(), where.sources
     distilling = {"tokens": what.tokens, "learning_rate": what.learning_rate, "seed": 0}
     config = PretrainingConfig(**(scale.pretraining | distilling))
     tuning = {"epochs": what.epochs, "learning_rate": what.finetuning_rate, "seed": 0}
@@ -555,6 +557,7 @@ def ablate(argv: list[str]) -> None:
             layout=config.layout,
             max_tokens=corpus_budget(sources, scale.corpus_tokens, config.tokens),
             without=scored_texts(where.leave_out),
+            allow_unknown=where.allow_unknown,
         )
     config = replace(config, evaluate_every=max(1, config.steps(text) // 4))  # each costs as much as several updates
     grid = ablation.Grid(

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import ablation, paths, squad, tasks
+from . import ablation, corpus, paths, squad, tasks
 from .benchmark import SHAPES
 from .export import FORMATS
 from .scales import setting
@@ -17,6 +17,9 @@ class RunOptions:
 
     scale: str = setting("", "the dial: toy, mini, small, base or paper; it sets the defaults of the rest")
     text: str = setting("", "toyworld, a file or folder, or a Hub data set NAME[:CONFIG[:SPLIT]]; join several with +")
+    text_column: str = setting("", "column of the text where it has columns (default: text, or a guess that is told)")
+    encoding: str = setting("", "encoding of text files that are neither UTF-8 nor begin with a byte order mark")
+    allow_unknown: bool = setting(False, "train also on text of which the vocabulary does not know a large share")
     leave_out: str = setting(
         "", "tasks joined by commas: documents that hold a text which one of them scores are left out of the text"
     )
@@ -29,6 +32,11 @@ class RunOptions:
     def folder(self) -> Path:
         """Where the run is kept."""
         return Path(self.out or paths.home() / "runs" / self.name)
+
+    @property
+    def sources(self) -> tuple[corpus.TextSource, ...]:
+        """The texts that are named; ValueError for one that cannot be."""
+        return corpus.parse_sources(self.text, self.text_column, self.encoding)
 
 
 @dataclass(frozen=True)

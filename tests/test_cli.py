@@ -80,7 +80,7 @@ def bad_input(tmp_path: Path, teacher_folder: Path) -> dict[str, tuple[list[str]
         "no such teacher": (["--teacher", str(tmp_path / "nobody")], "give a local folder"),
         "a teacher that is no BERT": (["--teacher", str(headless)], "roberta"),
         "a teacher of other size than its vocabulary": (["--teacher", str(other)], "vocabular"),
-        "no such text": (["--text", str(tmp_path / "nothing.txt")], "neither as a local path nor on the Hub"),
+        "no such text": (["--text", str(tmp_path / "nothing.txt")], "no such file"),
         "no text named": (["--text", "+"], "names no text"),
         "empty text": (["--text", str(empty)], "is empty"),
         "text shorter than a block": (["--text", str(short)], "shorter than"),

@@ -14,7 +14,7 @@ import distilnb
 PACKAGE = Path(distilnb.__file__).parent
 LAYERS = {
     "leaves": "paper scales student teacher losses precision dropout masking corpus toyworld results metrics hub paths "
-    "contamination progress machine faults interrupts lock processes cost",
+    "contamination reading progress machine faults interrupts lock processes cost",
     "engines": "recipe batches distillation estimate training pretraining guessing checkpoints backup tasks squad "
     "scored heads finetuning grid submission ablation benchmark export",
     "view": "figures report answer scorecard widgets exercises",
