@@ -28,8 +28,10 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, BertModel
 
-from distilnb import corpus, scales, tasks
-from distilnb.scored import scored_texts
+from distilnb import scales
+from distilnb.tasks import glue
+from distilnb.tasks.scored import scored_texts
+from distilnb.text import corpus
 
 work, small = Path(sys.argv[1]), scales.get("small")
 for kind, more in ((BertModel, {"dtype": torch.float16, "use_safetensors": True}), (AutoTokenizer, {})):
@@ -47,7 +49,7 @@ for text in filter(None, chain.from_iterable(zip_longest(*streams))):
 Path(work, "text.txt").write_text("\n\n".join(" ".join(text.split()) for text in texts))
 print(f"{len(texts):,} documents, {length:,} characters")
 for name in ("cola", "sst2", "mrpc", "stsb", "rte", "wnli"):
-    tasks.load(name, "train", "hub")
+    glue.load(name, "train", "hub")
 PYTHON
     find "$work/hf" -path '*imdb*' -o -path '*squad*' -o -path '*mnli*' -o -path '*qqp*' -o -path '*qnli*' -o \
         -name downloads -o -name '*.lock' | xargs rm -rf  # what was only checked against

@@ -58,7 +58,7 @@ def prepared(path: Path) -> dict[str, float]:
     import psutil
     from transformers import AutoTokenizer
 
-    from distilnb.corpus import build_corpus, parse_sources
+    from distilnb.text.corpus import build_corpus, parse_sources
 
     tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
     with tempfile.TemporaryDirectory() as folder:
@@ -91,7 +91,7 @@ def main() -> None:
     if options.one:
         print(json.dumps(prepared(options.one)))
         return
-    from distilnb import toyworld
+    from distilnb.text import toyworld
 
     texts, size = list(islice(toyworld.documents(), 4000)), options.megabytes * 1_000_000
     print(f"{options.megabytes} MB; MB/s of the library alone, of preparation, their ratio; MB above the start")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from distilnb import answer
+from distilnb.report import answer
 
 SCORES = {"cola": 0.4, "sst2": 0.9, "rte": 0.6, "qqp": 0.8}
 

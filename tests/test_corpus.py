@@ -16,9 +16,11 @@ from datasets.table import MemoryMappedTable
 from huggingface_hub import constants
 from transformers import BertTokenizer
 
-from distilnb import corpus, hub, reading, toyworld
-from distilnb.corpus import TextSource, build_corpus, documents, epoch_order, parse_sources
-from distilnb.reading import Piece
+from distilnb.machine import hub
+from distilnb.text import corpus, reading, toyworld
+from distilnb.text.corpus import TextSource, build_corpus, documents, parse_sources
+from distilnb.text.randomness import epoch_order
+from distilnb.text.reading import Piece
 
 
 def write(path: Path, texts: list[str]) -> TextSource:

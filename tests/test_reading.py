@@ -15,9 +15,9 @@ import pytest
 from conftest import stories
 from datasets import Dataset
 
-from distilnb import reading
-from distilnb.corpus import TextSource, parse_sources, read_pieces
-from distilnb.reading import Piece, Tally
+from distilnb.text import reading
+from distilnb.text.corpus import TextSource, parse_sources, read_pieces
+from distilnb.text.reading import Piece, Tally
 
 TEXTS = ['He said "no", then left.', "Ünïcode — ☃", "a\ttab", *stories(20)]
 
@@ -219,7 +219,7 @@ def test_hidden_files_are_passed_over_and_kinds_may_be_mixed(tmp_path):
 
 @pytest.mark.parametrize("name", ["no/such/file", "missing.txt", "./missing", "~/missing.jsonl.gz"])
 def test_a_path_that_leads_nowhere_is_no_matter_of_the_network(name, monkeypatch):
-    monkeypatch.setattr("distilnb.hub.reach", lambda *_: pytest.fail("the Hub was asked"))
+    monkeypatch.setattr("distilnb.machine.hub.reach", lambda *_: pytest.fail("the Hub was asked"))
     with pytest.raises(ValueError, match="file or folder"):
         read_pieces(TextSource(name), Tally())
 

@@ -1,0 +1,141 @@
+"""A pre-trained encoder with the head of a task: a classifier or regressor, or the two pointers of an answer span.
+
+A masked language model has neither. What is new is drawn from a seed and named, so that nothing is lost unnoticed.
+"""
+
+import copy
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoConfig,
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    DistilBertForQuestionAnswering,
+    DistilBertForSequenceClassification,
+    PreTrainedModel,
+)
+
+from ..machine import hub
+from ..models.sources import Source, locate
+from .glue import Task
+
+CLASSIFIERS = {"bert": BertForSequenceClassification, "distilbert": DistilBertForSequenceClassification}
+ANSWERERS = {"bert": BertForQuestionAnswering, "distilbert": DistilBertForQuestionAnswering}
+HEADS = ("classifier.", "pre_classifier.", "qa_outputs.", "bert.pooler.")  # a masked language model has none of them
+Made = tuple[PreTrainedModel, tuple[str, ...]]
+
+
+def classifier(source: Source, num_labels: int, seed: int = 0) -> Made:
+    """A classifier (num_labels = 1: a regressor) with the encoder of `source`, and the names of its new tensors.
+
+    `source` is a model already built (it is copied, not changed), a folder, or a Hub repository as NAME or
+    NAME@REVISION. New are always the
+    last layer and, for DistilBERT, the layer before it. BERT's pooler is new as well unless the checkpoint brings
+    one: a masked language model has none. New tensors are drawn from `seed`.
+
+    Raises ValueError for a model that is no BERT or DistilBERT, or that lacks a tensor of its encoder.
+    """
+    return _with_head(source, CLASSIFIERS, num_labels, seed)
+
+
+def question_answerer(source: Source, seed: int = 0) -> Made:
+    """The encoder of `source` with one new layer that scores each token as start and as end of the answer.
+
+    As `classifier`, which see.
+    """
+    return _with_head(source, ANSWERERS, 2, seed)
+
+
+def for_task(source: Source, task: Task, seed: int = 0) -> Made:
+    """The encoder of `source` with the head that `task` needs; as `classifier`, which see."""
+    if task.spans:
+        return question_answerer(source, seed)
+    return classifier(source, task.num_labels, seed)
+
+
+def fine_tuned(source: Source, task: Task) -> PreTrainedModel:
+    """A model that has been fine-tuned on `task` already; ValueError when its head would be new."""
+    model, new = for_task(source, task)
+    if new:
+        what = f"model '{source}'" if isinstance(source, str | Path) else f"this {type(source).__name__}"
+        raise ValueError(f"{what} has not been fine-tuned on a task like {task.name}: it lacks {new[0]}")
+    return model
+
+
+def is_answerer(model: PreTrainedModel) -> bool:
+    """Whether the model points at spans instead of naming classes."""
+    return isinstance(model, tuple(ANSWERERS.values()))
+
+
+def _with_head(source: Source, classes: dict[str, type[PreTrainedModel]], outputs: int, seed: int) -> Made:
+    if isinstance(source, PreTrainedModel):
+        model, missing = _around(source, classes, outputs)
+        what = f"this {type(source).__name__}"
+    else:
+        model, missing = _read(source, classes, outputs)
+        what = f"model '{source}'"
+    lost = [name for name in missing if not name.startswith(HEADS)]
+    if lost:
+        raise ValueError(f"{what} lacks {len(lost)} tensors of its encoder, first {lost[0]}: nothing to fine-tune")
+    draw = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name in missing:
+            tensor = model.get_parameter(name)
+            if name.endswith(".bias"):
+                tensor.zero_()
+            else:
+                tensor.normal_(0, model.config.initializer_range, generator=draw)
+    return model.eval(), tuple(missing)
+
+
+def _class_for(kind: str, classes: dict[str, type[PreTrainedModel]], what: str) -> type[PreTrainedModel]:
+    if kind not in classes:
+        raise ValueError(f"{what} is a {kind} model; {' or '.join(classes)} is needed")
+    return classes[kind]
+
+
+def _around(
+    source: PreTrainedModel, classes: dict[str, type[PreTrainedModel]], outputs: int
+) -> tuple[PreTrainedModel, list[str]]:
+    """The tensors of a model in memory under a head, and the names of those that it did not have."""
+    config = copy.deepcopy(source.config)
+    config.num_labels = outputs
+    with torch.random.fork_rng(devices=[]):
+        model = _class_for(config.model_type, classes, f"this {type(source).__name__}")(config)
+    wanted, theirs = model.state_dict(), source.state_dict()
+    known = {
+        name: theirs[name] for name, tensor in wanted.items() if name in theirs and theirs[name].shape == tensor.shape
+    }
+    model.load_state_dict(known, strict=False)
+    return model, [name for name in wanted if name not in known]
+
+
+def _read(
+    source: str | Path, classes: dict[str, type[PreTrainedModel]], outputs: int
+) -> tuple[PreTrainedModel, list[str]]:
+    """The same from safetensors in a folder or on the Hub."""
+    path, where = locate(source)
+    try:
+        config = hub.fetch(AutoConfig.from_pretrained, path, num_labels=outputs, **where)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"model '{path}' has no readable config.json; {hub.ADVICE}") from error
+    kind = _class_for(config.model_type, classes, f"model '{path}'")
+    try:
+        with torch.random.fork_rng(devices=[]), hub.no_report():
+            model, report = hub.fetch(
+                kind.from_pretrained,
+                path,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
+                **where,
+            )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"model '{path}' has a configuration, but weights (model.safetensors) that fit it and a head of "
+            f"{outputs} cannot be read; {hub.ADVICE}"
+        ) from error
+    missing = set(report["missing_keys"])
+    return model, [name for name in model.state_dict() if name in missing]
