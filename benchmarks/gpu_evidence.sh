@@ -49,7 +49,7 @@ for text in filter(None, chain.from_iterable(zip_longest(*streams))):
 Path(work, "text.txt").write_text("\n\n".join(" ".join(text.split()) for text in texts))
 print(f"{len(texts):,} documents, {length:,} characters")
 for name in ("cola", "sst2", "mrpc", "stsb", "rte", "wnli"):
-    glue.load(name, "train", "hub")
+    glue.load_split(name, "train", "hub")
 PYTHON
     find "$work/hf" -path '*imdb*' -o -path '*squad*' -o -path '*mnli*' -o -path '*qqp*' -o -path '*qnli*' -o \
         -name downloads -o -name '*.lock' | xargs rm -rf  # what was only checked against

@@ -104,7 +104,7 @@ def _shares(records: Records, student: Kept, scale: str) -> list[str]:
         + " that interval"
     )
     said = [
-        f"Over {', '.join(glue.get(task).title for task in student.tasks)}, where the teacher is above the majority, "
+        f"Over {', '.join(glue.TASKS[task].title for task in student.tasks)}, where the teacher is above the majority, "
         f"the student keeps **{student}**; {where}.",
         f"Beside it: {'; '.join(told) or 'nothing yet'}{MISSING + '; '.join(missing) if missing else ''}.",
     ]
