@@ -7,7 +7,7 @@
 # Settings, with their defaults: SECONDS_ALLOWED=470 TEACHER_TOKENS=21000000 TOKENS=20000000 SEEDS=5
 # RATES=3e-4,1e-4,3e-5 TASKS="rte mrpc stsb cola wnli sst2" MODELS="teacher student undistilled untrained published
 # random" SOURCE=hub JOBS=12 FLAGS="" (for every command, such as --cpu) GLUE_FLAGS="" (for Table 1, such as --train_rows).
-# The text is as much as fits into 64 MiB, so that 20 M tokens pass over it about twice; records say so. Each step is a
+# The text is as much as fits into 64 MiB, about 19 M tokens; CHARACTERS sets how much is packed. Each step is a
 # command of distilnb that skips what is recorded; a second run with the same `out` goes on.
 set -euo pipefail
 ALLOWED=${SECONDS_ALLOWED:-470} SEEDS=${SEEDS:-5} RATES=${RATES:-3e-4,1e-4,3e-5} SOURCE=${SOURCE:-hub} JOBS=${JOBS:-12}
@@ -38,7 +38,7 @@ for kind, more in ((BertModel, {"dtype": torch.float16, "use_safetensors": True}
     kind.from_pretrained(small.teacher, revision=small.revision, **more).save_pretrained(work / "encoder")
 scored = scored_texts(small.leave_out)
 streams = [corpus.documents(source) for source in corpus.parse_sources(small.text)]
-characters = int(os.environ.get("CHARACTERS", 36_000_000))
+characters = int(os.environ.get("CHARACTERS", 75_000_000))
 texts, length = [], 0
 for text in filter(None, chain.from_iterable(zip_longest(*streams))):
     if not scored.within(text):
