@@ -314,3 +314,18 @@ def test_the_dial_at_mini_distils_from_real_text(teacher_folder, tmp_path, capsy
     (record,) = [r for r in load_records() if r["name"] == "mini-demo"]
     assert record["scale"] == "mini" and record["data"]["id"] == "wikimedia/wikipedia + stanfordnlp/imdb"
     assert record["curve"]["loss"][-1] < record["curve"]["loss"][0]
+
+
+@pytest.mark.hub
+@pytest.mark.parametrize(
+    "command, start, noun",
+    [
+        ("teacher", ["--start", f"{scales.MINILM}@{'0' * 40}"], "revision"),
+        ("teacher", ["--start", "nobody/nothing"], "nobody/nothing"),
+        ("distil", ["--teacher", scales.MINILM, "--revision", scales.MINILM_REVISION], "head"),
+    ],
+)
+def test_a_teacher_that_cannot_be_used_is_named_before_anything_is_prepared(command, start, noun, tmp_path, capsys):
+    assert main.main([command, "--scale", "small", *start, "--out", str(tmp_path / "out"), "--cpu"]) == 2
+    *_, told = capsys.readouterr().err.splitlines()
+    assert told.startswith("distilnb: ") and noun in told and not (tmp_path / "out").exists()

@@ -185,7 +185,7 @@ def teacher(argv: list[str]) -> None:
         clip=1.0,
         **scale.teacher_pretraining,
     )
-    sources, scored = where.sources, scored_texts(where.leave_out)
+    sources = where.sources
     accelerator = make_accelerator(where.precision, where.cpu)
     records: list[dict[str, Any]] = []
     made: dict[str, Any] = {}
@@ -204,6 +204,7 @@ def teacher(argv: list[str]) -> None:
         shape = scale.teacher_shape | {"vocab_size": len(tokenizer), "num_hidden_layers": stages[0].layers}
         model = new_teacher(BertConfig(**shape), seed=config.seed)
         set_dropout(model, 0.0)  # too little text to overfit
+    scored = scored_texts(where.leave_out)
     pairs = made and model.bert.embeddings.token_type_embeddings.weight[1:].any()  # it has learned what a pair is
     budget = sum(s.tokens for s in stages)
     if accelerator.device.type == "cpu":
