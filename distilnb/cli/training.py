@@ -25,10 +25,18 @@ from ..tasks.scored import scored_texts
 from ..text import corpus
 from ..text.corpus import corpus_budget, make_tokenizer
 from ..text.masking import Masker
-from .options import RunOptions, StudentOptions, TeacherOptions, parse, read_scale
+from .options import RunOptions, StudentOptions, TeacherOptions
+from .parsing import command
 
 
-def distil(argv: list[str]) -> None:
+def _distil_defaults(scale: str | None) -> dict[str, Any]:
+    dial = scales.get(scale)
+    names = {"scale": dial.name, "name": f"distil-{dial.name}", "text": dial.text, "leave_out": dial.leave_out}
+    return names | {"teacher": dial.ready_teacher} | dial.pretraining
+
+
+@command(_distil_defaults)
+def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -> None:
     """Distil a student from a teacher by the triple loss (paper section 3).
 
     examples:
@@ -38,21 +46,7 @@ def distil(argv: list[str]) -> None:
       distilnb distil --scale base --teacher random:google-bert/bert-base-uncased --tokens 20000     a rehearsal
       accelerate launch --num_processes 8 -m distilnb distil --scale paper
     """
-    scale = read_scale(argv)
-    where, what, config = parse(
-        argv,
-        "distil",
-        distil.__doc__,
-        RunOptions,
-        StudentOptions,
-        PretrainingConfig,
-        scale=scale.name,
-        name=f"distil-{scale.name}",
-        text=scale.text,
-        leave_out=scale.leave_out,
-        teacher=scale.ready_teacher,
-        **scale.pretraining,
-    )
+    scale = scales.get(where.scale)
     check_output(where.folder, config)
     sources = where.sources
     revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
@@ -108,7 +102,20 @@ def keep(model: Any, tokenizer: PreTrainedTokenizerBase, record: dict[str, Any],
     print(f"{tables.summary([record])}\nmodel:  {folder / 'model'}\nrecord: {path}")
 
 
-def teacher(argv: list[str]) -> None:
+def _teacher_defaults(scale: str | None) -> dict[str, Any]:
+    dial = scales.get(scale)
+    if not dial.teacher_stages:
+        raise ValueError(
+            f"scale {dial.name} takes a published teacher ({dial.teacher}); use --scale toy, mini or small"
+        )
+    names = {"scale": dial.name, "name": f"teacher-{dial.name}", "text": dial.teacher_text, "leave_out": dial.leave_out}
+    budget = {"tokens": sum(s.tokens for s in dial.teacher_stages), "batch_size": dial.teacher_stages[0].batch_size}
+    start = {"start": f"{dial.teacher}@{dial.revision}" if dial.encoder else ""}
+    return names | start | budget | {"ce": 0.0, "mlm": 1.0, "cos": 0.0, "clip": 1.0} | dial.teacher_pretraining
+
+
+@command(_teacher_defaults)
+def teacher(where: RunOptions, what: TeacherOptions, config: PretrainingConfig) -> None:
     """Pre-train a teacher by the same loop with L_mlm alone: from nothing, grown from shallow to deep, or from a BERT.
 
     Depth is added in stages by repeating layers, because a deep, narrow BERT started at full depth predicts by
@@ -124,32 +131,8 @@ def teacher(argv: list[str]) -> None:
       distilnb teacher --scale small --start intfloat/e5-small-v2 --name teacher-e5
       distilnb teacher --scale mini --text stanfordnlp/imdb:plain_text:unsupervised
     """
-    scale = read_scale(argv)
-    if not scale.teacher_stages:
-        raise ValueError(
-            f"scale {scale.name} takes a published teacher ({scale.teacher}); use --scale toy, mini or small"
-        )
+    scale = scales.get(where.scale)
     stages = scale.teacher_stages
-    where, what, config = parse(
-        argv,
-        "teacher",
-        teacher.__doc__,
-        RunOptions,
-        TeacherOptions,
-        PretrainingConfig,
-        scale=scale.name,
-        name=f"teacher-{scale.name}",
-        text=scale.teacher_text,
-        leave_out=scale.leave_out,
-        start=f"{scale.teacher}@{scale.revision}" if scale.encoder else "",
-        tokens=sum(s.tokens for s in stages),
-        batch_size=stages[0].batch_size,
-        ce=0.0,
-        mlm=1.0,
-        cos=0.0,
-        clip=1.0,
-        **scale.teacher_pretraining,
-    )
     sources, scored = where.sources, scored_texts(where.leave_out)
     accelerator = make_accelerator(where.precision, where.cpu)
     records: list[dict[str, Any]] = []
