@@ -397,12 +397,23 @@ def _unknown_words(group: list[Piece], encodings: list[Encoding], encoder: Token
         yield from (text[slice(*at)][:30] for i, at in zip(encoding.ids, encoding.offsets, strict=True) if i == unknown)
 
 
+def frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int], list[int]]:
+    """The ids before and after each block, and after each document in it.
+
+    They are [CLS], [SEP] and [SEP], by whatever name, or nothing, nothing and the end of text for a causal model.
+    """
+    if tokenizer.cls_token_id is None:
+        return [], [], [tokenizer.eos_token_id]
+    return [tokenizer.cls_token_id], [tokenizer.sep_token_id], [tokenizer.sep_token_id]
+
+
 class _Blocks:
     """Token ids of documents → rows of ids, counted; training and held-out documents never share a row."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, info: dict):
-        self.cls, self.sep, self.unk = tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.unk_token_id
-        self.body, self.packed, self.wanted = info["seq_length"] - 2, info["layout"] == "packed", info["max_tokens"]
+        self.opening, self.closing, self.between = frame(tokenizer)
+        self.unk, self.packed, self.wanted = tokenizer.unk_token_id, info["layout"] == "packed", info["max_tokens"]
+        self.seq_length, self.body = info["seq_length"], info["seq_length"] - len(self.opening) - len(self.closing)
         self.counts, self.digest = np.zeros(len(tokenizer), dtype=np.int64), hashlib.sha256()
         self.tokens = self.documents = 0
         self.carried: dict[bool, list[int]] = {False: [], True: []}  # what does not fill a block yet
@@ -427,7 +438,7 @@ class _Blocks:
         if not self.documents:
             return "is empty"
         if self.packed:
-            return f"is shorter than a block of {self.body + 2} tokens; give more text or a smaller sequence length"
+            return f"is shorter than a block of {self.seq_length} tokens; give more text or a smaller sequence length"
         return f"has no document of {SHORTEST} known tokens; give longer documents or take --layout packed"
 
     def add(self, ids: list[list[int]], ends: list[bool]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -441,7 +452,7 @@ class _Blocks:
                 stream += ids[stop]
                 if ends[stop]:
                     self.documents += 1
-                    stream += [self.sep] if self.packed else []
+                    stream += self.between if self.packed else []
                 stop += 1
             rows += [(row, heldout) for row in self._cut(heldout, ends[stop - 1])]
             start = stop
@@ -464,11 +475,12 @@ class _Blocks:
         return [row for row in rows if len(row) >= SHORTEST and 2 * np.count_nonzero(row == self.unk) < len(row)]
 
     def _count(self, rows: list[tuple[np.ndarray, bool]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        lengths = np.array([len(row) + 2 for row, _ in rows], dtype=np.int64)
+        opening, closing = (np.array(ids, dtype=np.int32) for ids in (self.opening, self.closing))
+        lengths = np.array([len(opening) + len(row) + len(closing) for row, _ in rows], dtype=np.int64)
         kept = np.cumsum(lengths) - lengths < self.missing
         rows, lengths = rows[: kept.sum()], lengths[kept]
-        cls, sep = np.array([self.cls], dtype=np.int32), np.array([self.sep], dtype=np.int32)
-        ids = np.concatenate([np.empty(0, np.int32), *(part for row, _ in rows for part in (cls, row, sep))])
+        parts = (part for row, _ in rows for part in (opening, row, closing))
+        ids = np.concatenate([np.empty(0, np.int32), *parts])
         self.tokens += len(ids)
         self.digest.update(ids.tobytes())
         self.counts += np.bincount(ids, minlength=len(self.counts))
