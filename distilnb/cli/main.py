@@ -1,4 +1,4 @@
-"""`distilnb COMMAND`: which commands there are, and what their errors become. Each imports what it needs when called."""
+"""`distilnb COMMAND`: which commands there are, and what their errors become. Each imports what it needs."""
 
 import difflib
 import importlib

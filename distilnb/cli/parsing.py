@@ -107,6 +107,7 @@ def _annotated(field: Field, kind: Any, default: Any, group: Group) -> Any:
             show_default=shown,
             consume_multiple=get_origin(kind) in (list, tuple),
             allow_leading_hyphen=kind is str,
+            allow_repeating=True,  # the last one counts
             **more,
         ),
     ]
