@@ -11,20 +11,33 @@ from .. import __version__
 
 # name: where its function is, how it is typed, what it does
 COMMANDS = {
-    "run": ("showing.run", "run", "every notebook, offline, at toy scale"),
-    "distil": ("training.distil", "distil --scale toy", "a teacher into a student by the triple loss"),
-    "teacher": ("training.teacher", "teacher --scale toy", "pre-train a teacher, or give an encoder a head"),
-    "finetune": ("tasks.finetune", "finetune --task sst2 ...", "models on tasks, several seeds"),
-    "glue": ("tasks.glue", "glue --scale toy", "Table 1: the nine tasks of GLUE"),
-    "ablate": ("studies.ablate", "ablate --scale toy", "one loss off at a time, seeds in pairs (Table 4)"),
-    "benchmark": ("studies.time_models", "benchmark", "size and speed of teacher and student, in several formats"),
-    "evidence": ("studies.make_evidence", "evidence --scale mini", "every record of a scale; goes on where it stopped"),
-    "export": ("studies.export_model", "export --model FOLDER", "a model as ONNX, in float32 and int8"),
-    "publish": ("showing.share", "publish --dry-run", "a model with its card, ready for the Hub"),
-    "figures": ("showing.draw", "figures", "redraw the figures from the records"),
-    "report": ("showing.scores", "report", "the scorecard: paper, measured, verdict"),
-    "book": ("showing.make_book", "book", "notebooks and documents as pages to read without running"),
-    "links": ("showing.links", "links --repo owner/name", "the address of the repository, wherever it is generated"),
+    "run": ("cli.showing.run", "run", "every notebook, offline, at toy scale"),
+    "distil": ("cli.training.distil", "distil --scale toy", "a teacher into a student by the triple loss"),
+    "teacher": ("cli.training.teacher", "teacher --scale toy", "pre-train a teacher, or give an encoder a head"),
+    "finetune": ("cli.tasks.finetune", "finetune --task sst2 ...", "models on tasks, several seeds"),
+    "glue": ("cli.tasks.glue", "glue --scale toy", "Table 1: the nine tasks of GLUE"),
+    "ablate": ("cli.studies.ablate", "ablate --scale toy", "one loss off at a time, seeds in pairs (Table 4)"),
+    "benchmark": ("cli.studies.time_models", "benchmark", "size and speed of teacher and student, in several formats"),
+    "evidence": (
+        "cli.studies.make_evidence",
+        "evidence --scale mini",
+        "every record of a scale; goes on where it stopped",
+    ),
+    "export": ("cli.studies.export_model", "export --model FOLDER", "a model as ONNX, in float32 and int8"),
+    "publish": ("cli.showing.share", "publish --dry-run", "a model with its card, ready for the Hub"),
+    "figures": ("cli.showing.draw", "figures", "redraw the figures from the records"),
+    "report": ("cli.showing.scores", "report", "the scorecard: paper, measured, verdict"),
+    "launch": (
+        "machine.hosts.main",
+        "launch ... -- distil ...",
+        "a command in several processes, on one or more hosts",
+    ),
+    "book": ("cli.showing.make_book", "book", "notebooks and documents as pages to read without running"),
+    "links": (
+        "cli.showing.links",
+        "links --repo owner/name",
+        "the address of the repository, wherever it is generated",
+    ),
 }
 HELP = """distilnb COMMAND [OPTIONS]
 
@@ -62,8 +75,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def command_function(name: str) -> Callable[..., None]:
     """The function of a command, whose parameters are the dataclasses that its flags fill."""
-    module, function = COMMANDS[name][0].split(".")
-    return getattr(importlib.import_module(f".{module}", __package__), function)
+    module, _, function = COMMANDS[name][0].rpartition(".")
+    return getattr(importlib.import_module(f"distilnb.{module}"), function)
 
 
 def _call(name: str, flags: list[str], show_traceback: bool) -> int:

@@ -27,6 +27,8 @@ def run(function: Callable, argv: Sequence[str], name: str) -> None:
 
     Raises ValueError, in one sentence, for a flag that there is not and for a value that does not fit.
     """
+    if "argv" in inspect.signature(function).parameters:  # it starts another command, and reads its own words
+        return function(list(argv))
     settings = read(function, argv, name)
     if settings is not None:
         function(*settings)
