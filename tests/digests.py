@@ -1,4 +1,4 @@
-"""Prints digests of the weights that three small toy runs end with: a distillation, a fine-tuning, a cell of an ablation.
+"""Prints digests of the weights that a small distillation, a fine-tuning and two cells of an ablation end with.
 
 Run by `test_digests.py` in a process of its own, whose environment makes arithmetic the same on every x86 processor.
 """
