@@ -1,30 +1,26 @@
 """The commands that pre-train: `distil` and `teacher`."""
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from transformers import BertConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from .. import paths, scales
+from .. import paths
+from ..distillation import growing
 from ..distillation.batches import make_samples
 from ..distillation.estimate import counted
 from ..distillation.loop import check_output, check_positions, pretrain
 from ..distillation.recipe import PretrainingConfig
-from ..evidence.comparing import join_records
 from ..evidence.names import REHEARSAL
-from ..evidence.records import load_record, save_record
+from ..evidence.records import save_record
 from ..machine import processes
 from ..machine.device import make_accelerator, settle
 from ..models import dropout, families
-from ..models.growth import fold_token_types, grow, new_teacher, set_dropout, train_only
 from ..models.narrowing import narrow_config
 from ..models.sources import further, read_config, read_teacher, shipped_name
 from ..models.student import build_student, student_config
-from ..models.teacher import load_encoder
 from ..report import tables
-from ..scales import Scale
 from ..tasks.scored import scored_texts
 from ..text import corpus
 from ..text.corpus import corpus_budget, make_tokenizer
@@ -187,79 +183,27 @@ def teacher(argv: list[str]) -> None:
     )
     sources = where.sources
     accelerator = make_accelerator(where.precision, where.cpu)
-    records: list[dict[str, Any]] = []
-    made: dict[str, Any] = {}
     if what.start:
-        name, revision = (what.start, "") if Path(what.start).is_dir() else what.start.partition("@")[::2]
-        model, tokenizer, new = load_encoder(name, revision or None, config.seed)
-        set_dropout(model, 0.0)
-        stages = stages_of(model.config.num_hidden_layers, bool(new), scale)
-        made = {"start": shipped_name(name), "revision": revision or None, "new_tensors": list(new)}
-        model.config.initialized_from = made  # stays with the model, and tells its run from that of another start
-        if not new and Path(what.start, "record.json").is_file():
-            records.append(load_record(Path(what.start, "record.json")))
+        growth = growing.from_encoder(what.start, scale, config.seed)
     else:
         folder, pieces = where.folder / "tokenizer", scale.teacher_shape["vocab_size"]
         tokenizer = processes.once_a_disk(folder, accelerator, partial(make_tokenizer, folder, sources, pieces))
-        shape = scale.teacher_shape | {"vocab_size": len(tokenizer), "num_hidden_layers": stages[0].layers}
-        model = new_teacher(BertConfig(**shape), seed=config.seed)
-        set_dropout(model, 0.0)  # too little text to overfit
+        growth = growing.from_nothing(tokenizer, scale, config.seed)
     scored = scored_texts(where.leave_out)
-    pairs = made and model.bert.embeddings.token_type_embeddings.weight[1:].any()  # it has learned what a pair is
-    budget = sum(s.tokens for s in stages)
-    if accelerator.device.type == "cpu":
-        dropout.for_cpu(model)
-    for number, stage in enumerate(stages, start=len(records[0]["stages"]) if records else 0):
-        model = grow(model, stage.layers or model.config.num_hidden_layers)
-        train_only(model, stage.part)
-        settings = replace(
-            config,
-            learning_rate=stage.learning_rate,
-            seq_length=stage.seq_length,
-            batch_size=stage.batch_size,
-            micro_batch_size=stage.batch_size,
-            tokens=max(1, stage.tokens * config.tokens // budget),
-            seed=config.seed + number,
-        )
+
+    def text_of(seq_length: int) -> corpus.Corpus:
         build = partial(
             corpus.build_corpus,
             sources,
-            tokenizer,
-            seq_length=stage.seq_length,
+            growth.tokenizer,
+            seq_length=seq_length,
             max_tokens=corpus_budget(sources, scale.teacher_corpus_tokens),
             without=scored,
             allow_unknown=where.allow_unknown,
         )
-        text = processes.once_a_disk(paths.cache("corpora"), accelerator, build)
-        samples = make_samples(tokenizer, text.token_counts, "masked", settings)
-        if config.backup:
-            settings = replace(settings, backup=str(Path(config.backup, where.folder.name)))
-        records.append(
-            pretrain(
-                model,
-                text,
-                samples,
-                accelerator,
-                settings,
-                out=where.folder / f"stage-{number}",
-                name=f"{where.name}, {stage.title(model.config.num_hidden_layers)}",
-                scale=scale.name,
-                **({"made_from": made} if made else {}),
-                machine=settle(accelerator.device),
-            )
-        )
-        accelerator.free_memory()
+        return processes.once_a_disk(paths.cache("corpora"), accelerator, build)
+
+    record = growing.run_stages(growth, text_of, accelerator, config, where.folder, where.name, scale.name)
     if accelerator.is_main_process:
-        set_dropout(model, 0.1)  # what those who fine-tune it expect
-        if not pairs:
-            fold_token_types(model)
-        keep(model.half(), tokenizer, join_records(records, where.name), where.folder)
+        keep(growing.finished(growth), growth.tokenizer, record, where.folder)
     processes.finish(accelerator)
-
-
-def stages_of(depth: int, headless: bool, scale: Scale) -> list[scales.Stage]:
-    """The stages that train a teacher of `depth` layers on, a new head alone first; ValueError where there is none."""
-    stages = [s for s in scale.teacher_stages if s.layers in (0, depth) and s.part == "all"]
-    if not stages:
-        raise ValueError(f"the teacher has {depth} layers, and no stage of scale {scale.name} has as many")
-    return [scales.HEAD, *stages] if headless else stages
