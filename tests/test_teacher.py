@@ -13,10 +13,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, BertForMaskedLM, BertModel, BertTokenizer
 
 from distilnb import scales
-from distilnb.distillation import growing
+from distilnb.cli import training
 from distilnb.machine import hub
 from distilnb.models.growth import OFFSETS, fold_token_types, grow, new_teacher, sinusoids, train_only
-from distilnb.models.student import build_student
 from distilnb.models.teacher import check_vocabulary, load_encoder, load_teacher
 from distilnb.text.corpus import TextSource, build_corpus
 
@@ -421,30 +420,11 @@ def test_grow_refuses_what_is_no_multiple(layers):
         grow(make_teacher(60, layers=3), layers)
 
 
-# training on
-
-
-def test_what_is_trained_on_and_in_which_stages(folder, teacher, tokenizer):
+def test_the_stages_of_a_teacher_that_is_trained_on():
     """A head that is there is not trained alone; a new one is, first; depths without a stage are refused."""
     small, mini = scales.get("small"), scales.get("mini")
-    with_head = growing.from_encoder(str(folder), small, seed=0)
-    assert [stage.part for stage in with_head.stages] == ["all"] and with_head.made_from["new_tensors"] == []
-    assert with_head.pairs and with_head.model.config.hidden_dropout_prob == 0
-    BertModel(teacher.config).save_pretrained(folder)
-    assert [stage.part for stage in growing.from_encoder(str(folder), small, seed=0).stages] == ["head", "all"]
+    assert [stage.part for stage in training.stages_of(4, False, small)] == ["all"]
+    assert [stage.part for stage in training.stages_of(4, True, small)] == ["head", "all"]
+    assert {stage.layers for stage in training.stages_of(6, False, mini)} == {6}
     with pytest.raises(ValueError, match="4 layers"):
-        growing.from_encoder(str(folder), mini, seed=0)
-    build_student(teacher).save_pretrained(folder)
-    with pytest.raises(ValueError, match="distilbert"):
-        growing.from_encoder(str(folder), small, seed=0)
-
-
-def test_token_types_are_folded_only_where_none_was_learned(folder, teacher):
-    growth = growing.from_encoder(str(folder), scales.get("small"), seed=0)
-    kept = growing.finished(growth).bert.embeddings.token_type_embeddings.weight
-    assert kept.any() and kept.dtype == torch.float16
-    with torch.no_grad():
-        teacher.bert.embeddings.token_type_embeddings.weight[1:].zero_()
-    teacher.save_pretrained(folder)
-    growth = growing.from_encoder(str(folder), scales.get("small"), seed=0)
-    assert not growing.finished(growth).bert.embeddings.token_type_embeddings.weight.any()
+        training.stages_of(4, False, mini)
