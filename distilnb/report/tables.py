@@ -1,6 +1,5 @@
 """Tables written from records: what a run prints at its end, and the README's results. Nothing is typed in."""
 
-from collections.abc import Iterable, Mapping
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -277,27 +276,6 @@ def retention_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def share_text(share: MeanInterval) -> str:
     """A share with its interval: "97.7 [91.4–104.0]"."""
     return f"{share.mean:.1f}" + ("" if share.low is None else f" [{_range(share.low, share.high)}]")
-
-
-def beats_majority(scores: Mapping[tuple, Mapping[str, float]], task: str, seeds: set[int]) -> bool:
-    """Whether the teacher does better than who always gives the commonest answer, beyond its interval over seeds.
-
-    `scores` are those of records by (model, task, seed), in all of these.
-    """
-    theirs = [scores["teacher", task, seed] for seed in seeds]
-    over = statistics.mean_interval([s["main"] - s["majority"] for s in theirs])
-    return (over.mean if len(theirs) == 1 else over.low) > 0
-
-
-def retained(
-    scores: Mapping[tuple, Mapping[str, float]], model: str, chosen: list[str], seeds: Iterable[int]
-) -> list[float]:
-    """The main scores of `model` over the tasks `chosen`, in percent of the teacher's: a number for each seed."""
-
-    def total(who: str, seed: int) -> float:
-        return sum(scores[who, task, seed]["main"] for task in chosen)
-
-    return [100 * total(model, seed) / total("teacher", seed) for seed in sorted(seeds)]
 
 
 def comparison(records: list[dict[str, Any]]) -> str:
