@@ -1,6 +1,5 @@
 """The commands that show: `run`, `figures`, `report`, `links`, `notebooks` and `publish`."""
 
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
 from .. import paths, scales
@@ -8,10 +7,16 @@ from ..evidence.records import load_records
 from ..lessons import generated, notebooks
 from ..report import figures, model_card, tables
 from ..report.scorecard import headlines, markdown, page, scorecard, tally
-from .options import PublishOptions, parse
+from .options import LinkOptions, NotebookOptions, PublishOptions, ReportOptions, UnpackOptions
+from .parsing import command
 
 
-def share(argv: list[str]) -> None:
+def _publish_defaults() -> dict[str, str]:
+    return {"model": str(paths.data("students", "toy"))}
+
+
+@command(_publish_defaults)
+def share(what: PublishOptions) -> None:
     """Write a model as a folder for the Hugging Face Hub, with a card filled in from its records, and upload it.
 
     With --dry-run nothing is uploaded: read README.md in the folder first. Uploading needs --repo and a token (`hf auth
@@ -22,7 +27,6 @@ def share(argv: list[str]) -> None:
       distilnb publish --model runs/distil-mini/model --repo somebody/distil-mini --dry-run
       distilnb publish --model runs/distil-mini/model --repo somebody/distil-mini --private
     """
-    (what,) = parse(argv, "publish", share.__doc__, PublishOptions, model=str(paths.data("students", "toy")))
     if what.repo or not what.dry_run:
         model_card.check_repository(what.repo)
     if not what.dry_run:
@@ -43,7 +47,7 @@ def share(argv: list[str]) -> None:
         print(f"uploaded: {model_card.upload(folder, what.repo, what.private)}")
 
 
-def run(argv: list[str]) -> None:
+def run(what: NotebookOptions) -> None:
     """Execute the numbered notebooks in order, offline at toy scale unless --scale says otherwise.
 
     Executed copies go to runs/notebooks/, records to runs/, figures to figures/. The notebooks themselves are left
@@ -54,15 +58,9 @@ def run(argv: list[str]) -> None:
       distilnb run --only 02 03
       distilnb run --solutions       the solved exercises instead
     """
-    parser = ArgumentParser(prog="distilnb run", description=run.__doc__, formatter_class=RawDescriptionHelpFormatter)
-    parser.add_argument("--scale", help="toy, mini, small, base or paper (default: $DISTILNB_SCALE, else toy)")
-    parser.add_argument("--only", nargs="+", metavar="NN", help="numbers of the notebooks to run")
-    parser.add_argument("--in-place", action="store_true", help="write the outputs into notebooks/ itself")
-    parser.add_argument("--solutions", action="store_true", help="run notebooks/solutions/ instead")
-    options = parser.parse_args(argv)
-    executed = notebooks.execute(scales.get(options.scale).name, options.only, options.in_place, options.solutions)
-    if not (options.in_place or options.solutions):
-        if not options.only:
+    executed = notebooks.execute(scales.get(what.scale).name, what.only or None, what.in_place, what.solutions)
+    if not (what.in_place or what.solutions):
+        if not what.only:
             figures.draw_all()
         print("\nexecuted: " + "\n          ".join(map(str, executed)))
         if yours := load_records(paths.home() / "runs"):
@@ -70,29 +68,23 @@ def run(argv: list[str]) -> None:
         print(notebooks.WHERE_NEXT)
 
 
-def unpack(argv: list[str]) -> None:
+def unpack(what: UnpackOptions) -> None:
     """Copy the notebooks and their solutions to a folder, to work in them: `jupyter lab FOLDER` opens it.
 
     examples:
-      distilnb notebooks lessons
+      distilnb notebooks --to lessons
     """
-    parser = ArgumentParser(
-        prog="distilnb notebooks", description=unpack.__doc__, formatter_class=RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folder", type=Path, help="where to copy them to")
-    folder = parser.parse_args(argv).folder
-    print(f"{len(notebooks.unpack(folder))} notebooks in {folder}: jupyter lab {folder}")
+    print(f"{len(notebooks.unpack(Path(what.to)))} notebooks in {what.to}: jupyter lab {what.to}")
 
 
-def draw(argv: list[str]) -> None:
+def draw() -> None:
     """Redraw every figure from the paper's numbers and the records, into figures/ as svg, pdf and png."""
-    ArgumentParser(prog="distilnb figures", description=draw.__doc__).parse_args(argv)
     written = figures.draw_all()
     names, formats = {path.stem for path in written}, sorted({path.suffix[1:] for path in written})
     print(f"{len(names)} figures in {written[0].parent} ({', '.join(formats)})")
 
 
-def scores(argv: list[str]) -> None:
+def scores(what: ReportOptions) -> None:
     """Set every cell of the paper's tables and every claim against the records: the scorecard.
 
     Writes scorecard.md and scorecard.html (one file, figures inside) from the published records and yours, and, in a
@@ -102,11 +94,7 @@ def scores(argv: list[str]) -> None:
       distilnb report
       distilnb report --out somewhere
     """
-    parser = ArgumentParser(
-        prog="distilnb report", description=scores.__doc__, formatter_class=RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, help="folder to write to (default: runs/report)")
-    out = parser.parse_args(argv).out or paths.home() / "runs" / "report"
+    out = Path(what.out or paths.home() / "runs" / "report")
     records = load_records()
     card = scorecard(records)
     drawn = {name: figures.to_svg(figure) for name, figure in figures.drawings(records).items()}
@@ -127,7 +115,7 @@ def _tell_changed(changed: list[Path]) -> None:
     print(f"brought up to date: {', '.join(names)}" if names else "README, RESULTS.md and notebooks were up to date")
 
 
-def links(argv: list[str]) -> None:
+def links(what: LinkOptions) -> None:
     """Write the address, badges, set-up cells and tables anew wherever they are generated.
 
     Until the address is known, every generated link goes to the placeholder OWNER/distilnb; this mends all at once.
@@ -135,11 +123,7 @@ def links(argv: list[str]) -> None:
     examples:
       distilnb links --repo owner/name
     """
-    parser = ArgumentParser(
-        prog="distilnb links", description=links.__doc__, formatter_class=RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--repo", help="owner/name on GitHub (default: what pyproject.toml says)")
-    repo = parser.parse_args(argv).repo or generated.repository()
+    repo = what.repo or generated.repository()
     _tell_changed(generated.write_links(repo))
     if repo == generated.PLACEHOLDER:
         print(f"links go to the placeholder {repo}; make links REPO=owner/name mends them all")

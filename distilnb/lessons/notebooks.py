@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # the training commands need none of Jupyter, nor a machine t
 QUIET = ["--log-level=40"]  # the kernel need not warn that it listens on this machine
 WHERE_NEXT = """
 Where to look next
-  runs/notebooks/    the executed notebooks; start with 00_overview.ipynb (distilnb notebooks FOLDER: to work in)
+  runs/notebooks/    the executed notebooks; start with 00_overview.ipynb (distilnb notebooks: unpacked, to work in)
   figures/           the pictures they drew
   runs/*.json        one record per run: settings, seed, device, curve, scores
   distilnb --help    the same steps as commands, and --scale to turn the dial up"""
