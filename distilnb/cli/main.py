@@ -23,7 +23,8 @@ import datasets
 from transformers.utils import logging as transformers_logging
 
 from .. import __version__
-from ..machine import processes
+from ..machine import hub, processes
+from ..machine.signals import Stopped
 from .showing import draw, links, make_book, run, scores, share
 from .studies import ablate, export_model, make_evidence, time_models
 from .tasks import finetune, glue
@@ -40,13 +41,15 @@ def main(argv: list[str] | None = None) -> int:
         prog="distilnb",
         description=__doc__,
         formatter_class=RawDescriptionHelpFormatter,
-        epilog="distilnb COMMAND --help explains a command; --traceback shows where an error arose.\n\n"
+        epilog="distilnb COMMAND --help explains a command; --traceback shows where an error arose;\n"
+        "--convert lets weights that are there as pytorch_model.bin alone be converted to safetensors.\n\n"
         "exit status: 0 done, 1 failed, 2 input that cannot be used, 130 stopped by Ctrl-C, 143 by SIGTERM.\n"
         "Training that is stopped ends its update and saves first; a second signal stops it at once.",
     )
     parser.add_argument("--version", action="version", version=f"distilnb {__version__}")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=", ".join(COMMANDS))
-    flags = [a for a in argv if a != "--traceback"]
+    flags = [a for a in argv if a not in ("--traceback", "--convert")]
+    hub.converting = "--convert" in argv
     if not flags:
         parser.print_help()
         return 2
@@ -59,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
             COMMANDS[command](flags[1:])
         return 0
     except KeyboardInterrupt as stop:
-        print(f"\ndistilnb: {stop or 'stopped'}; the same command goes on from the last checkpoint", file=sys.stderr)
+        print(f"\ndistilnb: {stop or 'stopped'}; {what_is_kept(command, stop)}", file=sys.stderr)
         return processes.leave(getattr(stop, "status", 130))
     except ModuleNotFoundError as error:
         print(f'distilnb: {error.name} is not installed: pip install "distilnb[notebooks]"', file=sys.stderr)
@@ -69,6 +72,30 @@ def main(argv: list[str] | None = None) -> int:
             traceback.print_exc()
         print(f"distilnb: {error}", file=sys.stderr)
         return processes.leave(2 if isinstance(error, ValueError) else 1)
+
+
+TRAINING = "what came after the last checkpoint is lost; the same command goes on from there"
+GRID = "runs that have ended are recorded, of the one under way its last checkpoint is kept; the same command goes on"
+KEPT = {  # of a command that Ctrl-C ended
+    "run": "notebooks that have ended are kept, the one under way is lost",
+    "distil": TRAINING,
+    "teacher": TRAINING,
+    "finetune": GRID,
+    "glue": GRID,
+    "ablate": GRID,
+    "evidence": GRID,
+    "benchmark": "no record was made and nothing of it is kept",
+    "export": "files that were announced are whole; the same command writes all of them again",
+    "publish": "an upload that was not announced as done did not take place; the folder is written anew each time",
+    "figures": "figures that were announced are whole; the same command draws all of them again",
+}
+
+
+def what_is_kept(command: str, stop: KeyboardInterrupt) -> str:
+    """What is kept and what is lost when a signal has ended a command."""
+    if isinstance(stop, Stopped):
+        return "its state is saved, nothing is lost; the same command goes on from there"
+    return KEPT.get(command, "files that were announced are whole; the same command writes all of them again")
 
 
 COMMANDS = {

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForMaskedLM,
@@ -63,15 +62,16 @@ def load_model(path: str) -> PreTrainedModel:
     try:
         config = hub.fetch(AutoConfig.from_pretrained, path, **where)
     except (OSError, ValueError) as error:
-        raise ValueError(f"model '{path}' has no readable config.json; {hub.ADVICE}") from error
+        raise ValueError(f"model '{path}' has no readable config.json{hub.cause(path, error)}") from error
     name = (config.architectures or [config.model_type])[0]
     if name not in CLASSES:
         raise ValueError(f"model '{path}' is a {name}, which cannot be exported; use one of {', '.join(CLASSES)}")
     try:
         load = CLASSES[name].from_pretrained
         model = hub.fetch(load, path, dtype=torch.float32, use_safetensors=True, **where)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ValueError(f"model '{path}' has no readable weights (model.safetensors); {hub.ADVICE}") from error
+    except (OSError, ValueError) as error:
+        cause = hub.cause(path, error)
+        raise ValueError(f"model '{path}' has no readable weights (model.safetensors){cause}") from error
     return model.eval()
 
 
@@ -104,7 +104,7 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
     try:
         return hub.fetch(AutoTokenizer.from_pretrained, name, **where)
     except (OSError, ValueError) as error:
-        raise ValueError(f"no model with its tokenizer can be read at '{source}'; {hub.ADVICE}") from error
+        raise ValueError(f"no model with its tokenizer can be read at '{source}'{hub.cause(name, error)}") from error
 
 
 def resolve_model(source: str) -> Any:
@@ -120,7 +120,7 @@ def resolve_model(source: str) -> Any:
     try:
         config = hub.fetch(AutoConfig.from_pretrained, name, **where)
     except (OSError, ValueError) as error:
-        raise ValueError(f"there is no readable config.json at '{name}'; {hub.ADVICE}") from error
+        raise ValueError(f"there is no readable config.json at '{name}'{hub.cause(name, error)}") from error
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return AutoModelForMaskedLM.from_config(config)

@@ -44,14 +44,14 @@ def load_encoder(
         config = hub.fetch(AutoConfig.from_pretrained, path, **where)
     except (OSError, ValueError) as error:
         trouble = "is not in the local cache and the Hub does not answer" if reached else "has no readable config.json"
-        raise ValueError(f"teacher '{path}' {trouble}{at}; {hub.ADVICE}") from error
+        raise ValueError(f"teacher '{path}' {trouble}{at}{hub.cause(path, error)}") from error
     if config.model_type != "bert":
         raise ValueError(f"teacher '{path}' is a {config.model_type} model; a BERT masked language model is needed")
-    unreadable = f"teacher '{path}' has a configuration, but its {{}} cannot be read{at}; {hub.ADVICE}"
+    unreadable = f"teacher '{path}' has a configuration, but its {{}} cannot be read{at}{{}}"
     try:
         tokenizer = hub.fetch(AutoTokenizer.from_pretrained, path, **where)
     except (OSError, ValueError) as error:
-        raise ValueError(unreadable.format("tokenizer")) from error
+        raise ValueError(unreadable.format("tokenizer", hub.cause(path, error))) from error
     check_vocabulary(config, tokenizer)
     never_cut(tokenizer)
     try:
@@ -66,7 +66,7 @@ def load_encoder(
                 **where,
             )
     except (OSError, ValueError, RuntimeError) as error:
-        raise ValueError(unreadable.format("weights (model.safetensors)")) from error
+        raise ValueError(unreadable.format("weights (model.safetensors)", hub.cause(path, error))) from error
     new = _missing_head(path, report)
     if new:
         _draw_head(teacher, seed)

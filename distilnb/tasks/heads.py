@@ -119,7 +119,7 @@ def _read(
     try:
         config = hub.fetch(AutoConfig.from_pretrained, path, num_labels=outputs, **where)
     except (OSError, ValueError) as error:
-        raise ValueError(f"model '{path}' has no readable config.json; {hub.ADVICE}") from error
+        raise ValueError(f"model '{path}' has no readable config.json{hub.cause(path, error)}") from error
     kind = _class_for(config.model_type, classes, f"model '{path}'")
     try:
         with torch.random.fork_rng(devices=[]), hub.no_report():
@@ -135,7 +135,7 @@ def _read(
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"model '{path}' has a configuration, but weights (model.safetensors) that fit it and a head of "
-            f"{outputs} cannot be read; {hub.ADVICE}"
+            f"{outputs} cannot be read{hub.cause(path, error)}"
         ) from error
     missing = set(report["missing_keys"])
     return model, [name for name in model.state_dict() if name in missing]
