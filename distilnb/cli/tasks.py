@@ -62,8 +62,7 @@ def _fine_tune(argv: list[str], command: str, about: str | None, **defaults: Any
     tokenizer = load_tokenizer(next(iter(pairs.values())).removeprefix("random:").removeprefix("untrained:"))
     models = {label: resolve_model(source) for label, source in pairs.items()}
     accelerator = make_accelerator(where.precision, where.cpu)
-    with accelerator.main_process_first():
-        data = what.load()
+    data = processes.once_a_disk(paths.cache("tasks"), accelerator, what.load)
     if accelerator.is_main_process:
         for gap in (sentence for task in data for sentence in task.info.get("missing", {}).values()):
             print(f"left out: {gap}", flush=True)

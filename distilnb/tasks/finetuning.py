@@ -27,7 +27,7 @@ from ..distillation.losses import check_temperature
 from ..distillation.recipe import PretrainingConfig
 from ..evidence.records import Stopwatch, new_record
 from ..machine.progress import Progress
-from ..models import dropout, half
+from ..models import dropout, families, half
 from ..models.teacher import check_vocabulary
 from ..settings import setting
 from ..text.randomness import epoch_order, seed_dropout
@@ -115,12 +115,12 @@ def collate(rows: Dataset, chosen: Sequence[int], pad_id: int = 0) -> dict[str, 
 def forward(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
     """Logits in float32: (batch, num_labels), or (batch, seq, 2) for start and end of an answer, padding at NEVER.
 
-    BERT is told which text of a pair a token is of, DistilBERT cannot be.
+    BERT is told which text of a pair a token is of; DistilBERT and others cannot be.
     """
     inputs, mask = {"input_ids": batch["input_ids"]}, batch["attention_mask"]
     if not mask.all():  # no mask at all lets the faster attention kernel run
         inputs["attention_mask"] = mask
-    if model.config.model_type == "bert":
+    if families.reads_token_types(model.config):
         inputs["token_type_ids"] = batch["token_type_ids"]
     outputs = half.call(model, model, half.wanted(mask), **inputs)
     if not heads.is_answerer(model):
@@ -273,9 +273,9 @@ def check_run(
                 f"task {task.name} has {task.num_labels} output(s){' per token' if task.spans else ''}, the {who} is "
                 f"a {type(one).__name__} with {one.config.num_labels}: build it by {made}"
             )
-        if config.max_length > one.config.max_position_embeddings:
+        if config.max_length > families.longest(one.config):
             raise ValueError(
-                f"max_length is {config.max_length}, but the {who} has {one.config.max_position_embeddings} positions"
+                f"max_length is {config.max_length}, but the {who} reads {families.longest(one.config)} tokens"
             )
         check_vocabulary(one.config, tokenizer)
 

@@ -4,25 +4,22 @@ A masked language model has neither. What is new is drawn from a seed and named,
 """
 
 import copy
+import re
 from pathlib import Path
 
 import torch
-from transformers import (
-    AutoConfig,
-    BertForQuestionAnswering,
-    BertForSequenceClassification,
-    DistilBertForQuestionAnswering,
-    DistilBertForSequenceClassification,
-    PreTrainedModel,
-)
+import transformers
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from ..machine import hub
+from ..models import families
 from ..models.sources import Source, locate
 from .glue import Task
 
-CLASSIFIERS = {"bert": BertForSequenceClassification, "distilbert": DistilBertForSequenceClassification}
-ANSWERERS = {"bert": BertForQuestionAnswering, "distilbert": DistilBertForQuestionAnswering}
-HEADS = ("classifier.", "pre_classifier.", "qa_outputs.", "bert.pooler.")  # a masked language model has none of them
+CLASSIFIERS, ANSWERERS = "SequenceClassification", "QuestionAnswering"
+HEADS = re.compile(
+    r"^(classifier|pre_classifier|qa_outputs|score|head|pooler|[a-z]+\.pooler)\."
+)  # made anew for a task
 Made = tuple[PreTrainedModel, tuple[str, ...]]
 
 
@@ -34,7 +31,7 @@ def classifier(source: Source, num_labels: int, seed: int = 0) -> Made:
     last layer and, for DistilBERT, the layer before it. BERT's pooler is new as well unless the checkpoint brings
     one: a masked language model has none. New tensors are drawn from `seed`.
 
-    Raises ValueError for a model that is no BERT or DistilBERT, or that lacks a tensor of its encoder.
+    Raises ValueError for a model of a family that `families` lacks, or that lacks a tensor of its encoder.
     """
     return _with_head(source, CLASSIFIERS, num_labels, seed)
 
@@ -65,17 +62,17 @@ def fine_tuned(source: Source, task: Task) -> PreTrainedModel:
 
 def is_answerer(model: PreTrainedModel) -> bool:
     """Whether the model points at spans instead of naming classes."""
-    return isinstance(model, tuple(ANSWERERS.values()))
+    return type(model).__name__.endswith(f"For{ANSWERERS}")
 
 
-def _with_head(source: Source, classes: dict[str, type[PreTrainedModel]], outputs: int, seed: int) -> Made:
+def _with_head(source: Source, head: str, outputs: int, seed: int) -> Made:
     if isinstance(source, PreTrainedModel):
-        model, missing = _around(source, classes, outputs)
+        model, missing = _around(source, head, outputs)
         what = f"this {type(source).__name__}"
     else:
-        model, missing = _read(source, classes, outputs)
+        model, missing = _read(source, head, outputs)
         what = f"model '{source}'"
-    lost = [name for name in missing if not name.startswith(HEADS)]
+    lost = [name for name in missing if not HEADS.match(name)]
     if lost:
         raise ValueError(f"{what} lacks {len(lost)} tensors of its encoder, first {lost[0]}: nothing to fine-tune")
     draw = torch.Generator().manual_seed(seed)
@@ -84,25 +81,28 @@ def _with_head(source: Source, classes: dict[str, type[PreTrainedModel]], output
             tensor = model.get_parameter(name)
             if name.endswith(".bias"):
                 tensor.zero_()
+            elif tensor.ndim == 1:  # of a norm
+                tensor.fill_(1.0)
             else:
                 tensor.normal_(0, model.config.initializer_range, generator=draw)
     return model.eval(), tuple(missing)
 
 
-def _class_for(kind: str, classes: dict[str, type[PreTrainedModel]], what: str) -> type[PreTrainedModel]:
-    if kind not in classes:
-        raise ValueError(f"{what} is a {kind} model; {' or '.join(classes)} is needed")
-    return classes[kind]
+def class_for(config: PreTrainedConfig, head: str, what: str) -> type[PreTrainedModel]:
+    """The class of a family with a head for classes (`CLASSIFIERS`) or spans (`ANSWERERS`); ValueError without one."""
+    name = families.of(config, what).model.__name__.removesuffix("ForMaskedLM").removesuffix("LMHeadModel")
+    kind = getattr(transformers, f"{name}For{head}", None)
+    if kind is None:
+        raise ValueError(f"{what} is a {name}, for which transformers has no head for such a task")
+    return kind
 
 
-def _around(
-    source: PreTrainedModel, classes: dict[str, type[PreTrainedModel]], outputs: int
-) -> tuple[PreTrainedModel, list[str]]:
+def _around(source: PreTrainedModel, head: str, outputs: int) -> tuple[PreTrainedModel, list[str]]:
     """The tensors of a model in memory under a head, and the names of those that it did not have."""
     config = copy.deepcopy(source.config)
     config.num_labels = outputs
     with torch.random.fork_rng(devices=[]):
-        model = _class_for(config.model_type, classes, f"this {type(source).__name__}")(config)
+        model = class_for(config, head, f"this {type(source).__name__}")(config)
     wanted, theirs = model.state_dict(), source.state_dict()
     known = {
         name: theirs[name] for name, tensor in wanted.items() if name in theirs and theirs[name].shape == tensor.shape
@@ -111,16 +111,14 @@ def _around(
     return model, [name for name in wanted if name not in known]
 
 
-def _read(
-    source: str | Path, classes: dict[str, type[PreTrainedModel]], outputs: int
-) -> tuple[PreTrainedModel, list[str]]:
+def _read(source: str | Path, head: str, outputs: int) -> tuple[PreTrainedModel, list[str]]:
     """The same from safetensors in a folder or on the Hub."""
     path, where = locate(source)
     try:
         config = hub.fetch(AutoConfig.from_pretrained, path, num_labels=outputs, **where)
     except (OSError, ValueError) as error:
         raise ValueError(f"model '{path}' has no readable config.json{hub.cause(path, error)}") from error
-    kind = _class_for(config.model_type, classes, f"model '{path}'")
+    kind = class_for(config, head, f"model '{path}'")
     try:
         with torch.random.fork_rng(devices=[]), hub.no_report():
             model, report = hub.fetch(
