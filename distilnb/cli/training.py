@@ -28,10 +28,18 @@ from ..scales import Scale
 from ..tasks.scored import scored_texts
 from ..text import corpus
 from ..text.corpus import corpus_budget, make_tokenizer
-from .options import RunOptions, StudentOptions, TeacherOptions, parse, read_scale
+from .options import RunOptions, StudentOptions, TeacherOptions
+from .parsing import command
 
 
-def distil(argv: list[str]) -> None:
+def _distil_defaults(scale: str | None) -> dict[str, Any]:
+    dial = scales.get(scale)
+    names = {"scale": dial.name, "name": f"distil-{dial.name}", "text": dial.text, "leave_out": dial.leave_out}
+    return names | {"teacher": dial.ready_teacher} | dial.pretraining
+
+
+@command(_distil_defaults)
+def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -> None:
     """Distil a student from a teacher by the triple loss (paper section 3).
 
     The student has the teacher's class with half the layers; a BERT's is a DistilBERT. The causal GPT-2 learns the next
@@ -50,21 +58,7 @@ def distil(argv: list[str]) -> None:
       distilnb distil --scale base --teacher openai-community/gpt2 --revision 607a30d783dfa663caf39e06633721c8d4cfcd7e
       accelerate launch --num_processes 8 -m distilnb distil --scale paper
     """
-    scale = read_scale(argv)
-    where, what, config = parse(
-        argv,
-        "distil",
-        distil.__doc__,
-        RunOptions,
-        StudentOptions,
-        PretrainingConfig,
-        scale=scale.name,
-        name=f"distil-{scale.name}",
-        text=scale.text,
-        leave_out=scale.leave_out,
-        teacher=scale.ready_teacher,
-        **scale.pretraining,
-    )
+    scale = scales.get(where.scale)
     revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
     if what.dry_run:
         teacher_config = read_config(what.teacher, revision)
@@ -143,7 +137,20 @@ def keep(model: Any, tokenizer: PreTrainedTokenizerBase, record: dict[str, Any],
     print(f"{tables.summary([record])}\nmodel:  {folder / 'model'}\nrecord: {path}")
 
 
-def teacher(argv: list[str]) -> None:
+def _teacher_defaults(scale: str | None) -> dict[str, Any]:
+    dial = scales.get(scale)
+    if not dial.teacher_stages:
+        raise ValueError(
+            f"scale {dial.name} takes a published teacher ({dial.teacher}); use --scale toy, mini or small"
+        )
+    names = {"scale": dial.name, "name": f"teacher-{dial.name}", "text": dial.teacher_text, "leave_out": dial.leave_out}
+    budget = {"tokens": sum(s.tokens for s in dial.teacher_stages), "batch_size": dial.teacher_stages[0].batch_size}
+    start = {"start": f"{dial.teacher}@{dial.revision}" if dial.encoder else ""}
+    return names | start | budget | {"ce": 0.0, "mlm": 1.0, "cos": 0.0, "clip": 1.0} | dial.teacher_pretraining
+
+
+@command(_teacher_defaults)
+def teacher(where: RunOptions, what: TeacherOptions, config: PretrainingConfig) -> None:
     """Pre-train a teacher by the same loop with L_mlm alone: from nothing, grown from shallow to deep, or from a BERT.
 
     Depth is added in stages by repeating layers, because a deep, narrow BERT started at full depth predicts by
@@ -159,33 +166,9 @@ def teacher(argv: list[str]) -> None:
       distilnb teacher --scale small --start intfloat/e5-small-v2 --name teacher-e5
       distilnb teacher --scale mini --text stanfordnlp/imdb:plain_text:unsupervised
     """
-    scale = read_scale(argv)
-    if not scale.teacher_stages:
-        raise ValueError(
-            f"scale {scale.name} takes a published teacher ({scale.teacher}); use --scale toy, mini or small"
-        )
+    scale = scales.get(where.scale)
     stages = scale.teacher_stages
-    where, what, config = parse(
-        argv,
-        "teacher",
-        teacher.__doc__,
-        RunOptions,
-        TeacherOptions,
-        PretrainingConfig,
-        scale=scale.name,
-        name=f"teacher-{scale.name}",
-        text=scale.teacher_text,
-        leave_out=scale.leave_out,
-        start=f"{scale.teacher}@{scale.revision}" if scale.encoder else "",
-        tokens=sum(s.tokens for s in stages),
-        batch_size=stages[0].batch_size,
-        ce=0.0,
-        mlm=1.0,
-        cos=0.0,
-        clip=1.0,
-        **scale.teacher_pretraining,
-    )
-    sources, scored = where.sources, scored_texts(where.leave_out)
+    sources = where.sources
     accelerator = make_accelerator(where.precision, where.cpu)
     records: list[dict[str, Any]] = []
     made: dict[str, Any] = {}
@@ -204,6 +187,7 @@ def teacher(argv: list[str]) -> None:
         shape = scale.teacher_shape | {"vocab_size": len(tokenizer), "num_hidden_layers": stages[0].layers}
         model = new_teacher(BertConfig(**shape), seed=config.seed)
         set_dropout(model, 0.0)  # too little text to overfit
+    scored = scored_texts(where.leave_out)
     pairs = made and model.bert.embeddings.token_type_embeddings.weight[1:].any()  # it has learned what a pair is
     budget = sum(s.tokens for s in stages)
     if accelerator.device.type == "cpu":
