@@ -1,24 +1,23 @@
 """The commands that pre-train: `distil` and `teacher`."""
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from transformers import BertConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import BertConfig, BertForMaskedLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from .. import paths, scales
 from ..distillation.batches import make_samples
 from ..distillation.estimate import counted
+from ..distillation.growing import Growth, grow_teacher
 from ..distillation.loop import check_output, check_positions, pretrain
 from ..distillation.recipe import PretrainingConfig
-from ..evidence.comparing import join_records
 from ..evidence.names import REHEARSAL
 from ..evidence.records import load_record, save_record
 from ..machine import processes
 from ..machine.device import make_accelerator, settle
 from ..models import dropout, families
-from ..models.growth import fold_token_types, grow, new_teacher, set_dropout, train_only
+from ..models.growth import new_teacher
 from ..models.narrowing import narrow_config
 from ..models.sources import further, read_config, read_teacher, shipped_name
 from ..models.student import build_student, student_config
@@ -166,78 +165,44 @@ def teacher(where: RunOptions, what: TeacherOptions, config: PretrainingConfig) 
       distilnb teacher --scale small --start intfloat/e5-small-v2 --name teacher-e5
       distilnb teacher --scale mini --text stanfordnlp/imdb:plain_text:unsupervised
     """
-    scale = scales.get(where.scale)
-    stages = scale.teacher_stages
-    sources = where.sources
+    scale, sources = scales.get(where.scale), where.sources
     accelerator = make_accelerator(where.precision, where.cpu)
-    records: list[dict[str, Any]] = []
-    made: dict[str, Any] = {}
     if what.start:
-        name, revision = (what.start, "") if Path(what.start).is_dir() else what.start.partition("@")[::2]
-        model, tokenizer, new = load_encoder(name, revision or None, config.seed)
-        set_dropout(model, 0.0)
-        stages = stages_of(model.config.num_hidden_layers, bool(new), scale)
-        made = {"start": shipped_name(name), "revision": revision or None, "new_tensors": list(new)}
-        model.config.initialized_from = made  # stays with the model, and tells its run from that of another start
-        if not new and Path(what.start, "record.json").is_file():
-            records.append(load_record(Path(what.start, "record.json")))
+        model, tokenizer, made = _started(what.start, config.seed)
+        stages = stages_of(model.config.num_hidden_layers, bool(made["new_tensors"]), scale)
     else:
-        folder, pieces = where.folder / "tokenizer", scale.teacher_shape["vocab_size"]
+        made, stages, folder = {}, scale.teacher_stages, where.folder / "tokenizer"
+        pieces = scale.teacher_shape["vocab_size"]
         tokenizer = processes.once_a_disk(folder, accelerator, partial(make_tokenizer, folder, sources, pieces))
         shape = scale.teacher_shape | {"vocab_size": len(tokenizer), "num_hidden_layers": stages[0].layers}
         model = new_teacher(BertConfig(**shape), seed=config.seed)
-        set_dropout(model, 0.0)  # too little text to overfit
-    scored = scored_texts(where.leave_out)
-    pairs = made and model.bert.embeddings.token_type_embeddings.weight[1:].any()  # it has learned what a pair is
-    budget = sum(s.tokens for s in stages)
     if accelerator.device.type == "cpu":
         dropout.for_cpu(model)
-    for number, stage in enumerate(stages, start=len(records[0]["stages"]) if records else 0):
-        model = grow(model, stage.layers or model.config.num_hidden_layers)
-        train_only(model, stage.part)
-        settings = replace(
-            config,
-            learning_rate=stage.learning_rate,
-            seq_length=stage.seq_length,
-            batch_size=stage.batch_size,
-            micro_batch_size=stage.batch_size,
-            tokens=max(1, stage.tokens * config.tokens // budget),
-            seed=config.seed + number,
-        )
-        build = partial(
-            corpus.build_corpus,
-            sources,
-            tokenizer,
-            seq_length=stage.seq_length,
-            max_tokens=corpus_budget(sources, scale.teacher_corpus_tokens),
-            without=scored,
-            allow_unknown=where.allow_unknown,
-        )
-        text = processes.once_a_disk(paths.cache("corpora"), accelerator, build)
-        samples = make_samples(tokenizer, text.token_counts, "masked", settings)
-        if config.backup:
-            settings = replace(settings, backup=str(Path(config.backup, where.folder.name)))
-        records.append(
-            pretrain(
-                model,
-                text,
-                samples,
-                accelerator,
-                settings,
-                out=where.folder / f"stage-{number}",
-                name=f"{where.name}, {stage.title(model.config.num_hidden_layers)}",
-                scale=scale.name,
-                **({"made_from": made} if made else {}),
-                machine=settle(accelerator.device),
-            )
-        )
-        accelerator.free_memory()
+    options = {"without": scored_texts(where.leave_out), "allow_unknown": where.allow_unknown}
+    options["max_tokens"] = corpus_budget(sources, scale.teacher_corpus_tokens)
+
+    def text(seq_length: int) -> corpus.Corpus:
+        build = partial(corpus.build_corpus, sources, tokenizer, seq_length=seq_length, **options)
+        return processes.once_a_disk(paths.cache("corpora"), accelerator, build)
+
+    earlier = Path(what.start, "record.json")
+    before = load_record(earlier) if what.start and not made["new_tensors"] and earlier.is_file() else None
+    growth = Growth(where.name, scale.name, where.folder, tokenizer, text, config, made, before)
+    model, record = grow_teacher(model, stages, growth, accelerator)
     if accelerator.is_main_process:
-        set_dropout(model, 0.1)  # what those who fine-tune it expect
-        if not pairs:
-            fold_token_types(model)
-        keep(model.half(), tokenizer, join_records(records, where.name), where.folder)
+        keep(model.half(), tokenizer, record, where.folder)
     processes.finish(accelerator)
+
+
+def _started(start: str, seed: int) -> tuple[BertForMaskedLM, PreTrainedTokenizerBase, dict[str, Any]]:
+    """The BERT to train on with its tokenizer, and what the record says of where it is from."""
+    name, revision = (start, "") if Path(start).is_dir() else start.partition("@")[::2]
+    model, tokenizer, new = load_encoder(name, revision or None, seed)
+    if model.config.model_type != "bert":
+        raise ValueError(f"'{name}' is a {model.config.model_type} model; only a BERT can be trained on as a teacher")
+    made = {"start": shipped_name(name), "revision": revision or None, "new_tensors": list(new)}
+    model.config.initialized_from = made  # stays with the model, and tells its run from that of another start
+    return model, tokenizer, made
 
 
 def stages_of(depth: int, headless: bool, scale: Scale) -> list[scales.Stage]:
