@@ -85,6 +85,8 @@ def cause(path: str, error: Exception) -> str:
 
 
 def _first_line(error: Exception) -> str:
+    if "ignore_mismatched_sizes" in str(error):
+        return "its tensors have other sizes than config.json says"
     line = next((line for line in map(str.strip, str(error).splitlines()) if line), type(error).__name__)
     return line.partition(". Checkout ")[0].rstrip(".:")[:300]
 
