@@ -47,13 +47,13 @@ class MicroBatches:
         self, corpus: Corpus, config: PretrainingConfig, start: int, stop: int, rank: int = 0, processes: int = 1
     ):
         self.corpus, self.config, self.start, self.stop = corpus, config, start, stop
-        self.rank, self.processes = rank, processes
+        self.rank, self.processes, self.rows = rank, processes, config.rows(processes)
 
     def __len__(self) -> int:
-        return (self.stop - self.start) * (self.config.batch_size // (self.config.micro_batch_size * self.processes))
+        return (self.stop - self.start) * (self.config.batch_size // (self.rows * self.processes))
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        lengths, batch, micro = self.corpus.train_lengths, self.config.batch_size, self.config.micro_batch_size
+        lengths, batch, micro = self.corpus.train_lengths, self.config.batch_size, self.rows
 
         @lru_cache(2)
         def order(epoch: int) -> np.ndarray:

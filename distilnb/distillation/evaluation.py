@@ -11,6 +11,7 @@ from ..text.masking import IGNORE, Masker, NextWord
 from .batches import MaskedRows, collate
 
 EVALUATION_EPOCH = 2**31 - 1  # held-out masks are drawn for an epoch that training never reaches
+HELD_OUT_ROWS = 256  # that an evaluation reads
 
 
 @torch.no_grad()
@@ -20,7 +21,7 @@ def evaluate(
     masker: Masker | NextWord,
     accelerator: Accelerator,
     teacher: PreTrainedModel | None = None,
-    rows: int = 256,
+    rows: int = HELD_OUT_ROWS,
     batch_size: int = 32,
 ) -> dict[str, float]:
     """Held-out loss of masked (or next) words, accuracy, and agreement with the teacher, under the same masks always.

@@ -24,15 +24,15 @@ from transformers import PreTrainedModel
 
 from ..evidence.records import new_record
 from ..machine.device import memory
-from ..machine.processes import alone_in, together
+from ..machine.processes import alone_in, explained
 from ..machine.signals import leave_signals_to_the_main_process
 from ..models import families
 from ..text.corpus import Corpus
 from ..text.masking import IGNORE, Masker, NextWord
 from . import checkpoints
 from .batches import MaskedRows, MicroBatches, collate
-from .estimate import estimate_run
-from .evaluation import evaluate
+from .estimate import Estimate, Remaining, estimate_run
+from .evaluation import HELD_OUT_ROWS, evaluate
 from .recipe import MAY_CHANGE, PretrainingConfig
 from .step import Distillation, add_projection, drop_projection
 from .training import Training, is_out_of_memory
@@ -57,7 +57,8 @@ class Run(Training):
         self.student, self.corpus, self.masker, self.teacher = student, corpus, masker, teacher
         self.one_row, self.to_shrink = f"sequence of {config.seq_length} tokens", "--seq_length"
         self.backup = Path(config.backup, out.name) if out and config.backup else None
-        self.micro_batches = config.batch_size // (config.micro_batch_size * accelerator.num_processes)
+        self.largest = config.rows(accelerator.num_processes)
+        self.micro_batches = config.batch_size // (self.largest * accelerator.num_processes)
         self.teacher_fingerprint = None if teacher is None else checkpoints.fingerprint(teacher)
         self.estimate: dict[str, float] = {}  # of this sitting, when it began
         if teacher is not None:
@@ -75,13 +76,12 @@ class Run(Training):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What must be the same when a run is resumed: settings, data, model shape, number of processes."""
+        """What must be the same when a run is resumed: settings, data, model shape; processes may be more or fewer."""
         settings = {k: v for k, v in asdict(self.config).items() if k not in MAY_CHANGE}
         return settings | {
             "data": self.corpus.info["fingerprint"],
             "vocabulary": self.corpus.info["tokenizer"],
             "parameters": sum(p.numel() for p in self.names),
-            "processes": self.accelerator.num_processes,
             "precision": self.accelerator.mixed_precision,
             "teacher": self.teacher_fingerprint,
             "student": getattr(self.student.config, "initialized_from", None),
@@ -89,9 +89,33 @@ class Run(Training):
 
     def evaluate(self) -> None:
         """Append the held-out scores of this moment to `evaluations`."""
-        tokens = sum(row[1] for row in self.curve)
+        tokens = sum(self.curve.get("tokens", []))
         scores = evaluate(self.student, self.corpus, self.masker, self.accelerator, self.teacher)
         self.evaluations.append({"step": self.step, "tokens": tokens, **scores})
+
+    @property
+    def every(self) -> int:
+        """Updates from one held-out evaluation to the next."""
+        return self.config.evaluate_every or max(1, self.steps // 10)
+
+    def cost(self) -> Estimate:
+        """What is left of the run will take so much, judged by its next rows; no other process is waited for."""
+        config, updates = self.config, self.steps - self.step
+        keys = next(iter(self.loader(self.steps).batch_sampler))[: self.rows]
+        batch = self.to_device(collate(MaskedRows(self.corpus.train, self.masker).__getitems__(keys)))
+        left = Remaining(
+            tokens=config.tokens * updates // self.steps,
+            updates=updates,
+            evaluations=updates // self.every + 1,
+            heldout_rows=min(HELD_OUT_ROWS, len(self.corpus.heldout)),
+            saves=1 + (updates // config.checkpoint_every if config.checkpoint_every else 0),
+            checkpoint_minutes=config.checkpoint_minutes,
+            keep=config.keep,
+            folder=self.folder,
+            watts=config.watts,
+            kwh_price=config.kwh_price,
+        )
+        return estimate_run(self.accelerator.unwrap_model(self.module), batch, self.accelerator, left)
 
     def loader(self, stop: int) -> DataLoader:
         """Micro-batches of this process from here to update `stop`, prepared by `workers` processes."""
@@ -124,13 +148,12 @@ class Run(Training):
         shown = {"step": self.step, "tokens": tokens, "loss": loss, "ce": ce, "mlm": mlm, "cos": cos, "norm": norm}
         shown["tokens_per_second"] = tokens / (time.perf_counter() - began)
         if made:
-            self.curve.append(list(shown.values()))
+            self.note(shown)
         return shown
 
     def after_update(self) -> None:
         """Evaluate about ten times in a run, and at its end."""
-        every = self.config.evaluate_every or max(1, self.steps // 10)
-        if self.step % every == 0 or self.step == self.steps:
+        if self.step % self.every == 0 or self.step == self.steps:
             self.evaluate()
 
     def shown(self, terms: dict[str, float]) -> dict[str, str]:
@@ -144,10 +167,9 @@ def check_run(config: PretrainingConfig, corpus: Corpus, teacher: PreTrainedMode
     """Raise ValueError for settings that do not fit each other, before any long work."""
     if teacher is None and (config.ce or config.cos):
         raise ValueError("without a teacher only L_mlm is defined: set the weights ce and cos to 0")
-    share = config.micro_batch_size * processes
-    if config.batch_size % share:
+    if config.batch_size % (config.rows(processes) * processes):
         raise ValueError(
-            f"batch_size {config.batch_size} is no multiple of micro_batch_size {config.micro_batch_size} × "
+            f"batch_size {config.batch_size} is no multiple of micro_batch_size {config.rows(processes)} × "
             f"{processes} process{'es' * (processes > 1)}: every update must share out evenly"
         )
     if corpus.info["seq_length"] != config.seq_length:
@@ -205,7 +227,7 @@ def pretrain(
     """
     check_run(config, corpus, teacher, accelerator.num_processes)
     quiet = quiet or not accelerator.is_main_process
-    with together(), alone_in(out / "checkpoints" if out else None, accelerator):
+    with explained(), alone_in(out / "checkpoints" if out else None, accelerator):
         run = Run(student, corpus, masker, accelerator, config, teacher, out)
         stop = min(run.steps, stop_after or run.steps)
         if run.step < stop and not quiet:
@@ -220,13 +242,9 @@ def pretrain(
 
 
 def _announce(run: Run, name: str) -> str:
-    config = run.config
-    rows = MaskedRows(run.corpus.train, run.masker)
-    batch = run.to_device(collate(rows.__getitems__(next(iter(run.loader(run.steps).batch_sampler))[: run.rows])))
-    left = config.tokens * (run.steps - run.step) // run.steps
-    resumed = f", going on from update {run.step:,}" if run.step else ""
+    config, resumed = run.config, f", going on from update {run.step:,}" if run.step else ""
     try:
-        cost = estimate_run(run, batch, left)
+        cost = run.cost()
         run.estimate = {"from_step": run.step, "seconds": cost.seconds, "memory_bytes": cost.memory_bytes}
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
@@ -238,9 +256,7 @@ def _announce(run: Run, name: str) -> str:
 
 
 def _record(run: Run, name: str, **provenance: Any) -> dict[str, Any]:
-    columns = ("step", "tokens", "loss", "ce", "mlm", "cos", "norm", "tokens_per_second")
-    curve = dict(zip(columns, map(list, zip(*run.curve, strict=True)), strict=True))
-    curve["tokens"] = np.cumsum(curve["tokens"]).tolist()
+    curve = run.curve | {"tokens": np.cumsum(run.curve["tokens"]).tolist()}
     last = run.evaluations[-1]
     estimate = run.estimate and {key: round(value) for key, value in run.estimate.items()} | {
         "took_seconds": round(run.stopwatch.read()["wall_seconds"]),
@@ -256,6 +272,7 @@ def _record(run: Run, name: str, **provenance: Any) -> dict[str, Any]:
         "data": run.corpus.provenance(),
         "evaluations": {key: [row[key] for row in run.evaluations] for key in last},
         "processes": run.accelerator.num_processes,
+        "worlds": run.worlds,
         "precision": run.accelerator.mixed_precision,
         **run.faults(),
         "compiled_head": run.accelerator.unwrap_model(run.module).compiled,
