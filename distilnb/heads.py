@@ -68,6 +68,16 @@ def fine_tuned(source: Source, task: Task) -> PreTrainedModel:
     return model
 
 
+def name_labels(model: PreTrainedModel, task: Task) -> None:
+    """Let the configuration that is saved with the model say what its outputs mean."""
+    if task.spans:
+        return
+    if task.labels:
+        model.config.id2label = dict(enumerate(task.labels))
+        model.config.label2id = {label: i for i, label in enumerate(task.labels)}
+    model.config.problem_type = "regression" if task.regression else "single_label_classification"
+
+
 def is_answerer(model: PreTrainedModel) -> bool:
     """Whether the model points at spans instead of naming classes."""
     return isinstance(model, tuple(ANSWERERS.values()))
