@@ -25,7 +25,7 @@ from datasets import Dataset
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from . import checkpoints, dropout, heads, metrics, precision, results, squad
+from . import checkpoints, dropout, heads, machine, metrics, precision, results, squad
 from .batches import pad
 from .checkpoints import fingerprint
 from .corpus import epoch_order, vocabulary_hash
@@ -437,6 +437,38 @@ def _record(run: Run, name: str, data: TaskData | SquadData, about: dict[str, An
     values |= {"scale": "toy"} | faults | run.time_spent() | about
     model = values.pop("model_name", "student")
     return results.new_record("finetuning", name, model=model, stopwatch=run.stopwatch, **values)
+
+
+MEASURED = 4  # updates that an estimate takes
+
+
+def pace(
+    model: PreTrainedModel,
+    data: TaskData | SquadData,
+    tokenizer: PreTrainedTokenizerBase,
+    accelerator: Accelerator,
+    config: FinetuningConfig,
+) -> float:
+    """Seconds for each token of an update, measured on a few updates, which spoil `model`."""
+    if accelerator.device.type == "cpu":
+        dropout.for_cpu(model)
+    run = Run(model, encode(data, tokenizer, config)[0], data.info, tokenizer, accelerator, config, UNSAVED)
+    run.module.train()
+    tokens, enough = 0, replace(config, epochs=config.epochs + MEASURED)
+    for turn, chosen in enumerate(islice(batch_order(run.lengths, enough), MEASURED)):
+        if turn == 1:  # the first warms up
+            began = machine.now(accelerator.device)
+        run.update(iter([chosen]))
+        tokens += int(run.lengths[chosen].sum()) if turn else 0
+    seconds = machine.now(accelerator.device) - began
+    accelerator.free_memory()
+    return seconds / tokens
+
+
+def work(encoded: tuple[Dataset, dict[str, Dataset]], config: FinetuningConfig) -> float:
+    """Tokens of a run, for an estimate: those trained on, and a third of those scored, which go forward only."""
+    trained, *scored = (int(rows["length"][:].sum()) for rows in (encoded[0], *encoded[1].values()))
+    return config.epochs * trained + sum(scored) / 3
 
 
 def _parameter_groups(model: nn.Module, config: FinetuningConfig) -> list[dict[str, Any]]:
