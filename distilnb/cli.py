@@ -82,8 +82,9 @@ from .pretraining import check_output, pretrain
 from .recipe import PretrainingConfig
 from .scales import Scale
 from .scorecard import headlines, markdown, page, scorecard, tally
+from .scored import scored_texts
 from .student import build_student
-from .teacher import fold_token_types, grow, load_teacher, new_teacher, set_dropout
+from .teacher import fold_token_types, grow, load_encoder, load_teacher, new_teacher, set_dropout, train_only
 
 REHEARSAL = "rehearsal"  # the scale of what came from random weights: it fills no table
 
@@ -196,7 +197,8 @@ def distil(argv: list[str]) -> None:
         scale=scale.name,
         name=f"distil-{scale.name}",
         text=scale.text,
-        teacher=scale.teacher,
+        leave_out=scale.leave_out,
+        teacher=scale.ready_teacher,
         **scale.pretraining,
     )
     check_output(where.folder, config)
@@ -215,6 +217,7 @@ def distil(argv: list[str]) -> None:
             seq_length=config.seq_length,
             layout=config.layout,
             max_tokens=corpus_budget(sources, scale.corpus_tokens, config.tokens),
+            without=scored_texts(where.leave_out),
         )
     masker = Masker.of(tokenizer, text.token_counts, config.smoothing, config.mask_probability, config.seed)
     made = {
@@ -269,21 +272,26 @@ def keep(model: Any, tokenizer: PreTrainedTokenizerBase, record: dict[str, Any],
 
 
 def teacher(argv: list[str]) -> None:
-    """Pre-train a teacher from nothing: the same loop with L_mlm alone, grown from shallow to deep.
+    """Pre-train a teacher by the same loop with L_mlm alone: from nothing, grown from shallow to deep, or from a BERT.
 
     Depth is added in stages by repeating layers, because a deep, narrow BERT started at full depth predicts by
-    word frequency for millions of tokens. Only the scales toy and mini describe a teacher; their stages set depth,
-    learning rate, batch and sequence length, and --tokens stretches or shrinks all of them alike. The weights are
-    saved in float16: half the size on disk, and loaded as float32. A teacher that is there can be trained on.
+    word frequency for millions of tokens. At scale small a published encoder without a masked-word head gets one: the
+    head alone is trained first, then all weights. Only the scales toy, mini and small describe a teacher; their stages
+    set depth, learning rate, batch and sequence length, and --tokens stretches or shrinks all of them alike. The
+    weights are saved in float16: half the size on disk, and loaded as float32. A teacher can be trained on.
 
     examples:
       distilnb teacher --scale toy --out runs/teacher
       distilnb teacher --scale mini --start data/teachers/mini --tokens 50000000 --name teacher-mini-more
+      distilnb teacher --scale small
+      distilnb teacher --scale small --start intfloat/e5-small-v2 --name teacher-e5
       distilnb teacher --scale mini --text stanfordnlp/imdb:plain_text:unsupervised
     """
     scale = read_scale(argv)
     if not scale.teacher_stages:
-        raise ValueError(f"scale {scale.name} takes a published teacher ({scale.teacher}); use --scale toy or mini")
+        raise ValueError(
+            f"scale {scale.name} takes a published teacher ({scale.teacher}); use --scale toy, mini or small"
+        )
     stages = scale.teacher_stages
     where, what, config = parse(
         argv,
@@ -294,6 +302,8 @@ def teacher(argv: list[str]) -> None:
         scale=scale.name,
         name=f"teacher-{scale.name}",
         text=scale.teacher_text,
+        leave_out=scale.leave_out,
+        start=f"{scale.teacher}@{scale.revision}" if scale.encoder else "",
         tokens=sum(s.tokens for s in stages),
         batch_size=stages[0].batch_size,
         ce=0.0,
@@ -302,30 +312,32 @@ def teacher(argv: list[str]) -> None:
         clip=1.0,
         **scale.teacher_pretraining,
     )
-    sources = corpus.parse_sources(where.text)
+    sources, scored = corpus.parse_sources(where.text), scored_texts(where.leave_out)
     accelerator = make_accelerator(where.precision, where.cpu)
     records: list[dict[str, Any]] = []
+    made: dict[str, Any] = {}
     if what.start:
-        model, tokenizer = load_teacher(what.start)
+        name, revision = (what.start, "") if Path(what.start).is_dir() else what.start.partition("@")[::2]
+        model, tokenizer, new = load_encoder(name, revision or None, config.seed)
         set_dropout(model, 0.0)
-        stages = [s for s in stages if s.layers == model.config.num_hidden_layers]
-        if not stages:
-            raise ValueError(
-                f"--start {what.start} has {model.config.num_hidden_layers} layers, and no stage of scale "
-                f"{scale.name} has as many"
-            )
-        records.append(results.load(Path(what.start, "record.json")))
+        stages = stages_of(model.config.num_hidden_layers, bool(new), scale)
+        made = {"start": shipped_name(name), "revision": revision or None, "new_tensors": list(new)}
+        model.config.initialized_from = made  # stays with the model, and tells its run from that of another start
+        if not new and Path(what.start, "record.json").is_file():
+            records.append(results.load(Path(what.start, "record.json")))
     else:
         with accelerator.main_process_first():
             tokenizer = make_tokenizer(where.folder / "tokenizer", sources, scale.teacher_shape["vocab_size"])
         shape = scale.teacher_shape | {"vocab_size": len(tokenizer), "num_hidden_layers": stages[0].layers}
         model = new_teacher(BertConfig(**shape), seed=config.seed)
         set_dropout(model, 0.0)  # too little text to overfit
+    pairs = made and model.bert.embeddings.token_type_embeddings.weight[1:].any()  # it has learned what a pair is
     budget = sum(s.tokens for s in stages)
     if accelerator.device.type == "cpu":
         dropout.for_cpu(model)
     for number, stage in enumerate(stages, start=len(records[0]["stages"]) if records else 0):
-        model = grow(model, stage.layers)
+        model = grow(model, stage.layers or model.config.num_hidden_layers)
+        train_only(model, stage.part)
         settings = replace(
             config,
             learning_rate=stage.learning_rate,
@@ -341,6 +353,7 @@ def teacher(argv: list[str]) -> None:
                 tokenizer,
                 seq_length=stage.seq_length,
                 max_tokens=corpus_budget(sources, scale.teacher_corpus_tokens),
+                without=scored,
             )
         masker = Masker.of(tokenizer, text.token_counts, settings.smoothing, settings.mask_probability, settings.seed)
         if config.backup:
@@ -353,17 +366,27 @@ def teacher(argv: list[str]) -> None:
                 accelerator,
                 settings,
                 out=where.folder / f"stage-{number}",
-                name=f"{where.name}, {stage.layers} layers",
+                name=f"{where.name}, {stage.title(model.config.num_hidden_layers)}",
                 scale=scale.name,
+                **({"made_from": made} if made else {}),
                 machine=machine.settle(accelerator.device),
             )
         )
         accelerator.free_memory()
     if accelerator.is_main_process:
         set_dropout(model, 0.1)  # what those who fine-tune it expect
-        fold_token_types(model)
+        if not pairs:
+            fold_token_types(model)
         keep(model.half(), tokenizer, results.join(records, where.name), where.folder)
     processes.finish(accelerator)
+
+
+def stages_of(depth: int, headless: bool, scale: Scale) -> list[scales.Stage]:
+    """The stages that train a teacher of `depth` layers on, a new head alone first; ValueError where there is none."""
+    stages = [s for s in scale.teacher_stages if s.layers in (0, depth) and s.part == "all"]
+    if not stages:
+        raise ValueError(f"the teacher has {depth} layers, and no stage of scale {scale.name} has as many")
+    return [scales.HEAD, *stages] if headless else stages
 
 
 def make_tokenizer(folder: Path, sources: tuple[corpus.TextSource, ...], pieces: int) -> PreTrainedTokenizerBase:
@@ -440,6 +463,7 @@ def _fine_tune(argv: list[str], command: str, **defaults: Any) -> None:
         trial_rows=what.trial_rows,
         task_teacher=what.task_teacher or None,
         keep=what.keep or bool(what.submission),
+        suffix=what.suffix,
         provenance=origins,
     )
     for record in records if what.submission else ():
@@ -459,7 +483,8 @@ def _fine_tune(argv: list[str], command: str, **defaults: Any) -> None:
 
 def models_of(scale: Scale) -> list[str]:
     """LABEL=FOLDER of the teacher of a scale, of its students where they are made or shipped, of released models."""
-    found = [f"teacher={scale.teacher}" + (f"@{scale.revision}" if scale.revision else "")]
+    teacher = scale.ready_teacher
+    found = [f"teacher={teacher}" + (f"@{scale.revision}" if scale.revision and teacher == scale.teacher else "")]
     shipped = {
         "student": paths.data("students", scale.name),
         "undistilled": paths.data("students", f"{scale.name}-undistilled"),
@@ -505,7 +530,8 @@ def ablate(argv: list[str]) -> None:
         scale=scale.name,
         name=f"ablation-{scale.name}",
         text=scale.text,
-        teacher=scale.teacher,
+        leave_out=scale.leave_out,
+        teacher=scale.ready_teacher,
         source="toyworld" if scale.name == "toy" else "hub",
         **rate,
         **({"tokens": scale.pretraining["tokens"]} | scale.ablation),
@@ -527,6 +553,7 @@ def ablate(argv: list[str]) -> None:
             seq_length=config.seq_length,
             layout=config.layout,
             max_tokens=corpus_budget(sources, scale.corpus_tokens, config.tokens),
+            without=scored_texts(where.leave_out),
         )
     config = replace(config, evaluate_every=max(1, config.steps(text) // 4))  # each costs as much as several updates
     grid = ablation.Grid(
@@ -597,7 +624,7 @@ def time_models(argv: list[str]) -> None:
         BenchmarkOptions,
         BenchmarkConfig,
         scale=scale.name,
-        teacher=scale.teacher,
+        teacher=scale.ready_teacher,
         shape=shape,
         source="toyworld" if scale.name == "toy" else "hub",
         name=f"benchmark-{scale.name}-{shape}",
@@ -750,7 +777,7 @@ def run(argv: list[str]) -> None:
       distilnb run --solutions       the solved exercises instead
     """
     parser = ArgumentParser(prog="distilnb run", description=run.__doc__, formatter_class=RawDescriptionHelpFormatter)
-    parser.add_argument("--scale", help="toy, mini, base or paper (default: $DISTILNB_SCALE, else toy)")
+    parser.add_argument("--scale", help="toy, mini, small, base or paper (default: $DISTILNB_SCALE, else toy)")
     parser.add_argument("--only", nargs="+", metavar="NN", help="numbers of the notebooks to run")
     parser.add_argument("--in-place", action="store_true", help="write the outputs into notebooks/ itself")
     parser.add_argument("--solutions", action="store_true", help="run notebooks/solutions/ instead")
@@ -812,7 +839,7 @@ def make_evidence(argv: list[str]) -> None:
     parser = ArgumentParser(
         prog="distilnb evidence", description=make_evidence.__doc__, formatter_class=RawDescriptionHelpFormatter
     )
-    parser.add_argument("--scale", help="toy, mini, base or paper (default: $DISTILNB_SCALE, else toy)")
+    parser.add_argument("--scale", help="toy, mini, small, base or paper (default: $DISTILNB_SCALE, else toy)")
     parser.add_argument("--jobs", type=int, default=1, help="steps side by side (default: 1)")
     parser.add_argument("--only", nargs="+", metavar="STEP", help="these steps alone, by name")
     parser.add_argument("--dry-run", action="store_true", help="print the steps and their cost, and run nothing")

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -21,9 +22,11 @@ from datasets.exceptions import DatasetGenerationError
 from transformers import BertTokenizer, PreTrainedTokenizerBase
 
 from . import hub, paths, toyworld
+from .contamination import Scored
 from .masking import generator
 
 HELD_OUT_EVERY = 100  # document i is held out when i % 100 == 99
+KEPT = "tokens", "seq_length", "layout", "tokenizer", "fingerprint", "left_out"  # of `Corpus.info`, for a record
 FORMAT = 1  # of the folder on disk; a change makes older ones be rebuilt
 
 
@@ -128,7 +131,7 @@ class Corpus:
             "rows": {"train": len(self.train), "heldout": len(self.heldout)},
             "stand_in": True,
             "stand_in_why": "toyworld, a made-up world" if toy else "not the paper's Wikipedia and Toronto Book Corpus",
-        } | {key: self.info[key] for key in ("tokens", "seq_length", "layout", "tokenizer", "fingerprint")}
+        } | {key: self.info[key] for key in KEPT if key in self.info}
 
 
 def build_corpus(
@@ -139,13 +142,14 @@ def build_corpus(
     max_tokens: int | None = None,
     layout: str = "packed",
     folder: Path | None = None,
+    without: Scored | None = None,
 ) -> Corpus:
     """Tokenize `sources` into blocks of at most `seq_length` tokens, [CLS] … [SEP] each, or reuse an earlier build.
 
     `packed` joins documents end to end, so that no token is padding; `grouped` keeps documents apart, splits long
     ones, drops those under 12 tokens or half unknown (as the original code does) and leaves rows of unequal
     length to be batched by length. Several sources take turns, a document each. `max_tokens` stops early, also
-    when streaming; toyworld is endless and needs it.
+    when streaming; toyworld is endless and needs it. Documents that hold a text of `without` are left out and counted.
 
     Raises ValueError for an unknown layout, for empty text and for text shorter than a block.
     """
@@ -163,11 +167,11 @@ def build_corpus(
         "max_tokens": max_tokens,
         "layout": layout,
         "tokenizer": vocabulary_hash(tokenizer),
-    }
+    } | ({"without": without.info} if without else {})
     key = hashlib.sha256(json.dumps(info, sort_keys=True).encode()).hexdigest()[:16]
     folder = (folder or paths.cache("corpora")) / key
     if not (folder / "info.json").is_file():
-        _write(folder, sources, tokenizer, info)
+        _write(folder, sources, tokenizer, info, without)
     return _read(folder)
 
 
@@ -214,10 +218,26 @@ def _take_turns(streams: list[Iterator[str]]) -> Iterator[str]:
                 yield text
 
 
-def _write(folder: Path, sources: tuple[TextSource, ...], tokenizer: PreTrainedTokenizerBase, info: dict) -> None:
-    counts, digest = np.zeros(len(tokenizer), dtype=np.int64), hashlib.sha256()
+def _clean(texts: Iterator[str], without: Scored, left_out: Counter) -> Iterator[str]:
+    """The texts that hold nothing of `without`; the others are counted, in all and by task."""
+    for text in texts:
+        tasks = without.within(text)
+        left_out.update(["documents", *tasks] if tasks else [])
+        if not tasks:
+            yield text
+
+
+def _write(
+    folder: Path,
+    sources: tuple[TextSource, ...],
+    tokenizer: PreTrainedTokenizerBase,
+    info: dict,
+    without: Scored | None = None,
+) -> None:
+    counts, digest, left_out = np.zeros(len(tokenizer), dtype=np.int64), hashlib.sha256(), Counter(documents=0)
 
     texts = _take_turns([documents(s) for s in sources])
+    texts = _clean(texts, without, left_out) if without else texts
     where = " + ".join(Path(s.name).name if Path(s.name).exists() else s.name for s in sources)
     print(f"tokenizing {where} into blocks of {info['seq_length']} tokens (once: the result is kept)", flush=True)
 
@@ -248,6 +268,7 @@ def _write(folder: Path, sources: tuple[TextSource, ...], tokenizer: PreTrainedT
         ) from error
     data.save_to_disk(str(building / "blocks"))
     np.save(building / "token_counts.npy", counts)
+    info = info | ({"left_out": without.info | left_out} if without else {})
     info = info | {"tokens": int(counts.sum()), "rows": len(data), "fingerprint": digest.hexdigest()}
     (building / "info.json").write_text(json.dumps(info, indent=1))
     shutil.rmtree(building / "arrow", ignore_errors=True)

@@ -23,16 +23,21 @@ from .finetuning import FinetuningConfig
 from .options import AblationOptions
 from .progress import duration
 from .recipe import PretrainingConfig
-from .scales import Scale
+from .scales import Scale, Stage
 from .student import student_config
+
+STARTS = "untrained", "random"  # the two starts themselves, before any distillation
+COMPARED = "teacher", "student", "undistilled", "released"  # on the tasks that take long
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is run at one scale: Table 1's `tasks` in full and `subsets` of others, IMDb, SQuAD, benchmarks.
+    """What is run at one scale: Table 1's `tasks` in full and `subsets` of others, IMDb, SQuAD, ablation, benchmarks.
 
     For Table 1 every model chooses among the same learning rates; `fewer_seeds` are those of subsets, IMDb and the
-    models of STARTS. The tuples are further options of a command.
+    models of `few`. Of student and undistilled twin there are as many as `distillations`, a seed each. The tuples are
+    further options of a command; `squad_subset` is SQuAD once more on fewer questions with `fewer_seeds`, `axes` are
+    further ablations.
     """
 
     seeds: int = 5
@@ -43,24 +48,46 @@ class Plan:
     subset: tuple[str, ...] = ()
     imdb: tuple[str, ...] = ("--max_length", "512", "--truncation", "head_tail")
     fewer_seeds: int = 3
+    few: tuple[str, ...] = STARTS
     squad: tuple[str, ...] = ("--max_length", "384", "--epochs", "2")
     squad_seeds: int = 3
+    squad_twin: bool = False
+    squad_subset: tuple[str, ...] = ()
+    axes: tuple[tuple[str, ...], ...] = ()
+    distillations: int = 1
     benchmarks: tuple[tuple[str, ...], ...] = ((), ("--shape", "qa"))
 
 
-STARTS = "untrained", "random"  # the two starts themselves, before any distillation
+EXACT = "cola,sst2,mrpc,stsb,rte,wnli"  # run in full; of the three large ones, a part
 FIXED = ("--learning_rate", "3e-4")  # of the long tasks at mini scale, where a choice would cost as much as the runs
+GENTLE = ("--learning_rate", "1e-4")  # the same at small scale
+QUESTIONS = ("--max_length", "384", "--stride", "128", "--epochs", "2", *GENTLE)
 PLANS = {
     "toy": Plan(seeds=3, rates="", imdb=(), squad=(), squad_seeds=1),
     "mini": Plan(
         rates="1e-3,3e-4,1e-4",
-        tasks="cola,sst2,mrpc,stsb,rte,wnli",
+        tasks=EXACT,
         subsets="qnli,qqp,mnli",
         subset=("--train_rows", "10000", "--validation_rows", "2000", *FIXED),
         imdb=("--max_length", "128", "--truncation", "head_tail", "--epochs", "1", *FIXED),
         squad=("--train_rows", "30000", "--max_length", "256", "--stride", "96", "--epochs", "1", *FIXED),
         squad_seeds=1,
         benchmarks=((),),
+    ),
+    "small": Plan(
+        rates="3e-4,1e-4,3e-5",
+        trial_rows=10_000,
+        tasks=EXACT,
+        subsets="qnli,qqp,mnli",
+        subset=("--train_rows", "10000", "--validation_rows", "2000", *GENTLE),
+        imdb=("--max_length", "256", "--truncation", "head_tail", "--epochs", "1", *GENTLE),
+        few=("random", "scratch", "student_2", "undistilled_2"),
+        squad=QUESTIONS,
+        squad_seeds=1,
+        squad_twin=True,
+        squad_subset=("--train_rows", "30000", "--suffix", "30000", *QUESTIONS),
+        axes=(("--temperature", "1", "4", "--ce_positions", "masked", "--seeds", "2"),),
+        distillations=2,
     ),
     "base": Plan(),
     "paper": Plan(),
@@ -86,108 +113,98 @@ class Step:
         return self.makes is not None and self.makes.is_file()
 
 
+class _Chain:
+    """The steps of a scale while they are put together: where its models lie, and which step makes them."""
+
+    def __init__(self, scale: Scale, runs: Path):
+        self.scale, self.plan, self.runs = scale, PLANS[scale.name], runs
+        self.own = runs / f"teacher-{scale.name}" / "model"
+        made = bool(scale.teacher_stages) and not (Path(scale.teacher) / "model.safetensors").is_file()
+        published = scale.teacher + (f"@{scale.revision}" if scale.revision else "")
+        self.teacher = str(self.own) if made else scale.teacher
+        self.pinned = str(self.own) if made else published
+        self.like = ("--teacher", self.teacher) if made else ()
+        self.steps: list[Step] = []
+        self.models = {"teacher": self.pinned}
+        self.makers: dict[str, tuple[str, ...]] = {}
+        self.before = ("teacher",) if made else ()
+        if made:
+            self.add("teacher", "teacher", makes=self.own / "record.json")
+        if scale.encoder:
+            self.models["published"] = published
+
+    def add(self, name: str, command: str, *options: str, needs: Sequence[str] = (), **more: Any) -> None:
+        needs = (*needs, *(self.before if name != "teacher" else ()))
+        self.steps.append(Step(name, (command, "--scale", self.scale.name, *options), needs, **more))
+
+    def distil(self, label: str, run: str, *options: str) -> None:
+        """A step that makes the model `label` in the folder `run`."""
+        folder = self.runs / run / "model"
+        self.add(label, "distil", *self.like, "--name", run, *options, makes=folder / "record.json")
+        self.models[label], self.makers[label] = str(folder), (label,)
+
+    def pair(self, *labels: str) -> tuple[str, str]:
+        """The option that names these models."""
+        return "--model", ",".join(f"{label}={self.models[label]}" for label in labels)
+
+    def needs(self, *labels: str) -> tuple[str, ...]:
+        return tuple(step for label in labels for step in self.makers.get(label, ()))
+
+    def tune(self, step: str, command: str, task: str, label: str, seeds: int, *options: str) -> None:
+        """A step that fine-tunes one model."""
+        seen = ("--task", task, *self.pair(label), "--seeds", str(seeds))
+        self.add(f"{step}-{label}", command, *seen, *options, needs=self.needs(label))
+
+
 def steps(scale: Scale, runs: Path | None = None) -> list[Step]:
     """The chain of a scale, in order."""
-    plan, runs = PLANS[scale.name], runs or paths.home() / "runs"
-    shipped = not scale.teacher_stages or (Path(scale.teacher) / "model.safetensors").is_file()
-    own = runs / f"teacher-{scale.name}" / "model"
-    teacher = scale.teacher if shipped else str(own)
-    pinned = teacher + (f"@{scale.revision}" if scale.revision else "")
-    chain: list[Step] = []
-
-    def add(
-        name: str,
-        command: str,
-        *options: str,
-        needs: Sequence[str] = (),
-        makes: Path | None = None,
-        alone: bool = False,
-    ) -> None:
-        needs = (*needs, *(() if shipped or name == "teacher" else ("teacher",)))
-        chain.append(Step(name, (command, "--scale", scale.name, *options), needs, makes, alone))
-
-    if not shipped:
-        add("teacher", "teacher", makes=own / "record.json")
-    like = ("--teacher", teacher) if not shipped else ()
-    for label, run, options in (
-        ("student", f"distil-{scale.name}", ()),
-        ("undistilled", f"undistilled-{scale.name}", ("--ce", "0", "--cos", "0")),
-        ("scratch", f"scratch-{scale.name}", ("--ce", "0", "--cos", "0", "--init", "random")),
-    ):
-        add(label, "distil", *like, "--name", run, *options, makes=runs / run / "model" / "record.json")
-    models = {
-        "teacher": pinned,
-        "student": str(runs / f"distil-{scale.name}" / "model"),
-        "undistilled": str(runs / f"undistilled-{scale.name}" / "model"),
-        "scratch": str(runs / f"scratch-{scale.name}" / "model"),
-        "untrained": f"untrained:{pinned}",
-        "random": f"random:{runs / f'distil-{scale.name}' / 'model'}",
-    }
+    chain = _Chain(scale, runs or paths.home() / "runs")
+    plan, name, silent = chain.plan, scale.name, ("--ce", "0", "--cos", "0")
+    chain.distil("student", f"distil-{name}")
+    chain.distil("undistilled", f"undistilled-{name}", *silent)
+    chain.distil("scratch", f"scratch-{name}", *silent, "--init", "random")
+    chain.models["untrained"] = f"untrained:{chain.pinned}"
+    chain.models["random"], chain.makers["random"] = f"random:{chain.models['student']}", ("student",)
     if scale.teacher == scales.BERT_BASE:
-        models["released"] = f"{scales.DISTILBERT}@{scales.DISTILBERT_REVISION}"
-    waits = {"student": ("student",), "undistilled": ("undistilled",), "scratch": ("scratch",), "random": ("student",)}
-    rates = ("--learning_rates", plan.rates, "--trial_rows", str(plan.trial_rows)) if plan.rates else ()
-    for label, source in models.items():
-        add(
-            f"glue-{label}",
-            "glue",
-            "--task",
-            plan.tasks,
-            "--model",
-            f"{label}={source}",
-            "--seeds",
-            str(plan.fewer_seeds if label in STARTS else plan.seeds),
-            *rates,
-            needs=waits.get(label, ()),
-        )
-    compared = [label for label in models if label in ("teacher", "student", "undistilled", "released")]
-    for label in compared if plan.subsets else ():
-        add(
-            f"subsets-{label}",
-            "glue",
-            "--task",
-            plan.subsets,
-            "--model",
-            f"{label}={models[label]}",
-            "--seeds",
-            str(plan.fewer_seeds),
-            *plan.subset,
-            needs=waits.get(label, ()),
-        )
-    for label in compared:
-        add(
-            f"imdb-{label}",
-            "finetune",
-            "--task",
-            "imdb",
-            "--model",
-            f"{label}={models[label]}",
-            "--seeds",
-            str(plan.fewer_seeds),
-            *plan.imdb,
-            needs=waits.get(label, ()),
-        )
-    pair = f"teacher={models['teacher']},student={models['student']}"
-    add(
-        "squad",
-        "finetune",
-        "--task",
-        "squad",
-        "--model",
-        pair,
-        "--task_teacher",
-        "teacher",
-        "--seeds",
-        str(plan.squad_seeds),
-        *plan.squad,
-        needs=("student",),
-    )
-    add("ablation", "ablate", *like)
+        chain.models["released"] = f"{scales.DISTILBERT}@{scales.DISTILBERT_REVISION}"
+    _add_table_1(chain, list(chain.models))
+    chain.add("ablation", "ablate", *chain.like)
+    _add_long_tasks(chain, [label for label in COMPARED if label in chain.models])
+    for number, options in enumerate(plan.axes, start=1):
+        chain.add(f"axes-{number}", "ablate", *chain.like, *options, needs=("ablation",))
+    for number in range(2, plan.distillations + 1):
+        again = ("--seed", str(PretrainingConfig.seed + number - 1))
+        chain.distil(f"student_{number}", f"distil-{name}-{number}", *again)
+        chain.distil(f"undistilled_{number}", f"undistilled-{name}-{number}", *silent, *again)
+        _add_table_1(chain, [f"student_{number}", f"undistilled_{number}"])
     for options in plan.benchmarks:
-        shape = options[1] if options else "pairs"
-        name = f"benchmark-{scale.name}-{shape}"
-        add(name, "benchmark", *options, makes=runs / f"{name}.json", alone=True)
-    return chain
+        record = f"benchmark-{name}-{options[1] if options else 'pairs'}"
+        chain.add(record, "benchmark", *options, makes=chain.runs / f"{record}.json", alone=True)
+    return chain.steps
+
+
+def _add_table_1(chain: _Chain, labels: Sequence[str]) -> None:
+    plan = chain.plan
+    rates = ("--learning_rates", plan.rates, "--trial_rows", str(plan.trial_rows)) if plan.rates else ()
+    for label in labels:
+        chain.tune("glue", "glue", plan.tasks, label, plan.fewer_seeds if label in plan.few else plan.seeds, *rates)
+
+
+def _add_long_tasks(chain: _Chain, compared: Sequence[str]) -> None:
+    """Subsets, IMDb and SQuAD; the last also with a fine-tuned teacher, as in DistilBERT (D)."""
+    plan = chain.plan
+    for label in compared:
+        chain.tune("imdb", "finetune", "imdb", label, plan.fewer_seeds, *plan.imdb)
+    pairs = {"squad": (plan.squad, plan.squad_seeds), "squad-subset": (plan.squad_subset, plan.fewer_seeds)}
+    for step, (options, seeds) in pairs.items():
+        if step == "squad-subset" and not options:
+            continue
+        if plan.squad_twin:
+            chain.tune(step, "finetune", "squad", "undistilled", seeds, *options)
+        both = ("--task", "squad", *chain.pair("teacher", "student"), "--task_teacher", "teacher")
+        chain.add(step, "finetune", *both, "--seeds", str(seeds), *options, needs=chain.needs("student"))
+    for label in compared if plan.subsets else ():
+        chain.tune("subsets", "glue", plan.subsets, label, plan.fewer_seeds, *plan.subset)
 
 
 def choose(chain: list[Step], names: Sequence[str] | None) -> list[Step]:
@@ -288,11 +305,10 @@ def costs(scale: Scale) -> list[dict[str, str]]:
     Lengths of rows are those of BERT's word pieces (`data/task_lengths.csv`, measured on up to 5,000 training rows).
     Not counted are evaluation, loading and, above all, what a small model leaves idle.
     """
-    plan, shape = PLANS[scale.name], dict(scale.teacher_shape)
-    teacher = BertConfig(num_hidden_layers=12, **shape)
-    student = student_config(teacher)
+    plan, teacher = PLANS[scale.name], BertConfig(**({"num_hidden_layers": 12} | scale.teacher_shape))
+    student = student_config(teacher, teacher.num_hidden_layers // 2)
     tokens, length = scale.pretraining["tokens"], scale.pretraining["seq_length"]
-    masked = PretrainingConfig.mask_probability
+    masked, runs = PretrainingConfig.mask_probability, plan.distillations
     lengths = pd.read_csv(paths.data("task_lengths.csv")).set_index("task")
 
     def tuning(names: str, runs: int, models: Sequence[Any], options: Sequence[str] = (), rows: int = 10**9) -> float:
@@ -309,29 +325,24 @@ def costs(scale: Scale) -> list[dict[str, str]]:
             for config in models
         )
 
-    released = scale.teacher == scales.BERT_BASE  # then the released DistilBERT takes part
-    three, pretrained = (teacher, student, student), [teacher] + (3 + released) * [student]
-    models = pretrained + len(STARTS) * [student]
-    trials = len([rate for rate in plan.rates.split(",") if rate])
+    glue = [step for step in steps(scale) if step.name.startswith("glue-")]
+    labels = [step.name.removeprefix("glue-") for step in glue]
+    sized = {label: teacher if label in ("teacher", "published") else student for label in labels}
+    three = (teacher, *(student for label in COMPARED[1:] if label in labels))
+    asked = (teacher, *(student,) * (2 + plan.squad_twin))  # teacher, student, student (D), twin
     parts = {
-        "teacher": sum(
-            cost.distillation_flops(
-                BertConfig(num_hidden_layers=stage.layers, **shape),
-                None,
-                stage.tokens,
-                stage.seq_length,
-                scale.teacher_pretraining["mask_probability"],
-            )
-            for stage in scale.teacher_stages
+        "teacher": sum(_stage_flops(scale, teacher, stage) for stage in scale.teacher_stages),
+        "student, triple loss": runs * cost.distillation_flops(student, teacher, tokens, length),
+        "students without a teacher": (1 + runs) * cost.distillation_flops(student, None, tokens, length, masked),
+        "GLUE": sum(
+            tuning(plan.tasks, plan.fewer_seeds if label in plan.few else plan.seeds, [config])
+            + tuning(plan.tasks, len([rate for rate in plan.rates.split(",") if rate]), [config], rows=plan.trial_rows)
+            for label, config in sized.items()
         ),
-        "student, triple loss": cost.distillation_flops(student, teacher, tokens, length),
-        "two students without a teacher": 2 * cost.distillation_flops(student, None, tokens, length, masked),
-        "GLUE": tuning(plan.tasks, plan.seeds, pretrained)
-        + tuning(plan.tasks, plan.fewer_seeds, len(STARTS) * [student])
-        + tuning(plan.tasks, trials, models, rows=plan.trial_rows),
         "GLUE, subsets": tuning(plan.subsets, plan.fewer_seeds, three, plan.subset),
-        "IMDb": tuning("imdb", plan.fewer_seeds, three + released * (student,), plan.imdb),
-        "SQuAD, with (D)": tuning("squad", plan.squad_seeds, three, plan.squad),
+        "IMDb": tuning("imdb", plan.fewer_seeds, three, plan.imdb),
+        "SQuAD, with (D)": tuning("squad", plan.squad_seeds, asked, plan.squad)
+        + (tuning("squad", plan.fewer_seeds, asked, plan.squad_subset) if plan.squad_subset else 0),
     }
     ablated = scale.ablation.get("tokens", tokens)
     cells = AblationOptions.seeds * sum(variant.trained for variant in ablation.VARIANTS.values())
@@ -344,6 +355,14 @@ def costs(scale: Scale) -> list[dict[str, str]]:
         | {"kWh on a T4": f"{cost.hours(flops, 'T4') * cost.GPUS['T4'].watts / 1000:.2g}"}
         for name, flops in parts.items()
     ]
+
+
+def _stage_flops(scale: Scale, teacher: BertConfig, stage: Stage) -> float:
+    """What a stage of a teacher takes; of a frozen encoder, a third."""
+    config = BertConfig(**(scale.teacher_shape | {"num_hidden_layers": stage.layers or teacher.num_hidden_layers}))
+    share = scale.teacher_pretraining["mask_probability"]
+    flops = cost.distillation_flops(config, None, stage.tokens, stage.seq_length, share)
+    return flops / 3 if stage.part == "head" else flops
 
 
 def _hours(hours: float) -> str:

@@ -41,6 +41,7 @@ class Grid:
     trial_rows: int = 0
     task_teacher: str | None = None
     keep: bool = False
+    suffix: str = ""
     provenance: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     safety: Safety = finetuning.UNSAVED
     quiet: bool = False
@@ -53,9 +54,10 @@ class Grid:
         if self.task_teacher and len(self.models) == 1:
             raise ValueError(f"'{self.task_teacher}' would teach only itself; name a student as well")
 
-    def run_name(self, label: str, task: TaskData | SquadData, suffix: str) -> str:
+    def run_name(self, label: str, task: TaskData | SquadData, which: str) -> str:
         """The name of a run and of its record."""
-        return f"finetuning-{self.scale}-{label}-{task.task.name}-{suffix}"
+        name = task.task.name + (f"-{self.suffix}" if self.suffix else "")
+        return f"finetuning-{self.scale}-{label}-{name}-{which}"
 
     def cell(self, model: str, task: TaskData | SquadData, config: FinetuningConfig, **more: Any) -> "Cell":
         """`model` on `task` with the seed of `config`; `more` are keys for its record."""
@@ -219,7 +221,7 @@ def finetune_grid(
     most `trial_rows`; 0: all of them) and keeps the one that does best on the tenth; those trials are recorded in
     `folder/selection`. With `task_teacher`, one of `models`, every other model is fine-tuned once more, now also by
     the answers of that model, fine-tuned with the same seed: these runs have the model name `<model>_d`. `keep` saves
-    the fine-tuned models in `folder/models`. `provenance` adds keys to the records of a model, by its name in
+    the fine-tuned models in `folder/models`. `suffix` is added to the names of tasks in names of runs. `provenance` adds keys to the records of a model, by its name in
     `models`. `safety` is a `finetuning.Safety`; `quiet` prints nothing.
 
     Raises ValueError before any work for what does not fit, FloatingPointError at the end when a run diverged.

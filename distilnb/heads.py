@@ -4,8 +4,6 @@ A masked language model has neither. What is new is drawn from a seed and named,
 """
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,6 @@ from transformers import (
     DistilBertForSequenceClassification,
     PreTrainedModel,
 )
-from transformers.utils import logging
 
 from . import hub
 from .tasks import Task
@@ -146,7 +143,7 @@ def _read(
         raise ValueError(f"model '{path}' has no readable config.json; {hub.ADVICE}") from error
     kind = _class_for(config.model_type, classes, f"model '{path}'")
     try:
-        with torch.random.fork_rng(devices=[]), _no_report():
+        with torch.random.fork_rng(devices=[]), hub.no_report():
             model, report = hub.fetch(
                 kind.from_pretrained,
                 path,
@@ -163,14 +160,3 @@ def _read(
         ) from error
     missing = set(report["missing_keys"])
     return model, [name for name in model.state_dict() if name in missing]
-
-
-@contextmanager
-def _no_report() -> Iterator[None]:
-    """Without the table of missing tensors that `transformers` prints: `_with_head` judges them itself."""
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)

@@ -12,6 +12,7 @@ import datasets
 from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 from safetensors import SafetensorError, safe_open
+from transformers.utils import logging
 
 MISSING = (RepositoryNotFoundError, HFValidationError)
 DEADLINE = 15.0  # seconds until an unanswered question becomes a sentence
@@ -158,3 +159,14 @@ def only_cached(only: bool) -> Iterator[None]:
         yield
     finally:
         constants.HF_HUB_OFFLINE = before
+
+
+@contextmanager
+def no_report() -> Iterator[None]:
+    """Without the table of missing tensors that `transformers` prints, for callers that judge them themselves."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)

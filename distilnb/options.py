@@ -15,8 +15,11 @@ from .student import choose_layers
 class RunOptions:
     """Options that every training command has."""
 
-    scale: str = setting("", "the dial: toy, mini, base or paper; it sets the defaults of the rest")
+    scale: str = setting("", "the dial: toy, mini, small, base or paper; it sets the defaults of the rest")
     text: str = setting("", "toyworld, a file or folder, or a Hub data set NAME[:CONFIG[:SPLIT]]; join several with +")
+    leave_out: str = setting(
+        "", "tasks joined by commas: documents that hold a text which one of them scores are left out of the text"
+    )
     out: str = setting("", "folder for checkpoints and model (default: runs/NAME); a run found there is taken up again")
     name: str = setting("", "name of the run and of its record")
     precision: str = setting("auto", "auto, no, bf16 or fp16; auto takes what the hardware is fast in")
@@ -56,7 +59,9 @@ class TeacherOptions:
     """Options of `distilnb teacher`."""
 
     start: str = setting(
-        "", "an earlier teacher to train on, a folder: only the stages of its depth are run, with a new optimizer"
+        "",
+        "a BERT to train on, FOLDER or NAME@REVISION, with a new optimizer: only the stages of its depth are run; an "
+        "encoder without a masked-word head is given one, which is trained alone first",
     )
 
 
@@ -143,6 +148,7 @@ class GridOptions:
     )
     train_rows: int = setting(0, "training rows of each task, drawn by seed 0 (0: all)")
     validation_rows: int = setting(0, "rows of each split that is scored (0: all)")
+    suffix: str = setting("", "added to the names of these runs, so that two grids of one task stay apart")
     keep: bool = setting(False, "keep the fine-tuned models in runs/models")
     submission: str = setting("", "folder for answers to GLUE's test splits by the first seed of each model")
 
@@ -190,7 +196,7 @@ class GridOptions:
 class BenchmarkOptions:
     """Options of `distilnb benchmark`: what is timed."""
 
-    scale: str = setting("", "the dial: toy, mini, base or paper; it names the teacher")
+    scale: str = setting("", "the dial: toy, mini, small, base or paper; it names the teacher")
     teacher: str = setting("", "a BERT: folder, Hub repository, or random:base (BERT-base, random weights, offline)")
     student: str = setting("", "a DistilBERT: a folder or Hub repository (default: half of the teacher's layers)")
     shape: str = setting("pairs", "pairs as in Table 3, or qa as on the paper's phone", choices=list(SHAPES))

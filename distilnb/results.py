@@ -146,7 +146,11 @@ def join(records: list[dict[str, Any]], name: str) -> dict[str, Any]:
         tokens, steps = tokens + record["tokens"], steps + record["steps"]
     times = {key: round(sum(r[key] for r in records), 2) for key in ("wall_seconds", "cpu_seconds")}
     kept = ("name", "config", "tokens", "steps", "scores", *times)
-    stages = [{k: stage[k] for k in kept} for r in records for stage in r.get("stages", [r])]
+    stages = [
+        {k: stage[k] for k in kept} | {"before": stage.get("before") or _first(stage)}
+        for r in records
+        for stage in r.get("stages", [r])
+    ]
     joined["curve"] = thin(joined["curve"])
     times["skipped"] = sum(r.get("skipped", 0) for r in records)
     return (
@@ -155,6 +159,12 @@ def join(records: list[dict[str, Any]], name: str) -> dict[str, Any]:
         | times
         | {"name": name, "tokens": tokens, "steps": steps, "started": records[0]["started"], "stages": stages}
     )
+
+
+def _first(record: dict[str, Any]) -> dict[str, float] | None:
+    """The held-out scores with which a stage began."""
+    rows = record.get("evaluations") or {}
+    return {key: rows[key][0] for key in record["scores"] if rows.get(key)} or None
 
 
 def thin(curve: dict[str, list], points: int = CURVE_POINTS) -> dict[str, list]:

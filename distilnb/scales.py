@@ -11,6 +11,8 @@ from . import paths
 
 WIKIPEDIA = "stream=wikimedia/wikipedia:20231101.en@b04c8d1ceb2f5cd4588862100d08de323dccfbaa"
 IMDB = "stanfordnlp/imdb:plain_text:unsupervised@e6281661ce1c48d982bc483cf8a173c1bbeb5d31"
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+MINILM_REVISION = "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
 BERT_BASE = "google-bert/bert-base-uncased"
 BERT_BASE_REVISION = "86b5e0934494bd15c9632b12f734a8a67f723594"
 DISTILBERT = "distilbert/distilbert-base-uncased"
@@ -23,13 +25,24 @@ def setting(default: Any, text: str, **more: Any) -> Any:
 
 
 class Stage(NamedTuple):
-    """One stage of a teacher's growth: so many layers, trained so long on batches of this shape."""
+    """One stage of a teacher's growth: so many layers (0: as many as it has), trained so long on batches of this shape.
+
+    `part` is what is trained: all weights, or a new masked-word head alone (`teacher.train_only`).
+    """
 
     layers: int
     learning_rate: float
     seq_length: int
     batch_size: int
     tokens: int
+    part: str = "all"
+
+    def title(self, depth: int) -> str:
+        """What a record's name says of it, for a model of `depth` layers."""
+        return f"{depth} layers" + (", head alone" if self.part == "head" else "")
+
+
+HEAD = Stage(0, 2e-3, 128, 32, 1_000_000, "head")  # what an encoder without a masked-word head begins with
 
 
 @dataclass(frozen=True)
@@ -39,7 +52,8 @@ class Scale:
     `teacher` is a folder or Hub repository, `text` a source for `corpus.parse_sources`, `corpus_tokens` how much of
     it is used (None: all). `pretraining` are settings of `PretrainingConfig`, `finetuning` of `FinetuningConfig`,
     `ablation` options of `distilnb ablate`. A teacher of this scale has the sizes
-    `teacher_shape` and is grown in `teacher_stages`.
+    `teacher_shape` and is grown in `teacher_stages`; where `teacher` is an `encoder` without a masked-word head, they
+    give it one. Of the text, documents that hold a scored row of the tasks `leave_out` are left out.
     """
 
     name: str
@@ -57,6 +71,14 @@ class Scale:
     teacher_text: str = "toyworld"
     teacher_corpus_tokens: int | None = None
     teacher_pretraining: dict[str, Any] = field(default_factory=dict)
+    encoder: bool = False
+    leave_out: str = ""
+
+    @property
+    def ready_teacher(self) -> str:
+        """The teacher that commands take: of an encoder, what `distilnb teacher` has made of it, once that is there."""
+        own = paths.home() / "runs" / f"teacher-{self.name}" / "model"
+        return str(own) if self.encoder and (own / "model.safetensors").is_file() else self.teacher
 
 
 NARROW = {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 512, "initializer_range": 0.05}
@@ -112,6 +134,41 @@ SCALES = {
                 Stage(12, 3e-4, 128, 32, 20_000_000),
             ),
             teacher_pretraining={"mask_probability": 0.3, "smoothing": 0.0},
+        ),
+        Scale(
+            "small",
+            MINILM,
+            f"{WIKIPEDIA}+{IMDB}",
+            60_000_000,
+            {
+                "tokens": 20_000_000,
+                "seq_length": 128,
+                "batch_size": 32,
+                "micro_batch_size": 32,
+                "learning_rate": 5e-4,
+                "checkpoint_minutes": 5.0,
+            },
+            "days of two cores, or minutes of a GPU",
+            MINILM_REVISION,
+            ablation={
+                "task": "cola,sst2,mrpc,stsb,rte",
+                "tokens": 2_500_000,
+                "rows": 8000,
+                "epochs": 2,
+                "finetuning_rate": 1e-4,
+            },
+            teacher_shape={
+                "num_hidden_layers": 6,
+                "hidden_size": 384,
+                "num_attention_heads": 12,
+                "intermediate_size": 1536,
+            },
+            teacher_text=f"{WIKIPEDIA}+{IMDB}",
+            teacher_corpus_tokens=60_000_000,
+            teacher_stages=(HEAD, Stage(0, 5e-4, 128, 32, 21_000_000)),
+            teacher_pretraining={"mask_probability": 0.2, "smoothing": 0.0, "checkpoint_minutes": 5.0},
+            encoder=True,
+            leave_out="cola,sst2,mrpc,stsb,rte,wnli,qnli,qqp,mnli,imdb,squad",
         ),
         Scale(
             "base",

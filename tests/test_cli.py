@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from transformers import AutoTokenizer, DistilBertForMaskedLM
+from transformers import AutoTokenizer, BertForMaskedLM, BertModel, DistilBertForMaskedLM
 
 from distilnb import cli, corpus, results, scales
+from distilnb.teacher import HEAD_TENSORS
 
 SMALL = ["--seq_length", "32", "--batch_size", "8", "--micro_batch_size", "4", "--learning_rate", "0.003", "--cpu"]
 
@@ -68,7 +69,7 @@ def bad_input(tmp_path: Path, teacher_folder: Path) -> dict[str, tuple[list[str]
     shape = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps(shape | {"vocab_size": shape["vocab_size"] + 1}))
     return {
-        "unknown scale": (["--scale", "huge"], "toy, mini, base, paper"),
+        "unknown scale": (["--scale", "huge"], "small, base"),
         "unknown option": (["--temprature", "2"], "--help"),
         "layer out of range": (["--layers", "0,9"], "layers 0 to 3"),
         "negative layer": (["--layers=-1,2"], "layers 0 to 3"),
@@ -231,7 +232,44 @@ def test_a_model_that_is_not_there_is_named_before_anything_is_trained(tmp_path,
 
 def test_only_scales_with_a_recipe_train_a_teacher(capsys):
     assert cli.main(["teacher", "--scale", "base"]) == 2
-    assert "use --scale toy or mini" in capsys.readouterr().err
+    assert "small" in capsys.readouterr().err
+
+
+def test_an_encoder_becomes_a_teacher_that_can_be_distilled(tmp_path, teacher, tokenizer, text_file, capsys):
+    """First the head alone, then all weights; the record tells what was new and how each phase began and ended."""
+    encoder, out = tmp_path / "encoder", tmp_path / "out"
+    BertModel(teacher.config).save_pretrained(encoder), tokenizer.save_pretrained(encoder)
+    text = ["--text", str(text_file), "--cpu"]
+    given = ["--scale", "small", "--start", str(encoder), "--leave_out", "", "--tokens", "30000", *text]
+    assert cli.main(["distil", "--teacher", str(encoder), "--out", str(tmp_path / "x"), *SMALL, *text]) == 2
+    assert "distilnb teacher" in capsys.readouterr().err and not (tmp_path / "x").exists()
+    assert cli.main(["teacher", *given, "--out", str(out), "--name", "from-encoder"]) == 0, capsys.readouterr().err
+    (record,) = [r for r in results.load_all() if r["name"] == "from-encoder"]
+    assert len(record["made_from"]["new_tensors"]) == HEAD_TENSORS
+    head, whole = record["stages"]
+    assert "head alone" in head["name"] and head["tokens"] < whole["tokens"]
+    assert whole["before"] == head["scores"] != head["before"]
+    made = BertForMaskedLM.from_pretrained(out / "model", dtype="float32")
+    types = made.bert.embeddings.token_type_embeddings.weight
+    assert types.any(), "token types of an encoder that knows pairs are kept"
+    assert (
+        cli.main(
+            [
+                "distil",
+                "--teacher",
+                str(out / "model"),
+                "--out",
+                str(tmp_path / "x"),
+                *SMALL,
+                *text,
+                "--tokens",
+                "2000",
+                "--name",
+                "of-encoder",
+            ]
+        )
+        == 0
+    ), capsys.readouterr().err
 
 
 def test_python_dash_m_works_in_a_process_of_its_own():

@@ -193,5 +193,5 @@ def test_a_scale_that_wants_a_gpu_says_where_to_choose_one(monkeypatch, capsys, 
 
 
 def test_an_unknown_scale_is_refused_in_the_first_cell():
-    with pytest.raises(ValueError, match="toy, mini, base, paper"):
+    with pytest.raises(ValueError, match="small, base"):
         colab.start("huge")

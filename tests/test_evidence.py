@@ -189,7 +189,9 @@ def test_distillation_counts_the_student_thrice_and_the_teacher_once():
 def test_the_costs_add_up(scale):
     *parts, whole = evidence.costs(scales.get(scale))
     assert sum(float(row["operations"]) for row in parts) == pytest.approx(float(whole["operations"]), rel=0.2)
-    assert [row["part"] for row in parts][0] == ("teacher" if scale in ("toy", "mini") else "student, triple loss")
+    assert [row["part"] for row in parts][0] == (
+        "teacher" if scales.get(scale).teacher_stages else "student, triple loss"
+    )
 
 
 def test_a_part_of_the_rows_costs_that_part(monkeypatch):
@@ -218,6 +220,25 @@ def test_starts_run_fewer_seeds_than_models_that_learned():
         "glue-untrained": "3",
         "glue-random": "3",
     }
+
+
+def test_small_makes_its_teacher_of_an_encoder_and_scores_both(tmp_path):
+    """The encoder as published stands beside the teacher made of it; two students and twins, a seed each."""
+    small = scales.get("small")
+    chain = {step.name: step for step in evidence.steps(small, tmp_path)}
+    own = str(tmp_path / "teacher-small" / "model")
+    assert next(iter(chain)) == "teacher" and own in chain["student"].command
+    assert f"published={small.teacher}@{small.revision}" in chain["glue-published"].command
+    assert f"teacher={own}" in chain["glue-teacher"].command
+    assert f"untrained=untrained:{own}" in chain["glue-untrained"].command
+    seeds = {
+        name: step.command[step.command.index("--seed") + 1]
+        for name, step in chain.items()
+        if "_2" in name[-2:] and "--seed" in step.command
+    }
+    assert set(seeds) == {"student_2", "undistilled_2"} and len(set(seeds.values())) == 1
+    assert "--suffix" in chain["squad-subset"].command and "--suffix" not in chain["squad"].command
+    assert chain["axes-1"].needs == ("ablation", "teacher")
 
 
 def test_lengths_of_rows_are_there_for_every_task():

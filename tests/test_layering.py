@@ -14,9 +14,9 @@ import distilnb
 PACKAGE = Path(distilnb.__file__).parent
 LAYERS = {
     "leaves": "paper scales student teacher losses precision dropout masking corpus toyworld results metrics hub paths "
-    "progress machine faults interrupts lock processes cost",
+    "contamination progress machine faults interrupts lock processes cost",
     "engines": "recipe batches distillation estimate training pretraining guessing checkpoints backup tasks squad "
-    "heads finetuning cells grid submission ablation benchmark export",
+    "scored heads finetuning cells grid submission ablation benchmark export",
     "view": "figures report scorecard widgets exercises",
     "shell": "cli options evidence notebooks book publish colab __main__",
 }

@@ -10,10 +10,22 @@ import torch
 from conftest import bert_config, make_teacher
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
-from transformers import BertForMaskedLM, BertModel, BertTokenizer
+from transformers import AutoTokenizer, BertForMaskedLM, BertModel, BertTokenizer
 
 from distilnb import hub
-from distilnb.teacher import OFFSETS, check_vocabulary, fold_token_types, grow, load_teacher, new_teacher, sinusoids
+from distilnb.corpus import TextSource, build_corpus
+from distilnb.teacher import (
+    HEAD_TENSORS,
+    OFFSETS,
+    check_vocabulary,
+    fold_token_types,
+    grow,
+    load_encoder,
+    load_teacher,
+    new_teacher,
+    sinusoids,
+    train_only,
+)
 
 
 @pytest.fixture
@@ -96,14 +108,103 @@ def test_a_missing_tokenizer(folder):
 def test_a_model_without_the_head(folder, teacher):
     """What BertModel.save_pretrained writes: from_pretrained would fill in a random head without a word."""
     BertModel(teacher.config).save_pretrained(folder)
-    with pytest.raises(ValueError, match=r"is no masked language model: its weights lack cls\.predictions"):
+    with pytest.raises(ValueError, match="distilnb teacher --scale small --start"):
         load_teacher(folder)
+
+
+def test_an_encoder_is_given_a_head_tied_to_its_words(folder, teacher):
+    """The same one each time, whatever was drawn before; the encoder is the encoder's own, its pooler is dropped."""
+    BertModel(teacher.config).save_pretrained(folder)
+    encoder = BertModel.from_pretrained(folder)
+    torch.manual_seed(1)
+    first, _, new = load_encoder(folder, seed=3)
+    second, other = load_encoder(folder, seed=3)[0], load_encoder(folder, seed=4)[0]
+    assert len(new) == HEAD_TENSORS and all(name.startswith("cls.predictions.") for name in new)
+    head = first.cls.predictions
+    assert head.decoder.weight is first.bert.embeddings.word_embeddings.weight and head.decoder.bias is head.bias
+    assert not head.bias.any() and bool((head.transform.LayerNorm.weight == 1).all())
+    assert torch.equal(head.transform.dense.weight, second.cls.predictions.transform.dense.weight)
+    assert not torch.equal(head.transform.dense.weight, other.cls.predictions.transform.dense.weight)
+    theirs = encoder.state_dict()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in first.bert.state_dict().items())
+    first.save_pretrained(folder)
+    assert load_encoder(folder)[2] == ()
+
+
+def test_a_head_of_which_a_part_is_missing_is_none(folder):
+    weights = {k: v for k, v in load_file(folder / "model.safetensors").items() if "transform.dense" not in k}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"cls\.predictions\.transform\.dense"):
+        load_encoder(folder)
+
+
+def test_layers_that_the_configuration_does_not_name(folder):
+    edit(folder / "config.json", num_hidden_layers=3)
+    with pytest.raises(ValueError, match=r"encoder\.layer\.3"):
+        load_encoder(folder)
+
+
+@pytest.mark.parametrize("kind", ["sharded", "half", "old names", "one token type", "untied"])
+def test_encoders_as_they_are_published(kind, folder, teacher, tokenizer):
+    """Each is loaded to the last bit that it holds: shards, float16, names of 2018, a single token type, no tie."""
+    bare = BertModel(teacher.config)
+    if kind == "one token type":
+        bare = BertModel(bert_config(len(tokenizer), type_vocab_size=1))
+    (folder / "model.safetensors").unlink()
+    saved = bare.half() if kind == "half" else bare
+    saved.save_pretrained(folder, **({"max_shard_size": "20KB"} if kind == "sharded" else {}))
+    if kind == "old names":
+        renamed = {
+            name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): tensor
+            for name, tensor in load_file(folder / "model.safetensors").items()
+        }
+        save_file(renamed, folder / "model.safetensors", metadata={"format": "pt"})
+    if kind == "untied":
+        edit(folder / "config.json", tie_word_embeddings=False)
+    assert (folder / "model.safetensors").is_file() is (kind != "sharded")
+    loaded, _, new = load_encoder(folder)
+    expected = saved.float().state_dict()
+    assert len(new) == HEAD_TENSORS and loaded.dtype == torch.float32
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in loaded.bert.state_dict().items())
+    assert loaded.get_output_embeddings().weight is loaded.get_input_embeddings().weight
+
+
+def test_a_tokenizer_that_cuts_and_pads_does_neither_here(folder, tokenizer, text_file):
+    """Sentence encoders bring a tokenizer.json that switches both on."""
+    brought = json.loads((folder / "tokenizer.json").read_text())
+    brought["truncation"] = {"direction": "Right", "max_length": 8, "strategy": "LongestFirst", "stride": 0}
+    brought["padding"] = {
+        "strategy": {"Fixed": 8},
+        "direction": "Right",
+        "pad_to_multiple_of": None,
+        "pad_id": 0,
+        "pad_type_id": 0,
+        "pad_token": "[PAD]",
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(brought))
+    assert AutoTokenizer.from_pretrained(folder).backend_tokenizer.truncation
+    _, loaded = load_teacher(folder)
+    assert loaded.backend_tokenizer.truncation is None and loaded.backend_tokenizer.padding is None
+    sources = [TextSource(str(text_file))]
+    ours, expected = (build_corpus(sources, made, seq_length=32) for made in (loaded, tokenizer))
+    assert ours.info["tokens"] == expected.info["tokens"]
+    assert ours.info["fingerprint"] == expected.info["fingerprint"] and not (ours.token_counts[0])
+
+
+def test_the_head_alone_is_trained(teacher):
+    train_only(teacher, "head")
+    trained = {name for name, parameter in teacher.named_parameters() if parameter.requires_grad}
+    assert len(trained) == HEAD_TENSORS and all(name.startswith("cls.predictions.") for name in trained)
+    train_only(teacher, "all")
+    assert all(parameter.requires_grad for parameter in teacher.parameters())
+    with pytest.raises(ValueError, match="encoder"):
+        train_only(teacher, "encoder")
 
 
 def test_a_missing_layer(folder):
     weights = {k: v for k, v in load_file(folder / "model.safetensors").items() if ".layer.2.output.dense" not in k}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=r"its weights lack bert\.encoder\.layer\.2\.output\.dense"):
+    with pytest.raises(ValueError, match=r"bert\.encoder\.layer\.2\.output\.dense"):
         load_teacher(folder)
 
 

@@ -1,0 +1,75 @@
+"""Text for pre-training must not hold what is scored later: which documents do, found by content.
+
+A scored text counts as held when all its letters and digits stand in the document in the same order, whatever the case,
+the spaces and the punctuation between them (GLUE spells "do n't" where the source has "don't"). Short ones, which
+anybody might write, count only when they are the whole document.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+SHORT = 40  # letters and digits, some eight words: a shorter text must be the whole document
+BASE = np.uint64(0x9E3779B97F4A7C15)  # of the hash of a stretch; any large odd number
+INVERSE = np.uint64(pow(int(BASE), -1, 2**64))
+
+
+def squeezed(text: str) -> str:
+    """The letters and digits of a text in lower case, without what stands between them and without line breaks."""
+    return "".join(re.findall(r"[^\W_]+", re.sub(r"<br */?>", " ", text).casefold()))
+
+
+class Scored:
+    """Texts that are scored later, by the name of their task; knows which of them a document holds."""
+
+    def __init__(self, texts: Mapping[str, Iterable[str]]):
+        self.tasks, self._whole, self._long = list(texts), {}, {}
+        for task, some in texts.items():
+            for text in filter(None, map(squeezed, some)):
+                if len(text) < SHORT:
+                    self._whole.setdefault(text, set()).add(task)
+                else:
+                    self._long.setdefault(text, set()).add(task)
+        self._starts: dict[int, list[str]] = {}
+        for text in self._long:
+            self._starts.setdefault(int(_stretches(text[:SHORT])[0]), []).append(text)
+        self._hashes = np.array(sorted(self._starts), dtype=np.uint64)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """For a record: the tasks, how many texts, and a fingerprint of them."""
+        texts = sorted((*self._whole, *self._long))
+        digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+        return {"tasks": self.tasks, "texts": len(texts), "fingerprint": digest}
+
+    def within(self, document: str) -> set[str]:
+        """The tasks of which a text stands in this document; empty for a document that may be learned from."""
+        text = squeezed(document)
+        tasks = set(self._whole.get(text, ()))
+        if len(text) < SHORT or not len(self._hashes):
+            return tasks
+        stretches = _stretches(text)
+        places = np.searchsorted(self._hashes, stretches).clip(max=len(self._hashes) - 1)
+        for at in np.flatnonzero(self._hashes[places] == stretches):
+            for scored in self._starts[int(stretches[at])]:
+                if text.startswith(scored, at):
+                    tasks |= self._long[scored]
+        return tasks
+
+
+def _stretches(text: str) -> np.ndarray:
+    """A hash of every SHORT characters in a row: (len(text) - SHORT + 1,), equal for equal stretches anywhere.
+
+    Sums of character × BASE^place, so that a stretch is a difference of two of them, moved back to place 0.
+    """
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.uint64)
+    sums = np.concatenate([[np.uint64(0)], np.cumsum(codes * _powers(BASE, len(codes)), dtype=np.uint64)])
+    count = len(codes) - SHORT + 1
+    return (sums[SHORT:] - sums[:count]) * _powers(INVERSE, count)
+
+
+def _powers(base: np.uint64, count: int) -> np.ndarray:
+    return np.concatenate([[np.uint64(1)], np.cumprod(np.full(count, base), dtype=np.uint64)])[:count]
