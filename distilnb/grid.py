@@ -221,8 +221,8 @@ def finetune_grid(
     most `trial_rows`; 0: all of them) and keeps the one that does best on the tenth; those trials are recorded in
     `folder/selection`. With `task_teacher`, one of `models`, every other model is fine-tuned once more, now also by
     the answers of that model, fine-tuned with the same seed: these runs have the model name `<model>_d`. `keep` saves
-    the fine-tuned models in `folder/models`. `suffix` is added to the names of tasks in names of runs. `provenance` adds keys to the records of a model, by its name in
-    `models`. `safety` is a `finetuning.Safety`; `quiet` prints nothing.
+    the fine-tuned models in `folder/models`. `suffix` is added to the names of tasks in names of runs. `provenance`
+    adds keys to the records of a model, by its name in `models`. `safety` is a `finetuning.Safety`; `quiet` prints nothing.
 
     Raises ValueError before any work for what does not fit, FloatingPointError at the end when a run diverged.
     """
