@@ -51,6 +51,7 @@ from . import (
     hub,
     machine,
     notebooks,
+    own,
     paths,
     processes,
     publish,
@@ -64,7 +65,7 @@ from . import (
 )
 from .benchmark import SHAPES, BenchmarkConfig, Fitted, benchmark, with_head
 from .export import FORMATS, check_agreement, check_formats, load_model, make_runner, sample
-from .finetuning import FinetuningConfig
+from .finetuning import FinetuningConfig, Safety
 from .finetuning import finetune as finetune_model
 from .grid import finetune_grid
 from .masking import Masker
@@ -407,6 +408,7 @@ def finetune(argv: list[str]) -> None:
     examples:
       distilnb finetune --scale toy --task sst2,rte --model teacher=data/teachers/toy --seeds 3
       distilnb finetune --scale toy --task squad --task_teacher teacher           DistilBERT (D)
+      distilnb finetune --scale toy --task reviews.csv --columns text --label stars --kind numbers    your own task
       distilnb finetune --scale mini --task stsb --model student=runs/distil-mini/model --learning_rates 3e-4,1e-4
     """
     _fine_tune(argv, "finetune")
@@ -427,12 +429,14 @@ def glue(argv: list[str]) -> None:
 
 def _fine_tune(argv: list[str], command: str, **defaults: Any) -> None:
     scale = read_scale(argv)
-    where, what, config = parse(
+    where, what, config, safety, columns = parse(
         argv,
         command,
         RunOptions,
         GridOptions,
         FinetuningConfig,
+        Safety,
+        own.OwnOptions,
         scale=scale.name,
         source="toyworld" if scale.name == "toy" else "hub",
         model=",".join(models_of(scale)),
@@ -444,10 +448,9 @@ def _fine_tune(argv: list[str], command: str, **defaults: Any) -> None:
     models = {label: network(source) for label, source in pairs.items()}
     accelerator = make_accelerator(where.precision, where.cpu)
     with accelerator.main_process_first():
-        data = what.load()
+        data = own.find(what.task, what.source, columns, what.train_rows, what.validation_rows)
     if accelerator.is_main_process:
-        for gap in (sentence for task in data for sentence in task.info.get("missing", {}).values()):
-            print(f"left out: {gap}", flush=True)
+        tell(data)
     folder, origins = Path(where.out or paths.home() / "runs"), {label: origin(pairs[label]) for label in pairs}
     rehearsed = any(found.pop("scale", "") == REHEARSAL for found in origins.values())
     records = finetune_grid(
@@ -465,6 +468,7 @@ def _fine_tune(argv: list[str], command: str, **defaults: Any) -> None:
         keep=what.keep or bool(what.submission),
         suffix=what.suffix,
         provenance=origins,
+        safety=safety,
     )
     for record in records if what.submission else ():
         if record["seed"] == 0 and record["task"] in tasks.GLUE:
@@ -478,7 +482,20 @@ def _fine_tune(argv: list[str], command: str, **defaults: Any) -> None:
                 print(f"no submission: {error}", flush=True)
     if accelerator.is_main_process:
         print(report.comparison(records))
+        for record in records:
+            if record["data"].get("own"):
+                scores = ", ".join(f"{name} {value:.3f}" for name, value in record["scores"].items() if name != "main")
+                print(f"{record['task']}, {record['model']}, seed {record['seed']}: {scores}")
     processes.finish(accelerator)
+
+
+def tell(data: list[tasks.TaskData]) -> None:
+    """Print which splits of the tasks are missing, and what was guessed of your own."""
+    for task in data:
+        for sentence in task.info.get("missing", {}).values():
+            print(f"left out: {sentence}", flush=True)
+        for sentence in task.info.get("told", ()):
+            print(f"{task.task.name}: {sentence}", flush=True)
 
 
 def models_of(scale: Scale) -> list[str]:
@@ -522,11 +539,12 @@ def ablate(argv: list[str]) -> None:
     """
     scale = read_scale(argv)
     rate = {"learning_rate": scale.pretraining["learning_rate"]} if "learning_rate" in scale.pretraining else {}
-    where, what = parse(
+    where, what, columns = parse(
         argv,
         "ablate",
         RunOptions,
         AblationOptions,
+        own.OwnOptions,
         scale=scale.name,
         name=f"ablation-{scale.name}",
         text=scale.text,
@@ -541,12 +559,11 @@ def ablate(argv: list[str]) -> None:
     config = PretrainingConfig(**(scale.pretraining | distilling))
     tuning = {"epochs": what.epochs, "learning_rate": what.finetuning_rate, "seed": 0}
     finetuning = FinetuningConfig(**(scale.finetuning | tuning))
-    chosen = [tasks.get(task.strip()) for task in what.task.split(",")]
     revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
     accelerator = make_accelerator(where.precision, where.cpu)
     teacher, tokenizer = read_teacher(what.teacher, revision)
     with accelerator.main_process_first():
-        data = [tasks.load_all(task, what.source, what.rows or None, what.validation_rows or None) for task in chosen]
+        data = own.find(what.task, what.source, columns, what.rows, what.validation_rows)
         text = corpus.build_corpus(
             sources,
             tokenizer,
@@ -556,6 +573,8 @@ def ablate(argv: list[str]) -> None:
             without=scored_texts(where.leave_out),
         )
     config = replace(config, evaluate_every=max(1, config.steps(text) // 4))  # each costs as much as several updates
+    if accelerator.is_main_process:
+        tell(data)
     grid = ablation.Grid(
         teacher,
         tokenizer,
@@ -683,12 +702,12 @@ def read_teacher(source: str, revision: str | None = None) -> tuple[Any, PreTrai
 def texts_of(shape: str, source: str, rows: int, seed: int = 0) -> tuple[list[tuple[str, str]], dict[str, Any]]:
     """Pairs of texts to be timed on, and where they are from."""
     if shape == "qa":
-        task, loaded, target = squad.SQUAD, squad.load("validation", source, rows, seed), "answers"
+        task = squad.SQUAD
     else:
-        task, target = tasks.get(SHAPES[shape].task), "label"
-        loaded = tasks.load(task, "validation", source, rows, seed)
+        task = tasks.get(SHAPES[shape].task)
+    loaded = tasks.load(task, "validation", source, rows, seed)
     pairs = list(zip(*(loaded[column][:] for column in task.columns), strict=True))
-    return pairs, tasks.provenance(task, source, {"validation": loaded}, seed, target)
+    return pairs, tasks.provenance(task, source, {"validation": loaded}, seed)
 
 
 def fit(student: str, rows: int) -> Fitted:

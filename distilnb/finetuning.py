@@ -33,7 +33,6 @@ from .losses import check_temperature
 from .processes import alone_in, on_main, together
 from .recipe import PretrainingConfig
 from .scales import setting
-from .squad import SquadData
 from .tasks import TRUNCATIONS, Task, TaskData
 from .teacher import check_vocabulary
 from .training import Batch, Training
@@ -107,7 +106,7 @@ UNSAVED = Safety()  # no folder: nothing is kept of a run that is cut
 
 
 def encode(
-    data: TaskData | SquadData, tokenizer: PreTrainedTokenizerBase, config: FinetuningConfig
+    data: TaskData, tokenizer: PreTrainedTokenizerBase, config: FinetuningConfig
 ) -> tuple[Dataset, dict[str, Dataset]]:
     """(train, validations) of `data` as rows of token ids, tokenized once for all models and seeds."""
     how = config.stride if data.task.spans else config.truncation
@@ -154,10 +153,14 @@ def forward(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
 def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """The loss of each row against its label, (batch,): cross-entropy, or the squared error of a regression.
 
+    With several labels a row, labels (batch, num_labels) of 0.0 and 1.0, it is the mean of their cross-entropies.
+
     Of a span it is the mean of the cross-entropies of start and end: logits (batch, seq, 2), labels (batch, 2).
     """
     if labels.is_floating_point():
-        return (logits.squeeze(-1) - labels) ** 2
+        if labels.ndim == 1:
+            return (logits.squeeze(-1) - labels) ** 2
+        return F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(-1)
     loss = F.cross_entropy(logits, labels, reduction="none")
     return loss.mean(-1) if loss.ndim == 2 else loss
 
@@ -254,7 +257,7 @@ def ask(
 
 def evaluate(
     model: PreTrainedModel,
-    data: TaskData | SquadData,
+    data: TaskData,
     encoded: tuple[Dataset, dict[str, Dataset]],
     accelerator: Accelerator,
     pad_id: int = 0,
@@ -381,7 +384,7 @@ def _drop_another(folder: Path, identity: dict[str, Any]) -> None:
 
 def finetune(
     model: PreTrainedModel,
-    data: TaskData | SquadData,
+    data: TaskData,
     tokenizer: PreTrainedTokenizerBase,
     accelerator: Accelerator,
     config: FinetuningConfig,
@@ -419,7 +422,7 @@ def finetune(
     return _record(run, name, data, scores | run.taught_by | about)
 
 
-def _record(run: Run, name: str, data: TaskData | SquadData, about: dict[str, Any]) -> dict[str, Any]:
+def _record(run: Run, name: str, data: TaskData, about: dict[str, Any]) -> dict[str, Any]:
     step, tokens, loss = (list(column) for column in zip(*run.curve, strict=True))
     faults = {key: value for key, value in run.faults().items() if value}
     values = {
@@ -444,7 +447,7 @@ MEASURED = 4  # updates that an estimate takes
 
 def pace(
     model: PreTrainedModel,
-    data: TaskData | SquadData,
+    data: TaskData,
     tokenizer: PreTrainedTokenizerBase,
     accelerator: Accelerator,
     config: FinetuningConfig,

@@ -19,7 +19,6 @@ from . import cells, finetuning, heads, paths, results
 from .checkpoints import fingerprint
 from .finetuning import FinetuningConfig, Safety
 from .progress import duration
-from .squad import SquadData
 from .tasks import TaskData
 
 LONG = 1000  # updates from which a run inside a grid shows its own progress
@@ -54,19 +53,19 @@ class Grid:
         if self.task_teacher and len(self.models) == 1:
             raise ValueError(f"'{self.task_teacher}' would teach only itself; name a student as well")
 
-    def run_name(self, label: str, task: TaskData | SquadData, which: str) -> str:
+    def run_name(self, label: str, task: TaskData, which: str) -> str:
         """The name of a run and of its record."""
         name = task.task.name + (f"-{self.suffix}" if self.suffix else "")
         return f"finetuning-{self.scale}-{label}-{name}-{which}"
 
-    def cell(self, model: str, task: TaskData | SquadData, config: FinetuningConfig, **more: Any) -> "Cell":
+    def cell(self, model: str, task: TaskData, config: FinetuningConfig, **more: Any) -> "Cell":
         """`model` on `task` with the seed of `config`; `more` are keys for its record."""
         name = self.run_name(model, task, f"seed{config.seed}")
         about = {"scale": self.scale} | self.provenance.get(model, {}) | more
         keeps = self.folder / "models" / name if self.keep or model == self.task_teacher else None
         return Cell(self, name, model, self.models[model], task, config, about, self.folder, keeps)
 
-    def trials(self, model: str, task: TaskData | SquadData, seed: int) -> list["Cell"]:
+    def trials(self, model: str, task: TaskData, seed: int) -> list["Cell"]:
         """`model` on carved rows of `task` with every learning rate; nothing is kept but the records."""
         made = [self.cell(model, task, replace(self.config, learning_rate=r, seed=seed)) for r in self.learning_rates]
         names = [self.run_name(model, task, f"lr{rate:g}") for rate in self.learning_rates]
@@ -83,7 +82,7 @@ class Grid:
             cell, name=name, model_name=label, about=about, keeps=keeps, teacher=self.folder / "models" / teacher
         )
 
-    def left(self, model: str, task: TaskData | SquadData, seeds: Sequence[int]) -> tuple[int, int]:
+    def left(self, model: str, task: TaskData, seeds: Sequence[int]) -> tuple[int, int]:
         """How many runs and how many trials of `model` on `task` have no record of their name."""
         labels = [model, model + SECOND_STAGE] if self.task_teacher not in (None, model) else [model]
         runs = [self.run_name(label, task, f"seed{seed}") for label in labels for seed in seeds]
@@ -91,7 +90,7 @@ class Grid:
         missing = [sum(not (self.folder / f"{name}.json").is_file() for name in names) for names in (runs, trials)]
         return missing[0], missing[1]
 
-    def cells(self, task: TaskData | SquadData, seeds: Sequence[int]) -> list["Cell"]:
+    def cells(self, task: TaskData, seeds: Sequence[int]) -> list["Cell"]:
         """All runs on a task, a teacher's before those of its pupils; learning rates are chosen now, by trials."""
         made, taught = [], []
         carved = task.carve(most=self.trial_rows) if self.learning_rates else None
@@ -125,7 +124,7 @@ class Cell:
     name: str
     model_name: str
     source: heads.Source
-    data: TaskData | SquadData
+    data: TaskData
     config: FinetuningConfig
     about: dict[str, Any]
     records: Path
@@ -206,7 +205,7 @@ class Cell:
 
 def finetune_grid(
     models: Mapping[str, heads.Source],
-    data: Iterable[TaskData | SquadData],
+    data: Iterable[TaskData],
     seeds: Iterable[int],
     tokenizer: PreTrainedTokenizerBase,
     accelerator: Accelerator,
@@ -222,7 +221,8 @@ def finetune_grid(
     `folder/selection`. With `task_teacher`, one of `models`, every other model is fine-tuned once more, now also by
     the answers of that model, fine-tuned with the same seed: these runs have the model name `<model>_d`. `keep` saves
     the fine-tuned models in `folder/models`. `suffix` is added to the names of tasks in names of runs. `provenance`
-    adds keys to the records of a model, by its name in `models`. `safety` is a `finetuning.Safety`; `quiet` prints nothing.
+    adds keys to the records of a model, by its name in `models`. `safety` is a `finetuning.Safety`; `quiet` prints
+    nothing.
 
     Raises ValueError before any work for what does not fit, FloatingPointError at the end when a run diverged.
     """
@@ -262,7 +262,7 @@ def select(rates: Sequence[float], trials: Sequence[dict[str, Any] | None]) -> d
     return {"learning_rates": list(rates), "scores": scores, "chosen": rates[best]}
 
 
-def _announce(grid: Grid, data: Sequence[TaskData | SquadData], seeds: Sequence[int]) -> str:
+def _announce(grid: Grid, data: Sequence[TaskData], seeds: Sequence[int]) -> str:
     """What the runs without a record will take, judged by a few updates of each model; nothing where rows are few."""
     seconds, left, pace = 0.0, 0, {}
     for task in data:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import ablation, paths, squad, tasks
+from . import ablation, own, paths, tasks
 from .benchmark import SHAPES
 from .export import FORMATS
 from .scales import setting
@@ -88,7 +88,9 @@ class AblationOptions:
     weights: list[str] = axis("axis: the weights of L_ce, L_mlm and L_cos, such as 1,1,1")
     tokens: int = setting(1_000_000, "token budget of each distillation")
     learning_rate: float = setting(5e-4, "peak learning rate of each distillation")
-    task: str = setting(",".join(tasks.GLUE), "tasks whose mean is the macro score, joined by commas")
+    task: str = setting(
+        ",".join(tasks.GLUE), "tasks whose mean is the macro score, joined by commas; or your own, as for finetune"
+    )
     source: str = setting("", "tasks of toyworld, or the real ones from the Hub", choices=["toyworld", "hub"])
     rows: int = setting(0, "training rows of each task; 0 is all")
     validation_rows: int = setting(0, "validation rows of each task; 0 is all")
@@ -133,7 +135,11 @@ def _three(text: str) -> tuple[float, ...]:
 class GridOptions:
     """Options of `distilnb finetune` and `distilnb glue`: which models on which tasks."""
 
-    task: str = setting("", f"one or several of {', '.join(tasks.TASKS)}, squad, joined by commas")
+    task: str = setting(
+        "",
+        f"one or several of {', '.join(own.KNOWN)}, joined by commas; or your own: a file "
+        "or folder (csv, tsv, jsonl, json, parquet) or a Hub data set NAME[:CONFIG]",
+    )
     model: str = setting(
         "",
         "LABEL=FOLDER or LABEL=NAME@REVISION on the Hub, several joined by commas; LABEL=random:FOLDER for random "
@@ -172,24 +178,6 @@ class GridOptions:
             return [float(rate) for rate in self.learning_rates.split(",") if rate]
         except ValueError:
             raise ValueError(f"learning rates '{self.learning_rates}' are no numbers; write 1e-3,3e-4") from None
-
-    def load(self) -> list[tasks.TaskData | squad.SquadData]:
-        """The tasks with their rows."""
-        names = [name.strip() for name in self.task.split(",") if name.strip()]
-        rows = {"n_train": self.train_rows or None, "n_validation": self.validation_rows or None}
-        if not names:
-            raise ValueError(
-                f"--task '{self.task}' names no task; use one or several of {', '.join(tasks.TASKS)}, squad"
-            )
-        for name in names:  # all names first: a typing error should not cost a download
-            if name.lower() != "squad":
-                tasks.get(name)
-        return [
-            squad.load_all(self.source, **rows)
-            if name.lower() == "squad"
-            else tasks.load_all(name, self.source, **rows)
-            for name in names
-        ]
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from distilnb.finetuning import (
 )
 from distilnb.heads import classifier, question_answerer
 from distilnb.interrupts import Stopped
-from distilnb.squad import SQUAD, SquadData
+from distilnb.squad import SQUAD
 from distilnb.student import build_student
 from distilnb.tasks import TASKS, TaskData
 
@@ -87,7 +87,7 @@ def task_data(name: str, train: int = 33, validation: int = 16, seed: int = 0) -
 SPANS = replace(QUICK, stride=8)
 
 
-def span_data(train: int = 33, validation: int = 16) -> SquadData:
+def span_data(train: int = 33, validation: int = 16) -> TaskData:
     """Four names, an animal and a place in any order; the question is a word of one kind and asks for the other's."""
     splits = {}
     for seed, (split, count) in enumerate({"train": train, "validation": validation}.items()):
@@ -118,7 +118,7 @@ def span_data(train: int = 33, validation: int = 16) -> SquadData:
         "stand_in": True,
         "fingerprint": "spans",
     }
-    return SquadData(SQUAD, splits.pop("train"), splits, info)
+    return TaskData(SQUAD, splits.pop("train"), splits, info)
 
 
 def tuned(source, data: TaskData, tokenizer, accelerator: Accelerator, config: FinetuningConfig = QUICK, **more):

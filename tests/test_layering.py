@@ -16,7 +16,7 @@ LAYERS = {
     "leaves": "paper scales student teacher losses precision dropout masking corpus toyworld results metrics hub paths "
     "contamination progress machine faults interrupts lock processes cost",
     "engines": "recipe batches distillation estimate training pretraining guessing checkpoints backup tasks squad "
-    "scored heads finetuning cells grid submission ablation benchmark export",
+    "own scored heads finetuning cells grid submission ablation benchmark export",
     "view": "figures report scorecard widgets exercises",
     "shell": "cli options evidence notebooks book publish colab __main__",
 }
