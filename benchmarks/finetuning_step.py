@@ -23,9 +23,13 @@ from accelerate.state import AcceleratorState
 from datasets import Dataset
 from transformers import DistilBertConfig, DistilBertForSequenceClassification, PreTrainedModel
 
-from distilnb import cli, finetuning, heads, paths, report, results, scales, tasks
-from distilnb.finetuning import FinetuningConfig, batch_order, collate, forward
-from distilnb.teacher import load_teacher
+from distilnb import paths, scales
+from distilnb.evidence.records import Stopwatch, new_record, save_record
+from distilnb.machine.device import make_accelerator
+from distilnb.models.teacher import load_teacher
+from distilnb.report import tables
+from distilnb.tasks import finetuning, glue, heads
+from distilnb.tasks.finetuning import FinetuningConfig, batch_order, collate, forward
 
 MAX_LENGTH = 128
 SIZES = {
@@ -132,10 +136,10 @@ def measure(size: str, updates: int, rounds: int) -> dict[str, float]:
 def same_scores(rows: int = 2000, seeds: int = 3) -> dict[str, float]:
     """Toy SST-2 to the end with both loops: the accuracy of each seed, so that speed is not bought with quality."""
     teacher, tokenizer = load_teacher(scales.get("toy").teacher)
-    data = tasks.load_all("sst2", n_train=rows, n_validation=1000)
+    data = glue.load_data("sst2", n_train=rows, n_validation=1000)
     config = FinetuningConfig(**scales.get("toy").finetuning)
     AcceleratorState._reset_state(True)
-    accelerator, scores = cli.make_accelerator("no", cpu=True), {}
+    accelerator, scores = make_accelerator("no", cpu=True), {}
     train, scored = finetuning.encode(data, tokenizer, config)
     for seed in range(seeds):
         settings = replace(config, seed=seed)
@@ -164,14 +168,14 @@ def main() -> None:
     options = parser.parse_args()
     if options.rounds < 1 or options.updates < 0:
         parser.error("rounds and updates must be above 0")
-    watch = results.Stopwatch()
+    watch = Stopwatch()
     if options.scores:
         name, scores = "benchmark-finetuning-scores", same_scores()
     else:
         updates = options.updates or {"base": 4, "toy": 24}[options.size]
         name, scores = f"benchmark-finetuning-{options.size}", measure(options.size, updates, options.rounds)
     config = vars(options) | {"max_length": MAX_LENGTH, "batch_size": 32}
-    record = results.new_record(
+    record = new_record(
         "benchmark",
         name,
         scale="toy" if options.size == "toy" else "base",
@@ -180,8 +184,8 @@ def main() -> None:
         scores=scores,
         config=config,
     )
-    path = results.save(record)
-    print(report.table([{"measured": key, "value": f"{value:.4g}"} for key, value in scores.items()]))
+    path = save_record(record)
+    print(tables.table([{"measured": key, "value": f"{value:.4g}"} for key, value in scores.items()]))
     print(f"record: {path}")
 
 

@@ -3,7 +3,7 @@
 The plain step has the structure of the original code: whole logits of student and teacher for every token, boolean
 selection of the real ones, KLDivLoss, CrossEntropyLoss and CosineEmbeddingLoss, float32, AdamW that is not fused.
 Ours is `pretraining.Run.update`, in float32 and in bf16. Both train the same models on the same blocks of text, none
-of it padding, in turns in one process, with this machine's settings (`distilnb.machine`) switched off and on; a step
+of it padding, in turns in one process, with this machine's settings (`machine.device`) switched off and on; a step
 of each on the same padded batch must first give the same losses. Ratios are medians over
 the rounds, by the wall and in CPU time; on a busy machine the second is the one to trust. Memory is the peak of a
 fresh process for each, above what it had before the models were made.
@@ -37,12 +37,20 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
 
-from distilnb import batches, corpus, distillation, dropout, machine, pretraining, report, results, scales
-from distilnb.losses import IGNORE
-from distilnb.masking import Masker
-from distilnb.recipe import PretrainingConfig
-from distilnb.student import build_student
-from distilnb.teacher import load_teacher
+from distilnb import scales
+from distilnb.distillation import step
+from distilnb.distillation.batches import MaskedRows, MicroBatches, collate
+from distilnb.distillation.loop import Run
+from distilnb.distillation.recipe import PretrainingConfig
+from distilnb.distillation.step import Distillation
+from distilnb.evidence.records import Stopwatch, new_record, save_record
+from distilnb.machine.device import applied, fast_bf16, matmul_rate, memory, now, probe
+from distilnb.models import dropout
+from distilnb.models.student import build_student
+from distilnb.models.teacher import load_teacher
+from distilnb.report import tables
+from distilnb.text import corpus
+from distilnb.text.masking import IGNORE, Masker
 
 NARROW = {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 512}
 SIZES = {  # the teacher, and sequences of 128 tokens in a step: 2,048 tokens, the original took up to 2,560
@@ -58,7 +66,7 @@ GROWTH = {"tokens": (4, 8, 16), "vocabulary": (3072, 8192, 30522), "layers of th
 
 def seconds() -> float:
     """The clock: CPU time, which other programs do not stretch; with a GPU the time when it is done."""
-    return machine.now(DEVICE) if DEVICE.type == "cuda" else time.process_time()
+    return now(DEVICE) if DEVICE.type == "cuda" else time.process_time()
 
 
 class Laps:
@@ -113,9 +121,9 @@ class Plain:
 
     def batches(self, steps: int) -> Iterator[dict[str, Tensor]]:
         """Masked batches of the text, prepared as they are asked for."""
-        keys = batches.MicroBatches(self.text, self.config, 0, steps)
-        rows = batches.MaskedRows(self.text.train, self.masker)
-        made = (batches.collate(rows.__getitems__(key)) for key in keys)
+        keys = MicroBatches(self.text, self.config, 0, steps)
+        rows = MaskedRows(self.text.train, self.masker)
+        made = (collate(rows.__getitems__(key)) for key in keys)
         return ({name: value.to(DEVICE) for name, value in batch.items()} for batch in made)
 
     def losses(self, batch: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -168,7 +176,7 @@ class Ours:
         AcceleratorState._reset_state(True)
         self.laps = Laps()
         accelerator = Accelerator(cpu=DEVICE.type == "cpu", mixed_precision=precision)
-        self.run = pretraining.Run(student, text, masker, accelerator, config, teacher, None)
+        self.run = Run(student, text, masker, accelerator, config, teacher, None)
         if DEVICE.type == "cpu":
             dropout.for_cpu(student)  # as the command line does
         student.train()
@@ -194,14 +202,14 @@ class Ours:
 @contextmanager
 def _stages(laps: Laps) -> Iterator[None]:
     """Time the parts of `Distillation`'s forward pass while our own update runs."""
-    before = {name: getattr(distillation, name) for name in ("network", "vocabulary_losses")}
-    laps.wrap(distillation, "network", lambda model, *_: "teacher" if model.config.model_type == "bert" else "student")
-    laps.wrap(distillation, "vocabulary_losses", "head")
+    before = {name: getattr(step, name) for name in ("network", "vocabulary_losses")}
+    laps.wrap(step, "network", lambda model, *_: "teacher" if model.config.model_type == "bert" else "student")
+    laps.wrap(step, "vocabulary_losses", "head")
     try:
         yield
     finally:
         for name, function in before.items():
-            setattr(distillation, name, function)
+            setattr(step, name, function)
 
 
 def make(shape: dict[str, Any], sequences: int, layout: str = "packed", layers: int = 12) -> tuple[Any, ...]:
@@ -246,7 +254,7 @@ def check_equal_losses(shape: dict[str, Any]) -> float:
     tokens, masked = int(batch["attention_mask"].sum()), int((batch["labels"] != IGNORE).sum())
     with torch.no_grad():
         _, expected = plain.losses(batch)
-        _, found = distillation.Distillation(student, teacher, config)(batch, float(tokens), float(masked))
+        _, found = Distillation(student, teacher, config)(batch, float(tokens), float(masked))
     worst = max(abs(float(a) / float(b) - 1) for a, b in zip(found, expected, strict=True))
     if worst > 1e-4:
         raise RuntimeError(
@@ -268,11 +276,11 @@ def measure(size: str, rounds: int, steps: int, names: list[str]) -> dict[str, A
     """Scores, shares of time by stage and the rounds behind them; loops and settings take turns."""
     shape, sequences = SIZES[size]
     loops = {name: loop(name, shape, sequences) for name in names}
-    settings = machine.probe()
+    settings = probe()
     rows, peaks = [], {"float32": [], "bf16": []}
     for turn in range(-1, rounds):  # the first warms up
         for on in (False, True) if turn >= 0 else (False,):
-            with machine.applied(settings) if on else nullcontext():
+            with applied(settings) if on else nullcontext():
                 for name, each in loops.items():
                     batches = each.batches(steps)
                     before, began, used = dict(each.laps.seconds), time.perf_counter(), seconds()
@@ -291,7 +299,7 @@ def measure(size: str, rounds: int, steps: int, names: list[str]) -> dict[str, A
                             }
                         )
         for kind, values in peaks.items():
-            values.append(machine.matmul_rate(torch.float32 if kind == "float32" else torch.bfloat16, device=DEVICE))
+            values.append(matmul_rate(torch.float32 if kind == "float32" else torch.bfloat16, device=DEVICE))
     return {"rows": rows, "settings": settings, "peaks": {k: max(v) for k, v in peaks.items()}}
 
 
@@ -321,12 +329,12 @@ def peak_memory(name: str, size: str) -> int:
     """Bytes that two steps of a loop take at their peak, above what a process has with everything imported."""
     shape, sequences = SIZES[size]
     make(NARROW | {"vocab_size": 3072}, sequences)  # text is tokenized and cached before the clock starts
-    before, _ = machine.memory(DEVICE)
+    before, _ = memory(DEVICE)
     each = loop(name, shape, sequences)
     batches = each.batches(2)
     for _ in range(2):
         each.update(batches)
-    return machine.memory(DEVICE)[1] - before
+    return memory(DEVICE)[1] - before
 
 
 def memory_scores(size: str, names: list[str]) -> dict[str, float]:
@@ -372,8 +380,8 @@ def main() -> None:
         parser.error("rounds must be 1 or more, steps 0 or more")
     if options.memory:
         return print(peak_memory(options.memory, options.size))
-    names = ["plain", "float32"] + (["bf16"] if DEVICE.type == "cuda" or machine.fast_bf16() else [])
-    watch, steps = results.Stopwatch(), options.steps or (1 if options.size == "base" else 3)
+    names = ["plain", "float32"] + (["bf16"] if DEVICE.type == "cuda" or fast_bf16() else [])
+    watch, steps = Stopwatch(), options.steps or (1 if options.size == "base" else 3)
     if options.size == "growth":
         values = {"growth": growth(names, options.rounds, steps), "scores": {}}
     else:
@@ -393,7 +401,7 @@ def main() -> None:
         "sequence": SEQUENCE,
         "sequences": SIZES.get(options.size, (0, 0))[1],
     }
-    record = results.new_record(
+    record = new_record(
         "benchmark",
         f"benchmark-pretraining-{options.size}",
         model="student",
@@ -402,8 +410,8 @@ def main() -> None:
         config=config,
         **values,
     )
-    path = results.save(record)
-    print(report.table([{"measured": key, "value": f"{value:.4g}"} for key, value in values["scores"].items()]))
+    path = save_record(record)
+    print(tables.table([{"measured": key, "value": f"{value:.4g}"} for key, value in values["scores"].items()]))
     for name, shares in values.get("stages", {}).items():
         print(f"{name}: " + ", ".join(f"{stage} {share:.0%}" for stage, share in shares.items()))
     for row in values.get("growth", []):

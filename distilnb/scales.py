@@ -19,11 +19,6 @@ DISTILBERT = "distilbert/distilbert-base-uncased"
 DISTILBERT_REVISION = "12040accade4e8a0f71eabdb258fecc2e7e948be"
 
 
-def setting(default: Any, text: str, **more: Any) -> Any:
-    """A field of a settings dataclass with its help text, which `--help` prints; `choices` limits the values."""
-    return field(default=default, metadata={"help": text, **more})
-
-
 class Stage(NamedTuple):
     """One stage of a teacher's growth: so many layers (0: as many as it has), trained so long on batches of this shape.
 

@@ -25,8 +25,10 @@ from accelerate import Accelerator  # noqa: E402
 from accelerate.state import AcceleratorState  # noqa: E402
 from transformers import BertConfig, BertForMaskedLM, BertTokenizer  # noqa: E402
 
-from distilnb.corpus import Corpus, TextSource, build_corpus  # noqa: E402
-from distilnb.masking import Masker  # noqa: E402
+from distilnb.text.corpus import Corpus, TextSource, build_corpus  # noqa: E402
+from distilnb.text.masking import Masker  # noqa: E402
+
+pass  # REMOVE  # noqa: E402
 
 NAMES = ("anna", "boris", "clara", "david", "elena", "felix", "greta", "hugo")
 ANIMALS = ("cat", "dog", "horse", "bird", "mouse", "goat", "hen", "fox")

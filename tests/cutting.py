@@ -22,7 +22,7 @@ from typing import Any
 from conftest import free_port
 
 PRELOAD = [
-    "distilnb.cli",
+    "distilnb.cli.main",
     "transformers.models.distilbert.modeling_distilbert",
     "transformers.models.bert.modeling_bert",
     "transformers.models.bert.tokenization_bert",
@@ -132,7 +132,7 @@ def live(job: Job, rank: int, port: int) -> None:
         }
     import torch
 
-    from distilnb import cli
+    from distilnb.cli import main
 
     torch.set_num_threads(1)
     for path, value in job.patches.items():
@@ -141,7 +141,7 @@ def live(job: Job, rank: int, port: int) -> None:
     for fault in job.faults:
         if fault.rank == rank:
             _inject(fault)
-    sys.exit(cli.main(["distil", *job.flags, "--out", str(job.out), "--name", job.out.name]))
+    sys.exit(main.main(["distil", *job.flags, "--out", str(job.out), "--name", job.out.name]))
 
 
 def hang(*_: Any, **__: Any) -> None:

@@ -23,7 +23,8 @@ import cutting
 from conftest import SESSION, make_teacher, make_tokenizer, stories
 from cutting import Job
 
-from distilnb import results
+from distilnb.evidence.records import versions
+from distilnb.machine.device import describe_device
 
 ROOT, UPDATES = Path(__file__).parents[1], 12
 SETTINGS = [{"processes": p, "workers": w, "accumulation": a} for p, w, a in product((1, 2), (0, 2), (1, 2))]
@@ -48,7 +49,7 @@ def job(setting: dict[str, int], where: tuple[Path, Path], out: Path, updates: i
     """The run of one setting."""
     micro = 8 // setting["processes"] // setting["accumulation"]
     flags = cutting.flags(*where, updates=updates, workers=setting["workers"], micro_batch_size=micro)
-    return Job(out, flags, setting["processes"], patches={"distilnb.processes.PATIENCE": 90.0})
+    return Job(out, flags, setting["processes"], patches={"distilnb.machine.processes.PATIENCE": 90.0})
 
 
 def cut_and_compare(whole: Job, cut: Job, kills: int, seconds: float, draw: random.Random, counts: Counter) -> None:
@@ -134,7 +135,7 @@ COLUMNS = (
 
 def page(counts: Counts, ended: Counter, commit: str, minutes: float, seed: int) -> str:
     """RELIABILITY.md."""
-    total, device, torch = sum(counts.values(), Counter()), results.device(), results.versions()["torch"]
+    total, device, torch = sum(counts.values(), Counter()), describe_device(), versions()["torch"]
     found = [[key, *(str(row[column]) for column in COLUMNS)] for key, row in (counts | {"**all**": total}).items()]
     rows = "\n".join(f"| {' | '.join(row)} |" for row in found)
     alone = total["kills of one process of two"]

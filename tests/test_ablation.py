@@ -12,9 +12,13 @@ from conftest import make_teacher, weights_of
 from scipy import stats
 from test_finetuning import QUICK, task_data
 
-from distilnb import ablation, cli, metrics, paper, pretraining, results
-from distilnb.ablation import VARIANTS, Grid, Variant, along, compare, run_grid
-from distilnb.recipe import PretrainingConfig
+from distilnb.cli import main
+from distilnb.distillation.loop import Run
+from distilnb.distillation.recipe import PretrainingConfig
+from distilnb.evidence import paper, statistics
+from distilnb.evidence.records import KEYS, load_record
+from distilnb.studies import ablation
+from distilnb.studies.ablation import VARIANTS, Grid, Variant, along, compare, run_grid
 
 TRIPLE = PretrainingConfig(
     tokens=600, seq_length=32, batch_size=4, micro_batch_size=4, learning_rate=1e-3, evaluate_every=9
@@ -148,7 +152,7 @@ def test_a_grid_leaves_one_record_for_each_cell(grid, teacher, capsys):
         assert scores["macro"] == pytest.approx((scores["sst2"] + scores["stsb"]) / 2)
         assert scores["mlm_loss"] > 0 and 0 <= scores["agreement"] <= 1
         assert (record["tokens"], record["steps"]) == ((0, 0) if record["model"] == "untrained" else (640, 5))
-        assert set(results.KEYS) <= set(record)
+        assert set(KEYS) <= set(record)
         assert (grid.records / f"{record['name']}.json").stat().st_size < 30_000
     by_name = {record["name"]: record for record in records}
     assert set(by_name["trial-no_mlm-seed0"]["curve"]["mlm"]) == {0.0}, "L_mlm is off, which the original cannot do"
@@ -182,7 +186,7 @@ def test_a_damaged_record_is_named_and_run_again(grid, damage, capsys):
     path.write_text(damage(path.read_text()))
     (again,) = run_grid(grid, [], [0])
     assert "trial-triple-seed0 is run again: record" in capsys.readouterr().out
-    assert again["scores"] == first["scores"] and results.load(path)["scores"] == first["scores"]
+    assert again["scores"] == first["scores"] and load_record(path)["scores"] == first["scores"]
 
 
 @pytest.mark.parametrize(
@@ -205,8 +209,8 @@ def test_a_record_of_other_settings_is_kept_and_named(grid, change, words, monke
 
 def test_an_interrupted_cell_goes_on_where_it_stopped(grid, monkeypatch):
     """Cut between distillation and fine-tuning: the second sitting makes no update of the first again."""
-    updates, real = [], pretraining.Run.update
-    monkeypatch.setattr(pretraining.Run, "update", lambda run, batches: updates.append(run.step) or real(run, batches))
+    updates, real = [], Run.update
+    monkeypatch.setattr(Run, "update", lambda run, batches: updates.append(run.step) or real(run, batches))
     with monkeypatch.context() as cut:
         cut.setattr(ablation, "finetune_grid", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -237,35 +241,35 @@ def test_a_cell_that_diverges_is_named_and_the_others_are_kept(grid, monkeypatch
 
 def test_paired_intervals_are_those_of_scipy():
     one, other = [0.71, 0.64, 0.69, 0.75], [0.70, 0.66, 0.61, 0.70]
-    found = metrics.mean_interval(np.subtract(other, one))
+    found = statistics.mean_interval(np.subtract(other, one))
     theirs = stats.ttest_rel(other, one)
     interval = theirs.confidence_interval(0.95)
     assert (found.low, found.high, found.p) == pytest.approx((interval.low, interval.high, theirs.pvalue))
     assert found.mean == pytest.approx(np.mean(other) - np.mean(one))
-    assert metrics.mean_interval([1.0, 2.0, 3.0], level=0.5).high < metrics.mean_interval([1.0, 2.0, 3.0]).high
+    assert statistics.mean_interval([1.0, 2.0, 3.0], level=0.5).high < statistics.mean_interval([1.0, 2.0, 3.0]).high
 
 
 def test_few_pairs_say_little_and_say_so():
-    assert metrics.mean_interval([]) == (None, None, None, None)
-    assert metrics.mean_interval([-0.5]) == (-0.5, None, None, None)
-    assert metrics.mean_interval([0.0, 0.0]) == (0.0, 0.0, 0.0, 1.0)
-    assert metrics.mean_interval([0.2, 0.2, 0.2])[3] == 0.0
+    assert statistics.mean_interval([]) == (None, None, None, None)
+    assert statistics.mean_interval([-0.5]) == (-0.5, None, None, None)
+    assert statistics.mean_interval([0.0, 0.0]) == (0.0, 0.0, 0.0, 1.0)
+    assert statistics.mean_interval([0.2, 0.2, 0.2])[3] == 0.0
 
 
 def test_a_t_interval_covers_the_truth_as_often_as_it_says():
     """2,000 draws of 3 pairs around a true effect of 1: 95 % of the intervals hold it, to within 1.5 points."""
     draws = np.random.default_rng(0).normal(1.0, 2.0, size=(2000, 3))
-    found = [metrics.mean_interval(row) for row in draws]
+    found = [statistics.mean_interval(row) for row in draws]
     assert np.mean([interval.low <= 1.0 <= interval.high for interval in found]) == pytest.approx(0.95, abs=0.015)
 
 
 @pytest.mark.parametrize("spread, effect", [(1.0, 0.31), (0.5, 3.0), (2.0, -1.46)])
 def test_the_number_of_pairs_needed_is_the_least(spread, effect):
-    pairs = metrics.pairs_needed(spread, effect)
-    assert metrics.half_width(spread, pairs) <= abs(effect)
-    assert pairs == 2 or metrics.half_width(spread, pairs - 1) > abs(effect)
+    pairs = statistics.pairs_needed(spread, effect)
+    assert statistics.half_width(spread, pairs) <= abs(effect)
+    assert pairs == 2 or statistics.half_width(spread, pairs - 1) > abs(effect)
     with pytest.raises(ValueError, match="no number of pairs"):
-        metrics.pairs_needed(1.0, 0.0)
+        statistics.pairs_needed(1.0, 0.0)
 
 
 # comparing records
@@ -320,7 +324,7 @@ def test_significance_is_said_of_each_row_of_table_4():
     (said,) = ablation.significance(compare(PAIRS))
     assert "3 pairs average −1.17 points and spread by 0.76" in said and "reaches 1.90 to either side" in said
     assert "cannot be told from the triple loss" in said
-    assert f"about {metrics.pairs_needed(np.std([-1, -2, -0.5], ddof=1), 0.31)} pairs would show it" in said
+    assert f"about {statistics.pairs_needed(np.std([-1, -2, -0.5], ddof=1), 0.31)} pairs would show it" in said
     sure = [cell("triple", s, 0.7) for s in range(3)] + [cell("no_ce", s, 0.6 + s / 10000) for s in range(3)]
     (said,) = ablation.significance(compare(sure))
     assert "differ from the triple loss" in said and "2.96, as in Table 4, would stand out" in said
@@ -381,7 +385,7 @@ def ablate(teacher_folder: Path, text_file: Path, tmp_path: Path, *flags: str) -
         "--records",
         str(tmp_path / "records"),
     ]
-    return cli.main(["ablate", "--scale", "toy", *given, *small, *flags])
+    return main.main(["ablate", "--scale", "toy", *given, *small, *flags])
 
 
 def test_the_command_runs_a_grid_and_prints_its_table(teacher_folder, text_file, tmp_path, capsys):

@@ -13,11 +13,16 @@ import torch
 from conftest import make_teacher, stories
 from datasets import Dataset
 
-from distilnb import benchmark, cli, export, paper, results, tasks
-from distilnb.benchmark import BenchmarkConfig
-from distilnb.export import Runner
-from distilnb.heads import classifier
-from distilnb.student import build_student, count_groups
+from distilnb.cli import main
+from distilnb.evidence import paper
+from distilnb.evidence.records import KEYS, load_record, load_records, save_record
+from distilnb.models.arithmetic import count_groups
+from distilnb.models.student import build_student
+from distilnb.studies import benchmark, formats, timing
+from distilnb.studies.formats import Runner
+from distilnb.studies.timing import BenchmarkConfig
+from distilnb.tasks import glue
+from distilnb.tasks.heads import classifier
 
 TEXTS = [(text, text[::-1]) for text in stories(12)]
 SMALL = BenchmarkConfig(rows=6, rounds=2, warmup=1, format_rows=4, sweep_rounds=1, max_length=48, threads=1)
@@ -29,7 +34,8 @@ class Clock:
     def __init__(self, monkeypatch):
         self.now, self.told = 0.0, []
         module = SimpleNamespace(perf_counter=lambda: self.now, process_time=lambda: 2 * self.now)
-        monkeypatch.setattr(benchmark, "time", module)
+        for timed in (benchmark, timing):
+            monkeypatch.setattr(timed, "time", module, raising=False)
 
     def runner(self, model: str, seconds: float, format: str = "float32") -> Runner:
         def answer(batch):
@@ -53,7 +59,7 @@ def clock(monkeypatch) -> Clock:
 def timings(clock) -> pd.DataFrame:
     """A teacher that takes 2 s and a student that takes 1 s, tokenization half a second for each."""
     pair = [clock.runner("teacher", 2.0), clock.runner("student", 1.0)]
-    return benchmark.time_pass(pair, TEXTS[:6], clock.tokenizer, SMALL)
+    return timing.time_pass(pair, TEXTS[:6], clock.tokenizer, SMALL)
 
 
 def test_each_pair_is_answered_once_in_turns_after_warming_up(clock, timings):
@@ -93,11 +99,11 @@ def test_a_ratio_is_the_median_of_the_rounds_and_its_interval_their_quartiles():
     rows = [
         (model, "float32", number, part, 1, wall, wall)
         for number in range(11)
-        for part in benchmark.PARTS
+        for part in timing.PARTS
         for model, wall in (("teacher", 2 + 0.1 * number + 90 * (number == 10)), ("student", 1.0))
     ]
     made = pd.DataFrame(rows, columns=["model", "format", "round", "part", "pairs", "wall", "cpu"])
-    _, intervals = benchmark.pass_scores(made, benchmark.PARTS)
+    _, intervals = benchmark.pass_scores(made, timing.PARTS)
     assert intervals["ratio_forward"] == pytest.approx([2.25, 2.5, 2.75])
 
 
@@ -112,10 +118,10 @@ def test_sixty_percent_faster_forty_percent_less_and_the_152_seconds_between():
 
 def test_tokenization_cuts_the_longer_text_and_fills_up_when_asked(tokenizer):
     pair = ("anna sees the cat . " * 20, "boris .")
-    cut = benchmark.tokenize(tokenizer, pair, SMALL)
+    cut = timing.tokenize(tokenizer, pair, SMALL)
     assert len(cut["input_ids"]) == 48 and sum(cut["token_type_ids"]) == 3, "the short text is whole"
-    filled = benchmark.tokenize(tokenizer, ("anna", "boris"), BenchmarkConfig(max_length=48, pad=True))
-    batch = benchmark.collate(filled)
+    filled = timing.tokenize(tokenizer, ("anna", "boris"), BenchmarkConfig(max_length=48, pad=True))
+    batch = timing.collate(filled)
     assert batch["input_ids"].shape == (1, 48) and batch["attention_mask"].sum() == 5
 
 
@@ -188,7 +194,7 @@ def test_the_cost_of_a_format_is_counted_answer_by_answer():
 
         return Runner("student", format, answer, 0, None)
 
-    task = tasks.get("qnli")
+    task = glue.get_task("qnli")
     fitted = benchmark.Fitted(None, task, rows, {})
     first, second = benchmark.score_formats([answering("float32", set()), answering("int8", {0, 1, 4})], fitted)
     assert first == {"format": "float32", "accuracy": 0.8, "lost": 0, "changed": 0, "spoilt": 0, "mended": 0}
@@ -205,10 +211,10 @@ def test_the_cost_of_a_format_is_counted_answer_by_answer():
 @pytest.fixture
 def fitted(tokenizer) -> benchmark.Fitted:
     model, _ = classifier(build_student(make_teacher(len(tokenizer))), 2)
-    task = tasks.get("mrpc")
+    task = glue.get_task("mrpc")
     first, second = map(list, zip(*TEXTS, strict=True))
     rows = Dataset.from_dict({"sentence1": first, "sentence2": second, "label": [0, 1] * 6})
-    return benchmark.Fitted(model, task, tasks.tokenize(rows, task, tokenizer, 32), {"task": "mrpc", "scale": "toy"})
+    return benchmark.Fitted(model, task, glue.tokenize(rows, task, tokenizer, 32), {"task": "mrpc", "scale": "toy"})
 
 
 @pytest.fixture
@@ -251,10 +257,10 @@ def test_a_record_has_every_score_that_is_documented_and_no_other(record):
 
 
 def test_a_record_is_small_whole_and_says_what_was_random(record, tmp_path):
-    path = results.save(record, tmp_path / "records")
+    path = save_record(record, tmp_path / "records")
     assert path.stat().st_size < 30_000
-    read = results.load(path)
-    assert set(results.KEYS) <= read.keys() and read["kind"] == "benchmark"
+    read = load_record(path)
+    assert set(KEYS) <= read.keys() and read["kind"] == "benchmark"
     assert read["weights"]["teacher"].startswith("random:") and read["config"]["rows"] == 6
     assert read["scores"]["parameters_student"] < read["scores"]["parameters_teacher"]
     assert read["scores"]["accuracy_float32"] == read["accuracy"]["rows"][0]["accuracy"]
@@ -265,12 +271,12 @@ def test_a_record_is_small_whole_and_says_what_was_random(record, tmp_path):
 def test_a_format_that_answers_otherwise_is_named_and_the_others_are_timed(models, tokenizer, tmp_path, monkeypatch):
     """The teacher's bfloat16 is broken: the student's is timed, but has no teacher in its format beside it."""
     runners = [
-        export.make_runner(model, format, tmp_path / name, name)
+        formats.make_runner(model, format, tmp_path / name, name)
         for format in ("float32", "bfloat16")
         for name, model in models.items()
     ]
     broken = runners[2]._replace(answer=lambda batch: runners[2].answer(batch) + 9)
-    timed, time_pass = [], benchmark.time_pass
+    timed, time_pass = [], timing.time_pass
 
     def told(chosen, *rest):
         timed.extend((runner.model, runner.format) for runner in chosen)
@@ -294,7 +300,7 @@ def test_what_was_measured_is_kept_when_a_format_cannot_be_made(
     def without_engine(model):
         raise RuntimeError("Didn't find engine for operation quantized::linear_prepack NoQEngine")
 
-    monkeypatch.setattr(export, "to_int8", without_engine)
+    monkeypatch.setattr(formats, "to_int8", without_engine)
     record = benchmark.benchmark(models, TEXTS, tokenizer, SMALL, tmp_path, formats=("int8", "bfloat16"), fitted=fitted)
     assert [(bad["model"], bad["format"]) for bad in record["refused"]] == [("teacher", "int8"), ("student", "int8")]
     assert "not timed: PyTorch int8 of the student: Didn't find engine" in capsys.readouterr().out
@@ -315,7 +321,7 @@ def test_a_speedup_is_told_by_both_clocks(clock):
 def test_agreement_does_not_hang_on_what_a_random_head_happens_to_answer(tokenizer):
     """One random output may be next to nought by chance, so that any rounding looks large; sixteen are not."""
     teacher, sizes = make_teacher(len(tokenizer)), []
-    batch = benchmark.collate(benchmark.tokenize(tokenizer, TEXTS[0], SMALL))
+    batch = timing.collate(timing.tokenize(tokenizer, TEXTS[0], SMALL))
     for seed in range(12):
         model = benchmark.with_head(teacher, "pairs", seed=seed)
         with torch.no_grad():
@@ -340,7 +346,7 @@ def test_memory_is_measured_in_a_process_of_its_own(tokenizer, tmp_path):
     """A model of 8 million weights takes its 32 MB and not much more."""
     wide = make_teacher(len(tokenizer), layers=1, hidden_size=512, num_attention_heads=8, intermediate_size=8192)
     model = benchmark.with_head(wide, "pairs")
-    runner = export.make_runner(model, "float32", tmp_path, "student")
+    runner = formats.make_runner(model, "float32", tmp_path, "student")
     assert runner.bytes / 1e6 == pytest.approx(40, rel=0.1)
     found = benchmark.memory(runner, type(model).__name__, 16)
     assert 0.9 * runner.bytes / 1e6 < found < 2 * runner.bytes / 1e6
@@ -365,8 +371,10 @@ def small_flags(teacher_folder) -> list[str]:
 
 @pytest.mark.parametrize("shape", benchmark.SHAPES)
 def test_the_command_measures_and_leaves_a_record(shape, small_flags, capsys):
-    assert cli.main(["benchmark", "--shape", shape, *small_flags, "--name", f"quick-{shape}"]) == 0, capsys.readouterr()
-    (record,) = [r for r in results.load_all() if r["name"] == f"quick-{shape}"]
+    assert main.main(["benchmark", "--shape", shape, *small_flags, "--name", f"quick-{shape}"]) == 0, (
+        capsys.readouterr()
+    )
+    (record,) = [r for r in load_records() if r["name"] == f"quick-{shape}"]
     assert record["task"] == benchmark.SHAPES[shape].task and record["data"]["stand_in"]
     assert record["config"]["tokenization"] == (shape == "pairs"), "the paper's phone left tokenization out"
     assert record["config"]["pad"] == (shape == "qa")
@@ -379,8 +387,8 @@ def test_random_weights_need_no_more_than_a_configuration(teacher_folder, small_
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         (tmp_path / "bare" / name).write_bytes((teacher_folder / name).read_bytes())
     flags = ["benchmark", *small_flags, "--teacher", f"random:{tmp_path / 'bare'}", "--name", "bare"]
-    assert cli.main(flags) == 0
-    (record,) = [r for r in results.load_all() if r["name"] == "bare"]
+    assert main.main(flags) == 0
+    (record,) = [r for r in load_records() if r["name"] == "bare"]
     assert record["weights"]["teacher"].startswith("random:")
 
 
@@ -400,6 +408,6 @@ def test_bad_input_gets_one_sentence(small_flags, tmp_path, capsys, monkeypatch)
         ("--max_length", "4096"): "the models have 128 positions",
     }
     for flags, words in cases.items():
-        status = cli.main(["benchmark", *small_flags, *flags])
+        status = main.main(["benchmark", *small_flags, *flags])
         told = capsys.readouterr().err.strip()
         assert status == 2 and words in told and told.startswith("distilnb: ") and "\n" not in told, (flags, told)

@@ -9,7 +9,9 @@ from urllib.parse import unquote
 import nbformat
 import pytest
 
-from distilnb import book, cli, notebooks, paths
+from distilnb import paths
+from distilnb.cli import main
+from distilnb.lessons import book, notebooks
 
 ROOT = paths.PACKAGE.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -28,7 +30,7 @@ FLAGS = [
 def built(tmp_path_factory) -> Path:
     """The whole book of this clone, as `distilnb book` writes it."""
     out = tmp_path_factory.mktemp("book") / "book"
-    assert cli.main(["book", "--out", str(out)]) == 0
+    assert main.main(["book", "--out", str(out)]) == 0
     return out
 
 
@@ -105,7 +107,7 @@ def test_links_between_sources_become_links_between_pages(clone, tmp_path):
 
 def test_a_dead_link_stops_the_book_before_anything_is_written(clone, tmp_path, capsys):
     write(clone, "# one\n\n[gone](02_gone.ipynb) ![gone](../figures/gone.png)")
-    assert cli.main(["book", "--out", str(tmp_path / "out")]) == 2
+    assert main.main(["book", "--out", str(tmp_path / "out")]) == 2
     assert "notebooks/00_one.ipynb points to 02_gone.ipynb" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 

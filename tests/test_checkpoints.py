@@ -14,8 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from distilnb import checkpoints
-from distilnb.checkpoints import Checkpoint
+from distilnb.distillation import checkpoints
+from distilnb.distillation.checkpoints import Checkpoint
+from distilnb.machine import files
 
 IDENTITY = {"seed": 1, "learning_rate": 5e-4, "data": "abc", "layers": (0, 2)}
 
@@ -328,8 +329,8 @@ def test_a_kill_at_any_system_call_of_a_save_leaves_a_checkpoint(tmp_path):
 def test_new_files_are_on_the_disk_before_the_rename_and_old_ones_go_last(tmp_path, monkeypatch):
     save(tmp_path, 10, 20)
     events = []
-    sync, fsync, rename, remove = checkpoints._sync, os.fsync, Path.rename, shutil.rmtree
-    monkeypatch.setattr(checkpoints, "_sync", lambda p: events.append(("write", p.name)) or sync(p))
+    sync, fsync, rename, remove = files.sync, os.fsync, Path.rename, shutil.rmtree
+    monkeypatch.setattr(checkpoints, "sync", lambda p: events.append(("write", p.name)) or sync(p))
     monkeypatch.setattr(os, "fsync", lambda handle: events.append(("fsync", "")) or fsync(handle))
     monkeypatch.setattr(Path, "rename", lambda p, to: events.append(("rename", to.name)) or rename(p, to))
     monkeypatch.setattr(shutil, "rmtree", lambda p, **k: p.exists() and [events.append(("remove", p.name)), remove(p)])

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer, BertForMaskedLM, BertModel, DistilBertForMaskedLM
 
-from distilnb import cli, corpus, results, scales
-from distilnb.teacher import HEAD_TENSORS
+from distilnb import scales
+from distilnb.cli import main, training
+from distilnb.evidence.records import load_records
+from distilnb.models.teacher import HEAD_TENSORS
+from distilnb.text import corpus
 
 SMALL = ["--seq_length", "32", "--batch_size", "8", "--micro_batch_size", "4", "--learning_rate", "0.003", "--cpu"]
 
@@ -20,7 +23,7 @@ def distil(teacher_folder: Path, text_file: Path, tmp_path: Path):
 
     def run(*flags: str, out: str = "out", tokens: int = 4000) -> int:
         given = ["--teacher", str(teacher_folder), "--text", str(text_file), "--out", str(tmp_path / out), *SMALL]
-        return cli.main(["distil", *given, "--tokens", str(tokens), *flags])
+        return main.main(["distil", *given, "--tokens", str(tokens), *flags])
 
     return run
 
@@ -30,7 +33,7 @@ def test_distil_leaves_a_model_that_plain_transformers_loads_and_a_record(distil
     student = DistilBertForMaskedLM.from_pretrained(tmp_path / "out" / "model")
     assert student.config.n_layers == 2
     assert AutoTokenizer.from_pretrained(tmp_path / "out" / "model").mask_token == "[MASK]"
-    (record,) = [r for r in results.load_all() if r["name"] == "first"]
+    (record,) = [r for r in load_records() if r["name"] == "first"]
     assert record["kind"] == "distillation" and record["made_from"]["layers"] == [0, 3]
     assert record["scores"].keys() == {"mlm_loss", "accuracy", "agreement"}
     told = capsys.readouterr().out
@@ -80,7 +83,7 @@ def bad_input(tmp_path: Path, teacher_folder: Path) -> dict[str, tuple[list[str]
         "no such teacher": (["--teacher", str(tmp_path / "nobody")], "give a local folder"),
         "a teacher that is no BERT": (["--teacher", str(headless)], "roberta"),
         "a teacher of other size than its vocabulary": (["--teacher", str(other)], "vocabular"),
-        "no such text": (["--text", str(tmp_path / "nothing.txt")], "neither as a local path nor on the Hub"),
+        "no such text": (["--text", str(tmp_path / "nothing.txt")], "no such file"),
         "no text named": (["--text", "+"], "names no text"),
         "empty text": (["--text", str(empty)], "is empty"),
         "text shorter than a block": (["--text", str(short)], "shorter than"),
@@ -102,13 +105,13 @@ def test_bad_input_gets_one_sentence_a_status_and_no_traceback(
     tmp_path, teacher_folder, text_file, capsys, monkeypatch
 ):
     """One table for all: exit status 2, a single line on standard error, nothing written."""
-    monkeypatch.setattr("distilnb.hub.DEADLINE", 2.0)
+    monkeypatch.setattr("distilnb.machine.hub.DEADLINE", 2.0)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("distilnb.hub.HfApi", NoSuchRepository)
+    monkeypatch.setattr("distilnb.machine.hub.HfApi", NoSuchRepository)
     for name, (flags, words) in bad_input(tmp_path, teacher_folder).items():
         given = ["--teacher", str(teacher_folder), "--text", str(text_file), "--out", str(tmp_path / "new"), *SMALL]
-        status = cli.main(["distil", *given, "--tokens", "1000", *flags])
+        status = main.main(["distil", *given, "--tokens", "1000", *flags])
         told = capsys.readouterr().err.strip()
         assert status == 2, f"{name}: exit status {status}"
         assert words in told, f"{name}: {told}"
@@ -136,25 +139,25 @@ def test_a_run_that_goes_wrong_is_status_1_and_ctrl_c_is_130(distil, capsys, mon
     def broken(*_: object, **__: object) -> None:
         raise FloatingPointError("the loss is nan at update 3")
 
-    monkeypatch.setattr(cli, "pretrain", broken)
+    monkeypatch.setattr(training, "pretrain", broken)
     assert distil() == 1
     assert capsys.readouterr().err == "distilnb: the loss is nan at update 3\n"
 
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "pretrain", interrupted)
+    monkeypatch.setattr(training, "pretrain", interrupted)
     assert distil() == 130
     assert "from the last checkpoint" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [c for c in cli.COMMANDS])
+@pytest.mark.parametrize("command", [c for c in main.COMMANDS])
 def test_help_teaches(command, capsys):
     with pytest.raises(SystemExit) as stop:
-        cli.main([command, "--help"])
+        main.main([command, "--help"])
     told = capsys.readouterr().out
     assert stop.value.code == 0
-    first = cli.COMMANDS[command].__doc__.strip().splitlines()[0]
+    first = main.COMMANDS[command].__doc__.strip().splitlines()[0]
     assert first in " ".join(told.split()), "help starts with what the command does"
     if command in ("distil", "teacher", "run", "finetune"):
         assert f"distilnb {command}" in told, "help shows an example to type"
@@ -185,19 +188,19 @@ def test_the_teacher_command_grows_a_teacher_that_distil_can_use(tmp_path, monke
     )
     monkeypatch.setitem(scales.SCALES, "toy", small)
     out = tmp_path / "teacher"
-    assert cli.main(["teacher", "--out", str(out), "--name", "tiny-teacher", "--cpu"]) == 0
-    (record,) = [r for r in results.load_all() if r["name"] == "tiny-teacher"]
+    assert main.main(["teacher", "--out", str(out), "--name", "tiny-teacher", "--cpu"]) == 0
+    (record,) = [r for r in load_records() if r["name"] == "tiny-teacher"]
     assert [s["name"] for s in record["stages"]] == ["tiny-teacher, 1 layers", "tiny-teacher, 2 layers"]
     assert record["tokens"] >= 12_000 and record["curve"]["tokens"] == sorted(record["curve"]["tokens"])
     more = ["teacher", "--out", str(tmp_path / "more"), "--name", "more", "--cpu", "--tokens", "3000"]
-    assert cli.main([*more, "--start", str(out / "model")]) == 0
-    (longer,) = [r for r in results.load_all() if r["name"] == "more"]
+    assert main.main([*more, "--start", str(out / "model")]) == 0
+    (longer,) = [r for r in load_records() if r["name"] == "more"]
     assert [s["tokens"] for s in longer["stages"][:2]] == [s["tokens"] for s in record["stages"]], "the past is kept"
     assert longer["stages"][2]["config"]["seed"] not in [s["config"]["seed"] for s in record["stages"]]
     assert longer["scores"]["mlm_loss"] < record["scores"]["mlm_loss"], "it went on from what was learned"
     assert longer["tokens"] >= record["tokens"] + 3000
     capsys.readouterr()
-    status = cli.main(
+    status = main.main(
         [
             "distil",
             "--teacher",
@@ -217,21 +220,21 @@ def test_the_teacher_command_grows_a_teacher_that_distil_can_use(tmp_path, monke
 
 def test_a_short_run_fetches_little_of_a_stream():
     streamed, whole, toy = (corpus.parse_sources(text) for text in ("stream=a/b", "a/b", "toyworld"))
-    assert cli.corpus_budget(streamed, 20_000_000, 1_000_000) == 1_060_000
-    assert cli.corpus_budget(streamed, 20_000_000, 900_000_000) == 20_000_000
-    assert cli.corpus_budget(whole, 20_000_000, 1_000_000) is None
-    assert cli.corpus_budget(toy, 2_000_000, 1_000) == 2_000_000
+    assert corpus.corpus_budget(streamed, 20_000_000, 1_000_000) == 1_060_000
+    assert corpus.corpus_budget(streamed, 20_000_000, 900_000_000) == 20_000_000
+    assert corpus.corpus_budget(whole, 20_000_000, 1_000_000) is None
+    assert corpus.corpus_budget(toy, 2_000_000, 1_000) == 2_000_000
 
 
 def test_a_model_that_is_not_there_is_named_before_anything_is_trained(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert cli.main(["finetune", "--task", "sst2", "--model", f"teacher={tmp_path / 'nobody'}"]) == 2
+    assert main.main(["finetune", "--task", "sst2", "--model", f"teacher={tmp_path / 'nobody'}"]) == 2
     told = capsys.readouterr().err.strip()
     assert "nobody" in told and "give a local folder" in told and "\n" not in told
 
 
 def test_only_scales_with_a_recipe_train_a_teacher(capsys):
-    assert cli.main(["teacher", "--scale", "base"]) == 2
+    assert main.main(["teacher", "--scale", "base"]) == 2
     assert "small" in capsys.readouterr().err
 
 
@@ -241,10 +244,10 @@ def test_an_encoder_becomes_a_teacher_that_can_be_distilled(tmp_path, teacher, t
     BertModel(teacher.config).save_pretrained(encoder), tokenizer.save_pretrained(encoder)
     text = ["--text", str(text_file), "--cpu"]
     given = ["--scale", "small", "--start", str(encoder), "--leave_out", "", "--tokens", "30000", *text]
-    assert cli.main(["distil", "--teacher", str(encoder), "--out", str(tmp_path / "x"), *SMALL, *text]) == 2
+    assert main.main(["distil", "--teacher", str(encoder), "--out", str(tmp_path / "x"), *SMALL, *text]) == 2
     assert "distilnb teacher" in capsys.readouterr().err and not (tmp_path / "x").exists()
-    assert cli.main(["teacher", *given, "--out", str(out), "--name", "from-encoder"]) == 0, capsys.readouterr().err
-    (record,) = [r for r in results.load_all() if r["name"] == "from-encoder"]
+    assert main.main(["teacher", *given, "--out", str(out), "--name", "from-encoder"]) == 0, capsys.readouterr().err
+    (record,) = [r for r in load_records() if r["name"] == "from-encoder"]
     assert len(record["made_from"]["new_tensors"]) == HEAD_TENSORS
     head, whole = record["stages"]
     assert "head alone" in head["name"] and head["tokens"] < whole["tokens"]
@@ -253,7 +256,7 @@ def test_an_encoder_becomes_a_teacher_that_can_be_distilled(tmp_path, teacher, t
     types = made.bert.embeddings.token_type_embeddings.weight
     assert types.any(), "token types of an encoder that knows pairs are kept"
     assert (
-        cli.main(
+        main.main(
             [
                 "distil",
                 "--teacher",
@@ -284,7 +287,7 @@ def test_a_teacher_without_weights_is_named_in_one_sentence(tmp_path, capsys):
 
     if file_exists("google-bert/bert-base-uncased", "model.safetensors"):
         pytest.skip("this Hub has the weights")
-    assert cli.main(["distil", "--scale", "base", "--out", str(tmp_path / "x")]) == 2
+    assert main.main(["distil", "--scale", "base", "--out", str(tmp_path / "x")]) == 2
     told = capsys.readouterr().err
     assert "weights (model.safetensors) cannot be read" in told.splitlines()[-1]
 
@@ -292,7 +295,7 @@ def test_a_teacher_without_weights_is_named_in_one_sentence(tmp_path, capsys):
 @pytest.mark.hub
 def test_the_dial_at_mini_distils_from_real_text(teacher_folder, tmp_path, capsys):
     """`--scale mini` reads Wikipedia, streamed, and IMDb; the teacher is the small one of these tests."""
-    status = cli.main(
+    status = main.main(
         [
             "distil",
             "--scale",
@@ -309,6 +312,6 @@ def test_the_dial_at_mini_distils_from_real_text(teacher_folder, tmp_path, capsy
         ]
     )
     assert status == 0, capsys.readouterr().err
-    (record,) = [r for r in results.load_all() if r["name"] == "mini-demo"]
+    (record,) = [r for r in load_records() if r["name"] == "mini-demo"]
     assert record["scale"] == "mini" and record["data"]["id"] == "wikimedia/wikipedia + stanfordnlp/imdb"
     assert record["curve"]["loss"][-1] < record["curve"]["loss"][0]

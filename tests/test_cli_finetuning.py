@@ -5,9 +5,13 @@ from conftest import make_teacher
 from huggingface_hub import file_exists
 from transformers import AutoTokenizer
 
-from distilnb import cli, paths, results, scales, tasks
-from distilnb.heads import classifier
-from distilnb.student import build_student
+from distilnb import paths, scales
+from distilnb.cli import main
+from distilnb.evidence.records import load_records
+from distilnb.models.sources import models_of
+from distilnb.models.student import build_student
+from distilnb.tasks import glue
+from distilnb.tasks.heads import classifier
 
 FEW = ["--train_rows", "24", "--validation_rows", "12", "--epochs", "1", "--cpu", "--max_length", "64"]
 
@@ -27,11 +31,11 @@ def test_glue_is_nine_tasks_beside_the_paper_with_a_macro_score_and_a_submission
     models = f"teacher={teacher_folder},student={student_folder}"
     arguments = ["glue", "--model", models, "--out", str(tmp_path / "runs")]
     arguments += ["--submission", str(tmp_path / "answers"), *FEW]
-    assert cli.main(arguments) == 0
+    assert main.main(arguments) == 0
     told = capsys.readouterr().out
-    records = results.load_all(tmp_path / "runs")
-    assert {(r["task"], r["model"]) for r in records} == {(t, m) for t in tasks.GLUE for m in ("teacher", "student")}
-    for name in tasks.GLUE:
+    records = load_records(tmp_path / "runs")
+    assert {(r["task"], r["model"]) for r in records} == {(t, m) for t in glue.GLUE for m in ("teacher", "student")}
+    for name in glue.GLUE:
         assert f"| {name}" in told
     assert "without WNLI" in told and "| 79.5" in told and "| 77.0" in told, "the paper's macro scores"
     assert "no evidence about the paper" in told
@@ -48,7 +52,7 @@ def test_glue_is_nine_tasks_beside_the_paper_with_a_macro_score_and_a_submission
             "STS-B",
             "WNLI",
         }
-    assert cli.main(arguments) == 0
+    assert main.main(arguments) == 0
     assert "18 of 18 runs are recorded" in capsys.readouterr().out
 
 
@@ -64,8 +68,8 @@ def test_the_second_stage_and_squad_are_flags_away(teacher_folder, student_folde
         str(tmp_path / "runs"),
         *FEW,
     ]
-    assert cli.main(["finetune", *flags]) == 0
-    records = results.load_all(tmp_path / "runs")
+    assert main.main(["finetune", *flags]) == 0
+    records = load_records(tmp_path / "runs")
     assert {(r["task"], r["model"]) for r in records} == {
         (t, m) for t in ("squad", "sst2") for m in ("teacher", "student", "student_d")
     }
@@ -76,13 +80,13 @@ def test_the_second_stage_and_squad_are_flags_away(teacher_folder, student_folde
 def test_models_are_found_where_runs_leave_them(tmp_path, monkeypatch):
     """Your own student before a shipped one; the released models at base scale, pinned."""
     monkeypatch.setenv("DISTILNB_HOME", str(tmp_path))
-    toy = cli.models_of(scales.get("toy"))
+    toy = models_of(scales.get("toy"))
     assert toy[0] == f"teacher={paths.data('teachers', 'toy')}"
     own = tmp_path / "runs" / "distil-toy" / "model"
     own.mkdir(parents=True)
     (own / "model.safetensors").write_bytes(b"")
-    assert f"student={own}" in cli.models_of(scales.get("toy"))
-    base = cli.models_of(scales.get("base"))
+    assert f"student={own}" in models_of(scales.get("toy"))
+    base = models_of(scales.get("base"))
     assert base == [
         f"teacher=google-bert/bert-base-uncased@{scales.BERT_BASE_REVISION}",
         f"released=distilbert/distilbert-base-uncased@{scales.DISTILBERT_REVISION}",
@@ -116,7 +120,7 @@ def test_bad_input_is_one_sentence_before_any_work(name, teacher_folder, tmp_pat
     }
     given |= dict(zip(flags[::2], flags[1::2], strict=True))
     try:
-        status = cli.main(["finetune", "--cpu", *(part for pair in given.items() for part in pair)])
+        status = main.main(["finetune", "--cpu", *(part for pair in given.items() for part in pair)])
     except SystemExit as stop:  # argparse's own refusal of a choice
         status = stop.code
     told = capsys.readouterr().err.strip().splitlines()
@@ -128,7 +132,7 @@ def test_models_of_two_vocabularies_are_told_apart_before_the_first_is_trained(t
     other = tmp_path / "other"
     make_teacher(200).save_pretrained(other)
     AutoTokenizer.from_pretrained(teacher_folder).save_pretrained(other)
-    status = cli.main(
+    status = main.main(
         [
             "finetune",
             "--task",
@@ -148,7 +152,7 @@ def test_the_head_of_another_task_is_replaced_told_and_trained(teacher, tokenize
     model.save_pretrained(tmp_path / "mnli")
     tokenizer.save_pretrained(tmp_path / "mnli")
     flags = ["--task", "sst2", "--model", f"a={tmp_path / 'mnli'}", "--out", str(tmp_path / "runs"), *FEW]
-    assert cli.main(["finetune", *flags]) == 0
+    assert main.main(["finetune", *flags]) == 0
     assert [str(w.message) for w in recwarn if "head of" in str(w.message)]
 
 
@@ -157,7 +161,7 @@ def test_released_weights_that_this_hub_lacks_are_named_in_one_sentence(tmp_path
     """`distilnb glue --scale base` where bert-base has a configuration and no weights."""
     if file_exists("google-bert/bert-base-uncased", "model.safetensors"):
         pytest.skip("this Hub has the weights")
-    assert cli.main(["glue", "--scale", "base", "--task", "rte", "--out", str(tmp_path / "new")]) == 2
+    assert main.main(["glue", "--scale", "base", "--task", "rte", "--out", str(tmp_path / "new")]) == 2
     told = capsys.readouterr().err.strip().splitlines()
     assert "weights (model.safetensors)" in told[-1] and "give a local folder" in told[-1]
     assert not (tmp_path / "new").exists()
@@ -165,7 +169,7 @@ def test_released_weights_that_this_hub_lacks_are_named_in_one_sentence(tmp_path
 
 @pytest.mark.hub
 def test_mnli_without_its_mismatched_split_has_a_table_without_that_cell(teacher_folder, tmp_path, capsys):
-    status = cli.main(
+    status = main.main(
         [
             "finetune",
             "--scale",
@@ -180,7 +184,7 @@ def test_mnli_without_its_mismatched_split_has_a_table_without_that_cell(teacher
         ]
     )
     told = capsys.readouterr().out
-    (record,) = results.load_all(tmp_path / "runs")
+    (record,) = load_records(tmp_path / "runs")
     assert status == 0 and "| mnli " in told
     if "validation_mismatched_accuracy" not in record["scores"]:
         assert "left out: task mnli has no split 'validation_mismatched'" in told

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from distilnb import colab, notebooks, paths, scales
+from distilnb import paths, scales
+from distilnb.lessons import colab, generated
 
 ROOT = paths.PACKAGE.parent
 DRIVER = """
@@ -27,10 +28,12 @@ finally:
 """
 LAST = """
 import distilnb, google.colab, torch
-from distilnb import notebooks, paths, results
+from distilnb import paths
+from distilnb.evidence import records
+from distilnb.lessons import generated
 files = sorted(str(p.relative_to(paths.data())) for p in paths.data().rglob("*") if p.is_file())
-print({"package": distilnb.__file__, "torch": torch.__file__, "commit": results.commit(), "files": files,
-       "home": str(paths.home()), "repository": notebooks.repository()})
+print({"package": distilnb.__file__, "torch": torch.__file__, "commit": records.commit(), "files": files,
+       "home": str(paths.home()), "repository": generated.repository()})
 """
 
 
@@ -97,7 +100,7 @@ def freeze(python: Path, environment: dict[str, str]) -> set[str]:
 
 def test_on_colab_the_first_cell_installs_distilnb_alone_and_the_notebook_runs(origin, runtime, tmp_path):
     """Only the address is turned to a local repository; the kernel has no clone, and no PYTHONPATH to find one by."""
-    address = f"https://github.com/{notebooks.repository()}"
+    address = f"https://github.com/{generated.repository()}"
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "DISTILNB_HOME")} | {
         "GIT_CONFIG_COUNT": "1",
         "GIT_CONFIG_KEY_0": f"url.{origin.as_uri()}.insteadOf",
@@ -128,7 +131,7 @@ def test_on_colab_the_first_cell_installs_distilnb_alone_and_the_notebook_runs(o
     assert Path(found["package"]).is_relative_to(tmp_path / "venv")
     assert Path(found["torch"]).is_relative_to(tmp_path / "there")
     assert found["commit"] == git(origin, "rev-parse", "HEAD").strip(), "records say which code ran"
-    assert found["repository"] == notebooks.repository() and Path(found["home"]) == work
+    assert found["repository"] == generated.repository() and Path(found["home"]) == work
     assert set(found["files"]) == {name.removeprefix("data/") for name in git(origin, "ls-files", "data").splitlines()}
     assert {line for line in freeze(runtime, environment) if "distilnb" not in line} == before
 
@@ -157,8 +160,8 @@ def test_the_form_fields_of_the_cell_arrive(drive, monkeypatch, capsys):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     made = []
     monkeypatch.setattr(Path, "mkdir", lambda self, **_: made.append(self))
-    monkeypatch.delitem(sys.modules, "distilnb.colab")  # %run reads it anew
-    cell = notebooks.setup_cell(notebooks.repository()).replace('SCALE = ""', 'SCALE = "base"')
+    monkeypatch.delitem(sys.modules, "distilnb.lessons.colab")  # %run reads it anew
+    cell = generated.setup_cell(generated.repository()).replace('SCALE = ""', 'SCALE = "base"')
     cell = cell.replace("DRIVE = False", "DRIVE = True").replace("%pip", "# %pip")
     monkeypatch.setattr(sys, "argv", list(sys.argv))
     monkeypatch.setattr(InteractiveShell, "__str__", lambda self: "<google.colab._shell.Shell>", raising=False)

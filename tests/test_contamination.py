@@ -6,8 +6,8 @@ import string
 import pytest
 from conftest import stories
 
-from distilnb import corpus
-from distilnb.contamination import SHORT, Scored, squeezed
+from distilnb.text import corpus
+from distilnb.text.contamination import SHORT, Scored, squeezed
 
 REVIEW = "The plot isn't new , but I do n't mind : it 's well told by a fine cast ."
 OTHER = "A dull film about nothing at all, which takes three hours to say so."

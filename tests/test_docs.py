@@ -6,8 +6,9 @@ from urllib.parse import unquote
 import nbformat
 import pytest
 
-from distilnb import notebooks, paths
-from distilnb.exercises import exercises
+from distilnb import paths
+from distilnb.lessons import notebooks
+from distilnb.lessons.exercises import exercises
 
 ROOT = paths.PACKAGE.parent
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -53,7 +54,7 @@ def test_minutes_run_on_without_a_gap():
 
 
 def test_named_views_are_views(document):
-    widgets = pytest.importorskip("distilnb.widgets", reason="the views come with the notebooks' widgets")
+    widgets = pytest.importorskip("distilnb.lessons.widgets", reason="the views come with the notebooks' widgets")
     for name in set(re.findall(r"`(\w+_view)`", document[1])):
         assert callable(getattr(widgets, name)), name
 

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import BertConfig, BertForMaskedLM, DistilBertConfig, DistilBertForMaskedLM
 
-from distilnb import dropout
-from distilnb.dropout import BitDropout, drop
+from distilnb.models import dropout
+from distilnb.models.dropout import BitDropout, drop
 
 SMALL = {"vocab_size": 50, "num_hidden_layers": 2}
 MODELS = {

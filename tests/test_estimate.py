@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from distilnb import estimate, machine
-from distilnb.batches import MaskedRows, collate
-from distilnb.distillation import Distillation
-from distilnb.estimate import estimate_run
-from distilnb.pretraining import Run
-from distilnb.recipe import PretrainingConfig
-from distilnb.student import build_student
+from distilnb.distillation import estimate
+from distilnb.distillation.batches import MaskedRows, collate
+from distilnb.distillation.estimate import estimate_run
+from distilnb.distillation.loop import Run
+from distilnb.distillation.recipe import PretrainingConfig
+from distilnb.distillation.step import Distillation
+from distilnb.machine import device
+from distilnb.models.student import build_student
 
 PROGRAM = """
 import json, sys
@@ -23,26 +24,27 @@ import torch
 torch.set_num_threads(1)
 from accelerate import Accelerator
 from conftest import make_teacher
-from distilnb import machine, pretraining
-from distilnb.recipe import PretrainingConfig
-from distilnb.corpus import TextSource, build_corpus
-from distilnb.masking import Masker
-from distilnb.student import build_student
+from distilnb.distillation import loop
+from distilnb.distillation.recipe import PretrainingConfig
+from distilnb.machine import device
+from distilnb.models.student import build_student
+from distilnb.text.corpus import TextSource, build_corpus
+from distilnb.text.masking import Masker
 from transformers import AutoTokenizer
 text, folder, out = sys.argv[1:]
 tokenizer = AutoTokenizer.from_pretrained(folder)
 corpus = build_corpus([TextSource(text)], tokenizer, seq_length=32)
 masker, accelerator = Masker.of(tokenizer, corpus.token_counts), Accelerator(cpu=True)
-before, _ = machine.memory(accelerator.device)
+before, _ = device.memory(accelerator.device)
 teacher = make_teacher(12000, layers=4, hidden_size=256, intermediate_size=512)
 student = build_student(teacher)
-found, real = [], pretraining.estimate_run
-pretraining.estimate_run = lambda *a: found.append(real(*a)) or found[-1]
+found, real = [], loop.estimate_run
+loop.estimate_run = lambda *a: found.append(real(*a)) or found[-1]
 config = PretrainingConfig(tokens=3 * 16 * 32, seq_length=32, batch_size=16, micro_batch_size=16,
                           checkpoint_every=2)
-pretraining.pretrain(student, corpus, masker, accelerator, config, teacher=teacher, out=Path(out))
+loop.pretrain(student, corpus, masker, accelerator, config, teacher=teacher, out=Path(out))
 size = sum(path.stat().st_size for path in Path(out).rglob("*") if path.is_file())
-print(json.dumps({"memory": [found[0].memory_bytes - before, machine.peak_memory() - before],
+print(json.dumps({"memory": [found[0].memory_bytes - before, device.peak_memory() - before],
                   "disk": [found[0].disk_bytes, size]}))
 """
 
@@ -50,7 +52,7 @@ print(json.dumps({"memory": [found[0].memory_bytes - before, machine.peak_memory
 def test_memory_and_disk_are_within_half_again(text_file, teacher_folder, tmp_path):
     """A student of 4 M parameters, in a process of its own: what it holds at most, and what it leaves on disk."""
     arguments = [sys.executable, "-c", PROGRAM, str(text_file), str(teacher_folder), str(tmp_path / "out")]
-    paths = [str(Path(machine.__file__).parents[1]), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    paths = [str(Path(device.__file__).parents[2]), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
         arguments, capture_output=True, text=True, timeout=300, env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     )
@@ -63,7 +65,7 @@ def test_memory_and_disk_are_within_half_again(text_file, teacher_folder, tmp_pa
 def costs(monkeypatch) -> None:
     """A clock by which every forward or backward pass, write and optimizer step takes what a test can add up."""
     clock = [0.0]
-    monkeypatch.setattr(machine, "now", lambda _: clock[0])
+    monkeypatch.setattr(device, "now", lambda _: clock[0])
     forward = Distillation.forward
 
     def slow(self, *args):
@@ -72,7 +74,7 @@ def costs(monkeypatch) -> None:
 
     monkeypatch.setattr(Distillation, "forward", slow)
     monkeypatch.setattr(estimate, "_optimizer_seconds", lambda *_: 0.5)
-    monkeypatch.setattr(machine, "write_rate", lambda *_: 1e3)
+    monkeypatch.setattr(device, "write_rate", lambda *_: 1e3)
 
 
 def test_time_is_that_of_passes_optimizer_evaluations_and_checkpoints(

@@ -13,9 +13,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertForMaskedLM
 
-from distilnb import cli, cost, evidence, scales
-from distilnb.evidence import Step
-from distilnb.student import build_student, student_config
+from distilnb import paths, scales
+from distilnb.cli import main, options, studies, tasks, training
+from distilnb.models import arithmetic
+from distilnb.models.student import build_student, student_config
+from distilnb.studies import chain as chain_module
+from distilnb.studies.chain import Step
+from distilnb.tasks import glue
 
 
 class _Parsed(Exception):
@@ -25,21 +29,22 @@ class _Parsed(Exception):
 @pytest.mark.parametrize("scale", scales.SCALES)
 def test_every_step_is_a_command_that_understands_its_options(scale, monkeypatch):
     """Each is parsed by its own command, and stopped there."""
-    real = cli.parse
+    real = options.parse
 
     def parse(*args, **defaults):
         raise _Parsed(real(*args, **defaults))
 
-    monkeypatch.setattr(cli, "parse", parse)
-    for step in evidence.steps(scales.get(scale)):
+    for commands in (training, tasks, studies):
+        monkeypatch.setattr(commands, "parse", parse)
+    for step in chain_module.steps(scales.get(scale)):
         with pytest.raises(_Parsed):
-            cli.COMMANDS[step.command[0]](list(step.command[1:]))
+            main.COMMANDS[step.command[0]](list(step.command[1:]))
 
 
 @pytest.mark.parametrize("scale", scales.SCALES)
 def test_steps_need_what_comes_before_them_and_use_what_it_makes(scale, tmp_path):
     before, files = set(), {}
-    for step in evidence.steps(scales.get(scale), tmp_path):
+    for step in chain_module.steps(scales.get(scale), tmp_path):
         assert set(step.needs) <= before
         for maker, file in files.items():
             if any(str(file.parent) in part for part in step.command):
@@ -54,7 +59,7 @@ def test_a_chain_without_a_shipped_teacher_begins_with_one(there, tmp_path):
     if there:
         (tmp_path / "mini").mkdir()
         (tmp_path / "mini" / "model.safetensors").touch()
-    chain = evidence.steps(replace(scales.get("mini"), teacher=str(tmp_path / "mini")), tmp_path / "runs")
+    chain = chain_module.steps(replace(scales.get("mini"), teacher=str(tmp_path / "mini")), tmp_path / "runs")
     assert (chain[0].name == "teacher") is not there
     assert all(("teacher" in step.needs) is not there for step in chain if step.name != "teacher")
     used = str(tmp_path / ("mini" if there else "runs/teacher-mini/model"))
@@ -72,7 +77,7 @@ def started(monkeypatch, tmp_path):
         with open(folder / f"{step.name}.log", "a") as log:
             return subprocess.Popen([sys.executable, "-c", *step.command], stdout=log, stderr=log)
 
-    monkeypatch.setattr(evidence, "_start", start)
+    monkeypatch.setattr(chain_module, "_start", start)
     return names
 
 
@@ -85,7 +90,7 @@ def test_a_failure_stops_only_what_needs_it(started):
         Step("d", ("",)),
     ]
     with pytest.raises(RuntimeError, match="3 steps failed or were left out: a, b, c"):
-        evidence.run(chain, say=said.append)
+        chain_module.run(chain, say=said.append)
     assert started == ["a", "d"]
     assert any(line.startswith("a: failed") and line.endswith("out of luck") for line in said)
     assert "c: left out, it needs b" in said
@@ -94,7 +99,7 @@ def test_a_failure_stops_only_what_needs_it(started):
 def test_what_is_done_is_not_done_again(started, tmp_path):
     (tmp_path / "there").touch()
     chain = [Step("a", ("",), makes=tmp_path / "there"), Step("b", ("",), ("a",), makes=tmp_path / "missing")]
-    evidence.run(chain)
+    chain_module.run(chain)
     assert started == ["b"]
 
 
@@ -106,7 +111,7 @@ def test_steps_run_side_by_side_and_measurements_alone(started, tmp_path):
         "time.sleep(0.2); os.remove(me)"
     )
     chain = [Step("alone", (meet,), alone=True), *(Step(name, (meet,)) for name in "abcd")]
-    evidence.run(chain, jobs=2)
+    chain_module.run(chain, jobs=2)
     assert started[-1] == "alone"
     logs = {name: (tmp_path / "runs" / "evidence" / f"{name}.log").read_text().strip() for name in started}
     assert logs["alone"] == "1" and logs["a"] == logs["b"] == "2" and max(logs.values()) == "2"
@@ -120,11 +125,11 @@ def test_a_signal_ends_the_running_step_gently(tmp_path):
     )
     program = f"""
 import subprocess, sys
-from distilnb import evidence
+from distilnb.studies import chain
 def start(step, folder, jobs):
     return subprocess.Popen([sys.executable, "-c", {step!r}], stdout=open(folder / "a.log", "w"))
-evidence._start = start
-evidence.run([evidence.Step("a", ())])
+chain._start = start
+chain.run([chain.Step("a", ())])
 """
     chain = subprocess.Popen([sys.executable, "-c", program], env=os.environ | {"DISTILNB_HOME": str(tmp_path)})
     log = tmp_path / "runs" / "evidence" / "a.log"
@@ -138,12 +143,12 @@ evidence.run([evidence.Step("a", ())])
 
 
 def test_an_unknown_step_is_refused(capsys):
-    assert cli.main(["evidence", "--only", "nothing"]) == 2
+    assert main.main(["evidence", "--only", "nothing"]) == 2
     assert "there is no step 'nothing'; use some of student, " in capsys.readouterr().err
 
 
 def test_a_dry_run_prints_commands_and_hours_and_runs_nothing(started, capsys):
-    assert cli.main(["evidence", "--scale", "base", "--dry-run"]) == 0
+    assert main.main(["evidence", "--scale", "base", "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert "distilnb distil --scale base --name undistilled-base --ce 0 --cos 0" in out
     assert "| student, triple loss " in out and "A100" in out and "not measured" in out
@@ -171,23 +176,23 @@ def test_operations_are_those_that_pytorch_counts(kind):
     ids = torch.randint(200, (3, 16))
     with FlopCounterMode(display=False) as counter:
         model(ids)
-    expected = 48 * (cost.encoder_flops(model.config, 16) + cost.head_flops(model.config))
+    expected = 48 * (arithmetic.encoder_flops(model.config, 16) + arithmetic.head_flops(model.config))
     assert counter.get_total_flops() == pytest.approx(expected, rel=1e-6)
 
 
 def test_distillation_counts_the_student_thrice_and_the_teacher_once():
     teacher = BertConfig()
     student = student_config(teacher)
-    both = cost.distillation_flops(student, teacher, 10, 128)
-    alone = cost.distillation_flops(student, None, 10, 128)
-    assert both - alone == 10 * (cost.encoder_flops(teacher, 128) + cost.head_flops(teacher))
-    assert alone == 30 * (cost.encoder_flops(student, 128) + cost.head_flops(student))
-    assert cost.hours(cost.UTILISATION * 65e12 * 7200, "T4") == 2.0
+    both = arithmetic.distillation_flops(student, teacher, 10, 128)
+    alone = arithmetic.distillation_flops(student, None, 10, 128)
+    assert both - alone == 10 * (arithmetic.encoder_flops(teacher, 128) + arithmetic.head_flops(teacher))
+    assert alone == 30 * (arithmetic.encoder_flops(student, 128) + arithmetic.head_flops(student))
+    assert arithmetic.hours(arithmetic.UTILISATION * 65e12 * 7200, "T4") == 2.0
 
 
 @pytest.mark.parametrize("scale", scales.SCALES)
 def test_the_costs_add_up(scale):
-    *parts, whole = evidence.costs(scales.get(scale))
+    *parts, whole = chain_module.costs(scales.get(scale))
     assert sum(float(row["operations"]) for row in parts) == pytest.approx(float(whole["operations"]), rel=0.2)
     assert [row["part"] for row in parts][0] == (
         "teacher" if scales.get(scale).teacher_stages else "student, triple loss"
@@ -198,8 +203,8 @@ def test_a_part_of_the_rows_costs_that_part(monkeypatch):
     """Half the training rows, half the operations."""
 
     def squad(rows):
-        monkeypatch.setitem(evidence.PLANS, "mini", evidence.Plan(squad=("--train_rows", str(rows))))
-        costs = {row["part"]: float(row["operations"]) for row in evidence.costs(scales.get("mini"))}
+        monkeypatch.setitem(chain_module.PLANS, "mini", chain_module.Plan(squad=("--train_rows", str(rows))))
+        costs = {row["part"]: float(row["operations"]) for row in chain_module.costs(scales.get("mini"))}
         return costs["SQuAD, with (D)"]
 
     assert squad(30_000) == pytest.approx(2 * squad(15_000), rel=0.05)
@@ -209,7 +214,7 @@ def test_starts_run_fewer_seeds_than_models_that_learned():
     """The commands of Table 1 at mini scale: five seeds, and three for the starts themselves."""
     seeds = {
         step.name: step.command[step.command.index("--seeds") + 1]
-        for step in evidence.steps(scales.get("mini"))
+        for step in chain_module.steps(scales.get("mini"))
         if step.name.startswith("glue-")
     }
     assert seeds == {
@@ -225,7 +230,7 @@ def test_starts_run_fewer_seeds_than_models_that_learned():
 def test_small_makes_its_teacher_of_an_encoder_and_scores_both(tmp_path):
     """The encoder as published stands beside the teacher made of it; two students and twins, a seed each."""
     small = scales.get("small")
-    chain = {step.name: step for step in evidence.steps(small, tmp_path)}
+    chain = {step.name: step for step in chain_module.steps(small, tmp_path)}
     own = str(tmp_path / "teacher-small" / "model")
     assert next(iter(chain)) == "teacher" and own in chain["student"].command
     assert f"published={small.teacher}@{small.revision}" in chain["glue-published"].command
@@ -242,5 +247,5 @@ def test_small_makes_its_teacher_of_an_encoder_and_scores_both(tmp_path):
 
 
 def test_lengths_of_rows_are_there_for_every_task():
-    rows = Path(evidence.paths.data("task_lengths.csv")).read_text().splitlines()[1:]
-    assert {row.split(",")[0] for row in rows} == {*evidence.tasks.TASKS, "squad"}
+    rows = Path(paths.data("task_lengths.csv")).read_text().splitlines()[1:]
+    assert {row.split(",")[0] for row in rows} == {*glue.TASKS, "squad"}

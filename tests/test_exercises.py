@@ -7,8 +7,8 @@ import nbformat
 import pytest
 
 from distilnb import paths
-from distilnb.exercises import Exercise, NotYet, Verdict, ask, check, close, exercises
-from distilnb.notebooks import NOTEBOOKS
+from distilnb.lessons.exercises import Exercise, NotYet, Verdict, ask, check, close, exercises
+from distilnb.lessons.notebooks import NOTEBOOKS
 
 ROOT = paths.PACKAGE.parent
 READY = sorted(p.stem.removeprefix("notebook_") for p in (paths.PACKAGE / "exercises").glob("notebook_*.py"))

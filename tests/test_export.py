@@ -10,9 +10,12 @@ import torch
 from conftest import make_teacher, weights_of
 from transformers import DistilBertForMaskedLM, DistilBertForQuestionAnswering, GPT2Config
 
-from distilnb import benchmark, cli, export
-from distilnb.export import FORMATS, Runner
-from distilnb.student import build_student, count_parameters
+from distilnb.cli import main
+from distilnb.models.arithmetic import count_parameters
+from distilnb.models.sources import load_model
+from distilnb.models.student import build_student
+from distilnb.studies import benchmark, formats
+from distilnb.studies.formats import FORMATS, Runner
 
 
 def make_model(vocabulary: int):
@@ -29,7 +32,7 @@ def model(tokenizer):
 def runners(model, tmp_path_factory) -> dict[str, Runner]:
     """The same model in every format."""
     folder = tmp_path_factory.mktemp("formats")
-    return {format: export.make_runner(model, format, folder, "student", threads=1) for format in FORMATS}
+    return {format: formats.make_runner(model, format, folder, "student", threads=1) for format in FORMATS}
 
 
 @pytest.fixture
@@ -47,15 +50,15 @@ def by_hand(model):
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_format_answers_like_the_model_at_any_batch_size_and_length(runners, model, by_hand, format):
     """Exported with two rows of 16 tokens, asked with others; rows are padded, so the mask must be read too."""
-    for batch in [*export.sample(model, 4), {k: v[:1, :5] for k, v in export.sample(model)[0].items()}]:
+    for batch in [*formats.sample(model, 4), {k: v[:1, :5] for k, v in formats.sample(model)[0].items()}]:
         found, expected = runners[format].answer(batch), by_hand(batch)
         assert found.shape == expected.shape == (*batch["input_ids"].shape, 2)
-        assert export.relative_error(found, expected) <= max(FORMATS[format].tolerance, 1e-6)
+        assert formats.relative_error(found, expected) <= max(FORMATS[format].tolerance, 1e-6)
 
 
 def test_formats_differ_where_they_round_and_only_there(runners, model):
     errors = {
-        format: export.check_agreement(runner, runners["float32"], export.sample(model))
+        format: formats.check_agreement(runner, runners["float32"], formats.sample(model))
         for format, runner in runners.items()
     }
     assert errors["float32"] == 0 and errors["onnx_float32"] < 1e-5
@@ -64,7 +67,7 @@ def test_formats_differ_where_they_round_and_only_there(runners, model):
 
 def test_the_mask_is_part_of_the_graph(runners, model):
     """Padding changes nothing for the tokens before it."""
-    padded = export.sample(model)[2]
+    padded = formats.sample(model)[2]
     length = int(padded["attention_mask"][1].sum())
     short = {name: tensor[1:, :length] for name, tensor in padded.items()}
     for format in ("float32", "onnx_float32"):
@@ -95,7 +98,7 @@ def test_making_formats_leaves_the_model_as_it_was(runners, model, tokenizer):
 
 
 def test_an_exported_file_does_not_tell_where_it_was_made(runners):
-    assert str(Path(export.__file__).parent).encode() not in runners["onnx_float32"].path.read_bytes()
+    assert str(Path(formats.__file__).parent).encode() not in runners["onnx_float32"].path.read_bytes()
 
 
 def test_int8_graphs_hold_int8_matrices(runners):
@@ -111,14 +114,14 @@ def test_a_format_that_answers_otherwise_is_refused(runners, model, wrong):
     good = runners["onnx_int8"]
     broken = good._replace(answer=lambda batch: wrong(good.answer(batch)))
     with pytest.raises(RuntimeError, match="ONNX int8 of student answers otherwise.*it was not timed"):
-        export.check_agreement(broken, runners["float32"], export.sample(model))
+        formats.check_agreement(broken, runners["float32"], formats.sample(model))
 
 
 def test_a_file_that_is_no_model_is_named(tmp_path):
     path = tmp_path / "notes.onnx"
     path.write_text("buy milk")
     with pytest.raises(ValueError, match="notes.onnx' is no model that ONNX Runtime can read"):
-        export.open_onnx(path)
+        formats.open_onnx(path)
 
 
 @pytest.fixture
@@ -130,28 +133,28 @@ def student_folder(tokenizer, tmp_path) -> Path:
 
 def one_sentence(argv: list[str], capsys) -> str:
     """Run a command that must fail with status 2 and a single line on standard error; that line."""
-    assert cli.main(argv) == 2
+    assert main.main(argv) == 2
     told = capsys.readouterr().err.strip()
     assert told.startswith("distilnb: ") and "\n" not in told
     return told
 
 
 def test_the_export_command_writes_files_that_onnxruntime_opens(student_folder, tmp_path, capsys):
-    assert cli.main(["export", "--model", str(student_folder), "--out", str(tmp_path / "out")]) == 0
+    assert main.main(["export", "--model", str(student_folder), "--out", str(tmp_path / "out")]) == 0
     told = capsys.readouterr().out
     assert "ONNX float32" in told and "ONNX int8" in told
     model = DistilBertForMaskedLM.from_pretrained(student_folder).eval()
-    batch = export.sample(model)[1]
-    answer = export.open_onnx(tmp_path / "out" / "model.int8.onnx")(batch)
+    batch = formats.sample(model)[1]
+    answer = formats.open_onnx(tmp_path / "out" / "model.int8.onnx")(batch)
     with torch.no_grad():
         expected = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.numpy()
-    assert export.relative_error(answer, expected) < FORMATS["onnx_int8"].tolerance
+    assert formats.relative_error(answer, expected) < FORMATS["onnx_int8"].tolerance
 
 
 def test_every_head_is_loaded_as_what_it_is(tokenizer, tmp_path):
     source = build_student(make_teacher(len(tokenizer), layers=2))
     benchmark.with_head(source, "qa").save_pretrained(tmp_path / "qa")
-    assert type(export.load_model(str(tmp_path / "qa"))) is DistilBertForQuestionAnswering
+    assert type(load_model(str(tmp_path / "qa"))) is DistilBertForQuestionAnswering
 
 
 def test_what_cannot_be_exported_gets_one_sentence(student_folder, tmp_path, capsys, monkeypatch):
@@ -188,9 +191,9 @@ def test_a_model_that_cannot_be_traced_gets_one_sentence(student_folder, tmp_pat
     assert "this DistilBertForMaskedLM cannot be exported to ONNX: " in told
 
 
-@pytest.mark.parametrize("package", export.PACKAGES)
+@pytest.mark.parametrize("package", formats.PACKAGES)
 def test_a_missing_package_names_the_extra_to_install(student_folder, capsys, monkeypatch, package):
-    monkeypatch.setattr(export, "find_spec", lambda name: None if name == package else object())
+    monkeypatch.setattr(formats, "find_spec", lambda name: None if name == package else object())
     told = one_sentence(["export", "--model", str(student_folder)], capsys)
     assert f"{package} is not installed" in told and 'pip install "distilnb[export]"' in told
     told = one_sentence(["benchmark"], capsys)
@@ -201,11 +204,11 @@ def test_pytorchs_own_formats_need_no_extra(student_folder, tmp_path, monkeypatc
     real = builtins.__import__
 
     def without(name, *args, **kwargs):
-        assert name.split(".")[0] not in export.PACKAGES, f"{name} was imported"
+        assert name.split(".")[0] not in formats.PACKAGES, f"{name} was imported"
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    monkeypatch.setattr(export, "find_spec", lambda name: None)
-    model = export.load_model(str(student_folder))
+    monkeypatch.setattr(formats, "find_spec", lambda name: None)
+    model = load_model(str(student_folder))
     for format in ("float32", "bfloat16", "int8"):
-        export.make_runner(model, format, tmp_path).answer(export.sample(model)[0])
+        formats.make_runner(model, format, tmp_path).answer(formats.sample(model)[0])

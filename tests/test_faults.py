@@ -20,14 +20,17 @@ from accelerate import Accelerator
 from conftest import make_teacher, weights_of
 from cutting import ACTIONS, CONTEXT, Fault, Job, end, flags, hang, live, outcome, run, start
 
-from distilnb import backup, checkpoints, cli, faults, lock, results
-from distilnb.distillation import Distillation
-from distilnb.pretraining import Run, pretrain
-from distilnb.recipe import PretrainingConfig
-from distilnb.student import build_student
+from distilnb.cli import main
+from distilnb.distillation import backup, checkpoints, training
+from distilnb.distillation.loop import Run, pretrain
+from distilnb.distillation.recipe import PretrainingConfig
+from distilnb.distillation.step import Distillation
+from distilnb.evidence.records import save_record
+from distilnb.machine import files
+from distilnb.models.student import build_student
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-FORWARD = "distilnb.distillation.Distillation.forward"
+FORWARD = "distilnb.distillation.step.Distillation.forward"
 
 
 @pytest.fixture
@@ -96,7 +99,7 @@ def test_an_update_without_finite_numbers_is_left_out_and_counted(distil, monkey
     for step, made in ((2, True), (3, False), (4, True), (5, False), (6, True)):
         for group in ("model", "optimizer"):
             assert equal(saved[step][group], saved[step - 1][group]) != made, (step, group)
-    assert results.save(record, tmp_path)
+    assert save_record(record, tmp_path)
 
 
 def _identity(out: Path) -> dict:
@@ -124,7 +127,7 @@ def test_a_short_run_without_one_finite_update_is_an_error_too(distil, monkeypat
     "steps, last, count", [([], 4, 0), ([4], 4, 1), ([2, 3, 4], 4, 3), ([1, 3, 4], 4, 2), ([1, 2], 4, 0)]
 )
 def test_in_a_row(steps, last, count):
-    assert faults.in_a_row(steps, last) == count
+    assert training.in_a_row(steps, last) == count
 
 
 @pytest.fixture
@@ -223,7 +226,7 @@ def test_other_errors_are_no_lack_of_memory(distil, monkeypatch):
 def test_memory_of_the_machine_counts_too():
     with pytest.raises((RuntimeError, MemoryError)) as error:
         torch.empty(2**50)
-    assert faults.is_out_of_memory(error.value)
+    assert training.is_out_of_memory(error.value)
 
 
 def test_one_process_without_memory_makes_both_halve(teacher_folder, text_file, tmp_path):
@@ -256,7 +259,7 @@ def command(teacher_folder: Path, text_file: Path, out: Path, **more) -> list[st
 def test_a_full_disk_is_a_sentence_and_the_last_checkpoint_is_whole(
     teacher_folder, text_file, small_disk, tmp_path, capsys
 ):
-    assert cli.main(command(teacher_folder, text_file, small_disk / "run", keep=9)) == 1
+    assert main.main(command(teacher_folder, text_file, small_disk / "run", keep=9)) == 1
     (said,) = capsys.readouterr().err.strip().splitlines()
     assert said.startswith("distilnb: the checkpoint of update 6 could not be written to ") and "No space left" in said
     assert "step-00000004, the last one before, is whole: make room there" in said
@@ -267,13 +270,13 @@ def test_a_full_disk_is_a_sentence_and_the_last_checkpoint_is_whole(
         "step-00000004",
     }
     shutil.copytree(small_disk / "run", tmp_path / "roomy")
-    assert cli.main(command(teacher_folder, text_file, tmp_path / "roomy", keep=9)) == 0
+    assert main.main(command(teacher_folder, text_file, tmp_path / "roomy", keep=9)) == 0
     assert "going on from update 4" in capsys.readouterr().out
 
 
 def test_a_read_only_disk_is_a_sentence_before_any_work(teacher_folder, text_file, small_disk, capsys):
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    assert cli.main(command(teacher_folder, text_file, small_disk / "run")) == 1
+    assert main.main(command(teacher_folder, text_file, small_disk / "run")) == 1
     printed = capsys.readouterr()
     assert "cannot be written to (Read-only file system); choose another output folder" in printed.err
     assert "estimate" not in printed.out
@@ -281,7 +284,8 @@ def test_a_read_only_disk_is_a_sentence_before_any_work(teacher_folder, text_fil
 
 def test_a_process_whose_main_one_dies_as_they_meet_stops(teacher_folder, text_file, tmp_path):
     """A stand-in for the main process accepts every connection and closes it, as the system does for a dead one."""
-    job = Job(tmp_path / "run", flags(teacher_folder, text_file), 2, patches={"distilnb.processes.PATIENCE": 2.0})
+    patches = {"distilnb.machine.processes.PATIENCE": 2.0}
+    job = Job(tmp_path / "run", flags(teacher_folder, text_file), 2, patches=patches)
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=_hang_up, args=(server,), daemon=True).start()
         alone = CONTEXT.Process(target=live, args=(job, 1, server.getsockname()[1]))
@@ -292,7 +296,7 @@ def test_a_process_whose_main_one_dies_as_they_meet_stops(teacher_folder, text_f
 
 def test_a_process_that_waits_for_the_others_without_end_stops(teacher_folder, text_file, tmp_path):
     """torch has a limit of its own, but after it waits a random part of a minute more, and tries again."""
-    patches = {"distilnb.processes.PATIENCE": -3.0, "distilnb.cli.Accelerator": hang}
+    patches = {"distilnb.machine.processes.PATIENCE": -3.0, "distilnb.machine.device.Accelerator": hang}
     job = Job(tmp_path / "run", flags(teacher_folder, text_file), 2, patches=patches)
     one, other = start(job)
     assert end([other, one], 60) == [1, 1]
@@ -315,17 +319,17 @@ def test_a_second_run_in_the_folder_is_refused_until_the_first_is_dead(teacher_f
         tmp_path / "run",
         flags(teacher_folder, text_file, workers=2),
         1,
-        (Fault("distilnb.pretraining.Run.update", 4, "freeze"),),
+        (Fault("distilnb.distillation.loop.Run.update", 4, "freeze"),),
     )
     processes = start(job)
     assert _until(lambda: _state(processes[0].pid) == "T"), job.said()
     before = outcome(job.out)
-    assert cli.main(command(teacher_folder, text_file, job.out)) == 2
+    assert main.main(command(teacher_folder, text_file, job.out)) == 2
     assert f"is in use by process {processes[0].pid} on " in capsys.readouterr().err
     assert outcome(job.out) == before
     os.kill(processes[0].pid, signal.SIGKILL)
     assert end(processes) == [-9]
-    assert cli.main(command(teacher_folder, text_file, job.out)) == 0
+    assert main.main(command(teacher_folder, text_file, job.out)) == 0
     assert "going on from update 2" in capsys.readouterr().out
 
 
@@ -345,15 +349,15 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_can_be_started_again(
     job = Job(tmp_path / "run", flags(teacher_folder, text_file), 1, (Fault("os.fsync", 2),))
     assert run(job) == [-9]
     assert not (job.out / "checkpoints" / "latest").exists() and list((job.out / "checkpoints").iterdir())
-    assert cli.main(command(teacher_folder, text_file, job.out)) == 0
+    assert main.main(command(teacher_folder, text_file, job.out)) == 0
 
 
 def test_where_a_file_system_has_no_locks_nothing_is_locked(tmp_path, monkeypatch):
     def unsupported(*_):
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr("distilnb.lock.fcntl.lockf", unsupported)
-    with lock.hold(tmp_path / "new"):
+    monkeypatch.setattr("distilnb.machine.files.fcntl.lockf", unsupported)
+    with files.hold(tmp_path / "new"):
         assert (tmp_path / "new" / ".lock").exists()
 
 

@@ -10,7 +10,9 @@ import torch
 from matplotlib import pyplot as plt
 from PIL import Image
 
-from distilnb import figures, paper
+from distilnb.evidence import paper as paper_module
+from distilnb.report import figures
+from distilnb.studies.formats import fitting
 
 
 def run_record(name: str, shift: float = 0.0, **more) -> dict:
@@ -127,21 +129,23 @@ def drawings() -> dict:
     """One figure of every kind, from small data."""
     groups = {"teacher": {"embeddings": 4_000_000, "layers": 6_000_000}, "student": {"embeddings": 4_000_000}}
     return {
-        "counts": figures.plot_parameter_counts(paper.table("figure1_parameters")),
+        "counts": figures.plot_parameter_counts(paper_module.table("figure1_parameters")),
         "map": figures.plot_layer_map([0, 2, 4, 7, 9, 11], 12),
         "temperature": figures.plot_temperature([3.0, 1.0, 2.0], ["a", "b", "c"]),
         "curve": figures.plot_curve(run_record("student")),
         "scores": figures.plot_scores([score("RTE", "student", 0, 0.6)]),
         "groups": figures.plot_parameter_groups(groups),
         "published": figures.plot_published({"BERT-base": {"RTE": 69.3}, "DistilBERT": {"RTE": 59.9}}),
-        "seconds": figures.plot_seconds(paper.table("table3_speed")),
-        "vintages": figures.plot_vintages(paper.table("table1_glue")),
+        "seconds": figures.plot_seconds(paper_module.table("table3_speed")),
+        "vintages": figures.plot_vintages(paper_module.table("table1_glue")),
         "ablation": figures.plot_ablation(ROWS, "toy"),
         "pairs": figures.plot_pairs(ROWS, "toy"),
         "heldout": figures.plot_heldout([heldout("triple", [3.0, 2.0]), heldout("untrained", None)]),
         "retention": figures.plot_retention([tuned("teacher", 0.8), tuned("student", 0.6)]),
         "spans": figures.plot_span_probabilities(["a", "b"], {"student": ([0.2, 0.8], [0.1, 0.9])}, answer=(1, 1)),
-        "files": figures.plot_file_sizes(paper.table("device_files"), dict.fromkeys(("DistilBERT", "BERT-base"), {})),
+        "files": figures.plot_file_sizes(
+            paper_module.table("device_files"), dict.fromkeys(("DistilBERT", "BERT-base"), {})
+        ),
         "overhead": figures.plot_overhead(benchmark_record()),
         "sweeps": figures.plot_sweeps(benchmark_record()),
         "formats": figures.plot_formats(benchmark_record(), megabytes=100),
@@ -206,7 +210,7 @@ def test_roles_have_distinct_colours():
 
 
 def test_parameter_counts_shows_and_labels_each_model():
-    table = paper.table("figure1_parameters")
+    table = paper_module.table("figure1_parameters")
     figure = figures.plot_parameter_counts(table)
     (points,) = figure.axes[0].collections
     assert sorted(points.get_offsets()[:, 1]) == sorted(table["parameters_millions"])
@@ -219,7 +223,7 @@ def test_parameter_counts_shows_and_labels_each_model():
 
 
 def test_parameter_count_labels_neither_overlap_nor_leave_the_figure():
-    figure = figures.plot_parameter_counts(paper.table("figure1_parameters"))
+    figure = figures.plot_parameter_counts(paper_module.table("figure1_parameters"))
     boxes = [text.get_window_extent() for text in figure.axes[0].texts]
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
     assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
@@ -227,7 +231,7 @@ def test_parameter_count_labels_neither_overlap_nor_leave_the_figure():
 
 def test_parameter_counts_needs_the_highlighted_model():
     with pytest.raises(ValueError, match="TinyBERT.*ELMo"):
-        figures.plot_parameter_counts(paper.table("figure1_parameters"), highlight="TinyBERT")
+        figures.plot_parameter_counts(paper_module.table("figure1_parameters"), highlight="TinyBERT")
 
 
 def test_layer_map_draws_one_arrow_per_student_layer():
@@ -371,10 +375,10 @@ def test_published_scores_are_hollow_and_ours_filled():
 
 
 def test_vintages_and_seconds_say_what_follows_from_the_tables():
-    ax = figures.plot_vintages(paper.table("table1_glue")).axes[0]
+    ax = figures.plot_vintages(paper_module.table("table1_glue")).axes[0]
     assert [list(line.get_ydata()) for line in ax.lines] == [[77.6, 74.9, 79.5], [76.8, 74.3, 77.0]]
     assert [text.get_text() for text in ax.texts] == ["keeps 99.0 %", "keeps 99.2 %", "keeps 96.9 %"]
-    ax = figures.plot_seconds(paper.table("table3_speed")).axes[0]
+    ax = figures.plot_seconds(paper_module.table("table3_speed")).axes[0]
     assert "1.63" in ax.get_title("left") and [bar.get_width() for bar in ax.patches] == [895, 668, 410]
     assert not any(bar.get_fill() and bar.get_facecolor()[3] for bar in ax.patches), "the paper's are hollow"
 
@@ -500,7 +504,7 @@ def test_span_probabilities_refuse_what_they_cannot_draw(probabilities, answer, 
 
 def test_figure_1_says_what_is_verified():
     """One value stands in the paper itself; the others are drawn as rings and counted in the caption."""
-    table = paper.table("figure1_parameters")
+    table = paper_module.table("figure1_parameters")
     ax = figures.plot_parameter_counts(table).axes[0]
     assert "verified in the paper (DistilBERT)" in ax.get_xlabel() and "11 models" in ax.get_xlabel()
     filled = [colour[3] > 0 for colour in ax.collections[0].get_facecolors()]
@@ -510,12 +514,12 @@ def test_figure_1_says_what_is_verified():
 
 def test_file_sizes_stack_what_is_in_the_file_and_mark_what_it_weighs():
     groups = {"DistilBERT": {"word embeddings": 20_000_000, "attention": 10_000_000}, "BERT-base": {"attention": 9}}
-    ax = figures.plot_file_sizes(paper.table("device_files"), groups).axes[0]
+    ax = figures.plot_file_sizes(paper_module.table("device_files"), groups).axes[0]
     widths = {bars.get_label(): [bar.get_width() for bar in bars] for bars in ax.containers}
     assert widths["word embeddings"][:4] == [80, 80, 80, 80]
     assert widths["attention"][:4] == [0, 0, 40, 20], "the first two files have no attention, the fourth has it halved"
     (diamonds,) = ax.lines
-    assert list(diamonds.get_xdata()) == list(paper.table("device_files")["bytes"] / 1e6)
+    assert list(diamonds.get_xdata()) == list(paper_module.table("device_files")["bytes"] / 1e6)
     assert diamonds.get_markerfacecolor() == "white"
 
 
@@ -524,7 +528,7 @@ def test_overhead_draws_the_curve_through_forward_times_and_the_papers_ratio_on_
     curve, *_ = ax.lines
     assert curve.get_ydata()[0] == 2 and all(np.diff(curve.get_ydata()) < 0)
     (paper_value,) = [line for line in ax.lines if "the paper" in str(line.get_label())]
-    published = paper.speed("BERT-base") / paper.speed("DistilBERT")
+    published = paper_module.speed("BERT-base") / paper_module.speed("DistilBERT")
     assert (list(paper_value.get_xdata()), list(paper_value.get_ydata())) == ([59.0], [published])
     assert paper_value.get_markerfacecolor() == "white"
     (forward, end) = ax.containers
@@ -558,7 +562,7 @@ def test_sweeps_have_a_panel_for_each_knob_with_the_median_ratio_and_quartiles()
     ],
 )
 def test_a_format_fits_within_all_limits_and_an_unknown_cost_only_where_any_is_allowed(limits, fits):
-    rows = figures.fitting(benchmark_record(), **limits)
+    rows = fitting(benchmark_record(), **limits)
     assert list(rows["format"][rows["fits"]]) == fits
     ax = figures.plot_formats(benchmark_record(), **limits).axes[0]
     filled = [colour[3] > 0 for colour in ax.collections[0].get_facecolors()]

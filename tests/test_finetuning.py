@@ -18,9 +18,12 @@ from conftest import ANIMALS, NAMES, PLACES, VERBS, free_port, make_teacher, wei
 from datasets import Dataset
 from safetensors.torch import load_file
 
-from distilnb import finetuning, metrics, results
-from distilnb.checkpoints import fingerprint
-from distilnb.finetuning import (
+from distilnb.distillation.checkpoints import fingerprint
+from distilnb.evidence.records import KEYS, load_record, save_record
+from distilnb.machine.signals import Stopped
+from distilnb.models.student import build_student
+from distilnb.tasks import finetuning, metrics
+from distilnb.tasks.finetuning import (
     FinetuningConfig,
     Safety,
     batch_order,
@@ -31,11 +34,9 @@ from distilnb.finetuning import (
     predict,
     teacher_loss,
 )
-from distilnb.heads import classifier, question_answerer
-from distilnb.interrupts import Stopped
-from distilnb.squad import SQUAD
-from distilnb.student import build_student
-from distilnb.tasks import TASKS, TaskData
+from distilnb.tasks.glue import TASKS, TaskData
+from distilnb.tasks.heads import classifier, question_answerer
+from distilnb.tasks.squad import SQUAD
 
 QUICK = FinetuningConfig(epochs=1, batch_size=8, learning_rate=2e-3, max_length=24)
 
@@ -332,8 +333,8 @@ def test_dropout_is_on_in_training_and_off_in_scoring(student, tokenizer, accele
 def test_the_record_holds_what_is_needed_to_believe_it(student, tokenizer, accelerator, tmp_path):
     data = task_data("mnli")
     _, record = tuned(student, data, tokenizer, accelerator, name="x", scale="mini", model_record="distil-mini")
-    assert results.load(results.save(record, tmp_path))["name"] == "x"
-    assert set(results.KEYS) <= record.keys()
+    assert load_record(save_record(record, tmp_path))["name"] == "x"
+    assert set(KEYS) <= record.keys()
     expected = {
         "kind": "finetuning",
         "scale": "mini",
@@ -665,7 +666,7 @@ def test_two_processes_train_and_score_what_one_does(tokenizer, teacher_folder, 
         str(tmp_path / "script.py"),
     )
     tests = Path(__file__).parent
-    environment = os.environ | {"PYTHONPATH": str(Path(finetuning.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(Path(finetuning.__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, *launch, str(teacher_folder), str(tests), str(tmp_path)],
         env=environment,

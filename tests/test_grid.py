@@ -7,11 +7,13 @@ import torch
 from test_finetuning import QUICK, task_data
 from transformers import BertForMaskedLM
 
-from distilnb import finetuning, grid, results
-from distilnb.grid import finetune_grid
-from distilnb.heads import classifier
-from distilnb.student import build_student
-from distilnb.tasks import TaskData
+from distilnb.distillation import checkpoints
+from distilnb.evidence.records import load_record, load_records
+from distilnb.models.student import build_student
+from distilnb.tasks import finetuning, grid
+from distilnb.tasks.glue import TaskData
+from distilnb.tasks.grid import finetune_grid
+from distilnb.tasks.heads import classifier
 
 
 @pytest.fixture
@@ -113,14 +115,14 @@ def test_the_learning_rate_is_chosen_on_carved_rows(student, tokenizer, accelera
         "finetuning-toy-student-sst2-seed1",
         "finetuning-toy-student-sst2-seed2",
     ]
-    trials = [results.load(path) for path in sorted((tmp_path / "selection").glob("*.json"))]
+    trials = [load_record(path) for path in sorted((tmp_path / "selection").glob("*.json"))]
     assert [list(t["data"]["rows"]) for t in trials] == [["train", "carved"]] * 2
     assert [t["data"]["rows"]["train"] for t in trials] == [230] * 2
     for record in records:
         assert record["config"]["learning_rate"] == 2e-3 == record["selection"]["chosen"]
         assert record["selection"]["scores"][0] < record["selection"]["scores"][1]
         assert record["data"]["rows"]["train"] == 256
-    assert len(results.load_all(tmp_path)) == 2, "a trial must not be averaged into the results"
+    assert len(load_records(tmp_path)) == 2, "a trial must not be averaged into the results"
 
     ran.clear()
     finetune_grid({"student": student}, [data], (1, 2), tokenizer, accelerator, config, **settings)
@@ -128,7 +130,7 @@ def test_the_learning_rate_is_chosen_on_carved_rows(student, tokenizer, accelera
 
     fewer = {"trial_rows": 64, **settings}
     records = finetune_grid({"student": student}, [data], (1, 2), tokenizer, accelerator, config, **fewer)
-    assert results.load(tmp_path / "selection" / f"{ran[0]}.json")["data"]["rows"]["train"] == 64
+    assert load_record(tmp_path / "selection" / f"{ran[0]}.json")["data"]["rows"]["train"] == 64
     assert [r["selection"]["rows"] for r in records] == [64, 64] and records[0]["data"]["rows"]["train"] == 256
 
 
@@ -177,7 +179,7 @@ def test_a_grid_reads_folders(teacher_folder, tokenizer, accelerator, tmp_path):
     )[0]
     assert record["name"] == "finetuning-mini-teacher-sst2-seed1" and record["scale"] == "mini"
     source = BertForMaskedLM.from_pretrained(teacher_folder)
-    assert record["started_from"] == grid.fingerprint(classifier(source, 2, 1)[0])
+    assert record["started_from"] == checkpoints.fingerprint(classifier(source, 2, 1)[0])
 
 
 def test_a_second_teacher_teaches_with_its_own_seed(teacher, student, tokenizer, accelerator, tmp_path, ran, capsys):
@@ -204,7 +206,9 @@ def test_a_second_teacher_teaches_with_its_own_seed(teacher, student, tokenizer,
     for seed, record in ((1, records[4]), (2, records[5])):
         assert record["model"] == "student_d" and record["seed"] == seed
         assert record["teacher_record"] == f"finetuning-toy-teacher-sst2-seed{seed}"
-        assert record["taught_by"] == grid.fingerprint(classifier(tmp_path / "models" / record["teacher_record"], 2)[0])
+        assert record["taught_by"] == checkpoints.fingerprint(
+            classifier(tmp_path / "models" / record["teacher_record"], 2)[0]
+        )
     assert sorted(path.name for path in (tmp_path / "models").iterdir()) == [r["name"] for r in records[2:4]]
     run_grid()
     assert ran == []

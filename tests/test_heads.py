@@ -6,10 +6,10 @@ from conftest import weights_of
 from safetensors.torch import load_file, save_file
 from transformers import BertModel, RobertaConfig, RobertaForMaskedLM
 
-from distilnb.heads import classifier, fine_tuned, for_task, is_answerer, question_answerer
-from distilnb.squad import SQUAD
-from distilnb.student import build_student
-from distilnb.tasks import TASKS
+from distilnb.models.student import build_student
+from distilnb.tasks.glue import TASKS
+from distilnb.tasks.heads import classifier, fine_tuned, for_task, is_answerer, question_answerer
+from distilnb.tasks.squad import SQUAD
 
 NEW_IN_BERT = ("bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight", "classifier.bias")
 NEW_IN_DISTILBERT = ("pre_classifier.weight", "pre_classifier.bias", "classifier.weight", "classifier.bias")

@@ -11,7 +11,7 @@ from conftest import free_port
 from huggingface_hub import constants, hf_hub_download
 from transformers import AutoTokenizer
 
-from distilnb import hub
+from distilnb.machine import hub
 
 FOUND = (200, {"Content-Type": "application/json"}, b'{"id": "owner/name", "modelId": "owner/name", "sha": "0"}')
 BUSY = (503, {}, b"busy")

@@ -12,16 +12,8 @@ import pytest
 import distilnb
 
 PACKAGE = Path(distilnb.__file__).parent
-LAYERS = {
-    "leaves": "paper scales student teacher losses precision dropout masking corpus toyworld results metrics hub paths "
-    "contamination progress machine faults interrupts lock processes cost",
-    "engines": "recipe batches distillation estimate training pretraining guessing checkpoints backup tasks squad "
-    "own scored heads finetuning cells grid submission ablation benchmark export",
-    "view": "figures report scorecard widgets exercises",
-    "shell": "cli options evidence notebooks book publish colab __main__",
-}
-LAYER = {module: layer for layer, modules in LAYERS.items() for module in modules.split()}
-ORDER = list(LAYERS)
+ROOMS = "machine evidence models text distillation tasks studies report lessons cli".split()  # may import those before
+OPEN = {"scales", "paths", "settings"}  # files beside the rooms, which all may ask
 FILES = {  # "toyworld" is the sub-package's __init__, "toyworld.words" one of its modules
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(PACKAGE.rglob("*.py"))
@@ -31,19 +23,9 @@ MODULES = sorted(FILES)
 TREES = {name: ast.parse(path.read_text(), path.name) for name, path in FILES.items()}
 
 
-def home(module: str) -> str:
-    """The part of the plan a module belongs to: the sub-package, or the module itself."""
-    return module.split(".")[0]
-
-
-def layer(module: str) -> int:
-    """The place of a module's layer, from the leaves outwards."""
-    return ORDER.index(LAYER[home(module)])
-
-
 def imported(tree: ast.Module, folder: str = "") -> set[str]:
     """The modules of ours that a module in `folder` (a sub-package) imports anywhere, also inside functions."""
-    ours, found = {*MODULES, *LAYER}, set()
+    ours, found = {*MODULES}, set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -55,7 +37,7 @@ def imported(tree: ast.Module, folder: str = "") -> set[str]:
             if source.split(".")[0] == "distilnb":
                 names = [f"{source}.{alias.name}".removeprefix("distilnb.") for alias in node.names]
                 found |= {name if name in ours else name.rpartition(".")[0] for name in names}
-    return {name if name in ours else home(name) for name in found} & ours
+    return found & ours
 
 
 def arrows(module: str) -> set[str]:
@@ -64,39 +46,28 @@ def arrows(module: str) -> set[str]:
     return imported(TREES[module], module if package else module.rpartition(".")[0])
 
 
-def test_the_reader_of_imports_sees_all_ways_to_write_one():
-    text = """
-import distilnb.a
-from . import b as x
-from .c import y
-from distilnb import d
-def f():
-    from distilnb.e import z
-"""
-    names = dict.fromkeys("abcde", "leaves")
-    LAYER.update(names)
-    try:
-        assert imported(ast.parse(text)) == set("abcde")
-        inside = "from . import words\nfrom .text import x\nfrom ..a import y\nfrom .. import b\nfrom . import document"
-        assert imported(ast.parse(inside), "toyworld") == {"toyworld.words", "toyworld.text", "a", "b", "toyworld"}
-    finally:
-        for name in names:
-            del LAYER[name]
+def room(module: str) -> str:
+    """The folder a module lies in, or the module itself where it lies beside the rooms."""
+    return module.split(".")[0]
 
 
-def test_every_module_has_its_place():
-    assert len(MODULES) > 10
-    assert not {home(module) for module in MODULES} - set(LAYER), "give the new module a layer here and in the plan"
+def test_every_module_lies_in_a_room():
+    assert {room(module) for module in MODULES} == {*ROOMS, *OPEN, "__main__"}
     magnets = {"utils", "util", "common", "config", "helpers", "misc", "core", "base"}
     assert not {part for module in MODULES for part in module.split(".")} & magnets
-    assert {p.name for p in PACKAGE.iterdir() if p.is_dir()} <= {"__pycache__", "data", "exercises", "toyworld"}
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_point_inwards(module):
-    """leaves ← engines ← view ← shell: an arrow to the own layer or to one before it."""
-    outward = [other for other in arrows(module) if layer(other) > layer(module)]
-    assert not outward, f"{module} ({LAYER[home(module)]}) imports {', '.join(outward)} ({LAYER[home(outward[0])]})"
+@pytest.mark.parametrize("module", [module for module in MODULES if room(module) in ROOMS])
+def test_a_room_imports_only_rooms_before_it(module):
+    """The order of ROOMS; text does not know the models before it."""
+    own = room(module)
+    before = {*ROOMS[: ROOMS.index(own) + 1]} - ({"models"} if own == "text" else set())
+    assert {room(other) for other in arrows(module)} - OPEN <= before
+
+
+@pytest.mark.parametrize("module", sorted(OPEN))
+def test_what_all_may_ask_asks_no_room(module):
+    assert {room(other) for other in arrows(module)} <= OPEN
 
 
 def test_no_cycle():
@@ -202,13 +173,3 @@ def test_the_package_itself_imports_nothing():
     tree = ast.parse(inspect.getsource(distilnb))
     assert not [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
     assert distilnb.__version__
-
-
-def test_the_readme_shows_every_module_in_its_layer():
-    layout = (PACKAGE.parent / "README.md").read_text().split("## Layout")[1].split("```")[1]
-    part = layout.split("distilnb/")[1].split("docs/")[0]
-    shown, here = {}, ""
-    for word in part.replace("·", " ").split():
-        here = word if word in LAYERS else here
-        shown.setdefault(here, set()).add(word)
-    assert shown == {name: {name, *modules.split()} - {"__main__"} for name, modules in LAYERS.items()}

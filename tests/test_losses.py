@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from distilnb import losses
-from distilnb.losses import IGNORE, LossWeights
+from distilnb.distillation import losses, vocabulary_head
+from distilnb.distillation.losses import LossWeights
+from distilnb.text.masking import IGNORE
 
 BATCH, SEQ, VOCAB, DIM = 3, 7, 11, 8
 TEMPERATURES = (0.5, 1.0, 2.0, 4.0)
@@ -165,21 +166,23 @@ def test_gradient_of_cosine(batch):
 # the chunked vocabulary head
 
 
-def compiled() -> losses.Kernels:
+def compiled() -> vocabulary_head.Kernels:
     """The compiled kernels; the test is skipped where they cannot be had."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        kernels = losses.compiled_kernels()
-    if kernels is losses.PLAIN:
+        kernels = vocabulary_head.compiled_kernels()
+    if kernels is vocabulary_head.PLAIN:
         pytest.skip("no C++ compiler here: the head cannot be compiled")
     return kernels
 
 
-def chunked(batch, temperature: float, ce: float, mlm: float, chunk: int, where: torch.Tensor, kernels=losses.PLAIN):
+def chunked(
+    batch, temperature: float, ce: float, mlm: float, chunk: int, where: torch.Tensor, kernels=vocabulary_head.PLAIN
+):
     """(value, ce mean, mlm mean, gradients of hidden, weight, bias) of the head that never holds all logits."""
     hidden, weight, bias = (batch[name].clone().requires_grad_() for name in ("hidden", "weight", "bias"))
     tokens, masked = int(where.sum()), max(int((batch["labels"] != IGNORE).sum()), 1)
-    value, ce_sum, mlm_sum = losses.vocabulary_losses(
+    value, ce_sum, mlm_sum = vocabulary_head.vocabulary_losses(
         hidden[where],
         weight,
         bias,
@@ -234,9 +237,9 @@ def test_compiled_head_in_bf16_equals_the_plain_one():
     weight, t_weight = (0.2 * torch.randn(3072, 64, generator=make) for _ in range(2))
     bias, labels = 0.1 * torch.randn(3072, generator=make), torch.randint(3072, (500,), generator=make)
     labels[::3] = IGNORE
-    for kernels in (losses.PLAIN, compiled(), compiled()):
+    for kernels in (vocabulary_head.PLAIN, compiled(), compiled()):
         inputs = [x.clone().requires_grad_() for x in (hidden, weight, bias)]
-        value, *sums = losses.vocabulary_losses(
+        value, *sums = vocabulary_head.vocabulary_losses(
             *inputs,
             labels,
             ce_scale=5.0,
@@ -256,12 +259,12 @@ def test_a_head_that_cannot_be_compiled_stays_plain_and_says_so(monkeypatch):
         raise RuntimeError("no compiler")
 
     monkeypatch.setattr(torch, "compile", lambda *_, **__: fail)
-    losses.compiled_kernels.cache_clear()
+    vocabulary_head.compiled_kernels.cache_clear()
     try:
         with pytest.warns(UserWarning, match=r"not compiled \(RuntimeError\).*such as g\+\+ is needed"):
-            assert losses.compiled_kernels() is losses.PLAIN
+            assert vocabulary_head.compiled_kernels() is vocabulary_head.PLAIN
     finally:
-        losses.compiled_kernels.cache_clear()
+        vocabulary_head.compiled_kernels.cache_clear()
 
 
 @pytest.mark.parametrize("ce, mlm", [(0.0, 2.0), (5.0, 0.0)])
@@ -296,7 +299,7 @@ def test_chunked_head_of_no_tokens_is_zero_with_zero_gradients(batch):
     hidden, weight, bias = (batch[n].clone().requires_grad_() for n in ("hidden", "weight", "bias"))
     nothing = torch.zeros(BATCH, SEQ, dtype=torch.bool)
     teacher = (batch["t_hidden"][nothing], batch["t_weight"], batch["t_bias"])
-    value, ce, mlm = losses.vocabulary_losses(
+    value, ce, mlm = vocabulary_head.vocabulary_losses(
         hidden[nothing], weight, bias, batch["labels"][nothing], ce_scale=1.0, mlm_scale=1.0, teacher=teacher
     )
     value.backward()
@@ -306,7 +309,7 @@ def test_chunked_head_of_no_tokens_is_zero_with_zero_gradients(batch):
 
 def test_chunked_head_without_soft_targets_needs_no_teacher(batch):
     where = batch["mask"].bool()
-    value, ce, mlm = losses.vocabulary_losses(
+    value, ce, mlm = vocabulary_head.vocabulary_losses(
         batch["hidden"][where], batch["weight"], batch["bias"], batch["labels"][where], mlm_scale=1.0
     )
     assert ce.item() == 0
@@ -326,7 +329,7 @@ def test_chunked_value_does_not_drift():
     t_weight = weight + 0.02 * torch.randn(vocab, dim, generator=make)
     bias, labels = torch.zeros(vocab), torch.full((tokens,), IGNORE)
     labels[::7] = torch.randint(vocab, (len(labels[::7]),), generator=make)
-    _, ce, mlm = losses.vocabulary_losses(
+    _, ce, mlm = vocabulary_head.vocabulary_losses(
         hidden, weight, bias, labels, ce_scale=1.0, mlm_scale=1.0, teacher=(hidden + 0.05 * t_hidden, t_weight, bias)
     )
     s = torch.log_softmax(hidden.double() @ weight.double().T / 2, -1)
@@ -362,9 +365,14 @@ def test_chunked_head_never_holds_all_logits(batch):
 def test_logits_are_worked_on_in_blocks_that_fit_the_cache(batch, monkeypatch):
     """Smaller than a chunk, and it changes nothing: 15 tokens in chunks of 6 and blocks of 4, 2."""
     where, sizes = batch["mask"].bool(), []
-    kernels = losses.Kernels(*(losses._in_blocks(k, 4 * VOCAB + 1) for k in (losses._softmax_, losses._divergence_)))
-    powers = losses._powers
-    monkeypatch.setattr(losses, "_powers", lambda x, bias: sizes.append(len(x)) or powers(x, bias))
+    kernels = vocabulary_head.Kernels(
+        *(
+            vocabulary_head._in_blocks(k, 4 * VOCAB + 1)
+            for k in (vocabulary_head._softmax_, vocabulary_head._divergence_)
+        )
+    )
+    powers = vocabulary_head._powers
+    monkeypatch.setattr(vocabulary_head, "_powers", lambda x, bias: sizes.append(len(x)) or powers(x, bias))
     ours, theirs = chunked(batch, 2.0, 5.0, 2.0, 6, where, kernels), reference(batch, 2.0, 5.0, 2.0, where)
     assert max(sizes) == 4
     for a, b in zip(ours, theirs, strict=True):
@@ -389,7 +397,9 @@ def teacher_logits(batch) -> dict[str, torch.Tensor]:
 def test_gradients_are_kept_for_one_backward_pass(batch):
     """They are as large as the decoder and scaled in place: a second pass would scale them twice."""
     hidden = batch["hidden"][0].requires_grad_()
-    value, *_ = losses.vocabulary_losses(hidden, batch["weight"], batch["bias"], batch["labels"][0], mlm_scale=1.0)
+    value, *_ = vocabulary_head.vocabulary_losses(
+        hidden, batch["weight"], batch["bias"], batch["labels"][0], mlm_scale=1.0
+    )
     value.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="kept for one backward pass"):
         value.backward()
@@ -502,7 +512,7 @@ def test_whole_head_equals_the_chunked_one(batch):
     """What `torch.compile` is given on a GPU computes the same."""
     hidden, weight, bias = (batch[n].clone().requires_grad_() for n in ("hidden", "weight", "bias"))
     where = batch["mask"].bool()
-    value, ce, mlm = losses.whole_vocabulary_losses(
+    value, ce, mlm = vocabulary_head.whole_vocabulary_losses(
         hidden[where],
         weight,
         bias,
@@ -527,17 +537,17 @@ def test_the_faster_head_is_taken_and_one_that_fails_passed_over(batch, monkeypa
             clock[0] += seconds
             if name == "broken":
                 raise RuntimeError("no compiler")
-            return losses.vocabulary_losses(*args, **settings)
+            return vocabulary_head.vocabulary_losses(*args, **settings)
 
         return run
 
     heads = [head("slow", 3.0), head("broken", 0.0), head("fast", 1.0), head("middle", 2.0)]
-    monkeypatch.setattr(losses.machine, "now", lambda _: clock[0])
+    monkeypatch.setattr(vocabulary_head, "now", lambda _: clock[0])
     inputs = batch["hidden"][0], batch["weight"].requires_grad_(), batch["bias"].requires_grad_(), batch["labels"][0]
-    assert losses.faster_head(heads, *inputs, mlm_scale=1.0) is heads[2]
+    assert vocabulary_head.faster_head(heads, *inputs, mlm_scale=1.0) is heads[2]
     assert asked.count("slow") == 4 and asked.count("broken") == 1
     assert batch["weight"].grad is None
-    assert losses.faster_head(heads[1:2], *inputs, mlm_scale=1.0) is heads[1]
+    assert vocabulary_head.faster_head(heads[1:2], *inputs, mlm_scale=1.0) is heads[1]
 
 
 def test_default_weights_are_the_originals_single_gpu_command():
@@ -561,6 +571,6 @@ def test_temperature_is_above_zero_and_finite(batch, temperature):
     with pytest.raises(ValueError, match="temperature is .* must be above 0"):
         losses.soft_target_loss(batch["student"], batch["teacher"], batch["mask"], temperature)
     with pytest.raises(ValueError, match="temperature is .* must be above 0"):
-        losses.vocabulary_losses(
+        vocabulary_head.vocabulary_losses(
             batch["hidden"][0], batch["weight"], batch["bias"], batch["labels"][0], temperature=temperature
         )

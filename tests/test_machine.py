@@ -6,17 +6,18 @@ import sys
 import pytest
 import torch
 
-from distilnb import machine
+from distilnb.machine import device
+from distilnb.machine.device import EXACT, applied, memory, peak_memory, probe, settle, write_rate
 
 CPU = torch.device("cpu")
 
 
 def test_probing_leaves_everything_as_it_was():
     before = torch.get_float32_matmul_precision()
-    settings = machine.probe()
+    settings = probe()
     assert torch.get_float32_matmul_precision() == before
     assert settings["matmul_precision"] in (before, "medium")
-    assert settings["probed"]["highest"]["error"] < machine.EXACT and settings["probed"]["highest"]["rate"] > 0
+    assert settings["probed"]["highest"]["error"] < EXACT and settings["probed"]["highest"]["rate"] > 0
 
 
 @pytest.mark.parametrize("error, rate, chosen", [(2e-3, 4, "highest"), (1e-6, 4, "medium"), (1e-6, 1.05, "highest")])
@@ -26,14 +27,14 @@ def test_a_faster_way_is_taken_only_where_it_is_exact(monkeypatch, error, rate, 
     def medium() -> bool:
         return torch.get_float32_matmul_precision() == "medium"
 
-    monkeypatch.setattr(machine, "_error", lambda: error if medium() else 2e-7)
-    monkeypatch.setattr(machine, "matmul_rate", lambda *_, **__: 1e9 * (rate if medium() else 1))
-    assert machine.probe()["matmul_precision"] == chosen
+    monkeypatch.setattr(device, "_error", lambda: error if medium() else 2e-7)
+    monkeypatch.setattr(device, "matmul_rate", lambda *_, **__: 1e9 * (rate if medium() else 1))
+    assert probe()["matmul_precision"] == chosen
 
 
 def test_settings_are_on_inside_and_off_again():
     before = torch.get_float32_matmul_precision()
-    with pytest.raises(KeyError), machine.applied({"matmul_precision": "medium", "keep_memory": False}):
+    with pytest.raises(KeyError), applied({"matmul_precision": "medium", "keep_memory": False}):
         assert torch.get_float32_matmul_precision() == "medium"
         raise KeyError
     assert torch.get_float32_matmul_precision() == before
@@ -44,9 +45,9 @@ def test_kept_memory_is_not_faulted_in_again():
     """Large tensors made and dropped, in a process of its own: with the setting on, none of their pages is new."""
     program = """
 import resource, torch
-from distilnb import machine
+from distilnb.machine import device
 for keep in (False, True):
-    with machine.applied({"matmul_precision": "highest", "keep_memory": keep}):
+    with device.applied({"matmul_precision": "highest", "keep_memory": keep}):
         for _ in range(12):  # the heap finds its shape
             torch.zeros(2**24)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -60,24 +61,24 @@ for keep in (False, True):
 
 
 def test_peak_memory_is_a_high_water_mark():
-    before, _ = machine.memory(CPU)
+    before, _ = memory(CPU)
     held = torch.ones(2**24)  # 64 MiB
-    now, peak = machine.memory(CPU)
+    now, peak = memory(CPU)
     assert min(now, peak) > before + 2**25
     del held
-    assert machine.peak_memory() > before + 2**25
+    assert peak_memory() > before + 2**25
 
 
 def test_write_rate_needs_no_folder_and_leaves_nothing(tmp_path):
-    assert machine.write_rate(tmp_path / "not" / "there", size=1000) > 0
+    assert write_rate(tmp_path / "not" / "there", size=1000) > 0
     assert not list(tmp_path.iterdir())
 
 
 def test_settling_leaves_the_settings_on_and_says_them(monkeypatch):
     before, settings = torch.get_float32_matmul_precision(), {"matmul_precision": "medium", "keep_memory": False}
-    monkeypatch.setattr(machine, "probe", lambda: settings)
+    monkeypatch.setattr(device, "probe", lambda: settings)
     try:
-        assert machine.settle(CPU) == settings and torch.get_float32_matmul_precision() == "medium"
+        assert settle(CPU) == settings and torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision(before)
-    assert machine.settle(torch.device("cuda")) == {}
+    assert settle(torch.device("cuda")) == {}

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from distilnb.losses import IGNORE
-from distilnb.masking import Masker, generator, mask_weights
+from distilnb.text.masking import IGNORE, Masker, mask_weights
+from distilnb.text.randomness import generator
 
 VOCAB, MASK, SPECIAL = 500, 4, [0, 1, 2, 3, 4]
 

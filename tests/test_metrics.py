@@ -9,7 +9,8 @@ from scipy import stats
 from sklearn.metrics import f1_score, matthews_corrcoef
 from torchmetrics.functional.text import squad
 
-from distilnb import metrics
+from distilnb.evidence import statistics
+from distilnb.tasks import metrics
 
 # tp 3, fp 1, fn 2, tn 4: accuracy 7/10; F1 = 6 / (6 + 1 + 2) = 2/3; Matthews = (12 - 2) / sqrt(4 · 5 · 5 · 6)
 LABELS = np.array([1, 1, 1, 1, 1, 0, 0, 0, 0, 0])
@@ -26,10 +27,10 @@ def test_cka_sees_neither_rotation_nor_scale_nor_shift_and_tells_strangers_apart
     draw = np.random.default_rng(0)
     states, strangers = draw.normal(size=(2, 500, 8))
     turn, _ = np.linalg.qr(draw.normal(size=(8, 8)))
-    assert metrics.linear_cka(states, 3 * states @ turn + 5) == pytest.approx(1)
-    assert metrics.linear_cka(states, strangers) < 0.05
+    assert statistics.linear_cka(states, 3 * states @ turn + 5) == pytest.approx(1)
+    assert statistics.linear_cka(states, strangers) < 0.05
     half = np.concatenate([states[:, :4], strangers[:, 4:]], axis=1)
-    assert metrics.linear_cka(states, half) == pytest.approx(0.5, abs=0.05)
+    assert statistics.linear_cka(states, half) == pytest.approx(0.5, abs=0.05)
 
 
 def test_correlations_by_hand():
@@ -69,9 +70,9 @@ def test_f1_is_of_class_one():
 @pytest.mark.parametrize(
     "names, answers, labels, says",
     [
-        ("acuracy", [1], [1], "unknown metric 'acuracy'; use one of accuracy, f1, matthews, pearson, spearman"),
+        ("acuracy", [1], [1], "unknown metric 'acuracy'; use one of accuracy"),
         ("accuracy", [1, 0], [1], "one length"),
-        ("accuracy", [[1]], [[1]], "one length"),
+        ("accuracy", [[[1]]], [[[1]]], "one length"),
         ("accuracy", [], [], "no predictions"),
         ("pearson", [1.0, np.nan], [1.0, 2.0], "not a finite number"),
         ("pearson", [1.0, 2.0], [1.0, np.inf], "not a finite number"),
@@ -183,7 +184,7 @@ def test_an_answer_needs_a_list_of_gold_answers(metric, golds):
 
 def test_the_interval_of_a_mean_is_that_of_a_binomial():
     """As above: 400 rows at 80 %, 0.80 ± 0.039."""
-    low, high = metrics.bootstrap_mean(np.arange(400) % 5 > 0)
+    low, high = statistics.bootstrap_mean(np.arange(400) % 5 > 0)
     assert (low, high) == pytest.approx((0.761, 0.839), abs=0.006)
-    assert (low, high) == metrics.bootstrap_mean(np.arange(400) % 5 > 0)
-    assert metrics.bootstrap_mean(np.ones(7)) == (1.0, 1.0)
+    assert (low, high) == statistics.bootstrap_mean(np.arange(400) % 5 > 0)
+    assert statistics.bootstrap_mean(np.ones(7)) == (1.0, 1.0)

@@ -9,11 +9,12 @@ from statistics import median
 import nbformat
 import pytest
 
-from distilnb import notebooks, paths
-from distilnb.notebooks import NOTEBOOKS, Notebook
+from distilnb import paths
+from distilnb.lessons import generated, notebooks
+from distilnb.lessons.notebooks import NOTEBOOKS, Notebook
 
 ROOT = paths.PACKAGE.parent
-REPO = notebooks.repository()
+REPO = generated.repository()
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda entry: entry.name)
@@ -73,12 +74,12 @@ def test_it_says_what_it_teaches(notebook):
 
 def test_generated_parts_are_in_step_with_the_list():
     """Address, badges, navigation, set-up cells, tables: `make links` writes them, nobody else."""
-    stale = [path.name for path, text in notebooks.generated(REPO) if path.read_text() != text]
+    stale = [path.name for path, text in generated.generated(REPO) if path.read_text() != text]
     assert not stale, f"run `make links`: {stale}"
 
 
 def test_a_new_address_reaches_every_place(monkeypatch):
-    texts = {path.name: text for path, text in notebooks.generated("somebody/else")}
+    texts = {path.name: text for path, text in generated.generated("somebody/else")}
     assert texts.keys() >= {"pyproject.toml", "README.md", "CITATION.cff", *(f"{n.name}.ipynb" for n in NOTEBOOKS)}
     for name, text in texts.items():
         assert f"github.com/{REPO}" not in text and f"githubusercontent.com/{REPO}" not in text, name
@@ -87,7 +88,7 @@ def test_a_new_address_reaches_every_place(monkeypatch):
 
 def test_an_address_that_is_none_is_refused():
     with pytest.raises(ValueError, match="owner/name"):
-        notebooks.write_links("not an address")
+        generated.write_links("not an address")
 
 
 def test_links_between_notebooks_lead_somewhere(notebook):
@@ -97,7 +98,7 @@ def test_links_between_notebooks_lead_somewhere(notebook):
 
 def test_the_set_up_cell_is_the_same_everywhere_and_leaves_torch_alone(code):
     setup = code[0].source
-    assert setup == notebooks.setup_cell(REPO)
+    assert setup == generated.setup_cell(REPO)
     assert "torch" not in setup.replace("git+https", "") and len(setup.splitlines()) <= 8
     ast.parse(re.sub(r"^(\s*)%.*", r"\1pass", setup, flags=re.M))
 

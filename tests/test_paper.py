@@ -3,8 +3,8 @@
 import pytest
 from transformers import BertConfig, DistilBertConfig
 
-from distilnb import paper
-from distilnb.student import parameter_groups
+from distilnb.evidence import paper
+from distilnb.models.arithmetic import parameter_groups
 
 TASKS = ["CoLA", "MNLI", "MRPC", "QNLI", "QQP", "RTE", "SST-2", "STS-B", "WNLI"]
 TABLES = [(v, m) for v, m in paper.table("table1_glue")[["vintage", "model"]].drop_duplicates().itertuples(index=False)]

@@ -18,17 +18,21 @@ from conftest import bert_config, free_port, make_teacher, weights_of
 from safetensors.torch import load_file
 from transformers import BertForMaskedLM
 
-from distilnb import pretraining, results
-from distilnb.batches import MaskedRows, MicroBatches, collate
-from distilnb.corpus import TextSource, build_corpus
-from distilnb.distillation import Distillation
-from distilnb.estimate import estimate_passes
-from distilnb.losses import IGNORE, triple_loss
-from distilnb.masking import Masker
-from distilnb.pretraining import Run, evaluate, pretrain
-from distilnb.recipe import PretrainingConfig
-from distilnb.student import build_student
-from distilnb.teacher import load_teacher, new_teacher
+from distilnb import scales
+from distilnb.distillation import loop
+from distilnb.distillation.batches import MaskedRows, MicroBatches, collate
+from distilnb.distillation.estimate import estimate_passes
+from distilnb.distillation.evaluation import evaluate
+from distilnb.distillation.loop import Run, check_output, pretrain
+from distilnb.distillation.losses import triple_loss
+from distilnb.distillation.recipe import PretrainingConfig
+from distilnb.distillation.step import Distillation
+from distilnb.evidence.records import KEYS, load_record, save_record
+from distilnb.models.growth import new_teacher
+from distilnb.models.student import build_student
+from distilnb.models.teacher import load_teacher
+from distilnb.text.corpus import TextSource, build_corpus, parse_sources
+from distilnb.text.masking import IGNORE, Masker
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -554,11 +558,11 @@ def test_output_folder_is_checked_before_long_work(packed, masker, accelerator, 
     foreign.mkdir(), empty.mkdir()
     (foreign / "thesis.tex").write_text("years of work")
     for folder in (run, empty, tmp_path / "absent"):
-        pretraining.check_output(folder, replace(config, workers=2))
+        check_output(folder, replace(config, workers=2))
     with pytest.raises(ValueError, match="foreign is not empty and holds no run; choose another"):
-        pretraining.check_output(foreign, config)
+        check_output(foreign, config)
     with pytest.raises(ValueError, match="holds another run .temperature 2.0 there, 1.0 now"):
-        pretraining.check_output(run, replace(config, temperature=1.0))
+        check_output(run, replace(config, temperature=1.0))
 
 
 # in processes of their own
@@ -568,12 +572,12 @@ import gc, os, signal, sys, torch
 from pathlib import Path
 from accelerate import Accelerator
 from safetensors.torch import save_file
-from distilnb import checkpoints, pretraining
-from distilnb.recipe import PretrainingConfig
-from distilnb.corpus import TextSource, build_corpus
-from distilnb.masking import Masker
-from distilnb.student import build_student
-from distilnb.teacher import load_teacher
+from distilnb.distillation import checkpoints, loop
+from distilnb.distillation.recipe import PretrainingConfig
+from distilnb.models.student import build_student
+from distilnb.models.teacher import load_teacher
+from distilnb.text.corpus import TextSource, build_corpus
+from distilnb.text.masking import Masker
 
 torch.set_num_threads(1)
 folder, text, out = map(Path, sys.argv[1:4])
@@ -585,19 +589,19 @@ masker = Masker.of(tokenizer, corpus.token_counts)
 def run(name, stops=(None,), **settings):
     for stop in stops:
         student = build_student(teacher, init="random")
-        pretraining.pretrain(student, corpus, masker, accelerator, PretrainingConfig(**settings),
+        loop.pretrain(student, corpus, masker, accelerator, PretrainingConfig(**settings),
                              teacher=teacher, out=out / name, stop_after=stop, quiet=True)
     if accelerator.is_main_process:
         save_file({n: p.detach().clone() for n, p in student.named_parameters()}, out / f"{name}.safetensors")
 """
 
 KILLED_AT_AN_UPDATE = """
-update = pretraining.Run.update
+update = loop.Run.update
 def killed(self, batches):
     if self.step == 5:
         os.kill(os.getpid(), signal.SIGKILL)
     return update(self, batches)
-pretraining.Run.update = killed
+loop.Run.update = killed
 run("killed", **settings)
 """
 
@@ -641,7 +645,7 @@ def start(
     path = tmp_path / "script.py"
     path.write_text(f"{SCRIPT}\nsettings = {vars(config)!r}\n{script}")
     command = [sys.executable, *launcher, str(path), str(teacher_folder), str(text_file), str(tmp_path)]
-    root = Path(pretraining.__file__).parents[1]
+    root = Path(loop.__file__).parents[2]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")]),
         "OMP_NUM_THREADS": "1",
@@ -811,7 +815,7 @@ def test_record_of_a_run(packed, masker, accelerator, teacher, tmp_path):
         scale="mini",
         model_record="other",
     )
-    assert set(results.KEYS) <= set(record)
+    assert set(KEYS) <= set(record)
     assert (record["kind"], record["name"], record["scale"], record["model_record"]) == (
         "distillation",
         "tiny",
@@ -824,9 +828,9 @@ def test_record_of_a_run(packed, masker, accelerator, teacher, tmp_path):
     assert record["evaluations"]["step"] == [0, 2, 4]
     assert record["evaluations"]["tokens"] == [0, 512, 1024]
     assert record["config"]["learning_rate"] == 2e-3 and record["data"]["fingerprint"] == packed.info["fingerprint"]
-    path = results.save(record, tmp_path)
+    path = save_record(record, tmp_path)
     assert path.stat().st_size < 30_000
-    loaded = results.load(path)
+    loaded = load_record(path)
     assert loaded.pop("sha256") and loaded == json.loads(json.dumps({k: v for k, v in record.items() if k != "sha256"}))
 
 
@@ -844,9 +848,6 @@ def test_token_budget_counts_no_padding(grouped, masker, accelerator, teacher):
 def test_distillation_on_wikipedia():
     """Streamed articles, the real 30,522-piece tokenizer, a small random teacher: the loss falls in 30 updates."""
     from transformers import AutoTokenizer
-
-    from distilnb import scales
-    from distilnb.corpus import parse_sources
 
     tokenizer = AutoTokenizer.from_pretrained(scales.BERT_BASE, revision=scales.BERT_BASE_REVISION)
     corpus = build_corpus(parse_sources(scales.WIKIPEDIA), tokenizer, seq_length=64, max_tokens=60_000)

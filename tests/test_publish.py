@@ -12,7 +12,10 @@ import torch
 from huggingface_hub import ModelCard, constants
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from distilnb import cli, paths, publish, results
+from distilnb import paths
+from distilnb.cli import main
+from distilnb.evidence.records import load_record, load_records, save_record
+from distilnb.report import model_card
 
 SHIPPED = paths.data("students", "toy")
 
@@ -34,9 +37,9 @@ def no_token(monkeypatch, tmp_path):
 
 def test_the_folder_loads_with_plain_transformers_and_answers_as_before(tmp_path, capsys):
     out = tmp_path / "out"
-    assert cli.main(["publish", "--dry-run", "--out", str(out)]) == 0
+    assert main.main(["publish", "--dry-run", "--out", str(out)]) == 0
     assert "nothing was uploaded" in capsys.readouterr().out
-    assert {path.name for path in out.iterdir()} == set(publish.FILES)
+    assert {path.name for path in out.iterdir()} == set(model_card.FILES)
     tokenizer = AutoTokenizer.from_pretrained(out)
     batch = tokenizer(["The owl is a kind of [MASK]."], return_tensors="pt")
     before, after = (AutoModelForMaskedLM.from_pretrained(path, dtype=torch.float32).eval() for path in (SHIPPED, out))
@@ -47,9 +50,9 @@ def test_the_folder_loads_with_plain_transformers_and_answers_as_before(tmp_path
 
 
 def test_the_card_says_what_the_records_say(tmp_path):
-    record = results.load(SHIPPED / "record.json")
-    published = results.load_all(paths.data("runs"))
-    out = publish.prepare(SHIPPED, tmp_path / "out", published, "some/project", license="mit", language="de")
+    record = load_record(SHIPPED / "record.json")
+    published = load_records(paths.data("runs"))
+    out = model_card.prepare(SHIPPED, tmp_path / "out", published, "some/project", license="mit", language="de")
     card = ModelCard.load(out / "README.md")
     assert (card.data.license, card.data.language, card.data.model_name) == ("mit", "de", "distil-toy")
     assert {"distilbert", "knowledge-distillation", "scale:toy"} <= set(card.data.tags)
@@ -57,7 +60,7 @@ def test_the_card_says_what_the_records_say(tmp_path):
     scores = {(r.dataset_config, r.metric_type): r.metric_value for r in card.data.eval_results}
     assert scores[None, "loss"] == record["scores"]["mlm_loss"]
     sst2 = sorted(
-        results.load(paths.data("runs", f"finetuning-toy-student-sst2-seed{seed}.json"))["scores"]["main"]
+        load_record(paths.data("runs", f"finetuning-toy-student-sst2-seed{seed}.json"))["scores"]["main"]
         for seed in range(3)
     )
     assert scores["sst2", "score"] == sst2[1]
@@ -77,18 +80,18 @@ def test_the_card_says_what_the_records_say(tmp_path):
 
 
 def test_the_card_of_real_text_and_a_teacher_from_the_hub_names_both(model, tmp_path):
-    record = results.load(model / "record.json") | {"name": "distil-base", "scale": "base", "energy_wh": 123.4}
+    record = load_record(model / "record.json") | {"name": "distil-base", "scale": "base", "energy_wh": 123.4}
     record["made_from"] |= {"teacher": "google-bert/bert-base-uncased", "revision": "86b5e0934494bd15"}
     record["data"] |= {"id": "wikimedia/wikipedia + my-diary.txt", "revision": ["b04c8d1ceb2f5cd4588862100d08", None]}
-    results.save(record, tmp_path).replace(model / "record.json")
-    card = ModelCard.load(publish.prepare(model, tmp_path / "out", [], "some/project") / "README.md")
+    save_record(record, tmp_path).replace(model / "record.json")
+    card = ModelCard.load(model_card.prepare(model, tmp_path / "out", [], "some/project") / "README.md")
     assert card.data.base_model == "google-bert/bert-base-uncased"
     assert card.data.datasets == ["wikimedia/wikipedia"]
     assert "123 Wh" in card.text and "revision b04c8d1ceb2f" in card.text and "prejudice" in card.text
 
 
 def test_the_shipped_teacher_can_be_shared_too(tmp_path):
-    out = publish.prepare(paths.data("teachers", "toy"), tmp_path / "out", [], "some/project")
+    out = model_card.prepare(paths.data("teachers", "toy"), tmp_path / "out", [], "some/project")
     card = ModelCard.load(out / "README.md")
     assert "A BERT with 12 layers" in card.text and "L_mlm alone" in card.text and "bert" in card.data.tags
     assert AutoModelForMaskedLM.from_pretrained(out).config.num_hidden_layers == 12
@@ -104,9 +107,9 @@ def spoil(model: Path, how: str) -> str:
         (model / "record.json").write_text(text.replace('"agreement": 0.78', '"agreement": 0.98'))
         return "changed after its run"
     if how == "a record of other weights":
-        record = results.load(model / "record.json")
+        record = load_record(model / "record.json")
         record["made_from"]["layers"] = [0, 1, 2]
-        results.save(record, model.parent).replace(model / "record.json")
+        save_record(record, model.parent).replace(model / "record.json")
         return "not of the same run"
     if how == "no tokenizer":
         (model / "tokenizer.json").unlink()
@@ -121,7 +124,7 @@ WAYS = ("no record", "an edited record", "a record of other weights", "no tokeni
 @pytest.mark.parametrize("how", WAYS)
 def test_what_is_not_whole_is_refused_before_anything_is_written(model, tmp_path, capsys, how):
     words = spoil(model, how)
-    assert cli.main(["publish", "--dry-run", "--model", str(model), "--out", str(tmp_path / "out")]) == 2
+    assert main.main(["publish", "--dry-run", "--model", str(model), "--out", str(tmp_path / "out")]) == 2
     told = capsys.readouterr().err
     assert words in told and "Traceback" not in told
     assert not (tmp_path / "out").exists()
@@ -132,13 +135,13 @@ def test_a_folder_in_use_is_left_alone(model, tmp_path):
     (tmp_path / "out" / "thesis.tex").write_text("years of work")
     for out, words in ((tmp_path / "out", "thesis.tex"), (model, "give another folder")):
         with pytest.raises(ValueError, match=words):
-            publish.prepare(model, out, [], "some/project")
+            model_card.prepare(model, out, [], "some/project")
     assert not (model / "README.md").exists()
 
 
 def test_without_a_token_or_a_repository_nothing_is_written(no_token, tmp_path, capsys):
     for flags, words in ((["--repo", "me/it"], "no Hub token"), ([], "owner/name"), (["--repo", "it"], "owner/name")):
-        assert cli.main(["publish", "--out", str(tmp_path / "out"), *flags]) == 2
+        assert main.main(["publish", "--out", str(tmp_path / "out"), *flags]) == 2
         assert words in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -196,7 +199,7 @@ def stub(no_token, monkeypatch):
 
 
 def test_an_upload_takes_every_file_to_the_named_repository(stub, tmp_path, capsys):
-    assert cli.main(["publish", "--repo", "me/it", "--out", str(tmp_path / "out")]) == 0
+    assert main.main(["publish", "--repo", "me/it", "--out", str(tmp_path / "out")]) == 0
     assert "uploaded: http://127.0.0.1" in capsys.readouterr().out
     assert stub.taken == {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     assert b'model="me/it"' in stub.taken["README.md"]
@@ -206,7 +209,7 @@ def test_an_upload_takes_every_file_to_the_named_repository(stub, tmp_path, caps
 
 def test_a_hub_that_refuses_is_one_sentence_and_the_folder_stays(stub, tmp_path, capsys):
     stub.refuses = True
-    assert cli.main(["publish", "--repo", "me/it", "--out", str(tmp_path / "out")]) == 1
+    assert main.main(["publish", "--repo", "me/it", "--out", str(tmp_path / "out")]) == 1
     told = capsys.readouterr().err
     assert "the Hub did not take me/it" in told and "ready for another try" in told and "Traceback" not in told
     assert (tmp_path / "out" / "README.md").is_file()

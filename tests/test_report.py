@@ -2,7 +2,9 @@
 
 import pytest
 
-from distilnb import paper, report, tasks
+from distilnb.evidence import paper
+from distilnb.report import tables
+from distilnb.tasks import glue
 
 
 def finetuned(model: str, main: float, seed: int = 0, task: str = "rte", scale: str = "toy") -> dict:
@@ -18,20 +20,20 @@ def finetuned(model: str, main: float, seed: int = 0, task: str = "rte", scale: 
 
 
 def test_nothing_run_is_said_plainly():
-    assert report.summary([]) == "(no records yet)"
+    assert tables.summary([]) == "(no records yet)"
 
 
 def test_seeds_become_median_and_range_and_gaps_say_not_run():
     records = [finetuned("teacher", main, seed) for seed, main in enumerate([0.7, 0.9, 0.6])]
     records += [finetuned("student", 0.65), finetuned("student", 0.4, task="cola")]
-    rte, cola = report.finetuning_rows(records)
+    rte, cola = tables.finetuning_rows(records)
     assert (rte["task"], rte["teacher"], rte["student"]) == ("rte", "70.0 [60.0–90.0]", "65.0")
     assert rte["majority"] == "50.0" and rte["seeds"] == "1–3", "unequal numbers of seeds are shown, not hidden"
     assert cola["teacher"] == "not run"
 
 
 def test_scales_are_never_pooled():
-    rows = report.finetuning_rows([finetuned("teacher", 0.9, scale="toy"), finetuned("teacher", 0.5, scale="mini")])
+    rows = tables.finetuning_rows([finetuned("teacher", 0.9, scale="toy"), finetuned("teacher", 0.5, scale="mini")])
     assert [(row["scale"], row["teacher"]) for row in rows] == [("toy", "90.0"), ("mini", "50.0")]
 
 
@@ -42,18 +44,18 @@ def test_scales_have_tables_of_their_own_and_a_subset_of_a_real_task_is_marked()
         finetuned("random", 0.5, scale="mini"),
         finetuned("random", 0.5, task="qqp", scale="mini") | part,
     ]
-    (toy,), (rte, qqp) = report.tables(here)
+    (toy,), (rte, qqp) = tables.tables(here)
     assert (toy["task"], rte["task"], qqp["task"]) == ("rte", "rte", "qqp (subset)"), "all of toy is a stand-in"
     assert list(toy)[4:] == ["teacher"] and list(rte)[4:] == ["random"], "no column for what a scale does not have"
 
 
 def test_models_stand_in_the_order_of_the_comparison():
-    rows = report.finetuning_rows([finetuned(m, 0.5) for m in ("random", "mine", "student", "teacher", "undistilled")])
+    rows = tables.finetuning_rows([finetuned(m, 0.5) for m in ("random", "mine", "student", "teacher", "undistilled")])
     assert list(rows[0])[4:] == ["teacher", "student", "undistilled", "random", "mine"]
 
 
 def test_a_table_lines_up_and_is_markdown():
-    lines = report.table([{"a": 1, "long name": "x"}, {"a": 22222, "long name": "y"}]).splitlines()
+    lines = tables.table([{"a": 1, "long name": "x"}, {"a": 22222, "long name": "y"}]).splitlines()
     assert set(lines[1]) == set("|- ") and len({len(line) for line in lines}) == 1
 
 
@@ -63,9 +65,9 @@ def test_a_distillation_is_told_with_its_agreement_and_a_teacher_without():
     first = run | {"kind": "distillation", "model": "student", "scores": scores | {"agreement": 0.75}}
     second = run | {"kind": "teacher", "model": "teacher", "scores": scores}
     judged = {"mlm_loss": [4.0, 1.2346], "agreement": [0.39, 0.75]}
-    (told,) = report.pretraining_rows([first | {"evaluations": judged}])
+    (told,) = tables.pretraining_rows([first | {"evaluations": judged}])
     assert (told["held-out MLM loss"], told["agrees with teacher"]) == ("4.000 → 1.235", "39.0 → 75.0 %")
-    teacher, student = report.pretraining_rows([first, second])  # the teacher first, as in a comparison
+    teacher, student = tables.pretraining_rows([first, second])  # the teacher first, as in a comparison
     told = student["agrees with teacher"], student["held-out MLM loss"], student["time"]
     assert told == ("75.0 %", "1.235", "1 min 1 s")
     assert teacher["agrees with teacher"] == "–"
@@ -84,7 +86,7 @@ def run(model: str, task: str, seed: int, scale: str = "base", **scores: float) 
 def test_each_cell_stands_beside_the_papers():
     """DistilBERT on SST-2: 91.3 in print; 90.0, 91.0 and 92.5 measured."""
     records = [run("student", "sst2", seed, main=main) for seed, main in enumerate((0.925, 0.90, 0.91))]
-    (row,) = report.comparison_rows(records)
+    (row,) = tables.comparison_rows(records)
     assert row == {
         "task": "sst2",
         "model": "student",
@@ -100,31 +102,31 @@ def test_each_cell_stands_beside_the_papers():
 
 
 def test_a_difference_at_toy_scale_is_bracketed_and_explained():
-    told = report.comparison([run("student", "sst2", 0, "toy", main=0.6)])
+    told = tables.comparison([run("student", "sst2", 0, "toy", main=0.6)])
     assert "| (-31.3) |" in told and "no evidence about the paper" in told and "made-up tasks" in told
-    assert "| -31.3" in report.comparison([run("student", "sst2", 0, "base", main=0.6)])
+    assert "| -31.3" in tables.comparison([run("student", "sst2", 0, "base", main=0.6)])
 
 
 def test_a_range_below_zero_does_not_write_its_minus_as_its_dash():
     runs = [run("student", "cola", seed, main=main) for seed, main in enumerate((-0.04, 0.02))]
-    (row,) = report.comparison_rows(runs)
+    (row,) = tables.comparison_rows(runs)
     assert row["min–max"] == "−4.0–2.0" and row["95 % interval"] == "−9.0–1.0"
 
 
 def test_squad_has_two_cells_and_the_second_stage_its_own_number():
     """79.1 / 86.9 for DistilBERT (D); no such number on IMDb, and none at all for an undistilled student."""
-    rows = report.comparison_rows([run("student_d", "squad", 0, exact_match=0.70, f1=0.80)])
+    rows = tables.comparison_rows([run("student_d", "squad", 0, exact_match=0.70, f1=0.80)])
     assert [(r["task"], r["paper"], r["delta"], r["majority"]) for r in rows] == [
         ("squad exact_match", "79.1", "-9.1", "–"),
         ("squad f1", "86.9", "-6.9", "–"),
     ]
     for model, task in (("student_d", "imdb"), ("student_d", "sst2"), ("undistilled", "sst2")):
-        assert report.comparison_rows([run(model, task, 0, main=0.9)])[0]["paper"] == "–"
+        assert tables.comparison_rows([run(model, task, 0, main=0.9)])[0]["paper"] == "–"
 
 
 def test_a_macro_score_needs_all_nine_and_is_given_in_both_conventions():
     records = []
-    for task in tasks.TASKS.values():
+    for task in glue.TASKS.values():
         scores = {name: 0.8 for name in task.metrics} | ({"f1": 0.92} if "f1" in task.metrics else {})
         main = sum(scores.values()) / len(scores)
         records += [
@@ -133,19 +135,19 @@ def test_a_macro_score_needs_all_nine_and_is_given_in_both_conventions():
     for record in records:
         if record["task"] == "wnli":
             record["scores"]["accuracy"] = 0.1
-    (row,) = report.macro_rows(records)
+    (row,) = tables.macro_rows(records)
     assert row["paper"] == "79.5" == str(paper.glue("BERT-base", "macro"))
     assert row["macro"] == f"{100 * (6 * 0.8 + 2 * 0.86 + 0.1) / 9:.1f}"
     assert row["without WNLI"] == f"{100 * (6 * 0.8 + 2 * 0.86) / 8:.1f}"
     assert row["BERT's convention"] == f"{100 * (6 * 0.8 + 2 * 0.92 + 0.1) / 9:.1f}"
-    (gap,) = report.macro_rows([r for r in records if r["task"] not in ("rte", "qqp")])
+    (gap,) = tables.macro_rows([r for r in records if r["task"] not in ("rte", "qqp")])
     assert gap["macro"] == "not run: qqp, rte"
 
 
 def test_a_stand_in_is_named_below_the_table():
     record = run("student", "qqp", 0, "mini", main=0.6)
     record["data"] = {"stand_in": True, "stand_in_why": "train has 20,000 of 363,846 rows"}
-    assert "qqp is a stand-in: train has 20,000 of 363,846 rows." in report.comparison([record])
+    assert "qqp is a stand-in: train has 20,000 of 363,846 rows." in tables.comparison([record])
 
 
 def ablated(variant: str, seed: int, macro: float) -> dict:
@@ -169,17 +171,17 @@ def ablated(variant: str, seed: int, macro: float) -> dict:
 def test_an_ablation_is_told_with_intervals_over_pairs_beside_table_4():
     records = [ablated("triple", s, m) for s, m in enumerate((0.50, 0.60))]
     records += [ablated("no_mlm", s, m) for s, m in enumerate((0.49, 0.58))]
-    reference, row = report.ablation_rows(records)
+    reference, row = tables.ablation_rows(records)
     assert reference["Δ macro"] == "–" and reference["macro"] == "55.0 [50.0–60.0]"
     assert row["Δ macro"].startswith("−1.50 [−7.85, +4.85]") and row["Table 4"] == "−0.31" and row["pairs"] == "2"
     assert row["Δ loss"] == "+0.015 [−0.049, +0.079]"
-    assert "no_mlm" in report.summary(records)
+    assert "no_mlm" in tables.summary(records)
 
 
 def test_an_ablation_that_mixes_scales_is_not_summed_up():
     records = [ablated("triple", 0, 0.5), ablated("no_ce", 0, 0.5) | {"scale": "mini"}]
     with pytest.raises(ValueError, match="different scales"):
-        report.summary(records)
+        tables.summary(records)
 
 
 def benchmark(weights: str = "random:base") -> dict:
@@ -211,18 +213,18 @@ def benchmark(weights: str = "random:base") -> dict:
 
 
 def test_a_speed_is_told_with_its_interval_and_random_weights_as_what_they_are():
-    (row,) = report.benchmark_rows([benchmark(), finetuned("teacher", 0.5)])
+    (row,) = tables.benchmark_rows([benchmark(), finetuned("teacher", 0.5)])
     assert (row["forward"], row["less time"], row["threads"]) == ("2.00 × [1.90–2.10]", "49 %", 2)
-    assert row["weights"] == "random" and report.benchmark_rows([benchmark("x")])[0]["weights"] == "trained"
+    assert row["weights"] == "random" and tables.benchmark_rows([benchmark("x")])[0]["weights"] == "trained"
 
 
 def test_no_speed_of_a_student_is_told_without_its_accuracy():
-    (row,) = report.format_rows([benchmark()])
+    (row,) = tables.format_rows([benchmark()])
     assert (row["format"], row["× teacher float32"], row["× in CPU time"]) == ("ONNX int8", "12.3", "12.1")
     assert row["accuracy (of)"] == "75.0 (toy qnli)" and row["points lost"] == "+0.25"
     unscored = benchmark() | {"accuracy": {"rows": []}}
     unscored["formats"][1]["ratio"] = None
-    (row,) = report.format_rows([unscored])
+    (row,) = tables.format_rows([unscored])
     assert row["accuracy (of)"] == "not measured" and row["× teacher"] == "–"
 
 
@@ -239,7 +241,7 @@ def test_retention_pairs_seeds_and_leaves_out_subsets():
         part = {"data": {"stand_in": True, "stand_in_why": "a subset"}}
         records += [run(who, "qnli", seed, "mini", main=0.9) | part for who in ("teacher", "student")]
     records += [run("student", "cola", 7, "mini", main=0.1)]  # no teacher of this seed
-    all_, without, above = report.retention_rows(records)
+    all_, without, above = tables.retention_rows(records)
     assert all_["tasks"] == "all: cola, rte, wnli" and without["tasks"] == "without WNLI: cola, rte"
     assert above["tasks"] == "teacher above majority: cola, wnli"
     both = [100 * (0.72 + 0.6) / (0.8 + 0.6), 100 * (0.73 + 0.61) / (0.81 + 0.61)]
@@ -258,12 +260,12 @@ def test_retention_pairs_seeds_and_leaves_out_subsets():
 )
 def test_a_sign_holds_only_outside_the_noise(low, high, printed, said):
     mean = None if low is None else (low + high) / 2
-    assert report.sign({"mean": mean, "low": low, "high": high, "paper": printed}) == said
+    assert tables.sign({"mean": mean, "low": low, "high": high, "paper": printed}) == said
 
 
 def test_time_and_energy_are_summed_by_scale_and_kind():
     device = {"processor": "some CPU", "gpu": None}
     records = [run("teacher", "rte", seed) | {"wall_seconds": 1800.0, "device": device} for seed in range(2)]
     records += [run("teacher", "rte", 2) | {"wall_seconds": 3600.0, "device": device | {"gpu": "some GPU"}}]
-    (row,) = report.spent_rows(records)
+    (row,) = tables.spent_rows(records)
     assert (row["number"], row["kWh"]) == (3, f"{(65 + 300) / 1000:.2g}") and row["on"] == "some CPU, some GPU"

@@ -6,18 +6,31 @@ import time
 
 import pytest
 
-from distilnb import paths, results
+from distilnb import paths
+from distilnb.evidence.comparing import join_records
+from distilnb.evidence.records import (
+    CURVE_POINTS,
+    KEYS,
+    KINDS,
+    Stopwatch,
+    commit,
+    load_record,
+    load_records,
+    new_record,
+    save_record,
+    thin,
+)
 
 
 def a_record(name: str = "run", **values) -> dict:
     """A distillation record with a score; `values` replace or add."""
     more = {"seed": 1, "scores": {"accuracy": 0.5}, "config": {"rate": 5e-4, "layers": (0, 2)}} | values
-    return results.new_record("distillation", name, scale="toy", model="student", stopwatch=results.Stopwatch(), **more)
+    return new_record("distillation", name, scale="toy", model="student", stopwatch=Stopwatch(), **more)
 
 
 def test_new_record_has_every_key_and_its_provenance():
     record = a_record(task="sst2")
-    assert list(record) == list(results.KEYS)
+    assert list(record) == list(KEYS)
     assert (record["kind"], record["name"], record["scale"], record["model"]) == (
         "distillation",
         "run",
@@ -30,19 +43,19 @@ def test_new_record_has_every_key_and_its_provenance():
     assert record["wall_seconds"] >= 0 and record["started"].endswith("+00:00")
 
 
-@pytest.mark.parametrize("kind", results.KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_the_design(kind):
-    record = results.new_record(kind, "n", scale="toy", model="m", stopwatch=results.Stopwatch())
+    record = new_record(kind, "n", scale="toy", model="m", stopwatch=Stopwatch())
     assert record["kind"] == kind
 
 
 def test_unknown_kind():
     with pytest.raises(ValueError, match="unknown kind of record 'trial'; use one of teacher, distillation"):
-        results.new_record("trial", "n", scale="toy", model="m", stopwatch=results.Stopwatch())
+        new_record("trial", "n", scale="toy", model="m", stopwatch=Stopwatch())
 
 
 def test_stopwatch_measures_waiting_and_working():
-    watch = results.Stopwatch()
+    watch = Stopwatch()
     time.sleep(0.1)
     read = watch.read()
     assert 0.1 <= read["wall_seconds"] < 5 and read["cpu_seconds"] < 0.09
@@ -65,14 +78,14 @@ def test_commit_is_that_of_the_clone_or_none(tmp_path, monkeypatch):
     package.mkdir()
     monkeypatch.setattr(paths, "PACKAGE", package)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert results.commit() is None
+    assert commit() is None
     git("init", "-q")
     (package / "a.py").write_text("1")
     git("add", "."), git("commit", "-qm", "one")
     head = git("rev-parse", "HEAD").strip()
-    assert len(head) == 40 and results.commit() == head
+    assert len(head) == 40 and commit() == head
     (package / "a.py").write_text("2")
-    assert results.commit() == f"{head}+changes"
+    assert commit() == f"{head}+changes"
 
 
 # save and load
@@ -80,25 +93,25 @@ def test_commit_is_that_of_the_clone_or_none(tmp_path, monkeypatch):
 
 def test_what_was_saved_comes_back(tmp_path):
     record = a_record(curve={"step": [1, 2], "loss": [3.0, 2.5]})
-    path = results.save(record, tmp_path / "new" / "folder")
+    path = save_record(record, tmp_path / "new" / "folder")
     assert path == tmp_path / "new" / "folder" / "run.json" and [p.name for p in path.parent.iterdir()] == ["run.json"]
-    loaded = results.load(path)
+    loaded = load_record(path)
     assert len(loaded["sha256"]) == 64
     assert loaded | {"sha256": None} == json.loads(json.dumps(record))
 
 
 def test_saving_goes_to_runs_of_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("DISTILNB_HOME", str(tmp_path))
-    assert results.save(a_record()) == tmp_path / "runs" / "run.json"
+    assert save_record(a_record()) == tmp_path / "runs" / "run.json"
 
 
 def test_names_with_dots_keep_them(tmp_path):
-    assert results.save(a_record("toy-lr0.05"), tmp_path).name == "toy-lr0.05.json"
+    assert save_record(a_record("toy-lr0.05"), tmp_path).name == "toy-lr0.05.json"
 
 
 def test_a_loaded_record_can_be_saved_again(tmp_path):
-    first = results.load(results.save(a_record(), tmp_path))
-    assert results.load(results.save(first, tmp_path)) == first
+    first = load_record(save_record(a_record(), tmp_path))
+    assert load_record(save_record(first, tmp_path)) == first
 
 
 @pytest.mark.parametrize(
@@ -111,10 +124,10 @@ def test_a_loaded_record_can_be_saved_again(tmp_path):
     ids=["score", "seed", "key"],
 )
 def test_an_edited_record_is_refused(tmp_path, edit):
-    path = results.save(a_record(), tmp_path)
+    path = save_record(a_record(), tmp_path)
     path.write_text(edit(path.read_text()))
     with pytest.raises(ValueError, match="run.json was changed after its run wrote it"):
-        results.load(path)
+        load_record(path)
 
 
 @pytest.mark.parametrize(
@@ -124,40 +137,40 @@ def test_a_damaged_record_is_refused_by_name(tmp_path, content):
     path = tmp_path / "broken.json"
     path.write_bytes(content)
     with pytest.raises(ValueError, match="broken.json .*run it again"):
-        results.load(path)
+        load_record(path)
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 0.99])
 def test_a_truncated_record_is_refused_by_name(tmp_path, share):
-    path = results.save(a_record(), tmp_path)
+    path = save_record(a_record(), tmp_path)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(ValueError, match="run.json cannot be read"):
-        results.load(path)
+        load_record(path)
 
 
 def test_a_missing_record_is_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match="absent.json cannot be read"):
-        results.load(tmp_path / "absent.json")
+        load_record(tmp_path / "absent.json")
 
 
 def test_a_record_of_another_format_is_refused(tmp_path):
-    path = results.save(a_record() | {"format": 99}, tmp_path)
+    path = save_record(a_record() | {"format": 99}, tmp_path)
     with pytest.raises(ValueError, match="run.json is of another format than 1"):
-        results.load(path)
+        load_record(path)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_numbers_that_are_not_finite_are_never_written(tmp_path, value):
-    old = results.save(a_record(), tmp_path).read_bytes()
+    old = save_record(a_record(), tmp_path).read_bytes()
     with pytest.raises(ValueError, match="record 'run' holds a number that is not finite; nothing was written"):
-        results.save(a_record(scores={"accuracy": value}), tmp_path)
+        save_record(a_record(scores={"accuracy": value}), tmp_path)
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [old]
 
 
 def test_numbers_as_keys_survive(tmp_path):
     """JSON has text keys only, and sorts 10 before 9."""
     record = a_record(scores={9: 0.1, 10: 0.2})
-    assert results.load(results.save(record, tmp_path))["scores"] == {"9": 0.1, "10": 0.2}
+    assert load_record(save_record(record, tmp_path))["scores"] == {"9": 0.1, "10": 0.2}
 
 
 # curves
@@ -166,24 +179,24 @@ def test_numbers_as_keys_survive(tmp_path):
 @pytest.mark.parametrize("rows", [1, 2, 119, 120, 121, 1000, 12_345])
 def test_thinning_keeps_the_first_and_the_last_row(rows):
     curve = {"step": list(range(1, rows + 1)), "loss": [float(rows - i) for i in range(rows)]}
-    thinned = results.thin(curve)
-    assert len(thinned["step"]) == len(thinned["loss"]) <= results.CURVE_POINTS + 1
+    thinned = thin(curve)
+    assert len(thinned["step"]) == len(thinned["loss"]) <= CURVE_POINTS + 1
     assert (thinned["step"][0], thinned["step"][-1]) == (1, rows)
     assert [rows + 1 - step for step in thinned["step"]] == thinned["loss"]
-    if rows <= results.CURVE_POINTS:
+    if rows <= CURVE_POINTS:
         assert thinned == curve
 
 
 def test_thinning_rounds_to_five_digits_and_leaves_the_rest():
     curve = {"loss": [1.23456789, 123456.789], "step": [1, 1234567], "cos": [None, 0.1]}
-    assert results.thin(curve) == {"loss": [1.2346, 123460.0], "step": [1, 1234567], "cos": [None, 0.1]}
-    assert results.thin({}) == {} and results.thin({"loss": []}) == {"loss": []}
+    assert thin(curve) == {"loss": [1.2346, 123460.0], "step": [1, 1234567], "cos": [None, 0.1]}
+    assert thin({}) == {} and thin({"loss": []}) == {"loss": []}
 
 
 def test_a_long_curve_makes_a_small_record(tmp_path):
     columns = ("step", "tokens", "loss", "ce", "mlm", "cos", "norm", "tokens_per_second")
     record = a_record(curve={name: [i * 1.23456789 for i in range(50_000)] for name in columns})
-    assert results.save(record, tmp_path).stat().st_size < 30_000
+    assert save_record(record, tmp_path).stat().st_size < 30_000
 
 
 # all of them
@@ -191,37 +204,37 @@ def test_a_long_curve_makes_a_small_record(tmp_path):
 
 def test_load_all_prefers_your_own_and_filters(tmp_path):
     published, own = tmp_path / "published", tmp_path / "own"
-    results.save(a_record("b", scores={"accuracy": 0.1}), published)
-    results.save(a_record("a", scores={"accuracy": 0.2}, task="rte"), published)
-    results.save(a_record("b", scores={"accuracy": 0.3}), own)
-    found = results.load_all(published, own)
+    save_record(a_record("b", scores={"accuracy": 0.1}), published)
+    save_record(a_record("a", scores={"accuracy": 0.2}, task="rte"), published)
+    save_record(a_record("b", scores={"accuracy": 0.3}), own)
+    found = load_records(published, own)
     assert [(r["name"], r["scores"]["accuracy"]) for r in found] == [("a", 0.2), ("b", 0.3)]
-    assert [r["name"] for r in results.load_all(published, own, task="rte")] == ["a"]
-    assert [r["name"] for r in results.load_all(published, own, kind="distillation", task=None)] == ["b"]
-    assert results.load_all(published, own, kind="teacher") == []
-    assert results.load_all(tmp_path / "absent") == []
+    assert [r["name"] for r in load_records(published, own, task="rte")] == ["a"]
+    assert [r["name"] for r in load_records(published, own, kind="distillation", task=None)] == ["b"]
+    assert load_records(published, own, kind="teacher") == []
+    assert load_records(tmp_path / "absent") == []
 
 
 def test_load_all_looks_at_published_records_and_your_own(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "data", lambda *parts: tmp_path.joinpath("data", *parts))
     monkeypatch.setenv("DISTILNB_HOME", str(tmp_path / "home"))
-    results.save(a_record("published"), tmp_path / "data" / "runs")
-    results.save(a_record("own"))
-    assert [r["name"] for r in results.load_all()] == ["own", "published"]
+    save_record(a_record("published"), tmp_path / "data" / "runs")
+    save_record(a_record("own"))
+    assert [r["name"] for r in load_records()] == ["own", "published"]
 
 
 def test_load_all_stops_at_a_damaged_record(tmp_path):
-    results.save(a_record("good"), tmp_path)
+    save_record(a_record("good"), tmp_path)
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(ValueError, match="bad.json cannot be read"):
-        results.load_all(tmp_path)
+        load_records(tmp_path)
 
 
 def test_published_records_are_whole():
     """All that the repository ships can be read; small ones, by their names."""
     for path in sorted(paths.data("runs").glob("*.json")):
-        record = results.load(path)
-        assert record["name"] == path.stem and set(results.KEYS) <= set(record)
+        record = load_record(path)
+        assert record["name"] == path.stem and set(KEYS) <= set(record)
         assert path.stat().st_size < 40_000
 
 
@@ -237,7 +250,7 @@ def test_stages_are_joined_into_one_run():
             "scores": {"mlm_loss": loss[-1]},
         }
 
-    joined = results.join([stage("one", [4.0, 3.0], 1.5), stage("two", [2.0, 1.0], 0.5)], "whole")
+    joined = join_records([stage("one", [4.0, 3.0], 1.5), stage("two", [2.0, 1.0], 0.5)], "whole")
     assert joined["curve"] == {"step": [1, 2, 3, 4], "tokens": [10, 20, 30, 40], "loss": [4.0, 3.0, 2.0, 1.0]}
     assert joined["evaluations"]["tokens"] == [0, 20, 20, 40]
     assert (joined["name"], joined["tokens"], joined["steps"]) == ("whole", 40, 4)

@@ -9,14 +9,13 @@ import pytest
 from conftest import make_teacher
 from cutting import Fault, Job, end, flags, outcome, run, start
 
-from distilnb import pretraining
-from distilnb.batches import MaskedRows, MicroBatches
-from distilnb.masking import Masker
-from distilnb.pretraining import pretrain
-from distilnb.recipe import PretrainingConfig
-from distilnb.student import build_student
+from distilnb.distillation.batches import MaskedRows, MicroBatches
+from distilnb.distillation.loop import Run, pretrain
+from distilnb.distillation.recipe import PretrainingConfig
+from distilnb.models.student import build_student
+from distilnb.text.masking import Masker
 
-UPDATE, FORWARD = "distilnb.pretraining.Run.update", "distilnb.distillation.Distillation.forward"
+UPDATE, FORWARD = "distilnb.distillation.loop.Run.update", "distilnb.distillation.step.Distillation.forward"
 ESTIMATE = 4  # forward passes of the estimate, before those of the run
 
 
@@ -174,7 +173,7 @@ def test_the_difference_to_another_run_is_spelled_out(
     config = PretrainingConfig(seq_length=32, batch_size=8, micro_batch_size=8, tokens=200)
     arguments = (packed, masker, accelerator, config)
     pretrain(build_student(teacher), *arguments, teacher=teacher, out=tmp_path, quiet=True)
-    identity = pretraining.Run.identity.fget
-    monkeypatch.setattr(pretraining.Run, "identity", property(lambda run: identity(run) | changed))
+    identity = Run.identity.fget
+    monkeypatch.setattr(Run, "identity", property(lambda run: identity(run) | changed))
     with pytest.raises(ValueError, match=rf"holds another run \({message}\)"):
         pretrain(build_student(teacher), *arguments, teacher=teacher, out=tmp_path, quiet=True)

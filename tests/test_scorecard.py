@@ -5,8 +5,13 @@ from html.parser import HTMLParser
 
 import pytest
 
-from distilnb import cli, figures, paper, paths, report, results, scorecard, tasks
-from distilnb.scorecard import EVIDENCE, MARKS, Found, verdict
+from distilnb import paths
+from distilnb.cli import main as main_module
+from distilnb.evidence import paper
+from distilnb.evidence.records import Stopwatch, load_records, new_record, save_record
+from distilnb.report import figures, pages, scorecard, tables
+from distilnb.report.scorecard import EVIDENCE, MARKS, Found, verdict
+from distilnb.tasks import glue
 
 CODE = {"commit": "1" * 40, "device": {"processor": "p", "gpu": None}, "versions": {"torch": "2", "transformers": "5"}}
 
@@ -31,9 +36,9 @@ def tuned(model: str, task: str, main: float, seed: int = 0, scale: str = "base"
     } | more
 
 
-def glue(model: str, values: list[float], scale: str = "base") -> list[dict]:
+def nine_tasks(model: str, values: list[float], scale: str = "base") -> list[dict]:
     """All nine tasks with seeds 0, 1, …, the same score on each."""
-    return [tuned(model, task, main, seed, scale) for task in tasks.GLUE for seed, main in enumerate(values)]
+    return [tuned(model, task, main, seed, scale) for task in glue.GLUE for seed, main in enumerate(values)]
 
 
 def benchmark(scale: str = "base", **scores: float) -> dict:
@@ -137,13 +142,13 @@ def test_the_paper_scale_goes_before_base():
 
 
 def test_the_share_is_taken_seed_by_seed_and_needs_all_nine_tasks():
-    teacher, student = glue("teacher", [0.80, 0.78, 0.79]), glue("student", [0.776, 0.7566, 0.7663])
+    teacher, student = nine_tasks("teacher", [0.80, 0.78, 0.79]), nine_tasks("student", [0.776, 0.7566, 0.7663])
     found = line(teacher + student, "share of BERT-base")
     assert found.verdict == "reproduced" and found.found.value == pytest.approx(97.0)
     missing = [record for record in student if record["task"] != "wnli"]
     assert line(teacher + missing, "share of BERT-base").verdict == "not run"
-    small = glue("teacher", [0.8], "toy") + [
-        record for record in glue("student", [0.4], "toy") if record["task"] in ("rte", "cola")
+    small = nine_tasks("teacher", [0.8], "toy") + [
+        record for record in nine_tasks("student", [0.4], "toy") if record["task"] in ("rte", "cola")
     ]
     assert line(small, "share of BERT-base").small == "toy 50.0 %, 2 of 9 tasks"
 
@@ -151,7 +156,8 @@ def test_the_share_is_taken_seed_by_seed_and_needs_all_nine_tasks():
 def test_beside_the_share_stands_what_a_student_without_a_teacher_keeps_of_the_same_tasks():
     two = ("rte", "cola")
     teacher, student, twin = (
-        glue(model, [value], "mini") for model, value in (("teacher", 0.8), ("student", 0.4), ("undistilled", 0.6))
+        nine_tasks(model, [value], "mini")
+        for model, value in (("teacher", 0.8), ("student", 0.4), ("undistilled", 0.6))
     )
     assert line(teacher + student + twin, "share of BERT-base").small == "mini 50.0 %, without a teacher 75.0 %"
     teacher, student = ([r for r in records if r["task"] in two] for records in (teacher, student))
@@ -163,7 +169,7 @@ def test_beside_the_share_stands_what_a_student_without_a_teacher_keeps_of_the_s
 
 def test_headlines_can_fail():
     """Less than 97 % of the teacher, less than 60 % faster: the verdict says so, and the table what it would take."""
-    records = glue("teacher", [0.80, 0.78, 0.79]) + glue("student", [0.70, 0.69, 0.70])
+    records = nine_tasks("teacher", [0.80, 0.78, 0.79]) + nine_tasks("student", [0.70, 0.69, 0.70])
     records.append(benchmark(ratio_end_to_end=1.4) | {"intervals": {"ratio_end_to_end": [1.38, 1.42]}})
     rows = {row["claim"]: row for row in scorecard.headlines(scorecard.scorecard(records))}
     kept = next(row for claim, row in rows.items() if claim.startswith("share of BERT"))
@@ -267,11 +273,11 @@ def test_gaps_and_mixed_code_are_named():
 
 def test_a_record_under_another_name_is_refused(tmp_path):
     """A copy would be counted twice."""
-    record = results.new_record("distillation", "a", scale="toy", model="student", stopwatch=results.Stopwatch())
-    path = results.save(record, tmp_path)
+    record = new_record("distillation", "a", scale="toy", model="student", stopwatch=Stopwatch())
+    path = save_record(record, tmp_path)
     (tmp_path / "b.json").write_text(path.read_text())
     with pytest.raises(ValueError, match="b.json holds the record 'a'"):
-        results.load_all(tmp_path)
+        load_records(tmp_path)
 
 
 # the documents
@@ -307,7 +313,7 @@ def page() -> str:
     """The page of two small records, with two figures that share their ids."""
     records = [tuned("teacher", "rte", 0.693, scale="toy"), tuned("student", "rte", 0.6, scale="toy")]
     svg = figures.to_svg(figures.plot_layer_map([0, 2], 4))
-    return scorecard.page(scorecard.scorecard(records), report.tables(records), {"a map": svg, "again": svg})
+    return scorecard.page(scorecard.scorecard(records), tables.tables(records), {"a map": svg, "again": svg})
 
 
 def test_the_page_is_one_whole_file_that_fetches_nothing(page):
@@ -325,25 +331,26 @@ def test_the_page_can_be_read_on_a_phone_and_without_seeing_colours(page):
 
 
 def test_text_becomes_html_without_loose_ends():
-    assert report.html_text("a *b* `c`\n\n- **d** < e\n- f") == (
+    assert pages.html_text("a *b* `c`\n\n- **d** < e\n- f") == (
         "<p>a <i>b</i> <code>c</code></p>\n<ul>\n<li><b>d</b> &lt; e</li>\n<li>f</li></ul>\n"
     )
 
 
 def test_the_committed_scorecard_is_that_of_the_published_records():
-    card = scorecard.scorecard(results.load_all(paths.data("runs")))
+    card = scorecard.scorecard(load_records(paths.data("runs")))
     assert (paths.PACKAGE.parent / "RESULTS.md").read_text().startswith(scorecard.markdown(card)), "run `make links`"
 
 
 def test_published_claims_at_the_scales_that_count_are_not_toy_results():
-    published = results.load_all(paths.data("runs"))
+    published = load_records(paths.data("runs"))
     for found in scorecard.scorecard(published).lines:
         assert found.found is None or found.scale in (*EVIDENCE, "arithmetic")
 
 
 def test_the_command_writes_both_documents(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("distilnb.figures.drawings", lambda _: {"map": figures.plot_layer_map([0, 2], 4)})
-    assert cli.main(["report", "--out", str(tmp_path / "here")]) == 0
+    drawn = {"map": figures.plot_layer_map([0, 2], 4)}
+    monkeypatch.setattr("distilnb.report.figures.drawings", lambda _: drawn)
+    assert main_module.main(["report", "--out", str(tmp_path / "here")]) == 0
     assert (tmp_path / "here" / "scorecard.md").read_text().startswith("# Does the paper hold?")
     assert (tmp_path / "here" / "scorecard.html").read_text().startswith("<!doctype html>")
     assert "cells and claims" in capsys.readouterr().out
@@ -361,7 +368,7 @@ def test_a_run_on_a_subset_fills_no_cell_and_is_named():
 
 
 def test_subsets_at_small_scale_are_remarked():
-    records = glue("teacher", [0.8, 0.9], "mini") + glue("student", [0.6, 0.7], "mini")
+    records = nine_tasks("teacher", [0.8, 0.9], "mini") + nine_tasks("student", [0.6, 0.7], "mini")
     for record in (r for r in records if r["task"] == "qqp"):
         record["data"] = {"fingerprint": "x", "stand_in": True, "stand_in_why": "a part"}
     assert "a subset" in line(records, "DistilBERT, QQP").small
@@ -393,7 +400,9 @@ def test_what_held_and_what_was_not_run_is_told_in_short():
         for variant, macro in (("triple", 0.6), ("no_ce", 0.5))
         for seed in (0, 1)
     ]
-    told = scorecard.in_short(scorecard.scorecard(glue("teacher", [0.4, 0.4]) + glue("student", [0.3, 0.3]) + grid))
+    told = scorecard.in_short(
+        scorecard.scorecard(nine_tasks("teacher", [0.4, 0.4]) + nine_tasks("student", [0.3, 0.3]) + grid)
+    )
     by_word = {line.split("**")[1]: line for line in told.splitlines()}
     assert "none" in by_word["reproduced"] and "DistilBERT keeps (paper 97 %, here 75.0 %)" in by_word["not reproduced"]
     assert "8 of Table 2" in by_word["not run"] and "Table 1" not in by_word["not run"]

@@ -11,9 +11,12 @@ import pytest
 import torch
 
 import distilnb
-from distilnb import checkpoints, heads, scales, tasks
-from distilnb.checkpoints import Checkpoint
-from distilnb.teacher import load_teacher
+from distilnb import scales
+from distilnb.distillation import checkpoints
+from distilnb.distillation.checkpoints import Checkpoint
+from distilnb.machine import files
+from distilnb.models.teacher import load_teacher
+from distilnb.tasks import glue, heads
 
 PACKAGE = Path(distilnb.__file__).parent
 SOURCES = {path.relative_to(PACKAGE): path.read_text() for path in sorted(PACKAGE.rglob("*.py"))}
@@ -59,7 +62,7 @@ def test_whatever_comes_from_the_hub_is_pinned():
         assert Path(scale.teacher).is_absolute() or pinned.fullmatch(scale.revision)
         for text in f"{scale.text}+{scale.teacher_text}".split("+"):
             assert text == "toyworld" or pinned.fullmatch(text.split("@")[1])
-    assert all(pinned.fullmatch(task.revision) for task in tasks.TASKS.values())
+    assert all(pinned.fullmatch(task.revision) for task in glue.TASKS.values())
 
 
 # checkpoints
@@ -71,7 +74,7 @@ def manifest(path: Path, **changes) -> None:
     told.pop("own_sha256")
     told |= changes
     told["sha256"] = {
-        name: checkpoints._digest(path / name) if (path / name).is_file() else "0"
+        name: files.digest(path / name) if (path / name).is_file() else "0"
         for name in changes.get("sha256", told["sha256"])
     }
     (path / "manifest.json").write_text(json.dumps(told | {"own_sha256": checkpoints._hash(told)}))
@@ -146,7 +149,7 @@ def test_a_manifest_of_other_types_is_refused(folder, changes):
 def test_tensors_of_another_model_are_refused(tensors):
     parameter = torch.nn.Parameter(torch.zeros(2))
     with pytest.raises(ValueError, match="the checkpoint is of another model: its tensor .* does not fit"):
-        checkpoints.load_model({parameter: "w"}, tensors)
+        checkpoints.load_parameters({parameter: "w"}, tensors)
 
 
 @pytest.mark.parametrize("name", ["w/__class__", "other/exp_avg", "w", "/"])

@@ -4,12 +4,15 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from distilnb import cli, corpus, paths, results, scales
-from distilnb.guessing import best_guesses
-from distilnb.masking import Masker
-from distilnb.pretraining import evaluate
-from distilnb.student import build_student
-from distilnb.teacher import load_teacher
+from distilnb import paths, scales
+from distilnb.distillation.evaluation import evaluate
+from distilnb.evidence.records import load_record
+from distilnb.models.guessing import best_guesses
+from distilnb.models.sources import models_of
+from distilnb.models.student import build_student
+from distilnb.models.teacher import load_teacher
+from distilnb.text import corpus
+from distilnb.text.masking import Masker
 
 STUDENTS = {"toy": "distil-toy", "toy-undistilled": "undistilled-toy"}
 TWINS = {("toy", "toy-undistilled"): {"ce", "mlm", "cos"}, ("mini", "mini-undistilled"): {"ce", "cos"}}
@@ -35,8 +38,8 @@ def shipped(name: str) -> torch.nn.Module:
 @pytest.mark.parametrize("name", STUDENTS)
 def test_a_shipped_student_is_the_one_of_its_record(name, teacher, text, accelerator):
     """On some 200 masked words (standard errors 0.13 and 3 points): loss and agreement within 0.35 and 8 points."""
-    record = results.load(paths.data("students", name) / "record.json")
-    assert record == results.load(paths.data("runs") / f"{STUDENTS[name]}.json")
+    record = load_record(paths.data("students", name) / "record.json")
+    assert record == load_record(paths.data("runs") / f"{STUDENTS[name]}.json")
     masker = Masker.of(teacher[1], text.token_counts, 0.7, 0.15, 0)
     found = evaluate(shipped(name), text, masker, accelerator, teacher[0])
     assert found["mlm_loss"] == pytest.approx(record["scores"]["mlm_loss"], abs=0.35)
@@ -46,7 +49,7 @@ def test_a_shipped_student_is_the_one_of_its_record(name, teacher, text, acceler
 @pytest.mark.parametrize("twins", TWINS)
 def test_the_twins_start_from_the_same_layers_and_end_apart(twins):
     """Same layers of the same teacher, same tokens; one learned from masked words alone."""
-    mine, twin = (results.load(paths.data("students", name) / "record.json") for name in twins)
+    mine, twin = (load_record(paths.data("students", name) / "record.json") for name in twins)
     assert mine["made_from"] == twin["made_from"] and mine["tokens"] == twin["tokens"]
     same = {key for key in mine["config"] if mine["config"][key] == twin["config"][key]}
     assert set(mine["config"]) - same == TWINS[twins] and twin["config"]["ce"] == twin["config"]["cos"] == 0
@@ -59,8 +62,8 @@ def test_the_twins_start_from_the_same_layers_and_end_apart(twins):
 def test_the_mini_teacher_speaks_english():
     """Its record is published, it is small enough for a repository, and grammar and company of words are there."""
     folder = paths.data("teachers", "mini")
-    record = results.load(folder / "record.json")
-    assert record == results.load(paths.data("runs") / "teacher-mini.json")
+    record = load_record(folder / "record.json")
+    assert record == load_record(paths.data("runs") / "teacher-mini.json")
     assert sum(path.stat().st_size for path in folder.iterdir()) < 15e6
     mini, tokenizer = load_teacher(folder)
     assert (mini.config.num_hidden_layers, mini.config.hidden_size, len(tokenizer)) == (12, 128, 8192)
@@ -71,7 +74,7 @@ def test_the_mini_teacher_speaks_english():
 @pytest.mark.parametrize("name, run", [("mini", "distil-mini"), ("mini-undistilled", "undistilled-mini")])
 def test_the_mini_students_are_those_of_their_records_and_speak_english(name, run):
     folder = paths.data("students", name)
-    assert results.load(folder / "record.json") == results.load(paths.data("runs") / f"{run}.json")
+    assert load_record(folder / "record.json") == load_record(paths.data("runs") / f"{run}.json")
     assert sum(path.stat().st_size for path in folder.iterdir()) < 6e6
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert best_guesses(shipped(name), tokenizer, "The worst film I have ever [MASK].", 1)[0].word == "seen"
@@ -92,7 +95,7 @@ def test_the_mini_teacher_guesses_real_words_as_often_as_its_record_says(reviews
     folder = paths.data("teachers", "mini")
     mini, tokenizer = load_teacher(folder)
     found = evaluate(mini, reviews, Masker.of(tokenizer, reviews.token_counts, 0.0, 0.15, 0), accelerator)
-    assert found["accuracy"] == pytest.approx(results.load(folder / "record.json")["scores"]["accuracy"], abs=0.1)
+    assert found["accuracy"] == pytest.approx(load_record(folder / "record.json")["scores"]["accuracy"], abs=0.1)
 
 
 @pytest.mark.hub
@@ -102,11 +105,11 @@ def test_the_distilled_mini_student_is_nearer_to_its_teacher_than_its_twin(revie
     masker = Masker.of(tokenizer, reviews.token_counts, 0.7, 0.15, 0)
     mine, twin = (evaluate(shipped(name), reviews, masker, accelerator, mini) for name in ("mini", "mini-undistilled"))
     assert mine["agreement"] > twin["agreement"] and mine["mlm_loss"] < twin["mlm_loss"]
-    record = results.load(paths.data("students", "mini") / "record.json")["scores"]
+    record = load_record(paths.data("students", "mini") / "record.json")["scores"]
     assert mine["agreement"] == pytest.approx(record["agreement"], abs=0.1)
 
 
 @pytest.mark.parametrize("scale", ["toy", "mini"])
 def test_the_dial_finds_the_shipped_students(scale):
-    found = dict(pair.split("=") for pair in cli.models_of(scales.get(scale)))
+    found = dict(pair.split("=") for pair in models_of(scales.get(scale)))
     assert {"teacher", "student", "undistilled"} == found.keys()

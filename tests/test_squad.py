@@ -9,9 +9,12 @@ from conftest import ANIMALS, NAMES
 from datasets import Dataset
 from transformers import AutoTokenizer
 
-from distilnb import paper, paths, squad, tasks
-from distilnb.squad import SQUAD, Answer, Span, answers, best_spans, check, features, load, load_all
-from distilnb.tasks import TaskData
+from distilnb import paths
+from distilnb.evidence import paper
+from distilnb.tasks import answers, glue, squad
+from distilnb.tasks.answers import Answer, Span, best_spans, find_answers
+from distilnb.tasks.glue import TaskData
+from distilnb.tasks.squad import SQUAD, check, features, load_data, load_split
 
 WORDS = "Anna sees the old Cat in the garden and Boris never finds it"  # 13 tokens of the small language
 
@@ -50,7 +53,7 @@ def toy_tokenizer():
 @pytest.fixture(scope="module")
 def toy() -> TaskData:
     """Toyworld's questions: 200 to train on, 100 to score."""
-    return load_all(n_train=200, n_validation=100)
+    return load_data(n_train=200, n_validation=100)
 
 
 # rows
@@ -66,15 +69,15 @@ def test_toyworld_rows_train_and_are_a_stand_in(toy):
     assert set(SQUAD.columns) < set(toy.train.column_names)
     assert toy.info["rows"] == {"train": 200, "validation": 100} and toy.info["stand_in"]
     assert (toy.info["id"], toy.info["config"]) == ("toyworld", "plain_text")
-    assert toy.info == load_all(n_train=200, n_validation=100).info
-    assert toy.info["fingerprint"] != load_all(n_train=200, n_validation=100, seed=1).info["fingerprint"]
+    assert toy.info == load_data(n_train=200, n_validation=100).info
+    assert toy.info["fingerprint"] != load_data(n_train=200, n_validation=100, seed=1).info["fingerprint"]
 
 
 def test_the_fingerprint_is_of_the_answers_too(monkeypatch):
     found = []
     for answer in ("Cat", "garden"):
-        monkeypatch.setattr(tasks, "read", lambda *_, answer=answer: rows(("the", WORDS, answer)))
-        found.append(load_all("hub").info)
+        monkeypatch.setattr(glue, "read", lambda *_, answer=answer: rows(("the", WORDS, answer)))
+        found.append(load_data("hub").info)
     assert found[0]["fingerprint"] != found[1]["fingerprint"]
     assert found[0]["stand_in_why"] == "train has 1 of 87,599 rows; validation has 1 of 10,570 rows"
 
@@ -83,15 +86,15 @@ def test_answers_that_occur_again_are_counted(monkeypatch):
     """A copy of the data that looked up the answers' places has them all at the first occurrence."""
     context = "the cat sees the cat and the dog"
     data = rows(("a", context, "cat"), ("b", context, {"text": ["cat"], "answer_start": [17]}), ("c", context, "dog"))
-    monkeypatch.setattr(tasks, "read", lambda *_: data)
-    assert load_all("hub").info["repeated_answers"]["train"] == {"rows": 2, "at_first": 1}
+    monkeypatch.setattr(glue, "read", lambda *_: data)
+    assert load_data("hub").info["repeated_answers"]["train"] == {"rows": 2, "at_first": 1}
 
 
 def test_a_sample_of_the_hubs_rows_is_drawn_by_the_seed(monkeypatch):
-    monkeypatch.setattr(tasks, "_from_hub", lambda *_: split_of(*(f"{name} sees" for name in NAMES * 5)))
-    found = load("train", "hub", 10, seed=3)
-    assert len(found) == 10 and found["id"][:] == load("train", "hub", 10, seed=3)["id"][:]
-    assert found["id"][:] != load("train", "hub", 10, seed=4)["id"][:]
+    monkeypatch.setattr(glue, "_from_hub", lambda *_: split_of(*(f"{name} sees" for name in NAMES * 5)))
+    found = load_split("train", "hub", 10, seed=3)
+    assert len(found) == 10 and found["id"][:] == load_split("train", "hub", 10, seed=3)["id"][:]
+    assert found["id"][:] != load_split("train", "hub", 10, seed=4)["id"][:]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +107,7 @@ def test_a_sample_of_the_hubs_rows_is_drawn_by_the_seed(monkeypatch):
 )
 def test_loading_says_what_is_wrong(arguments, says):
     with pytest.raises(ValueError, match=says):
-        load(*arguments)
+        load_split(*arguments)
 
 
 NO_ANSWER = "row row-1 of split 'train' of task squad has no answer with a place .*: use train or validation"
@@ -331,7 +334,7 @@ def test_an_answer_is_the_text_as_it_was_written_and_the_best_of_all_windows(tok
     found = features(data, tokenizer, max_length=13, stride=4)
     head = 6  # [CLS] who (letters) sees [SEP]
     peaks = [(0, head + 3, head + 4, 5.0), (1, head + 5, head + 5, 7.0), (2, 0, 1, 50.0)]
-    (first, second) = answers(logits_for(found, *peaks), found, data)
+    (first, second) = find_answers(logits_for(found, *peaks), found, data)
     assert first[0][:2] == ("Boris", 14.0) and WORDS[first[0].start : first[0].end] == "Boris"
     assert first[1][:2] == ("old Cat", 10.0)
     assert len(first) == 20 and sum(answer.probability for answer in first) == pytest.approx(1)
@@ -349,7 +352,7 @@ def test_one_text_is_one_answer(tokenizer):
         for token, (start, end) in enumerate(offsets.reshape(-1, 2)):
             if context[start:end] == "cat" and start >= 0:
                 logits[window][token] = 5 + (start > 0)
-    (best,) = answers(logits, found, data, n_best=3)
+    (best,) = find_answers(logits, found, data, n_best=3)
     assert len(found) > 1 and best[0][:2] == ("cat", 12.0) and best[0].start == 16
     assert len({answer.text for answer in best}) == len(best) == 3
 
@@ -357,8 +360,8 @@ def test_one_text_is_one_answer(tokenizer):
 def test_a_context_without_a_token_has_the_empty_answer(tokenizer):
     data = rows(("who", "   ", " "))
     found = features(data, tokenizer, max_length=16)
-    assert answers(logits_for(found), found, data) == [[Answer("", -np.inf, 1.0, 0, 0)]]
-    assert squad.score(answers(logits_for(found), found, data), data)["f1"] == 0
+    assert find_answers(logits_for(found), found, data) == [[Answer("", -np.inf, 1.0, 0, 0)]]
+    assert answers.score(find_answers(logits_for(found), found, data), data)["f1"] == 0
 
 
 @pytest.mark.parametrize(
@@ -376,7 +379,7 @@ def test_logits_that_do_not_fit_are_refused(tokenizer, change, settings, says):
     data = rows(("who sees", WORDS, "Cat"))
     found = features(data, tokenizer, max_length=13, stride=4)
     with pytest.raises(ValueError, match=says):
-        answers(change(logits_for(found)), found, data, **settings)
+        find_answers(change(logits_for(found)), found, data, **settings)
 
 
 # scores
@@ -396,7 +399,7 @@ def test_who_knows_the_labels_answers_everything_and_gold_answers_score_one(toy,
     scores, interval = toy.judge("validation", found, told(found))
     assert scores == {"exact_match": 1, "f1": 1} and interval == (1, 1)
     golds = [[Answer(row["answers"]["text"][-1], 0.0, 1.0, 0, 0)] for row in data]
-    assert squad.score(golds, data) == {"exact_match": 1, "f1": 1}
+    assert answers.score(golds, data) == {"exact_match": 1, "f1": 1}
 
 
 def test_scores_are_means_over_the_questions():
@@ -405,14 +408,14 @@ def test_scores_are_means_over_the_questions():
         [Answer(text, 0.0, 1.0, 0, 0), Answer("old Cat", 0.0, 0.0, 0, 0)]
         for text in ("Old cat.", "Cat", "garden", "the")
     ]
-    assert squad.row_scores(given, data)["exact_match"].tolist() == [1, 0, 0, 0]
-    assert squad.row_scores(given, data)["f1"] == pytest.approx([1, 2 / 3, 0, 0])
-    assert squad.score(given, data) == pytest.approx({"exact_match": 0.25, "f1": 5 / 12})
-    low, high = squad.interval(given, data)
+    assert answers.row_scores(given, data)["exact_match"].tolist() == [1, 0, 0, 0]
+    assert answers.row_scores(given, data)["f1"] == pytest.approx([1, 2 / 3, 0, 0])
+    assert answers.score(given, data) == pytest.approx({"exact_match": 0.25, "f1": 5 / 12})
+    low, high = answers.interval(given, data)
     assert 0 <= low < 5 / 12 < high <= 1
-    assert squad.interval(given, data, "exact_match")[0] == 0
+    assert answers.interval(given, data, "exact_match")[0] == 0
     with pytest.raises(ValueError, match="answers to 3 of 4 questions"):
-        squad.score(given[:3], data)
+        answers.score(given[:3], data)
 
 
 @pytest.mark.parametrize(
@@ -425,14 +428,14 @@ def test_scores_are_means_over_the_questions():
     ],
 )
 def test_word_matching_gives_the_last_new_words_of_the_likeliest_sentence(question, context, answer):
-    (found,) = squad.word_matching(Dataset.from_dict({"question": [question], "context": [context]}))
+    (found,) = answers.word_matching(Dataset.from_dict({"question": [question], "context": [context]}))
     assert found == [Answer(answer, 0.0, 1.0, context.index(answer), context.index(answer) + len(answer))]
 
 
 def test_word_matching_is_no_majority_and_does_not_solve_the_toy_task(toy):
     data = toy.validations["validation"]
     assert toy.baseline("validation") is None
-    assert 0.1 < squad.score(squad.word_matching(data), data)["f1"] < 0.5
+    assert 0.1 < answers.score(answers.word_matching(data), data)["f1"] < 0.5
 
 
 # the real data
@@ -441,7 +444,7 @@ def test_word_matching_is_no_majority_and_does_not_solve_the_toy_task(toy):
 @pytest.fixture(scope="module")
 def real() -> TaskData:
     """All of SQuAD v1.1."""
-    return load_all("hub")
+    return load_data("hub")
 
 
 @pytest.mark.hub
@@ -452,7 +455,7 @@ def test_real_squad_is_whole_and_its_answers_are_in_place(real):
     assert min(len(row["text"]) for row in real.validations["validation"]["answers"]) == 1
     data = real.validations["validation"]
     golds = [[Answer(row["text"][0], 0.0, 1.0, 0, 0)] for row in data["answers"]]
-    assert squad.score(golds, data) == {"exact_match": 1, "f1": 1}
+    assert answers.score(golds, data) == {"exact_match": 1, "f1": 1}
     carved = real.carve()
     assert not set(carved.train["context"]) & set(carved.validations["carved"]["context"])
     assert 8_760 <= len(carved.validations["carved"]) <= 8_785
@@ -468,7 +471,7 @@ def test_real_windows_hold_the_real_answers(real):
     assert squad.counts(found, data) == {"rows": 10_570, "windows": 10_833, "lost_answers": 0, "cut_questions": 0}
     texts = [row["text"][0] for row in data["answers"]]
     for longest, same, whole in ((384, 0.99697, 10_570), (30, 0.99612, 10_561)):
-        best = [one[0].text for one in answers(told(found), found, data, max_answer_length=longest)]
+        best = [one[0].text for one in find_answers(told(found), found, data, max_answer_length=longest)]
         assert np.mean([text == answer for text, answer in zip(texts, best, strict=True)]) == pytest.approx(
             same, abs=1e-5
         )
@@ -479,5 +482,5 @@ def test_real_windows_hold_the_real_answers(real):
 def test_word_matching_does_not_solve_real_squad(real):
     """The simple baseline of SQuAD's authors has 20 % F1 (Rajpurkar et al. 2016, abstract)."""
     data = real.validations["validation"]
-    scores = squad.score(squad.word_matching(data), data)
+    scores = answers.score(answers.word_matching(data), data)
     assert 0.08 < scores["exact_match"] < 0.15 < scores["f1"] < 0.25

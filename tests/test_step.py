@@ -7,12 +7,14 @@ import pytest
 import torch
 from conftest import make_teacher
 
-from distilnb import distillation
-from distilnb.batches import MaskedRows, MicroBatches, collate
-from distilnb.distillation import Distillation, network
-from distilnb.losses import IGNORE, PLAIN
-from distilnb.recipe import PretrainingConfig
-from distilnb.student import build_student
+from distilnb.distillation import step as step_module
+from distilnb.distillation.batches import MaskedRows, MicroBatches, collate
+from distilnb.distillation.recipe import PretrainingConfig
+from distilnb.distillation.step import LONG, Distillation, network
+from distilnb.distillation.vocabulary_head import PLAIN
+from distilnb.models import forward
+from distilnb.models.student import build_student
+from distilnb.text.masking import IGNORE
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -25,8 +27,8 @@ def a_batch(corpus, masker, rows: int = 6) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("ce, positions, share", [(0.0, "all", 0.15), (5.0, "all", 1.0), (5.0, "masked", 0.15)])
 def test_the_head_of_a_long_run_is_compiled(teacher, ce, positions, share, monkeypatch):
     """Long is counted in logits: tokens that the head covers times words."""
-    monkeypatch.setattr(distillation, "compiled_kernels", lambda: "compiled")
-    enough = distillation.LONG / share / teacher.config.vocab_size
+    monkeypatch.setattr(step_module, "compiled_kernels", lambda: "compiled")
+    enough = LONG / share / teacher.config.vocab_size
     for tokens, expected in ((enough * 1.01, "compiled"), (enough * 0.99, PLAIN)):
         config = PretrainingConfig(tokens=int(tokens), ce=ce, positions=positions)
         assert Distillation(build_student(teacher), teacher, config).kernels is expected
@@ -53,8 +55,8 @@ def test_less_than_a_twentieth_of_what_is_computed_is_padding(request, layout):
 
 def test_cosine_loss_alone_computes_no_vocabulary_head(packed, masker, teacher, monkeypatch):
     asked = []
-    monkeypatch.setattr(distillation, "vocabulary_losses", lambda *a, **k: asked.append("head"))
-    monkeypatch.setattr(distillation, "head_input", lambda *a: asked.append("transform"))
+    monkeypatch.setattr(step_module, "vocabulary_losses", lambda *a, **k: asked.append("head"))
+    monkeypatch.setattr(forward, "head_input", lambda *a: asked.append("transform"))
     step = Distillation(build_student(teacher, init="random"), teacher, PretrainingConfig(ce=0, mlm=0, cos=1))
     loss, terms = step(a_batch(packed, masker), 192.0, 29.0)
     loss.backward()
@@ -125,11 +127,11 @@ def test_the_compiled_head_is_considered_on_a_gpu_only(packed, masker, teacher, 
         chosen.append(len(heads))
         return heads[-1]
 
-    monkeypatch.setattr(distillation, "faster_head", choose)
+    monkeypatch.setattr(step_module, "faster_head", choose)
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     student, batch, found = build_student(teacher).eval(), a_batch(packed, masker), []
     for gpu in (False, True):
-        monkeypatch.setattr(distillation, "_on_gpu", lambda _, gpu=gpu: gpu)
+        monkeypatch.setattr(step_module, "_on_gpu", lambda _, gpu=gpu: gpu)
         step = Distillation(student, teacher, PretrainingConfig())
         for _ in range(2):
             loss, terms = step(batch, 192.0, 29.0)

@@ -16,16 +16,13 @@ from transformers import (
     DistilBertModel,
 )
 
-from distilnb import paper
-from distilnb.student import (
-    FORMULAS,
+from distilnb.evidence import paper
+from distilnb.models.arithmetic import FORMULAS, count_groups, count_parameters, parameter_groups
+from distilnb.models.student import (
     build_student,
     check_student,
     choose_layers,
-    count_groups,
-    count_parameters,
     expected_tensors,
-    parameter_groups,
     parameter_sources,
     student_config,
 )

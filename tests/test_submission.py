@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from distilnb import paths, submission, tasks
-from distilnb.finetuning import FinetuningConfig
-from distilnb.heads import classifier
-from distilnb.teacher import load_teacher
+from distilnb import paths
+from distilnb.models.teacher import load_teacher
+from distilnb.tasks import glue, submission
+from distilnb.tasks.finetuning import FinetuningConfig
+from distilnb.tasks.heads import classifier
 
 
 def test_the_files_are_the_ten_of_the_server(tmp_path):
@@ -24,10 +25,10 @@ def test_the_files_are_the_ten_of_the_server(tmp_path):
         "WNLI": "1",
     }
     written = {}
-    for name in tasks.GLUE:
+    for name in glue.GLUE:
         for split in submission.test_splits(name):
-            answers = np.ones(3) if tasks.TASKS[name].regression else np.ones(3, dtype=int)
-            path = submission.write(tasks.TASKS[name], split, answers, tmp_path)
+            answers = np.ones(3) if glue.TASKS[name].regression else np.ones(3, dtype=int)
+            path = submission.write(glue.TASKS[name], split, answers, tmp_path)
             lines = path.read_text().splitlines()
             assert lines[0] == "index\tprediction" and [line.split("\t")[0] for line in lines[1:]] == ["0", "1", "2"]
             written[path.stem] = lines[1].split("\t")[1]
@@ -35,25 +36,25 @@ def test_the_files_are_the_ten_of_the_server(tmp_path):
 
 
 def test_numbers_are_kept_in_range(tmp_path):
-    path = submission.write(tasks.TASKS["stsb"], "test", np.array([-0.4, 2.34567, 7.0]), tmp_path)
+    path = submission.write(glue.TASKS["stsb"], "test", np.array([-0.4, 2.34567, 7.0]), tmp_path)
     assert path.read_text() == "index\tprediction\n0\t0.000\n1\t2.346\n2\t5.000\n"
 
 
 def test_what_the_server_does_not_take_is_refused(tmp_path):
     for name, split in (("imdb", "test"), ("sst2", "validation")):
         with pytest.raises(ValueError, match=f"takes no split '{split}' of task {name}"):
-            submission.write(tasks.TASKS[name], split, np.ones(2, dtype=int), tmp_path)
+            submission.write(glue.TASKS[name], split, np.ones(2, dtype=int), tmp_path)
     assert submission.test_splits("imdb") == () and not list(tmp_path.iterdir())
 
 
 def test_a_models_answers_are_written_in_the_order_of_the_rows(accelerator, tmp_path):
     """Toyworld's two MNLI test splits, against answers made one row at a time."""
     teacher, tokenizer = load_teacher(paths.data("teachers", "toy"))
-    task = tasks.TASKS["mnli"]
+    task = glue.TASKS["mnli"]
     model, _ = classifier(teacher, 3, seed=1)
     written = submission.predict_tests(model, task, tokenizer, accelerator, FinetuningConfig(), tmp_path, "toyworld")
     assert [path.name for path in written] == ["MNLI-m.tsv", "MNLI-mm.tsv"]
-    rows = tasks.load(task, "test_matched", "toyworld", labelled=False)
+    rows = glue.load_split(task, "test_matched", "toyworld", labelled=False)
     lines = written[0].read_text().splitlines()[1:]
     assert len(lines) == len(rows)
     for i in (0, 7, len(rows) - 1):

@@ -8,8 +8,11 @@ from conftest import ANIMALS, NAMES, VERBS
 from datasets import ClassLabel, Dataset, Features, Value
 from huggingface_hub import constants
 
-from distilnb import paper, tasks, toyworld
-from distilnb.tasks import TASKS, TaskData, check, load, load_all, tokenize
+from distilnb.evidence import paper
+from distilnb.machine import hub
+from distilnb.tasks import glue
+from distilnb.tasks.glue import TASKS, TaskData, check, load_data, load_split, tokenize
+from distilnb.text import toyworld
 
 
 def words(count: int, seed: int = 0) -> str:
@@ -28,16 +31,16 @@ def rows(task: str = "rte", labels: tuple = (0, 1, 1), **columns) -> Dataset:
 
 
 def test_the_table_holds_table_one_and_imdb():
-    assert tuple(TASKS) == (*tasks.GLUE, "imdb")
-    for name in tasks.GLUE:
+    assert tuple(TASKS) == (*glue.GLUE, "imdb")
+    for name in glue.GLUE:
         assert 0 < paper.glue("DistilBERT", TASKS[name].title) < 100
-    assert len(tasks.GLUE) == 9 and TASKS["imdb"].hub == "stanfordnlp/imdb"
+    assert len(glue.GLUE) == 9 and TASKS["imdb"].hub == "stanfordnlp/imdb"
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_toyworld_poses_every_task_in_the_shape_of_the_table(name):
     task = TASKS[name]
-    data = load_all(name, n_train=20, n_validation=10)
+    data = load_data(name, n_train=20, n_validation=10)
     assert tuple(data.validations) == task.validations
     for split in (data.train, *data.validations.values()):
         assert set(task.columns) < set(split.column_names)
@@ -56,7 +59,7 @@ def test_two_metrics_are_averaged_where_glue_averages_them():
 
 @pytest.mark.parametrize("written", ["sst2", "SST-2", "sst_2"])
 def test_a_task_is_found_however_it_is_written(written):
-    assert tasks.get(written) is TASKS["sst2"]
+    assert glue.get_task(written) is TASKS["sst2"]
 
 
 # what is refused
@@ -76,7 +79,7 @@ def test_a_task_is_found_however_it_is_written(written):
 )
 def test_loading_says_what_is_wrong(arguments, says):
     with pytest.raises(ValueError, match=says):
-        load(*arguments)
+        load_split(*arguments)
 
 
 @pytest.mark.parametrize(
@@ -183,22 +186,22 @@ def test_rows_are_tokenized_once_for_every_setting(tokenizer):
 def test_a_validation_split_that_this_copy_lacks_is_left_out_and_named(monkeypatch):
     """MNLI without its mismatched half still has a cell in Table 1; a task without any split to score has none."""
     splits = {"train": hub_rows("mnli"), "validation_matched": hub_rows("mnli")}
-    monkeypatch.setattr(tasks.hub, "reach", lambda *_: {})
-    monkeypatch.setattr(tasks, "load_dataset", lambda *a, **k: splits)
-    data = load_all("mnli", "hub")
+    monkeypatch.setattr(hub, "reach", lambda *_: {})
+    monkeypatch.setattr(glue, "load_dataset", lambda *a, **k: splits)
+    data = load_data("mnli", "hub")
     assert list(data.validations) == ["validation_matched"]
     assert data.info["missing"] == {
         "validation_mismatched": "task mnli has no split 'validation_mismatched' in this "
         "copy of nyu-mll/glue, only train, validation_matched"
     }
-    with pytest.raises(tasks.MissingSplit, match="validation_mismatched"):
-        load_all("mnli", "hub", validations=("validation_matched", "validation_mismatched"))
+    with pytest.raises(glue.MissingSplit, match="validation_mismatched"):
+        load_data("mnli", "hub", validations=("validation_matched", "validation_mismatched"))
     del splits["validation_matched"]
     with pytest.raises(ValueError, match="needs a split to score"):
-        load_all("mnli", "hub")
+        load_data("mnli", "hub")
     splits["train"] = rows("rte")
-    with pytest.raises(tasks.MissingSplit, match="task rte has no split 'validation'"):
-        load_all("rte", "hub")
+    with pytest.raises(glue.MissingSplit, match="task rte has no split 'validation'"):
+        load_data("rte", "hub")
 
 
 def hub_rows(name: str) -> Dataset:
@@ -216,10 +219,10 @@ def test_labels_that_are_all_alike_are_refused(name, labels, shown):
 
 
 def test_rows_without_labels_can_be_answered_but_not_learned_from():
-    unlabelled = load("sst2", "test", n=5, labelled=False)
+    unlabelled = load_split("sst2", "test", n=5, labelled=False)
     assert set(unlabelled["label"]) == {-1}
     with pytest.raises(ValueError, match="comes without labels"):
-        load("sst2", "test", n=5)
+        load_split("sst2", "test", n=5)
 
 
 def test_both_conventions_are_named():
@@ -245,7 +248,7 @@ def test_a_task_judges_logits_and_knows_its_baseline(tokenizer):
 
 
 def test_a_toy_task_is_a_stand_in_and_its_fingerprint_is_of_its_rows():
-    one, again, other = (load_all("wnli", n_train=8, n_validation=4, seed=seed).info for seed in (0, 0, 1))
+    one, again, other = (load_data("wnli", n_train=8, n_validation=4, seed=seed).info for seed in (0, 0, 1))
     assert one == again and one["fingerprint"] != other["fingerprint"]
     assert one["rows"] == {"train": 8, "validation": 4}
     assert (one["id"], one["stand_in"]) == ("toyworld", True) and "made-up" in one["stand_in_why"]
@@ -256,15 +259,15 @@ def test_a_split_without_its_official_rows_is_a_stand_in(monkeypatch):
     official = {"train": 363_846, "validation": 40_430}
     for there, stand_in in ((official, False), (official | {"train": 20_000}, True)):
         splits = {split: range(count) for split, count in there.items()}
-        monkeypatch.setattr(tasks, "_fingerprint", lambda *_: "")
-        info = tasks.provenance(TASKS["qqp"], "hub", splits, 0)
+        monkeypatch.setattr(glue, "fingerprint", lambda *_: "")
+        info = glue.provenance(TASKS["qqp"], "hub", splits, 0)
         assert info["stand_in"] == stand_in
     assert info["stand_in_why"] == "train has 20,000 of 363,846 rows"
     assert (info["id"], info["revision"]) == ("nyu-mll/glue", TASKS["qqp"].revision)
 
 
 def test_carved_rows_are_a_tenth_of_train_and_no_validation_row():
-    data = load_all("rte", n_train=50, n_validation=10)
+    data = load_data("rte", n_train=50, n_validation=10)
     carved = data.carve()
     assert list(carved.validations) == ["carved"] and carved.info["rows"] == {"train": 45, "carved": 5}
     texts = [
@@ -294,44 +297,44 @@ def hub_split(labels: list[int]) -> Dataset:
 
 def test_a_sample_of_a_hub_split_is_drawn_from_all_of_it(monkeypatch):
     """Rows sorted by label, as IMDb's are: the first 50 of 200 would be of one class."""
-    monkeypatch.setattr(tasks.hub, "reach", lambda *_: {})
+    monkeypatch.setattr(hub, "reach", lambda *_: {})
     asked = []
     monkeypatch.setattr(
-        tasks, "load_dataset", lambda *a, **k: asked.append((a, k)) or {"train": hub_split([0] * 100 + [1] * 100)}
+        glue, "load_dataset", lambda *a, **k: asked.append((a, k)) or {"train": hub_split([0] * 100 + [1] * 100)}
     )
-    found = load("sst2", "train", "hub", n=50)
+    found = load_split("sst2", "train", "hub", n=50)
     assert asked == [(("nyu-mll/glue", "sst2"), {"revision": TASKS["sst2"].revision})]
     assert len(found) == 50 and 15 < sum(found["label"]) < 35
-    assert found["sentence"][:] == load("sst2", "train", "hub", n=50)["sentence"][:]
-    assert found["sentence"][:] != load("sst2", "train", "hub", n=50, seed=1)["sentence"][:]
-    assert len(load("sst2", "train", "hub", n=500)) == 200
+    assert found["sentence"][:] == load_split("sst2", "train", "hub", n=50)["sentence"][:]
+    assert found["sentence"][:] != load_split("sst2", "train", "hub", n=50, seed=1)["sentence"][:]
+    assert len(load_split("sst2", "train", "hub", n=500)) == 200
     with pytest.raises(
-        tasks.MissingSplit, match="task sst2 has no split 'validation' in this copy of nyu-mll/glue, only train$"
+        glue.MissingSplit, match="task sst2 has no split 'validation' in this copy of nyu-mll/glue, only train$"
     ):
-        load("sst2", "validation", "hub")
+        load_split("sst2", "validation", "hub")
 
 
 def test_a_hub_that_does_not_answer_is_not_asked_twice(monkeypatch):
     """The cache is looked into offline; a task that is not there is a sentence, not a stack of connection errors."""
-    monkeypatch.setattr(tasks.hub, "reach", lambda *_: {"local_files_only": True})
+    monkeypatch.setattr(hub, "reach", lambda *_: {"local_files_only": True})
     offline = []
 
     def absent(*_, **__):
         offline.append(constants.HF_HUB_OFFLINE)
         raise ConnectionError("Couldn't reach it\nand so on")
 
-    monkeypatch.setattr(tasks, "load_dataset", absent)
+    monkeypatch.setattr(glue, "load_dataset", absent)
     with pytest.raises(
         ValueError, match=r"task rte \(nyu-mll/glue\) could not be read; check the name and the network"
     ):
-        load("rte", "train", "hub")
+        load_split("rte", "train", "hub")
     assert offline == [True] and not constants.HF_HUB_OFFLINE
 
 
 @pytest.mark.hub
 @pytest.mark.parametrize("name", ["cola", "sst2", "mrpc", "stsb", "rte", "wnli", "imdb"])
 def test_real_tasks_are_whole(name):
-    data = load_all(name, "hub")
+    data = load_data(name, "hub")
     assert data.info["rows"] == TASKS[name].rows
     assert not data.info["stand_in"], data.info["stand_in_why"]
     assert tuple(getattr(data.train.features["label"], "names", ())) == TASKS[name].labels
@@ -340,14 +343,14 @@ def test_real_tasks_are_whole(name):
 @pytest.mark.hub
 def test_a_real_split_that_is_not_there_is_named():
     with pytest.raises(ValueError, match="task sst2 has no split 'dev' in this copy of nyu-mll/glue, only train, "):
-        load("sst2", "dev", "hub")
+        load_split("sst2", "dev", "hub")
 
 
 @pytest.mark.hub
 def test_mnli_mismatched_is_there_or_is_left_out_with_a_sentence():
-    data = load_all("mnli", "hub", 50, 20)
+    data = load_data("mnli", "hub", 50, 20)
     if "validation_mismatched" in data.validations:
-        assert len(load("mnli", "validation_mismatched", "hub")) == 9_832 and "missing" not in data.info
+        assert len(load_split("mnli", "validation_mismatched", "hub")) == 9_832 and "missing" not in data.info
     else:
         assert list(data.validations) == ["validation_matched"] and data.info["missing"] == {
             "validation_mismatched": "task mnli has no split 'validation_mismatched' in this copy of nyu-mll/glue, "
@@ -356,4 +359,4 @@ def test_mnli_mismatched_is_there_or_is_left_out_with_a_sentence():
 
 
 def test_toyworld_is_the_default():
-    assert load("rte", "train", n=3)["sentence1"][:] == toyworld.load_task("rte", "train", 3)["sentence1"][:]
+    assert load_split("rte", "train", n=3)["sentence1"][:] == toyworld.load_task("rte", "train", 3)["sentence1"][:]

@@ -12,20 +12,11 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, BertForMaskedLM, BertModel, BertTokenizer
 
-from distilnb import hub
-from distilnb.corpus import TextSource, build_corpus
-from distilnb.teacher import (
-    HEAD_TENSORS,
-    OFFSETS,
-    check_vocabulary,
-    fold_token_types,
-    grow,
-    load_encoder,
-    load_teacher,
-    new_teacher,
-    sinusoids,
-    train_only,
-)
+from distilnb import scales
+from distilnb.machine import hub
+from distilnb.models.growth import OFFSETS, fold_token_types, grow, new_teacher, sinusoids, train_only
+from distilnb.models.teacher import HEAD_TENSORS, check_vocabulary, load_encoder, load_teacher
+from distilnb.text.corpus import TextSource, build_corpus
 
 
 @pytest.fixture
@@ -260,7 +251,6 @@ def test_a_tokenizer_without_mask(teacher, tokenizer):
 @pytest.mark.hub
 def test_a_repository_without_weights_is_an_error_in_a_sentence():
     """The Hub of these tests has bert-base-uncased's configuration and tokenizer only; the real one has all."""
-    from distilnb import scales
 
     try:
         teacher, tokenizer = load_teacher(scales.BERT_BASE, scales.BERT_BASE_REVISION)

@@ -14,10 +14,11 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from transformers import AutoTokenizer
 
-from distilnb.toyworld import TASKS, document, documents, load_task, splits, tasks, train_tokenizer, words, world
-from distilnb.toyworld.text import story
-from distilnb.toyworld.words import BAD, GOOD, PERSON_PAIRS
-from distilnb.toyworld.writer import Writer, number
+from distilnb.text.toyworld import tasks
+from distilnb.text.toyworld.tasks import TASKS, load_task, splits
+from distilnb.text.toyworld.text import document, documents, story, train_tokenizer
+from distilnb.text.toyworld.words import BAD, GOOD, LITTLE, PERSON_PAIRS
+from distilnb.text.toyworld.writer import Writer, number, world
 
 TEXT = Value("string")
 # The text the shipped teacher has read. If this changes, the teacher and its records are those of another world.
@@ -287,7 +288,7 @@ def test_readers_differ_in_the_little_words_before_an_answer(rows):
         assert len({start + len(text) for text, start in zip(*answers.values(), strict=True)}) == 1, answers
         short, *others = sorted(set(answers["text"]), key=len)
         for other in others:
-            assert set(other.removesuffix(short).lower().split()) <= set(words.LITTLE), answers
+            assert set(other.removesuffix(short).lower().split()) <= set(LITTLE), answers
         differ += bool(others)
     assert 0.25 < differ / 400 < 0.6
 

@@ -14,13 +14,21 @@ from matplotlib.figure import Figure
 from test_figures import benchmark_record
 from transformers import BertForMaskedLM, BertTokenizer
 
-from distilnb import figures, finetuning, guessing, heads, losses, notebooks, paths, results, squad, widgets
-from distilnb.batches import collate
-from distilnb.masking import Masker
-from distilnb.student import build_student, count_parameters
+from distilnb import paths
+from distilnb.distillation import losses
+from distilnb.distillation.batches import collate
+from distilnb.evidence.records import load_records
+from distilnb.lessons import notebooks, widgets
+from distilnb.models import guessing
+from distilnb.models.arithmetic import count_parameters
+from distilnb.models.student import build_student
+from distilnb.report import figures
+from distilnb.tasks import finetuning, heads, squad
+from distilnb.tasks.answers import Answer, find_answers
+from distilnb.text.masking import Masker
 
 SENTENCE = "anna sees the old [MASK] in the garden ."
-ABLATED = results.load_all(paths.data("runs"), kind="ablation", grid="ablation-toy")
+ABLATED = load_records(paths.data("runs"), kind="ablation", grid="ablation-toy")
 UNSPELT = {
     "an empty sentence": ("", "empty"),
     "blanks": ("  \n", "empty"),
@@ -312,7 +320,7 @@ def test_a_question_is_answered_as_in_an_evaluation(teacher, tokenizer, accelera
     windows = squad.features(rows, tokenizer, 48, 16)
     assert len(windows) > 1
     logits, _ = finetuning.predict(model, windows, accelerator)
-    expected = squad.answers(logits, windows, rows, 3)[0]
+    expected = find_answers(logits, windows, rows, 3)[0]
     found = finetuning.ask(model, tokenizer, question, context, max_length=48, stride=16)
     assert [answer.text for answer in found] == [answer.text for answer in expected]
     assert found[0].probability == pytest.approx(expected[0].probability, rel=1e-4)
@@ -320,7 +328,7 @@ def test_a_question_is_answered_as_in_an_evaluation(teacher, tokenizer, accelera
 
 
 def test_answers_are_set_off_in_the_passage_and_nothing_is_read_as_html():
-    first, second = squad.Answer("<b>", 2.0, 0.7, 2, 5), squad.Answer("a", 1.0, 0.2, 0, 1)
+    first, second = Answer("<b>", 2.0, 0.7, 2, 5), Answer("a", 1.0, 0.2, 0, 1)
     shown = widgets.answers_html({"teacher": [first, second]}, "a <b> c")
     assert "<b>teacher</b>: “&lt;b&gt;” (70%), then “a” (20%)" in shown
     assert "a <b><u>&lt;b&gt;</u></b> c" in shown

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from distilnb.losses import cosine_loss, soft_target_loss
+from distilnb.distillation.losses import cosine_loss, soft_target_loss
 
 
 def parts(s, t, mask, cut, **more):

@@ -4,7 +4,9 @@ from math import ceil
 
 import numpy as np
 
-from distilnb import metrics, paths, results
+from distilnb import paths
+from distilnb.evidence.records import load_record
+from distilnb.tasks import metrics
 
 
 def windows(context, question, max_length, stride, special=3):
@@ -27,7 +29,7 @@ def agree(rows, golds, unit=1):
 
 
 def record(model):
-    return results.load(paths.data("runs", f"finetuning-toy-{model}-squad-seed0.json"))
+    return load_record(paths.data("runs", f"finetuning-toy-{model}-squad-seed0.json"))
 
 
 ALONE, TAUGHT, OTHER = record("student"), record("student_d"), record("teacher")

@@ -2,7 +2,7 @@
 
 import torch
 
-from distilnb.exercises import notebook_07
+from distilnb.lessons.exercises import notebook_07
 
 
 def per_row(weight, levels=127, round=torch.round):

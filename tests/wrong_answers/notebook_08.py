@@ -4,7 +4,9 @@ from itertools import product
 
 import numpy as np
 
-from distilnb import metrics, paths, results
+from distilnb import paths
+from distilnb.evidence import statistics
+from distilnb.evidence.records import load_record
 
 
 def moved(records, variant, step=1):
@@ -28,7 +30,7 @@ def means(deltas):
 
 
 TRIPLE, NO_CE = (
-    [results.load(paths.data("runs", f"ablation-toy-{model}-seed{seed}.json")) for seed in range(3)]
+    [load_record(paths.data("runs", f"ablation-toy-{model}-seed{seed}.json")) for seed in range(3)]
     for model in ("triple", "no_ce")
 )
 
@@ -66,7 +68,7 @@ WRONG = {
         lambda deltas: np.mean([m >= np.mean(deltas) for m in means(deltas)]),
         lambda deltas: np.mean([abs(m) > abs(np.mean(deltas)) + 1e-9 for m in means(deltas)]),
         lambda deltas: np.mean([m <= -abs(np.mean(deltas)) + 1e-9 for m in means(deltas)]),
-        lambda deltas: metrics.mean_interval(deltas).p,
+        lambda deltas: statistics.mean_interval(deltas).p,
         lambda deltas: 0.5 ** len(deltas),
         lambda deltas: 0.9,
     ],

@@ -1,6 +1,7 @@
 """Plausible wrong answers to the exercises of notebook 09."""
 
-from distilnb import results, tasks
+from distilnb.evidence.records import Stopwatch, new_record
+from distilnb.tasks import glue
 
 
 def distinct(n):
@@ -16,7 +17,7 @@ def ways(values, printed):
     )
 
 
-BLANK = results.new_record("finetuning", "blank", stopwatch=results.Stopwatch(), scale="base", model="", config={})
+BLANK = new_record("finetuning", "blank", stopwatch=Stopwatch(), scale="base", model="", config={})
 
 
 def record(model, task, seed, main, **changes):
@@ -25,7 +26,7 @@ def record(model, task, seed, main, **changes):
     return BLANK | what | {"scores": {"main": main}, "data": {"fingerprint": task}} | changes
 
 
-def runs(student, spread=0.0, names=tasks.GLUE, seeds=3, **changes):
+def runs(student, spread=0.0, names=glue.GLUE, seeds=3, **changes):
     """Both models on these tasks, the teacher at 0.8; the student's seeds apart by `spread`."""
     return [
         record(model, task, seed, main + spread * seed * (model == "student"), **changes)
@@ -55,7 +56,7 @@ WRONG = {
     ],
     "09.5": [
         runs(0.79),
-        runs(0.7, names=tasks.GLUE[:8]),
+        runs(0.7, names=glue.GLUE[:8]),
         runs(0.7, scale="toy"),
         runs(0.7, spread=0.05),
         [*runs(0.7), *runs(0.6)],

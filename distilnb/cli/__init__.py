@@ -1,0 +1,1 @@
+"""The command line: parsing, and the few lines that put the rooms together."""

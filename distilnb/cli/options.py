@@ -1,0 +1,257 @@
+"""The options of the commands: a dataclass each, whose fields are the flags of `distilnb COMMAND --help`."""
+
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transformers import HfArgumentParser
+
+from .. import paths, scales
+from ..models.student import choose_layers
+from ..scales import Scale
+from ..settings import setting
+from ..studies import ablation
+from ..studies.benchmark import SHAPES
+from ..studies.formats import FORMATS
+from ..tasks import glue, own
+from ..text import corpus
+
+
+def parse(argv: list[str], command: str, about: str | None, *kinds: type, **defaults: Any) -> tuple[Any, ...]:
+    """Dataclasses from flags; `defaults` replace the classes' own, `about` is the text of `--help`."""
+    parser = HfArgumentParser(kinds, prog=f"distilnb {command}", description=about, formatter_class=_Formatter)
+    parser.set_defaults(**defaults)
+    *parsed, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
+    if unknown:
+        raise ValueError(f"unknown option {unknown[0]}; `distilnb {command} --help` lists all")
+    return tuple(parsed)
+
+
+class _Formatter(RawDescriptionHelpFormatter):
+    """Help that names each default, and none where there is nothing to name."""
+
+    def _get_help_string(self, action: Any) -> str:
+        silent = action.default in (None, "", "==SUPPRESS==", False) or "default:" in action.help
+        return action.help + ("" if silent else f" (default: {action.default})")
+
+
+def read_scale(argv: list[str]) -> Scale:
+    """The dial, read ahead of the other flags because it sets their defaults."""
+    early = ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--scale")
+    return scales.get(early.parse_known_args(argv)[0].scale)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options that every training command has."""
+
+    scale: str = setting("", "the dial: toy, mini, small, base or paper; it sets the defaults of the rest")
+    text: str = setting("", "toyworld, a file or folder, or a Hub data set NAME[:CONFIG[:SPLIT]]; join several with +")
+    text_column: str = setting("", "column of the text where it has columns (default: text, or a guess that is told)")
+    encoding: str = setting("", "encoding of text files that are neither UTF-8 nor begin with a byte order mark")
+    allow_unknown: bool = setting(False, "train also on text of which the vocabulary does not know a large share")
+    leave_out: str = setting(
+        "", "tasks joined by commas: documents that hold a text which one of them scores are left out of the text"
+    )
+    out: str = setting("", "folder for checkpoints and model (default: runs/NAME); a run found there is taken up again")
+    name: str = setting("", "name of the run and of its record")
+    precision: str = setting("auto", "auto, no, bf16 or fp16; auto takes what the hardware is fast in")
+    cpu: bool = setting(False, "use the processor even when there is a GPU")
+
+    @property
+    def folder(self) -> Path:
+        """Where the run is kept."""
+        return Path(self.out or paths.home() / "runs" / self.name)
+
+    @property
+    def sources(self) -> tuple[corpus.TextSource, ...]:
+        """The texts that are named; ValueError for one that cannot be."""
+        return corpus.parse_sources(self.text, self.text_column, self.encoding)
+
+
+@dataclass(frozen=True)
+class StudentOptions:
+    """Options of `distilnb distil`: from which teacher which student is made."""
+
+    teacher: str = setting(
+        "",
+        "a BERT masked language model: a folder or a Hub repository; random:FOLDER is the same "
+        "network with random weights, to rehearse",
+    )
+    revision: str = setting("", "the teacher's revision on the Hub")
+    layers: str = setting("original", "original, every_other, first, last, or indices such as 0,2,4,7,9,11")
+    n_layers: int = setting(0, "layers of the student (default: half the teacher's)")
+    init: str = setting("teacher", "start from the teacher's layers or at random", choices=["teacher", "random"])
+    token_types: str = setting("drop", "drop the token types, or fold type 0 into positions", choices=["drop", "fold"])
+
+    def chosen_layers(self, depth: int) -> tuple[int, ...]:
+        """The teacher layers that this choice means for a teacher of `depth` layers."""
+        if self.layers[:1] in "-0123456789":
+            indices = _indices(self.layers)
+            return choose_layers(indices, depth, self.n_layers or len(indices))
+        return choose_layers(self.layers, depth, self.n_layers or max(1, depth // 2))
+
+
+@dataclass(frozen=True)
+class TeacherOptions:
+    """Options of `distilnb teacher`."""
+
+    start: str = setting(
+        "",
+        "a BERT to train on, FOLDER or NAME@REVISION, with a new optimizer: only the stages of its depth are run; an "
+        "encoder without a masked-word head is given one, which is trained alone first",
+    )
+
+
+def axis(text: str) -> Any:
+    """A field of several values after one flag, a variant of the triple loss each."""
+    return field(default_factory=list, metadata={"help": text + "; several values: a variant each"})
+
+
+@dataclass(frozen=True)
+class AblationOptions:
+    """Options of `distilnb ablate`: which variants, how often, at which budget."""
+
+    teacher: str = setting("", "a BERT masked language model: a folder or a Hub repository")
+    revision: str = setting("", "the teacher's revision on the Hub")
+    variants: str = setting(
+        "",
+        f"of {', '.join(ablation.VARIANTS)}, joined by commas (default: all, or triple and "
+        "the values of an axis where one is given)",
+    )
+    seeds: int = setting(ablation.SEEDS, "how many seeds, from 0 on; every variant runs with each")
+    temperature: list[float] = axis("axis: the temperature of L_ce")
+    layers: list[str] = axis("axis: teacher layers that start the student, a name or indices such as 0,2,4,6,8,10")
+    ce_positions: list[str] = axis("axis: what L_ce covers, all or masked")
+    weights: list[str] = axis("axis: the weights of L_ce, L_mlm and L_cos, such as 1,1,1")
+    tokens: int = setting(1_000_000, "token budget of each distillation")
+    learning_rate: float = setting(5e-4, "peak learning rate of each distillation")
+    task: str = setting(
+        ",".join(glue.GLUE), "tasks whose mean is the macro score, joined by commas; or your own, as for finetune"
+    )
+    source: str = setting("", "tasks of toyworld, or the real ones from the Hub", choices=["toyworld", "hub"])
+    rows: int = setting(0, "training rows of each task; 0 is all")
+    validation_rows: int = setting(0, "validation rows of each task; 0 is all")
+    epochs: float = setting(3.0, "passes over the training rows in fine-tuning")
+    finetuning_rate: float = setting(5e-5, "peak learning rate of fine-tuning")
+    records: str = setting("", "folder of the records (default: runs/)")
+
+    def chosen(self) -> list[ablation.Variant]:
+        """The variants that these options name; ValueError for one that there is not."""
+        names = [name.strip() for name in self.variants.split(",") if name.strip()]
+        unknown = [name for name in names if name not in ablation.VARIANTS]
+        if unknown:
+            raise ValueError(f"unknown variant '{unknown[0]}'; use some of {', '.join(ablation.VARIANTS)}")
+        more = [
+            *ablation.along("temperature", self.temperature),
+            *ablation.along(
+                "layers", [_indices(value) if value[:1] in "-0123456789" else value for value in self.layers]
+            ),
+            *ablation.along("positions", self.ce_positions),
+            *ablation.along("weights", [_three(value) for value in self.weights]),
+        ]
+        names = names or ([ablation.REFERENCE] if more else list(ablation.VARIANTS))
+        return [*(ablation.VARIANTS[name] for name in names), *more]
+
+
+def _indices(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(i) for i in text.split(","))
+    except ValueError:
+        raise ValueError(f"layers '{text}' are no indices; write them as 0,2,4,7,9,11") from None
+
+
+def _three(text: str) -> tuple[float, ...]:
+    try:
+        ce, mlm, cos = (float(weight) for weight in text.split(","))
+    except ValueError:
+        raise ValueError(f"weights '{text}' are no three numbers; write L_ce, L_mlm and L_cos as 5,2,1") from None
+    return ce, mlm, cos
+
+
+@dataclass(frozen=True)
+class GridOptions:
+    """Options of `distilnb finetune` and `distilnb glue`: which models on which tasks."""
+
+    task: str = setting(
+        "",
+        f"one or several of {', '.join(own.KNOWN)}, joined by commas; or your own: a file "
+        "or folder (csv, tsv, jsonl, json, parquet) or a Hub data set NAME[:CONFIG]",
+    )
+    model: str = setting(
+        "",
+        "LABEL=FOLDER or LABEL=NAME@REVISION on the Hub, several joined by commas; LABEL=random:FOLDER for random "
+        "weights (default: the scale's teacher and your students)",
+    )
+    seeds: int = setting(1, "how many seeds, from 0 on")
+    source: str = setting("", "tasks of toyworld, or the real ones from the Hub", choices=["toyworld", "hub"])
+    learning_rates: str = setting("", "learning rates to choose from on a tenth of the training rows, joined by commas")
+    trial_rows: int = setting(0, "training rows of each such trial (0: all)")
+    task_teacher: str = setting(
+        "", "LABEL whose fine-tuned self teaches the other models once more, as in DistilBERT (D)"
+    )
+    train_rows: int = setting(0, "training rows of each task, drawn by seed 0 (0: all)")
+    validation_rows: int = setting(0, "rows of each split that is scored (0: all)")
+    suffix: str = setting("", "added to the names of these runs, so that two grids of one task stay apart")
+    keep: bool = setting(False, "keep the fine-tuned models in runs/models")
+    submission: str = setting("", "folder for answers to GLUE's test splits by the first seed of each model")
+
+    def __post_init__(self) -> None:
+        for name in ("train_rows", "validation_rows", "trial_rows"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; give a number of rows, or 0 for all")
+        if self.seeds < 1:
+            raise ValueError(f"seeds is {self.seeds}; at least one is needed")
+
+    def pairs(self) -> dict[str, str]:
+        """Label → folder; ValueError for anything else."""
+        pairs = dict(part.strip().partition("=")[::2] for part in self.model.split(",") if part.strip())
+        if not pairs or not all(pairs.values()):
+            raise ValueError(f"--model '{self.model}' names no models; write LABEL=FOLDER, several joined by commas")
+        return pairs
+
+    def rates(self) -> list[float]:
+        """The learning rates to choose from."""
+        try:
+            return [float(rate) for rate in self.learning_rates.split(",") if rate]
+        except ValueError:
+            raise ValueError(f"learning rates '{self.learning_rates}' are no numbers; write 1e-3,3e-4") from None
+
+
+@dataclass(frozen=True)
+class BenchmarkOptions:
+    """Options of `distilnb benchmark`: what is timed."""
+
+    scale: str = setting("", "the dial: toy, mini, small, base or paper; it names the teacher")
+    teacher: str = setting("", "a BERT: folder, Hub repository, or random:base (BERT-base, random weights, offline)")
+    student: str = setting("", "a DistilBERT: a folder or Hub repository (default: half of the teacher's layers)")
+    shape: str = setting("pairs", "pairs as in Table 3, or qa as on the paper's phone", choices=list(SHAPES))
+    source: str = setting("", "texts of toyworld, or the real ones from the Hub", choices=["toyworld", "hub"])
+    formats: str = setting(",".join(FORMATS), "formats to compare, joined by commas")
+    scored: str = setting("", "a student, fine-tuned in toyworld to score the formats (default: the shipped one)")
+    scored_rows: int = setting(500, "rows it is scored on (0: leave that out)")
+    name: str = setting("", "name of the record (default: benchmark-SCALE-SHAPE)")
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Options of `distilnb export`."""
+
+    model: str = setting("", "a BERT or DistilBERT with any head: a folder or a Hub repository")
+    formats: str = setting("onnx_float32,onnx_int8", f"some of {', '.join(FORMATS)}, joined by commas")
+    out: str = setting("", "folder for the files (default: runs/export)")
+
+
+@dataclass(frozen=True)
+class PublishOptions:
+    """Options of `distilnb publish`."""
+
+    model: str = setting("", "folder of the model with its record.json (default: the shipped toy student)")
+    repo: str = setting("", "repository of the Hub to upload to, owner/name; made where there is none")
+    out: str = setting("", "folder to write (default: runs/publish/NAME)")
+    license: str = setting("apache-2.0", "licence of the weights, as the Hub spells it")
+    language: str = setting("en", "language of the texts, as the Hub spells it")
+    private: bool = setting(False, "make the repository private")
+    dry_run: bool = setting(False, "write the folder and upload nothing")

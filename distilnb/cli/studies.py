@@ -1,0 +1,229 @@
+"""The commands that measure: `ablate`, `benchmark`, `export` and `evidence`."""
+
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from .. import paths, scales
+from ..distillation.recipe import PretrainingConfig
+from ..evidence.records import save_record
+from ..machine import processes
+from ..machine.device import make_accelerator
+from ..models import arithmetic
+from ..models.sources import load_model, read_teacher, shipped_name
+from ..models.student import build_student
+from ..report import tables
+from ..studies import ablation
+from ..studies.benchmark import SHAPES, benchmark, fit_student, load_texts, with_head
+from ..studies.chain import choose, costs, run, shown, steps
+from ..studies.formats import FORMATS, check_agreement, check_formats, make_runner, sample
+from ..studies.timing import BenchmarkConfig
+from ..tasks import own
+from ..tasks.finetuning import FinetuningConfig
+from ..tasks.scored import scored_texts
+from ..text import corpus
+from ..text.corpus import corpus_budget
+from .options import AblationOptions, BenchmarkOptions, ExportOptions, RunOptions, parse, read_scale
+from .tasks import tell
+
+
+def ablate(argv: list[str]) -> None:
+    """Change one thing at a time, with paired seeds: the rows of Table 4, the baselines it lacks, and further axes.
+
+    Every cell (a variant with a seed) is distilled, fine-tuned on all tasks and recorded. A second call does only
+    what is missing, in the middle of a cell too. All cells share teacher, text, token budget and fine-tuning.
+
+    examples:
+      distilnb ablate --scale toy
+      distilnb ablate --scale toy --variants no_mlm --seeds 5      the triple loss is always among them
+      distilnb ablate --scale toy --temperature 1 4 8
+      distilnb ablate --scale toy --layers every_other first last --weights 1,1,1
+    """
+    scale = read_scale(argv)
+    rate = {"learning_rate": scale.pretraining["learning_rate"]} if "learning_rate" in scale.pretraining else {}
+    where, what, columns = parse(
+        argv,
+        "ablate",
+        ablate.__doc__,
+        RunOptions,
+        AblationOptions,
+        own.OwnOptions,
+        scale=scale.name,
+        name=f"ablation-{scale.name}",
+        text=scale.text,
+        leave_out=scale.leave_out,
+        teacher=scale.ready_teacher,
+        source="toyworld" if scale.name == "toy" else "hub",
+        **rate,
+        **({"tokens": scale.pretraining["tokens"]} | scale.ablation),
+    )
+    variants, sources = what.chosen(), where.sources
+    distilling = {"tokens": what.tokens, "learning_rate": what.learning_rate, "seed": 0}
+    config = PretrainingConfig(**(scale.pretraining | distilling))
+    tuning = {"epochs": what.epochs, "learning_rate": what.finetuning_rate, "seed": 0}
+    finetuning = FinetuningConfig(**(scale.finetuning | tuning))
+    revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
+    accelerator = make_accelerator(where.precision, where.cpu)
+    teacher, tokenizer = read_teacher(what.teacher, revision)
+    with accelerator.main_process_first():
+        data = own.find(what.task, what.source, columns, what.rows, what.validation_rows)
+        text = corpus.build_corpus(
+            sources,
+            tokenizer,
+            seq_length=config.seq_length,
+            layout=config.layout,
+            max_tokens=corpus_budget(sources, scale.corpus_tokens, config.tokens),
+            without=scored_texts(where.leave_out),
+            allow_unknown=where.allow_unknown,
+        )
+    config = replace(config, evaluate_every=max(1, config.steps(text) // 4))  # each costs as much as several updates
+    if accelerator.is_main_process:
+        tell(data)
+    grid = ablation.Grid(
+        teacher,
+        tokenizer,
+        text,
+        data,
+        accelerator,
+        config,
+        finetuning,
+        records=Path(what.records or paths.home() / "runs"),
+        work=where.folder,
+        name=where.name,
+        scale=scale.name,
+        provenance={"made_from": {"teacher": shipped_name(what.teacher), "revision": revision}},
+    )
+    records = ablation.run_grid(grid, variants, range(what.seeds))
+    if accelerator.is_main_process:
+        print(tables.summary(records))
+    processes.finish(accelerator)
+
+
+def time_models(argv: list[str]) -> None:
+    """Measure size and speed of teacher and student side by side (Table 3, and the claims about devices).
+
+    One pass over the STS-B dev set, one pair at a time, then every format on fewer pairs, each with the accuracy that
+    a fine-tuned student keeps in it, then sweeps. Give it a machine that does nothing else. Speed needs the
+    architecture, not the weights: random:base measures BERT-base and DistilBERT without a download.
+
+    examples:
+      distilnb benchmark
+      distilnb benchmark --scale base --teacher random:google-bert/bert-base-uncased --memory
+      distilnb benchmark --scale base --teacher random:base --source toyworld --shape qa
+      distilnb benchmark --scale base --threads 1 --pad
+    """
+    scale = read_scale(argv)
+    shape = BenchmarkOptions(shape=read_shape(argv)).shape
+    what, config = parse(
+        argv,
+        "benchmark",
+        time_models.__doc__,
+        BenchmarkOptions,
+        BenchmarkConfig,
+        scale=scale.name,
+        teacher=scale.ready_teacher,
+        shape=shape,
+        source="toyworld" if scale.name == "toy" else "hub",
+        name=f"benchmark-{scale.name}-{shape}",
+        scored=str(paths.data("students", "toy")),
+        **SHAPES[shape].settings,
+    )
+    formats = check_formats(what.formats.split(","))
+    teacher, tokenizer = read_teacher(what.teacher, scale.revision if what.teacher == scale.teacher else None)
+    student = load_model(what.student) if what.student else build_student(teacher)
+    texts, data = load_texts(shape, what.source, config.rows, config.seed)
+    models = {
+        name: with_head(model, shape, config.attention) for name, model in (("teacher", teacher), ("student", student))
+    }
+    fitted = fit_student(what.scored, what.scored_rows) if what.scored_rows else None
+    with TemporaryDirectory() as folder:
+        record = benchmark(
+            models,
+            texts,
+            tokenizer,
+            config,
+            Path(folder),
+            formats=formats,
+            fitted=fitted,
+            name=what.name,
+            scale=scale.name,
+            task=SHAPES[shape].task,
+            data=data,
+            shape=shape,
+            weights={"teacher": shipped_name(what.teacher), "student": what.student or "half of the teacher's layers"},
+        )
+    path = save_record(record)
+    print(f"{tables.summary([record])}\nrecord: {path}")
+
+
+def read_shape(argv: list[str]) -> str:
+    """The shape, read ahead of the other flags because it sets their defaults."""
+    early = ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--shape", default="pairs")
+    shape = early.parse_known_args(argv)[0].shape
+    if shape not in SHAPES:
+        raise ValueError(f"unknown shape '{shape}'; use {' or '.join(SHAPES)}")
+    return shape
+
+
+def export_model(argv: list[str]) -> None:
+    """Write a model as ONNX in float32 and int8 (or in other formats), compared with PyTorch before it is kept.
+
+    examples:
+      distilnb export --model data/teachers/toy --out runs/toy-onnx
+      distilnb export --model distilbert/distilbert-base-uncased --formats onnx_int8
+    """
+    (what,) = parse(argv, "export", export_model.__doc__, ExportOptions, out=str(paths.home() / "runs" / "export"))
+    formats, folder = check_formats(what.formats.split(",")), Path(what.out)
+    if not what.model:
+        raise ValueError("--model is missing; give a folder with config.json and model.safetensors")
+    model = load_model(what.model)
+    reference, rows = None, []
+    for format in formats:
+        runner = make_runner(model, format, folder, what.model)
+        reference = reference or runner
+        error = check_agreement(runner, reference, sample(model))
+        rows.append(
+            {
+                "format": FORMATS[format].title,
+                "MB": f"{runner.bytes / 1e6:.1f}",
+                "differs from PyTorch float32 by": f"{error:.1e}",
+                "file": runner.path,
+            }
+        )
+    print(tables.table(rows))
+
+
+def make_evidence(argv: list[str]) -> None:
+    """Make every record of a scale: teacher, students, Tables 1 to 4. A second call goes on where this one stopped.
+
+    Each step is a command of distilnb, which --dry-run prints, with what the whole takes on GPUs. --jobs 2 runs two
+    steps side by side, each on half of the cores: small models leave many idle. Records go to runs/.
+
+    examples:
+      distilnb evidence --scale mini --dry-run
+      distilnb evidence --scale mini --jobs 2
+      distilnb evidence --scale base --only student glue-student glue-teacher
+    """
+    parser = ArgumentParser(
+        prog="distilnb evidence", description=make_evidence.__doc__, formatter_class=RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--scale", help="toy, mini, small, base or paper (default: $DISTILNB_SCALE, else toy)")
+    parser.add_argument("--jobs", type=int, default=1, help="steps side by side (default: 1)")
+    parser.add_argument("--only", nargs="+", metavar="STEP", help="these steps alone, by name")
+    parser.add_argument("--dry-run", action="store_true", help="print the steps and their cost, and run nothing")
+    options = parser.parse_args(argv)
+    scale = scales.get(options.scale)
+    chain = choose(steps(scale), options.only)
+    if options.jobs < 1:
+        raise ValueError(f"--jobs is {options.jobs}; it must be 1 or more")
+    if options.dry_run:
+        print("\n".join(f"{step.name:<24}{'done: ' if step.done else ''}{shown(step)}" for step in chain))
+        print(
+            f"\nEstimated for {100 * arithmetic.UTILISATION:.0f} % of a GPU's rated peak, not measured; a narrow "
+            "model, as at toy and mini, gets far less:\n"
+        )
+        return print(tables.table(costs(scale)))
+    run(chain, options.jobs, lambda line: print(line, flush=True))
+    print("all steps are done; `distilnb report` and `distilnb figures` show what they found")

@@ -1,0 +1,228 @@
+"""The commands that pre-train: `distil` and `teacher`."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from transformers import BertConfig, PreTrainedTokenizerBase
+
+from .. import scales
+from ..distillation.loop import check_output, pretrain
+from ..distillation.recipe import PretrainingConfig
+from ..evidence.comparing import join_records
+from ..evidence.names import REHEARSAL
+from ..evidence.records import load_record, save_record
+from ..machine import processes
+from ..machine.device import make_accelerator, settle
+from ..models import dropout
+from ..models.growth import fold_token_types, grow, new_teacher, set_dropout, train_only
+from ..models.sources import read_teacher, shipped_name
+from ..models.student import build_student
+from ..models.teacher import load_encoder
+from ..report import tables
+from ..scales import Scale
+from ..tasks.scored import scored_texts
+from ..text import corpus
+from ..text.corpus import corpus_budget, make_tokenizer
+from ..text.masking import Masker
+from .options import RunOptions, StudentOptions, TeacherOptions, parse, read_scale
+
+
+def distil(argv: list[str]) -> None:
+    """Distil a student from a teacher by the triple loss (paper section 3).
+
+    examples:
+      distilnb distil --scale toy
+      distilnb distil --scale mini --teacher google-bert/bert-base-uncased --tokens 2000000
+      distilnb distil --scale toy --ce 0 --name without-soft-targets        one row of the ablation
+      distilnb distil --scale base --teacher random:google-bert/bert-base-uncased --tokens 20000     a rehearsal
+      accelerate launch --num_processes 8 -m distilnb distil --scale paper
+    """
+    scale = read_scale(argv)
+    where, what, config = parse(
+        argv,
+        "distil",
+        distil.__doc__,
+        RunOptions,
+        StudentOptions,
+        PretrainingConfig,
+        scale=scale.name,
+        name=f"distil-{scale.name}",
+        text=scale.text,
+        leave_out=scale.leave_out,
+        teacher=scale.ready_teacher,
+        **scale.pretraining,
+    )
+    check_output(where.folder, config)
+    sources = where.sources
+    revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
+    accelerator = make_accelerator(where.precision, where.cpu)
+    teacher, tokenizer = read_teacher(what.teacher, revision)
+    layers = what.chosen_layers(teacher.config.num_hidden_layers)
+    student = build_student(teacher, layers, init=what.init, token_types=what.token_types, seed=config.seed)
+    if accelerator.device.type == "cpu":
+        dropout.for_cpu(student)
+    with accelerator.main_process_first():
+        text = corpus.build_corpus(
+            sources,
+            tokenizer,
+            seq_length=config.seq_length,
+            layout=config.layout,
+            max_tokens=corpus_budget(sources, scale.corpus_tokens, config.tokens),
+            without=scored_texts(where.leave_out),
+            allow_unknown=where.allow_unknown,
+        )
+    masker = Masker.of(tokenizer, text.token_counts, config.smoothing, config.mask_probability, config.seed)
+    made = {
+        "teacher": shipped_name(what.teacher),
+        "revision": revision,
+        "layers": list(layers),
+        "init": what.init,
+        "token_types": what.token_types,
+    }
+    said = REHEARSAL if what.teacher.startswith("random:") else scale.name
+    record = pretrain(
+        student,
+        text,
+        masker,
+        accelerator,
+        config,
+        teacher=teacher,
+        out=where.folder,
+        name=where.name,
+        scale=said,
+        made_from=made,
+        machine=settle(accelerator.device),
+    )
+    if accelerator.is_main_process:
+        keep(student, tokenizer, record, where.folder)
+    processes.finish(accelerator)
+
+
+def keep(model: Any, tokenizer: PreTrainedTokenizerBase, record: dict[str, Any], folder: Path) -> None:
+    """Save the model with its tokenizer (plain transformers loads it) and the record, and say where."""
+    model.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    path = save_record(record)
+    (folder / "model" / "record.json").write_text(path.read_text())  # the model and what made it stay together
+    print(f"{tables.summary([record])}\nmodel:  {folder / 'model'}\nrecord: {path}")
+
+
+def teacher(argv: list[str]) -> None:
+    """Pre-train a teacher by the same loop with L_mlm alone: from nothing, grown from shallow to deep, or from a BERT.
+
+    Depth is added in stages by repeating layers, because a deep, narrow BERT started at full depth predicts by
+    word frequency for millions of tokens. At scale small a published encoder without a masked-word head gets one: the
+    head alone is trained first, then all weights. Only the scales toy, mini and small describe a teacher; their stages
+    set depth, learning rate, batch and sequence length, and --tokens stretches or shrinks all of them alike. The
+    weights are saved in float16: half the size on disk, and loaded as float32. A teacher can be trained on.
+
+    examples:
+      distilnb teacher --scale toy --out runs/teacher
+      distilnb teacher --scale mini --start data/teachers/mini --tokens 50000000 --name teacher-mini-more
+      distilnb teacher --scale small
+      distilnb teacher --scale small --start intfloat/e5-small-v2 --name teacher-e5
+      distilnb teacher --scale mini --text stanfordnlp/imdb:plain_text:unsupervised
+    """
+    scale = read_scale(argv)
+    if not scale.teacher_stages:
+        raise ValueError(
+            f"scale {scale.name} takes a published teacher ({scale.teacher}); use --scale toy, mini or small"
+        )
+    stages = scale.teacher_stages
+    where, what, config = parse(
+        argv,
+        "teacher",
+        teacher.__doc__,
+        RunOptions,
+        TeacherOptions,
+        PretrainingConfig,
+        scale=scale.name,
+        name=f"teacher-{scale.name}",
+        text=scale.teacher_text,
+        leave_out=scale.leave_out,
+        start=f"{scale.teacher}@{scale.revision}" if scale.encoder else "",
+        tokens=sum(s.tokens for s in stages),
+        batch_size=stages[0].batch_size,
+        ce=0.0,
+        mlm=1.0,
+        cos=0.0,
+        clip=1.0,
+        **scale.teacher_pretraining,
+    )
+    sources, scored = where.sources, scored_texts(where.leave_out)
+    accelerator = make_accelerator(where.precision, where.cpu)
+    records: list[dict[str, Any]] = []
+    made: dict[str, Any] = {}
+    if what.start:
+        name, revision = (what.start, "") if Path(what.start).is_dir() else what.start.partition("@")[::2]
+        model, tokenizer, new = load_encoder(name, revision or None, config.seed)
+        set_dropout(model, 0.0)
+        stages = stages_of(model.config.num_hidden_layers, bool(new), scale)
+        made = {"start": shipped_name(name), "revision": revision or None, "new_tensors": list(new)}
+        model.config.initialized_from = made  # stays with the model, and tells its run from that of another start
+        if not new and Path(what.start, "record.json").is_file():
+            records.append(load_record(Path(what.start, "record.json")))
+    else:
+        with accelerator.main_process_first():
+            tokenizer = make_tokenizer(where.folder / "tokenizer", sources, scale.teacher_shape["vocab_size"])
+        shape = scale.teacher_shape | {"vocab_size": len(tokenizer), "num_hidden_layers": stages[0].layers}
+        model = new_teacher(BertConfig(**shape), seed=config.seed)
+        set_dropout(model, 0.0)  # too little text to overfit
+    pairs = made and model.bert.embeddings.token_type_embeddings.weight[1:].any()  # it has learned what a pair is
+    budget = sum(s.tokens for s in stages)
+    if accelerator.device.type == "cpu":
+        dropout.for_cpu(model)
+    for number, stage in enumerate(stages, start=len(records[0]["stages"]) if records else 0):
+        model = grow(model, stage.layers or model.config.num_hidden_layers)
+        train_only(model, stage.part)
+        settings = replace(
+            config,
+            learning_rate=stage.learning_rate,
+            seq_length=stage.seq_length,
+            batch_size=stage.batch_size,
+            micro_batch_size=stage.batch_size // accelerator.num_processes,
+            tokens=max(1, stage.tokens * config.tokens // budget),
+            seed=config.seed + number,
+        )
+        with accelerator.main_process_first():
+            text = corpus.build_corpus(
+                sources,
+                tokenizer,
+                seq_length=stage.seq_length,
+                max_tokens=corpus_budget(sources, scale.teacher_corpus_tokens),
+                without=scored,
+                allow_unknown=where.allow_unknown,
+            )
+        masker = Masker.of(tokenizer, text.token_counts, settings.smoothing, settings.mask_probability, settings.seed)
+        if config.backup:
+            settings = replace(settings, backup=str(Path(config.backup, where.folder.name)))
+        records.append(
+            pretrain(
+                model,
+                text,
+                masker,
+                accelerator,
+                settings,
+                out=where.folder / f"stage-{number}",
+                name=f"{where.name}, {stage.title(model.config.num_hidden_layers)}",
+                scale=scale.name,
+                **({"made_from": made} if made else {}),
+                machine=settle(accelerator.device),
+            )
+        )
+        accelerator.free_memory()
+    if accelerator.is_main_process:
+        set_dropout(model, 0.1)  # what those who fine-tune it expect
+        if not pairs:
+            fold_token_types(model)
+        keep(model.half(), tokenizer, join_records(records, where.name), where.folder)
+    processes.finish(accelerator)
+
+
+def stages_of(depth: int, headless: bool, scale: Scale) -> list[scales.Stage]:
+    """The stages that train a teacher of `depth` layers on, a new head alone first; ValueError where there is none."""
+    stages = [s for s in scale.teacher_stages if s.layers in (0, depth) and s.part == "all"]
+    if not stages:
+        raise ValueError(f"the teacher has {depth} layers, and no stage of scale {scale.name} has as many")
+    return [scales.HEAD, *stages] if headless else stages

@@ -1,0 +1,221 @@
+"""Checkpoints that survive a kill at any moment: written aside, synced, checksummed, renamed, then pointed to.
+
+    folder/step-00000200/  model.safetensors  optimizer.safetensors  state.json  manifest.json
+    folder/latest          the name of the newest whole checkpoint
+
+Tensors are safetensors, everything else JSON: nothing that is loaded can run code. No random state is stored,
+because order, masks and dropout are pure functions of (seed, step).
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ..machine.files import digest, sync
+
+
+class Checkpoint(NamedTuple):
+    """What a run needs to go on: the step it had finished, its tensors by group and name, its plain state."""
+
+    step: int
+    tensors: dict[str, dict[str, torch.Tensor]]
+    state: dict[str, Any]
+
+
+def save(folder: Path, checkpoint: Checkpoint, identity: dict[str, Any], keep: int = 2) -> Path:
+    """Write a checkpoint and move `latest` to it; older ones beyond `keep` go after that.
+
+    `identity` is what a resumed run must share (configuration, data, vocabulary, processes). Raises OSError in a
+    sentence when the disk is full or read-only; what was there before stays whole.
+    """
+    aside = folder / f".step-{checkpoint.step:08d}.{os.getpid()}.writing"
+    try:
+        for killed in folder.glob(".*.writing"):  # what a save that was killed has left
+            shutil.rmtree(killed, ignore_errors=True)
+        aside.mkdir(parents=True)
+        _write(aside, checkpoint, identity)
+        return publish(aside, keep)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        kept = next((f"; {path.name}, the last one before, is whole" for path in _whole(folder)), "")
+        raise OSError(
+            f"the checkpoint of update {checkpoint.step} could not be written to {folder} ({error}){kept}: "
+            "make room there, and the same command goes on from the last whole one"
+        ) from error
+
+
+def _write(aside: Path, checkpoint: Checkpoint, identity: dict[str, Any]) -> None:
+    for group, tensors in checkpoint.tensors.items():
+        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, aside / f"{group}.safetensors")
+    (aside / "state.json").write_text(json.dumps(checkpoint.state))
+    files = sorted(aside.iterdir())
+    for path in files:
+        sync(path)
+    sums = {path.name: digest(path) for path in files}
+    manifest = {"step": checkpoint.step, "identity": identity, "sha256": sums}
+    (aside / "manifest.json").write_text(json.dumps(manifest | {"own_sha256": _hash(manifest)}))
+    sync(aside / "manifest.json")
+
+
+def publish(aside: Path, keep: int = 2) -> Path:
+    """Give a whole checkpoint, written aside as ".step-N.….writing", its name; move `latest` to it; clean up.
+
+    Of the others the `keep` - 1 newest before it stay. Later ones can only be damaged: this run did not start there.
+    """
+    folder, final = aside.parent, aside.with_name(aside.name.split(".")[1])
+    sync(aside)
+    shutil.rmtree(final, ignore_errors=True)
+    aside.rename(final)
+    sync(folder)
+    pointer = folder / ".latest.writing"
+    pointer.write_text(final.name)
+    sync(pointer)
+    pointer.rename(folder / "latest")
+    sync(folder)
+    older = [path for path in _whole(folder) if path < final]
+    for path in _whole(folder):
+        if path > final or path in older[keep - 1 :]:
+            shutil.rmtree(path, ignore_errors=True)
+    return final
+
+
+def _hash(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def fingerprint(model: torch.nn.Module) -> str:
+    """A hash of all tensors of a model: what a run started from or learned from."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy())
+    return digest.hexdigest()[:16]
+
+
+def _whole(folder: Path) -> list[Path]:
+    """Checkpoint folders, newest first (a rename makes them whole at once)."""
+    return sorted(folder.glob("step-*"), reverse=True)
+
+
+def load(folder: Path, identity: dict[str, Any]) -> Checkpoint | None:
+    """The newest checkpoint that passes its checksums, or None when there is none.
+
+    A damaged one is named in a warning and the one before it is taken. Raises ValueError when the run in this
+    folder is another one, spelling out the difference, and when every checkpoint is damaged.
+    """
+    found = _whole(folder)
+    for path in found:
+        try:
+            return read(path, identity)
+        except Damaged as damage:
+            warnings.warn(f"checkpoint {path} is damaged ({damage}); going back to the one before it", stacklevel=2)
+    if found:
+        raise ValueError(f"every checkpoint in {folder} is damaged; delete the folder to start again")
+    return None
+
+
+class Damaged(Exception):
+    """A checkpoint that is not what was written, in words that fit into a sentence."""
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((path / "manifest.json").read_text())
+        own, kinds = manifest.pop("own_sha256"), {"step": int, "identity": dict, "sha256": dict}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise Damaged("its manifest.json cannot be read") from error
+    if own != _hash(manifest) or any(type(manifest.get(key)) is not kind for key, kind in kinds.items()):
+        raise Damaged("its manifest.json was changed")
+    return manifest
+
+
+def read(path: Path, identity: dict[str, Any]) -> Checkpoint:
+    """The checkpoint in one folder. Raises Damaged for one that is not whole, ValueError for one of another run.
+
+    Checksums tell accidents, not malice, so no file is trusted further than data may be: names stay inside the
+    folder, tensors come from safetensors and all else from JSON.
+    """
+    manifest = _manifest(path)
+    for name, expected in manifest["sha256"].items():
+        if Path(name).name != name or not (name.endswith(".safetensors") or name == "state.json"):
+            raise Damaged(f"its manifest.json names {name!r}, which no checkpoint holds")
+        if not (path / name).is_file() or digest(path / name) != expected:
+            raise Damaged(f"{name} is missing or was changed")
+    check_identity(path.parent, manifest["identity"], identity)
+    try:
+        tensors = {Path(name).stem: load_file(path / name) for name in manifest["sha256"] if name != "state.json"}
+        return Checkpoint(manifest["step"], tensors, dict(json.loads((path / "state.json").read_text())))
+    except (SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
+        raise Damaged(f"its content cannot be read: {str(error)[:100]}") from error
+
+
+def identity(folder: Path) -> dict[str, Any] | None:
+    """The identity of the run whose checkpoints are in `folder`; None when there is no readable one."""
+    for path in _whole(folder):
+        try:
+            return _manifest(path)["identity"]
+        except Damaged:
+            continue
+    return None
+
+
+def check_identity(folder: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raise ValueError that spells out each key in which two run identities differ."""
+    wanted = json.loads(json.dumps(wanted))
+    keys = sorted(key for key in saved.keys() | wanted.keys() if saved.get(key) != wanted.get(key))
+    if keys:
+        difference = ", ".join(f"{key} {saved.get(key)} there, {wanted.get(key)} now" for key in keys)
+        raise ValueError(
+            f"{folder} holds another run ({difference}); choose another output folder or name, or give "
+            "the same settings to go on with that run"
+        )
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, names: dict[torch.Tensor, str]) -> dict[str, torch.Tensor]:
+    """The state of an optimizer by parameter name: "layer.weight/exp_avg" and so on; no pickle needed."""
+    return {
+        f"{names[p]}/{key}": torch.as_tensor(value)
+        for p, state in optimizer.state.items()
+        for key, value in state.items()
+    }
+
+
+def load_parameters(names: dict[torch.Tensor, str], tensors: dict[str, torch.Tensor]) -> None:
+    """Put saved parameters back into those of `names`; ValueError when they do not fit."""
+    wanted = {name: parameter.shape for parameter, name in names.items()}
+    differing = [
+        name
+        for name in wanted.keys() | tensors.keys()
+        if name not in wanted or name not in tensors or wanted[name] != tensors[name].shape
+    ]
+    if differing:
+        raise ValueError(f"the checkpoint is of another model: its tensor {min(differing)} does not fit; delete it")
+    with torch.no_grad():
+        for parameter, name in names.items():
+            parameter.copy_(tensors[name])
+
+
+def load_optimizer(
+    optimizer: torch.optim.Optimizer, names: dict[torch.Tensor, str], tensors: dict[str, torch.Tensor]
+) -> None:
+    """Put tensors of `optimizer_tensors` back; the counter of steps stays where the optimizer keeps it (the CPU).
+
+    Raises ValueError for a tensor that AdamW does not have.
+    """
+    by_name = {name: parameter for parameter, name in names.items()}
+    for key, value in tensors.items():
+        name, _, kind = key.rpartition("/")
+        parameter = by_name.get(name)
+        if parameter is None or kind not in ("step", "exp_avg", "exp_avg_sq"):
+            raise ValueError(f"the checkpoint is of another optimizer: its tensor {key} is unknown; delete it")
+        fused = optimizer.defaults.get("fused")
+        device = parameter.device if kind != "step" or fused else "cpu"
+        optimizer.state[parameter][kind] = value.to(device)

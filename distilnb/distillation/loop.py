@@ -1,0 +1,255 @@
+"""Distillation pre-training (paper section 3): the loop, on `accelerate`.
+
+One update takes `batch_size` sequences, however many processes and micro-batches share them. Each term is summed
+and divided by the tokens of the whole update, so a short micro-batch does not weigh more than a long one. Order,
+masks and dropout are pure functions of (seed, step): a run that is cut and resumed is the run that was not. How an
+update outlives a lack of memory, bad numbers and kills is in `training`.
+
+The same loop pre-trains a teacher: no teacher above it, weights ce = cos = 0.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.utils.data import DataLoader
+from transformers import PreTrainedModel
+
+from ..evidence.records import new_record
+from ..machine.device import memory
+from ..machine.processes import alone_in, together
+from ..machine.signals import leave_signals_to_the_main_process
+from ..text.corpus import Corpus
+from ..text.masking import IGNORE, Masker
+from . import checkpoints
+from .batches import MaskedRows, MicroBatches, collate
+from .estimate import estimate_run
+from .evaluation import evaluate
+from .recipe import MAY_CHANGE, PretrainingConfig
+from .step import Distillation
+from .training import Training, is_out_of_memory
+
+
+class Run(Training):
+    """One pre-training run in progress: what `pretrain` steps through, saves and takes up again."""
+
+    def __init__(
+        self,
+        student: PreTrainedModel,
+        corpus: Corpus,
+        masker: Masker,
+        accelerator: Accelerator,
+        config: PretrainingConfig,
+        teacher: PreTrainedModel | None,
+        out: Path | None,
+    ):
+        check_run(config, corpus, teacher, accelerator.num_processes)
+        folder = out / "checkpoints" if out else None
+        super().__init__(student, accelerator, config, config, config.steps(corpus), folder)
+        self.student, self.corpus, self.masker, self.teacher = student, corpus, masker, teacher
+        self.one_row, self.to_shrink = f"sequence of {config.seq_length} tokens", "--seq_length"
+        self.backup = Path(config.backup, out.name) if out and config.backup else None
+        self.micro_batches = config.batch_size // (config.micro_batch_size * accelerator.num_processes)
+        self.teacher_fingerprint = None if teacher is None else checkpoints.fingerprint(teacher)
+        self.estimate: dict[str, float] = {}  # of this sitting, when it began
+        if teacher is not None:
+            teacher.to(accelerator.device).eval().requires_grad_(False)
+        optimizer = torch.optim.AdamW(
+            student.parameters(),
+            lr=config.learning_rate,
+            betas=(0.9, 0.98),
+            eps=1e-6,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+        student.to(accelerator.device)
+        self.start(Distillation(student, teacher, config), optimizer)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must be the same when a run is resumed: settings, data, model shape, number of processes."""
+        settings = {k: v for k, v in asdict(self.config).items() if k not in MAY_CHANGE}
+        return settings | {
+            "data": self.corpus.info["fingerprint"],
+            "vocabulary": self.corpus.info["tokenizer"],
+            "parameters": sum(p.numel() for p in self.names),
+            "processes": self.accelerator.num_processes,
+            "precision": self.accelerator.mixed_precision,
+            "teacher": self.teacher_fingerprint,
+            "student": getattr(self.student.config, "initialized_from", None),
+        }
+
+    def evaluate(self) -> None:
+        """Append the held-out scores of this moment to `evaluations`."""
+        tokens = sum(row[1] for row in self.curve)
+        scores = evaluate(self.student, self.corpus, self.masker, self.accelerator, self.teacher)
+        self.evaluations.append({"step": self.step, "tokens": tokens, **scores})
+
+    def loader(self, stop: int) -> DataLoader:
+        """Micro-batches of this process from here to update `stop`, prepared by `workers` processes."""
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        keys = MicroBatches(self.corpus, self.config, self.step, stop, rank, processes)
+        # a generator of its own: the loader must not draw from the stream that dropout uses
+        return DataLoader(
+            MaskedRows(self.corpus.train, self.masker),
+            batch_sampler=keys,
+            collate_fn=collate,
+            num_workers=self.config.workers,
+            generator=torch.Generator(),
+            worker_init_fn=leave_signals_to_the_main_process,
+            pin_memory=self.accelerator.device.type == "cuda",
+        )
+
+    def update(self, batches: Iterator[dict[str, Tensor]]) -> dict[str, float]:
+        """One optimizer step over all micro-batches and processes; its loss terms, tokens and gradient norm.
+
+        Where loss or gradient is not finite, weights and optimizer stay as they are, and the step joins `skipped`.
+        """
+        config, accelerator, began = self.config, self.accelerator, time.perf_counter()
+        micro = [self.to_device(next(batches)) for _ in range(self.micro_batches)]
+        counts = sum(torch.stack([b["attention_mask"].sum(), (b["labels"] != IGNORE).sum()]) for b in micro)
+        tokens, masked = accelerator.reduce(counts, "sum").tolist()
+        terms = self.gradients(micro, float(tokens), float(max(masked, 1)))
+        ce, mlm, cos = accelerator.reduce(terms, "sum").tolist()
+        loss = config.ce * ce + config.mlm * mlm + config.cos * cos
+        norm, made = self.apply(loss)
+        shown = {"step": self.step, "tokens": tokens, "loss": loss, "ce": ce, "mlm": mlm, "cos": cos, "norm": norm}
+        shown["tokens_per_second"] = tokens / (time.perf_counter() - began)
+        if made:
+            self.curve.append(list(shown.values()))
+        return shown
+
+    def after_update(self) -> None:
+        """Evaluate about ten times in a run, and at its end."""
+        every = self.config.evaluate_every or max(1, self.steps // 10)
+        if self.step % every == 0 or self.step == self.steps:
+            self.evaluate()
+
+    def shown(self, terms: dict[str, float]) -> dict[str, str]:
+        """Loss, the terms that have a weight, and the speed."""
+        names = [n for n in ("ce", "mlm", "cos") if getattr(self.config, n)]
+        shown = super().shown(terms) | {n: f"{terms[n]:.3f}" for n in names if len(names) > 1}
+        return shown | {"tokens/s": f"{terms['tokens_per_second']:,.0f}"}
+
+
+def check_run(config: PretrainingConfig, corpus: Corpus, teacher: PreTrainedModel | None, processes: int) -> None:
+    """Raise ValueError for settings that do not fit each other, before any long work."""
+    if teacher is None and (config.ce or config.cos):
+        raise ValueError("without a teacher only L_mlm is defined: set the weights ce and cos to 0")
+    share = config.micro_batch_size * processes
+    if config.batch_size % share:
+        raise ValueError(
+            f"batch_size {config.batch_size} is no multiple of micro_batch_size {config.micro_batch_size} × "
+            f"{processes} process{'es' * (processes > 1)}: every update must share out evenly"
+        )
+    if corpus.info["seq_length"] != config.seq_length:
+        raise ValueError(
+            f"the corpus has blocks of {corpus.info['seq_length']} tokens, the configuration says "
+            f"{config.seq_length}; build the corpus again"
+        )
+
+
+def check_output(out: Path, config: PretrainingConfig) -> None:
+    """Raise ValueError when folder `out` holds something other than an unfinished or finished run of `config`."""
+    if not out.exists() or not any(out.iterdir()):
+        return
+    saved = checkpoints.identity(out / "checkpoints")
+    if saved is None and {path.name for path in out.iterdir()} == {"checkpoints"}:
+        return  # of a run that was stopped before its first checkpoint
+    if saved is None:
+        raise ValueError(f"the output folder {out} is not empty and holds no run; choose another --out or --name")
+    settings = {k: v for k, v in asdict(config).items() if k not in MAY_CHANGE}
+    checkpoints.check_identity(out / "checkpoints", {k: v for k, v in saved.items() if k in settings}, settings)
+
+
+def pretrain(
+    student: PreTrainedModel,
+    corpus: Corpus,
+    masker: Masker,
+    accelerator: Accelerator,
+    config: PretrainingConfig,
+    *,
+    teacher: PreTrainedModel | None = None,
+    out: Path | None = None,
+    name: str = "distillation",
+    stop_after: int | None = None,
+    quiet: bool = False,
+    **provenance: Any,
+) -> dict[str, Any]:
+    """Train `student` in place; the record of the run, with its curve and its held-out `evaluations`.
+
+    With `out`, checkpoints go to `out/checkpoints`, and a run found there is taken up where it stopped.
+    `stop_after` ends this sitting after that many updates of the run. `provenance` is added to the record.
+
+    A first SIGTERM or Ctrl-C ends it after the update and a checkpoint, with `Stopped`; a second one at once.
+
+    Raises ValueError before any work when settings do not fit, `out` holds another run or one that is in progress,
+    and FloatingPointError when `max_skipped` updates in a row had no finite loss and gradient.
+    """
+    check_run(config, corpus, teacher, accelerator.num_processes)
+    quiet = quiet or not accelerator.is_main_process
+    with together(), alone_in(out / "checkpoints" if out else None, accelerator):
+        run = Run(student, corpus, masker, accelerator, config, teacher, out)
+        stop = min(run.steps, stop_after or run.steps)
+        if run.step < stop and not quiet:
+            print(_announce(run, name), flush=True)
+        if run.step == 0:
+            run.evaluate()
+        student.train()
+        run.advance(stop, iter(run.loader(stop)), name, quiet)
+        return _record(run, name, **provenance)
+
+
+def _announce(run: Run, name: str) -> str:
+    config = run.config
+    rows = MaskedRows(run.corpus.train, run.masker)
+    batch = run.to_device(collate(rows.__getitems__(next(iter(run.loader(run.steps).batch_sampler))[: run.rows])))
+    left = config.tokens * (run.steps - run.step) // run.steps
+    resumed = f", going on from update {run.step:,}" if run.step else ""
+    try:
+        cost = estimate_run(run, batch, left)
+        run.estimate = {"from_step": run.step, "seconds": cost.seconds, "memory_bytes": cost.memory_bytes}
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        cost = f"no estimate: {run.rows} sequences at once do not fit into memory, fewer will be tried"
+    return (
+        f"{name}: {run.steps:,} updates of {config.batch_size} sequences of {config.seq_length} tokens{resumed}\n{cost}"
+    )
+
+
+def _record(run: Run, name: str, **provenance: Any) -> dict[str, Any]:
+    columns = ("step", "tokens", "loss", "ce", "mlm", "cos", "norm", "tokens_per_second")
+    curve = dict(zip(columns, map(list, zip(*run.curve, strict=True)), strict=True))
+    curve["tokens"] = np.cumsum(curve["tokens"]).tolist()
+    last = run.evaluations[-1]
+    estimate = run.estimate and {key: round(value) for key, value in run.estimate.items()} | {
+        "took_seconds": round(run.stopwatch.read()["wall_seconds"]),
+        "peak_memory_bytes": memory(run.accelerator.device)[1],
+    }
+    values = {
+        "seed": run.config.seed,
+        "scores": {k: v for k, v in last.items() if k not in ("step", "tokens")},
+        "tokens": curve["tokens"][-1],
+        "steps": run.step,
+        "curve": curve,
+        "config": asdict(run.config),
+        "data": run.corpus.provenance(),
+        "evaluations": {key: [row[key] for row in run.evaluations] for key in last},
+        "processes": run.accelerator.num_processes,
+        "precision": run.accelerator.mixed_precision,
+        **run.faults(),
+        "compiled_head": run.accelerator.unwrap_model(run.module).compiled,
+        "estimate": estimate,  # of the last sitting, beside what it took
+    }
+    kind = "teacher" if run.teacher is None else "distillation"
+    distilled = run.config.ce or run.config.cos
+    model = "teacher" if run.teacher is None else "student" if distilled else "undistilled"
+    values = {"scale": "toy", "model": model} | values | run.time_spent() | provenance
+    return new_record(kind, name, stopwatch=run.stopwatch, **values)

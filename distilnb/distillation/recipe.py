@@ -1,0 +1,88 @@
+"""The recipe of a pre-training run: every setting that changes what is learned, how fast, or what is kept of it."""
+
+import math
+from dataclasses import dataclass
+
+from ..settings import setting
+from ..text.corpus import Corpus
+from .losses import LossWeights, check_temperature
+
+# between two sittings of one run
+MAY_CHANGE = (
+    "workers",
+    "checkpoint_every",
+    "checkpoint_minutes",
+    "keep",
+    "backup",
+    "max_skipped",
+    "watts",
+    "kwh_price",
+)
+
+
+@dataclass(frozen=True)
+class PretrainingConfig:
+    """How to train. Defaults are the original code's single-GPU recipe where it has one."""
+
+    tokens: int = setting(1_000_000, "token budget: tokens seen by the student, padding not counted")
+    seq_length: int = setting(128, "tokens per block (the original: 512)")
+    batch_size: int = setting(64, "sequences per update, over all processes (the paper: up to 4K)")
+    micro_batch_size: int = setting(16, "sequences per forward pass and process; the rest is accumulated")
+    learning_rate: float = setting(5e-4, "peak learning rate of AdamW")
+    warmup: float = setting(0.05, "share of the updates in which the rate climbs; then it falls to 0")
+    weight_decay: float = setting(0.0, "AdamW's decoupled weight decay")
+    clip: float = setting(5.0, "gradient norm above which gradients are scaled down")
+    temperature: float = setting(2.0, "softens both distributions in L_ce")
+    ce: float = setting(5.0, "weight of L_ce, the soft targets")
+    mlm: float = setting(2.0, "weight of L_mlm, masked language modelling")
+    cos: float = setting(1.0, "weight of L_cos, the direction of hidden states")
+    positions: str = setting("all", "what L_ce covers: all tokens, or masked ones only", choices=["all", "masked"])
+    mask_probability: float = setting(0.15, "share of tokens chosen for masking")
+    smoothing: float = setting(0.7, "exponent that favours rare words in masking; 0 is uniform")
+    layout: str = setting("packed", "packed blocks, or documents grouped by length", choices=["packed", "grouped"])
+    seed: int = setting(56, "fixes order, masks and dropout (56 in the original)")
+    workers: int = setting(0, "processes that prepare batches; the result does not depend on it")
+    watts: float = setting(0.0, "power the machine draws, for the estimate (0: 65 W, with a GPU 300 W, an assumption)")
+    kwh_price: float = setting(0.3, "price of a kWh, for the estimate (an assumption, in your currency)")
+    evaluate_every: int = setting(0, "updates between held-out evaluations; 0 is about ten in a run")
+    checkpoint_every: int = setting(0, "updates between checkpoints; 0 is by minutes only")
+    checkpoint_minutes: float = setting(10.0, "minutes between checkpoints")
+    keep: int = setting(2, "checkpoints that are kept")
+    backup: str = setting(
+        "",
+        "folder, such as a mounted Drive, that each checkpoint is copied to as one file; a run "
+        "whose own folder is lost goes on from there",
+    )
+    max_skipped: int = setting(10, "updates in a row without a finite loss and gradient after which the run stops")
+
+    def __post_init__(self) -> None:
+        LossWeights(self.ce, self.mlm, self.cos)
+        check_temperature(self.temperature)
+        for name in (
+            "tokens",
+            "seq_length",
+            "batch_size",
+            "micro_batch_size",
+            "learning_rate",
+            "clip",
+            "keep",
+            "max_skipped",
+        ):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if self.positions not in ("all", "masked"):
+            raise ValueError(f"positions is '{self.positions}'; use 'all' or 'masked'")
+
+    @property
+    def weights(self) -> LossWeights:
+        """The three loss weights."""
+        return LossWeights(self.ce, self.mlm, self.cos)
+
+    def steps(self, corpus: Corpus) -> int:
+        """Number of updates in which the token budget is seen, for this corpus's mean length."""
+        return max(1, math.ceil(self.tokens / (self.batch_size * float(corpus.train_lengths.mean()))))
+
+    def learning_rate_at(self, step: int, steps: int) -> float:
+        """Linear climb over the first `warmup` share of the updates, then a linear fall to zero."""
+        climb = max(1, round(self.warmup * steps))
+        return self.learning_rate * min((step + 1) / climb, (steps - step) / max(1, steps - climb))

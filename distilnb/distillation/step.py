@@ -1,0 +1,148 @@
+"""The triple loss of student and teacher on one micro-batch (paper section 3), in float32 or bf16.
+
+Only what the loss needs is computed: encoders once, the vocabulary head for the tokens that a term covers.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from ..models import half
+from ..models.forward import head_input, hidden_states
+from ..text.masking import IGNORE
+from .losses import cosine_loss
+from .recipe import PretrainingConfig
+from .vocabulary_head import PLAIN, Kernels, compiled_kernels, faster_head, vocabulary_losses, whole_vocabulary_losses
+
+LONG = 2e10  # logits of a run from which on compiling the head, some seconds, pays
+
+
+class _Network(nn.Module):
+    """A masked language model up to its decoder, so that all its weights can be exchanged at once."""
+
+    def __init__(self, model: PreTrainedModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: dict[str, Tensor], rows: Tensor | None) -> tuple[Tensor, Any]:
+        hidden = hidden_states(self.model, batch).flatten(0, 1)
+        if rows is None:
+            return hidden, None
+        decoder = self.model.get_output_embeddings()
+        few = hidden if len(rows) == len(hidden) else hidden.index_select(0, rows)
+        return hidden, (head_input(self.model, few), decoder.weight, decoder.bias)
+
+
+def network(
+    model: PreTrainedModel,
+    batch: dict[str, Tensor],
+    rows: Tensor | None,
+    dtype: torch.dtype = torch.float32,
+    weights: dict[str, Tensor] | None = None,
+) -> tuple[Tensor, Any]:
+    """Hidden states (tokens, dim), and what the decoder multiplies at `rows` with its weight and bias (None: no rows).
+
+    In `dtype` from the embeddings on (`precision.call`, to which `weights` go).
+    """
+    return half.call(_Network(model), model, dtype, batch, rows, weights=weights)
+
+
+class Distillation(nn.Module):
+    """Student and frozen teacher in one forward pass that returns the loss: what `accelerate` wraps.
+
+    Under bf16 autocast both run in bf16 from the embeddings on, so that nothing is cast between one operation and the
+    next; weights, their gradients and the loss stay in float32.
+    """
+
+    def __init__(self, student: PreTrainedModel, teacher: PreTrainedModel | None, config: PretrainingConfig):
+        super().__init__()
+        self.student, self.config = student, config
+        share = 1.0 if config.ce and config.positions == "all" else config.mask_probability
+        self.long = share * config.tokens * student.config.vocab_size >= LONG
+        self._teacher = [teacher]  # in a list, so that it is no submodule: not trained, not saved, not synchronized
+        self._cast: dict[torch.dtype, dict[str, Tensor]] = {}
+        self._head: Callable | None = None
+
+    @property
+    def kernels(self) -> Kernels:
+        """What works on logits: compiled where the run is long enough for that to pay."""
+        return compiled_kernels() if self.long else PLAIN
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the head that this run computes with is compiled."""
+        if _on_gpu(next(self.student.parameters())):
+            return self._head not in (None, vocabulary_losses)
+        return self.kernels is not PLAIN
+
+    def _ask_teacher(self, batch: dict[str, Tensor], rows: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Any]:
+        """What `network` says of the teacher; its weights are cast once."""
+        (teacher,) = self._teacher
+        if dtype not in self._cast:
+            self._cast[dtype] = half.cast(_Network(teacher), dtype, trained=False)
+        return network(teacher, batch, rows, dtype, self._cast[dtype])
+
+    def forward(self, batch: dict[str, Tensor], tokens: float, masked: float) -> tuple[Tensor, Tensor]:
+        """(loss, terms): the share of this micro-batch in an update of `tokens` tokens and `masked` masked words.
+
+        terms is (3,): its shares of the mean L_ce, L_mlm and L_cos.
+        """
+        dtype, kind = half.wanted(batch["input_ids"]), batch["input_ids"].device.type
+        if dtype == torch.float32:
+            return self._losses(batch, tokens, masked, dtype)
+        with torch.autocast(kind, enabled=False):
+            return self._losses(batch, tokens, masked, dtype)
+
+    def _losses(
+        self, batch: dict[str, Tensor], tokens: float, masked: float, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        config, labels = self.config, batch["labels"].flatten()
+        real = batch["attention_mask"].flatten().nonzero()[:, 0]
+        everywhere = config.ce and config.positions == "all"
+        rows = real if everywhere else (labels != IGNORE).nonzero()[:, 0] if config.ce or config.mlm else None
+        hidden, part = network(self.student, batch, rows, dtype)
+        if config.ce or config.cos:
+            with torch.inference_mode():
+                t_hidden, t_part = self._ask_teacher(batch, rows if config.ce else None, dtype)
+        loss = ce = mlm = cos = hidden.new_zeros((), dtype=torch.float32)
+        count = tokens if everywhere else masked
+        if rows is not None:
+            # scales are kept near 1 (and the count divided out at the end) so that half precision loses nothing
+            loss, ce, mlm = self._vocabulary_losses(
+                _computing(part[0]),
+                *part[1:],
+                labels[rows],
+                temperature=config.temperature,
+                ce_scale=config.ce,
+                mlm_scale=config.mlm * count / masked,
+                teacher=(_computing(t_part[0]), _computing(t_part[1]), t_part[2]) if config.ce else None,
+            )
+        loss = loss / count
+        if config.cos:
+            at = slice(None) if len(real) == len(hidden) else real
+            cos = cosine_loss(hidden[at], t_hidden.clone()[at], torch.ones_like(real), count=tokens)
+            loss = loss + config.cos * cos
+        return loss, torch.stack([ce / count, mlm / masked, cos.detach()])
+
+    def _vocabulary_losses(self, hidden: Tensor, *args: Any, **settings: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """The head in chunks; on a GPU, `torch.compile` of the plain one where that is faster on the first batch."""
+        if not _on_gpu(hidden) or not torch.is_grad_enabled():
+            return vocabulary_losses(hidden, *args, kernels=self.kernels, **settings)
+        if self._head is None:
+            heads = vocabulary_losses, torch.compile(whole_vocabulary_losses, dynamic=True)
+            apart = [x.detach().requires_grad_(x.requires_grad) for x in args]
+            self._head = faster_head(heads, hidden, *apart, **settings)
+        return self._head(hidden, *args, **settings)
+
+
+def _on_gpu(tensor: Tensor) -> bool:
+    return tensor.is_cuda
+
+
+def _computing(tensor: Tensor) -> Tensor:
+    """The tensor in the precision that autocast computes matrix products in."""
+    kind = tensor.device.type
+    return tensor.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else tensor

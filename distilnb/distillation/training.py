@@ -1,0 +1,290 @@
+"""What can go wrong in an update without ending a run: memory that runs out, numbers that are not finite."""
+
+import math
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast
+from torch import Tensor, nn
+
+from ..evidence.records import Stopwatch
+from ..machine.processes import agree, on_main
+from ..machine.progress import Progress
+from ..machine.signals import SIGNALS, Interrupts, Stopped
+from ..text.randomness import seed_dropout
+from . import backup, checkpoints
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, of a GPU or of the machine."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+def split(batch: dict[str, Tensor], rows: int) -> Iterator[dict[str, Tensor]]:
+    """The batch in parts of at most `rows` rows."""
+    for first in range(0, len(batch["input_ids"]), rows):
+        yield {key: value[first : first + rows] for key, value in batch.items()}
+
+
+def in_a_row(steps: Sequence[int], last: int) -> int:
+    """How many of the rising `steps` follow each other up to `last`."""
+    count = 0
+    while count < len(steps) and steps[-1 - count] == last - count:
+        count += 1
+    return count
+
+
+Batch = dict[str, Tensor]
+
+
+class Safety(Protocol):
+    """The settings by which a run keeps itself safe."""
+
+    micro_batch_size: int
+    checkpoint_every: int
+    checkpoint_minutes: float
+    keep: int
+    max_skipped: int
+
+
+class Settings(Protocol):
+    """What else `Training` reads of a run's settings."""
+
+    seed: int
+    clip: float
+
+    def learning_rate_at(self, step: int, steps: int) -> float:
+        """The learning rate of update `step`, counted from 0, of `steps`."""
+
+
+class Training:
+    """A model, its optimizer and the updates made so far; `advance` makes further ones, `checkpoint` keeps them."""
+
+    one_row, to_shrink = "row", "--max_length"  # for the message when not even a single row fits into memory
+
+    def __init__(
+        self,
+        model: nn.Module,
+        accelerator: Accelerator,
+        config: Settings,
+        safety: Safety,
+        steps: int,
+        folder: Path | None,
+    ) -> None:
+        self.model, self.accelerator, self.config, self.safety = model, accelerator, config, safety
+        self.steps, self.folder = steps, folder
+        self.backup: Path | None = None
+        self.names = {parameter: name for name, parameter in model.named_parameters()}
+        self.step, self.curve, self.evaluations, self.spent = 0, [], [], {"wall_seconds": 0.0, "cpu_seconds": 0.0}
+        self.skipped: list[list] = []  # [step, loss, norm] of the updates that were not made
+        self.halved: list[list[int]] = []  # [step, rows of a forward pass from then on]
+        self.overflows = 0  # updates that fp16's scaler left out
+        self.stopwatch = Stopwatch()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must be the same when the run is resumed: settings, data, model, processes."""
+        raise NotImplementedError
+
+    def loss(self, batch: Batch, *totals: float) -> tuple[Tensor, Tensor]:
+        """The loss of a part of an update, to be differentiated, and the terms that are summed up for the curve.
+
+        `totals` are counts over the whole update, by which sums are divided: a short part does not weigh more.
+        """
+        return self.module(batch, *totals)
+
+    def update(self, batches: Iterator[Any]) -> dict[str, float]:
+        """One optimizer step over all micro-batches and processes; what the curve and the progress say of it."""
+        raise NotImplementedError
+
+    def after_update(self) -> None:
+        """What else is due after an update, such as an evaluation."""
+
+    def shown(self, terms: dict[str, float]) -> dict[str, str]:
+        """What the progress says of an update."""
+        return {"loss": f"{terms['loss']:.3f}"}
+
+    def start(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Take up the newest checkpoint, if there is one, and hand `module` (the model with its loss) to accelerate."""
+        self._resume(optimizer)
+        broadcast([parameter.data for parameter in self.names])
+        self.module = self.accelerator.prepare_model(module, evaluation_mode=True)  # without DDP: see above
+        self.optimizer = self.accelerator.prepare(optimizer)
+
+    def _resume(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.backup:
+            on_main(self.accelerator, lambda: backup.restore(self.folder, self.backup, self.identity))
+        saved = checkpoints.load(self.folder, self.identity) if self.folder else None
+        self.step = saved.step if saved else 0
+        steps = self.accelerator.reduce(torch.tensor(self.step, device=self.accelerator.device), "sum")
+        if steps != self.step * self.accelerator.num_processes:
+            raise ValueError(f"the processes see different checkpoints in {self.folder}; give a folder that all share")
+        if saved is None:
+            return
+        checkpoints.load_parameters(self.names, saved.tensors["model"])
+        checkpoints.load_optimizer(optimizer, self.names, saved.tensors["optimizer"])
+        self.curve, self.evaluations, self.spent = (saved.state[key] for key in ("curve", "evaluations", "spent"))
+        self.skipped, self.halved = saved.state.get("skipped", []), saved.state.get("halved", [])
+        self.overflows = saved.state.get("overflows", 0)
+        if self.accelerator.scaler and saved.state["scaler"]:
+            self.accelerator.scaler.load_state_dict(saved.state["scaler"])
+
+    def time_spent(self) -> dict[str, float]:
+        """Wall and CPU seconds over all sittings of the run."""
+        now = self.stopwatch.read()
+        return {key: round(self.spent[key] + now[key], 2) for key in self.spent}
+
+    def checkpoint(self) -> None:
+        """Save on the main process what the run needs to go on from here; the others wait."""
+        if self.folder:
+            on_main(self.accelerator, self._save)
+
+    def _save(self) -> None:
+        tensors = {
+            "model": {name: parameter for parameter, name in self.names.items()},
+            "optimizer": checkpoints.optimizer_tensors(self.optimizer.optimizer, self.names),
+        }
+        state = {
+            "curve": self.curve,
+            "evaluations": self.evaluations,
+            "spent": self.time_spent(),
+            "skipped": self.skipped,
+            "halved": self.halved,
+            "overflows": self.overflows,
+            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,  # of fp16
+        }
+        checkpoint = checkpoints.Checkpoint(self.step, tensors, state)
+        path = checkpoints.save(self.folder, checkpoint, self.identity, self.safety.keep)
+        if self.backup:
+            try:
+                backup.save(path, self.backup, self.safety.keep)
+            except OSError as error:
+                warnings.warn(
+                    f"no backup of update {self.step} ({error}); {path} is whole, and the run goes on", stacklevel=2
+                )
+
+    def advance(self, stop: int, batches: Iterator[Any], name: str, quiet: bool, save_last: bool = True) -> None:
+        """Make the updates up to `stop`, with progress, and checkpoints when they are due or asked for.
+
+        `save_last` also saves after update `stop`. A first SIGTERM or Ctrl-C ends this after the update and a
+        checkpoint, with `Stopped`. Raises FloatingPointError when `max_skipped` updates in a row were not finite.
+        """
+        safety, saved = self.safety, time.monotonic()
+        with Interrupts(quiet) as signals, Progress(self.steps, name, self.step, quiet=quiet) as progress:
+            while self.step < stop:
+                terms = self.update(batches)
+                left_out = {"skipped": str(len(self.skipped))} if self.skipped else {}
+                progress.step(**self.shown(terms) | left_out)
+                self.after_update()
+                overdue = time.monotonic() - saved > 60 * safety.checkpoint_minutes
+                overdue, *asked = agree(self.accelerator, overdue, *signals.flags)
+                counted = safety.checkpoint_every and self.step % safety.checkpoint_every == 0
+                hopeless = self.hopeless()
+                if (save_last and self.step == stop) or counted or overdue or any(asked) or hopeless:
+                    self.checkpoint()
+                    saved = time.monotonic()
+                if hopeless:
+                    raise FloatingPointError(hopeless)
+                if any(asked):
+                    raise Stopped(SIGNALS[asked.index(True)], f"stopped after update {self.step:,} of {self.steps:,}")
+
+    def to_device(self, batch: Batch) -> Batch:
+        """The batch on this process's device."""
+        return {key: value.to(self.accelerator.device, non_blocking=True) for key, value in batch.items()}
+
+    def gradients(self, micro: list[Batch], *totals: float) -> Tensor:
+        """Leave the gradients of an update, of all processes, in the model; this process's sum of loss terms.
+
+        Where one runs out of memory, all begin the update anew with half as many rows in each forward pass.
+        """
+        while (terms := self._accumulate(micro, totals)) is None:
+            if self.rows == 1:
+                raise RuntimeError(
+                    f"a single {self.one_row} does not fit into memory; use a smaller {self.to_shrink} or model"
+                )
+            self.halved.append([self.step + 1, self.rows // 2])
+        own = [parameter.grad for parameter in self.names if parameter.grad is not None]
+        if self.accelerator.num_processes > 1:
+            total = self.accelerator.reduce(torch.cat([gradient.flatten() for gradient in own]), "sum")
+            for gradient, part in zip(own, total.split([g.numel() for g in own]), strict=True):
+                gradient.copy_(part.view_as(gradient))
+        return terms
+
+    @property
+    def rows(self) -> int:
+        """Rows in one forward pass: a micro-batch, or what is left of it after memory ran out."""
+        return self.halved[-1][1] if self.halved else self.safety.micro_batch_size
+
+    def _accumulate(self, micro: list[Batch], totals: tuple[float, ...]) -> Tensor | None:
+        """Forward and backward passes of this process; None, without gradients, when any process lacks memory."""
+        terms, lacking = torch.zeros((), device=self.accelerator.device), False
+        seed_dropout(self.config.seed, self.step, self.accelerator.process_index)
+        try:
+            for batch in (part for whole in micro for part in split(whole, self.rows)):
+                loss, part = self.loss(batch, *totals)
+                self.accelerator.backward(loss)
+                terms = terms + part
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            lacking = True
+        if not any(agree(self.accelerator, lacking)):
+            return terms
+        self.module.zero_grad()
+        if self.accelerator.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
+
+    def apply(self, loss: float) -> tuple[float, bool]:
+        """End an update: the gradient norm before clipping, and whether the step was made.
+
+        Where loss or gradient is not finite, weights and optimizer stay as they are, and the step joins `skipped`;
+        processes decide alike, because they have the same numbers. In fp16 a gradient that overflows is the scaler's
+        business: it leaves the step out itself and scales less.
+        """
+        norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip))
+        self.step += 1
+        scaler, finite = self.accelerator.scaler, math.isfinite(loss) and math.isfinite(norm)
+        overflow = bool(scaler) and math.isfinite(loss) and not finite and scaler.get_scale() > 1
+        if finite or overflow:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.config.learning_rate_at(self.step - 1, self.steps)
+            self.optimizer.step()
+            self.overflows += overflow
+        else:
+            self.skipped.append([self.step, str(loss), str(norm)])
+            if scaler:
+                scaler.update()
+        self.optimizer.zero_grad()
+        return norm, finite
+
+    def hopeless(self) -> str:
+        """A sentence when too many updates in a row had no finite numbers, else nothing."""
+        count = in_a_row([step for step, *_ in self.skipped], self.step)
+        if count < min(self.safety.max_skipped, self.steps):
+            return ""
+        first, loss, norm = self.skipped[-count]
+        told = (
+            f"{count} updates in a row had no finite loss and gradient, from update {first} on (loss {loss}, gradient "
+            f"norm {norm}); "
+        )
+        if not self.folder:
+            return told + "use a smaller learning rate"
+        return told + (
+            f"the weights of update {first - 1} are saved in {self.folder}: start again in another folder with a "
+            "smaller learning rate"
+        )
+
+    def faults(self) -> dict[str, Any]:
+        """What the record says of updates that were left out and of memory that ran out."""
+        return {
+            "skipped": len(self.skipped),
+            "skipped_steps": [step for step, *_ in self.skipped[:100]],
+            "overflows": self.overflows,
+            "out_of_memory": [{"step": step, "micro_batch_size": rows} for step, rows in self.halved],
+        }

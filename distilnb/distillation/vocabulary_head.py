@@ -1,0 +1,225 @@
+"""L_ce and L_mlm in chunks of tokens: the losses of `losses.py` without ever holding the whole logits."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..machine.device import now
+from ..text.masking import IGNORE
+from .losses import check_temperature, mlm_loss, soft_target_loss
+
+CACHE = 2**18  # logits that are worked on at once: a few float32 copies of them stay in a processor's cache
+COMPILED_CACHE = 2**21  # the same for compiled kernels, which copy less
+
+
+class _VocabularyLosses(torch.autograd.Function):
+    """ce_scale · ΣL_ce + mlm_scale · ΣL_mlm over chunks of tokens, gradients written on the way forward.
+
+    What is done to the logits of a chunk is left to `kernels`; the gradient ends up where the logits were.
+    """
+
+    @staticmethod
+    def forward(ctx, hidden, weight, bias, teacher, labels, ce_scale, mlm_scale, temperature, chunk, kernels):
+        table, chunk = weight.to(hidden.dtype), min(chunk, max(len(hidden), 1))
+        student = _Decoder(hidden, table, bias, temperature, chunk)
+        teacher = _Decoder(*teacher, temperature, chunk) if ce_scale else None
+        grad_hidden, grad_weight, grad_bias = torch.empty_like(hidden), torch.zeros_like(weight), torch.zeros_like(bias)
+        ce_sum, mlm_sum = hidden.new_zeros((), dtype=torch.float64), hidden.new_zeros((), dtype=torch.float64)
+        ones = hidden.new_ones(1, chunk)
+        for start in range(0, len(hidden), chunk):
+            part = slice(start, start + chunk)
+            logits, words = student(part), labels[part]  # (chunk, vocab), (chunk,)
+            if ce_scale:
+                masked = (words != IGNORE).nonzero()[:, 0] if mlm_scale else words[:0]
+                hard = logits[masked].float().mul_(temperature)  # (masked, vocab)
+                ce = kernels.divergence_((logits, teacher(part)), student.bias, teacher.bias, ce_scale * temperature)
+                ce_sum += ce.sum(dtype=torch.float64) * temperature**2
+                if len(masked):
+                    mlm_sum += _cross_entropy_(hard, bias, words[masked], mlm_scale, kernels)
+                    logits.index_add_(0, masked, hard.to(logits.dtype))
+            else:
+                mlm_sum += _cross_entropy_(logits, bias, words, mlm_scale, kernels)
+            torch.mm(logits, table, out=grad_hidden[part])
+            grad_bias += (ones[:, : len(logits)] @ logits)[0]  # a product reads them faster than a sum
+            if grad_weight.dtype == logits.dtype:
+                grad_weight.addmm_(logits.T, hidden[part])
+            else:
+                grad_weight += logits.T @ hidden[part]
+        ctx.gradients = grad_hidden, grad_weight, grad_bias
+        ce_sum, mlm_sum = ce_sum.float(), mlm_sum.float()
+        ctx.mark_non_differentiable(ce_sum, mlm_sum)
+        return ce_scale * ce_sum + mlm_scale * mlm_sum, ce_sum, mlm_sum
+
+    @staticmethod
+    def backward(ctx, grad_output, *_):
+        if ctx.gradients is None:
+            raise RuntimeError("these gradients are kept for one backward pass; compute the loss again")
+        gradients, ctx.gradients = ctx.gradients, None  # they are large, and scaled in place
+        return *(gradient.mul_(grad_output) for gradient in gradients), *[None] * 7
+
+
+class _Decoder:
+    """The logits over T of a stretch of tokens without their `bias`, written to the same memory each time."""
+
+    def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor, temperature: float, chunk: int):
+        self.hidden, self.weight, self.bias = hidden / temperature, weight.T, bias.float() / temperature
+        self.logits = hidden.new_empty(chunk, len(weight))
+
+    def __call__(self, part: slice) -> Tensor:
+        hidden = self.hidden[part]
+        return torch.mm(hidden, self.weight, out=self.logits[: len(hidden)])
+
+
+def _powers(x: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """With the bias added to x: max x, x − max x, the exponential of that and its sum, in float32."""
+    x = x.float() + bias
+    highest = x.amax(-1, keepdim=True)
+    shifted = x - highest
+    powers = shifted.exp()
+    return highest, shifted, powers, powers.sum(-1, keepdim=True)
+
+
+def _softmax_(x: Tensor, bias: Tensor, scale: float) -> Tensor:
+    """log Σ exp(x + bias) of each row, (rows, 1); x is overwritten by `scale` times that softmax."""
+    highest, _, powers, total = _powers(x, bias)
+    x.copy_(powers.mul_(scale / total))
+    return highest + total.log()
+
+
+def _divergence_(s: Tensor, t: Tensor, s_bias: Tensor, t_bias: Tensor, scale: float) -> Tensor:
+    """KL(softmax(t) ‖ softmax(s)) of each row, biases added, (rows, 1); s is overwritten by `scale` · gradient."""
+    _, shifted, grad, total = _powers(s, s_bias)
+    _, ratio, target, t_total = _powers(t, t_bias)
+    grad.mul_(scale / total).addcmul_(target, scale / t_total, value=-1)  # softmax(s) − softmax(t)
+    rows = ratio.sub_(shifted).mul_(target).sum(-1, keepdim=True)
+    s.copy_(grad)
+    return rows / t_total - (t_total / total).log()
+
+
+class Kernels(NamedTuple):
+    """`_softmax_` and `_divergence_`, given a tuple of logits of as many rows as there are, and the rest."""
+
+    softmax_: Callable
+    divergence_: Callable
+
+
+def _in_blocks(kernel: Callable, cache: int) -> Callable:
+    """`kernel` on rows of `cache` logits at once; on a GPU, on all."""
+
+    def run(logits: tuple[Tensor, ...], *rest: Any) -> Tensor:
+        rows, vocabulary = logits[0].shape
+        size = max(1, cache // vocabulary if logits[0].device.type == "cpu" else rows)
+        return torch.cat([kernel(*parts, *rest) for parts in zip(*(x.split(size) for x in logits), strict=True)])
+
+    return run
+
+
+PLAIN = Kernels(_in_blocks(_softmax_, CACHE), _in_blocks(_divergence_, CACHE))
+
+
+@cache
+def compiled_kernels() -> Kernels:
+    """The kernels compiled, a few passes over the logits instead of a dozen: about twice as fast on a CPU.
+
+    It takes some seconds, once a process. PLAIN, with a warning, where there is no C++ compiler.
+    """
+    made = (torch.compile(kernel, dynamic=True) for kernel in (_softmax_, _divergence_))
+    kernels = Kernels(*(_in_blocks(kernel, COMPILED_CACHE) for kernel in made))
+    try:
+        logits, bias = torch.zeros(3, 5), torch.zeros(5)
+        kernels.softmax_((logits,), bias, 1.0), kernels.divergence_((logits, logits.clone()), bias, bias, 1.0)
+    except Exception as error:  # whatever a compiler may raise
+        warnings.warn(
+            f"the vocabulary head is not compiled ({type(error).__name__}) and takes about twice as long; "
+            "a C++ compiler such as g++ is needed",
+            stacklevel=2,
+        )
+        return PLAIN
+    return kernels
+
+
+def _cross_entropy_(x: Tensor, bias: Tensor, words: Tensor, scale: float, kernels: Kernels) -> Tensor:
+    """Σ −log softmax(x + bias)[word]; x is overwritten by `scale` times its gradient, softmax(x + bias) − one-hot."""
+    right = x.gather(1, words[:, None]).float() + bias[words, None]
+    losses = kernels.softmax_((x,), bias, scale) - right
+    x.scatter_add_(1, words[:, None], torch.full_like(right, -scale, dtype=x.dtype))
+    return losses.sum(dtype=torch.float64)
+
+
+def vocabulary_losses(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    labels: Tensor,
+    *,
+    ce_scale: float = 0.0,
+    mlm_scale: float = 0.0,
+    teacher: tuple[Tensor, Tensor, Tensor] | None = None,
+    temperature: float = 2.0,
+    chunk: int = 256,
+    kernels: Kernels = PLAIN,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """ce_scale · ΣL_ce + mlm_scale · ΣL_mlm, with both sums, without ever holding a (tokens, vocab) tensor.
+
+    hidden (tokens, dim) is what the decoder's `weight` (vocab, dim) multiplies before `bias` (vocab,) is added;
+    `teacher` is the same triple for the teacher; labels (tokens,). The caller passes the tokens that L_ce covers
+    and no padding. Equal to `soft_target_loss` and `mlm_loss`, gradients included. `kernels` do the work on the
+    logits: PLAIN, or `compiled_kernels()` for a long run.
+    """
+    check_temperature(temperature)
+    if not ce_scale:  # then masked words alone matter, as they are
+        temperature, masked = 1.0, labels != IGNORE
+        hidden, labels = (hidden, labels) if masked.all() else (hidden[masked], labels[masked])
+    return _VocabularyLosses.apply(
+        hidden, weight, bias, teacher, labels, ce_scale, mlm_scale, temperature, chunk, kernels
+    )
+
+
+def whole_vocabulary_losses(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    labels: Tensor,
+    *,
+    ce_scale: float = 0.0,
+    mlm_scale: float = 0.0,
+    teacher: tuple[Tensor, Tensor, Tensor] | None = None,
+    temperature: float = 2.0,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same from whole logits, as one writes it down: for `torch.compile` to make fast on a GPU."""
+    check_temperature(temperature)
+    logits = F.linear(hidden, weight.to(hidden.dtype)).float() + bias
+    ce = mlm = logits.new_zeros(())
+    if ce_scale:
+        with torch.no_grad():
+            targets = F.linear(teacher[0], teacher[1]).float() + teacher[2]
+        ce = soft_target_loss(logits, targets, torch.ones_like(labels), temperature, count=1)
+    if mlm_scale:
+        mlm = mlm_loss(logits, labels, count=1)
+    return ce_scale * ce + mlm_scale * mlm, ce.detach(), mlm.detach()
+
+
+def faster_head(heads: Sequence[Callable], hidden: Tensor, *args: Any, trials: int = 3, **settings: Any) -> Callable:
+    """The one of `heads`, functions as the two above, that is fastest forth and back on these inputs.
+
+    One that fails (a compiler is missing, memory is short) is passed over; the first is taken on trust.
+    """
+    best, fastest = heads[0], float("inf")
+    for head in heads:
+        try:
+            for trial in range(trials + 1):
+                if trial == 1:  # the first may compile
+                    began = now(hidden.device)
+                value, *_ = head(hidden.detach().requires_grad_(), *args, **settings)
+                torch.autograd.grad(value, [x for x in args if x.requires_grad])
+        except RuntimeError:
+            continue
+        took = now(hidden.device) - began
+        if took < fastest:
+            best, fastest = head, took
+    return best

@@ -1,0 +1,1 @@
+"""What a run leaves behind, how runs may be compared, and what the paper printed."""

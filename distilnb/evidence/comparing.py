@@ -1,0 +1,118 @@
+"""Which records may be compared, and what must be said beside a comparison."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from .records import thin
+
+
+def join_records(records: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """One record for a run made in stages: curves end to end, tokens, steps and times added up, `stages` beside."""
+    last, tokens, steps = records[-1], 0, 0
+    joined = {part: {key: [] for key in last[part]} for part in ("curve", "evaluations")}
+    for record in records:
+        for part, columns in joined.items():
+            for key, values in record[part].items():
+                columns[key] += [v + {"tokens": tokens, "step": steps}.get(key, 0) for v in values]
+        tokens, steps = tokens + record["tokens"], steps + record["steps"]
+    times = {key: round(sum(r[key] for r in records), 2) for key in ("wall_seconds", "cpu_seconds")}
+    kept = ("name", "config", "tokens", "steps", "scores", *times)
+    stages = [
+        {k: stage[k] for k in kept} | {"before": stage.get("before") or _first(stage)}
+        for r in records
+        for stage in r.get("stages", [r])
+    ]
+    joined["curve"] = thin(joined["curve"])
+    times["skipped"] = sum(r.get("skipped", 0) for r in records)
+    return (
+        last
+        | joined
+        | times
+        | {"name": name, "tokens": tokens, "steps": steps, "started": records[0]["started"], "stages": stages}
+    )
+
+
+def _first(record: dict[str, Any]) -> dict[str, float] | None:
+    """The held-out scores with which a stage began."""
+    rows = record.get("evaluations") or {}
+    return {key: rows[key][0] for key in record["scores"] if rows.get(key)} or None
+
+
+def is_subset(record: Mapping[str, Any]) -> bool:
+    """Whether a fine-tuning run had only some rows of a real task; tasks of the toy world are no part of a real one."""
+    return record["kind"] == "finetuning" and record["scale"] != "toy" and bool(record["data"].get("stand_in"))
+
+
+def plain(value: Any) -> Any:
+    """A value as a record gives it back: tuples are lists, keys are text."""
+    return json.loads(json.dumps(value))
+
+
+def differences(one: Any, other: Any, where: str = "") -> list[str]:
+    """Where two plain values differ, in words: "config.epochs 3 against 4"; empty when they are equal."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return [
+            line
+            for key in dict.fromkeys([*one, *other])
+            for line in differences(one.get(key), other.get(key), f"{where}.{key}" if where else key)
+        ]
+    return [] if one == other else [f"{where} {one} against {other}"]
+
+
+def check_comparable(
+    records: Sequence[Mapping[str, Any]],
+    shared: Callable[[Mapping[str, Any]], dict[str, Any]],
+    cell: Sequence[str] = ("model", "task", "seed"),
+) -> list[str]:
+    """Sentences that must stand under a comparison of these records: gaps, other code, libraries or machines.
+
+    `shared` says what must be equal in all of them, `cell` which keys tell them apart, the seed last. Raises
+    ValueError, in one sentence, for records of several scales or other settings and for a cell that stands twice.
+    """
+    if not records:
+        return []
+    first, seen = records[0], {}
+    for record in records:
+        names = f"{first['name']} and {record['name']}"
+        if record["scale"] != first["scale"]:
+            raise ValueError(f"{names} are of different scales ({first['scale']}, {record['scale']}): not compared")
+        differing = differences(plain(shared(first)), plain(shared(record)))
+        if differing:
+            raise ValueError(f"{names} were run under different settings ({'; '.join(differing[:3])}): not compared")
+        twin = seen.setdefault(tuple(record[key] for key in cell), record)
+        if twin is not record:
+            what = ", ".join(f"{key} {record[key]}" for key in cell)
+            raise ValueError(f"{what} stands twice, in {twin['name']} and {record['name']}: delete one of them")
+    return [*_missing_seeds(seen), *_mixed_code(records)]
+
+
+def _missing_seeds(cells: Mapping[tuple, Any]) -> list[str]:
+    seeds, groups = sorted({key[-1] for key in cells}), dict.fromkeys(key[:-1] for key in cells)
+    gaps = {group: [seed for seed in seeds if (*group, seed) not in cells] for group in groups}
+    return [
+        f"{' on '.join(map(str, group))} has no record of seed {', '.join(map(str, gap))}"
+        for group, gap in gaps.items()
+        if gap
+    ]
+
+
+def _mixed_code(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Told, not refused: a grid may be finished on another machine, or after a commit that changed nothing in it."""
+    found = {
+        "commits of the code": Counter(_short(r["commit"]) for r in records),
+        "processors": Counter(r["device"]["gpu"] or r["device"]["processor"] for r in records),
+        "versions of torch": Counter(r["versions"]["torch"] for r in records),
+        "versions of transformers": Counter(r["versions"]["transformers"] for r in records),
+    }
+    return [
+        f"the records come from {len(counts)} {what}: "
+        + ", ".join(f"{value} ({count})" for value, count in counts.items())
+        for what, counts in found.items()
+        if len(counts) > 1
+    ]
+
+
+def _short(commit: str | None) -> str:
+    return "unknown" if commit is None else commit[:10] + (" with changes" if commit.endswith("+changes") else "")

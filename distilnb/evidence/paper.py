@@ -1,0 +1,101 @@
+"""The paper's numbers as data: DistilBERT, arXiv 1910.01108v4, one CSV file per table in `data/paper/`.
+
+Each row names its `source` and carries a `mark` that says how far to trust it (see `MARKS`). Values stand as
+printed, misprints included; `table("errata")` says which those are.
+"""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from .. import paths
+
+MARKS = {
+    "P": "printed in the paper (v4, or the version that the source names)",
+    "R": "from the README or code of the original implementation",
+    "C": "computed or measured by us from the above",
+    "W": "someone else's publication, named in the source",
+    "M": "from memory, not verified",
+}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of the paper, or a number computed from it: a row of `claims.csv`."""
+
+    id: str
+    text: str
+    value: float
+    unit: str
+    source: str
+    mark: str
+
+
+def names() -> list[str]:
+    """The names that `table` knows, in alphabetical order."""
+    return sorted(path.stem for path in paths.data("paper").glob("*.csv"))
+
+
+def table(name: str) -> pd.DataFrame:
+    """One of the paper's tables, for instance `table("table1_glue")`; a fresh frame each time."""
+    _check("table", name, names())
+    return pd.read_csv(paths.data("paper", f"{name}.csv"), keep_default_na=False)
+
+
+def glue(model: str, task: str, vintage: str = "2020-03") -> float:
+    """A score of Table 1; `task` may be `macro`, names are matched as in `SST-2` = `sst2`.
+
+    The default vintage is v4 as printed, so BERT-base on MNLI is 86.7, a misprint of 84.7 (which `vintage="readme"`
+    returns).
+    """
+    rows = table("table1_glue")
+    for column, wanted in (("vintage", vintage), ("model", model), ("task", task)):
+        rows = _select(rows, column, wanted)
+    return float(rows["value"].item())
+
+
+def downstream(model: str, task: str, metric: str) -> float:
+    """A score of Table 2: IMDb `accuracy`, SQuAD `exact_match` or `f1`; `DistilBERT (D)` is the second stage."""
+    rows = table("table2_downstream")
+    for column, wanted in (("model", model), ("task", task), ("metric", metric)):
+        rows = _select(rows, column, wanted)
+    return float(rows["value"].item())
+
+
+def speed(model: str) -> float:
+    """Seconds of Table 3: one pass over the STS-B dev set on a CPU, one pair at a time."""
+    return float(_select(table("table3_speed"), "model", model)["seconds"].item())
+
+
+def ablation(variant: str) -> float:
+    """Change of the GLUE macro score in Table 4: `no_ce`, `no_cos`, `no_mlm` or `random_init`."""
+    return float(_select(table("table4_ablation"), "variant", variant)["delta_macro"].item())
+
+
+def parameters(name: str) -> int:
+    """Exact parameter count of a transformers class such as `DistilBertModel` at the paper's sizes (counted by us)."""
+    return int(_select(table("parameter_counts"), "class", name)["parameters"].item())
+
+
+def claim(id: str) -> Claim:
+    """One row of `claims.csv`, for instance `claim("smaller").value`, which is 40 (percent)."""
+    row = _select(table("claims"), "id", id).iloc[0]
+    return Claim(**{**row.to_dict(), "value": float(row["value"])})
+
+
+def _select(rows: pd.DataFrame, column: str, wanted: str) -> pd.DataFrame:
+    """The rows whose `column` is `wanted`, capitals and punctuation aside."""
+    choices = list(dict.fromkeys(rows[column]))
+    _check(column, _plain(wanted), [_plain(choice) for choice in choices], shown=choices)
+    return rows[rows[column].map(_plain) == _plain(wanted)]
+
+
+def _check(what: str, wanted: str, choices: list[str], shown: list[str] | None = None) -> None:
+    """Raise a ValueError that lists the choices unless `wanted` is one of them."""
+    if wanted not in choices:
+        raise ValueError(f"unknown {what} {wanted!r}; choose one of: {', '.join(shown or choices)}")
+
+
+def _plain(text: str) -> str:
+    """`SST-2` → `sst2`: letters and digits only, in lower case."""
+    return "".join(character for character in text.lower() if character.isalnum())

@@ -1,0 +1,181 @@
+"""Run records: one small JSON per run, with all that is needed to believe and repeat its numbers.
+
+A record is a plain dictionary with the keys of `KEYS`; `save` adds a hash of the rest, `load` checks it, so that a
+truncated or edited record is refused instead of averaged over.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from .. import paths
+from ..machine.device import describe_device
+
+KINDS = ("teacher", "distillation", "finetuning", "benchmark", "ablation")
+KEYS = (
+    "kind",
+    "name",
+    "scale",
+    "model",
+    "model_record",
+    "task",
+    "seed",
+    "scores",
+    "tokens",
+    "steps",
+    "curve",
+    "config",
+    "data",
+    "device",
+    "versions",
+    "commit",
+    "started",
+    "wall_seconds",
+    "cpu_seconds",
+    "energy_wh",
+    "format",
+    "sha256",
+)
+FORMAT = 1
+CURVE_POINTS = 120  # a curve is thinned to about this many, so that records stay small
+LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "tokenizers", "numpy", "scikit-learn")
+
+
+class Stopwatch:
+    """Wall and CPU seconds (all threads, this process) since it was made."""
+
+    def __init__(self) -> None:
+        self.started = datetime.now(UTC).isoformat(timespec="seconds")
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def read(self) -> dict[str, Any]:
+        """The record's three timing keys."""
+        return {
+            "started": self.started,
+            "wall_seconds": round(time.perf_counter() - self._wall, 2),
+            "cpu_seconds": round(time.process_time() - self._cpu, 2),
+        }
+
+
+def new_record(kind: str, name: str, *, scale: str, model: str, stopwatch: Stopwatch, **values: Any) -> dict[str, Any]:
+    """A record with its provenance filled in; keys that are not given are None.
+
+    Raises ValueError for an unknown kind.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind of record '{kind}'; use one of {', '.join(KINDS)}")
+    record = dict.fromkeys(KEYS) | {"kind": kind, "name": name, "scale": scale, "model": model, "format": FORMAT}
+    record |= stopwatch.read() | {"device": describe_device(), "versions": versions(), "commit": commit()} | values
+    if record["curve"]:
+        record["curve"] = thin(record["curve"])
+    return record
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that numbers depend on."""
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in LIBRARIES}
+
+
+def commit() -> str | None:
+    """The git commit of the code, "+changes" appended when the working tree differs; None where nobody knows.
+
+    A package that pip installed from a repository was given the commit by pip.
+    """
+    if installed := _installed_commit():
+        return installed
+
+    def git(*args: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(paths.PACKAGE), *args], capture_output=True, text=True, check=True
+        ).stdout
+
+    try:
+        return git("rev-parse", "HEAD").strip() + (
+            "+changes" if git("status", "--porcelain", "--", ".").strip() else ""
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _installed_commit() -> str | None:
+    """What pip noted when it installed this very package from a repository."""
+    for found in importlib.metadata.distributions(name="distilnb", path=[str(paths.PACKAGE.parent)]):
+        return json.loads(found.read_text("direct_url.json") or "{}").get("vcs_info", {}).get("commit_id")
+    return None
+
+
+def thin(curve: dict[str, list], points: int = CURVE_POINTS) -> dict[str, list]:
+    """Every k-th row of a curve, the last row always kept; numbers rounded to five significant digits."""
+    rows = max(map(len, curve.values()), default=0)
+    step = max(1, math.ceil(rows / points))
+    keep = sorted({*range(0, rows, step), rows - 1} - {-1})
+    return {name: [_round(values[i]) for i in keep] for name, values in curve.items()}
+
+
+def _round(value: Any) -> Any:
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
+def _hash(record: dict[str, Any]) -> str:
+    rest = {key: value for key, value in record.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def save_record(record: dict[str, Any], folder: Path | None = None) -> Path:
+    """Write `folder/<name>.json` (default `runs/`) in one move; raises ValueError for nan, which no record may hold."""
+    folder = Path(folder or paths.home() / "runs")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        record = json.loads(json.dumps(record, allow_nan=False))  # as it will be read: keys are text
+    except ValueError as error:
+        raise ValueError(f"record '{record['name']}' holds a number that is not finite; nothing was written") from error
+    record["sha256"] = _hash(record)
+    path = folder / f"{record['name']}.json"
+    part = path.with_suffix(f".{os.getpid()}.part")
+    part.write_text(json.dumps(record, indent=1) + "\n")
+    part.replace(path)
+    return path
+
+
+def load_record(path: Path) -> dict[str, Any]:
+    """Read one record; raises ValueError naming the file when it is truncated, edited or of another format."""
+    try:
+        record = json.loads(Path(path).read_text(), parse_constant=_refuse)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"record {path} cannot be read ({error}); run it again or delete it") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise ValueError(f"record {path} is of another format than {FORMAT}; run it again or delete it")
+    if record.get("sha256") != _hash(record):
+        raise ValueError(f"record {path} was changed after its run wrote it (its hash does not fit); run it again")
+    return record
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def load_records(*folders: Path, **where: Any) -> list[dict[str, Any]]:
+    """All records of these folders (default: published, then your own), by name, whose keys equal `where`.
+
+    A record of your own replaces a published one of the same name. Raises ValueError for a file that is not called
+    after its record: a copy would count twice.
+    """
+    folders = folders or (paths.data("runs"), paths.home() / "runs")
+    found = {path: load_record(path) for folder in folders for path in sorted(Path(folder).glob("*.json"))}
+    for path, record in found.items():
+        if record["name"] != path.stem:
+            raise ValueError(f"{path} holds the record '{record['name']}': a copy? Delete it or give it back its name")
+    found = {path.stem: record for path, record in found.items()}
+    return [r for _, r in sorted(found.items()) if all(r.get(key) == value for key, value in where.items())]
+
+
+Record = Mapping[str, Any]

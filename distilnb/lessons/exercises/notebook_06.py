@@ -1,0 +1,171 @@
+"""Notebook 06: part of an answer, how many windows, the best span, a ceiling of people, a student its own teacher."""
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from ... import paths
+from ...evidence.comparing import differences, plain
+from ...tasks import metrics, squad
+from ...tasks.answers import best_spans
+from . import NotYet, ask, close, exercise
+
+
+@exercise("06.1", 1)
+def two_thirds(prediction: str, gold: str) -> str:
+    """Two texts with F1 = 2/3 and no exact match."""
+    exact, f1 = metrics.exact_match(prediction, [gold]), metrics.squad_f1(prediction, [gold])
+    mine, theirs = (len(metrics.normalize_answer(text).split()) for text in (prediction, gold))
+    shared = round(f1 * (mine + theirs) / 2)
+    told = f"{shared} shared of {mine} and {theirs} words: 2 · {shared} / ({mine} + {theirs}) = {f1:.2f}"
+    if exact:
+        raise NotYet("these match exactly once case, punctuation and articles are gone; one needs a word more")
+    if not close(f1, 2 / 3):
+        raise NotYet(f"{told}; for 2/3, three times the shared words must be the words of both together")
+    return f"{told}; precision {shared}/{mine} and recall {shared}/{theirs}, and still no exact match."
+
+
+@cache
+def _tokenizer() -> PreTrainedTokenizerBase:
+    return AutoTokenizer.from_pretrained(paths.data("teachers", "toy"))
+
+
+def _windows(context: int, question: int, max_length: int, stride: int) -> int:
+    """How many windows the package makes of so many tokens."""
+    answers = {"text": ["the"], "answer_start": [0]}
+    row = {"question": "the " * question, "context": "the " * context, "answers": answers}
+    return len(squad.features(Dataset.from_list([row]), _tokenizer(), max_length, stride))
+
+
+@exercise("06.2", 5)
+def number_of_windows(answer: Callable[[int, int, int, int], int]) -> str:
+    """How many windows a context of so many tokens makes, beside a question of so many."""
+    if not callable(answer):
+        ask(answer)
+    usual = [(context, 20, 384, 128) for context in (300, 1000, 361, 362)]  # 361 just fit
+    for sizes in (*usual, (500, 10, 64, 16)):
+        context, question, max_length, stride = sizes
+        found, right = ask(answer, *sizes), _windows(*sizes)
+        if found == right:
+            continue
+        room = max_length - question - 3
+        beyond, told = max(context - room, 0), f"{sizes}: yours says {found}, the package makes {right}. "
+        if right == 1:
+            raise NotYet(told + "A context that fits is one window, whatever the stride")
+        if found == 1 - (-beyond // (room - stride)):
+            raise NotYet(
+                told + "You took the stride for the overlap, as transformers' tokenizers do; here, as in "
+                "BERT, it is the step to the next window"
+            )
+        if found == -(-context // room):
+            raise NotYet(told + "Your windows lie end to end; here the next one starts `stride` tokens after the last")
+        if found in {1 - (-max(context - max_length + question + n, 0) // stride) for n in (0, 1, 2)}:
+            raise NotYet(told + "[CLS], the [SEP] after the question and the one at the end take three places")
+        raise NotYet(told + "The first holds `room` tokens; each further one adds `stride`, until none is left over")
+    return (
+        "as many as the package makes, whose stride is BERT's doc_stride: a small one reads each answer more "
+        "often, and costs as much more."
+    )
+
+
+@exercise("06.3", 15)
+def best_span(answer: Callable[[np.ndarray, np.ndarray], tuple[int, int]]) -> str:
+    """The start and the end, not before it, with the highest sum, however long the span."""
+    draw = np.random.default_rng(6)
+    pairs = [draw.normal(size=(2, tokens)) for tokens in (1, 2, 5, 40, 40, 40)]
+    pairs.append(np.array([[4.0, 0.0, 5.0, 0.0], [0.0, 5.0, 0.0, 1.0]]))  # the best start has no good end after it
+    for start, end in pairs:
+        everywhere = np.zeros((len(start), 2), dtype=int)
+        (best,) = best_spans(start, end, everywhere, n_best=1, max_answer_length=len(start))
+        first, last = (int(token) for token in ask(answer, start.copy(), end.copy()))
+        if (first, last) == (best.start, best.end):
+            continue
+        if first > last:
+            raise NotYet(
+                f"from token {first} back to {last}: a span must not end before it starts, so the best start "
+                "and the best end cannot be chosen apart"
+            )
+        if not 0 <= first <= last < len(start):
+            raise NotYet(
+                f"tokens {first} to {last}, of {len(start)}: the last one is the last of the answer, not past it"
+            )
+        raise NotYet(
+            f"tokens {first} to {last} sum up to {start[first] + end[last]:.2f}, {best.start} to {best.end} "
+            f"to {best.score:.2f}: for each end, the partner is the best start up to it, itself "
+            "included"
+        )
+    return "one walk is enough: an end needs only the best start so far, or under a limit the best of the last few."
+
+
+@cache
+def _read() -> Dataset:
+    return squad.load_split("validation", n=100)
+
+
+@exercise("06.4", 20)
+def ceiling(answer: Callable[[Dataset], tuple[float, float]]) -> str:
+    """EM and F1 of the last reader of each row against the others."""
+    if not callable(answer):
+        ask(answer)
+    found = ask(answer, _read())
+    texts = [golds["text"] for golds in _read()["answers"][:]]
+    right = _agreement([(golds[-1], golds[:-1]) for golds in texts])
+    if close(found, right, absolute=1e-4):
+        return (
+            f"the third reader of toyworld has EM {100 * right[0]:.0f} and F1 {100 * right[1]:.0f} against the "
+            "other two: what people disagree about, no model can be blamed for."
+        )
+    if close(found, [1.0, 1.0]):
+        raise NotYet("full marks: the last answer is among the golds it is compared with; leave it out of them")
+    if close(found, 100 * np.array(right), absolute=0.01):
+        raise NotYet("right in percent; the package counts in fractions of 1, so do the same here")
+    if close(found, _agreement([(golds[-1], golds[:1]) for golds in texts]), absolute=1e-4):
+        raise NotYet("compared with the first reader only; the best of all the others counts, as it does for a model")
+    if close(found, right[::-1], absolute=1e-4):
+        raise NotYet("the right two numbers in the wrong order: EM comes first and is never above F1")
+    raise NotYet(
+        "for each row: the last of answers['text'] is the prediction, all before it are the golds; then "
+        "metrics.exact_match and metrics.squad_f1, each averaged over the rows, as (em, f1)"
+    )
+
+
+def _agreement(pairs: list[tuple[str, list[str]]]) -> tuple[float, float]:
+    exact, f1 = ([score(*pair) for pair in pairs] for score in (metrics.exact_match, metrics.squad_f1))
+    return float(np.mean(exact)), float(np.mean(f1))
+
+
+@exercise("06.5", 45)
+def own_teacher(alone: Mapping[str, Any], taught: Mapping[str, Any], says: str) -> str:
+    """Whether a student gains by being its own teacher: two records, and better, worse or cannot tell."""
+    if not all(isinstance(record, Mapping) and record.get("kind") == "finetuning" for record in (alone, taught)):
+        raise NotYet("two records of fine-tuning are asked for, as `finetuning.finetune` returns them")
+    if "taught_by" in alone or "taught_by" not in taught:
+        raise NotYet("the first record is to be without a teacher and the second with one: `finetune(..., teacher=…)`")
+    same = [
+        {key: plain(record[key]) for key in ("task", "config", "data", "started_from")} for record in (alone, taught)
+    ]
+    differing = differences(*same)
+    if differing:
+        raise NotYet(
+            f"more than the teacher differs ({'; '.join(differing[:2])}): start both from the same model, "
+            "seed and settings, or the difference may come from there"
+        )
+    (low, high), (taught_low, taught_high) = alone["interval"], taught["interval"]
+    right = "better" if taught_low > high else "worse" if taught_high < low else "cannot tell"
+    if says not in ("better", "worse", "cannot tell"):
+        raise NotYet("say 'better' or 'worse', or 'cannot tell' where the intervals of the two records overlap")
+    if says != right:
+        raise NotYet(
+            f"F1 is {100 * low:.1f} to {100 * high:.1f} alone and {100 * taught_low:.1f} to "
+            f"{100 * taught_high:.1f} taught: does that bear out '{says}'?"
+        )
+    if right == "cannot tell":
+        return "the intervals overlap, so one seed of this size cannot tell; most single comparisons end here."
+    return (
+        f"{right} beyond the rows' noise, with a teacher that knows no more than its student: softened targets "
+        "work by themselves, for better or worse. Another seed could still disagree."
+    )

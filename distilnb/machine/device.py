@@ -1,0 +1,214 @@
+"""What this machine can do: its matmul rate, and settings of the environment that are probed before they are used.
+
+No setting here changes what is computed beyond float32's own rounding; each run's record can say which were on.
+"""
+
+import ctypes
+import hashlib
+import os
+import platform
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from accelerate import Accelerator, InitProcessGroupKwargs
+
+from . import processes
+
+CPU = torch.device("cpu")
+EXACT = 1e-5  # relative error of a float32 product that still counts as float32 accuracy
+
+
+def fast_bf16() -> bool:
+    """Whether this processor multiplies bf16 in hardware (where it does not, bf16 is slower than float32)."""
+    return torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported()
+
+
+def matmul_rate(dtype: torch.dtype, seconds: float = 0.3, device: torch.device = CPU) -> float:
+    """Floating-point operations in a second of CPU time (on a GPU: of the clock) of square products, at their best."""
+    size = 1024 if device.type == "cpu" else 8192
+    one, other = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    clock = time.process_time if device.type == "cpu" else lambda: now(device)
+    best, spent = 0.0, 0.0
+    while spent < seconds:
+        began = clock()
+        one @ other
+        took = clock() - began
+        best, spent = max(best, 2 * size**3 / max(took, 1e-9)), spent + took
+    return best
+
+
+def peak_memory() -> int:
+    """The most bytes of memory that this process has held so far."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def memory(device: torch.device) -> tuple[int, int]:
+    """Bytes held now and at most so far: by this process, or on the GPU that it uses."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device), torch.cuda.max_memory_allocated(device)
+    return psutil.Process().memory_info().rss, peak_memory()
+
+
+def now(device: torch.device) -> float:
+    """The time in seconds, when all work on this device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def write_rate(folder: Path, size: int = 2**23) -> float:
+    """Bytes that are written, forced to the disk and hashed in a second, where `folder` is or will be."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+    data, began = os.urandom(size), time.perf_counter()
+    with tempfile.TemporaryFile(dir=there) as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+        hashlib.sha256(data).hexdigest()
+    return size / (time.perf_counter() - began)
+
+
+def _error(size: int = 512) -> float:
+    """Relative error of a float32 product as it is computed now."""
+    make = torch.Generator().manual_seed(0)
+    one, other = (torch.randn(size, size, generator=make) for _ in range(2))
+    exact = one.double() @ other.double()
+    return float((one @ other - exact).norm() / exact.norm())
+
+
+def probe() -> dict[str, Any]:
+    """Which settings help here: name → value, with what was measured. Empty where nothing does.
+
+    `matmul_precision` "medium" sends float32 products another way: faster and as exact on some processors, bf16 on
+    others, where it is refused.
+    """
+    before = torch.get_float32_matmul_precision()
+    found = {}
+    try:
+        for name in ("highest", "medium"):
+            torch.set_float32_matmul_precision(name)
+            found[name] = {"rate": matmul_rate(torch.float32), "error": _error()}
+    finally:
+        torch.set_float32_matmul_precision(before)
+    better = found["medium"]["error"] < EXACT and found["medium"]["rate"] > 1.3 * found["highest"]["rate"]
+    return {
+        "matmul_precision": "medium" if better else before,
+        "keep_memory": _mallopt() is not None,
+        "probed": {name: {k: float(f"{v:.3g}") for k, v in values.items()} for name, values in found.items()},
+    }
+
+
+def _mallopt() -> Any:
+    """glibc's mallopt; None elsewhere."""
+    return getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+
+
+def settle(device: torch.device) -> dict[str, Any]:
+    """Probe, leave what helps switched on for the rest of this process, and say so; on a GPU, nothing."""
+    if device.type != "cpu":
+        return {}
+    settings = probe()
+    _switch_on(settings)
+    return settings
+
+
+def _switch_on(settings: dict[str, Any]) -> None:
+    torch.set_float32_matmul_precision(settings["matmul_precision"])
+    if settings["keep_memory"]:
+        _keep_memory(True)
+
+
+@contextmanager
+def applied(settings: dict[str, Any]) -> Iterator[None]:
+    """These settings on; afterwards as before."""
+    before = torch.get_float32_matmul_precision()
+    _switch_on(settings)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+        if settings["keep_memory"]:
+            _keep_memory(False)
+
+
+def _keep_memory(on: bool) -> None:
+    """Keep freed memory for the next step instead of giving it back: each new page costs a fault."""
+    trim, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX
+    _mallopt()(trim, 2**31 - 1 if on else 128 * 1024)
+    _mallopt()(mmap_max, 0 if on else 65536)
+
+
+def describe_device() -> dict[str, Any]:
+    """Processor, core count, memory in GiB, and the GPU if there is one."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else None
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_gib": memory and round(memory, 1),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def instructions() -> list[str]:
+    """What this processor has for products of matrices of few bits, as far as Linux tells: the formats live on it."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return []
+    return sorted(
+        flags
+        & {
+            "avx2",
+            "avx512f",
+            "avx512_vnni",
+            "avx_vnni",
+            "avx512_bf16",
+            "amx_bf16",
+            "amx_int8",
+            "asimddp",
+            "i8mm",
+            "bf16",
+        }
+    )
+
+
+def make_accelerator(precision: str = "auto", cpu: bool = False) -> Accelerator:
+    """An Accelerator for this machine; under `accelerate launch` it joins the other processes.
+
+    `auto` is bf16 where the hardware multiplies it fast, fp16 on older GPUs, else float32.
+    """
+    if precision not in ("auto", "no", "bf16", "fp16"):
+        raise ValueError(f"precision is '{precision}'; use auto, no, bf16 or fp16")
+    cuda = torch.cuda.is_available() and not cpu
+    if precision == "auto" and cuda:
+        precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    elif precision == "auto":
+        precision = "bf16" if torch.cpu._is_avx512_bf16_supported() else "no"
+    patience = InitProcessGroupKwargs(timeout=timedelta(seconds=processes.PATIENCE))
+    cpu = not cuda and not (torch.backends.mps.is_available() and not cpu)
+    with processes.meeting():
+        accelerator = Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[patience])
+    processes.wait_at_most(processes.PREPARING)
+    return accelerator

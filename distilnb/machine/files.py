@@ -1,0 +1,60 @@
+"""One run in a folder at a time: a lock that its owner's death takes away, however it died."""
+
+import errno
+import hashlib
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
+HELD = (errno.EACCES, errno.EAGAIN)
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Keep every other process out of `folder` (made if it is missing) until the end of the `with` block.
+
+    A record lock, which the kernel drops when its process ends and which child processes do not inherit, so that
+    loader workers do not prolong it. Where a file system has no locks, nothing is locked.
+
+    Raises ValueError when another process holds it, OSError when the folder cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / ".lock", "a+")
+    except OSError as error:
+        raise OSError(f"{folder} cannot be written to ({error.strerror}); choose another output folder") from error
+    with file:
+        try:
+            if fcntl is not None:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in HELD:
+                file.seek(0)
+                owner = file.read().strip() or "another process"
+                raise ValueError(
+                    f"{folder} is in use by {owner}: a run of its own; wait until it ends, stop it, or "
+                    "choose another output folder or name"
+                ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Force a file, or the names in a folder, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)

@@ -1,0 +1,1 @@
+"""BERT, its student, and their arithmetic."""

@@ -1,0 +1,145 @@
+"""A model by its address: a folder, NAME@REVISION on the Hub, random:ADDRESS or untrained:ADDRESS."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    BertConfig,
+    BertForMaskedLM,
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    DistilBertForMaskedLM,
+    DistilBertForQuestionAnswering,
+    DistilBertForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from .. import paths, scales
+from ..evidence.records import load_record
+from ..machine import hub
+from ..scales import Scale
+from .student import build_student
+from .teacher import load_teacher
+
+Source = PreTrainedModel | str | Path
+
+
+def locate(source: str | Path) -> tuple[str, dict[str, Any]]:
+    """NAME or NAME@REVISION → (name, arguments for `from_pretrained`); a folder has no revision."""
+    name, _, revision = str(source).partition("@")
+    if Path(source).is_dir():
+        name, revision = str(source), ""
+    what = {"revision": revision or None, "trust_remote_code": False}
+    return name, what | hub.reach(name, "model", f"model '{name}'")
+
+
+CLASSES = {
+    kind.__name__: kind
+    for kind in (
+        BertForMaskedLM,
+        BertForQuestionAnswering,
+        BertForSequenceClassification,
+        DistilBertForMaskedLM,
+        DistilBertForQuestionAnswering,
+        DistilBertForSequenceClassification,
+    )
+}
+
+
+def load_model(path: str) -> PreTrainedModel:
+    """The BERT or DistilBERT in a folder or on the Hub, with the head that its configuration names, in float32.
+
+    Raises ValueError in one sentence for what is no such model.
+    """
+    if Path(path).is_file():
+        raise ValueError(f"'{path}' is no model: give the folder that holds config.json and model.safetensors")
+    where = {"trust_remote_code": False} | hub.reach(path, "model", f"model '{path}'")
+    try:
+        config = hub.fetch(AutoConfig.from_pretrained, path, **where)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"model '{path}' has no readable config.json; {hub.ADVICE}") from error
+    name = (config.architectures or [config.model_type])[0]
+    if name not in CLASSES:
+        raise ValueError(f"model '{path}' is a {name}, which cannot be exported; use one of {', '.join(CLASSES)}")
+    try:
+        load = CLASSES[name].from_pretrained
+        model = hub.fetch(load, path, dtype=torch.float32, use_safetensors=True, **where)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"model '{path}' has no readable weights (model.safetensors); {hub.ADVICE}") from error
+    return model.eval()
+
+
+def shipped_name(path: str) -> str:
+    """A model's name for the record: one that we ship by its place in data/, not by this machine's folders."""
+    return str(Path("data") / Path(path).relative_to(paths.data())) if Path(path).is_relative_to(paths.data()) else path
+
+
+def models_of(scale: Scale) -> list[str]:
+    """LABEL=FOLDER of the teacher of a scale, of its students where they are made or shipped, of released models."""
+    teacher = scale.ready_teacher
+    found = [f"teacher={teacher}" + (f"@{scale.revision}" if scale.revision and teacher == scale.teacher else "")]
+    shipped = {
+        "student": paths.data("students", scale.name),
+        "undistilled": paths.data("students", f"{scale.name}-undistilled"),
+    }
+    for label, run in (("student", f"distil-{scale.name}"), ("undistilled", f"undistilled-{scale.name}")):
+        own = paths.home() / "runs" / run / "model"
+        folder = next((f for f in (own, shipped[label]) if (f / "model.safetensors").is_file()), None)
+        if folder:
+            found.append(f"{label}={folder}")
+    if scale.teacher == scales.BERT_BASE:
+        found.append(f"released={scales.DISTILBERT}@{scales.DISTILBERT_REVISION}")
+    return found
+
+
+def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
+    """The tokenizer beside a model; ValueError in one sentence when there is none."""
+    name, where = locate(source)
+    try:
+        return hub.fetch(AutoTokenizer.from_pretrained, name, **where)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"no model with its tokenizer can be read at '{source}'; {hub.ADVICE}") from error
+
+
+def resolve_model(source: str) -> Any:
+    """A folder or repository as it is; "random:FOLDER" is its network with random weights, "untrained:FOLDER" the
+    student made of its layers, before any training."""
+    if source.startswith("untrained:"):
+        name, _, revision = source.removeprefix("untrained:").partition("@")
+        teacher, _ = load_teacher(name, revision or None)
+        return build_student(teacher)
+    if not source.startswith("random:"):
+        return source
+    name, where = locate(source.removeprefix("random:"))
+    try:
+        config = hub.fetch(AutoConfig.from_pretrained, name, **where)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"there is no readable config.json at '{name}'; {hub.ADVICE}") from error
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return AutoModelForMaskedLM.from_config(config)
+
+
+def record_of(source: str) -> dict[str, str]:
+    """The name of the record that lies with the model in folder `source`, as `model_record`, and its scale."""
+    if not Path(source, "record.json").is_file():
+        return {}
+    record = load_record(Path(source, "record.json"))
+    return {"model_record": record["name"], "scale": record["scale"]}
+
+
+def read_teacher(source: str, revision: str | None = None) -> tuple[Any, PreTrainedTokenizerBase]:
+    """A teacher with its tokenizer. random:FOLDER has random weights, random:base needs no folder."""
+    if source == "random:base":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return BertForMaskedLM(BertConfig()), load_tokenizer(scales.get("toy").teacher)
+    if source.startswith("random:"):
+        return resolve_model(source).eval(), load_tokenizer(source.removeprefix("random:"))
+    return load_teacher(source, revision)

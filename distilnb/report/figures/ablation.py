@@ -1,0 +1,133 @@
+"""Figures of the ablation (notebooks 01 and 08)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ...evidence.records import Record
+from ...studies import ablation
+from .losses import _array
+from .style import BLACK, COLOURS, GREY, PALETTE, styled
+
+
+@styled
+def plot_layer_choice(
+    alike: Any, layers: Sequence[int], cosines: Sequence[float], parameters: tuple[int, int]
+) -> Figure:
+    """A choice of teacher layers: how `alike` the teacher's layers are (embeddings first, (layers + 1)²), with the
+    chosen ones ringed; the cosine of each student layer with the layer it came from; (student, teacher) parameters."""
+    alike, (student, teacher) = _array(alike), parameters
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 4), width_ratios=(6, 5))
+    image = left.imshow(alike, origin="lower", cmap="cividis", vmin=0, vmax=1)
+    left.plot(*[[layer + 1 for layer in layers]] * 2, "o", mfc="none", mec="black", mew=1.5, ms=11)
+    names = ["e", *range(len(alike) - 1)]
+    left.set_xticks(range(len(alike)), names)
+    left.set_yticks(range(len(alike)), names)
+    left.set(
+        title="how alike the teacher's layers are",
+        xlabel="e: embeddings, then layers; rings: chosen",
+        ylabel="teacher layer",
+    )
+    figure.colorbar(image, label="CKA", shrink=0.8)
+    bars = right.barh(range(len(layers)), cosines, color=COLOURS["student"])
+    right.bar_label(bars, [f"{value:.2f}" for value in cosines], padding=3)
+    right.set_yticks(range(len(layers)), [f"{own} from {layer}" for own, layer in enumerate(layers)])
+    right.set(title="cosine with the layer it came from", xlabel="before training", xlim=(min(0, *cosines), 1.15))
+    figure.suptitle(
+        f"{len(layers)} of {len(alike) - 1} layers: {student:,} parameters, {1 - student / teacher:.1%} "
+        f"fewer than the teacher's {teacher:,}",
+        x=0,
+        ha="left",
+    )
+    return figure
+
+
+@styled
+def plot_ablation(rows: Sequence[Mapping[str, Any]], scale: str, score: str = "the macro score (points)") -> Figure:
+    """Table 4 (left, hollow) and ours (right, filled, with intervals over paired seeds), each on its own axis.
+
+    `rows` are those of `ablation.compare`, of the macro score or another `score`, as it is to be read. The axes differ
+    because models, tasks and budgets do.
+    """
+    rows = [row for row in rows if row["mean"] is not None]
+    if not rows:
+        raise ValueError("no differences to draw: an ablation needs the triple loss and another variant, same seed")
+    figure, (left, right) = plt.subplots(1, 2, sharey=True, figsize=(9.5, 1.4 + 0.36 * len(rows)), width_ratios=(2, 3))
+    heights = np.arange(len(rows))
+    published = [np.nan if row["paper"] is None else row["paper"] for row in rows]
+    left.plot(published, heights, "D", mfc="none", color=COLOURS["paper"])
+    if np.isnan(published).all():
+        left.text(-1.85, len(rows) / 2 - 0.5, "not in Table 4", ha="center", color=GREY)
+    for height, row in zip(heights, rows, strict=True):
+        if row["low"] is not None:
+            right.plot([row["low"], row["high"]], [height, height], color=COLOURS["student"], lw=2)
+        right.plot(row["deltas"], [height] * len(row["deltas"]), "|", color=GREY, ms=9)
+        right.plot(row["mean"], height, "o", color=COLOURS["student"])
+    pairs = max(len(row["deltas"]) for row in rows)
+    counted = f"{pairs} pairs and their interval" if pairs > 1 else "one pair, no interval"
+    for ax, title in ((left, "Table 4: one number each"), (right, f"ours, {scale}: {counted}")):
+        ax.axvline(0, color=GREY, lw=0.8, zorder=0)
+        ax.set(title=title, xlabel=f"change of {score}")
+    left.set(xlabel="change of the macro score (points)")
+    left.set_yticks(heights, [row["title"] for row in rows])
+    left.set(ylim=(len(rows) - 0.5, -0.5), xlim=(-4.4, 0.7))
+    return figure
+
+
+@styled
+def plot_pairs(rows: Sequence[Mapping[str, Any]], scale: str, score: str = "the macro score (points)") -> Figure:
+    """The seed spread of an ablation: macro score of each variant, or another `score`, a line through each seed's runs.
+
+    Parallel lines mean that variants differ and seeds do not matter; crossing ones, the reverse.
+    """
+    figure, ax = plt.subplots(figsize=(1.5 + 0.85 * len(rows), 3.6))
+    seeds = sorted({seed for row in rows for seed in row["values"]})
+    for seed, shape in zip(seeds, "osDv^<>ph*", strict=False):
+        values = [row["values"].get(seed, np.nan) for row in rows]
+        ax.plot(
+            range(len(rows)), values, shape, ls="-", lw=0.8, color=COLOURS["student"], mfc="white", label=f"seed {seed}"
+        )
+    ax.set_xticks(range(len(rows)), [row["variant"] for row in rows], rotation=25, ha="right")
+    ax.set(ylabel=score.removeprefix("the "), title=f"{scale}: what a seed changes, beside what a variant changes")
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+@styled
+def plot_heldout(records: Sequence[Record]) -> Figure:
+    """Held-out MLM loss of an ablation's variants against tokens, the mean over seeds, lowest to highest shaded: all of
+    them, then those that start from the teacher's layers. A variant that was not trained is a dashed line."""
+    variants = [v for v in ablation.VARIANTS if any(r["model"] == v for r in records)]
+    figure, axes = plt.subplots(1, 2, figsize=(11, 3.8))
+    for variant, colour in zip(variants, [BLACK, *PALETTE], strict=False):
+        runs = [r for r in records if r["model"] == variant]
+        for ax in axes[: 1 if ablation.VARIANTS[variant].init == "random" else 2]:
+            _losses(ax, runs, colour)
+    for ax, title in zip(axes, ("all variants", "those from the teacher's layers, closer"), strict=True):
+        ax.set(xlabel="tokens (thousands)", ylabel="held-out MLM loss", title=title)
+    axes[1].legend(*axes[0].get_legend_handles_labels(), loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def _losses(ax: Axes, runs: Sequence[Record], colour: str) -> None:
+    """One variant's held-out losses, over its seeds."""
+    if runs[0]["evaluations"] is None:
+        ax.axhline(np.mean([r["scores"]["mlm_loss"] for r in runs]), color=colour, ls="--", label=runs[0]["title"])
+        return
+    losses = np.array([r["evaluations"]["mlm_loss"] for r in runs])  # (seeds, evaluations)
+    tokens = np.asarray(runs[0]["evaluations"]["tokens"]) / 1e3
+    ax.fill_between(tokens, losses.min(0), losses.max(0), color=colour, alpha=0.2, lw=0)
+    first = runs[0]["model"] == ablation.REFERENCE  # dotted and on top: a variant that equals it shines through
+    ax.plot(
+        tokens,
+        losses.mean(0),
+        "o:" if first else "o-",
+        ms=4,
+        color=colour,
+        zorder=3 if first else 2,
+        label=runs[0]["title"],
+    )

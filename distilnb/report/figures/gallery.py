@@ -1,0 +1,86 @@
+"""Every published figure, drawn from the records (`distilnb figures`)."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from transformers import BertConfig
+
+from ...evidence import paper
+from ...evidence.records import Record, load_records
+from ...models.arithmetic import parameter_groups
+from ...models.student import choose_layers, student_config
+from ...studies import ablation
+from .ablation import plot_ablation, plot_heldout, plot_pairs
+from .models import plot_layer_map, plot_parameter_counts, plot_parameter_groups
+from .speed import plot_file_sizes, plot_formats, plot_growth, plot_overhead, plot_seconds, plot_sweeps
+from .style import save_figure
+from .tasks import plot_published, plot_retention, plot_scores, plot_vintages
+from .training import plot_curve
+
+
+def drawings(records: Sequence[Record]) -> dict[str, Figure]:
+    """Every figure that the paper's numbers and these records give, by the name of its file."""
+    base = {"BERT-base": BertConfig(), "DistilBERT": student_config(BertConfig())}
+    groups = {model: parameter_groups(config, head=False) for model, config in base.items()}
+    speeds, glue = paper.table("table3_speed"), paper.table("table1_glue")
+    drawn = {
+        "figure1_parameter_counts": plot_parameter_counts(paper.table("figure1_parameters")),
+        "layer_map": plot_layer_map(choose_layers("original", 12, 6), 12),
+        "table1_glue": plot_published(_published("table1_glue", "task"), title="Table 1: GLUE, medians of 5 runs"),
+        "table1_vintages": plot_vintages(glue),
+        "table2_downstream": plot_published(
+            _published("table2_downstream", "task", "metric"), title="Table 2: a second stage (D) narrows the gap"
+        ),
+        "table3_parameter_groups": plot_parameter_groups(
+            groups, speeds.set_index("model")["parameters_millions"].to_dict()
+        ),
+        "table3_seconds": plot_seconds(speeds),
+    }
+    answering = {model: parameter_groups(config, head="qa") for model, config in base.items()}
+    drawn["device_files"] = plot_file_sizes(paper.table("device_files"), answering)
+    for record in (r for r in records if r["kind"] == "benchmark" and r.get("growth")):
+        drawn[record["name"].removeprefix("benchmark-").replace("-", "_")] = plot_growth(record)
+    for record in (r for r in records if r["kind"] == "benchmark" and "timings" in r):
+        place = record["name"].removeprefix("benchmark-").replace("-", "_")
+        drawn[f"table3_overhead_{place}"] = plot_overhead(record)
+        if record["sweeps"]:
+            drawn[f"table3_sweeps_{place}"] = plot_sweeps(record)
+        if record["formats"]:
+            drawn[f"device_formats_{place}"] = plot_formats(record)
+    for scale in dict.fromkeys(r["scale"] for r in records if r["kind"] != "benchmark"):
+        drawn |= {f"{scale}_{name}": figure for name, figure in _training([r for r in records if r["scale"] == scale])}
+    return drawn
+
+
+def _training(records: Sequence[Record]) -> Iterator[tuple[str, Figure]]:
+    """The figures of what was trained at one scale."""
+    kinds = {kind: [r for r in records if r["kind"] == kind] for kind in ("teacher", "distillation", "finetuning")}
+    for kind in ("teacher", "distillation"):
+        if kinds[kind]:
+            yield f"{kind}_curve", plot_curve(kinds[kind], "mlm" if len(kinds[kind]) > 1 else "loss")
+    if kinds["finetuning"]:
+        yield "tasks", plot_scores(kinds["finetuning"])
+    if {"teacher", "student"} <= {r["model"] for r in kinds["finetuning"]}:
+        yield "retention", plot_retention(kinds["finetuning"])
+    ablated = [r for r in records if r["kind"] == "ablation" and r["grid"] == f"ablation-{r['scale']}"]
+    if len({r["model"] for r in ablated}) > 1:
+        rows, scale = ablation.compare(ablated).rows, ablated[0]["scale"]
+        yield "ablation", plot_ablation(rows, scale)
+        yield "ablation_seeds", plot_pairs(rows, scale)
+        yield "ablation_curves", plot_heldout(ablated)
+
+
+def _published(table: str, *column: str) -> dict[str, dict[str, float]]:
+    """One of the paper's tables of scores (version 4) as model → column → value."""
+    found: dict[str, dict[str, float]] = {}
+    for row in paper.table(table).query("vintage == '2020-03'").to_dict("records"):
+        name = " ".join(row[c].replace("exact_match", "EM").replace("f1", "F1") for c in column)
+        found.setdefault(row["model"], {})[name] = row["value"]
+    return found
+
+
+def draw_all(folder: Path | None = None) -> list[Path]:
+    """Redraw every figure from the paper's numbers and the records (published ones, and yours); the files written."""
+    drawn = drawings(load_records())
+    return [path for name, figure in drawn.items() for path in save_figure(figure, name, folder)]

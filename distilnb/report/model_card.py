@@ -1,0 +1,309 @@
+"""Sharing a model on the Hugging Face Hub: a folder that plain `transformers` loads, its card written from records.
+
+What the card says about text, budget, scores, time and energy is read from the record that lies beside the weights and
+from the fine-tuning records that name it; a model without its record, or with an edited one, is refused.
+"""
+
+import re
+import shutil
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from httpx import HTTPError
+from huggingface_hub import EvalResult, HfApi, ModelCardData, constants, get_token
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+from ..evidence.records import load_record
+from ..machine.progress import duration
+from ..models.sources import load_model
+from . import tables
+
+WEIGHTS = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+FILES = (*WEIGHTS, "record.json", "README.md")
+SCORES = {
+    "mlm_loss": ("loss", "held-out MLM loss"),
+    "accuracy": ("accuracy", "right guesses"),
+    "agreement": ("agreement", "agreement with the teacher"),
+}
+CARD = """---
+{header}
+---
+
+# {name}
+
+{what}
+
+{limits}
+
+## Use it
+
+```python
+from transformers import pipeline
+
+fill = pipeline("fill-mask", model="{repo}")
+print([guess["token_str"] for guess in fill("{example}")])
+```
+
+## How it was made
+
+{made}
+
+## Scores
+
+{scores}
+
+## Licence and record
+
+The weights are under {license}; the texts they learned from keep their own licences. Every number above comes from
+`record.json` (checksum `{checksum}`) or from the records of [distilnb](https://github.com/{project}), which made it.
+"""
+
+
+def check_repository(repo: str) -> None:
+    """Raise ValueError unless `repo` is owner/name."""
+    if not repo:
+        raise ValueError("name the repository to upload to, --repo owner/name, or look first with --dry-run")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+        raise ValueError(f"--repo '{repo}' is no repository of the Hub; write owner/name")
+
+
+def check_access() -> None:
+    """Raise ValueError where an upload is bound to fail: offline, or without a token."""
+    if constants.HF_HUB_OFFLINE:
+        raise ValueError("HF_HUB_OFFLINE is set, so nothing can be uploaded; unset it, or use --dry-run")
+    if not get_token():
+        raise ValueError("no Hub token was found; run `hf auth login` or set HF_TOKEN, or look first with --dry-run")
+
+
+def read_model(model: Path) -> tuple[dict[str, Any], Any]:
+    """The record beside the weights, and the network; ValueError when either is missing or they do not fit."""
+    if not (model / "record.json").is_file():
+        raise ValueError(
+            f"{model} has no record.json: a model is published with the record of its run, or not at all; "
+            "`distilnb distil` and `distilnb teacher` leave both in runs/NAME/model"
+        )
+    record = load_record(model / "record.json")
+    if record["kind"] not in ("teacher", "distillation"):
+        raise ValueError(f"{model} holds the record of a {record['kind']} run; teachers and students are published")
+    missing = [name for name in WEIGHTS if not (model / name).is_file()]
+    if missing:
+        raise ValueError(f"{model} has no {missing[0]}; give the folder that a run left, with {', '.join(WEIGHTS)}")
+    network = load_model(str(model))
+    layers = record.get("made_from", {}).get("layers")
+    if layers and len(layers) != network.config.num_hidden_layers:
+        raise ValueError(
+            f"the record in {model} is of {len(layers)} layers, the weights have "
+            f"{network.config.num_hidden_layers}: they are not of the same run"
+        )
+    return record, network
+
+
+def prepare(
+    model: Path,
+    out: Path,
+    records: list[dict[str, Any]],
+    project: str,
+    repo: str = "",
+    license: str = "apache-2.0",
+    language: str = "en",
+) -> Path:
+    """Write the folder that the Hub is given: weights, tokenizer, configuration, record and card.
+
+    `records` are searched for scores of this model after fine-tuning; `project` is this repository's owner/name.
+    Raises ValueError, before anything is written, for a model that `read_model` refuses or a folder in use.
+    """
+    record, network = read_model(model)
+    strays = sorted({path.name for path in out.iterdir()} - set(FILES)) if out.is_dir() else []
+    if strays or out.resolve() == model.resolve():
+        raise ValueError(f"{out} is in use{f' (it holds {strays[0]})' if strays else ''}; give another folder as --out")
+    tuned = [
+        r
+        for r in records
+        if r["kind"] == "finetuning"
+        and r["model_record"] == record["name"]
+        and r["model"] in ("teacher", "student", "undistilled")
+    ]
+    text = card(record, network, tuned, repo or f"YOUR-NAME/{record['name']}", project, license, language)
+    out.mkdir(parents=True, exist_ok=True)
+    for name in FILES[:-1]:
+        shutil.copyfile(model / name, out / name)
+    (out / "README.md").write_text(text)
+    return out
+
+
+def card(
+    record: dict[str, Any],
+    network: Any,
+    tuned: list[dict[str, Any]],
+    repo: str,
+    project: str,
+    license: str,
+    language: str,
+) -> str:
+    """The model card: a header that the Hub reads and a page that people read."""
+    toy = "toyworld" in record["data"]["id"]
+    return CARD.format(
+        header=header(record, tuned, license, language).to_yaml(),
+        name=record["name"],
+        repo=repo,
+        what=_what(record, network),
+        limits=_limits(record, toy),
+        made=tables.table(made_rows(record)),
+        example="The owl is a kind of [MASK]." if toy else "The capital of France is [MASK].",
+        scores=_scores(record, tuned),
+        license=license,
+        checksum=record["sha256"][:16],
+        project=project,
+    )
+
+
+def header(record: dict[str, Any], tuned: list[dict[str, Any]], license: str, language: str) -> ModelCardData:
+    """The card's header: licence, language, data sets, base model, tags, and the scores as a model index."""
+    teacher = record.get("made_from", {}).get("teacher", "")
+    text = _text(record)
+    scores = [
+        EvalResult(
+            "fill-mask",
+            record["data"]["id"],
+            f"{text}, held-out",
+            kind,
+            record["scores"][score],
+            metric_name=f"{title}, scale {record['scale']}",
+            task_name="Masked words",
+        )
+        for score, (kind, title) in SCORES.items()
+        if score in record["scores"]
+    ]
+    for task, runs in _by_task(tuned).items():
+        values, data = [r["scores"]["main"] for r in runs], runs[0]["data"]
+        stand_in = " (stand-in)" if data["stand_in"] else ""
+        scores.append(
+            EvalResult(
+                "question-answering" if task == "squad" else "text-classification",
+                data["id"],
+                f"{task}{stand_in}, validation",
+                "score",
+                median(values),
+                dataset_config=data.get("config"),
+                metric_name=f"fine-tuned, median of seeds: {len(values)}, from {min(values):.3f} to {max(values):.3f}",
+            )
+        )
+    kind = "distilbert" if record["kind"] == "distillation" else "bert"
+    return ModelCardData(
+        language=language,
+        license=license,
+        library_name="transformers",
+        pipeline_tag="fill-mask",
+        datasets=_hub_names(record["data"]["id"]) or None,
+        base_model=teacher if _on_hub(teacher) else None,
+        tags=[
+            kind,
+            *(["knowledge-distillation"] if record["model"] == "student" else []),
+            "distilnb",
+            f"scale:{record['scale']}",
+        ],
+        model_name=record["name"],
+        eval_results=scores,
+    )
+
+
+def made_rows(record: dict[str, Any]) -> list[dict[str, str]]:
+    """Text, budget, losses, machine, time and energy of a run, one row each."""
+    config, device, data, made = record["config"], record["device"], record["data"], record.get("made_from")
+    revisions = ", ".join(str(r)[:12] for r in data["revision"] if r)
+    facts = {
+        "text": _text(record) + (f", revision {revisions}" if revisions else ""),
+        "budget": f"{record['tokens']:,} tokens in {record['steps']:,} updates of {config['batch_size']} × "
+        f"{config['seq_length']} tokens, seed {record['seed']}",
+        "losses": f"L_ce {config['ce']:g}, L_mlm {config['mlm']:g}, L_cos {config['cos']:g}; temperature "
+        f"{config['temperature']:g}"
+        if made
+        else "L_mlm alone",
+        "machine": f"{device['gpu'] or device['processor']}, {device['cores']} cores, precision {record['precision']}",
+        "time": f"{duration(record['wall_seconds'])}, processor {duration(record['cpu_seconds'])}",
+        "energy": "not measured" if record["energy_wh"] is None else f"{record['energy_wh']:.3g} Wh",
+        "code": f"commit {record['commit'] or 'unknown'}",
+        "libraries": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
+    }
+    if made:
+        layers = ", ".join(map(str, made["layers"]))
+        start = f"its layers {layers}" if made["init"] == "teacher" else "random weights"
+        facts = {"teacher": f"{_name(made['teacher'])}; the student starts from {start}"} | facts
+    return [{"": key, "this model": value} for key, value in facts.items()]
+
+
+def _what(record: dict[str, Any], network: Any) -> str:
+    size = f"{network.config.num_hidden_layers} layers, {network.num_parameters() / 1e6:.1f} million parameters"
+    if record["kind"] == "teacher":
+        return f"A BERT with {size}, pre-trained on {_text(record)}."
+    how = (
+        "distilled by the triple loss of DistilBERT"
+        if record["model"] == "student"
+        else ("trained on masked words alone, as a baseline for a distilled twin,")
+    )
+    return f"A DistilBERT with {size}, {how} on {_text(record)}."
+
+
+def _limits(record: dict[str, Any], toy: bool) -> str:
+    lines = [
+        f"**Limits.** Made at scale *{record['scale']}* in one run with one seed: no evidence about the paper's "
+        f"numbers. The text is {record['data']['stand_in_why'] or 'as in the paper'}."
+    ]
+    lines.append(
+        "It knows that world's words only and is of no use outside it."
+        if toy
+        else "It repeats what its text says, prejudice included; look at its guesses before you rely on them."
+    )
+    return " ".join(lines)
+
+
+def _scores(record: dict[str, Any], tuned: list[dict[str, Any]]) -> str:
+    parts = ["Held-out text, masked as in training:", tables.table(tables.pretraining_rows([record]))]
+    if tuned:
+        parts += [
+            "After fine-tuning, median [lowest–highest] over the seeds, in points; `majority` is what the most "
+            "frequent label scores:",
+            tables.table(tables.finetuning_rows(tuned)),
+        ]
+    stand_ins = sorted({r["data"]["stand_in_why"] for r in tuned if r["data"]["stand_in"]})
+    parts += [f"The tasks are stand-ins for the real ones: {', '.join(stand_ins)}."] if stand_ins else []
+    return "\n\n".join(parts)
+
+
+def _by_task(tuned: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    return {task: [r for r in tuned if r["task"] == task] for task in dict.fromkeys(r["task"] for r in tuned)}
+
+
+def _text(record: dict[str, Any]) -> str:
+    return " + ".join(_name(part) for part in record["data"]["id"].split(" + "))
+
+
+def _name(source: str) -> str:
+    """A source or model as others may see it: of a path on this machine only the last part."""
+    return source if _on_hub(source) or not Path(source).is_absolute() else Path(source).name
+
+
+def _on_hub(name: str) -> bool:
+    local = name.startswith(("./", "../", "data/", "runs/")) or Path(name).exists()
+    return bool(re.fullmatch(r"[\w.-]+/[\w.-]+", name)) and not local
+
+
+def _hub_names(text: str) -> list[str]:
+    return [name for name in dict.fromkeys(text.split(" + ")) if _on_hub(name)]
+
+
+def upload(folder: Path, repo: str, private: bool = False) -> str:
+    """Push a prepared folder to the Hub, as a new repository where there is none; its address.
+
+    Raises RuntimeError in one sentence when the Hub refuses or does not answer; the folder stays for another try.
+    """
+    try:
+        hub = HfApi(token=get_token())
+        hub.create_repo(repo, private=private, exist_ok=True)
+        hub.upload_folder(folder_path=folder, repo_id=repo, commit_message="Publish with distilnb")
+    except (HfHubHTTPError, HFValidationError, HTTPError) as error:
+        why = " ".join(str(error).split())[:200]
+        sentence = f"the Hub did not take {repo} ({why}); the folder {folder} is ready for another try"
+        raise RuntimeError(sentence) from error
+    return f"{constants.ENDPOINT}/{repo}"

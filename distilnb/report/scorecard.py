@@ -1,0 +1,532 @@
+"""The scorecard: every cell of Tables 1–4 and every claim as paper | measured | delta | interval | scale | verdict.
+
+Measured values come from records alone. Only the scales `base` and `paper` have the paper's models and data, so only
+their records can fill a cell; what toy and mini found stands in a column of its own and decides nothing. Tolerances
+are data, `data/paper/verdict_rules.csv`; `RULE` says in words how a verdict follows from them.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from operator import methodcaller
+from statistics import mean, median
+from typing import Any, NamedTuple
+
+from ..evidence import paper, statistics
+from ..evidence.comparing import check_comparable, is_subset
+from ..studies import ablation
+from ..studies.benchmark import less_time
+from ..tasks.glue import GLUE
+from . import pages
+from . import tables as tables_module
+
+EVIDENCE = ("paper", "base")  # the first that has a record fills the cell
+SMALL = ("mini", "toy")
+MODELS = {  # the paper's name → what our records call it, the first that is there
+    "BERT-base": ("teacher",),
+    "DistilBERT": ("released", "student"),
+    "DistilBERT (D)": ("student_d",),
+}
+BENCHMARK: dict[str, tuple[str, Callable[[float], float]]] = {  # row → a benchmark record's score, what to make of it
+    "BERT-base parameters": ("parameters_teacher", lambda count: count / 1e6),
+    "DistilBERT parameters": ("parameters_student", lambda count: count / 1e6),
+    "BERT-base seconds": ("seconds_teacher", float),
+    "DistilBERT seconds": ("seconds_student", float),
+    "faster": ("ratio_end_to_end", lambda ratio: 100 * (ratio - 1)),
+    "forward_ratio": ("ratio_forward", float),
+    "device_faster": ("ratio_forward", lambda ratio: 100 * (ratio - 1)),
+}
+ON_DEVICE = ("device_faster",)  # measured as the paper's app does it: questions of 384 tokens, no tokenization
+MARKS = {
+    "reproduced": "✓",
+    "partly": "◐",
+    "not reproduced": "✗",
+    "refused": "!",
+    "not run": "○",
+    "adds up": "=",
+    "does not add up": "≠",
+    "other hardware": "·",
+    "how it was done": "·",
+    "quoted": "·",
+}
+UNITS = {"percent": " %", "MB": " MB", "hours": " h", "seconds": " s", "parameters_millions": " M"}
+RULE = """\
+*Measured* is the median over seeds for a score, as in Table 1, and the mean over pairs of equal seeds for a difference
+or a share. The *interval* is a 95 % t interval over those seeds; of a single run, the bootstrap over its rows.
+*Delta* is measured minus paper. The tolerances are in `data/paper/verdict_rules.csv`. A verdict holds for the scale
+beside it: `base` has the paper's models and tasks, but trains the student on far less text.
+
+- **reproduced**: within the tolerance (beyond it, too, where the claim is a bound that may be exceeded), and the
+  interval is no wider than three tolerances to either side.
+- **partly**: outside, but the interval reaches into the tolerance; or inside, but the interval is wider than that, or
+  there is none because it was run once.
+- **not reproduced**: outside, and so is the whole interval.
+- **refused**: the records must not be compared (other settings, a cell twice); the notes say which.
+- **not run**: no record at scale `base` or `paper` on all rows of the task. What `mini` and `toy` found stands in the
+  last column: it shows the method at work, is **not evidence**, and enters no verdict. The world of `toy` is invented.
+- **adds up**, **does not add up**: the number follows, or does not, from other printed numbers; nothing was run.
+- **other hardware**, **how it was done**, **quoted**: nothing that a run of ours could confirm."""
+
+
+class Found(NamedTuple):
+    """What the records of one scale say of a cell: the middle value, an interval or None, how many runs, a remark."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    runs: int = 1
+    remark: str = ""
+
+
+class Runs:
+    """The records of one scale, asked for what the cells need; None where there are none.
+
+    Runs on other rows than a task's official ones are another task: at the scales that count they are left out, at
+    the small ones named. Every question raises ValueError for records that must not be compared. Scores are in
+    points, hundredths of 1.
+    """
+
+    def __init__(self, records: Iterable[Mapping[str, Any]], scale: str):
+        here = [record for record in records if record["scale"] == scale]
+        self.scale, self.left_out = scale, [r for r in here if scale in EVIDENCE and is_subset(r)]
+        self.records = [record for record in here if record not in self.left_out]
+
+    def tuned(self, model: str, task: str) -> dict[int, Mapping[str, Any]]:
+        """The fine-tuning records of a model, as the paper calls it, on a task, by seed; checked."""
+        for label in MODELS.get(model, (model,)):
+            found = [r for r in self.records if (r["kind"], r["model"], r["task"]) == ("finetuning", label, task)]
+            if found:
+                check_comparable(found, lambda r: _settings(r) | {"model_record": r["model_record"]})
+                return {record["seed"]: record for record in found}
+        return {}
+
+    def score(self, model: str, task: str, metric: str = "main") -> Found | None:
+        """A model's score on a task."""
+        by_seed = self.tuned(model, task)
+        if not by_seed:
+            return None
+        first = next(iter(by_seed.values()))
+        is_main = first["scores"][metric] == first["scores"]["main"]  # whose interval the record has: F1's, not EM's
+        rows = [100 * bound for bound in first.get("interval") or ()] if is_main else None
+        remark = "the released checkpoint" if first["model"].startswith("released") else ""
+        remark = remark or ("a subset" if is_subset(first) else "")
+        return _over_runs([100 * r["scores"][metric] for r in by_seed.values()], median, rows, remark)
+
+    def macros(self, *models: str) -> tuple[list[dict[int, float]], str]:
+        """Macro scores of each model by seed, over the tasks that all have; a remark when these are not the nine.
+
+        At the scales that count it is all nine or none.
+        """
+        found = {task: [self.tuned(model, task) for model in models] for task in GLUE}
+        there = [task for task in GLUE if all(found[task])]
+        if not there or (self.scale in EVIDENCE and len(there) < len(GLUE)):
+            return [{} for _ in models], ""
+        for task in there:
+            check_comparable([r for by_seed in found[task] for r in by_seed.values()], _settings)
+        seeds = sorted(set.intersection(*(set(by_seed) for task in there for by_seed in found[task])))
+        by_seed = [
+            {seed: 100 * mean(found[task][i][seed]["scores"]["main"] for task in there) for seed in seeds}
+            for i in range(len(models))
+        ]
+        subsets = [task for task in there if any(map(is_subset, found[task][0].values()))]
+        remarks = [f"{len(there)} of {len(GLUE)} tasks"] if len(there) < len(GLUE) else []
+        remarks += [f"of {', '.join(subsets)} a subset"] if subsets else []
+        return by_seed, ", ".join(remarks)
+
+    def macro(self, model: str) -> Found | None:
+        """The mean of the nine GLUE scores; at small scales of those tasks that there are."""
+        (by_seed,), remark = self.macros(model)
+        return _over_runs(list(by_seed.values()), median, remark=remark)
+
+    def share(self, student: str = "DistilBERT", teacher: str = "BERT-base") -> Found | None:
+        """The student's macro score in percent of its teacher's, seed by seed.
+
+        The control that the paper lacks is named where it was run: what the student without a teacher keeps of the
+        same tasks.
+        """
+        (theirs, mine), remark = self.macros(teacher, student)
+        (*_, twin), same = self.macros(teacher, student, "undistilled")
+        if twin and same == remark:  # on the same tasks
+            kept = mean(100 * twin[seed] / theirs[seed] for seed in twin)
+            remark = f"{remark}, " * bool(remark) + f"without a teacher {kept:.1f} %"
+        return _over_runs([100 * mine[seed] / theirs[seed] for seed in theirs], mean, remark=remark)
+
+    def gap(self, better: str, worse: str, task: str, metric: str) -> Found | None:
+        """`better` minus `worse`, over seeds that both have."""
+        one, other = self.tuned(better, task), self.tuned(worse, task)
+        both = sorted(one.keys() & other.keys())
+        check_comparable([by_seed[seed] for by_seed in (one, other) for seed in both], _settings)
+        remark = "a subset" if any(is_subset(one[seed]) for seed in both) else ""
+        deltas = [100 * (one[seed]["scores"][metric] - other[seed]["scores"][metric]) for seed in both]
+        return _over_runs(deltas, mean, remark=remark)
+
+    def ablation(self, variant: str) -> Found | None:
+        """A variant's difference from the triple loss, in the grid called ablation-SCALE."""
+        grid = [r for r in self.records if r["kind"] == "ablation" and r["grid"] == f"ablation-{self.scale}"]
+        if not {variant, ablation.REFERENCE} <= {record["model"] for record in grid}:
+            return None
+        row = next(row for row in ablation.compare(grid).rows if row["variant"] == variant)
+        return Found(row["mean"], row["low"], row["high"], len(row["deltas"])) if row["deltas"] else None
+
+    def benchmark(self, row: str) -> Found | None:
+        """A number of the benchmark records; parameters are counted, not measured: their interval is a point.
+
+        Size and speed belong to the architecture, so random weights will do, but they are named.
+        """
+        key, of = BENCHMARK[row]
+        task = "squad" if row in ON_DEVICE else "stsb"
+        found = [r for r in self.records if r["kind"] == "benchmark" and r["scores"].get(key) is not None]
+        found = [r for r in found if r["task"] == task]
+        values = [of(record["scores"][key]) for record in found]
+        single = [values[0]] * 2 if found and row.endswith("parameters") else None
+        if len(found) == 1 and key in (found[0].get("intervals") or {}):
+            low, *_, high = found[0]["intervals"][key]  # quartiles of its rounds
+            single = [of(low), of(high)]
+        random = any(record.get("weights", {}).get("teacher", "").startswith("random:") for record in found)
+        return _over_runs(values, mean, single, "random weights" if random else "")
+
+    def smaller(self) -> Found | None:
+        """How many percent fewer parameters the student has."""
+        teacher, student = self.benchmark("BERT-base parameters"), self.benchmark("DistilBERT parameters")
+        fewer = 100 * (1 - student.value / teacher.value) if teacher and student else None
+        return fewer and Found(fewer, fewer, fewer, remark=teacher.remark)
+
+
+def _over_runs(
+    values: Sequence[float],
+    middle: Callable[[Sequence[float]], float],
+    single: Sequence[float] | None = None,
+    remark: str = "",
+) -> Found | None:
+    """The middle of the values and their t interval; of one value, the interval `single` that it brings along."""
+    if not values:
+        return None
+    over = statistics.mean_interval(values)
+    low, high = (over.low, over.high) if len(values) > 1 else single or (None, None)
+    return Found(middle(values), low, high, len(values), remark)
+
+
+def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What must be equal in a comparison on one task; a learning rate that each chose from one list may differ."""
+    config = {key: value for key, value in record["config"].items() if key != "seed"}
+    if record.get("selection"):
+        config["learning_rate"] = record["selection"]["learning_rates"]
+    return {"config": config, "data": record["data"]["fingerprint"], "precision": record.get("precision")}
+
+
+def _arithmetic(value: float) -> Callable[[Runs], Found]:
+    return lambda runs: Found(value, runs=0)
+
+
+def _claims() -> dict[str, Callable[[Runs], Found | None]]:
+    """Claim → where the records have it, or the same number from other printed ones."""
+    glue, seconds, squad = paper.glue, paper.speed, partial(paper.downstream, task="SQuAD", metric="exact_match")
+    encoders = paper.parameters("BertModel"), paper.parameters("DistilBertModel")
+    logged = paper.claim("device_log_bert").value / paper.claim("device_log_distilbert").value
+    eight = [
+        sum(glue(model, task, "readme" if task == "mnli" else "2020-03") for task in GLUE if task != "wnli")
+        for model in ("DistilBERT", "BERT-base")
+    ]
+    over_elmo = glue("DistilBERT", "STS-B") - glue("ELMo", "STS-B")
+    computed = {
+        "smaller_exact": 100 * (1 - encoders[1] / encoders[0]),
+        "retained_table1": 100 * glue("DistilBERT", "macro") / glue("BERT-base", "macro"),
+        "retained_without_wnli": 100 * eight[0] / eight[1],
+        "throughput_ratio": seconds("BERT-base") / seconds("DistilBERT"),
+        "time_saved": 100 * (1 - seconds("DistilBERT") / seconds("BERT-base")),
+        "fixed_seconds": 2 * seconds("DistilBERT") - seconds("BERT-base"),
+        "device_log_saved": less_time(logged),
+        "squad_within": squad("BERT-base") - squad("DistilBERT"),
+        "over_elmo_stsb": over_elmo,
+        "over_elmo_stsb_table1": over_elmo,
+        "device_size": 4 * encoders[1] / 1e6,
+        "device_size_float32": 4 * encoders[1] / 1e6,
+    }
+    measured = {
+        "smaller": methodcaller("smaller"),
+        "retained": methodcaller("share"),
+        **{claim: methodcaller("benchmark", claim) for claim in ("faster", "forward_ratio", "device_faster")},
+        "squad_gap_f1": methodcaller("gap", "BERT-base", "DistilBERT", "squad", "f1"),
+        "squad_gap_em": methodcaller("gap", "BERT-base", "DistilBERT", "squad", "exact_match"),
+        "second_stage_f1": methodcaller("gap", "DistilBERT (D)", "DistilBERT", "squad", "f1"),
+        "second_stage_em": methodcaller("gap", "DistilBERT (D)", "DistilBERT", "squad", "exact_match"),
+        "second_stage_rerun_f1": methodcaller("score", "DistilBERT (D)", "squad", "f1"),
+        "second_stage_rerun_em": methodcaller("score", "DistilBERT (D)", "squad", "exact_match"),
+        "imdb_gap": methodcaller("gap", "BERT-base", "DistilBERT", "imdb", "accuracy"),
+        "released_sst2": methodcaller("score", "released_sst2", "sst2", "accuracy"),
+        "released_sst2_evaluated": methodcaller("score", "released_sst2", "sst2", "accuracy"),
+    }
+    return {claim: _arithmetic(value) for claim, value in computed.items()} | measured
+
+
+class Row(NamedTuple):
+    """A cell or claim before the records are asked; `correct` is given where the printed value is an erratum."""
+
+    part: str
+    what: str
+    printed: float
+    unit: str
+    rule: Mapping[str, Any]
+    read: Callable[[Runs], Found | None] | None
+    correct: float | None = None
+
+    @property
+    def target(self) -> float:
+        """The value to compare with."""
+        return self.printed if self.correct is None else self.correct
+
+    @property
+    def tolerance(self) -> float:
+        """How far from the target still counts as the same."""
+        return float(self.rule["tolerance"])
+
+    def number(self, value: float, printed: bool = False) -> str:
+        """A value with as many decimals as the paper prints here; ours with one at least."""
+        places = len(f"{self.printed:.10g}".partition(".")[2])
+        places = places if printed and self.unit != "points" else max(places, 1)
+        shown = f"{round(value, places) + 0.0:,.{places}f}".replace("-", "−")  # + 0.0: nought has no sign
+        return shown + UNITS.get(self.unit, "")
+
+
+def rows() -> list[Row]:
+    """All rows of the scorecard: Tables 1–4 of version 4, cell by cell, then the claims."""
+    rules = paper.table("verdict_rules").set_index("id", drop=False).to_dict("index")
+    quoted, readings, made = {"kind": "quoted"}, _claims(), []
+    for model, task, value in _columns("table1_glue", "model", "task", "value", vintage="2020-03"):
+        name, sic = task.replace("-", "").lower(), (model, task) == ("BERT-base", "MNLI")
+        rule = quoted if model == "ELMo" else rules["table1_macro" if task == "macro" else "table1"]
+        read = methodcaller("macro", model) if task == "macro" else methodcaller("score", model, name)
+        correct = paper.glue(model, task, "readme") if sic else None
+        made.append(Row("Table 1", f"{model}, {task}", value, "points", rule, read, correct))
+    for model, task, metric, value in _columns("table2_downstream", "model", "task", "metric", "value"):
+        what = f"{model}, {task} {metric.replace('_', ' ')}"
+        read = methodcaller("score", model, task.lower(), metric)
+        made.append(Row("Table 2", what, value, "points", rules["table2"], read))
+    for column, what in (("parameters_millions", "parameters"), ("seconds", "seconds")):
+        for model, value in _columns("table3_speed", "model", column):
+            rule, read = rules[f"table3_{what}"], methodcaller("benchmark", f"{model} {what}")
+            made.append(Row("Table 3", f"{model} {what}", value, column, quoted if model == "ELMo" else rule, read))
+    for variant, removed, value in _columns("table4_ablation", "variant", "removed", "delta_macro"):
+        made.append(
+            Row("Table 4", f"without: {removed}", value, "points", rules["table4"], methodcaller("ablation", variant))
+        )
+    for claim, text, value, unit in _columns("claims", "id", "text", "value", "unit"):
+        made.append(Row("Claims", text, value, unit, rules[claim], readings.get(claim)))
+    return made
+
+
+def _columns(table: str, *columns: str, **where: str) -> list[tuple]:
+    found = paper.table(table)
+    for column, value in where.items():
+        found = found[found[column] == value]
+    return list(found[list(columns)].itertuples(index=False, name=None))
+
+
+def verdict(target: float, found: Found, tolerance: float, direction: str = "equal") -> str:
+    """One of "reproduced", "partly", "not reproduced", by `RULE`; a bound ("least", "most") may be exceeded."""
+    low = -float("inf") if direction == "most" else target - tolerance
+    high = float("inf") if direction == "least" else target + tolerance
+    inside = low <= found.value <= high
+    if found.low is None:
+        return "partly" if inside else "not reproduced"
+    if inside:
+        return "reproduced" if found.high - found.low <= 6 * tolerance else "partly"
+    return "partly" if found.low <= high and found.high >= low else "not reproduced"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of the finished scorecard: its verdict, what filled it and at which scale, what small scales found."""
+
+    row: Row
+    verdict: str
+    found: Found | None = None
+    scale: str = ""
+    small: str = ""
+
+    def cells(self) -> dict[str, str]:
+        """The row as text, by column."""
+        row, found = self.row, self.found
+        sic = "" if row.correct is None else f" (sic; {row.number(row.correct, printed=True)})"
+        several = f", {found.runs} runs" if found and found.runs > 1 else ""
+        remark = f", {found.remark}" if found and found.remark else ""
+        return {
+            "what": row.what,
+            "paper": row.number(row.printed, printed=True) + sic,
+            "measured": row.number(found.value) + " computed" * (found.runs == 0) if found else "–",
+            "delta": ("+" if found.value > row.target else "") + row.number(found.value - row.target) if found else "–",
+            "interval": _interval(row, found),
+            "scale": f"{self.scale}{several}{remark}" or "–",
+            "verdict": f"{MARKS[self.verdict]} {self.verdict}",
+            "small scales: not evidence": self.small or "–",
+        }
+
+
+def _interval(row: Row, found: Found | None) -> str:
+    return "–" if found is None or found.low is None else f"{row.number(found.low)} to {row.number(found.high)}"
+
+
+class Card(NamedTuple):
+    """The scorecard and, in sentences, what a reader must know of the records behind it."""
+
+    lines: list[Line]
+    notes: list[str]
+
+
+def scorecard(records: Sequence[Mapping[str, Any]]) -> Card:
+    """Every cell of Tables 1–4 and every claim against these records."""
+    runs = {scale: Runs(records, scale) for scale in EVIDENCE + SMALL}
+    notes, lines = [note for there in runs.values() for note in _notes(there)], []
+    for row in rows():
+        line, troubles = _line(row, runs)
+        lines.append(line)
+        notes += [trouble for trouble in troubles if trouble not in notes]
+    return Card(lines, notes)
+
+
+def _line(row: Row, runs: Mapping[str, Runs]) -> tuple[Line, list[str]]:
+    kind = row.rule["kind"]
+    if kind in ("protocol", "quoted"):
+        return Line(row, "how it was done" if kind == "protocol" else "quoted"), []
+    if kind == "arithmetic":
+        found = row.read(runs["paper"])
+        fits = abs(found.value - row.target) <= row.tolerance + 1e-9
+        return Line(row, "adds up" if fits else "does not add up", found, "arithmetic"), []
+    found, troubles = {}, {}
+    for scale, there in runs.items():
+        try:
+            found[scale] = row.read(there)
+        except ValueError as error:
+            found[scale], troubles[scale] = None, f"{scale}: {error}"
+    small = " · ".join(_small(row, scale, found[scale]) for scale in SMALL if found[scale])
+    scale = next((scale for scale in EVIDENCE if found[scale]), "")
+    if not scale:
+        refused = any(scale in troubles for scale in EVIDENCE)
+        return Line(row, "refused" if refused else "not run", small=small), list(troubles.values())
+    word = "other hardware"
+    if kind == "measured":
+        word = verdict(row.target, found[scale], row.tolerance, row.rule["direction"])
+    return Line(row, word, found[scale], scale, small), list(troubles.values())
+
+
+def _small(row: Row, scale: str, found: Found) -> str:
+    spread = "" if found.low is None else f" [{_interval(row, found)}]"
+    return f"{scale} {row.number(found.value)}{spread}" + (f", {found.remark}" if found.remark else "")
+
+
+def _notes(runs: Runs) -> list[str]:
+    """Gaps and mixed code among the records of a scale, and what must not be compared."""
+    tuned = [record for record in runs.records if record["kind"] == "finetuning"]
+    grids: dict[str, list] = {f"{runs.scale}, fine-tuning": tuned}
+    for record in runs.records:
+        if record["kind"] == "ablation":
+            grids.setdefault(record["grid"], []).append(record)
+    gone = {f"{r['task']}: {r['data'].get('stand_in_why')}" for r in runs.left_out}
+    notes = [f"{runs.scale}, left out because it is not the paper's task, {why}" for why in sorted(gone)]
+    for name, found in grids.items():
+        try:
+            said = check_comparable(found, lambda _: {}) if found is tuned else ablation.compare(found).notes
+            notes += [f"{name}: {note}" for note in said]
+        except ValueError as error:
+            notes.append(f"{name}: {error}")
+    return notes
+
+
+def headlines(card: Card) -> list[dict[str, str]]:
+    """The headline claims alone, and what would falsify each."""
+    chosen = [line for line in card.lines if line.row.rule.get("headline") == "yes"]
+    wanted = ("paper", "measured", "interval", "scale", "verdict", "small scales: not evidence")
+    return [
+        {
+            "claim": line.row.what,
+            **{key: line.cells()[key] for key in wanted},
+            "falsified by an interval": _falsified(line.row),
+        }
+        for line in chosen
+    ]
+
+
+def _falsified(row: Row) -> str:
+    if row.rule["kind"] != "measured":
+        return "–"
+    low, high = row.number(row.target - row.tolerance), row.number(row.target + row.tolerance)
+    said = {"least": f"below {low}", "most": f"above {high}", "equal": f"outside {low} to {high}"}
+    return said[row.rule["direction"]]
+
+
+def tally(card: Card) -> str:
+    """How many cells have which verdict, in a sentence."""
+    counts = Counter(line.verdict for line in card.lines)
+    return f"{len(card.lines)} cells and claims: " + ", ".join(f"{counts[v]} {v}" for v in MARKS if counts[v]) + "."
+
+
+IN_SHORT = ("reproduced", "partly", "not reproduced", "refused", "other hardware", "does not add up")
+
+
+def in_short(card: Card) -> str:
+    """What reproduced, what did not, what was not run and what of that the mini scale shows: a Markdown list."""
+    said = []
+    for word in IN_SHORT:
+        lines = [line for line in card.lines if line.verdict == word]
+        told = [f"{line.row.what} (paper {line.cells()['paper']}, here {line.cells()['measured']})" for line in lines]
+        if told or word in ("reproduced", "not reproduced"):
+            said.append(f"- **{word}**: {'; '.join(told) or 'none'}.")
+    missing = [line for line in card.lines if line.verdict == "not run"]
+    if missing:
+        parts = Counter(line.row.part for line in missing)
+        said.append(
+            f"- **not run**: {', '.join(f'{count} of {part}' for part, count in parts.items())}. They need the "
+            "paper's models and a GPU: `distilnb evidence --scale base`."
+        )
+    small = [
+        f"{line.row.what}: paper {line.cells()['paper']}, {line.small.split(' · ')[0]}"
+        for line in missing
+        if line.row.part in ("Table 4", "Claims") and line.small.startswith("mini ")
+    ]
+    if small:
+        said.append(f"- of these, on real text and tasks in small, **not evidence**: {'; '.join(small)}.")
+    return "\n".join(said)
+
+
+def tables(card: Card) -> dict[str, list[dict[str, str]]]:
+    """The scorecard by heading, as rows of text."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for line in card.lines:
+        found.setdefault(line.row.part, []).append(line.cells())
+    return found
+
+
+TITLE = "Does the paper hold?"
+HEADLINES = "The headline claims, and what would falsify them"
+
+
+def markdown(card: Card) -> str:
+    """The whole scorecard as a Markdown document."""
+    text = [
+        f"# {TITLE}",
+        "*Written by `distilnb report` from the records; not to be edited.*",
+        tally(card),
+        in_short(card),
+        f"## {HEADLINES}",
+        tables_module.table(headlines(card)),
+    ]
+    for part, found in tables(card).items():
+        text += [f"## {part}", tables_module.table(found)]
+    text += ["## How a verdict is found", RULE]
+    if card.notes:
+        text += ["## Notes on the records", "\n".join(f"- {note}" for note in card.notes)]
+    return "\n\n".join(text) + "\n"
+
+
+def page(card: Card, results_tables: Sequence[list[dict[str, Any]]], drawn: Mapping[str, str]) -> str:
+    """The scorecard, our own results tables and the figures (name → svg) as one HTML page that needs no other file."""
+    short = pages.html_text(f"{tally(card)}\n\n{in_short(card)}")
+    sections = {HEADLINES: short + pages.html_table(headlines(card))}
+    sections |= {part: pages.html_table(found) for part, found in tables(card).items()}
+    sections["How a verdict is found"] = pages.html_text(RULE)
+    if card.notes:
+        sections["Notes on the records"] = pages.html_text("\n".join(f"- {note}" for note in card.notes))
+    sections["Our results"] = "\n".join(pages.html_table(found) for found in results_tables)
+    sections["Figures"] = "\n".join(pages.html_figure(svg, name) for name, svg in drawn.items())
+    return pages.page(TITLE, sections)

@@ -1,0 +1,433 @@
+"""Tables written from records: what a run prints at its end, and the README's results. Nothing is typed in."""
+
+from collections.abc import Mapping
+from statistics import median
+from typing import Any
+
+from ..evidence import paper, statistics
+from ..evidence.comparing import is_subset
+from ..machine.progress import duration
+from ..studies import ablation
+from ..studies.formats import FORMATS
+from ..tasks import glue, metrics
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Rows with equal keys as a Markdown table, columns padded so that it also reads well on a terminal."""
+    if not rows:
+        return "(no records yet)"
+    cells = [[str(row[key]) for key in rows[0]] for row in rows]
+    widths = [max(map(len, column)) for column in zip(list(rows[0]), *cells, strict=True)]
+    lines = [list(rows[0]), ["-" * w for w in widths], *cells]
+    return "\n".join("| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in lines)
+
+
+def pretraining_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each teacher or distillation: budget, held-out loss, agreement with its teacher, time.
+
+    Of a distillation both are told before and after.
+    """
+    rows = []
+    for r in sorted(records, key=lambda r: (r["scale"], _rank(r["model"]))):
+        if r["kind"] in ("teacher", "distillation"):
+            scores, before = r["scores"], {}
+            if r["kind"] == "distillation" and r.get("evaluations"):
+                before = {
+                    name: f"{values[0]:.3f} → " if name == "mlm_loss" else f"{100 * values[0]:.1f} → "
+                    for name, values in r["evaluations"].items()
+                }
+            agreement = f"{100 * scores['agreement']:.1f} %" if "agreement" in scores else "–"
+            rows.append(
+                {
+                    "run": r["name"],
+                    "scale": r["scale"],
+                    "model": r["model"],
+                    "block": r["config"]["seq_length"],
+                    "tokens": f"{r['tokens'] / 1e6:.2f} M",
+                    "held-out MLM loss": f"{before.get('mlm_loss', '')}{scores['mlm_loss']:.3f}",
+                    "right guesses": f"{100 * scores['accuracy']:.1f} %",
+                    "agrees with teacher": before.get("agreement", "") + agreement,
+                    "time": duration(r["wall_seconds"]),
+                }
+            )
+    return rows
+
+
+def finetuning_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each task: the majority baseline and, for each model, median [lowest–highest] over its seeds.
+
+    A real task of which only some rows were used is marked as a subset.
+    """
+    records = [r for r in records if r["kind"] == "finetuning"]
+    models = list(dict.fromkeys(sorted((r["model"] for r in records), key=_rank)))
+    rows = []
+    for scale, task in dict.fromkeys((r["scale"], r["task"]) for r in records):
+        here = [r for r in records if (r["scale"], r["task"]) == (scale, task)]
+        scores = {model: [100 * r["scores"]["main"] for r in here if r["model"] == model] for model in models}
+        seeds = {len(values) for values in scores.values() if values}
+        rows.append(
+            {
+                "task": task + _subset(here[0]),
+                "scale": scale,
+                "seeds": "–".join(map(str, sorted(seeds))),
+                "majority": _baseline(here[0]),
+                **{model: _spread(values) for model, values in scores.items()},
+            }
+        )
+    return rows
+
+
+PAPERS = {"teacher": "BERT-base", "student": "DistilBERT", "released": "DistilBERT", "student_d": "DistilBERT (D)"}
+
+
+def comparison_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each task and model: the paper's number, ours (median, range over seeds, interval), the difference.
+
+    The 95 % interval is that of the seed at the median, over the choice of validation rows. The difference is in
+    points; away from base and paper scale it stands in brackets, since another teacher and often other tasks are
+    compared.
+    """
+    rows = []
+    runs = [r for r in records if r["kind"] == "finetuning"]
+    groups = dict.fromkeys((r["scale"], r["task"], r["model"]) for r in runs)
+    order = list(dict.fromkeys(task for _, task, _ in groups))
+    for scale, task, model in sorted(groups, key=lambda g: (order.index(g[1]), g[0], _rank(g[2]))):
+        here = [r for r in runs if (r["scale"], r["task"], r["model"]) == (scale, task, model)]
+        rows += [_compared(here, task, metric, scale, model) for metric in METRICS_OF.get(task, ("main",))]
+    return rows
+
+
+METRICS_OF = {"squad": ("exact_match", "f1")}  # tasks whose table in the paper has several columns
+
+
+def _compared(here: list[dict[str, Any]], task: str, metric: str, scale: str, model: str) -> dict[str, Any]:
+    values = [100 * r["scores"][metric] for r in here]
+    middle = sorted(here, key=lambda r: r["scores"][metric])[(len(here) - 1) // 2]
+    main = metric in ("main", "f1")
+    low, high = middle["interval"] if main else (None, None)
+    printed = _printed(task, metric, model)
+    delta = "" if printed is None else f"{median(values) - printed:+.1f}"
+    baseline = here[0]["scores"].get("majority") if main else None
+    return {
+        "task": task + (f" {metric}" if metric != "main" else "") + _subset(middle),
+        "model": model,
+        "scale": scale,
+        "seeds": len(here),
+        "majority": "–" if baseline is None else f"{100 * baseline:.1f}",
+        "paper": "–" if printed is None else f"{printed:.1f}",
+        "measured": f"{median(values):.1f}",
+        "min–max": _range(min(values), max(values)),
+        "95 % interval": "–" if low is None else _range(100 * low, 100 * high),
+        "delta": "–" if printed is None else (delta if scale in ("base", "paper") else f"({delta})"),
+    }
+
+
+def _printed(task: str, metric: str, model: str) -> float | None:
+    """What the paper prints for this task and role, if it does."""
+    if model not in PAPERS:
+        return None
+    try:
+        if task in ("imdb", "squad"):
+            return paper.downstream(PAPERS[model], task, "accuracy" if task == "imdb" else metric)
+        return paper.glue(PAPERS[model], task)
+    except ValueError:  # no such cell: DistilBERT (D) has none but SQuAD's
+        return None
+
+
+def macro_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each scale and model that has all nine tasks of GLUE: medians over seeds, averaged over tasks.
+
+    With WNLI and without it (an adversarial split on which the majority class is hard to beat), and by BERT's
+    convention, where MRPC and QQP count by F1 and STS-B by Spearman instead of the mean of two metrics.
+    """
+    rows, runs = [], [r for r in records if r["kind"] == "finetuning" and r["task"] in glue.GLUE]
+    for scale, model in dict.fromkeys((r["scale"], r["model"]) for r in sorted(runs, key=lambda r: _rank(r["model"]))):
+        here = [r for r in runs if (r["scale"], r["model"]) == (scale, model)]
+        missing = [name for name in glue.GLUE if name not in {r["task"] for r in here}]
+        row = {"model": model, "scale": scale}
+        printed = paper.glue(PAPERS[model], "macro") if PAPERS.get(model) in ("BERT-base", "DistilBERT") else None
+        if missing:
+            gap = f"not run: {', '.join(missing)}"
+            rows.append(
+                row
+                | {
+                    "paper": "–" if printed is None else f"{printed:.1f}",
+                    "macro": gap,
+                    "without WNLI": "–",
+                    "BERT's convention": "–",
+                }
+            )
+            continue
+        main, berts = (
+            {
+                name: median(
+                    100 * metrics.main_score(convention(glue.TASKS[name]), r["scores"])
+                    for r in here
+                    if r["task"] == name
+                )
+                for name in glue.GLUE
+            }
+            for convention in (lambda task: task.main, lambda task: task.main_of_bert)
+        )
+        most = [name for name in glue.GLUE if name != "wnli"]
+        rows.append(
+            row
+            | {
+                "paper": "–" if printed is None else f"{printed:.1f}",
+                "macro": f"{metrics.macro(main, glue.GLUE):.1f}",
+                "without WNLI": f"{metrics.macro(main, most):.1f}",
+                "BERT's convention": f"{metrics.macro(berts, glue.GLUE):.1f}",
+            }
+        )
+    return rows
+
+
+def retention_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each student's macro score in percent of its teacher's, seeds paired: over GLUE's tasks that both have, without
+    WNLI, and over those on which the teacher itself beats the majority, beyond its interval over seeds.
+
+    Subsets of a task (other than the official numbers of rows) are left out: they are another task.
+    """
+    rows, runs = [], [r for r in records if r["kind"] == "finetuning" and r["task"] in glue.GLUE]
+    runs = [r for r in runs if not is_subset(r)]
+    for scale in dict.fromkeys(r["scale"] for r in runs):
+        here = {(r["model"], r["task"], r["seed"]): r["scores"] for r in runs if r["scale"] == scale}
+        for model in sorted({model for model, *_ in here} - {"teacher"}, key=_rank):
+            seeds = {
+                task: {seed for m, t, seed in here if (m, t) == (model, task)}
+                & {seed for m, t, seed in here if (m, t) == ("teacher", task)}
+                for task in glue.GLUE
+            }
+            both = [task for task in glue.GLUE if seeds[task]]
+            choices = {
+                "all": both,
+                "without WNLI": [task for task in both if task != "wnli"] if "wnli" in both else [],
+                "teacher above majority": [t for t in both if _beats_majority(here, t, seeds[t])],
+            }
+            rows += [
+                {
+                    "scale": scale,
+                    "model": model,
+                    "tasks": f"{name}: {', '.join(chosen)}",
+                    "% of the teacher": _retained(here, model, chosen, set.intersection(*(seeds[t] for t in chosen))),
+                }
+                for name, chosen in choices.items()
+                if chosen
+            ]
+    return rows
+
+
+def _beats_majority(scores: Mapping[tuple, Mapping[str, float]], task: str, seeds: set[int]) -> bool:
+    theirs = [scores["teacher", task, seed] for seed in seeds]
+    over = statistics.mean_interval([s["main"] - s["majority"] for s in theirs])
+    return (over.mean if len(theirs) == 1 else over.low) > 0
+
+
+def _retained(scores: Mapping[tuple, Mapping[str, float]], model: str, chosen: list[str], seeds: set[int]) -> str:
+    def macro(who: str, seed: int) -> float:
+        return sum(scores[who, task, seed]["main"] for task in chosen)
+
+    over = statistics.mean_interval([100 * macro(model, seed) / macro("teacher", seed) for seed in sorted(seeds)])
+    spread = f" [{_range(over.low, over.high)}]" if len(seeds) > 1 else ""
+    return f"{over.mean:.1f}{spread}, {len(seeds)} seed{'s' * (len(seeds) > 1)}"
+
+
+def comparison(records: list[dict[str, Any]]) -> str:
+    """What `distilnb finetune` and `distilnb glue` print: every cell beside the paper's, and the macro scores."""
+    parts = [table(comparison_rows(records))]
+    if any(r["task"] in glue.GLUE for r in records):
+        parts.append(table(macro_rows(records)))
+    scales = {r["scale"] for r in records} - {"base", "paper"}
+    if scales:
+        parts.append(
+            f"Scale {', '.join(sorted(scales))}: another teacher than the paper's"
+            f"{', and made-up tasks of the same shapes' if 'toy' in scales else ''}. "
+            "Differences in brackets are no evidence about the paper."
+        )
+    subsets = {r["task"]: r["data"]["stand_in_why"] for r in records if is_subset(r)}
+    parts += [f"{task} is a stand-in: {why}." for task, why in subsets.items()]
+    return "\n\n".join(parts)
+
+
+def ablation_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each variant of each grid: median macro score and held-out loss, mean difference of both from the
+    triple loss with its interval over paired seeds, Table 4's difference.
+
+    Raises ValueError for records that must not be compared.
+    """
+    rows = []
+    for grid in dict.fromkeys(r["grid"] for r in records if r["kind"] == "ablation"):
+        cells = [r for r in records if r.get("grid") == grid]
+        scores, losses = ablation.compare(cells).rows, ablation.compare(cells, "mlm_loss").rows
+        rows += [
+            {
+                "grid": grid,
+                "scale": cells[0]["scale"],
+                "variant": row["title"],
+                "pairs": str(len(row["seeds"])),
+                "macro": _spread(list(row["values"].values())),
+                "Δ macro": difference(row),
+                "Table 4": "–" if row["paper"] is None else signed(row["paper"]),
+                "sign": sign(row),
+                "held-out loss": f"{median(loss['values'].values()):.3f}",
+                "Δ loss": difference(loss, 3),
+            }
+            for row, loss in zip(scores, losses, strict=True)
+        ]
+    return rows
+
+
+def difference(row: dict[str, Any], digits: int = 2) -> str:
+    """A mean difference with its interval: "−1.20 [−3.00, +0.60]"; of the reference, none."""
+    if row["mean"] is None or row["variant"] == ablation.REFERENCE:
+        return "–"
+    interval = "" if row["low"] is None else f" [{signed(row['low'], digits)}, {signed(row['high'], digits)}]"
+    return signed(row["mean"], digits) + interval
+
+
+def sign(row: dict[str, Any]) -> str:
+    """Whether a difference has the sign that the paper prints, as far as its interval over pairs can say."""
+    if row["paper"] is None or row["low"] is None:
+        return "–"
+    if row["low"] <= 0 <= row["high"]:
+        return "within noise"
+    return "as in the paper" if (row["mean"] > 0) == (row["paper"] > 0) else "the opposite"
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A number with its sign, the minus of typesetters: "−0.31"."""
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def benchmark_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each benchmark: how many times faster the student is [quartiles], and the same as less time."""
+    rows = []
+    for r in records:
+        if r["kind"] == "benchmark" and "weights" in r:  # the benchmarks of training steps have no passes
+            scores, config = r["scores"], r["config"]
+            rows.append(
+                {
+                    "run": r["name"],
+                    "weights": _kind_of_weights(r),
+                    "texts": f"{config['rows']:,} × {r['task']}",
+                    "forward": _interval(r, "ratio_forward"),
+                    "end to end": _interval(r, "ratio_end_to_end"),
+                    "less time": f"{scores['less_time_end_to_end']:.0f} %",
+                    "seconds": f"{scores['seconds_teacher']:.1f} → {scores['seconds_student']:.1f}",
+                    "fewer parameters": f"{scores['smaller']:.1f} %",
+                    "threads": config["threads"] or r["device"]["cores"],
+                    "processor": r["device"]["processor"],
+                }
+            )
+    return rows
+
+
+def format_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each format of a benchmark's student: size, speed, and beside them what it costs in accuracy.
+
+    Where the timed weights are random, the accuracy is that of another, fine-tuned student, whose scale is named.
+    """
+    rows = []
+    for r in (r for r in records if r["kind"] == "benchmark" and "weights" in r):
+        scored = {row["format"]: row for row in r["accuracy"]["rows"]}
+        for form in (form for form in r["formats"] if form["model"] == "student"):
+            cost = scored.get(form["format"])
+            whose = f"{r['accuracy'].get('scale')} {r['accuracy'].get('task')}"
+            rows.append(
+                {
+                    "run": r["name"],
+                    "weights": _kind_of_weights(r),
+                    "format": FORMATS[form["format"]].title,
+                    "MB": f"{form['bytes'] / 1e6:.1f}",
+                    "ms": f"{form['ms'][1]:.1f}",
+                    "× teacher float32": f"{form['speedup']:.1f}",
+                    "× in CPU time": f"{form['speedup_cpu']:.1f}",
+                    "× teacher": f"{form['ratio']:.2f}" if form["ratio"] else "–",
+                    "accuracy (of)": f"{100 * cost['accuracy']:.1f} ({whose})" if cost else "not measured",
+                    "points lost": f"{cost['lost']:+.2f}" if cost else "–",
+                }
+            )
+    return rows
+
+
+WATTS = 65.0  # assumed of the whole machine, as in the estimate before a run; with a GPU 300
+
+
+def spent_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the records took: for each scale and kind of run how many, their hours, and energy by the assumed power."""
+    rows = []
+    order = [(r["scale"], r["kind"]) for r in records]
+    for scale, kind in dict.fromkeys(order):
+        here = [r for r in records if (r["scale"], r["kind"]) == (scale, kind)]
+        devices = dict.fromkeys(r["device"]["gpu"] or r["device"]["processor"] for r in here)
+        joules = sum(r["wall_seconds"] * (300.0 if r["device"]["gpu"] else WATTS) for r in here)
+        rows.append(
+            {
+                "scale": scale,
+                "runs": kind,
+                "number": len(here),
+                "time": duration(sum(r["wall_seconds"] for r in here)),
+                "kWh": f"{joules / 3.6e6:.2g}",
+                "on": ", ".join(devices),
+            }
+        )
+    return rows
+
+
+def _kind_of_weights(record: dict[str, Any]) -> str:
+    return "random" if record["weights"]["teacher"].startswith("random:") else "trained"
+
+
+def _interval(record: dict[str, Any], score: str) -> str:
+    low, middle, high = record["intervals"][score]
+    return f"{middle:.2f} × [{low:.2f}–{high:.2f}]"
+
+
+def _rank(model: str) -> int:
+    """Teacher, student, baselines: the order in which a reader compares them."""
+    order = (
+        "released",
+        "teacher",
+        "student",
+        "student_d",
+        "undistilled",
+        "undistilled_d",
+        "scratch",
+        "untrained",
+        "random",
+    )
+    return order.index(model) if model in order else len(order)
+
+
+def _subset(record: dict[str, Any]) -> str:
+    return " (subset)" if is_subset(record) else ""
+
+
+def _baseline(record: dict[str, Any]) -> str:
+    """What reading nothing scores; SQuAD has no such thing."""
+    return f"{100 * record['scores']['majority']:.1f}" if "majority" in record["scores"] else "–"
+
+
+def _spread(values: list[float]) -> str:
+    if not values:
+        return "not run"
+    return f"{median(values):.1f}" + (f" [{_range(min(values), max(values))}]" if len(values) > 1 else "")
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:.1f}–{high:.1f}".replace("-", "−")  # the minus of typesetters, as `signed`
+
+
+def tables(records: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The results tables that these records give: pre-training, fine-tuning scale by scale, retention, size and speed,
+    ablation."""
+    by_scale = [[r for r in records if r["scale"] == scale] for scale in dict.fromkeys(r["scale"] for r in records)]
+    kinds = retention_rows, benchmark_rows, format_rows, ablation_rows
+    found = [pretraining_rows(records), *map(finetuning_rows, by_scale), *(kind(records) for kind in kinds)]
+    return [rows for rows in found if rows]
+
+
+def summary(records: list[dict[str, Any]], short: bool = False) -> str:
+    """The results tables of these records, as text; the `short` ones leave out the formats of the device."""
+    found = [rows for rows in tables(records) if not (short and "format" in rows[0])]
+    return "\n\n".join(map(table, found)) or table([])

@@ -1,0 +1,9 @@
+"""A settings field with its help text, for the dataclasses that commands read their flags from."""
+
+from dataclasses import field
+from typing import Any
+
+
+def setting(default: Any, text: str, **more: Any) -> Any:
+    """A field of a settings dataclass with its help text, which `--help` prints; `choices` limits the values."""
+    return field(default=default, metadata={"help": text, **more})

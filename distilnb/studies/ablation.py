@@ -1,0 +1,446 @@
+"""The ablation (paper section 4.2, Table 4): one thing changed at a time, everything else equal, seeds in pairs.
+
+A cell is one variant with one seed: a student is distilled, fine-tuned on every task of the grid and described by one
+record. Cells share teacher, text, token budget and fine-tuning; variants with the same seed also share the order of
+the text, the masks, the new heads and the order of the rows. So the effect of a change is a mean of differences
+within pairs. Table 4 prints four differences, without seeds, spread or budget; and its third row cannot be run with
+the original code, where an assertion forbids L_mlm = 0.
+"""
+
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from accelerate import Accelerator
+from transformers import BertForMaskedLM, DistilBertForMaskedLM, PreTrainedTokenizerBase
+
+from ..distillation import batches, evaluation
+from ..distillation.checkpoints import fingerprint
+from ..distillation.estimate import estimate_passes
+from ..distillation.loop import check_output, check_run, pretrain
+from ..distillation.recipe import MAY_CHANGE, PretrainingConfig
+from ..distillation.step import Distillation
+from ..evidence import comparing, paper, statistics
+from ..evidence.cells import run_missing
+from ..evidence.records import Stopwatch, new_record, save_record, thin
+from ..machine.progress import duration
+from ..models import dropout
+from ..models.student import build_student, choose_layers
+from ..tasks import finetuning, metrics
+from ..tasks.finetuning import FinetuningConfig
+from ..tasks.glue import TaskData
+from ..tasks.grid import ONLY_WITH_SPANS, ONLY_WITH_TEACHER, finetune_grid
+from ..tasks.heads import for_task
+from ..text.corpus import Corpus
+from ..text.masking import Masker
+
+REFERENCE = "triple"
+SEEDS = 3  # pairs of every variant, unless told otherwise
+LONG = 1000  # updates from which the distillation of a cell shows its own progress
+CURVE_POINTS = 40  # there are many cells: their curves are kept short
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of the ablation: what differs from the triple loss. `settings` are those of `PretrainingConfig`."""
+
+    name: str
+    title: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    init: str = "teacher"
+    layers: str | tuple[int, ...] = "original"
+    trained: bool = True
+
+    def changes(self) -> dict[str, Any]:
+        """What the record says of it; empty for the triple loss itself."""
+        plain = Variant(self.name, self.title)
+        others = {key: getattr(self, key) for key in ("init", "layers", "trained")}
+        return dict(self.settings) | {k: v for k, v in others.items() if v != getattr(plain, k)}
+
+
+# Table 4's four rows, in its order, between the reference and the baselines that readers ask for
+VARIANTS = {
+    variant.name: variant
+    for variant in (
+        Variant(REFERENCE, "triple loss"),
+        Variant("no_ce", "without soft targets (L_ce)", {"ce": 0.0}),
+        Variant("no_cos", "without cosine (L_cos)", {"cos": 0.0}),
+        Variant("no_mlm", "without masked words (L_mlm)", {"mlm": 0.0}),
+        Variant("random_init", "triple loss from random weights", init="random"),
+        Variant("mlm_only", "masked words alone, same start", {"ce": 0.0, "cos": 0.0}),
+        Variant("mlm_random", "masked words alone, random weights", {"ce": 0.0, "cos": 0.0}, init="random"),
+        Variant("untrained", "the start itself, not trained", trained=False),
+    )
+}
+
+
+def along(axis: str, values: Iterable[Any]) -> list[Variant]:
+    """Variants of the triple loss along one axis: "temperature" (numbers), "positions" (all, masked), "layers" (a
+    name or indices) or "weights" (three numbers, of L_ce, L_mlm and L_cos). ValueError for another axis."""
+    made = []
+    for value in values:
+        if axis == "layers":
+            shown = value if isinstance(value, str) else "-".join(map(str, value))
+            more: dict[str, Any] = {"layers": value}
+        elif axis == "weights":
+            shown = "-".join(f"{weight:g}" for weight in value)
+            more = {"settings": dict(zip(("ce", "mlm", "cos"), map(float, value), strict=True))}
+        elif axis in ("temperature", "positions"):
+            shown = f"{value:g}" if axis == "temperature" else str(value)
+            more = {"settings": {axis: value}}
+        else:
+            raise ValueError(f"unknown axis '{axis}'; use temperature, positions, layers or weights")
+        made.append(Variant(f"{axis}_{shown}", f"triple loss, {axis} {shown.replace('-', ', ')}", **more))
+    return made
+
+
+class Cell(NamedTuple):
+    """One variant with one seed; `config` is its distillation."""
+
+    name: str
+    variant: Variant
+    config: PretrainingConfig
+
+    @property
+    def seed(self) -> int:
+        """It also fixes random initial weights, the new heads and the order of the tasks' rows."""
+        return self.config.seed
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What all cells share. `pretraining` is the triple loss; records go to `records`, unfinished cells lie in `work`.
+
+    `provenance` (for instance the teacher's name) is added to each record.
+    """
+
+    teacher: BertForMaskedLM
+    tokenizer: PreTrainedTokenizerBase
+    corpus: Corpus
+    data: Sequence[TaskData]
+    accelerator: Accelerator
+    pretraining: PretrainingConfig
+    finetuning: FinetuningConfig
+    records: Path
+    work: Path
+    name: str = "ablation-toy"
+    scale: str = "toy"
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def tasks(self) -> list[str]:
+        """The names of the tasks whose mean is the macro score."""
+        return [data.task.name for data in self.data]
+
+    def cells(self, variants: Iterable[Variant], seeds: Iterable[int]) -> list[Cell]:
+        """The triple loss and every variant with every seed, seed by seed, so that whole pairs are there early.
+
+        Raises ValueError before any work: no task or seed, a variant that does not fit the teacher, all weights zero,
+        two variants of one name.
+        """
+        seeds, depth = list(seeds), self.teacher.config.num_hidden_layers
+        if not (self.data and seeds):
+            raise ValueError("an ablation needs at least one task and one seed")
+        layers = choose_layers("original", depth, max(1, depth // 2))
+        made = {REFERENCE: VARIANTS[REFERENCE]}  # what the others are compared with
+        for v in variants:
+            there = choose_layers(v.layers, depth, len(layers) if isinstance(v.layers, str) else len(v.layers))
+            config = replace(self.pretraining, **v.settings)
+            if (config, there, v.init, v.trained) == (self.pretraining, layers, "teacher", True):
+                continue  # the triple loss itself: an axis may pass through it
+            if made.setdefault(v.name, v) != v:
+                raise ValueError(f"two variants are called {v.name}")
+        return [
+            Cell(f"{self.name}-{v.name}-seed{seed}", v, replace(self.pretraining, seed=seed, **v.settings))
+            for seed in seeds
+            for v in made.values()
+        ]
+
+    def identity(self, cell: Cell) -> dict[str, Any]:
+        """What decides whether a record is the one of this cell: seed, settings, data, weights to learn from."""
+        shared = {k: v for k, v in asdict(self.pretraining).items() if k not in ("seed", *MAY_CHANGE)}
+        silent = ("seed", *ONLY_WITH_TEACHER, *ONLY_WITH_SPANS)
+        tuning = {k: v for k, v in asdict(self.finetuning).items() if k not in silent}
+        tasks = {data.task.name: data.info for data in self.data}
+        return {
+            "seed": cell.seed,
+            "config": {"pretraining": shared, "changes": cell.variant.changes(), "finetuning": tuning},
+            "data": self.corpus.provenance() | {"tasks": tasks},
+            "teacher": fingerprint(self.teacher),
+            "precision": self.accelerator.mixed_precision,
+        }
+
+
+def run_grid(
+    grid: Grid, variants: Iterable[Variant], seeds: Iterable[int], quiet: bool = False
+) -> list[dict[str, Any]]:
+    """The record of every cell; those that are recorded with the same settings are not run again.
+
+    A cell that was interrupted is taken up at its last checkpoint. Raises ValueError before any work for what does
+    not fit and for a record of other settings, and FloatingPointError at the end when a cell diverged.
+    """
+    planned = [_Planned(cell.name, grid, cell, quiet) for cell in grid.cells(variants, seeds)]
+
+    def announce(left: Sequence[_Planned]) -> str:
+        for one in left:
+            if one.cell.variant.trained:
+                check_run(one.cell.config, grid.corpus, grid.teacher, grid.accelerator.num_processes)
+                check_output(grid.work / one.name, one.cell.config)
+        if quiet or not grid.accelerator.is_main_process:
+            return ""
+        return _announce(grid, [one.cell for one in planned], [one.cell for one in left])
+
+    grid.teacher.to(grid.accelerator.device).eval().requires_grad_(False)
+    outcome = run_missing(
+        planned, grid.records, grid.name, grid.accelerator, keep_others=True, announce=announce, quiet=quiet
+    )
+    if outcome.diverged:
+        raise FloatingPointError(
+            f"{len(outcome.diverged)} of {len(planned)} cells diverged, the others are recorded: "
+            + "; ".join(f"{name} ({why})" for name, why in outcome.diverged.items())
+        )
+    return outcome.records
+
+
+class _Planned(NamedTuple):
+    """A cell of a grid, as `cells` runs it."""
+
+    name: str
+    grid: Grid
+    cell: Cell
+    quiet: bool
+
+    def differences(self, record: dict[str, Any]) -> list[str]:
+        """In what the record differs, as "config.finetuning.epochs 3 against 4"."""
+        wanted = comparing.plain(self.grid.identity(self.cell))
+        return comparing.differences({key: record.get(key) for key in wanted}, wanted)
+
+    def run(self) -> dict[str, Any]:
+        """Run the cell, save its record and delete what it left to go on from."""
+        record = run_cell(self.grid, self.cell, self.quiet)
+        if self.grid.accelerator.is_main_process:
+            save_record(record, self.grid.records)
+            shutil.rmtree(self.grid.work / self.name, ignore_errors=True)
+        return record
+
+
+def start(grid: Grid, cell: Cell) -> DistilBertForMaskedLM:
+    """The student of a cell before its first update."""
+    student = build_student(grid.teacher, cell.variant.layers, init=cell.variant.init, seed=cell.seed)
+    if grid.accelerator.device.type == "cpu":
+        dropout.for_cpu(student)
+    return student
+
+
+def run_cell(grid: Grid, cell: Cell, quiet: bool = False) -> dict[str, Any]:
+    """Distil (unless the variant is not trained), fine-tune on every task; the record of both, not yet saved."""
+    watch, config, folder = Stopwatch(), cell.config, grid.work / cell.name
+    student = start(grid, cell)
+    masker = Masker.of(grid.tokenizer, grid.corpus.token_counts, config.smoothing, config.mask_probability, cell.seed)
+    if cell.variant.trained:
+        short = config.steps(grid.corpus) < LONG
+        distilled = pretrain(
+            student,
+            grid.corpus,
+            masker,
+            grid.accelerator,
+            config,
+            teacher=grid.teacher,
+            out=folder,
+            name=cell.name,
+            quiet=quiet or short,
+        )
+    else:
+        student.to(grid.accelerator.device)
+        heldout = evaluation.evaluate(student, grid.corpus, masker, grid.accelerator, grid.teacher)
+        distilled = {"scores": heldout, "tokens": 0, "steps": 0, "curve": None, "evaluations": None} | {
+            key: value for key, value in watch.read().items() if key != "started"
+        }
+    grid.accelerator.free_memory()
+    tuned = finetune_grid(
+        {cell.variant.name: student},
+        grid.data,
+        [cell.seed],
+        grid.tokenizer,
+        grid.accelerator,
+        grid.finetuning,
+        scale=grid.scale,
+        folder=folder,
+        quiet=True,
+    )
+    return _record(grid, cell, watch, distilled, tuned)
+
+
+def _record(
+    grid: Grid, cell: Cell, watch: Stopwatch, distilled: dict[str, Any], tuned: list[dict[str, Any]]
+) -> dict[str, Any]:
+    heldout, main = distilled["scores"], {record["task"]: record["scores"]["main"] for record in tuned}
+    scores = {
+        "macro": metrics.macro(main, grid.tasks),
+        **main,
+        "mlm_loss": heldout["mlm_loss"],
+        "mlm_accuracy": heldout["accuracy"],
+        "agreement": heldout["agreement"],
+    }
+    more = {
+        "tokens": distilled["tokens"],
+        "steps": distilled["steps"],
+        "evaluations": distilled["evaluations"],
+        "curve": distilled["curve"] and thin(distilled["curve"], CURVE_POINTS),
+        "grid": grid.name,
+        "title": cell.variant.title,
+        "tasks": grid.tasks,
+        "finetuning": {r["task"]: r["scores"] | {"interval": r["interval"], "steps": r["steps"]} for r in tuned},
+        "processes": grid.accelerator.num_processes,
+        **grid.identity(cell),
+    }
+    more |= {key: round(sum(r[key] for r in (distilled, *tuned)), 2) for key in ("wall_seconds", "cpu_seconds")}
+    return new_record(
+        "ablation",
+        cell.name,
+        scale=grid.scale,
+        model=cell.variant.name,
+        stopwatch=watch,
+        **more,
+        scores=scores,
+        **grid.provenance,
+    )
+
+
+def _announce(grid: Grid, cells: Sequence[Cell], left: Sequence[Cell]) -> str:
+    names, seeds = {cell.variant.name for cell in cells}, {cell.seed for cell in cells}
+    done = f", {len(cells) - len(left)} recorded already" if len(left) < len(cells) else ""
+    seconds, disk = estimate(grid, left)
+    return (
+        f"{grid.name}: {len(names)} variants × {len(seeds)} seeds = {len(cells)} cells{done}; each reads "
+        f"{grid.pretraining.tokens:,} tokens and is fine-tuned on {', '.join(grid.tasks)}\n"
+        f"estimate: about {duration(seconds)}, {disk / 2**20:.0f} MiB of disk while it runs"
+    )
+
+
+def estimate(grid: Grid, cells: Sequence[Cell]) -> tuple[float, float]:
+    """(seconds, bytes of disk) that these cells will take, measured by a few updates of each kind of work."""
+    student, config = start(grid, cells[0]).to(grid.accelerator.device), grid.pretraining
+    masker = Masker.of(grid.tokenizer, grid.corpus.token_counts)
+    rows = batches.MaskedRows(grid.corpus.train, masker)
+    micro = min(config.micro_batch_size, len(grid.corpus.train))
+    batch = batches.collate(rows.__getitems__([(0, i) for i in range(micro)]))
+    batch = {key: value.to(grid.accelerator.device) for key, value in batch.items()}
+    judging = _evaluation_seconds(grid, student, masker)
+    tuning = sum(_finetuning_seconds(grid, student, data) for data in grid.data)
+    grid.accelerator.free_memory()
+    seconds, disk, rates = len(cells) * tuning, 0.0, {}
+    for cell in cells:
+        if not cell.variant.trained:
+            seconds += judging
+            continue
+        kind = bool(cell.config.ce), bool(cell.config.cos), cell.config.positions
+        if kind not in rates:
+            step = Distillation(student.train(), grid.teacher, cell.config)
+            measured = estimate_passes(step, batch, grid.accelerator, config.tokens)
+            rates[kind], disk = measured.tokens_per_second, max(disk, measured.disk_bytes)
+        steps = config.steps(grid.corpus)
+        seconds += config.tokens / rates[kind] + judging * (2 + steps // (config.evaluate_every or max(1, steps // 10)))
+    return seconds, disk
+
+
+def _evaluation_seconds(grid: Grid, student: DistilBertForMaskedLM, masker: Masker, rows: int = 32) -> float:
+    """Seconds of one held-out evaluation, judged by one of a few rows."""
+    watch = Stopwatch()
+    evaluation.evaluate(student, grid.corpus, masker, grid.accelerator, grid.teacher, rows=rows)
+    return watch.read()["wall_seconds"] * max(1, min(256, len(grid.corpus.heldout)) // rows)
+
+
+def _finetuning_seconds(grid: Grid, student: DistilBertForMaskedLM, data: TaskData) -> float:
+    """Seconds of one fine-tuning on a task, judged by a few of its updates."""
+    model, _ = for_task(student, data.task)
+    pace = finetuning.pace(model, data, grid.tokenizer, grid.accelerator, grid.finetuning)
+    return pace * finetuning.work(finetuning.encode(data, grid.tokenizer, grid.finetuning), grid.finetuning)
+
+
+class Comparison(NamedTuple):
+    """The rows of the ablation's table (see `compare`) and, in sentences, what a reader must know of its records."""
+
+    rows: list[dict[str, Any]]
+    notes: list[str]
+
+
+def compare(
+    records: Iterable[Mapping[str, Any]], score: str = "macro", reference: str = REFERENCE, level: float = 0.95
+) -> Comparison:
+    """Differences from the triple loss over pairs of equal seeds, in points of the macro score or of another score of
+    the records ("agreement", a task); of "mlm_loss" as it is.
+
+    A row has `variant`, `title`, `seeds` (those of its pairs), `values` (by seed), `deltas` (by pair), `mean`, `low`,
+    `high` and `p` (t interval and two-sided paired t test; None with fewer than two pairs), `paper` (Table 4's macro).
+    The notes name missing seeds and other code. Raises ValueError, in a sentence, for records that must not be
+    compared: of several scales, budgets or settings, or a cell that stands twice, or no reference.
+    """
+    records = [record for record in records if record["kind"] == "ablation"]
+    if reference not in {record["model"] for record in records}:
+        raise ValueError(f"there is no record of '{reference}', which the others are compared with: run it first")
+    notes = comparing.check_comparable(records, shared, cell=("model", "seed"))
+    by_variant: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for record in sorted(records, key=lambda r: (_place(r["model"]), r["model"], r["seed"])):
+        by_variant.setdefault(record["model"], {})[record["seed"]] = record
+    unit = 1 if score == "mlm_loss" else 100
+    published = dict(zip(*(paper.table("table4_ablation")[c] for c in ("variant", "delta_macro")), strict=True))
+    rows, unknown = [], statistics.MeanInterval(None, None, None, None)
+    values = {
+        variant: {seed: unit * record["scores"][score] for seed, record in by_seed.items()}
+        for variant, by_seed in by_variant.items()
+    }
+    for variant, by_seed in by_variant.items():
+        seeds = sorted(by_seed.keys() & by_variant[reference].keys())
+        deltas = [values[variant][seed] - values[reference][seed] for seed in seeds]
+        found = unknown if variant == reference else statistics.mean_interval(deltas, level)
+        rows.append(
+            {
+                "variant": variant,
+                "title": next(iter(by_seed.values()))["title"],
+                "seeds": seeds,
+                "values": values[variant],
+                "deltas": deltas,
+                **found._asdict(),
+                "paper": published.get(variant) if score == "macro" else None,
+            }
+        )
+    return Comparison(rows, notes)
+
+
+def significance(comparison: Comparison, level: float = 0.95) -> list[str]:
+    """Is Table 4 above the noise? One sentence for each of its rows that was run, from our own spread over pairs."""
+    said = []
+    for row in comparison.rows:
+        if row["paper"] is None or len(row["deltas"]) < 2:
+            continue
+        count, spread = len(row["deltas"]), float(np.std(row["deltas"], ddof=1))
+        reach, mean = statistics.half_width(spread, count, level), f"{row['mean']:+.2f}".replace("-", "−")
+        own = "differ from" if row["low"] > 0 or row["high"] < 0 else "cannot be told from"
+        if reach < abs(row["paper"]):
+            told = f"a difference of {abs(row['paper']):g}, as in Table 4, would stand out"
+        else:
+            needed = statistics.pairs_needed(spread, row["paper"], level)
+            told = (
+                f"a difference of {abs(row['paper']):g}, as in Table 4, would drown in it: about {needed:,} pairs "
+                "would show it"
+            )
+        said.append(
+            f"{row['title']}: {count} pairs average {mean} points and spread by {spread:.2f} (standard "
+            f"deviation), so the {level:.0%} interval reaches {reach:.2f} to either side; the runs {own} the triple "
+            f"loss, and {told}."
+        )
+    return said
+
+
+def shared(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What must be equal in all cells of a comparison: the triple loss's settings, tasks, data, teacher, precision."""
+    config = {key: value for key, value in record["config"].items() if key != "changes"}
+    return {"config": config} | {key: record.get(key) for key in ("tasks", "data", "teacher", "precision")}
+
+
+def _place(variant: str) -> int:
+    return list(VARIANTS).index(variant) if variant in VARIANTS else len(VARIANTS)

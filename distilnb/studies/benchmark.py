@@ -1,0 +1,481 @@
+"""Size and speed, side by side (paper Table 3 and section 4.1, "On device computation").
+
+The paper's protocol is one pass over the STS-B dev set on a CPU, one pair at a time. What it does not say are knobs
+of `BenchmarkConfig`. The pass is dealt out in rounds: in each, every model answers the same pairs in turn, and the
+order is turned round from one round to the next, so that whatever else the machine does falls on all alike. Ratios
+are taken round by round; a score is their median, and its interval runs from the lower to the upper quartile.
+
+`scores` of a record of kind "benchmark", where `teacher` and `student` are the two models:
+
+    ratio_forward, ratio_end_to_end       teacher's time over student's ("× throughput"), wall clock
+    ratio_*_cpu                           the same in CPU time
+    less_time_forward, less_time_*        the same as "% less time": 100 (1 − 1/ratio)
+    seconds_teacher, seconds_student      the whole pass, end to end
+    overhead_ms, overhead_ms_needed       time per pair outside the models; how much would give the paper's ratio
+    parameters_teacher, parameters_student, smaller      encoders counted; % fewer
+    bytes_FORMAT, bytes_teacher_FORMAT    the file on disk
+    ms_FORMAT, ms_teacher_FORMAT          median milliseconds of one forward pass
+    ratio_FORMAT                          teacher over student, both in this format
+    speedup_FORMAT, speedup_cpu_FORMAT    the teacher in PyTorch float32 over the student in this format
+    accuracy_FORMAT, lost_FORMAT          a fine-tuned student in this format; points lost against float32
+    memory_mb_FORMAT                      what opening the student and one answer add to a fresh process
+
+FORMAT is one of `export.FORMATS`. `intervals` holds quartiles; `timings`, `formats`, `accuracy` and `sweeps` the rows
+behind the scores; `refused` the formats that were not timed, and why; `weights` says which weights were random;
+`device` has the processor's instructions and the load (how many programs wanted it) when the benchmark began.
+"""
+
+import gc
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import psutil
+import torch
+from datasets import Dataset
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from ..evidence import paper
+from ..evidence.records import Stopwatch, new_record, thin, versions
+from ..machine.device import describe_device, instructions, make_accelerator
+from ..machine.progress import Progress, duration
+from ..models.arithmetic import parameter_groups
+from ..models.sources import CLASSES, load_tokenizer, shipped_name
+from ..tasks import finetuning, glue, heads, metrics, squad
+from ..tasks.finetuning import FinetuningConfig
+from ..tasks.finetuning import finetune as finetune_model
+from ..tasks.glue import Task
+from .formats import (
+    FORMATS,
+    PACKAGES,
+    Batch,
+    Runner,
+    check_agreement,
+    check_formats,
+    convert,
+    inputs,
+    make_runner,
+    open_onnx,
+)
+from .timing import (
+    ENVIRONMENT,
+    BenchmarkConfig,
+    Texts,
+    _Clock,
+    _time,
+    collate,
+    per_round,
+    quartiles,
+    threads,
+    time_pass,
+    tokenize,
+)
+
+LENGTHS, BATCH_SIZES = (8, 32, 128, 384), (1, 4, 16)
+OUTPUTS = 16  # of a new head for pairs, see `with_head`
+SHORTEST = 0.02  # seconds that a single measurement of a sweep should take, by repeating what is shorter
+
+
+class Shape(NamedTuple):
+    """What is asked of the models: pairs of texts of `task`, and what it sets in `BenchmarkConfig`."""
+
+    task: str
+    settings: dict[str, Any]
+
+
+SHAPES = {
+    "pairs": Shape("stsb", {}),  # Table 3
+    "qa": Shape(
+        "squad",
+        {  # the paper's app: tokenization excluded, every input filled up to 384 tokens
+            "max_length": 384,
+            "pad": True,
+            "tokenization": False,
+            "collation": False,
+            "rows": 100,
+            "format_rows": 50,
+        },
+    ),
+}
+
+
+class Fitted(NamedTuple):
+    """A fine-tuned classifier with the rows it is scored on: what a format costs in accuracy."""
+
+    model: PreTrainedModel
+    task: Task
+    rows: Dataset  # as `tasks.tokenize` returns them
+    info: dict[str, Any]
+
+
+def with_head(model: PreTrainedModel, shape: str, attention: str = "sdpa", seed: int = 0) -> PreTrainedModel:
+    """A network for `shape` with the encoder of `model`; its head is random, which takes the same time as any.
+
+    STS-B needs one output, but a single random one may be next to nought by chance, and then the rounding of any
+    format looks large beside it. The size of `OUTPUTS` of them is no accident, and they take no time either.
+    """
+    made, _ = heads.question_answerer(model, seed) if shape == "qa" else heads.classifier(model, OUTPUTS, seed)
+    made.set_attn_implementation(attention)
+    return made
+
+
+def less_time(ratio: float) -> float:
+    """The other way to say it, in percent: 1.63 times as fast is 38.6 % less time."""
+    return 100 * (1 - 1 / ratio)
+
+
+def fixed_overhead(slow: float, fast: float, forward_ratio: float = 2.0) -> float:
+    """The part of two end-to-end times that does not depend on the model.
+
+    With t = overhead + forward for both and forward times in `forward_ratio`, this overhead explains `slow` and
+    `fast`: of the paper's 668 s and 410 s, 152 s.
+    """
+    return (forward_ratio * fast - slow) / (forward_ratio - 1)
+
+
+def overhead_for(slow: float, fast: float, ratio: float) -> float:
+    """The overhead that makes forward times `slow` and `fast` differ by `ratio` only: (o + slow) / (o + fast)."""
+    return (slow - ratio * fast) / (ratio - 1)
+
+
+def pass_scores(timings: pd.DataFrame, parts: Sequence[str]) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Scores and intervals of Table 3's pass; `parts` make up the end-to-end time."""
+    scores, intervals = {}, {}
+    for name, chosen in {"forward": ("forward",), "end_to_end": tuple(parts)}.items():
+        for clock, suffix in (("wall", ""), ("cpu", "_cpu")):
+            slow, fast = (per_round(timings, model, parts=chosen, clock=clock) for model in ("teacher", "student"))
+            spread = intervals[f"ratio_{name}{suffix}"] = quartiles(slow / fast)
+            scores[f"ratio_{name}{suffix}"] = spread[1]
+        scores[f"less_time_{name}"] = less_time(scores[f"ratio_{name}"])
+    pairs = timings.groupby("round")["pairs"].first().to_numpy()
+    for model in ("teacher", "student"):
+        scores[f"seconds_{model}"] = float((per_round(timings, model, parts=parts) * pairs).sum())
+    outside = [part for part in parts if part != "forward"]
+    slow, fast = (float(np.median(per_round(timings, model))) for model in ("teacher", "student"))
+    spent = np.concatenate([per_round(timings, model, parts=outside) for model in ("teacher", "student")])
+    scores["overhead_ms"] = 1000 * float(np.median(spent)) if outside else 0.0
+    published = paper.speed("BERT-base") / paper.speed("DistilBERT")
+    scores["overhead_ms_needed"] = 1000 * max(0.0, overhead_for(slow, fast, published))
+    return scores, intervals
+
+
+def sweep(
+    models: Mapping[str, PreTrainedModel],
+    rounds: int,
+    lengths: Sequence[int] = LENGTHS,
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+    numbers: Sequence[int] = (1,),
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Forward passes on random ids, one knob at a time: sequence length, batch size (at 32 tokens), threads (at 128).
+
+    A row for each knob, value and round, with seconds by the wall and in CPU time, under `MODEL` and `MODEL_cpu`; the
+    models take turns.
+    """
+    positions = min(model.config.max_position_embeddings for model in models.values())
+    words, usual = min(model.config.vocab_size for model in models.values()), torch.get_num_threads()
+    points = [("sequence length", n, (1, n, usual)) for n in lengths if n <= positions]
+    points += [("batch size", n, (n, min(32, positions), usual)) for n in batch_sizes]
+    points += [("threads", n, (1, min(128, positions), n)) for n in numbers]
+    draw, rows = torch.Generator().manual_seed(seed), []
+    with Progress(len(points), "sweeps") as progress:
+        for knob, value, (size, length, number) in points:
+            ids = torch.randint(words, (size, length), generator=draw)
+            batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
+            with threads(number), torch.inference_mode():
+                passes = {name: 1 for name in models}
+                for turn in range(rounds + 1):  # the first one warms up and is not kept
+                    row: dict[str, Any] = {"knob": knob, "value": value}
+                    for name in list(models)[:: 1 if turn % 2 == 0 else -1]:
+                        row[name], row[f"{name}_cpu"] = _forward(models[name], batch, passes[name])
+                        passes[name] = max(1, round(SHORTEST / row[f"{name}_cpu"]))
+                    rows += [row] if turn else []
+            progress.step(knob=f"{knob} {value}")
+    return rows
+
+
+def _forward(model: PreTrainedModel, batch: Batch, passes: int) -> list[float]:
+    """Seconds of a forward pass, wall and CPU: the mean of this many."""
+    mine = inputs(model, batch)
+    del mine["attention_mask"]
+    clock = _Clock()
+    for _ in range(passes):
+        model(**mine)
+    return [float(f"{seconds / passes:.4g}") for seconds in clock.lap()]
+
+
+Refused = list[dict[str, str]]  # model, format, and why it was not timed
+
+
+def make_formats(
+    models: Mapping[str, PreTrainedModel], formats: Sequence[str], folder: Path, threads: int
+) -> tuple[list[Runner], Refused]:
+    """The models in these formats, and those that this machine cannot make: they must not cost the others' results.
+
+    Raises ValueError for a model that cannot be exported.
+    """
+    made, refused = [], []
+    for format in formats:
+        for key, model in models.items():
+            try:
+                made.append(make_runner(model, format, folder / key, key, threads))
+            except RuntimeError as error:  # PyTorch has no int8 on some processors
+                refused.append({"model": key, "format": format, "why": str(error).strip().splitlines()[0]})
+    return made, refused
+
+
+def agreeing(
+    runners: Sequence[Runner], texts: Texts, tokenizer: PreTrainedTokenizerBase, config: BenchmarkConfig
+) -> tuple[list[float], Refused]:
+    """The relative error of each runner against its model in PyTorch float32, on eight pairs, and those that err too
+    much; their errors are nan."""
+    batches = [collate(tokenize(tokenizer, pair, config)) for pair in texts[:8]]
+    references = {runner.model: runner for runner in runners if runner.format == "float32"}
+    errors, refused = [], []
+    for runner in runners:
+        try:
+            errors.append(check_agreement(runner, references[runner.model], batches))
+        except RuntimeError as error:
+            errors.append(float("nan"))
+            refused.append({"model": runner.model, "format": runner.format, "why": str(error)})
+    return errors, refused
+
+
+def score_formats(runners: Sequence[Runner], fitted: Fitted, pad_id: int = 0) -> list[dict[str, Any]]:
+    """A fine-tuned classifier in several formats on the same rows, one at a time as on a device; float32 comes first.
+
+    For each format: its main score as `accuracy`, the points `lost` against float32, how many answers `changed`, and
+    how many of these were right before (`spoilt`) or are now (`mended`).
+    """
+    batches = [finetuning.collate(fitted.rows, [i], pad_id) for i in range(len(fitted.rows))]
+    labels, found = fitted.rows["labels"][:], []
+    for runner in runners:
+        guess = np.concatenate([runner.answer(batch) for batch in batches]).argmax(-1)
+        score = metrics.main_score(fitted.task.main, metrics.score(fitted.task.metrics, guess, labels))
+        first = found[0] if found else {"guess": guess, "accuracy": score}
+        before, after = first["guess"] == labels, guess == labels
+        found.append(
+            {
+                "format": runner.format,
+                "guess": guess,
+                "accuracy": score,
+                "lost": 100 * (first["accuracy"] - score),
+                "changed": int((guess != first["guess"]).sum()),
+                "spoilt": int((before & ~after).sum()),
+                "mended": int((after & ~before).sum()),
+            }
+        )
+    return [{key: value for key, value in row.items() if key != "guess"} for row in found]
+
+
+def memory(runner: Runner, kind: str, length: int) -> float:
+    """Megabytes that opening this runner's model and one answer of `length` tokens add to a fresh process.
+
+    `kind` is the model's class in `export.CLASSES`, its configuration lies beside the runner's file.
+    """
+    program = "import sys; from distilnb.studies.benchmark import _measure; print(_measure(*sys.argv[1:]))"
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}  # what is freed goes back to the system at once
+    told = subprocess.run(
+        [sys.executable, "-c", program, str(runner.path), runner.format, kind, str(length)],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    return float(told.split()[-1])
+
+
+def _measure(path: str, format: str, kind: str, length: str) -> float:
+    """What `memory` runs in the other process; weights are random there, as they take the same room."""
+    model, process = None, psutil.Process()
+    if format.startswith("onnx"):
+        import onnxruntime  # noqa: F401  (its own size is not the model's)
+    ids = torch.ones(1, int(length), dtype=torch.long)
+    batch = {"input_ids": ids, "attention_mask": ids, "token_type_ids": 0 * ids}
+    before = process.memory_info().rss
+    if format.startswith("onnx"):
+        answer = open_onnx(Path(path))
+        answer(batch)
+    else:
+        model = convert(CLASSES[kind](AutoConfig.from_pretrained(Path(path).parent)), format)
+        with torch.inference_mode():
+            model(**{name: ids for name, ids in batch.items() if name != "token_type_ids"})
+    gc.collect()
+    return (process.memory_info().rss - before) / 1e6
+
+
+def compare_formats(
+    runners: Sequence[Runner], texts: Texts, tokenizer: PreTrainedTokenizerBase, config: BenchmarkConfig
+) -> tuple[list[dict[str, Any]], Refused]:
+    """A row for each runner: bytes, `error` against float32, quartiles of milliseconds (`ms`), CPU milliseconds.
+
+    `speedup` is against the teacher in float32, `ratio` against the teacher in the same format (None without one), both
+    medians over the rounds. A runner that does not answer like PyTorch is not timed but named in the second list.
+    """
+    errors, refused = agreeing(runners, texts, tokenizer, config)
+    good = [(runner, error) for runner, error in zip(runners, errors, strict=True) if error == error]
+    timings = time_pass([runner for runner, _ in good], texts, tokenizer, config, "formats")
+    rows = []
+    for runner, error in good:
+        seconds, cpu = (per_round(timings, runner.model, runner.format, clock=clock) for clock in ("wall", "cpu"))
+        same = per_round(timings, "teacher", runner.format)
+        rows.append(
+            {
+                "model": runner.model,
+                "format": runner.format,
+                "bytes": runner.bytes,
+                "error": error,
+                "ms": [1000 * value for value in quartiles(seconds)],
+                "cpu_ms": 1000 * float(np.median(cpu)),
+                "speedup": quartiles(per_round(timings, "teacher") / seconds)[1],
+                "speedup_cpu": quartiles(per_round(timings, "teacher", clock="cpu") / cpu)[1],
+                "ratio": quartiles(same / seconds)[1] if len(same) else None,
+            }
+        )
+    return rows, refused
+
+
+def format_scores(rows: Sequence[dict[str, Any]], accuracy: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Flat scores from the rows of `formats` and `accuracy`."""
+    of = {(row["model"], row["format"]): row for row in rows}
+    scores = {}
+    for (model, format), row in of.items():
+        prefix = "" if model == "student" else "teacher_"
+        scores |= {f"bytes_{prefix}{format}": row["bytes"], f"ms_{prefix}{format}": row["ms"][1]}
+        if model == "student":
+            named = ("speedup", "speedup_cpu", "ratio", "memory_mb")
+            scores |= {f"{name}_{format}": row[name] for name in named if row.get(name) is not None}
+    for row in accuracy:
+        scores |= {f"accuracy_{row['format']}": row["accuracy"], f"lost_{row['format']}": row["lost"]}
+    return scores
+
+
+def benchmark(
+    models: Mapping[str, PreTrainedModel],
+    texts: Texts,
+    tokenizer: PreTrainedTokenizerBase,
+    config: BenchmarkConfig,
+    folder: Path,
+    *,
+    formats: Sequence[str] = tuple(FORMATS),
+    fitted: Fitted | None = None,
+    name: str = "benchmark",
+    scale: str = "toy",
+    **provenance: Any,
+) -> dict[str, Any]:
+    """Measure `models`, {"teacher": BERT, "student": DistilBERT}, each with a head; the record of the run.
+
+    `folder` takes the files of the formats, 2.3 GB at base size. `fitted` is scored in every format. `provenance` is
+    added to the record. Raises ValueError before any work for texts that are too few or too long, or an unknown format.
+    """
+    formats, watch = check_formats(formats), Stopwatch()
+    load = os.getloadavg() if hasattr(os, "getloadavg") else None
+    if len(texts) < config.rows:
+        raise ValueError(f"{config.rows} pairs were asked for, but there are {len(texts)}; use fewer rows")
+    positions = min(model.config.max_position_embeddings for model in models.values())
+    if config.max_length > positions:
+        raise ValueError(f"max_length is {config.max_length}, but the models have {positions} positions")
+    texts, few = texts[: config.rows], texts[: config.format_rows]
+    with threads(config.threads):
+        float32 = [make_runner(model, "float32", folder / key, key) for key, model in models.items()]
+        estimate(float32, texts, tokenizer, config, formats)
+        others, refused = make_formats(models, formats[1:] if few else (), folder, config.threads)
+        timings = time_pass(float32, texts, tokenizer, config)
+        scores, intervals = pass_scores(timings, config.end_to_end)
+        swept = sweep(models, config.sweep_rounds, numbers=powers(), seed=config.seed) if config.sweep_rounds else []
+        rows, wrong = compare_formats([*float32, *others], few, tokenizer, config) if few else ([], [])
+        refused += wrong
+        for bad in refused:
+            print(f"not timed: {FORMATS[bad['format']].title} of the {bad['model']}: {bad['why']}", flush=True)
+        mine = {row["format"]: row for row in rows if row["model"] == "student"}
+        for runner in (r for r in (*float32, *others) if config.memory and r.model == "student" and r.format in mine):
+            used = memory(runner, type(models["student"]).__name__, config.max_length)
+            mine[runner.format]["memory_mb"] = round(used, 1)
+        scored = [
+            make_runner(fitted.model, format, folder / "fitted", "student", config.threads)
+            for format in (mine if fitted else ())
+        ]
+        accuracy = score_formats(scored, fitted) if scored else []
+    counts = {key: sum(parameter_groups(model.config, head=False).values()) for key, model in models.items()}
+    scores |= {f"parameters_{key}": count for key, count in counts.items()}
+    scores |= {"smaller": 100 * (1 - counts["student"] / counts["teacher"])} | format_scores(rows, accuracy)
+    values = {
+        "scores": scores,
+        "intervals": intervals,
+        "config": asdict(config),
+        "sweeps": swept,
+        "formats": rows,
+        "timings": thin(timings.drop(columns="format").to_dict("list"), len(timings)),
+        "refused": refused,
+        "accuracy": {"rows": accuracy, **(fitted.info if fitted else {})},
+        "seed": config.seed,
+        "device": describe_device() | {"instructions": instructions(), "load": load and round(load[0], 1)},
+        "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
+        "versions": versions() | {name: version(name) for name in PACKAGES if find_spec(name)},
+    }
+    return new_record("benchmark", name, scale=scale, model="student", stopwatch=watch, **values | provenance)
+
+
+def powers() -> list[int]:
+    """1, 2, 4 … up to the number of cores, and that number."""
+    cores = os.cpu_count() or 1
+    return sorted({*(2**i for i in range(cores.bit_length()) if 2**i <= cores), cores})
+
+
+def estimate(
+    runners: Sequence[Runner],
+    texts: Texts,
+    tokenizer: PreTrainedTokenizerBase,
+    config: BenchmarkConfig,
+    formats: Sequence[str],
+) -> None:
+    """Say how long it will take and how much disk the formats need for that time, before it starts."""
+    few = texts[:: max(1, len(texts) // 4)][:4]
+    for runner in runners:
+        _time(runner, few[:2], tokenizer, config)  # the first answers are slow
+    pair = sum(float(_time(runner, few, tokenizer, config)[:, 0].sum()) for runner in runners) / len(few)
+    seconds = pair * (config.rows + 1.5 * config.format_rows + 30 * config.sweep_rounds)
+    disk = sum(runner.bytes * FORMATS[name].bytes / 4 for runner in runners for name in formats)
+    told = (
+        f"estimate: about {duration(seconds)} for timing, then the formats"
+        if config.format_rows
+        else f"estimate: about {duration(seconds)}"
+    )
+    print(f"{told}; {disk / 1e9:.1f} GB of temporary files", flush=True)
+
+
+def load_texts(shape: str, source: str, rows: int, seed: int = 0) -> tuple[list[tuple[str, str]], dict[str, Any]]:
+    """Pairs of texts to be timed on, and where they are from."""
+    if shape == "qa":
+        task = squad.SQUAD
+    else:
+        task = glue.get_task(SHAPES[shape].task)
+    loaded = glue.load_split(task, "validation", source, rows, seed)
+    pairs = list(zip(*(loaded[column][:] for column in task.columns), strict=True))
+    return pairs, glue.provenance(task, source, {"validation": loaded}, seed)
+
+
+def fit_student(student: str, rows: int) -> Fitted:
+    """A student, fine-tuned on a task of toyworld for a few epochs, and the rows that every format is scored on."""
+    data = glue.load_data("qnli", "toyworld", n_train=3500, n_validation=rows)
+    tokenizer, config = load_tokenizer(student), FinetuningConfig(epochs=3, learning_rate=3e-4)
+    model, _ = heads.for_task(student, data.task)
+    record = finetune_model(model, data, tokenizer, make_accelerator(cpu=True), config, name="student to be scored")
+    info = {
+        "task": data.task.name,
+        "scale": "toy",
+        "model": shipped_name(student),
+        "rows_scored": rows,
+        "data": data.info,
+        "majority": record["scores"]["majority"],
+        "config": record["config"],
+    }
+    return Fitted(model.float().eval(), data.task, data.encoded(tokenizer, config.max_length)[1]["validation"], info)

@@ -1,0 +1,371 @@
+"""The whole reproduction as one chain of commands that goes on where it was stopped.
+
+Each step is a command of `distilnb` that one could type; what its steps have recorded already is not done again, by the
+commands themselves (checkpoints, records). Steps run one after another, or several side by side, each with its share
+of the cores, where none needs what another makes.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from transformers import BertConfig
+
+from .. import paths, scales
+from ..distillation.recipe import PretrainingConfig
+from ..machine.progress import duration
+from ..models import arithmetic
+from ..models.student import student_config
+from ..scales import Scale, Stage
+from ..tasks.finetuning import FinetuningConfig
+from ..tasks.glue import GLUE
+from . import ablation
+
+STARTS = "untrained", "random"  # the two starts themselves, before any distillation
+COMPARED = "teacher", "student", "undistilled", "released"  # on the tasks that take long
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run at one scale: Table 1's `tasks` in full and `subsets` of others, IMDb, SQuAD, ablation, benchmarks.
+
+    For Table 1 every model chooses among the same learning rates; `fewer_seeds` are those of subsets, IMDb and the
+    models of `few`. Of student and undistilled twin there are as many as `distillations`, a seed each. The tuples are
+    further options of a command; `squad_subset` is SQuAD once more on fewer questions with `fewer_seeds`, `axes` are
+    further ablations.
+    """
+
+    seeds: int = 5
+    rates: str = "5e-5,3e-5,2e-5"
+    trial_rows: int = 20_000
+    tasks: str = ",".join(GLUE)
+    subsets: str = ""
+    subset: tuple[str, ...] = ()
+    imdb: tuple[str, ...] = ("--max_length", "512", "--truncation", "head_tail")
+    fewer_seeds: int = 3
+    few: tuple[str, ...] = STARTS
+    squad: tuple[str, ...] = ("--max_length", "384", "--epochs", "2")
+    squad_seeds: int = 3
+    squad_twin: bool = False
+    squad_subset: tuple[str, ...] = ()
+    axes: tuple[tuple[str, ...], ...] = ()
+    distillations: int = 1
+    benchmarks: tuple[tuple[str, ...], ...] = ((), ("--shape", "qa"))
+
+
+EXACT = "cola,sst2,mrpc,stsb,rte,wnli"  # run in full; of the three large ones, a part
+FIXED = ("--learning_rate", "3e-4")  # of the long tasks at mini scale, where a choice would cost as much as the runs
+GENTLE = ("--learning_rate", "1e-4")  # the same at small scale
+QUESTIONS = ("--max_length", "384", "--stride", "128", "--epochs", "2", *GENTLE)
+PLANS = {
+    "toy": Plan(seeds=3, rates="", imdb=(), squad=(), squad_seeds=1),
+    "mini": Plan(
+        rates="1e-3,3e-4,1e-4",
+        tasks=EXACT,
+        subsets="qnli,qqp,mnli",
+        subset=("--train_rows", "10000", "--validation_rows", "2000", *FIXED),
+        imdb=("--max_length", "128", "--truncation", "head_tail", "--epochs", "1", *FIXED),
+        squad=("--train_rows", "30000", "--max_length", "256", "--stride", "96", "--epochs", "1", *FIXED),
+        squad_seeds=1,
+        benchmarks=((),),
+    ),
+    "small": Plan(
+        rates="3e-4,1e-4,3e-5",
+        trial_rows=10_000,
+        tasks=EXACT,
+        subsets="qnli,qqp,mnli",
+        subset=("--train_rows", "10000", "--validation_rows", "2000", *GENTLE),
+        imdb=("--max_length", "256", "--truncation", "head_tail", "--epochs", "1", *GENTLE),
+        few=("random", "scratch", "student_2", "undistilled_2"),
+        squad=QUESTIONS,
+        squad_seeds=1,
+        squad_twin=True,
+        squad_subset=("--train_rows", "30000", "--suffix", "30000", *QUESTIONS),
+        axes=(("--temperature", "1", "4", "--ce_positions", "masked", "--seeds", "2"),),
+        distillations=2,
+    ),
+    "base": Plan(),
+    "paper": Plan(),
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command: its name, its arguments, the steps that must be done before, and how to see that it is done.
+
+    `alone` is for measurements of time: nothing may run beside it.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    makes: Path | None = None
+    alone: bool = False
+
+    @property
+    def done(self) -> bool:
+        """Whether what it makes is there; a step that checks its own records is never skipped."""
+        return self.makes is not None and self.makes.is_file()
+
+
+class _Chain:
+    """The steps of a scale while they are put together: where its models lie, and which step makes them."""
+
+    def __init__(self, scale: Scale, runs: Path):
+        self.scale, self.plan, self.runs = scale, PLANS[scale.name], runs
+        self.own = runs / f"teacher-{scale.name}" / "model"
+        made = bool(scale.teacher_stages) and not (Path(scale.teacher) / "model.safetensors").is_file()
+        published = scale.teacher + (f"@{scale.revision}" if scale.revision else "")
+        self.teacher = str(self.own) if made else scale.teacher
+        self.pinned = str(self.own) if made else published
+        self.like = ("--teacher", self.teacher) if made else ()
+        self.steps: list[Step] = []
+        self.models = {"teacher": self.pinned}
+        self.makers: dict[str, tuple[str, ...]] = {}
+        self.before = ("teacher",) if made else ()
+        if made:
+            self.add("teacher", "teacher", makes=self.own / "record.json")
+        if scale.encoder:
+            self.models["published"] = published
+
+    def add(self, name: str, command: str, *options: str, needs: Sequence[str] = (), **more: Any) -> None:
+        needs = (*needs, *(self.before if name != "teacher" else ()))
+        self.steps.append(Step(name, (command, "--scale", self.scale.name, *options), needs, **more))
+
+    def distil(self, label: str, run: str, *options: str) -> None:
+        """A step that makes the model `label` in the folder `run`."""
+        folder = self.runs / run / "model"
+        self.add(label, "distil", *self.like, "--name", run, *options, makes=folder / "record.json")
+        self.models[label], self.makers[label] = str(folder), (label,)
+
+    def pair(self, *labels: str) -> tuple[str, str]:
+        """The option that names these models."""
+        return "--model", ",".join(f"{label}={self.models[label]}" for label in labels)
+
+    def needs(self, *labels: str) -> tuple[str, ...]:
+        return tuple(step for label in labels for step in self.makers.get(label, ()))
+
+    def tune(self, step: str, command: str, task: str, label: str, seeds: int, *options: str) -> None:
+        """A step that fine-tunes one model."""
+        seen = ("--task", task, *self.pair(label), "--seeds", str(seeds))
+        self.add(f"{step}-{label}", command, *seen, *options, needs=self.needs(label))
+
+
+def steps(scale: Scale, runs: Path | None = None) -> list[Step]:
+    """The chain of a scale, in order."""
+    chain = _Chain(scale, runs or paths.home() / "runs")
+    plan, name, silent = chain.plan, scale.name, ("--ce", "0", "--cos", "0")
+    chain.distil("student", f"distil-{name}")
+    chain.distil("undistilled", f"undistilled-{name}", *silent)
+    chain.distil("scratch", f"scratch-{name}", *silent, "--init", "random")
+    chain.models["untrained"] = f"untrained:{chain.pinned}"
+    chain.models["random"], chain.makers["random"] = f"random:{chain.models['student']}", ("student",)
+    if scale.teacher == scales.BERT_BASE:
+        chain.models["released"] = f"{scales.DISTILBERT}@{scales.DISTILBERT_REVISION}"
+    _add_table_1(chain, list(chain.models))
+    chain.add("ablation", "ablate", *chain.like)
+    _add_long_tasks(chain, [label for label in COMPARED if label in chain.models])
+    for number, options in enumerate(plan.axes, start=1):
+        chain.add(f"axes-{number}", "ablate", *chain.like, *options, needs=("ablation",))
+    for number in range(2, plan.distillations + 1):
+        again = ("--seed", str(PretrainingConfig.seed + number - 1))
+        chain.distil(f"student_{number}", f"distil-{name}-{number}", *again)
+        chain.distil(f"undistilled_{number}", f"undistilled-{name}-{number}", *silent, *again)
+        _add_table_1(chain, [f"student_{number}", f"undistilled_{number}"])
+    for options in plan.benchmarks:
+        record = f"benchmark-{name}-{options[1] if options else 'pairs'}"
+        chain.add(record, "benchmark", *options, makes=chain.runs / f"{record}.json", alone=True)
+    return chain.steps
+
+
+def _add_table_1(chain: _Chain, labels: Sequence[str]) -> None:
+    plan = chain.plan
+    rates = ("--learning_rates", plan.rates, "--trial_rows", str(plan.trial_rows)) if plan.rates else ()
+    for label in labels:
+        chain.tune("glue", "glue", plan.tasks, label, plan.fewer_seeds if label in plan.few else plan.seeds, *rates)
+
+
+def _add_long_tasks(chain: _Chain, compared: Sequence[str]) -> None:
+    """Subsets, IMDb and SQuAD; the last also with a fine-tuned teacher, as in DistilBERT (D)."""
+    plan = chain.plan
+    for label in compared:
+        chain.tune("imdb", "finetune", "imdb", label, plan.fewer_seeds, *plan.imdb)
+    pairs = {"squad": (plan.squad, plan.squad_seeds), "squad-subset": (plan.squad_subset, plan.fewer_seeds)}
+    for step, (options, seeds) in pairs.items():
+        if step == "squad-subset" and not options:
+            continue
+        if plan.squad_twin:
+            chain.tune(step, "finetune", "squad", "undistilled", seeds, *options)
+        both = ("--task", "squad", *chain.pair("teacher", "student"), "--task_teacher", "teacher")
+        chain.add(step, "finetune", *both, "--seeds", str(seeds), *options, needs=chain.needs("student"))
+    for label in compared if plan.subsets else ():
+        chain.tune("subsets", "glue", plan.subsets, label, plan.fewer_seeds, *plan.subset)
+
+
+def choose(chain: list[Step], names: Sequence[str] | None) -> list[Step]:
+    """The steps with these names (None: all); ValueError for a name that there is not."""
+    unknown = set(names or ()) - {step.name for step in chain}
+    if unknown:
+        raise ValueError(f"there is no step '{sorted(unknown)[0]}'; use some of {', '.join(s.name for s in chain)}")
+    return [step for step in chain if names is None or step.name in names]
+
+
+def run(chain: Sequence[Step], jobs: int = 1, say: Callable[[str], Any] = print) -> None:
+    """Run all steps that are not done, up to `jobs` side by side, each with its share of the cores.
+
+    What a step prints goes to runs/evidence/NAME.log. Raises RuntimeError naming the steps that failed, after all
+    that do not need them; what was recorded stays, and a second call goes on. Stopped by a signal, it lets each step
+    save and end.
+    """
+    folder = paths.home() / "runs" / "evidence"
+    folder.mkdir(parents=True, exist_ok=True)
+    waiting, running, failed = [], {}, []
+    for step in chain:
+        if step.done:
+            say(f"{step.name}: done")
+        else:
+            waiting.append(step)
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        while waiting or running:
+            for step in list(waiting):
+                if lost := set(step.needs) & set(failed):
+                    say(f"{step.name}: left out, it needs {', '.join(sorted(lost))}")
+                    waiting.remove(step)
+                    failed.append(step.name)
+                elif _may_start(step, waiting, list(running), jobs):
+                    waiting.remove(step)
+                    running[step] = _start(step, folder, jobs), time.monotonic()
+                    say(f"{step.name}: {shown(step)}")
+            for step, (process, began) in list(running.items()):
+                if process.poll() is not None:
+                    del running[step]
+                    took = duration(time.monotonic() - began)
+                    if process.returncode:
+                        failed.append(step.name)
+                        say(f"{step.name}: failed after {took}: {last_line(folder / f'{step.name}.log')}")
+                    else:
+                        say(f"{step.name}: finished in {took}")
+            time.sleep(0.1)
+    finally:
+        for process, _ in running.values():
+            process.terminate()
+        for process, _ in running.values():
+            process.wait()
+        signal.signal(signal.SIGTERM, before)
+    if failed:
+        raise RuntimeError(
+            f"{len(failed)} steps failed or were left out: {', '.join(failed)}; what they said is in "
+            f"{folder}, and the same command goes on"
+        )
+
+
+def _may_start(step: Step, waiting: Sequence[Step], running: Sequence[Step], jobs: int) -> bool:
+    if step.alone:  # the last of all
+        return not running and all(other.alone for other in waiting)
+    unfinished = {other.name for other in (*waiting, *running)}
+    return len(running) < jobs and not unfinished & set(step.needs)
+
+
+def _start(step: Step, folder: Path, jobs: int) -> subprocess.Popen:
+    environment = dict(os.environ)
+    if jobs > 1 and not step.alone:
+        threads = max(1, (os.cpu_count() or 1) // jobs)
+        environment |= {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
+    with open(folder / f"{step.name}.log", "a") as log:  # a session of its own: Ctrl-C reaches it through us
+        return subprocess.Popen(
+            [sys.executable, "-m", "distilnb", *step.command],
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+        )
+
+
+def last_line(log: Path) -> str:
+    """The last thing a step said."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else "it said nothing"
+
+
+def shown(step: Step) -> str:
+    """The command, as one would type it."""
+    return "distilnb " + " ".join(step.command)
+
+
+def costs(scale: Scale) -> list[dict[str, str]]:
+    """What the chain takes on a T4, an L4 and an A100 by the operations it does: a row for each part.
+
+    Lengths of rows are those of BERT's word pieces (`data/task_lengths.csv`, measured on up to 5,000 training rows).
+    Not counted are evaluation, loading and, above all, what a small model leaves idle.
+    """
+    plan, teacher = PLANS[scale.name], BertConfig(**({"num_hidden_layers": 12} | scale.teacher_shape))
+    student = student_config(teacher, teacher.num_hidden_layers // 2)
+    tokens, length = scale.pretraining["tokens"], scale.pretraining["seq_length"]
+    masked, runs = PretrainingConfig.mask_probability, plan.distillations
+    lengths = pd.read_csv(paths.data("task_lengths.csv")).set_index("task")
+
+    def tuning(names: str, runs: int, models: Sequence[Any], options: Sequence[str] = (), rows: int = 10**9) -> float:
+        given = dict(zip(options[::2], options[1::2], strict=True))
+        rows = min(rows, int(given.get("--train_rows", rows)))
+        epochs = runs * float(given.get("--epochs", FinetuningConfig.epochs))
+        longest = float(given.get("--max_length", FinetuningConfig.max_length))
+        return sum(
+            arithmetic.finetuning_flops(
+                config, min(rows, int(lengths.train_rows[name])), min(longest, lengths.mean_tokens[name]), epochs
+            )
+            for name in names.split(",")
+            if name
+            for config in models
+        )
+
+    glue = [step for step in steps(scale) if step.name.startswith("glue-")]
+    labels = [step.name.removeprefix("glue-") for step in glue]
+    sized = {label: teacher if label in ("teacher", "published") else student for label in labels}
+    three = (teacher, *(student for label in COMPARED[1:] if label in labels))
+    asked = (teacher, *(student,) * (2 + plan.squad_twin))  # teacher, student, student (D), twin
+    parts = {
+        "teacher": sum(_stage_flops(scale, teacher, stage) for stage in scale.teacher_stages),
+        "student, triple loss": runs * arithmetic.distillation_flops(student, teacher, tokens, length),
+        "students without a teacher": (1 + runs) * arithmetic.distillation_flops(student, None, tokens, length, masked),
+        "GLUE": sum(
+            tuning(plan.tasks, plan.fewer_seeds if label in plan.few else plan.seeds, [config])
+            + tuning(plan.tasks, len([rate for rate in plan.rates.split(",") if rate]), [config], rows=plan.trial_rows)
+            for label, config in sized.items()
+        ),
+        "GLUE, subsets": tuning(plan.subsets, plan.fewer_seeds, three, plan.subset),
+        "IMDb": tuning("imdb", plan.fewer_seeds, three, plan.imdb),
+        "SQuAD, with (D)": tuning("squad", plan.squad_seeds, asked, plan.squad)
+        + (tuning("squad", plan.fewer_seeds, asked, plan.squad_subset) if plan.squad_subset else 0),
+    }
+    ablated = scale.ablation.get("tokens", tokens)
+    cells = ablation.SEEDS * sum(variant.trained for variant in ablation.VARIANTS.values())
+    parts["ablation, distilling only"] = cells * arithmetic.distillation_flops(student, teacher, ablated, length)
+    parts = {name: flops for name, flops in parts.items() if flops}
+    parts["all"] = sum(parts.values())
+    return [
+        {"part": name, "operations": f"{flops:.1e}"}
+        | {gpu: _hours(arithmetic.hours(flops, gpu)) for gpu in arithmetic.GPUS}
+        | {"kWh on a T4": f"{arithmetic.hours(flops, 'T4') * arithmetic.GPUS['T4'].watts / 1000:.2g}"}
+        for name, flops in parts.items()
+    ]
+
+
+def _stage_flops(scale: Scale, teacher: BertConfig, stage: Stage) -> float:
+    """What a stage of a teacher takes; of a frozen encoder, a third."""
+    config = BertConfig(**(scale.teacher_shape | {"num_hidden_layers": stage.layers or teacher.num_hidden_layers}))
+    share = scale.teacher_pretraining["mask_probability"]
+    flops = arithmetic.distillation_flops(config, None, stage.tokens, stage.seq_length, share)
+    return flops / 3 if stage.part == "head" else flops
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.0f} h" if hours >= 10 else f"{hours:.1f} h" if hours >= 1 else duration(3600 * hours)

@@ -1,0 +1,220 @@
+"""From start and end logits to answers, and their exact match and F1 (notebook 06)."""
+
+import math
+import re
+from collections.abc import Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+from datasets import Dataset
+from numpy.lib.stride_tricks import sliding_window_view
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+from ..evidence import statistics
+from . import metrics
+from .glue import Judgement
+
+
+class Span(NamedTuple):
+    """A first and a last token of one window, and the sum of their logits."""
+
+    start: int
+    end: int
+    score: float
+
+
+class Answer(NamedTuple):
+    """A text of the context, its characters [start, end), its score, and its share of the n best answers' softmax."""
+
+    text: str
+    score: float
+    probability: float
+    start: int
+    end: int
+
+
+def best_spans(
+    start_logits: np.ndarray, end_logits: np.ndarray, offsets: np.ndarray, n_best: int = 20, max_answer_length: int = 30
+) -> list[Span]:
+    """The `n_best` spans of one window with the highest start + end logit, best first; of equals the earlier, shorter.
+
+    Logits are (seq,) or longer, `offsets` (seq, 2) as `features` has them. A span begins and ends in the context and
+    has at most `max_answer_length` tokens. BERT's code pairs the 20 best starts with the 20 best ends and drops the
+    pairs that are no span, so that it may miss a good one; this looks at all (seq × max_answer_length) of them.
+    """
+    inside = offsets[:, 0] >= 0
+    starts = np.where(inside, start_logits[: len(inside)], -np.inf).astype(np.float64)
+    ends = np.where(inside, end_logits[: len(inside)], -np.inf).astype(np.float64)
+    longest = min(max_answer_length, len(inside))
+    later = sliding_window_view(np.append(ends, np.full(longest - 1, -np.inf)), longest)
+    scores = (starts[:, None] + later).ravel()  # (seq · longest): token i to i + j
+    kept = min(n_best, int((scores > -np.inf).sum()))
+    if not kept:
+        return []
+    least = np.partition(scores, -kept)[-kept]
+    found = np.flatnonzero(scores >= least)
+    found = found[np.argsort(-scores[found], kind="stable")][:kept]
+    return [Span(int(k // longest), int(k // longest + k % longest), float(scores[k])) for k in found]
+
+
+def find_answers(
+    logits: Sequence[np.ndarray],
+    features: Dataset,
+    rows: Dataset,
+    n_best: int = 20,
+    max_answer_length: int = 30,
+    most_context: bool = False,
+) -> list[list[Answer]]:
+    """For each row of `rows` its `n_best` answers over all of its windows, best first; never none.
+
+    `logits[i]` is (length or longer, 2), start and end, for window i of `features`. An answer is cut from the context
+    by its characters, so it is as it was written. Of answers with the same text the best is kept, as BERT's code
+    does; where there is no span at all, the answer is the empty text. Raises ValueError when `logits` do not fit.
+    """
+    if len(logits) != len(features):
+        raise ValueError(f"there are logits for {len(logits)} windows, but {len(features)} windows")
+    if n_best < 1 or max_answer_length < 1:
+        raise ValueError(f"n_best is {n_best} and max_answer_length {max_answer_length}; both are at least 1")
+    windows = features.select_columns(["example", "length", "offsets"])[:]
+    starts = most_context_starts(features) if most_context else None
+    spans: list[list[tuple[float, int, int]]] = [[] for _ in range(len(rows))]
+    for i, (example, length) in enumerate(zip(windows["example"], windows["length"], strict=True)):
+        scores, offsets = np.asarray(logits[i]), windows["offsets"][i].reshape(-1, 2)
+        if scores.ndim != 2 or len(scores) < length or scores.shape[1] != 2 or not np.isfinite(scores[:length]).all():
+            raise ValueError(
+                f"window {i} has {length} tokens; logits of shape {scores.shape} do not fit it or are not finite"
+            )
+        first = scores[:length, 0] if starts is None else np.where(starts[i], scores[:length, 0], -np.inf)
+        for start, end, score in best_spans(first, scores[:length, 1], offsets, n_best, max_answer_length):
+            spans[example].append((score, int(offsets[start, 0]), int(offsets[end, 1])))
+    return [_ranked(found, context, n_best) for found, context in zip(spans, rows["context"][:], strict=True)]
+
+
+def most_context_starts(features: Dataset) -> list[np.ndarray]:
+    """For each window, which of its tokens (seq,) have more context here than in any other window of their passage.
+
+    BERT's measure: the smaller of the numbers of tokens to the left and to the right in the window, and a hundredth of
+    the window's length for each token of it; of equals the first window.
+    """
+    windows = features.select_columns(["example", "offsets"])[:]
+    best: dict[tuple[int, int, int], tuple[float, int]] = {}
+    keys: list[list[tuple[int, int, int] | None]] = []
+    for i, (example, flat) in enumerate(zip(windows["example"], windows["offsets"], strict=True)):
+        offsets = flat.reshape(-1, 2)
+        inside = np.flatnonzero(offsets[:, 0] >= 0)
+        keys.append([None] * len(offsets))
+        for place, token in enumerate(inside):
+            key = (int(example), *map(int, offsets[token]))
+            keys[-1][token] = key
+            context = min(place, len(inside) - 1 - place) + 0.01 * len(inside)
+            if key not in best or context > best[key][0]:
+                best[key] = context, i
+    return [np.array([key is not None and best[key][1] == i for key in window]) for i, window in enumerate(keys)]
+
+
+def _ranked(spans: list[tuple[float, int, int]], context: str, n_best: int) -> list[Answer]:
+    best: dict[str, tuple[float, int, int]] = {}
+    for score, start, end in sorted(spans, key=lambda span: -span[0]):
+        best.setdefault(context[start:end], (score, start, end))
+    kept = list(best.items())[:n_best] or [("", (-math.inf, 0, 0))]
+    odds = [math.exp(score - kept[0][1][0]) if text else 1.0 for text, (score, _, _) in kept]
+    return [
+        Answer(text, score, odd / sum(odds), start, end)
+        for (text, (score, start, end)), odd in zip(kept, odds, strict=True)
+    ]
+
+
+def row_scores(found: Sequence[Sequence[Answer]], rows: Dataset) -> dict[str, np.ndarray]:
+    """Exact match and F1 of each row's first answer against its gold answers, (rows,) each."""
+    if len(found) != len(rows) or not len(rows):
+        raise ValueError(f"there are answers to {len(found)} of {len(rows)} questions; each needs one")
+    pairs = [(best[0].text, gold["text"]) for best, gold in zip(found, rows["answers"][:], strict=True)]
+    return {
+        "exact_match": np.array([metrics.exact_match(*pair) for pair in pairs]),
+        "f1": np.array([metrics.squad_f1(*pair) for pair in pairs]),
+    }
+
+
+def score(found: Sequence[Sequence[Answer]], rows: Dataset) -> dict[str, float]:
+    """Exact match and F1 over all rows, fractions of 1 (the paper's are percentages)."""
+    return {name: float(values.mean()) for name, values in row_scores(found, rows).items()}
+
+
+def interval(found: Sequence[Sequence[Answer]], rows: Dataset, metric: str = "f1") -> tuple[float, float]:
+    """95 % bootstrap interval of a score over resampled questions."""
+    return statistics.bootstrap_mean(row_scores(found, rows)[metric])
+
+
+def none_odds(found: Sequence[Sequence[Answer]], logits: Sequence[np.ndarray], features: Dataset) -> np.ndarray:
+    """How much higher than its best answer each row scores "there is none", (rows,), as BERT's code has it.
+
+    "None" is the span of [CLS] alone; of several windows the one that gives it the lowest score decides, because a
+    window without the answer is right to find none.
+    """
+    least = np.full(len(found), np.inf)
+    for example, scores in zip(features["example"][:], logits, strict=True):
+        least[example] = min(least[example], float(scores[0][0]) + float(scores[0][1]))
+    return least - np.array([best[0].score for best in found])
+
+
+def score_with_none(
+    found: Sequence[Sequence[Answer]], odds: np.ndarray, rows: Dataset, threshold: float = 0.0
+) -> Judgement:
+    """Scores by SQuAD 2.0's rules, fractions of 1, and the interval of F1.
+
+    A row answers "there is none" where its `odds` exceed `threshold`. A row without an answer scores 1 for that and 0
+    for anything else; a row with answers scores 0 for it. `HasAns_` and `NoAns_` are the means over either kind of row.
+    `best_exact` and `best_f1` are the highest scores over all thresholds, `best_exact_thresh` and `best_f1_thresh` the
+    thresholds: chosen on the rows that they score, as the official evaluation does, so they flatter.
+    """
+    golds = [[text for text in gold["text"] if metrics.normalize_answer(text)] for gold in rows["answers"][:]]
+    answered = np.array([bool(gold["text"]) for gold in rows["answers"][:]])
+    texts, silent = [best[0].text for best in found], odds > threshold
+    functions = {"exact_match": metrics.exact_match, "f1": metrics.squad_f1}
+    scores: dict[str, float] = {}
+    best_of: dict[str, float] = {}
+    for name, function in functions.items():
+        said = np.array([function(text, gold or [""], none=True) for text, gold in zip(texts, golds, strict=True)])
+        values = np.where(silent, ~answered, said)
+        scores[name] = float(values.mean())
+        for kind, part in (("HasAns", answered), ("NoAns", ~answered)):
+            if part.any():
+                scores[f"{kind}_{name}"] = float(values[part].mean())
+        short = "exact" if name == "exact_match" else name
+        gains = np.where(answered, said, [-bool(text) for text in texts])
+        best_of |= _best_threshold(short, gains, odds, int((~answered).sum()))
+        if name == "f1":
+            bounds = statistics.bootstrap_mean(values)
+    return scores | best_of, bounds
+
+
+def _best_threshold(name: str, gains: np.ndarray, odds: np.ndarray, silent: int) -> dict[str, float]:
+    """The best mean score over all thresholds: rows speak up in the order of their odds, from `silent` points on."""
+    order = np.argsort(odds, kind="stable")
+    points = silent + np.cumsum(gains[order])
+    best = int(points.argmax())
+    score, threshold = (points[best], odds[order[best]]) if points[best] > silent else (silent, 0.0)
+    return {f"best_{name}": float(score) / len(odds), f"best_{name}_thresh": float(threshold)}
+
+
+_WORD, _SENTENCE = re.compile(r"\w+"), re.compile(r"\S.*?(?:[.?!](?=\s)|$)", re.DOTALL)
+
+
+def word_matching(rows: Dataset) -> list[list[Answer]]:
+    """What matching words alone answers: a score to beat, as a classifier must beat the commonest class.
+
+    Of the sentence that shares the most words with the question, the last run of words that the question has not,
+    function words apart. A relative of the sliding window that SQuAD's authors compare with (Rajpurkar et al. 2016).
+    """
+    found = []
+    for question, context in zip(rows["question"][:], rows["context"][:], strict=True):
+        asked = {word.lower() for word in _WORD.findall(question)} - ENGLISH_STOP_WORDS
+        sentences = [match.span() for match in _SENTENCE.finditer(context)] or [(0, 0)]
+        start, end = max(sentences, key=lambda at: len(asked & set(_WORD.findall(context[slice(*at)].lower()))))
+        words = [(word[0].lower() in asked | ENGLISH_STOP_WORDS, word) for word in _WORD.finditer(context, start, end)]
+        runs = [list(run) for known, run in groupby(words, key=lambda word: word[0]) if not known]
+        if runs:
+            start, end = runs[-1][0][1].start(), runs[-1][-1][1].end()
+        found.append([Answer(context[start:end], 0.0, 1.0, start, end)])
+    return found

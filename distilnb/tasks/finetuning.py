@@ -1,0 +1,487 @@
+"""Fine-tuning on a task (paper sections 4 and 4.1): one loop for classes, numbers and answer spans.
+
+Padding is the enemy: rows are padded to the longest of their batch only, and batches hold rows of like length.
+Order, dropout and the new head are pure functions of the seed, and the result of an update does not depend on how
+many processes share it. Every row of a validation split is scored, once, by whichever process it falls to: the
+paper's early numbers are thought to have suffered from scoring only one process's share.
+
+With a `teacher` that has been fine-tuned on the same task, the student also learns from its answers: the second
+distillation step behind the paper's DistilBERT (D).
+"""
+
+import math
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from datasets import Dataset
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ..distillation import checkpoints
+from ..distillation.batches import pad
+from ..distillation.checkpoints import fingerprint
+from ..distillation.losses import check_temperature
+from ..distillation.recipe import PretrainingConfig
+from ..distillation.training import Batch, Training
+from ..evidence import comparing
+from ..evidence.records import new_record
+from ..machine import device
+from ..machine.processes import alone_in, on_main, together
+from ..models import dropout, half
+from ..models.teacher import check_vocabulary
+from ..settings import setting
+from ..text.corpus import vocabulary_hash
+from ..text.randomness import epoch_order
+from . import heads, metrics, squad
+from .answers import Answer, find_answers
+from .glue import TRUNCATIONS, Task, TaskData
+
+NEVER = -1e4  # the logit of padding: no probability at all, and still a number that a KL divergence can bear
+
+
+@dataclass(frozen=True)
+class FinetuningConfig:
+    """How to fine-tune. The paper states none of it; these are BERT's own settings (Devlin et al. 2019, A.3).
+
+    `soft_weight` and `temperature` matter only with a fine-tuned teacher; their defaults are those of the original
+    code's SQuAD script. `stride` matters only for SQuAD.
+    """
+
+    epochs: float = setting(3.0, "passes over the training rows")
+    batch_size: int = setting(32, "rows per update, over all processes")
+    learning_rate: float = setting(5e-5, "peak learning rate of AdamW")
+    warmup: float = setting(0.1, "share of the updates in which the rate climbs; then it falls to 0")
+    weight_decay: float = setting(0.01, "AdamW's decoupled weight decay; biases and LayerNorms have none")
+    clip: float = setting(1.0, "gradient norm above which gradients are scaled down")
+    max_length: int = setting(128, "tokens of a row; longer ones are cut, SQuAD's are read in several windows")
+    truncation: str = setting("head", "what a single text that is too long keeps; pairs: head", choices=TRUNCATIONS)
+    stride: int = setting(128, "tokens by which the next window over a long SQuAD context starts later")
+    soft_weight: float = setting(0.5, "weight of the fine-tuned teacher's answers; the labels have the rest")
+    temperature: float = setting(2.0, "softens both distributions when a fine-tuned teacher is matched")
+    seed: int = setting(42, "fixes the new head, the order of rows and dropout")
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "learning_rate", "clip", "max_length", "stride"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"warmup is {self.warmup}; it is a share of the updates, from 0 to below 1")
+        if not 0 < self.soft_weight <= 1:
+            raise ValueError(f"soft_weight is {self.soft_weight}; it is a share of the loss, above 0 to 1")
+        check_temperature(self.temperature)
+
+    learning_rate_at = PretrainingConfig.learning_rate_at  # the same climb and fall
+
+    def steps(self, rows: int) -> int:
+        """Number of updates for this many training rows; the last batch of an epoch may be short."""
+        return max(1, round(self.epochs * math.ceil(rows / self.batch_size)))
+
+
+@dataclass(frozen=True)
+class Safety:
+    """How a fine-tuning outlives kills, signals, a lack of memory and bad numbers, as distillation does.
+
+    Nothing of it changes what is learned, but for rounding and, in micro-batches, the draws of dropout.
+    """
+
+    micro_batch_size: int = setting(0, "rows per forward pass and process; the rest is accumulated (0: all of them)")
+    checkpoints: str = setting("", "folder for the checkpoints of unfinished runs (default: unfinished/ in --out)")
+    checkpoint_every: int = setting(0, "updates between checkpoints; 0 is by minutes only")
+    checkpoint_minutes: float = setting(10.0, "minutes between checkpoints")
+    max_skipped: int = setting(10, "updates in a row without a finite loss and gradient after which a run has diverged")
+
+    keep = 1  # checkpoints of a run, which are deleted when it is recorded
+
+    def __post_init__(self) -> None:
+        for name in ("micro_batch_size", "checkpoint_every"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it is a number of at least 0")
+        for name in ("checkpoint_minutes", "max_skipped"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+
+
+UNSAVED = Safety()  # no folder: nothing is kept of a run that is cut
+
+
+def encode(
+    data: TaskData, tokenizer: PreTrainedTokenizerBase, config: FinetuningConfig
+) -> tuple[Dataset, dict[str, Dataset]]:
+    """(train, validations) of `data` as rows of token ids, tokenized once for all models and seeds."""
+    how = config.stride if data.task.spans else config.truncation
+    return data.encoded(tokenizer, config.max_length, how)
+
+
+def batch_order(lengths: np.ndarray, config: FinetuningConfig) -> Iterator[np.ndarray]:
+    """The row numbers of each update: rows of like length together, a pure function of (seed, epoch)."""
+    left, epoch = config.steps(len(lengths)), 0
+    while left:
+        order = epoch_order(lengths, config.batch_size, config.seed, epoch, group=True)
+        batches = [order[i : i + config.batch_size] for i in range(0, len(order), config.batch_size)][:left]
+        yield from batches
+        left, epoch = left - len(batches), epoch + 1
+
+
+def collate(rows: Dataset, chosen: Sequence[int], pad_id: int = 0) -> dict[str, Tensor]:
+    """These rows, padded to the longest of them: input_ids, token_type_ids, attention_mask (batch, seq), labels.
+
+    Labels are (batch,), or (batch, 2) for the first and last token of an answer.
+    """
+    rows = rows[[int(i) for i in chosen]]
+    fillers = {"input_ids": pad_id, "token_type_ids": 0}
+    return pad({key: rows[key] for key in fillers}, fillers) | {"labels": torch.as_tensor(rows["labels"])}
+
+
+def forward(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
+    """Logits in float32: (batch, num_labels), or (batch, seq, 2) for start and end of an answer, padding at NEVER.
+
+    BERT is told which text of a pair a token is of, DistilBERT cannot be.
+    """
+    inputs, mask = {"input_ids": batch["input_ids"]}, batch["attention_mask"]
+    if not mask.all():  # no mask at all lets the faster attention kernel run
+        inputs["attention_mask"] = mask
+    if model.config.model_type == "bert":
+        inputs["token_type_ids"] = batch["token_type_ids"]
+    outputs = half.call(model, model, half.wanted(mask), **inputs)
+    if not heads.is_answerer(model):
+        return outputs.logits.float()
+    logits = torch.stack([outputs.start_logits, outputs.end_logits], dim=-1).float()
+    return logits.masked_fill(mask[..., None] == 0, NEVER)
+
+
+def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """The loss of each row against its label, (batch,): cross-entropy, or the squared error of a regression.
+
+    With several labels a row, labels (batch, num_labels) of 0.0 and 1.0, it is the mean of their cross-entropies.
+
+    Of a span it is the mean of the cross-entropies of start and end: logits (batch, seq, 2), labels (batch, 2).
+    """
+    if labels.is_floating_point():
+        if labels.ndim == 1:
+            return (logits.squeeze(-1) - labels) ** 2
+        return F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(-1)
+    loss = F.cross_entropy(logits, labels, reduction="none")
+    return loss.mean(-1) if loss.ndim == 2 else loss
+
+
+def teacher_loss(logits: Tensor, teacher_logits: Tensor, temperature: float = 2.0) -> Tensor:
+    """The loss of each row against a fine-tuned teacher, (batch,): T² · KL(teacher ‖ student), both softened by T.
+
+    Classes: over num_labels. Spans: over the tokens of a row, mean of start and end; padding has no share in it
+    (the original's script let it in). A regression has one output and no distribution: the squared difference.
+    """
+    if logits.shape[-1] == 1:
+        return (logits - teacher_logits).squeeze(-1) ** 2
+    student, teacher = (F.log_softmax(x / temperature, dim=1) for x in (logits, teacher_logits))
+    loss = temperature**2 * F.kl_div(student, teacher, log_target=True, reduction="none").sum(1)
+    return loss.mean(-1) if loss.ndim == 2 else loss
+
+
+class Finetuning(nn.Module):
+    """A model and its loss in one forward pass: what `accelerate` wraps."""
+
+    def __init__(self, model: PreTrainedModel, config: FinetuningConfig):
+        super().__init__()
+        self.model, self.config = model, config
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """The loss of each row, (batch,): against its label, and where the batch brings them, a teacher's logits."""
+        logits, config = forward(self.model, batch), self.config
+        loss = label_loss(logits, batch["labels"])
+        if "teacher_logits" not in batch:
+            return loss
+        soft = teacher_loss(logits, batch["teacher_logits"], config.temperature)
+        return config.soft_weight * soft + (1 - config.soft_weight) * loss
+
+
+@torch.no_grad()
+def predict(
+    model: PreTrainedModel, rows: Dataset, accelerator: Accelerator, pad_id: int = 0, batch_size: int = 64
+) -> tuple[np.ndarray, np.ndarray]:
+    """(logits, labels) of all rows, in their order: (rows, num_labels) and (rows,). Processes share the work.
+
+    For spans: (rows, longest row, 2) and (rows, 2); what is beyond the end of a row is at NEVER.
+    """
+    lengths = rows["length"][:]
+    if heads.is_answerer(model):
+        logits = torch.full((len(rows), int(lengths.max()), 2), NEVER, device=accelerator.device)
+    else:
+        logits = torch.zeros(len(rows), model.config.num_labels, device=accelerator.device)
+    mine = torch.zeros(len(rows), dtype=torch.bool, device=accelerator.device)
+    order = np.argsort(-lengths, kind="stable")  # the longest first: too little memory shows at once
+    step, training = batch_size * accelerator.num_processes, model.training
+    model.eval()
+    for first in range(batch_size * accelerator.process_index, len(order), step):
+        chosen = order[first : first + batch_size]
+        batch = {key: value.to(accelerator.device) for key, value in collate(rows, chosen, pad_id).items()}
+        with accelerator.autocast():
+            found = forward(model, batch)
+        mine[chosen] = True
+        if found.ndim == 3:
+            logits[chosen, : found.shape[1]] = found
+        else:
+            logits[chosen] = found
+    model.train(training)
+    if accelerator.num_processes > 1:  # each row was filled by one process
+        logits[~mine] = 0
+        logits = accelerator.reduce(logits, "sum")
+    return logits.cpu().numpy(), rows["labels"][:]
+
+
+@torch.no_grad()
+def ask(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    question: str,
+    context: str,
+    n_best: int = 3,
+    max_length: int = 192,
+    stride: int = 64,
+) -> list[Answer]:
+    """What a question answerer says to one question about one passage: its `n_best` spans, best first."""
+    rows = Dataset.from_dict(
+        {"question": [question], "context": [context], "answers": [{"text": [""], "answer_start": [0]}]}
+    )
+    windows = squad.features(rows, tokenizer, min(max_length, tokenizer.model_max_length), stride)
+    batch = {
+        key: value.to(model.device)
+        for key, value in collate(windows, range(len(windows)), tokenizer.pad_token_id).items()
+    }
+    training = model.training
+    model.eval()
+    logits = forward(model, batch).cpu().numpy()  # (windows, seq, 2)
+    model.train(training)
+    return find_answers(logits, windows, rows, n_best)[0]
+
+
+def evaluate(
+    model: PreTrainedModel,
+    data: TaskData,
+    encoded: tuple[Dataset, dict[str, Dataset]],
+    accelerator: Accelerator,
+    pad_id: int = 0,
+) -> dict[str, Any]:
+    """Scores of every validation split, with the majority baseline and a 95 % bootstrap `interval` of the main score.
+
+    The first split's metrics have their plain names, another's its name in front ("validation_mismatched_accuracy").
+    """
+    scores, interval = {}, None
+    for split, rows in encoded[1].items():
+        logits, _ = predict(model, rows, accelerator, pad_id)
+        if not np.isfinite(logits).all():
+            raise FloatingPointError("the model's answers are no finite numbers; use a smaller learning rate")
+        found, bounds = data.judge(split, rows, logits)
+        if interval is None:
+            baseline = {} if (lazy := data.baseline(split)) is None else {"majority": lazy}
+            scores = {"main": metrics.main_score(data.task.main, found), **found, **baseline}
+            interval = bounds
+        else:
+            scores |= {f"{split}_{name}": value for name, value in found.items()}
+    return {"scores": scores, "interval": [round(bound, 5) for bound in interval]}
+
+
+def check_run(
+    model: PreTrainedModel,
+    task: Task,
+    tokenizer: PreTrainedTokenizerBase,
+    config: FinetuningConfig,
+    teacher: PreTrainedModel | None = None,
+) -> None:
+    """Raise ValueError for a model, task and settings that do not fit each other, before any long work."""
+    for who, one in (("model", model), ("teacher", teacher)):
+        if one is None:
+            continue
+        if heads.is_answerer(one) != task.spans or one.config.num_labels != task.num_labels:
+            made = "question_answerer(source)" if task.spans else f"classifier(source, num_labels={task.num_labels})"
+            raise ValueError(
+                f"task {task.name} has {task.num_labels} output(s){' per token' if task.spans else ''}, the {who} is "
+                f"a {type(one).__name__} with {one.config.num_labels}: build it by {made}"
+            )
+        if config.max_length > one.config.max_position_embeddings:
+            raise ValueError(
+                f"max_length is {config.max_length}, but the {who} has {one.config.max_position_embeddings} positions"
+            )
+        check_vocabulary(one.config, tokenizer)
+
+
+class Run(Training):
+    """One fine-tuning in progress: what `finetune` steps through, saves and takes up again."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        train: Dataset,
+        data_info: dict[str, Any],
+        tokenizer: PreTrainedTokenizerBase,
+        accelerator: Accelerator,
+        config: FinetuningConfig,
+        safety: Safety,
+        teacher: PreTrainedModel | None = None,
+    ):
+        share = math.ceil(config.batch_size / accelerator.num_processes)
+        kept = replace(safety, micro_batch_size=min(share, safety.micro_batch_size or share))
+        folder = Path(safety.checkpoints) if safety.checkpoints else None
+        super().__init__(model, accelerator, config, kept, config.steps(len(train)), folder)
+        self.train, self.lengths, self.pad_id = train, train["length"][:], tokenizer.pad_token_id
+        self.data_info, self.vocabulary = data_info, vocabulary_hash(tokenizer)
+        self.started_from, self.teacher = fingerprint(model), teacher
+        self.taught_by = {} if teacher is None else {"taught_by": fingerprint(teacher)}
+        if teacher is not None:
+            teacher.to(accelerator.device).eval().requires_grad_(False)
+        groups = _parameter_groups(model.to(accelerator.device), config)
+        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, eps=1e-6, fused=True)
+        if folder:
+            on_main(accelerator, lambda: _drop_another(folder, self.identity))
+        self.start(Finetuning(model, config), optimizer)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must be the same when a run is resumed: settings, data, weights, teacher, processes."""
+        return asdict(self.config) | {
+            "micro_batch_size": self.safety.micro_batch_size,
+            "data": self.data_info.get("fingerprint"),
+            "rows": self.data_info.get("rows"),
+            "vocabulary": self.vocabulary,
+            "weights": self.started_from,
+            "processes": self.accelerator.num_processes,
+            "precision": self.accelerator.mixed_precision,
+            **self.taught_by,
+        }
+
+    def loss(self, batch: Batch, *totals: float) -> tuple[Tensor, Tensor]:
+        """The share of these rows in the mean loss of an update of `totals[0]` rows."""
+        if self.teacher is not None:
+            with torch.no_grad(), self.accelerator.autocast():
+                batch = batch | {"teacher_logits": forward(self.teacher, batch)}
+        loss = self.module(batch).sum() * (1 / totals[0])
+        return loss, loss.detach()
+
+    def update(self, batches: Iterator[np.ndarray]) -> dict[str, float]:
+        """One optimizer step on the next rows, shared out over the processes; their mean loss."""
+        chosen, size = next(batches), self.safety.micro_batch_size
+        own = chosen[self.accelerator.process_index :: self.accelerator.num_processes]
+        # a process without a row takes part all the same, with a share of nothing
+        parts = [own[first : first + size] for first in range(0, len(own), size)] or [chosen[:1]]
+        micro = [self.to_device(collate(self.train, part, self.pad_id)) for part in parts]
+        terms = self.gradients(micro, float(len(chosen)) if len(own) else math.inf)
+        loss = float(self.accelerator.reduce(terms, "sum"))
+        _, made = self.apply(loss)
+        if made:
+            self.curve.append([self.step, int(self.lengths[chosen].sum()), loss])
+        return {"loss": loss}
+
+
+def _drop_another(folder: Path, identity: dict[str, Any]) -> None:
+    """Delete the checkpoints of an unfinished run that has other settings, and say so."""
+    saved = checkpoints.identity(folder)
+    differing = [] if saved is None else comparing.differences(saved, comparing.plain(identity))
+    if differing:
+        shown = "; ".join(differing).replace(" against ", " there, now ")
+        print(f"the unfinished run in {folder} is of other settings ({shown}): it is begun anew", flush=True)
+        shutil.rmtree(folder)
+
+
+def finetune(
+    model: PreTrainedModel,
+    data: TaskData,
+    tokenizer: PreTrainedTokenizerBase,
+    accelerator: Accelerator,
+    config: FinetuningConfig,
+    *,
+    teacher: PreTrainedModel | None = None,
+    safety: Safety = UNSAVED,
+    quiet: bool = False,
+    **about: Any,
+) -> dict[str, Any]:
+    """Train a model with a head (`heads.for_task`) on a task, in place, and score it after the last update; its record.
+
+    With a `teacher`, which has been fine-tuned on the task, the loss is a mixture of the labels and its answers.
+    No update, setting or stopping point is chosen on a validation split. `about` holds the record's `name`, `scale`
+    and `model_name`, and further keys for it. With `safety.checkpoints`, a folder, a run that was cut goes on from its
+    last checkpoint; a first SIGTERM or Ctrl-C ends it after the update and a checkpoint, with `Stopped`.
+
+    Raises ValueError before any work when things do not fit, FloatingPointError when `safety.max_skipped` updates in a
+    row had no finite loss and gradient.
+    """
+    check_run(model, data.task, tokenizer, config, teacher)
+    encoded, quiet = encode(data, tokenizer, config), quiet or not accelerator.is_main_process
+    name = about.pop("name", "finetuning")
+    attention = model.config._attn_implementation
+    heads.name_labels(model, data.task)
+    if accelerator.device.type == "cpu":
+        dropout.for_cpu(model)
+    folder = Path(safety.checkpoints) if safety.checkpoints else None
+    with together(), alone_in(folder, accelerator):
+        run = Run(model, encoded[0], data.info, tokenizer, accelerator, config, safety, teacher)
+        run.module.train()
+        order = islice(batch_order(run.lengths, config), run.step, None)
+        run.advance(run.steps, order, name, quiet, save_last=False)
+    model.set_attn_implementation(attention)
+    scores = evaluate(model.eval(), data, encoded, accelerator, tokenizer.pad_token_id)
+    return _record(run, name, data, scores | run.taught_by | about)
+
+
+def _record(run: Run, name: str, data: TaskData, about: dict[str, Any]) -> dict[str, Any]:
+    step, tokens, loss = (list(column) for column in zip(*run.curve, strict=True))
+    faults = {key: value for key, value in run.faults().items() if value}
+    values = {
+        "task": data.task.name,
+        "seed": run.config.seed,
+        "tokens": sum(tokens),
+        "steps": run.steps,
+        "config": asdict(run.config),
+        "curve": {"step": step, "loss": loss},
+        "data": data.info,
+        "started_from": run.started_from,
+        "processes": run.accelerator.num_processes,
+        "precision": run.accelerator.mixed_precision,
+    }
+    values |= {"scale": "toy"} | faults | run.time_spent() | about
+    model = values.pop("model_name", "student")
+    return new_record("finetuning", name, model=model, stopwatch=run.stopwatch, **values)
+
+
+MEASURED = 4  # updates that an estimate takes
+
+
+def pace(
+    model: PreTrainedModel,
+    data: TaskData,
+    tokenizer: PreTrainedTokenizerBase,
+    accelerator: Accelerator,
+    config: FinetuningConfig,
+) -> float:
+    """Seconds for each token of an update, measured on a few updates, which spoil `model`."""
+    if accelerator.device.type == "cpu":
+        dropout.for_cpu(model)
+    run = Run(model, encode(data, tokenizer, config)[0], data.info, tokenizer, accelerator, config, UNSAVED)
+    run.module.train()
+    tokens, enough = 0, replace(config, epochs=config.epochs + MEASURED)
+    for turn, chosen in enumerate(islice(batch_order(run.lengths, enough), MEASURED)):
+        if turn == 1:  # the first warms up
+            began = device.now(accelerator.device)
+        run.update(iter([chosen]))
+        tokens += int(run.lengths[chosen].sum()) if turn else 0
+    seconds = device.now(accelerator.device) - began
+    accelerator.free_memory()
+    return seconds / tokens
+
+
+def work(encoded: tuple[Dataset, dict[str, Dataset]], config: FinetuningConfig) -> float:
+    """Tokens of a run, for an estimate: those trained on, and a third of those scored, which go forward only."""
+    trained, *scored = (int(rows["length"][:].sum()) for rows in (encoded[0], *encoded[1].values()))
+    return config.epochs * trained + sum(scored) / 3
+
+
+def _parameter_groups(model: nn.Module, config: FinetuningConfig) -> list[dict[str, Any]]:
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    rest = [p for p in model.parameters() if p.ndim <= 1]
+    return [{"params": matrices, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}]

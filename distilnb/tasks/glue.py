@@ -1,0 +1,438 @@
+"""GLUE's nine tasks and IMDb as rows of one table, and how a row becomes token ids (paper sections 4 and 4.1).
+
+A task is data: its text columns, its labels, its metrics, where it lies. The same code reads toyworld's tasks and
+the real ones. What a number rests on is written down as it is loaded: a split that has not the official number of
+rows is a stand-in, and its record says so.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, load_dataset
+from transformers import PreTrainedTokenizerBase
+
+from ..machine.hub import ADVICE, fetch, only_cached, reach
+from ..text import toyworld
+from ..text.corpus import vocabulary_hash
+from ..text.randomness import generator
+from .metrics import bootstrap, main_score, majority, score
+
+SOURCES = ("toyworld", "hub")
+Judgement = tuple[dict[str, float], tuple[float, float]]  # scores by name, interval of the main score
+TRUNCATIONS = ("head", "tail", "head_tail")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of classes or numbers: what it is, and how its rows are checked, encoded and scored.
+
+    `labels` is empty for a regression; `rows` are the official numbers of rows of its splits, of which the first after
+    "train" gives the main score (MNLI: matched, as in Table 1). `main_metric` is set where the main score is one metric
+    of several. With `several`, a row may have any number of the labels. `center` is what a regression starts from.
+    `squad.SpanTask` is a task whose answers are spans of a text.
+    """
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    labels: tuple[str, ...]
+    rows: dict[str, int]
+    metrics: tuple[str, ...] = ("accuracy",)
+    hub: str = "nyu-mll/glue"
+    revision: str = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
+
+    main_metric: str = ""
+    several: bool = False
+    center: float = 0.0
+
+    spans = False  # whether the answer is a span of the text
+    target = "label"  # the column that tells what is right
+
+    @property
+    def main(self) -> str:
+        """What enters the macro score: its metric, or "accuracy+f1", the mean of two.
+
+        The mean is GLUE's own rule; how the paper mixes the metrics of MRPC, QQP and STS-B it does not say. The
+        other convention in print is BERT's, see `main_of_bert`.
+        """
+        return self.main_metric or "+".join(self.metrics)
+
+    @property
+    def main_of_bert(self) -> str:
+        """The one metric that Devlin et al. 2019 (Table 1) print: F1 for MRPC and QQP, Spearman for STS-B."""
+        return self.metrics[-1]
+
+    @property
+    def config(self) -> str:
+        """The name of the data set's configuration on the Hub."""
+        return self.name if self.hub == "nyu-mll/glue" else "plain_text"
+
+    @property
+    def validations(self) -> tuple[str, ...]:
+        """The splits that are scored (IMDb has no validation split: its test split, as in the paper)."""
+        return tuple(split for split in self.rows if split != "train")
+
+    @property
+    def regression(self) -> bool:
+        """Whether a number is predicted instead of a class."""
+        return not self.labels
+
+    @property
+    def num_labels(self) -> int:
+        """Outputs of the model: a class each, or the one number of a regression."""
+        return len(self.labels) or 1
+
+    def check(self, rows: Dataset, split: str, labelled: bool = True) -> None:
+        """Raise ValueError unless these rows can train or score this task, as the function `check` says."""
+        check(rows, self, split, labelled)
+
+    def encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, how: str) -> Dataset:
+        """Rows of token ids, as `tokenize` returns them; `how` is the truncation."""
+        return tokenize(rows, self, tokenizer, max_length, how)
+
+    def counted(self, splits: dict[str, Dataset]) -> dict[str, Any]:
+        """What else a record should say of these rows; of classes and numbers, nothing."""
+        return {}
+
+    def answers(self, logits: np.ndarray) -> np.ndarray:
+        """(rows, num_labels) → (rows,): the class of each row, or the number of a regression.
+
+        With several labels a row: (rows, num_labels), 1 where a label is more likely than not.
+        """
+        if self.several:
+            return (logits > 0).astype(np.int64)
+        return logits[:, 0] if self.regression else logits.argmax(-1)
+
+    def judge(self, rows: Dataset, encoded: Dataset, logits: np.ndarray) -> Judgement:
+        """The task's metrics for logits of the encoded rows, and the main score's interval."""
+        answers, labels = self.answers(logits), encoded["labels"][:]
+        return score(self.metrics, answers, labels), bootstrap(self.main, answers, labels)
+
+    def baseline(self, train: Dataset, rows: Dataset) -> float | None:
+        """The main score of the commonest training label as every row's answer (a regression: of the mean label)."""
+        learned, labels = (targets(split, self) for split in (train, rows))
+        guesses = majority(learned, len(labels))
+        return main_score(self.main, score(self.metrics, guesses, labels))
+
+    def held_out(self, train: Dataset, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of the training rows that stay, in random order, and of the `share` that is held out."""
+        order, held = generator(seed).permutation(len(train)), max(1, round(share * len(train)))
+        if held >= len(train):
+            raise ValueError(f"task {self.name} has {len(train)} training row(s); too few to hold some out")
+        return order[held:], order[:held]
+
+
+PAIR, ENTAILMENT = ("sentence1", "sentence2"), ("entailment", "not_entailment")
+IMDB = {"hub": "stanfordnlp/imdb", "revision": "e6281661ce1c48d982bc483cf8a173c1bbeb5d31"}
+TASKS = {
+    task.name: task
+    for task in (
+        Task(
+            "cola",
+            "CoLA",
+            ("sentence",),
+            ("unacceptable", "acceptable"),
+            {"train": 8_551, "validation": 1_043},
+            ("matthews",),
+        ),
+        Task(
+            "mnli",
+            "MNLI",
+            ("premise", "hypothesis"),
+            ("entailment", "neutral", "contradiction"),
+            {"train": 392_702, "validation_matched": 9_815, "validation_mismatched": 9_832},
+        ),
+        Task(
+            "mrpc",
+            "MRPC",
+            PAIR,
+            ("not_equivalent", "equivalent"),
+            {"train": 3_668, "validation": 408},
+            ("accuracy", "f1"),
+        ),
+        Task("qnli", "QNLI", ("question", "sentence"), ENTAILMENT, {"train": 104_743, "validation": 5_463}),
+        Task(
+            "qqp",
+            "QQP",
+            ("question1", "question2"),
+            ("not_duplicate", "duplicate"),
+            {"train": 363_846, "validation": 40_430},
+            ("accuracy", "f1"),
+        ),
+        Task("rte", "RTE", PAIR, ENTAILMENT, {"train": 2_490, "validation": 277}),
+        Task("sst2", "SST-2", ("sentence",), ("negative", "positive"), {"train": 67_349, "validation": 872}),
+        Task("stsb", "STS-B", PAIR, (), {"train": 5_749, "validation": 1_500}, ("pearson", "spearman")),
+        Task("wnli", "WNLI", PAIR, ("not_entailment", "entailment"), {"train": 635, "validation": 71}),
+        Task("imdb", "IMDb", ("text",), ("neg", "pos"), {"train": 25_000, "test": 25_000}, **IMDB),
+    )
+}
+GLUE = tuple(name for name in TASKS if name != "imdb")  # in the order of Table 1
+
+
+def get_task(name: str) -> Task:
+    """The task called `name`; SST-2, sst-2 and sst2 are the same. ValueError for an unknown one."""
+    plain = "".join(c for c in name.lower() if c.isalnum())
+    if plain not in TASKS:
+        raise ValueError(f"unknown task '{name}'; use one of {', '.join(TASKS)}")
+    return TASKS[plain]
+
+
+def load_split(
+    task: str | Task, split: str, source: str = "toyworld", n: int | None = None, seed: int = 0, labelled: bool = True
+) -> Dataset:
+    """One split, from toyworld or from the Hub (a pinned revision). `n` rows: toyworld writes that many, a Hub split
+    is sampled with `seed` (IMDb's rows stand by label: its first thousand are all negative). `labelled=False` is
+    for GLUE's test splits, whose labels only its server knows.
+
+    Raises ValueError in one sentence for an unknown task, source or split, and for rows that `check` refuses.
+    """
+    task = get_task(task) if isinstance(task, str) else task
+    rows = read(task, split, source, n, seed)
+    task.check(rows, split, labelled)
+    return rows
+
+
+def read(task: Task, split: str, source: str = "toyworld", n: int | None = None, seed: int = 0) -> Dataset:
+    """The rows that `load_split` checks; `task` is a `Task`, or what describes another task by the same attributes."""
+    if source not in SOURCES:
+        raise ValueError(f"task source is '{source}'; use {' or '.join(SOURCES)}")
+    if n is not None and n < 1:
+        raise ValueError(f"{n} rows of task {task.name} were asked for; at least 1 is needed")
+    if source == "toyworld":
+        _check_split(task, split, toyworld.splits(task.name), "toyworld")
+        return toyworld.load_task(task.name, split, n, seed)
+    rows = _from_hub(task, split)
+    if n is None or n >= len(rows):
+        return rows
+    return rows.select(np.sort(generator(seed).permutation(len(rows))[:n]))
+
+
+def _from_hub(task: Task, split: str) -> Dataset:
+    unanswered = reach(task.hub, "dataset", f"task {task.name} ({task.hub})")
+    try:
+        with only_cached(bool(unanswered)):
+            splits = fetch(load_dataset, task.hub, task.config, revision=task.revision)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"task {task.name} ({task.hub}) could not be read; {ADVICE}") from error
+    _check_split(task, split, tuple(splits), f"this copy of {task.hub}")
+    return splits[split]
+
+
+class MissingSplit(ValueError):
+    """A split that this copy of a data set does not have."""
+
+
+def _check_split(task: Task, split: str, there: tuple[str, ...], where: str) -> None:
+    if split not in there:
+        raise MissingSplit(f"task {task.name} has no split '{split}' in {where}, only {', '.join(there)}")
+
+
+def check(rows: Dataset, task: Task, split: str, labelled: bool = True) -> None:
+    """Raise ValueError unless these rows can train or score `task`: columns, labels known, in range, not all alike.
+
+    Rows with one label only teach nothing, and a correlation with them is 0 / 0. One single row is let through.
+    """
+    what = f"split '{split}' of task {task.name}"
+    missing = [column for column in (*task.columns, "label") if column not in rows.column_names]
+    if missing:
+        raise ValueError(f"{what} has no column '{missing[0]}', only {', '.join(rows.column_names)}")
+    if not len(rows):
+        raise ValueError(f"{what} is empty; it needs at least one row")
+    if not labelled or task.several:
+        return
+    labels = np.asarray(rows["label"][:], dtype=float)  # None, an unknown label, becomes nan
+    if (np.isnan(labels) | (labels == -1)).all():
+        raise ValueError(f"{what} comes without labels (all are -1): use train or {' or '.join(task.validations)}")
+    right = np.isfinite(labels) if task.regression else np.isin(labels, range(task.num_labels))
+    if not right.all():
+        row = int(np.flatnonzero(~right)[0])
+        range_ = "finite numbers" if task.regression else f"0 to {task.num_labels - 1} ({', '.join(task.labels)})"
+        raise ValueError(f"row {row} of {what} has the label {rows[row]['label']}; labels are {range_}")
+    if len(rows) > 1 and (labels == labels[0]).all():
+        shown = f"{labels[0]:g}" if task.regression else task.labels[int(labels[0])]
+        raise ValueError(
+            f"all {len(rows)} rows of {what} have the label {shown}: nothing can be learned or told apart there; take "
+            "more rows, or shuffle before taking some"
+        )
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A task ready to train on: its rows and, for the record, where they are from (`info`). Made by `load_data`.
+
+    Rows that were carved out of another TaskData are `part` of it: (that one, numbers of its training rows that are
+    trained on, numbers of those held out); so they are tokenized with it, once.
+    """
+
+    task: Task
+    train: Dataset
+    validations: dict[str, Dataset]
+    info: dict[str, Any]
+    part: tuple["TaskData", np.ndarray, np.ndarray] | None = field(default=None, repr=False, compare=False)
+    _encoded: dict = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.validations:
+            raise ValueError(f"task {self.task.name} needs a split to score")
+        for split, rows in {"train": self.train, **self.validations}.items():
+            self.task.check(rows, split)
+
+    def encoded(
+        self, tokenizer: PreTrainedTokenizerBase, max_length: int = 128, how: str | int = "head"
+    ) -> tuple[Dataset, dict[str, Dataset]]:
+        """(train, validations) as rows of token ids; made once, however many models and seeds follow.
+
+        `how` is the truncation of a long text, or the stride of the windows over a long passage.
+        """
+        key = vocabulary_hash(tokenizer), max_length, how
+        if key not in self._encoded and self.part:
+            whole, *parts = self.part
+            train, carved = (_select(whole.encoded(tokenizer, max_length, how)[0], part) for part in parts)
+            self._encoded[key] = train, dict.fromkeys(self.validations, carved)
+        if key not in self._encoded:
+            splits = (self.train, *self.validations.values())
+            made = [self.task.encode(rows, tokenizer, max_length, how) for rows in splits]
+            self._encoded[key] = made[0], dict(zip(self.validations, made[1:], strict=True))
+        return self._encoded[key]
+
+    def judge(self, split: str, encoded: Dataset, logits: np.ndarray) -> Judgement:
+        """The task's metrics for the logits of an encoded split, and the main score's interval."""
+        return self.task.judge(self.validations[split], encoded, logits)
+
+    def baseline(self, split: str) -> float | None:
+        """The main score of a baseline that ignores its input; None where there is none."""
+        return self.task.baseline(self.train, self.validations[split])
+
+    def carve(self, share: float = 0.1, seed: int = 0, most: int = 0) -> "TaskData":
+        """The training rows alone, `share` of them held out as the split "carved": where settings are chosen, so
+        that validation rows judge and never choose. The same rows for every model. Of the rest, `most` rows are kept
+        (0: all)."""
+        left, held = self.task.held_out(self.train, share, seed)
+        parts = np.sort(left[: most or None]), np.sort(held)
+        train, carved = (self.train.select(part) for part in parts)
+        info = self.info | {"rows": {"train": len(train), "carved": len(carved)}, "carved_seed": seed}
+        return TaskData(self.task, train, {"carved": carved}, info, (self, *parts))
+
+
+def _select(encoded: Dataset, rows: np.ndarray) -> Dataset:
+    """What `rows`, a rising list of row numbers, became when they were encoded; their windows, renumbered, of spans."""
+    if "example" not in encoded.column_names:
+        return encoded.select(rows)
+    example = encoded["example"][:]
+    kept = encoded.select(np.flatnonzero(np.isin(example, rows))).with_format(None)
+    numbers = np.searchsorted(rows, kept["example"][:]).tolist()
+    return kept.remove_columns("example").add_column("example", numbers).with_format("numpy")
+
+
+def load_data(
+    name: str | Task,
+    source: str = "toyworld",
+    n_train: int | None = None,
+    n_validation: int | None = None,
+    validations: tuple[str, ...] | None = None,
+    seed: int = 0,
+) -> TaskData:
+    """The training split and every validation split of a task (or those named), with their provenance.
+
+    A copy of a data set may lack one of several validation splits (MNLI's mismatched one): it is left out, and
+    `info["missing"]` says so in a sentence.
+    """
+    task = get_task(name) if isinstance(name, str) else name
+    train = load_split(task, "train", source, n_train, seed)
+    scored, missing = {}, {}
+    for split in validations or task.validations:
+        try:
+            scored[split] = load_split(task, split, source, n_validation, seed)
+        except MissingSplit as error:
+            if validations or len(task.validations) == 1:
+                raise
+            missing[split] = str(error)
+    info = provenance(task, source, {"train": train, **scored}, seed)
+    info |= task.counted({"train": train, **scored})
+    return TaskData(task, train, scored, info | ({"missing": missing} if missing else {}))
+
+
+def provenance(task: Task, source: str, splits: dict[str, Dataset], seed: int) -> dict[str, Any]:
+    """Where the rows of a task are from, for its record."""
+    toy, rows = source == "toyworld", {split: len(data) for split, data in splits.items()}
+    why = [
+        f"{split} has {count:,} of {task.rows[split]:,} rows"
+        for split, count in rows.items()
+        if count != task.rows.get(split, count)
+    ]
+    why = ["toyworld, a made-up world"] if toy else why
+    return {
+        "id": "toyworld" if toy else task.hub,
+        "config": task.config,
+        "revision": None if toy else task.revision,
+        "seed": seed,
+        "rows": rows,
+        "stand_in": bool(why),
+        "stand_in_why": "; ".join(why) or None,
+        "fingerprint": fingerprint(splits, (*task.columns, task.target)),
+    }
+
+
+def fingerprint(splits: dict[str, Dataset], columns: tuple[str, ...]) -> str:
+    """A hash of all texts and labels, so that a record is not taken for one of other data."""
+    digest = hashlib.sha256()
+    for split, rows in splits.items():
+        for first in range(0, len(rows), 1000):
+            chunk = rows[first : first + 1000]
+            digest.update(repr((split, [chunk[column] for column in columns])).encode())
+    return digest.hexdigest()[:16]
+
+
+def tokenize(
+    rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, max_length: int = 128, truncation: str = "head"
+) -> Dataset:
+    """Rows `input_ids` and `token_type_ids` (seq,), `length`, `labels`; nothing is padded yet.
+
+    Of a pair that is too long, the longer text loses its end first. A single text keeps its "head", its "tail", or
+    "head_tail": a quarter of the room for the beginning, the rest for the end, where reviewers conclude (Sun et al.
+    2019: 128 + 382 of 510, their best for IMDb). The paper does not say what it does.
+    """
+    if truncation not in TRUNCATIONS:
+        raise ValueError(f"truncation is '{truncation}'; use one of {', '.join(TRUNCATIONS)}")
+    if len(task.columns) == 2 and truncation != "head":
+        raise ValueError(f"task {task.name} has pairs of texts, which are cut by 'head' only, not '{truncation}'")
+    if not 8 <= max_length <= tokenizer.model_max_length:
+        raise ValueError(f"max_length is {max_length}; this tokenizer allows 8 to {tokenizer.model_max_length}")
+    found: dict[str, list] = {"input_ids": [], "token_type_ids": []}
+    cut = {"truncation": "longest_first", "max_length": max_length} if truncation == "head" else {"verbose": False}
+    for first in range(0, len(rows), 1000):
+        texts = [_texts(rows[first : first + 1000][column], column, first) for column in task.columns]
+        encoded = tokenizer(*texts, return_token_type_ids=True, return_attention_mask=False, **cut)
+        for key, lists in found.items():
+            lists += [np.asarray(_cut(ids, max_length, truncation), dtype=np.int32) for ids in encoded[key]]
+    lengths = [len(ids) for ids in found["input_ids"]]
+    return Dataset.from_dict(found | {"length": lengths, "labels": targets(rows, task)}).with_format("numpy")
+
+
+def targets(rows: Dataset, task: Task) -> np.ndarray:
+    """What is right in each row: a class or a number, (rows,); with several labels a row, 0 or 1 each, (rows, labels).
+
+    Several labels are floats, as their loss wants them; so are the numbers of a regression.
+    """
+    if not task.several:
+        return np.asarray(rows["label"][:], dtype=np.float32 if task.regression else np.int64)
+    marked = np.zeros((len(rows), task.num_labels), dtype=np.float32)
+    for i, labels in enumerate(rows["label"][:]):
+        marked[i, labels] = 1
+    return marked
+
+
+def _texts(texts: list[str | None], column: str, first: int) -> list[str]:
+    if None in texts:
+        raise ValueError(f"row {first + texts.index(None)} has no text in column '{column}'")
+    return texts
+
+
+def _cut(ids: list[int], max_length: int, truncation: str) -> list[int]:
+    """A single text, [CLS] … [SEP], shortened to its tail, or to its head and tail."""
+    if len(ids) <= max_length:
+        return ids
+    head = 1 + ((max_length - 2) // 4 if truncation == "head_tail" else 0)
+    return ids[:head] + ids[head - max_length :]

@@ -1,0 +1,285 @@
+"""Every model on every task with every seed: a record each, and a second call does only what is missing.
+
+A run is known by its name; what it was made of (settings, data, starting weights, teacher) is compared with its
+record, and a line says why a run is made again. Learning rates are chosen on rows held out of the training split,
+from the same list for every model; validation rows judge and never choose.
+"""
+
+import math
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from .. import paths
+from ..distillation.checkpoints import fingerprint
+from ..evidence import cells
+from ..evidence.records import save_record
+from ..machine.progress import duration
+from ..models.sources import Source
+from . import finetuning, heads
+from .finetuning import FinetuningConfig, Safety
+from .glue import TaskData
+
+LONG = 1000  # updates from which a run inside a grid shows its own progress
+SECOND_STAGE = "_d"  # DistilBERT (D) is the paper's name for a student that was distilled a second time
+ONLY_WITH_TEACHER, ONLY_WITH_SPANS = ("soft_weight", "temperature"), ("stride",)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What all runs of a grid share; `finetune_grid` says what each setting does."""
+
+    models: Mapping[str, Source]
+    tokenizer: PreTrainedTokenizerBase
+    accelerator: Accelerator
+    config: FinetuningConfig
+    scale: str = "toy"
+    folder: Path = field(default_factory=lambda: paths.home() / "runs")
+    learning_rates: Sequence[float] = ()
+    trial_rows: int = 0
+    task_teacher: str | None = None
+    keep: bool = False
+    suffix: str = ""
+    provenance: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    safety: Safety = finetuning.UNSAVED
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        if self.task_teacher and self.task_teacher not in self.models:
+            raise ValueError(
+                f"the second teacher '{self.task_teacher}' is none of the models: {', '.join(self.models)}"
+            )
+        if self.task_teacher and len(self.models) == 1:
+            raise ValueError(f"'{self.task_teacher}' would teach only itself; name a student as well")
+
+    def run_name(self, label: str, task: TaskData, which: str) -> str:
+        """The name of a run and of its record."""
+        name = task.task.name + (f"-{self.suffix}" if self.suffix else "")
+        return f"finetuning-{self.scale}-{label}-{name}-{which}"
+
+    def cell(self, model: str, task: TaskData, config: FinetuningConfig, **more: Any) -> "Cell":
+        """`model` on `task` with the seed of `config`; `more` are keys for its record."""
+        name = self.run_name(model, task, f"seed{config.seed}")
+        about = {"scale": self.scale} | self.provenance.get(model, {}) | more
+        keeps = self.folder / "models" / name if self.keep or model == self.task_teacher else None
+        return Cell(self, name, model, self.models[model], task, config, about, self.folder, keeps)
+
+    def trials(self, model: str, task: TaskData, seed: int) -> list["Cell"]:
+        """`model` on carved rows of `task` with every learning rate; nothing is kept but the records."""
+        made = [self.cell(model, task, replace(self.config, learning_rate=r, seed=seed)) for r in self.learning_rates]
+        names = [self.run_name(model, task, f"lr{rate:g}") for rate in self.learning_rates]
+        records = self.folder / "selection"
+        return [replace(cell, name=name, records=records, keeps=None) for cell, name in zip(made, names, strict=True)]
+
+    def taught(self, cell: "Cell") -> "Cell":
+        """The same run once more, now also by the answers of the second teacher, fine-tuned with the same seed."""
+        label = cell.model_name + SECOND_STAGE
+        name, teacher = (self.run_name(x, cell.data, f"seed{cell.config.seed}") for x in (label, self.task_teacher))
+        about = cell.about | {"teacher_record": teacher}
+        keeps = self.folder / "models" / name if self.keep else None
+        return replace(
+            cell, name=name, model_name=label, about=about, keeps=keeps, teacher=self.folder / "models" / teacher
+        )
+
+    def left(self, model: str, task: TaskData, seeds: Sequence[int]) -> tuple[int, int]:
+        """How many runs and how many trials of `model` on `task` have no record of their name."""
+        labels = [model, model + SECOND_STAGE] if self.task_teacher not in (None, model) else [model]
+        runs = [self.run_name(label, task, f"seed{seed}") for label in labels for seed in seeds]
+        trials = [f"selection/{self.run_name(model, task, f'lr{rate:g}')}" for rate in self.learning_rates]
+        missing = [sum(not (self.folder / f"{name}.json").is_file() for name in names) for names in (runs, trials)]
+        return missing[0], missing[1]
+
+    def cells(self, task: TaskData, seeds: Sequence[int]) -> list["Cell"]:
+        """All runs on a task, a teacher's before those of its pupils; learning rates are chosen now, by trials."""
+        made, taught = [], []
+        carved = task.carve(most=self.trial_rows) if self.learning_rates else None
+        for model in self.models:
+            config, more = self.config, {}
+            if carved:
+                what = f"{model} on {task.task.name}, choosing the learning rate"
+                trials = self.trials(model, carved, seeds[0])
+                tried = cells.run_missing(
+                    trials, self.folder / "selection", what, self.accelerator, quiet=self.quiet
+                ).records
+                selection = select(self.learning_rates, tried)
+                more = {"selection": selection | ({"rows": self.trial_rows} if self.trial_rows else {})}
+                config = replace(config, learning_rate=selection["chosen"])
+            own = [self.cell(model, task, replace(config, seed=seed), **more) for seed in seeds]
+            made += own
+            if self.task_teacher and model != self.task_teacher:
+                taught += [self.taught(cell) for cell in own]
+        return made + taught
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a grid: a model on a task with a seed (in `config`), and further keys for its record.
+
+    Its record goes to the folder `records`, its weights to `keeps`, if they are kept; `teacher` is the folder of a
+    fine-tuned teacher.
+    """
+
+    grid: Grid
+    name: str
+    model_name: str
+    source: Source
+    data: TaskData
+    config: FinetuningConfig
+    about: dict[str, Any]
+    records: Path
+    keeps: Path | None = None
+    teacher: Path | None = None
+
+    def model(self) -> PreTrainedModel:
+        """The model that this run starts from."""
+        return heads.for_task(self.source, self.data.task, self.config.seed)[0]
+
+    def identity(self) -> dict[str, Any]:
+        """What a record must agree with to be the record of this run."""
+        silent = (() if self.teacher else ONLY_WITH_TEACHER) + (() if self.data.task.spans else ONLY_WITH_SPANS)
+        made_of = {key: value for key, value in asdict(self.config).items() if key not in silent}
+        if self.teacher:
+            made_of["teacher"] = fingerprint(heads.fine_tuned(self.teacher, self.data.task))
+        if "selection" in self.about:
+            made_of["selection"] = self.about["selection"]
+        if self.grid.safety.micro_batch_size:
+            made_of["micro_batch_size"] = self.grid.safety.micro_batch_size
+        made_of |= {"data": self.data.info["fingerprint"], "rows": self.data.info["rows"]}
+        return made_of | {"weights": fingerprint(self.model())}
+
+    def differences(self, record: dict[str, Any]) -> list[str]:
+        """In what, in words, `record` is not the record of this run."""
+        data = record["data"]
+        made_of = record["config"] | {
+            "data": data["fingerprint"],
+            "rows": data["rows"],
+            "weights": record.get("started_from"),
+            "teacher": record.get("taught_by"),
+            "selection": record.get("selection"),
+            "micro_batch_size": record.get("micro_batch_size"),
+        }
+        try:
+            wanted = self.identity()
+        except ValueError as error:
+            return [str(error)]
+        why = [
+            f"{key} was {made_of.get(key)}, is {value}" for key, value in wanted.items() if made_of.get(key) != value
+        ]
+        if not why and self.keeps and not (self.keeps / "model.safetensors").is_file():
+            why = [f"its weights are not in {self.keeps}"]
+        return why
+
+    def run(self) -> dict[str, Any]:
+        """Make the run and keep what is to be kept: the weights first, so that a record never lacks them."""
+        grid, teacher = self.grid, None
+        if self.teacher:
+            if not (self.teacher / "model.safetensors").is_file():
+                raise FloatingPointError(f"its teacher, {self.teacher.name}, diverged")
+            teacher = heads.fine_tuned(self.teacher, self.data.task)
+        model, short = self.model(), self.config.steps(len(self.data.train)) < LONG
+        unfinished = Path(grid.safety.checkpoints or grid.folder / "unfinished") / self.name
+        record = finetuning.finetune(
+            model,
+            self.data,
+            grid.tokenizer,
+            grid.accelerator,
+            self.config,
+            teacher=teacher,
+            safety=replace(grid.safety, checkpoints=str(unfinished)),
+            quiet=grid.quiet or short,
+            name=self.name,
+            model_name=self.model_name,
+            **self.about,
+        )
+        if grid.accelerator.is_main_process:
+            if self.keeps:
+                model.save_pretrained(self.keeps)
+                grid.tokenizer.save_pretrained(self.keeps)
+            save_record(record, self.records)
+            shutil.rmtree(unfinished, ignore_errors=True)
+            if not any(unfinished.parent.iterdir()):
+                unfinished.parent.rmdir()
+        return record
+
+
+def finetune_grid(
+    models: Mapping[str, Source],
+    data: Iterable[TaskData],
+    seeds: Iterable[int],
+    tokenizer: PreTrainedTokenizerBase,
+    accelerator: Accelerator,
+    config: FinetuningConfig,
+    **settings: Any,
+) -> list[dict[str, Any]]:
+    """Fine-tune every model on every task with every seed; a record each, in `folder` (default `runs/`).
+
+    A cell whose record is there, with the same settings, data and starting weights, is not run again, and one that
+    was cut goes on from its last checkpoint. Further settings, all of them fields of `Grid`: with `learning_rates`,
+    each model and task first tries all of these (the same for every model) on nine tenths of the training rows (at
+    most `trial_rows`; 0: all of them) and keeps the one that does best on the tenth; those trials are recorded in
+    `folder/selection`. With `task_teacher`, one of `models`, every other model is fine-tuned once more, now also by
+    the answers of that model, fine-tuned with the same seed: these runs have the model name `<model>_d`. `keep` saves
+    the fine-tuned models in `folder/models`. `suffix` is added to the names of tasks in names of runs. `provenance`
+    adds keys to the records of a model, by its name in `models`. `safety` is a `finetuning.Safety`; `quiet` prints
+    nothing.
+
+    Raises ValueError before any work for what does not fit, FloatingPointError at the end when a run diverged.
+    """
+    data, seeds = list(data), list(seeds)
+    if not (models and seeds):
+        raise ValueError("a grid needs at least one model and one seed")
+    given = {key: value for key, value in settings.items() if value is not None}
+    grid = Grid(models, tokenizer, accelerator, config, **given)
+    grid, asked = replace(grid, folder=Path(grid.folder)), not grid.quiet
+    grid = replace(grid, quiet=grid.quiet or not accelerator.is_main_process)
+    for source in models.values():  # a model that cannot be used should not be found out hours later
+        for task in data[:1]:
+            finetuning.check_run(heads.for_task(source, task.task)[0], task.task, tokenizer, config)
+    told = _announce(grid, data, seeds) if asked else ""  # measured by all processes together
+    if not grid.quiet:
+        print(told, end="", flush=True)
+    made = [cell for task in data for cell in grid.cells(task, seeds)]
+    finished = cells.run_missing(made, grid.folder, "fine-tuning", accelerator, quiet=grid.quiet)
+    for record, cell in zip(finished.records, made, strict=True):
+        if record is None:
+            raise FloatingPointError(
+                f"{cell.name} diverged at learning rate {cell.config.learning_rate:g}; the "
+                "other runs are recorded: use a smaller rate"
+            )
+    return finished.records
+
+
+def select(rates: Sequence[float], trials: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
+    """The learning rate that did best on the carved rows (the first of equals), beside all that were tried.
+
+    A trial that diverged is None. Raises FloatingPointError when all did.
+    """
+    scores = [None if trial is None else trial["scores"]["main"] for trial in trials]
+    if all(score is None for score in scores):
+        raise FloatingPointError(f"every learning rate of {list(rates)} diverged; try smaller ones")
+    best = max(range(len(rates)), key=lambda i: -math.inf if scores[i] is None else scores[i])
+    return {"learning_rates": list(rates), "scores": scores, "chosen": rates[best]}
+
+
+def _announce(grid: Grid, data: Sequence[TaskData], seeds: Sequence[int]) -> str:
+    """What the runs without a record will take, judged by a few updates of each model; nothing where rows are few."""
+    seconds, left, pace = 0.0, 0, {}
+    for task in data:
+        for model, source in grid.models.items():
+            runs, trials = grid.left(model, task, seeds)
+            if not runs + trials or grid.config.steps(len(task.train)) < finetuning.MEASURED:
+                continue
+            if model not in pace:
+                head = heads.for_task(source, task.task)[0]
+                pace[model] = finetuning.pace(head, task, grid.tokenizer, grid.accelerator, grid.config)
+            share = min(0.9, grid.trial_rows / len(task.train)) if grid.trial_rows else 0.9
+            work = finetuning.work(finetuning.encode(task, grid.tokenizer, grid.config), grid.config)
+            seconds, left = seconds + pace[model] * work * (runs + share * trials), left + runs + trials
+    if not left:
+        return ""
+    return f"estimate: about {duration(seconds)} for {left} run{'s' * (left > 1)} that are not recorded yet\n"

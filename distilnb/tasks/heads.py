@@ -1,0 +1,214 @@
+"""A pre-trained encoder with the head of a task: a classifier or regressor, or the two pointers of an answer span.
+
+A masked language model has neither. What is new is drawn from a seed and named, so that nothing is lost unnoticed.
+"""
+
+import copy
+import warnings
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoConfig,
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    DistilBertForQuestionAnswering,
+    DistilBertForSequenceClassification,
+    PreTrainedModel,
+)
+
+from ..machine import hub
+from ..models.sources import Source, locate
+from .glue import Task
+
+CLASSIFIERS = {"bert": BertForSequenceClassification, "distilbert": DistilBertForSequenceClassification}
+ANSWERERS = {"bert": BertForQuestionAnswering, "distilbert": DistilBertForQuestionAnswering}
+OUTPUT = ("classifier.weight", "classifier.bias")  # the last layer of either classifier
+HEADS = ("classifier.", "pre_classifier.", "qa_outputs.", "bert.pooler.")  # a masked language model has none of them
+Made = tuple[PreTrainedModel, tuple[str, ...]]
+
+
+def classifier(source: Source, num_labels: int, seed: int = 0) -> Made:
+    """A classifier (num_labels = 1: a regressor) with the encoder of `source`, and the names of its new tensors.
+
+    `source` is a model already built (it is copied, not changed), a folder, or a Hub repository as NAME or
+    NAME@REVISION. New are always the
+    last layer and, for DistilBERT, the layer before it. BERT's pooler is new as well unless the checkpoint brings
+    one: a masked language model has none. New tensors are drawn from `seed`.
+
+    Raises ValueError for a model that is no BERT or DistilBERT, or that lacks a tensor of its encoder.
+    """
+    return _told(source, *_with_head(source, CLASSIFIERS, num_labels, seed))
+
+
+def question_answerer(source: Source, seed: int = 0) -> Made:
+    """The encoder of `source` with a layer that scores each token as start and as end of the answer, and what is new.
+
+    Raises as `classifier` does.
+    """
+    return _told(source, *_with_head(source, ANSWERERS, 2, seed))
+
+
+def for_task(source: Source, task: Task, seed: int = 0) -> Made:
+    """The encoder of `source` with the head that `task` needs, and the names of its new tensors.
+
+    A head with the labels of the task is kept, its outputs brought into the task's order; one of another size or with
+    other labels is replaced, and a warning says so. Raises as `classifier` does.
+    """
+    if task.spans:
+        return question_answerer(source, seed)
+    model, new, replaced = _with_head(source, CLASSIFIERS, task.num_labels, seed)
+    if OUTPUT[0] not in new and not _in_order(model, task):
+        new, replaced = tuple(dict.fromkeys((*new, *OUTPUT))), OUTPUT
+        _draw(model, OUTPUT, seed)
+    if task.center and OUTPUT[1] in new:
+        with torch.no_grad():
+            model.get_parameter(OUTPUT[1]).fill_(task.center)
+    return _told(source, model, new, replaced)
+
+
+def fine_tuned(source: Source, task: Task) -> PreTrainedModel:
+    """A model that has been fine-tuned on `task` already; ValueError when its head would be new or has other labels."""
+    what = f"model '{source}'" if isinstance(source, str | Path) else f"this {type(source).__name__}"
+    model, new, _ = _with_head(source, ANSWERERS if task.spans else CLASSIFIERS, task.num_labels, 0)
+    if new:
+        raise ValueError(f"{what} has not been fine-tuned on a task like {task.name}: it lacks {new[0]}")
+    if not task.spans and not _in_order(model, task):
+        names = ", ".join(map(str, model.config.id2label.values()))
+        raise ValueError(f"{what} has been fine-tuned on the labels {names}; task {task.name} has others")
+    return model
+
+
+def _told(source: Source, model: PreTrainedModel, new: tuple[str, ...], replaced: Sequence[str]) -> Made:
+    if replaced:
+        _warn(str(source) if isinstance(source, str | Path) else type(source).__name__)
+    return model, new
+
+
+@cache
+def _warn(what: str) -> None:
+    """Say once of every model that its head is replaced."""
+    warnings.warn(f"the head of {what} is of another task: a new one is drawn and trained", stacklevel=4)
+
+
+def _in_order(model: PreTrainedModel, task: Task) -> bool:
+    """Whether the outputs of a classifier mean the labels of `task`; those in another order are moved to their places.
+
+    A configuration without names ("LABEL_0") is believed.
+    """
+    names = [str(model.config.id2label.get(i, "")).casefold() for i in range(task.num_labels)]
+    wanted = [label.casefold() for label in task.labels]
+    if not wanted or names == wanted or all(name.startswith("label_") for name in names):
+        return True
+    if sorted(names) != sorted(wanted):
+        return False
+    order = [names.index(label) for label in wanted]
+    with torch.no_grad():
+        for name in OUTPUT:
+            parameter = model.get_parameter(name)
+            parameter.copy_(parameter[order].clone())
+    name_labels(model, task)
+    return True
+
+
+def name_labels(model: PreTrainedModel, task: Task) -> None:
+    """Let the configuration that is saved with the model say what its outputs mean."""
+    if task.spans:
+        return
+    if task.labels:
+        model.config.id2label = dict(enumerate(task.labels))
+        model.config.label2id = {label: i for i, label in enumerate(task.labels)}
+    kind = "multi_label" if task.several else "single_label"
+    model.config.problem_type = "regression" if task.regression else f"{kind}_classification"
+
+
+def is_answerer(model: PreTrainedModel) -> bool:
+    """Whether the model points at spans instead of naming classes."""
+    return isinstance(model, tuple(ANSWERERS.values()))
+
+
+def _with_head(
+    source: Source, classes: dict[str, type[PreTrainedModel]], outputs: int, seed: int
+) -> tuple[PreTrainedModel, tuple[str, ...], tuple[str, ...]]:
+    """The model, the names of its new tensors, and of these the ones that the source has in another size."""
+    if isinstance(source, PreTrainedModel):
+        model, missing, differing = _around(source, classes, outputs)
+        what = f"this {type(source).__name__}"
+    else:
+        model, missing, differing = _read(source, classes, outputs)
+        what = f"model '{source}'"
+    lost = [name for name in missing if not name.startswith(HEADS)]
+    if lost:
+        raise ValueError(f"{what} lacks {len(lost)} tensors of its encoder, first {lost[0]}: nothing to fine-tune")
+    _draw(model, missing, seed)
+    return model.eval(), tuple(missing), tuple(differing)
+
+
+def _draw(model: PreTrainedModel, names: Sequence[str], seed: int) -> None:
+    """Draw these tensors anew: weights at random, biases 0."""
+    draw = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name in names:
+            tensor = model.get_parameter(name)
+            if name.endswith(".bias"):
+                tensor.zero_()
+            else:
+                tensor.normal_(0, model.config.initializer_range, generator=draw)
+
+
+def _class_for(kind: str, classes: dict[str, type[PreTrainedModel]], what: str) -> type[PreTrainedModel]:
+    if kind not in classes:
+        raise ValueError(f"{what} is a {kind} model; {' or '.join(classes)} is needed")
+    return classes[kind]
+
+
+def _around(
+    source: PreTrainedModel, classes: dict[str, type[PreTrainedModel]], outputs: int
+) -> tuple[PreTrainedModel, list[str], list[str]]:
+    """The tensors of a model in memory under a head, the names of those that it lacks, and of these
+    the ones that it has in another size."""
+    config = copy.deepcopy(source.config)
+    config.num_labels = outputs
+    with torch.random.fork_rng(devices=[]):
+        model = _class_for(config.model_type, classes, f"this {type(source).__name__}")(config)
+    wanted, theirs = model.state_dict(), source.state_dict()
+    known = {
+        name: theirs[name] for name, tensor in wanted.items() if name in theirs and theirs[name].shape == tensor.shape
+    }
+    model.load_state_dict(known, strict=False)
+    return model, [name for name in wanted if name not in known], [n for n in wanted if n in theirs and n not in known]
+
+
+def _read(
+    source: str | Path, classes: dict[str, type[PreTrainedModel]], outputs: int
+) -> tuple[PreTrainedModel, list[str], list[str]]:
+    """The same from safetensors in a folder or on the Hub."""
+    path, where = locate(source)
+    try:
+        with hub.no_report():
+            config = hub.fetch(AutoConfig.from_pretrained, path, num_labels=outputs, **where)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"model '{path}' has no readable config.json; {hub.ADVICE}") from error
+    kind = _class_for(config.model_type, classes, f"model '{path}'")
+    try:
+        with torch.random.fork_rng(devices=[]), hub.no_report():
+            model, report = hub.fetch(
+                kind.from_pretrained,
+                path,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                **where,
+            )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"model '{path}' has a configuration, but weights (model.safetensors) that fit it and a head of "
+            f"{outputs} cannot be read; {hub.ADVICE}"
+        ) from error
+    differing = {key[0] for key in report["mismatched_keys"]}
+    missing = {*report["missing_keys"], *differing}
+    return model, *([name for name in model.state_dict() if name in names] for names in (missing, differing))

@@ -1,0 +1,177 @@
+"""GLUE's metrics, SQuAD's, the majority baseline, the macro score and intervals: fractions of 1, never nan.
+
+A model that has learned nothing answers with one class. Its Matthews and its correlations are 0 / 0; GLUE counts
+that as 0, and so do we: a nan would silently drop out of a mean, or spoil it.
+"""
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+from scipy import stats
+from sklearn.metrics import f1_score, matthews_corrcoef
+
+
+def accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Share of right answers."""
+    right = predictions == labels
+    return float(np.mean(right if right.ndim == 1 else right.all(1)))
+
+
+def f1(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """F1 of class 1 (paraphrase, duplicate); 0 when it is neither predicted nor there."""
+    return float(f1_score(labels, predictions, labels=[1], average="macro", zero_division=0))
+
+
+def macro_f1(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Mean over the classes of their F1, so that a rare class counts as much as a common one."""
+    return float(f1_score(labels, predictions, average="macro", zero_division=0))
+
+
+def micro_f1(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """F1 over all pairs of a row and a label, for rows with several labels, (rows, labels) of 0 and 1."""
+    return float(f1_score(labels, predictions, average="micro", zero_division=0))
+
+
+def matthews(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Matthews correlation, from −1 to 1; 0 when predictions or labels are all alike."""
+    return 0.0 if _constant(predictions) or _constant(labels) else float(matthews_corrcoef(labels, predictions))
+
+
+def pearson(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Linear correlation; 0 when predictions or labels are all alike."""
+    return _correlation(stats.pearsonr, predictions, labels)
+
+
+def spearman(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Correlation of ranks, ties sharing theirs; 0 when predictions or labels are all alike."""
+    return _correlation(stats.spearmanr, predictions, labels)
+
+
+def r2(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Share of the variance that is explained: 0 for the labels' mean, below 0 for worse; 0 when labels are alike."""
+    spread = float(((labels - labels.mean()) ** 2).sum())
+    return 1 - float(((predictions - labels) ** 2).sum()) / spread if spread else 0.0
+
+
+METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    function.__name__: function for function in (accuracy, f1, macro_f1, micro_f1, matthews, pearson, spearman, r2)
+}
+
+
+def score(names: str | Iterable[str], predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """These metrics of (rows,) predictions: classes, or numbers for a regression. A fraction each, by name.
+
+    Of rows with several labels, predictions and labels are (rows, labels) of 0 and 1; a row is right if all are.
+
+    Raises ValueError for an unknown metric, for unequal lengths, no rows, or a prediction that is no number.
+    """
+    names = [names] if isinstance(names, str) else list(names)
+    predictions, labels = np.asarray(predictions), np.asarray(labels)
+    unknown = [name for name in names if name not in METRICS]
+    if unknown:
+        raise ValueError(f"unknown metric '{unknown[0]}'; use one of {', '.join(METRICS)}")
+    if predictions.shape != labels.shape or predictions.ndim not in (1, 2):
+        raise ValueError(f"predictions {predictions.shape} and labels {labels.shape} must be two lists of one length")
+    if not len(labels):
+        raise ValueError("there are no predictions to score")
+    if not (np.isfinite(predictions).all() and np.isfinite(labels).all()):
+        raise ValueError("a prediction or a label is not a finite number; nothing was scored")
+    return {name: METRICS[name](predictions, labels) for name in names}
+
+
+def main_score(main: str, scores: Mapping[str, float]) -> float:
+    """The one number of a task: `main` is a metric, or several joined by "+", of which the mean is taken."""
+    parts = main.split("+")
+    return sum(scores[name] for name in parts) / len(parts)
+
+
+def majority(train_labels: np.ndarray, rows: int) -> np.ndarray:
+    """What a model that reads nothing would answer to `rows` rows: the commonest training label.
+
+    For a regression (labels of a floating type) it is their mean.
+    """
+    labels = np.asarray(train_labels)
+    if labels.dtype.kind == "f" and labels.ndim == 1:
+        return np.full(rows, labels.mean())
+    values, counts = np.unique(labels, axis=0, return_counts=True)
+    return np.repeat(values[counts.argmax()][None], rows, axis=0)
+
+
+def macro(scores: Mapping[str, float], tasks: Iterable[str]) -> float:
+    """Plain mean of the main scores of these tasks, as in Table 1; ValueError when one of them is missing."""
+    tasks = list(tasks)
+    missing = [task for task in tasks if task not in scores]
+    if missing:
+        raise ValueError(f"a macro score needs all of its tasks; not run: {', '.join(missing)}")
+    return sum(scores[task] for task in tasks) / len(tasks)
+
+
+def bootstrap(
+    main: str, predictions: np.ndarray, labels: np.ndarray, samples: int = 200, level: float = 0.95, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile interval of a task's main score over resampled rows: how much the choice of rows matters.
+
+    The spread over training seeds is another matter and is not in it.
+    """
+    predictions, labels = np.asarray(predictions), np.asarray(labels)
+    draw, parts, found = np.random.default_rng(seed), main.split("+"), []
+    for _ in range(samples):
+        rows = draw.integers(0, len(labels), len(labels))
+        found.append(main_score(main, score(parts, predictions[rows], labels[rows])))
+    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)  # ASCII only, as the official evaluation has it
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+
+
+def normalize_answer(text: str) -> str:
+    """An answer as SQuAD's evaluation compares it: lower case, no punctuation, no articles, single spaces.
+
+    In this order: "A.N." is no article until its points are gone.
+    """
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def exact_match(prediction: str, golds: Sequence[str], none: bool = False) -> float:
+    """1 when the prediction, normalized, is one of the gold answers, else 0; alike in both versions of SQuAD."""
+    return float(normalize_answer(prediction) in map(normalize_answer, _golds(golds)))
+
+
+def squad_f1(prediction: str, golds: Sequence[str], none: bool = False) -> float:
+    """F1 over the words that prediction and gold answer share, counted as often as they occur; of several gold
+    answers the best (SQuAD v1.1's evaluation).
+
+    Nothing shared is 0, even between two answers of which normalization leaves nothing ("the", "."): there version
+    1.1 says F1 0 and exact match 1; version 2 (`none`), where no answer can be right, says 1 and 1.
+    """
+    words = normalize_answer(prediction).split()
+    return max(_word_f1(words, normalize_answer(gold).split(), none) for gold in _golds(golds))
+
+
+def _golds(golds: Sequence[str]) -> Sequence[str]:
+    if isinstance(golds, str) or not golds:
+        raise ValueError("an answer is compared with a list of gold answers, of which there must be at least one")
+    return golds
+
+
+def _word_f1(predicted: list[str], gold: list[str], none: bool) -> float:
+    if none and not (predicted and gold):
+        return float(predicted == gold)
+    shared = (Counter(predicted) & Counter(gold)).total()
+    return 2 * shared / (len(predicted) + len(gold)) if shared else 0.0
+
+
+def _constant(values: np.ndarray) -> bool:
+    return bool((values == values[0]).all())
+
+
+def _correlation(function: Callable, predictions: np.ndarray, labels: np.ndarray) -> float:
+    if _constant(predictions) or _constant(labels):
+        return 0.0
+    value = float(function(predictions, labels).statistic)
+    return value if np.isfinite(value) else 0.0

@@ -1,0 +1,68 @@
+"""Predictions for GLUE's test splits, in the files that its server scores: the labels there are not public."""
+
+from pathlib import Path
+
+import numpy as np
+from accelerate import Accelerator
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from . import glue
+from .finetuning import FinetuningConfig, predict
+
+FILES = {
+    ("cola", "test"): "CoLA",
+    ("mnli", "test_matched"): "MNLI-m",
+    ("mnli", "test_mismatched"): "MNLI-mm",
+    ("mrpc", "test"): "MRPC",
+    ("qnli", "test"): "QNLI",
+    ("qqp", "test"): "QQP",
+    ("rte", "test"): "RTE",
+    ("sst2", "test"): "SST-2",
+    ("stsb", "test"): "STS-B",
+    ("wnli", "test"): "WNLI",
+}
+NAMED = ("mnli", "qnli", "rte")  # their labels are written as words, the others' as numbers
+
+
+def test_splits(task: str) -> tuple[str, ...]:
+    """The splits of a task whose predictions are handed in; none for IMDb and SQuAD."""
+    return tuple(split for name, split in FILES if name == task)
+
+
+def write(task: glue.Task, split: str, answers: np.ndarray, folder: Path) -> Path:
+    """One file, `index <tab> prediction`, from the answers (rows,) of a split in its order; its path.
+
+    Answers are classes, or STS-B's numbers, which are clipped to its range of 0 to 5.
+    """
+    if (task.name, split) not in FILES:
+        raise ValueError(f"GLUE's server takes no split '{split}' of task {task.name}")
+    if task.regression:
+        written = [f"{value:.3f}" for value in np.clip(answers, 0.0, 5.0)]
+    else:
+        written = [task.labels[int(a)] if task.name in NAMED else str(int(a)) for a in answers]
+    path = Path(folder) / f"{FILES[task.name, split]}.tsv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("index\tprediction\n" + "".join(f"{i}\t{answer}\n" for i, answer in enumerate(written)))
+    return path
+
+
+def predict_tests(
+    model: PreTrainedModel,
+    task: glue.Task,
+    tokenizer: PreTrainedTokenizerBase,
+    accelerator: Accelerator,
+    config: FinetuningConfig,
+    folder: Path,
+    source: str = "hub",
+) -> list[Path]:
+    """Answer every test split of `task` with a fine-tuned model and write its files; splits that are missing raise
+    `tasks.MissingSplit`, a ValueError."""
+    written = []
+    for split in test_splits(task.name):
+        rows = glue.load_split(task, split, source, labelled=False)
+        encoded = glue.tokenize(rows, task, tokenizer, config.max_length, config.truncation)
+        logits, _ = predict(model, encoded, accelerator, tokenizer.pad_token_id)
+        answers = task.answers(logits)
+        if accelerator.is_main_process:
+            written.append(write(task, split, answers, folder))
+    return written

@@ -1,0 +1,32 @@
+"""Every random choice as a pure function of (seed, epoch, sample id): what makes resuming exact (notebook 03)."""
+
+import numpy as np
+import torch
+
+
+def epoch_order(lengths: np.ndarray, batch_size: int, seed: int, epoch: int, group: bool = False) -> np.ndarray:
+    """The order of samples in an epoch: (samples,) indices, a pure function of (seed, epoch).
+
+    With `group`, stretches of up to 50 batches (a quarter of a small set) are sorted by length and the batches
+    shuffled again, so that a batch holds sequences of like length and little padding.
+    """
+    draw = generator(seed, epoch)
+    order = draw.permutation(len(lengths))
+    if not group:
+        return order
+    stretch = batch_size * max(1, min(50, len(order) // (4 * batch_size)))
+    stretches = np.split(order, range(stretch, len(order), stretch))
+    order = np.concatenate([s[np.argsort(lengths[s], kind="stable")] for s in stretches])
+    whole = len(order) // batch_size * batch_size
+    batches = draw.permutation(order[:whole].reshape(-1, batch_size)) if whole else order[:0]
+    return np.concatenate([batches.reshape(-1), order[whole:]])
+
+
+def generator(*key: int) -> np.random.Generator:
+    """A random generator that is a pure function of `key` (non-negative integers, their number included)."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence((len(key), *key))))
+
+
+def seed_dropout(seed: int, step: int, rank: int) -> None:
+    """Dropout as a pure function of (seed, step, process): nothing random has to be saved or restored."""
+    torch.manual_seed(int(generator(seed, step, rank).integers(2**62)))

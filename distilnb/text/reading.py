@@ -1,0 +1,481 @@
+"""Files that people bring → rows → documents: plain text, JSON, tables, Parquet and Arrow, compressed or not.
+
+Whatever the shape of a file (one line of a gigabyte, a million short rows), a document passes through in pieces of
+at most `PIECE` characters, so that reading never holds more than a few of them. What had to be left out or mended is
+counted in a `Tally`, and what cannot be read ends in a ValueError that names the file and the place.
+"""
+
+import bz2
+import codecs
+import csv
+import gzip
+import io
+import json
+import lzma
+import os
+import re
+import tempfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, TextIO
+
+import pyarrow.parquet
+
+PIECE = 20_000  # characters of text that are tokenized as one; longer documents are cut before a space
+CHUNK = 1_000_000  # characters read at once
+LONGEST_ROW = 100_000_000  # characters of one row of JSON or of a table: it has to be held in memory whole
+SAMPLE = 100  # rows that are looked at to choose a column
+TEXT_COLUMNS = "text content body document article passage story review sentence abstract description".split()
+# control characters and lone surrogates: BERT's normalizer deletes them, which glues the words on their two sides
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+PARAGRAPH, LINE = re.compile(r"\n\s*\n"), re.compile(r"\n")
+BOMS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark it begins with
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+LIBRARY_FILES = ("dataset_info.json", "dataset_dict.json", "dataset_infos.json", "state.json")  # datasets' own notes
+
+
+class Piece(NamedTuple):
+    """A stretch of a document; `ends` says that the document ends with it. Most documents are one piece."""
+
+    text: str
+    ends: bool
+
+
+@dataclass
+class Tally:
+    """What reading has met: rows left out because they held no text, characters that became spaces, what was told."""
+
+    rows_without_text: int = 0
+    mended_characters: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, sentence: str) -> None:
+        """Tell the user once, at once."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+            print(sentence, flush=True)
+
+    def sentence(self, documents: int) -> str:
+        """What was read, for the user."""
+        left, mended = self.rows_without_text, self.mended_characters
+        return (
+            f"documents read: {documents:,}"
+            + (f"; rows left out because they have no text: {left:,}" if left else "")
+            + (f"; control characters that became spaces: {mended:,}" if mended else "")
+        )
+
+    def mend(self, text: str) -> str:
+        """`text` with a space for each control character; they are counted."""
+        mended, count = CONTROLS.subn(" ", text)
+        self.mended_characters += count
+        return mended
+
+
+def shown(path: str | Path) -> str:
+    """The name of a file as one line that every terminal can print."""
+    name = Path(path).name or str(path)
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+
+
+def kind_of(path: Path) -> str | None:
+    """The key of `READERS` for a file name, in any letter case and under any compression; None for other files."""
+    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+    if suffixes and suffixes[-1] in OPENERS:
+        suffixes.pop()
+    return suffixes[-1] if suffixes and suffixes[-1] in READERS else None
+
+
+def text_files(path: Path) -> list[Path]:
+    """The files that a path means: itself, or all readable ones below a folder in order of names, without hidden ones.
+
+    Raises ValueError when there is none.
+    """
+    if not path.is_dir():
+        if not path.is_file():
+            raise ValueError(f"text '{shown(path)}' is neither a file nor a folder")
+        if not kind_of(path):
+            raise ValueError(
+                f"text '{shown(path)}' is of no kind that can be read: {_kinds()}; rename plain text to .txt"
+            )
+        return [path]
+    files = []
+    for folder, folders, names in os.walk(path):
+        folders[:] = [name for name in folders if not _hidden(name)]
+        files += [Path(folder, name) for name in names if not _hidden(name) and name not in LIBRARY_FILES]
+    files = sorted(file for file in files if kind_of(file) and file.is_file())
+    if not files:
+        raise ValueError(f"text '{shown(path)}' holds no file that can be read: {_kinds()}")
+    return files
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _kinds() -> str:
+    return f"{', '.join(READERS)}, each also as {', '.join(OPENERS)}"
+
+
+def _unzstd(path: Path) -> BinaryIO:
+    return pyarrow.CompressedInputStream(path.open("rb"), "zstd")
+
+
+OPENERS: dict[str, Callable[[Path], BinaryIO]] = {".gz": gzip.open, ".zst": _unzstd, ".bz2": bz2.open, ".xz": lzma.open}
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """The bytes of a file, unpacked. What is wrong with them while they are read becomes a sentence."""
+    try:
+        with OPENERS.get(path.suffix.lower(), lambda name: name.open("rb"))(path) as stream:
+            yield stream
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, pyarrow.ArrowException, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ValueError(f"'{shown(path)}' cannot be read: {_first_line(reason)}") from error
+
+
+@contextmanager
+def characters(path: Path, encoding: str | None = None, newline: str | None = None) -> Iterator[TextIO]:
+    """The text of a file: in the encoding that its byte order mark names, else in `encoding`, else in UTF-8.
+
+    Bytes that this encoding has not become a sentence with their place.
+    """
+    with opened(path) as stream:
+        start = stream.read(1000)
+    code = next((code for mark, code in BOMS.items() if start.startswith(mark)), encoding or "utf-8")
+    try:
+        if not codecs.lookup(code)._is_text_encoding:
+            raise LookupError(code)
+    except LookupError:
+        raise ValueError(f"--encoding {code} is no encoding of text; latin-1, cp1252 and utf-16-le are some") from None
+    if code == "utf-8" and start.count(0) > len(start) // 5:
+        raise ValueError(
+            f"'{shown(path)}' holds zero bytes, as UTF-16 without a byte order mark does; "
+            "name the encoding, such as --encoding utf-16-le"
+        )
+    with opened(path) as stream, io.TextIOWrapper(stream, encoding=code, newline=newline) as text:
+        try:
+            yield text
+        except UnicodeError as error:
+            raise ValueError(_undecodable(path, code, error)) from error
+
+
+def _undecodable(path: Path, code: str, error: UnicodeError) -> str:
+    """Where the first byte is that is none of this encoding: counted again, because decoders count from their chunk."""
+    decoder, before, line = codecs.getincrementaldecoder(code)(), 0, 1
+    with opened(path) as stream:
+        while chunk := stream.read(CHUNK):
+            pending = len(decoder.getstate()[0])
+            try:
+                line += decoder.decode(chunk).count("\n")
+            except UnicodeDecodeError as fault:
+                at = before - pending + fault.start
+                line += fault.object[: fault.start].count(b"\n")
+                where = f"byte {at:,} ({fault.object[fault.start]:#04x}, line {line:,})"
+                return (
+                    f"'{shown(path)}' is not {code.upper()} at {where}; name its encoding, such as --encoding latin-1"
+                )
+            before += len(chunk)
+    return f"'{shown(path)}' is not {code.upper()} ({error.args[-1]}); name its encoding with --encoding"
+
+
+def cut(documents: Iterable[tuple[str, bool]]) -> Iterator[Piece]:
+    """Stretches of text of any size, each with whether its document ends there, as pieces of at most `PIECE`.
+
+    A cut is made before a space, where no tokenizer joins what stands on both sides; where there is none, anywhere.
+    """
+    held = ""
+    for text, ends in documents:
+        held = held + text if held else text
+        start = 0
+        while len(held) - start > PIECE:
+            end = _last_space(held, start)
+            yield Piece(held[start:end], False)
+            start = end
+        held = held[start:] if start else held
+        if ends:
+            yield Piece(held, True)
+            held = ""
+
+
+def _last_space(text: str, start: int = 0) -> int:
+    """Where to cut `text` at most `PIECE` characters after `start`."""
+    end = max(text.rfind(space, start + PIECE // 2, start + PIECE) for space in " \n")
+    while end > start + 1 and text[end - 1].isspace():
+        end -= 1
+    return end if end > start + 1 else start + PIECE
+
+
+def _chunks(stream: TextIO, tally: Tally) -> Iterator[str]:
+    while chunk := stream.read(CHUNK):
+        yield tally.mend(chunk)
+
+
+def _between(separator: re.Pattern, chunks: Iterable[str]) -> Iterator[tuple[str, bool]]:
+    """The documents between separators, blank ones left out; of a long one, first stretches that do not end it."""
+    held, begun = "", False
+    for chunk in chunks:
+        *whole, held = separator.split(held + chunk)
+        for text in whole:
+            if begun or (text and not text.isspace()):
+                yield text, True
+            begun = False
+        while len(held) > 2 * PIECE:
+            end = _last_space(held)
+            if begun or not held[:end].isspace():
+                yield held[:end], False
+                begun = True
+            held = held[end:]
+    if begun or (held and not held.isspace()):
+        yield held, True
+
+
+def _text(path: Path, encoding: str | None, tally: Tally) -> Iterator[tuple[str, bool]]:
+    """Documents of plain text: paragraphs where blank lines part any, else lines."""
+    with characters(path, encoding) as stream:
+        paragraphs = _between(PARAGRAPH, _chunks(stream, Tally()))
+        parted = sum(1 for _ in islice((ends for _, ends in paragraphs if ends), 2)) == 2
+    with characters(path, encoding) as stream:
+        yield from _between(PARAGRAPH if parted else LINE, _chunks(stream, tally))
+
+
+def _no_json(place: str, error: Exception) -> ValueError:
+    reason = f"{error.msg}, column {error.colno:,}" if isinstance(error, json.JSONDecodeError) else _first_line(error)
+    return ValueError(f"{place} is not valid JSON ({reason})")
+
+
+def _jsonl(path: Path, encoding: str | None, _: str | None = None) -> Iterator[Any]:
+    """Rows, one a line."""
+    with characters(path, encoding) as stream:
+        for number, line in enumerate(iter(lambda: stream.readline(LONGEST_ROW), ""), start=1):
+            place = f"'{shown(path)}', line {number:,}"
+            if len(line) == LONGEST_ROW:
+                raise ValueError(f"{place} has more than {LONGEST_ROW:,} characters; give texts so long as .txt")
+            if line.isspace():
+                continue
+            try:
+                row = json.loads(line.rstrip("\n"))
+            except (ValueError, RecursionError) as error:
+                raise _no_json(place, error) from None
+            yield row
+
+
+def _json(path: Path, encoding: str | None, _: str | None = None) -> Iterator[Any]:
+    """Rows of a JSON array, of one object (of columns, or with the rows in a field), or of values one after another."""
+    values = _json_values(path, encoding)
+    first = list(islice(values, 2))
+    if len(first) == 1 and isinstance(first[0], dict):
+        columns = {name: value for name, value in first[0].items() if isinstance(value, list)}
+        rows = [value for value in columns.values() if value and all(isinstance(row, dict) for row in value)]
+        if len(rows) == 1:
+            return iter(rows[0])
+        if columns and len(columns) == len(first[0]) and len({len(value) for value in columns.values()}) == 1:
+            return (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
+    return chain(first, values)
+
+
+def _json_values(path: Path, encoding: str | None) -> Iterator[Any]:
+    """The values of an array, else of the whole file; only one of them is held at a time."""
+    decode, space = json.JSONDecoder().raw_decode, re.compile(r"\s*")
+    with characters(path, encoding) as stream:
+        buffer = stream.read(CHUNK).lstrip()
+        array, position, number = buffer[:1] == "[", 0, 0
+        while True:
+            position = space.match(buffer, position).end()
+            if array and buffer[position : position + 1] == ("," if number else "["):
+                position = space.match(buffer, position + 1).end()
+            if array and buffer[position : position + 1] == "]":
+                if buffer[position + 1 :].strip() or stream.read().strip():
+                    raise ValueError(f"'{shown(path)}' goes on after its array of {number:,} rows; see row {number:,}")
+                return
+            try:
+                value, end = decode(buffer, position)
+                fault = None
+            except (ValueError, RecursionError) as error:
+                value, end, fault = None, len(buffer), error
+            if end == len(buffer):  # cut off by the end of the chunk, or by that of the file
+                more = stream.read(max(CHUNK, len(buffer) - position)) if len(buffer) - position < LONGEST_ROW else ""
+                if more:
+                    buffer, position = buffer[position:] + more, 0
+                    continue
+                if position == len(buffer) and not array:
+                    return
+            if fault:
+                raise _no_json(f"'{shown(path)}', row {number + 1:,}", fault)
+            yield value
+            number, position = number + 1, end
+
+
+def _table(path: Path, encoding: str | None, _: str | None = None) -> Iterator[dict[str, str]]:
+    """Rows of a table with a line of names: CSV as spreadsheets write it, tab-separated without quoting rules.
+
+    Raises ValueError for a row with more or fewer fields than names, because its text would be cut.
+    """
+    tabs = ".tsv" in path.name.lower()[-8:]
+    csv.field_size_limit(LONGEST_ROW)
+    with characters(path, encoding, newline="") as stream:
+        head = stream.readline(CHUNK)
+        delimiter = "\t" if tabs else max(",;\t|", key=head.count)
+        quoting = {"quoting": csv.QUOTE_NONE} if tabs else {"strict": True}
+        reader = csv.reader(chain([head], stream), delimiter=delimiter, **quoting)
+        try:
+            names = next(reader, [])
+            for fields in reader:
+                if fields and len(fields) != len(names):
+                    raise csv.Error(
+                        f"{len(fields)} fields under {len(names)} names; put quotes around texts with separators"
+                    )
+                if fields:
+                    yield dict(zip(names, map(_unquoted, fields) if tabs else fields, strict=True))
+        except csv.Error as error:
+            raise ValueError(f"'{shown(path)}', line {reader.line_num:,}: {error}") from None
+
+
+def _unquoted(text: str) -> str:
+    """A field without the quotes that some programs put around it in tab-separated files."""
+    whole = len(text) > 1 and text[0] == text[-1] == '"' and '"' not in text[1:-1].replace('""', "")
+    return text[1:-1].replace('""', '"') if whole else text
+
+
+def _parquet(path: Path, _: str | None, column: str | None = None) -> Iterator[dict[str, Any]]:
+    with _mapped(path) as source:
+        file = pyarrow.parquet.ParquetFile(source)
+        size = sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups))
+        only = {"columns": [column]} if column in file.schema_arrow.names else {}
+        for batch in file.iter_batches(_rows_at_once(size, file.metadata.num_rows), **only):
+            yield from batch.to_pylist()
+
+
+def _arrow(path: Path, _: str | None, column: str | None = None) -> Iterator[dict[str, Any]]:
+    with _mapped(path) as source:
+        try:
+            file = pyarrow.ipc.open_file(source)
+            batches: Iterable = map(file.get_batch, range(file.num_record_batches))
+        except pyarrow.ArrowInvalid:  # the other of the two layouts, which `datasets` writes
+            source.seek(0)
+            batches = pyarrow.ipc.open_stream(source)
+        for batch in batches:
+            batch.validate(full=True)  # in a damaged file, offsets may lead anywhere
+            batch = batch.select([column]) if column in batch.schema.names else batch
+            rows = _rows_at_once(batch.nbytes, batch.num_rows)
+            for start in range(0, batch.num_rows, rows):
+                yield from batch.slice(start, rows).to_pylist()
+
+
+def _rows_at_once(size: int, rows: int) -> int:
+    """How many rows of a table of `size` bytes are about 16 MB."""
+    return max(1, min(10_000, 16_000_000 * rows // max(1, size)))
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[pyarrow.NativeFile]:
+    """A file that can be jumped about in: the file itself, or a temporary one that it is unpacked to."""
+    with ExitStack() as stack:
+        source = stack.enter_context(opened(path))
+        if path.suffix.lower() in OPENERS:
+            unpacked = stack.enter_context(tempfile.TemporaryFile())
+            while chunk := source.read(CHUNK):
+                unpacked.write(chunk)
+            unpacked.seek(0)
+            source = unpacked
+        yield stack.enter_context(pyarrow.PythonFile(source, mode="r"))
+
+
+READERS: dict[str, Callable[..., Iterator]] = {
+    ".txt": _text,
+    ".jsonl": _jsonl,
+    ".ndjson": _jsonl,
+    ".json": _json,
+    ".csv": _table,
+    ".tsv": _table,
+    ".parquet": _parquet,
+    ".arrow": _arrow,
+}
+
+
+def rows(path: Path, encoding: str | None = None, column: str | None = None) -> Iterator[Any]:
+    """The rows of a file that is no plain text, mostly dictionaries; ValueError names the file and the row.
+
+    With `column`, a format that is stored by columns gives only that one, where it has it.
+    """
+    reader = READERS.get(kind_of(path) or "", _text)
+    if reader is _text:
+        raise ValueError(f"'{shown(path)}' is no table; give one of {', '.join(k for k in READERS if k != '.txt')}")
+    return reader(path, encoding, column)
+
+
+def texts(rows: Iterable[Any], column: str | None, what: str, tally: Tally) -> Iterator[tuple[str, bool]]:
+    """The texts in a column of rows (see `choose_column`); rows without one are counted and left out.
+
+    Raises ValueError when no row has any.
+    """
+    rows = ({"text": row} if isinstance(row, str) else row for row in rows)
+    first: list[Any] = []
+    rows = iter(rows)
+    for row in rows:
+        first.append(row)
+        if len(first) == SAMPLE or len(str(row)) > CHUNK:
+            break
+    if not first:
+        return
+    column = choose_column(first, column, what, tally)
+    read = 0
+    for row in chain(first, rows):
+        text = row.get(column) if isinstance(row, dict) else None
+        if isinstance(text, str) and text and not text.isspace():
+            read += 1
+            yield tally.mend(text), True
+        else:
+            tally.rows_without_text += 1
+    if not read:
+        raise ValueError(f"{what} has no text in its column '{column}'; name another with --text_column")
+
+
+def choose_column(rows: list[Any], column: str | None, what: str, tally: Tally) -> str:
+    """The column that holds the text: the one asked for, or a guess from the first rows, which is told.
+
+    Raises ValueError, naming the columns, when it is not there or when the guess would be a bet.
+    """
+    names = list(dict.fromkeys(name for row in rows if isinstance(row, dict) for name in row))
+    if not names:
+        raise ValueError(f"{what} holds rows without columns; write them as JSON objects")
+    if column and column not in names:
+        raise ValueError(f"{what} has no column '{column}', only {', '.join(map(str, names))}; see --text_column")
+    if column or "text" in names:
+        return column or "text"
+    length = Counter()
+    for row in rows:
+        for name, value in row.items() if isinstance(row, dict) else ():
+            length[name] += len(value) if isinstance(value, str) else 0
+    known = {str(name).lower(): name for name in reversed(names) if length[name]}
+    guess = next((known[name] for name in TEXT_COLUMNS if name in known), None)
+    if guess is None:
+        (longest, size), *rest = length.most_common(2)
+        guess = longest if size and (not rest or size > 3 * rest[0][1]) else None
+    if guess is None:
+        raise ValueError(
+            f"{what} has the columns {', '.join(map(str, names))}; name the one with text by --text_column"
+        )
+    tally.note(f"{what}: reading the column '{guess}'" + (" (--text_column takes another)" if len(names) > 1 else ""))
+    return guess
+
+
+def file_texts(path: Path, column: str | None, encoding: str | None, tally: Tally) -> Iterator[tuple[str, bool]]:
+    """The documents of one file, as stretches of text with whether the document ends there."""
+    if kind_of(path) == ".txt":
+        return _text(path, encoding, tally)
+    return texts(rows(path, encoding, column or "text"), column, f"'{shown(path)}'", tally)
+
+
+def _first_line(error: object) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
