@@ -28,6 +28,7 @@ PRELOAD = [
     "transformers.models.bert.tokenization_bert",
 ]
 os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}  # read when torch is imported
+os.environ["DISTILNB_FLOAT32"] = "highest"  # else probed by the clock, and runs that are compared could differ
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(PRELOAD)
 
@@ -44,13 +45,15 @@ class Fault:
 
 @dataclass(frozen=True)
 class Job:
-    """One `distilnb distil`: where it writes, its flags, how many processes it has, what goes wrong in them."""
+    """One `distilnb distil`, or another command: where it writes,
+    its flags, how many processes it has, what goes wrong in them."""
 
     out: Path
     flags: tuple[str, ...]
     processes: int = 1
     faults: tuple[Fault, ...] = ()
     patches: dict[str, Any] = field(default_factory=dict)
+    command: str = "distil"
 
     def said(self, rank: int = 0) -> str:
         """What a process of it has printed, in all sittings."""
@@ -109,7 +112,7 @@ def outcome(out: Path) -> dict[str, Any]:
         name: hashlib.sha256((newest / f"{name}.safetensors").read_bytes()).hexdigest()
         for name in ("model", "optimizer")
     }
-    curve = [row[:-1] for row in state["curve"]]  # the last column is speed
+    curve = {name: column for name, column in state["curve"].items() if name != "tokens_per_second"}
     return {"checkpoint": newest.name, "curve": curve, "evaluations": state["evaluations"], **files}
 
 
@@ -141,7 +144,7 @@ def live(job: Job, rank: int, port: int) -> None:
     for fault in job.faults:
         if fault.rank == rank:
             _inject(fault)
-    sys.exit(main.main(["distil", *job.flags, "--out", str(job.out), "--name", job.out.name]))
+    sys.exit(main.main([job.command, *job.flags, "--out", str(job.out), "--name", job.out.name]))
 
 
 def hang(*_: Any, **__: Any) -> None:

@@ -1,6 +1,7 @@
 """The long test: runs that are killed at random moments, again and again, and must end as the one that was not.
 
     python tests/soak.py --kills 160 --exits 50        writes RELIABILITY.md; about half an hour
+    python tests/soak.py --only hosts --kills 24        writes its section about two hosts
 
 Each trial is a run of the command line that is sent SIGKILL after a random time, wherever it is then: loading,
 training, evaluating, saving. It is started again with the same command until the kills of the trial are spent, then it
@@ -8,25 +9,32 @@ runs to its end; weights, optimizer, curve and evaluations must equal those of t
 """
 
 import argparse
+import contextlib
+import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import product
+from multiprocessing import Process
 from pathlib import Path
 
 import cutting
+import psutil
 from conftest import SESSION, make_teacher, make_tokenizer, stories
-from cutting import Job
+from cutting import Job, outcome
+from two_hosts import Host, ended, two_hosts
 
 from distilnb.evidence.records import versions
 from distilnb.machine.device import describe_device
 
-ROOT, UPDATES = Path(__file__).parents[1], 12
+ROOT, UPDATES, SLOW = Path(__file__).parents[1], 12, 600
 SETTINGS = [{"processes": p, "workers": w, "accumulation": a} for p, w, a in product((1, 2), (0, 2), (1, 2))]
 Counts = dict[str, Counter]
 
@@ -123,6 +131,117 @@ def exits(count: int, where: tuple[Path, Path], root: Path) -> Counter:
     return counts
 
 
+# two hosts
+
+LOSSES = tuple(product(("a process", "a launcher", "a host"), (0, 1)))
+
+
+@dataclass(frozen=True)
+class HostedRun:
+    """A run on two hosts, with a disk each."""
+
+    pair: tuple[Host, Host]
+    flags: tuple[str, ...]
+    updates: int
+
+    def log(self, host: Host) -> Path:
+        """What a host prints."""
+        return host.disk / "log"
+
+    def launch(self, which: int) -> Process:
+        """Start `distilnb launch` on one of the hosts."""
+        where = ["--hosts", "2", "--head", f"{self.pair[0].address}:29400"]
+        command = ["distil", *self.flags, "--out", str(self.pair[which].disk / "run"), "--name", "run"]
+        return self.pair[which].launch([*where, "--", *command], self.log(self.pair[which]), 120.0)
+
+    def step(self) -> int:
+        """The newest update that is saved on a disk."""
+        saved = [host.disk / "run" / "checkpoints" / "latest" for host in self.pair]
+        return max((int(path.read_text()[5:]) for path in saved if path.exists()), default=0)
+
+
+def lose(what: str, host: Host, launcher: Process, draw: random.Random) -> None:
+    """SIGKILL one of the processes that train, the launcher, or everything on the host."""
+    if what == "a host":
+        return host.kill()
+    victims = [launcher.pid]
+    if what == "a process":
+        agents = psutil.Process(launcher.pid).children()
+        victims = [child.pid for agent in agents for child in agent.children()] or victims
+    os.kill(draw.choice(victims), signal.SIGKILL)
+
+
+def lose_and_compare(losses: list[tuple], run: HostedRun, whole: dict, draw: random.Random, counts: Counter) -> None:
+    """Lose something at random updates, start a launcher that died again, let the run end, compare."""
+    launchers = [run.launch(which) for which in (0, 1)]
+    for what, which in losses:
+        goal = min(run.step() + draw.randint(2, 6), run.updates - 2)
+        until = time.monotonic() + SLOW
+        while run.step() < goal and time.monotonic() < until:
+            time.sleep(0.05)
+        time.sleep(draw.uniform(0, 0.3))
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            lose(what, run.pair[which], launchers[which], draw)
+            counts["kills"] += 1
+            counts[what, which] += 1
+        launchers[which].join(3)
+        for each in (0, 1):
+            if not launchers[each].is_alive():
+                launchers[each] = run.launch(each)  # what a supervisor, such as Slurm or systemd, does
+    counts["runs"] += 1
+    statuses = ended(launchers, SLOW)
+    alike = all((host.disk / "run").exists() and outcome(host.disk / "run") == whole for host in run.pair)
+    counts["identical to the bit"] += statuses == [0, 0] and alike
+    if not alike or statuses != [0, 0]:
+        print(statuses, *(run.log(host).read_text()[-3000:] for host in run.pair), sep="\n", flush=True)
+
+
+def hosts_lost(kills: int, where: tuple[Path, Path], root: Path, draw: random.Random) -> Iterator[Counter]:
+    """Lose processes, launchers and hosts in turn, six in a run; what was counted so far, after every run."""
+    updates, counts = 36, Counter()
+    flags = cutting.flags(*where, updates=updates, micro_batch_size=4)
+    whole = Job(root / "undisturbed" / "run", flags, 2)
+    assert cutting.run(whole, SLOW) == [0, 0], whole.said()
+    for number in range(0, kills, len(LOSSES)):
+        losses = draw.sample(LOSSES, min(len(LOSSES), kills - number))
+        (root / f"hosts-{number}").mkdir()
+        with two_hosts(root / f"hosts-{number}") as pair:
+            lose_and_compare(losses, HostedRun(pair, flags, updates), outcome(whole.out), draw, counts)
+        print(dict(counts), flush=True)
+        yield counts
+
+
+def hosts_section(counts: Counter, provenance: str) -> str:
+    """What RELIABILITY.md says of two hosts."""
+    rows = "\n".join(
+        f"| {what} | {counts[what, 0]} | {counts[what, 1]} |" for what in dict.fromkeys(what for what, _ in LOSSES)
+    )
+    return f"""## Two hosts
+
+Written by `python tests/soak.py --only hosts`, not by hand: {provenance}.
+
+Two network namespaces joined by a veth pair, each with a process, a launcher (`distilnb launch`) and a disk of its own.
+A run of 36 updates loses one of the processes that train, a launcher, or everything on a host (SIGKILL) at random
+updates, six times a run. A launcher that died is started again with the same command, as a supervisor does; all else
+comes back by itself. "Identical" means that weights, optimizer, curve and evaluations on both disks equal those of two
+processes that nothing happened to, to the last bit.
+
+| SIGKILL to | on the first host | on the other |
+|---|---:|---:|
+{rows}
+
+{counts["kills"]} kills in {counts["runs"]} runs, of which identical to the bit: {counts["identical to the bit"]}.
+"""
+
+
+def write_section(path: Path, section: str) -> None:
+    """Put a section in the place of the one with its title, or before the last one."""
+    title = section.splitlines()[0]
+    head, *sections = [f"## {part}" if i else part for i, part in enumerate(path.read_text().split("\n## "))]
+    others = [part.strip() for part in sections if part.splitlines()[0] != title]
+    path.write_text("\n\n".join([head.strip(), *others[:-1], section.strip(), *others[-1:]]) + "\n")
+
+
 COLUMNS = (
     "runs",
     "kills",
@@ -180,11 +299,18 @@ def main() -> None:
     parser.add_argument("--exits", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=ROOT / "RELIABILITY.md")
+    parser.add_argument("--only", choices=["hosts"], help="write the section about two hosts anew, and nothing else")
     options = parser.parse_args()
     root, began = Path(SESSION.name) / "soak", time.monotonic()
     root.mkdir()
     commit = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True)
     where = material(root)
+    if options.only:
+        for counts in hosts_lost(options.kills, where, root, random.Random(options.seed)):
+            made = f"{datetime.now(UTC):%Y-%m-%d}, code {commit.stdout.strip()}, {describe_device()['processor']}"
+            made += f", {(time.monotonic() - began) / 60:.0f} minutes beside other work, random seed {options.seed}"
+            write_section(options.out, hosts_section(counts, made))
+        sys.exit(0 if counts["identical to the bit"] == counts["runs"] else 1)
     ended = exits(options.exits, where, root)
     for counts in resumes(options.kills, where, root, random.Random(options.seed)):
         minutes = (time.monotonic() - began) / 60

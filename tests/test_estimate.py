@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 
 from distilnb.distillation import estimate
-from distilnb.distillation.batches import MaskedRows, collate
-from distilnb.distillation.estimate import estimate_run
 from distilnb.distillation.loop import Run
 from distilnb.distillation.recipe import PretrainingConfig
 from distilnb.distillation.step import Distillation
@@ -65,7 +63,7 @@ def test_memory_and_disk_are_within_half_again(text_file, teacher_folder, tmp_pa
 def costs(monkeypatch) -> None:
     """A clock by which every forward or backward pass, write and optimizer step takes what a test can add up."""
     clock = [0.0]
-    monkeypatch.setattr(device, "now", lambda _: clock[0])
+    monkeypatch.setattr(estimate, "now", lambda _: clock[0])
     forward = Distillation.forward
 
     def slow(self, *args):
@@ -74,7 +72,7 @@ def costs(monkeypatch) -> None:
 
     monkeypatch.setattr(Distillation, "forward", slow)
     monkeypatch.setattr(estimate, "_optimizer_seconds", lambda *_: 0.5)
-    monkeypatch.setattr(device, "write_rate", lambda *_: 1e3)
+    monkeypatch.setattr(estimate, "write_rate", lambda *_: 1e3)
 
 
 def test_time_is_that_of_passes_optimizer_evaluations_and_checkpoints(
@@ -92,8 +90,7 @@ def test_time_is_that_of_passes_optimizer_evaluations_and_checkpoints(
         kwh_price=0.5,
     )
     run = Run(build_student(teacher), packed, masker, accelerator, config, teacher, tmp_path)
-    batch = collate(MaskedRows(packed.train, masker).__getitems__([(0, i) for i in range(4)]))
-    found = estimate_run(run, batch, config.tokens)
+    found = run.cost()
     training, judging = 8 * 3 + 4 * 0.5, 3 * 3.0 * min(256, len(packed.heldout)) / 4
     saving = (3 + training / 600) * 12 * sum(p.numel() for p in run.names) / 1e3
     assert found.seconds == pytest.approx(training + judging + saving)
@@ -105,6 +102,5 @@ def test_time_is_that_of_passes_optimizer_evaluations_and_checkpoints(
 def test_without_a_folder_nothing_is_saved(packed, masker, accelerator, teacher, costs):
     config = PretrainingConfig(tokens=4 * 8 * 32, seq_length=32, batch_size=8, micro_batch_size=8)
     run = Run(build_student(teacher), packed, masker, accelerator, config, teacher, None)
-    batch = collate(MaskedRows(packed.train, masker).__getitems__([(0, i) for i in range(8)]))
-    found = estimate_run(run, batch, config.tokens)
+    found = run.cost()
     assert found.disk_bytes == 0 and found.watts == 65  # what is assumed of a CPU

@@ -1,6 +1,10 @@
 """Formats for the device: each answers like PyTorch at any batch and length, or is refused before it is timed."""
 
 import builtins
+import json
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +12,7 @@ import onnx
 import pytest
 import torch
 from conftest import make_teacher, weights_of
-from transformers import DistilBertForMaskedLM, DistilBertForQuestionAnswering, GPT2Config
+from transformers import AlbertConfig, AutoTokenizer, DistilBertForMaskedLM, DistilBertForQuestionAnswering
 
 from distilnb.cli import main
 from distilnb.models.arithmetic import count_parameters
@@ -16,6 +20,7 @@ from distilnb.models.sources import load_model
 from distilnb.models.student import build_student
 from distilnb.studies import benchmark, formats
 from distilnb.studies.formats import FORMATS, Runner
+from distilnb.tasks.heads import classifier
 
 
 def make_model(vocabulary: int):
@@ -128,6 +133,7 @@ def test_a_file_that_is_no_model_is_named(tmp_path):
 def student_folder(tokenizer, tmp_path) -> Path:
     """A distilled masked language model on disk."""
     build_student(make_teacher(len(tokenizer), layers=2)).save_pretrained(tmp_path / "student")
+    tokenizer.save_pretrained(tmp_path / "student")
     return tmp_path / "student"
 
 
@@ -145,7 +151,7 @@ def test_the_export_command_writes_files_that_onnxruntime_opens(student_folder, 
     assert "ONNX float32" in told and "ONNX int8" in told
     model = DistilBertForMaskedLM.from_pretrained(student_folder).eval()
     batch = formats.sample(model)[1]
-    answer = formats.open_onnx(tmp_path / "out" / "model.int8.onnx")(batch)
+    answer = formats.open_onnx(tmp_path / "out" / "onnx" / "model_quantized.onnx")(batch)
     with torch.no_grad():
         expected = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.numpy()
     assert formats.relative_error(answer, expected) < FORMATS["onnx_int8"].tolerance
@@ -160,14 +166,14 @@ def test_every_head_is_loaded_as_what_it_is(tokenizer, tmp_path):
 def test_what_cannot_be_exported_gets_one_sentence(student_folder, tmp_path, capsys, monkeypatch):
     text = tmp_path / "thesis.txt"
     text.write_text("years of work")
-    GPT2Config(architectures=["GPT2LMHeadModel"]).save_pretrained(tmp_path / "gpt2")
+    AlbertConfig(architectures=["AlbertForMaskedLM"]).save_pretrained(tmp_path / "albert")
     (tmp_path / "empty").mkdir()
     bare = tmp_path / "bare"
     bare.mkdir()
     (bare / "config.json").write_text((student_folder / "config.json").read_text())
     cases = {
         str(text): "is no model: give the folder",
-        str(tmp_path / "gpt2"): "GPT2LMHeadModel, which cannot be exported",
+        str(tmp_path / "albert"): "AlbertForMaskedLM",
         str(tmp_path / "empty"): "no readable config.json",
         str(bare): "no readable weights",
         "": "--model is missing",
@@ -212,3 +218,107 @@ def test_pytorchs_own_formats_need_no_extra(student_folder, tmp_path, monkeypatc
     model = load_model(str(student_folder))
     for format in ("float32", "bfloat16", "int8"):
         formats.make_runner(model, format, tmp_path).answer(formats.sample(model)[0])
+
+
+# what others read
+
+
+@pytest.fixture
+def classifier_folder(student_folder, tokenizer, tmp_path) -> Path:
+    """A classifier with named labels, its tokenizer as sentence encoders bring it: cutting and padding at 16."""
+    model, _ = classifier(str(student_folder), 3, seed=1)
+    model.config.id2label = {0: "down", 1: "flat", 2: "up"}
+    model.config.label2id = {name: i for i, name in model.config.id2label.items()}
+    model.save_pretrained(tmp_path / "classifier")
+    cutting = AutoTokenizer.from_pretrained(student_folder)
+    cutting.backend_tokenizer.enable_truncation(16)
+    cutting.backend_tokenizer.enable_padding(length=16)
+    cutting.save_pretrained(tmp_path / "classifier")
+    return tmp_path / "classifier"
+
+
+@pytest.mark.parametrize("shape, names", [("pairs", ["logits"]), ("qa", ["start_logits", "end_logits"])])
+def test_outputs_are_named_as_others_look_for_them(tokenizer, tmp_path, shape, names):
+    source = build_student(make_teacher(len(tokenizer), layers=1))
+    model = benchmark.with_head(source, shape)
+    runner = formats.make_runner(model, "onnx_float32", tmp_path)
+    assert [output.name for output in onnx.load(runner.path).graph.output] == names
+    batch = formats.sample(model)[1]
+    with torch.inference_mode():
+        expected = formats.answers(model, formats.inputs(model, batch)).numpy()
+    assert formats.relative_error(runner.answer(batch), expected) < 1e-5
+
+
+def test_the_folder_is_laid_out_for_others(classifier_folder, tmp_path):
+    """config.json with the labels, a tokenizer that cuts and pads nothing by itself, the graphs in onnx/."""
+    out = tmp_path / "out"
+    assert main.main(["export", "--model", str(classifier_folder), "--out", str(out)]) == 0
+    files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert files == {
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "onnx/model.onnx",
+        "onnx/model_quantized.onnx",
+    }
+    assert json.loads((out / "config.json").read_text())["id2label"] == {"0": "down", "1": "flat", "2": "up"}
+    saved = json.loads((out / "tokenizer.json").read_text())
+    assert saved["truncation"] is None and saved["padding"] is None
+    text = "anna sees the old cat in the garden and then hears it again and never finds the small dog"
+    ids = AutoTokenizer.from_pretrained(out)(text)["input_ids"]
+    assert len(ids) > 16 and ids == AutoTokenizer.from_pretrained(tmp_path / "student")(text)["input_ids"]
+
+
+NODE = """
+import { AutoTokenizer, AutoModelForSequenceClassification, env } from "@huggingface/transformers";
+env.allowRemoteModels = false;
+env.localModelPath = process.argv[2];
+const read = { dtype: process.argv[3] };
+const tokenizer = await AutoTokenizer.from_pretrained("out");
+const model = await AutoModelForSequenceClassification.from_pretrained("out", read);
+const { logits } = await model(await tokenizer(process.argv[4]));
+console.log(JSON.stringify({ logits: Array.from(logits.data), labels: model.config.id2label }));
+"""
+
+
+@pytest.fixture(scope="session")
+def transformers_js(tmp_path_factory) -> Path:
+    """A folder in which Node knows transformers.js, installed by npm."""
+    if not shutil.which("node") or not shutil.which("npm"):
+        pytest.skip("transformers.js: node and npm are not installed")
+    folder = Path(os.environ.get("DISTILNB_NODE") or tmp_path_factory.mktemp("node"))
+    if not (folder / "node_modules" / "@huggingface" / "transformers").is_dir():
+        quiet = ["--no-audit", "--no-fund", "--loglevel", "error"]
+        done = subprocess.run(
+            ["npm", "install", *quiet, "@huggingface/transformers@^3 || ^4"],
+            cwd=folder,
+            env=os.environ | {"ONNXRUNTIME_NODE_INSTALL": "skip"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        if done.returncode:
+            pytest.skip(f"transformers.js: npm could not install it ({done.stderr.strip()[:200]})")
+    return folder
+
+
+@pytest.mark.parametrize("dtype, tolerance", [("fp32", 1e-4), ("q8", 0.3)])
+def test_transformers_js_reads_the_folder(transformers_js, classifier_folder, tmp_path, dtype, tolerance):
+    assert main.main(["export", "--model", str(classifier_folder), "--out", str(tmp_path / "out")]) == 0
+    script, text = transformers_js / "answer.mjs", "boris feeds the young fox near the tower"
+    script.write_text(NODE)
+    done = subprocess.run(
+        ["node", str(script), str(tmp_path), dtype, text],
+        cwd=transformers_js,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = json.loads(done.stdout.strip().splitlines()[-1])
+    model = load_model(str(classifier_folder))
+    batch = AutoTokenizer.from_pretrained(tmp_path / "student")(text, return_tensors="pt")
+    with torch.no_grad():
+        expected = model(input_ids=batch["input_ids"]).logits.flatten().numpy()
+    assert formats.relative_error(np.array(told["logits"]), expected) < tolerance
+    assert told["labels"] == {"0": "down", "1": "flat", "2": "up"}

@@ -10,8 +10,8 @@ import subprocess
 import tarfile
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from cutting import ACTIONS, CONTEXT, Fault, Job, end, flags, hang, live, outcom
 
 from distilnb.cli import main
 from distilnb.distillation import backup, checkpoints, training
-from distilnb.distillation.loop import Run, pretrain
+from distilnb.distillation.loop import pretrain
 from distilnb.distillation.recipe import PretrainingConfig
 from distilnb.distillation.step import Distillation
 from distilnb.evidence.records import save_record
@@ -456,16 +456,14 @@ def test_settings_that_may_change_between_sittings(distil, tmp_path):
     distil(2, out=tmp_path, keep=3, max_skipped=5, backup=str(tmp_path / "drive"))
 
 
-def test_processes_that_see_different_checkpoints_are_told(distil, packed, masker, tokenizer, tmp_path, monkeypatch):
-    """Two machines without a common folder: each would go on from another step."""
-    monkeypatch.setattr(Accelerator, "reduce", lambda self, tensor, *_: tensor + 3)
-    with pytest.raises(ValueError, match="processes see different checkpoints .*; give a folder that all share"):
-        Run(
-            build_student(make_teacher(len(tokenizer))),
-            packed,
-            masker,
-            Accelerator(cpu=True),
-            replace(PretrainingConfig(), seq_length=32),
-            make_teacher(len(tokenizer)),
-            tmp_path,
-        )
+@pytest.mark.parametrize("other", [{"data": "other"}, {"versions": {"torch": "1.0"}}])
+def test_hosts_that_differ_are_named_before_training(distil, monkeypatch, other):
+    """What makes the second one another run, or compute with other libraries."""
+
+    def second(_: Accelerator, value: Any) -> list:
+        host, facts = value
+        return [value, ("elsewhere", facts | other)]
+
+    monkeypatch.setattr(training, "gathered", second)
+    with pytest.raises(ValueError, match="elsewhere"):
+        distil(2)

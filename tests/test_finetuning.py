@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from conftest import ANIMALS, NAMES, PLACES, VERBS, free_port, make_teacher, weights_of
+from cutting import Fault, Job, run
 from datasets import Dataset
 from safetensors.torch import load_file
 
@@ -482,6 +483,25 @@ def test_an_unfinished_run_of_other_settings_is_begun_anew(
     model, _ = tuned(student, task_data("sst2"), tokenizer, accelerator, other, safety=safety)
     assert "learning_rate 0.002 there, now 0.001" in capsys.readouterr().out
     assert same_weights(model, tuned(student, task_data("sst2"), tokenizer, accelerator, other)[0])
+
+
+def test_a_run_that_is_killed_goes_on_to_the_same_weights(teacher_folder, tmp_path):
+    """SIGKILL before an update and inside a save; the third sitting ends with the weights of a run that was not cut."""
+    flags = ("--task", "rte", "--model", f"a={teacher_folder}", "--keep", "--checkpoint_every", "2", "--cpu")
+    flags += ("--train_rows", "64", "--validation_rows", "8", "--epochs", "1", "--batch_size", "8", "--precision", "no")
+    kept = "models/finetuning-toy-a-rte-seed0/model.safetensors"
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert run(Job(whole, flags, command="finetune")) == [0]
+    for fault in (
+        Fault("distilnb.tasks.finetuning.Run.update", 9),
+        Fault("os.fsync", 8),
+    ):  # 4 updates are the estimate's
+        job = Job(cut, flags, faults=(fault,), command="finetune")
+        assert run(job) == [-9], job.said()
+        assert list(cut.glob("unfinished/*/step-*")) and not list(cut.glob("*.json"))
+    assert run(Job(cut, flags, command="finetune")) == [0]
+    one, other = load_file(whole / kept), load_file(cut / kept)
+    assert all(torch.equal(one[name], other[name]) for name in one) and not (cut / "unfinished").exists()
 
 
 @pytest.mark.parametrize(

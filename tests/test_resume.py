@@ -3,12 +3,17 @@
 Every run here is a process of its own (see `cutting`); `soak.py` does the same at random moments and counts.
 """
 
+import json
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import make_teacher
 from cutting import Fault, Job, end, flags, outcome, run, start
 
+from distilnb.distillation import checkpoints
 from distilnb.distillation.batches import MaskedRows, MicroBatches
 from distilnb.distillation.loop import Run, pretrain
 from distilnb.distillation.recipe import PretrainingConfig
@@ -90,6 +95,41 @@ def test_order_and_masks_do_not_depend_on_the_number_of_processes(packed, masker
     assert all(update(processes, step) == update(1, step) for step in (0, 1, 95))
 
 
+def test_a_run_goes_on_with_more_or_fewer_processes(job, whole):
+    """2, then 4, then 1: each update reads the same samples and the record says who made it. Dropout differs."""
+    steps = [job("elastic", processes, 0, 1, Fault(UPDATE, 4)) for processes in (2, 4)] + [job("elastic")]
+    (root,) = {step.out.parent for step in steps}
+    steps = [replace(step, out=root / "elastic", flags=steps[0].flags) for step in steps]
+    assert [run(step, 120).count(0) for step in steps] == [0, 0, 1], steps[0].said()
+    record = json.loads((root / "elastic" / "model" / "record.json").read_text())
+    assert [(world["step"], world["processes"]) for world in record["worlds"]] == [(0, 2), (2, 4), (4, 1)]
+    assert [sum(world["hosts"].values()) for world in record["worlds"]] == [2, 4, 1]
+    curve = outcome(root / "elastic")["curve"]
+    assert curve["tokens"] == whole(1, 1)["curve"]["tokens"]
+    assert np.abs(np.array(curve["loss"]) / whole(1, 1)["curve"]["loss"] - 1).max() < 0.1  # the same batches in order
+
+
+def test_a_checkpoint_of_before_is_still_read(packed, masker, accelerator, tokenizer, tmp_path):
+    """When curves were lists of rows, and the number of processes was part of what a run is."""
+    teacher = make_teacher(len(tokenizer))
+    config = PretrainingConfig(seq_length=32, batch_size=8, micro_batch_size=8, tokens=1000, checkpoint_every=1)
+    arguments = (packed, masker, accelerator, config)
+    whole = pretrain(build_student(teacher), *arguments, teacher=teacher, out=tmp_path / "new", quiet=True)
+    saved = checkpoints.read(
+        tmp_path / "new" / "checkpoints" / "step-00000003", identity := _identity(tmp_path / "new")
+    )
+    state = {key: value for key, value in saved.state.items() if key not in ("worlds", "arithmetic")}
+    state["curve"] = [list(row) for row in zip(*state["curve"].values(), strict=True)]
+    checkpoints.save(tmp_path / "old" / "checkpoints", saved._replace(state=state), identity | {"processes": 8})
+    record = pretrain(build_student(teacher), *arguments, teacher=teacher, out=tmp_path / "old", quiet=True)
+    assert record["curve"]["loss"] == whole["curve"]["loss"] and record["scores"] == whole["scores"]
+    assert [(world["step"], world["processes"]) for world in record["worlds"]] == [(0, 8), (3, 1)]
+
+
+def _identity(out: Path) -> dict:
+    return checkpoints.identity(out / "checkpoints")
+
+
 # signals
 
 
@@ -160,7 +200,6 @@ def test_what_fails_on_the_main_process_ends_all_of_them(job):
 @pytest.mark.parametrize(
     "changed, message",
     [
-        ({"processes": 2}, "processes 1 there, 2 now"),
         ({"vocabulary": "other"}, "vocabulary .* there, other now"),
         ({"data": "other"}, "data .* there, other now"),
         ({"temperature": 3.0}, "temperature 2.0 there, 3.0 now"),

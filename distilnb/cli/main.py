@@ -9,6 +9,7 @@ distilnb ablate --scale toy        one loss off at a time, seeds in pairs (Table
 distilnb benchmark                 size and speed of teacher and student, in several formats
 distilnb export --model FOLDER     a model as ONNX, in float32 and int8
 distilnb publish --dry-run         a model with its card, ready for the Hub
+distilnb launch ... -- distil ...  a command in several processes, on one machine or more
 distilnb book                      notebooks and documents as pages to read without running
 distilnb figures                   redraw the figures from the records
 distilnb report                    the scorecard: paper, measured, verdict
@@ -23,7 +24,7 @@ import datasets
 from transformers.utils import logging as transformers_logging
 
 from .. import __version__
-from ..machine import processes
+from ..machine import hosts, processes
 from .showing import draw, links, make_book, run, scores, share
 from .studies import ablate, export_model, make_evidence, time_models
 from .tasks import finetune, glue
@@ -85,5 +86,6 @@ COMMANDS = {
     "figures": draw,
     "report": scores,
     "book": make_book,
+    "launch": hosts.main,
     "links": links,
 }

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transformers import HfArgumentParser
+from transformers import HfArgumentParser, PreTrainedConfig
 
 from .. import paths, scales
-from ..models.student import choose_layers
+from ..models.student import chosen_layers
 from ..scales import Scale
 from ..settings import setting
 from ..studies import ablation
@@ -77,21 +77,30 @@ class StudentOptions:
 
     teacher: str = setting(
         "",
-        "a BERT masked language model: a folder or a Hub repository; random:FOLDER is the same "
-        "network with random weights, to rehearse",
+        "a language model of a family that can be halved (BERT, RoBERTa, ModernBERT, GPT-2 and others): a folder or a "
+        "Hub repository; random:FOLDER is the same network with random weights, to rehearse",
     )
     revision: str = setting("", "the teacher's revision on the Hub")
+    student: str = setting("", "a student to train further, a folder of an earlier run, instead of a new one")
+    width: int = setting(0, "width of the student (default: the teacher's)")
+    heads: int = setting(0, "attention heads of the student (default: as many as keep their size)")
+    dry_run: bool = setting(False, "count parameters and operations, and train nothing; reads no weights")
     layers: str = setting("original", "original, every_other, first, last, or indices such as 0,2,4,7,9,11")
     n_layers: int = setting(0, "layers of the student (default: half the teacher's)")
     init: str = setting("teacher", "start from the teacher's layers or at random", choices=["teacher", "random"])
     token_types: str = setting("drop", "drop the token types, or fold type 0 into positions", choices=["drop", "fold"])
 
-    def chosen_layers(self, depth: int) -> tuple[int, ...]:
-        """The teacher layers that this choice means for a teacher of `depth` layers."""
-        if self.layers[:1] in "-0123456789":
-            indices = _indices(self.layers)
-            return choose_layers(indices, depth, self.n_layers or len(indices))
-        return choose_layers(self.layers, depth, self.n_layers or max(1, depth // 2))
+    def __post_init__(self) -> None:
+        for name in ("n_layers", "width", "heads"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; give a number above 0")
+        if self.student and (self.width or self.heads or self.n_layers or self.init == "random"):
+            raise ValueError("--student trains a model that has its shape; leave out width, heads, n_layers and init")
+
+    def chosen_layers(self, teacher: PreTrainedConfig) -> tuple[int, ...]:
+        """The layers that this choice means for a teacher."""
+        layers = _indices(self.layers) if self.layers[:1] in "-0123456789" else self.layers
+        return chosen_layers(teacher, layers, self.n_layers or None)
 
 
 @dataclass(frozen=True)
@@ -124,6 +133,7 @@ class AblationOptions:
     seeds: int = setting(ablation.SEEDS, "how many seeds, from 0 on; every variant runs with each")
     temperature: list[float] = axis("axis: the temperature of L_ce")
     layers: list[str] = axis("axis: teacher layers that start the student, a name or indices such as 0,2,4,6,8,10")
+    width: list[int] = axis("axis: the width of the student, such as 64 of a teacher's 128")
     ce_positions: list[str] = axis("axis: what L_ce covers, all or masked")
     weights: list[str] = axis("axis: the weights of L_ce, L_mlm and L_cos, such as 1,1,1")
     tokens: int = setting(1_000_000, "token budget of each distillation")
@@ -149,6 +159,7 @@ class AblationOptions:
             *ablation.along(
                 "layers", [_indices(value) if value[:1] in "-0123456789" else value for value in self.layers]
             ),
+            *ablation.along("width", self.width),
             *ablation.along("positions", self.ce_positions),
             *ablation.along("weights", [_three(value) for value in self.weights]),
         ]

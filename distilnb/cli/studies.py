@@ -4,6 +4,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from .. import paths, scales
 from ..distillation.recipe import PretrainingConfig
@@ -11,8 +12,9 @@ from ..evidence.records import save_record
 from ..machine import processes
 from ..machine.device import make_accelerator
 from ..models import arithmetic
-from ..models.sources import load_model, read_teacher, shipped_name
+from ..models.sources import load_model, load_tokenizer, read_teacher, shipped_name
 from ..models.student import build_student
+from ..models.teacher import check_vocabulary, never_cut
 from ..report import tables
 from ..studies import ablation
 from ..studies.benchmark import SHAPES, benchmark, fit_student, load_texts, with_head
@@ -66,9 +68,10 @@ def ablate(argv: list[str]) -> None:
     revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
     accelerator = make_accelerator(where.precision, where.cpu)
     teacher, tokenizer = read_teacher(what.teacher, revision)
-    with accelerator.main_process_first():
-        data = own.find(what.task, what.source, columns, what.rows, what.validation_rows)
-        text = corpus.build_corpus(
+
+    def prepare() -> tuple[list[Any], corpus.Corpus]:
+        rows = (what.rows, what.validation_rows)
+        return own.find(what.task, what.source, columns, *rows), corpus.build_corpus(
             sources,
             tokenizer,
             seq_length=config.seq_length,
@@ -77,6 +80,8 @@ def ablate(argv: list[str]) -> None:
             without=scored_texts(where.leave_out),
             allow_unknown=where.allow_unknown,
         )
+
+    data, text = processes.once_a_disk(paths.cache("corpora"), accelerator, prepare)
     config = replace(config, evaluate_every=max(1, config.steps(text) // 4))  # each costs as much as several updates
     if accelerator.is_main_process:
         tell(data)
@@ -170,6 +175,9 @@ def read_shape(argv: list[str]) -> str:
 def export_model(argv: list[str]) -> None:
     """Write a model as ONNX in float32 and int8 (or in other formats), compared with PyTorch before it is kept.
 
+    The folder is laid out as optimum and transformers.js read it: config.json with the names of the labels, the
+    tokenizer, which cuts and pads nothing by itself, onnx/model.onnx and onnx/model_quantized.onnx.
+
     examples:
       distilnb export --model data/teachers/toy --out runs/toy-onnx
       distilnb export --model distilbert/distilbert-base-uncased --formats onnx_int8
@@ -178,7 +186,10 @@ def export_model(argv: list[str]) -> None:
     formats, folder = check_formats(what.formats.split(",")), Path(what.out)
     if not what.model:
         raise ValueError("--model is missing; give a folder with config.json and model.safetensors")
-    model = load_model(what.model)
+    model, tokenizer = load_model(what.model), load_tokenizer(what.model)
+    check_vocabulary(model.config, tokenizer)
+    never_cut(tokenizer)
+    tokenizer.save_pretrained(folder)
     reference, rows = None, []
     for format in formats:
         runner = make_runner(model, format, folder, what.model)

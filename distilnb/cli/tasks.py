@@ -65,8 +65,11 @@ def _fine_tune(argv: list[str], command: str, about: str | None, **defaults: Any
     tokenizer = load_tokenizer(next(iter(pairs.values())).removeprefix("random:").removeprefix("untrained:"))
     models = {label: resolve_model(source) for label, source in pairs.items()}
     accelerator = make_accelerator(where.precision, where.cpu)
-    with accelerator.main_process_first():
-        data = own.find(what.task, what.source, columns, what.train_rows, what.validation_rows)
+
+    def load() -> list[TaskData]:
+        return own.find(what.task, what.source, columns, what.train_rows, what.validation_rows)
+
+    data = processes.once_a_disk(paths.cache("tasks"), accelerator, load)
     if accelerator.is_main_process:
         tell(data)
     folder, origins = Path(where.out or paths.home() / "runs"), {label: record_of(pairs[label]) for label in pairs}

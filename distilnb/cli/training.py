@@ -1,41 +1,53 @@
 """The commands that pre-train: `distil` and `teacher`."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from transformers import BertConfig, PreTrainedTokenizerBase
+from transformers import BertConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from .. import scales
-from ..distillation.loop import check_output, pretrain
+from .. import paths, scales
+from ..distillation.batches import make_samples
+from ..distillation.estimate import counted
+from ..distillation.loop import check_output, check_positions, pretrain
 from ..distillation.recipe import PretrainingConfig
 from ..evidence.comparing import join_records
 from ..evidence.names import REHEARSAL
 from ..evidence.records import load_record, save_record
 from ..machine import processes
 from ..machine.device import make_accelerator, settle
-from ..models import dropout
+from ..models import dropout, families
 from ..models.growth import fold_token_types, grow, new_teacher, set_dropout, train_only
-from ..models.sources import read_teacher, shipped_name
-from ..models.student import build_student
+from ..models.narrowing import narrow_config
+from ..models.sources import further, read_config, read_teacher, shipped_name
+from ..models.student import build_student, student_config
 from ..models.teacher import load_encoder
 from ..report import tables
 from ..scales import Scale
 from ..tasks.scored import scored_texts
 from ..text import corpus
 from ..text.corpus import corpus_budget, make_tokenizer
-from ..text.masking import Masker
 from .options import RunOptions, StudentOptions, TeacherOptions, parse, read_scale
 
 
 def distil(argv: list[str]) -> None:
     """Distil a student from a teacher by the triple loss (paper section 3).
 
+    The student has the teacher's class with half the layers; a BERT's is a DistilBERT. The causal GPT-2 learns the next
+    word (L_clm) in the place of masked ones. --dry-run counts from the configuration alone and trains nothing.
+
     examples:
       distilnb distil --scale toy
       distilnb distil --scale mini --teacher google-bert/bert-base-uncased --tokens 2000000
       distilnb distil --scale toy --ce 0 --name without-soft-targets        one row of the ablation
+      distilnb distil --scale toy --width 64 --heads 2 --name narrow        half as wide as its teacher too
+      distilnb distil --scale toy --student runs/distil-toy/model --name further       more of the same
       distilnb distil --scale base --teacher random:google-bert/bert-base-uncased --tokens 20000     a rehearsal
+      distilnb distil --scale base --teacher FacebookAI/roberta-base --revision e2da8e2f811d1448a5b465c236feacd80ffbac7b
+      distilnb distil --scale base --teacher answerdotai/ModernBERT-base --layers every_other --dry-run
+          --revision 8949b909ec900327062f0ebf497f51aef5e6f0c8
+      distilnb distil --scale base --teacher openai-community/gpt2 --revision 607a30d783dfa663caf39e06633721c8d4cfcd7e
       accelerate launch --num_processes 8 -m distilnb distil --scale paper
     """
     scale = read_scale(argv)
@@ -53,50 +65,73 @@ def distil(argv: list[str]) -> None:
         teacher=scale.ready_teacher,
         **scale.pretraining,
     )
+    revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
+    if what.dry_run:
+        teacher_config = read_config(what.teacher, revision)
+        print(counted(_student_config(teacher_config, what), teacher_config, config))
+        return
     check_output(where.folder, config)
     sources = where.sources
-    revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
     accelerator = make_accelerator(where.precision, where.cpu)
     teacher, tokenizer = read_teacher(what.teacher, revision)
-    layers = what.chosen_layers(teacher.config.num_hidden_layers)
-    student = build_student(teacher, layers, init=what.init, token_types=what.token_types, seed=config.seed)
+    check_positions(config, teacher)
+    student, made = _student(teacher, what, config.seed)
+    made |= {"teacher": shipped_name(what.teacher), "revision": revision}
     if accelerator.device.type == "cpu":
         dropout.for_cpu(student)
-    with accelerator.main_process_first():
-        text = corpus.build_corpus(
-            sources,
-            tokenizer,
-            seq_length=config.seq_length,
-            layout=config.layout,
-            max_tokens=corpus_budget(sources, scale.corpus_tokens, config.tokens),
-            without=scored_texts(where.leave_out),
-            allow_unknown=where.allow_unknown,
-        )
-    masker = Masker.of(tokenizer, text.token_counts, config.smoothing, config.mask_probability, config.seed)
-    made = {
-        "teacher": shipped_name(what.teacher),
-        "revision": revision,
-        "layers": list(layers),
-        "init": what.init,
-        "token_types": what.token_types,
-    }
-    said = REHEARSAL if what.teacher.startswith("random:") else scale.name
+    build = partial(
+        corpus.build_corpus,
+        sources,
+        tokenizer,
+        seq_length=config.seq_length,
+        layout=config.layout,
+        max_tokens=corpus_budget(sources, scale.corpus_tokens, config.tokens),
+        without=scored_texts(where.leave_out),
+        allow_unknown=where.allow_unknown,
+    )
+    text = processes.once_a_disk(paths.cache("corpora"), accelerator, build)
+    samples = make_samples(tokenizer, text.token_counts, families.of(teacher).objective, config)
     record = pretrain(
         student,
         text,
-        masker,
+        samples,
         accelerator,
         config,
         teacher=teacher,
         out=where.folder,
         name=where.name,
-        scale=said,
+        scale=REHEARSAL if what.teacher.startswith("random:") else scale.name,
         made_from=made,
         machine=settle(accelerator.device),
     )
     if accelerator.is_main_process:
         keep(student, tokenizer, record, where.folder)
     processes.finish(accelerator)
+
+
+def _student_config(teacher: PreTrainedConfig, what: StudentOptions) -> PreTrainedConfig:
+    """The configuration of the student that these options ask for."""
+    if what.student:
+        return read_config(what.student)
+    config = student_config(teacher, what.chosen_layers(teacher))
+    return narrow_config(config, what.width, what.heads) if what.width or what.heads else config
+
+
+def _student(teacher: PreTrainedModel, what: StudentOptions, seed: int) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """A new student, or one to train further, and what the record says of how it was made."""
+    if what.student:
+        return further(what.student, teacher)
+    layers = what.chosen_layers(teacher.config)
+    shape = {"width": what.width or None, "heads": what.heads or None}
+    student = build_student(teacher, layers, init=what.init, token_types=what.token_types, seed=seed, **shape)
+    if student.config.hidden_size != teacher.config.hidden_size:
+        kept = "its columns, heads and units with the largest norms" if what.init == "teacher" else "nothing of them"
+        print(
+            f"the student is {student.config.hidden_size} wide, its teacher {teacher.config.hidden_size}: {kept} are "
+            "kept; L_cos is computed behind a linear map to the teacher's width that is learned and not saved",
+            flush=True,
+        )
+    return student, {"family": families.of(student).name} | student.config.initialized_from
 
 
 def keep(model: Any, tokenizer: PreTrainedTokenizerBase, record: dict[str, Any], folder: Path) -> None:
@@ -164,8 +199,8 @@ def teacher(argv: list[str]) -> None:
         if not new and Path(what.start, "record.json").is_file():
             records.append(load_record(Path(what.start, "record.json")))
     else:
-        with accelerator.main_process_first():
-            tokenizer = make_tokenizer(where.folder / "tokenizer", sources, scale.teacher_shape["vocab_size"])
+        folder, pieces = where.folder / "tokenizer", scale.teacher_shape["vocab_size"]
+        tokenizer = processes.once_a_disk(folder, accelerator, partial(make_tokenizer, folder, sources, pieces))
         shape = scale.teacher_shape | {"vocab_size": len(tokenizer), "num_hidden_layers": stages[0].layers}
         model = new_teacher(BertConfig(**shape), seed=config.seed)
         set_dropout(model, 0.0)  # too little text to overfit
@@ -181,27 +216,28 @@ def teacher(argv: list[str]) -> None:
             learning_rate=stage.learning_rate,
             seq_length=stage.seq_length,
             batch_size=stage.batch_size,
-            micro_batch_size=stage.batch_size // accelerator.num_processes,
+            micro_batch_size=stage.batch_size,
             tokens=max(1, stage.tokens * config.tokens // budget),
             seed=config.seed + number,
         )
-        with accelerator.main_process_first():
-            text = corpus.build_corpus(
-                sources,
-                tokenizer,
-                seq_length=stage.seq_length,
-                max_tokens=corpus_budget(sources, scale.teacher_corpus_tokens),
-                without=scored,
-                allow_unknown=where.allow_unknown,
-            )
-        masker = Masker.of(tokenizer, text.token_counts, settings.smoothing, settings.mask_probability, settings.seed)
+        build = partial(
+            corpus.build_corpus,
+            sources,
+            tokenizer,
+            seq_length=stage.seq_length,
+            max_tokens=corpus_budget(sources, scale.teacher_corpus_tokens),
+            without=scored,
+            allow_unknown=where.allow_unknown,
+        )
+        text = processes.once_a_disk(paths.cache("corpora"), accelerator, build)
+        samples = make_samples(tokenizer, text.token_counts, "masked", settings)
         if config.backup:
             settings = replace(settings, backup=str(Path(config.backup, where.folder.name)))
         records.append(
             pretrain(
                 model,
                 text,
-                masker,
+                samples,
                 accelerator,
                 settings,
                 out=where.folder / f"stage-{number}",

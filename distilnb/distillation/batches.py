@@ -8,17 +8,27 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedTokenizerBase
 
 from ..text.corpus import Corpus
-from ..text.masking import IGNORE, Masker
+from ..text.masking import IGNORE, Masker, NextWord
 from ..text.randomness import epoch_order
 from .recipe import PretrainingConfig
+
+
+def make_samples(
+    tokenizer: PreTrainedTokenizerBase, token_counts: np.ndarray, objective: str, config: PretrainingConfig
+) -> Masker | NextWord:
+    """What makes samples of token blocks for a family's objective, "masked" or "causal"."""
+    if objective == "causal":
+        return NextWord()
+    return Masker.of(tokenizer, token_counts, config.smoothing, config.mask_probability, config.seed)
 
 
 class MaskedRows:
     """Rows of a corpus as masked samples; an item is asked for as (epoch, sample id)."""
 
-    def __init__(self, rows: Any, masker: Masker):
+    def __init__(self, rows: Any, masker: Masker | NextWord):
         self.rows, self.masker = rows, masker
 
     def __getitems__(self, keys: list[tuple[int, int]]) -> list[dict[str, np.ndarray]]:
@@ -38,13 +48,13 @@ class MicroBatches:
         self, corpus: Corpus, config: PretrainingConfig, start: int, stop: int, rank: int = 0, processes: int = 1
     ):
         self.corpus, self.config, self.start, self.stop = corpus, config, start, stop
-        self.rank, self.processes = rank, processes
+        self.rank, self.processes, self.rows = rank, processes, config.rows(processes)
 
     def __len__(self) -> int:
-        return (self.stop - self.start) * (self.config.batch_size // (self.config.micro_batch_size * self.processes))
+        return (self.stop - self.start) * (self.config.batch_size // (self.rows * self.processes))
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        lengths, batch, micro = self.corpus.train_lengths, self.config.batch_size, self.config.micro_batch_size
+        lengths, batch, micro = self.corpus.train_lengths, self.config.batch_size, self.rows
 
         @lru_cache(2)
         def order(epoch: int) -> np.ndarray:

@@ -16,10 +16,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast, broadcast_object_list
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ..machine.files import digest, sync
+
+FORMERLY = "processes"  # part of a run's identity until their number could change
 
 
 class Checkpoint(NamedTuple):
@@ -33,7 +37,7 @@ class Checkpoint(NamedTuple):
 def save(folder: Path, checkpoint: Checkpoint, identity: dict[str, Any], keep: int = 2) -> Path:
     """Write a checkpoint and move `latest` to it; older ones beyond `keep` go after that.
 
-    `identity` is what a resumed run must share (configuration, data, vocabulary, processes). Raises OSError in a
+    `identity` is what a resumed run must share (configuration, data, vocabulary). Raises OSError in a
     sentence when the disk is full or read-only; what was there before stays whole.
     """
     aside = folder / f".step-{checkpoint.step:08d}.{os.getpid()}.writing"
@@ -152,9 +156,31 @@ def read(path: Path, identity: dict[str, Any]) -> Checkpoint:
     check_identity(path.parent, manifest["identity"], identity)
     try:
         tensors = {Path(name).stem: load_file(path / name) for name in manifest["sha256"] if name != "state.json"}
-        return Checkpoint(manifest["step"], tensors, dict(json.loads((path / "state.json").read_text())))
+        state = dict(json.loads((path / "state.json").read_text()))
     except (SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
         raise Damaged(f"its content cannot be read: {str(error)[:100]}") from error
+    if FORMERLY in manifest["identity"]:
+        state.setdefault("worlds", [{"step": 0, "processes": manifest["identity"][FORMERLY]}])
+    return Checkpoint(manifest["step"], tensors, state)
+
+
+def send(checkpoint: Checkpoint | None, owner: int, accelerator: Accelerator) -> Checkpoint:
+    """The checkpoint that process `owner` has read, in every process, its tensors on the device."""
+    if accelerator.num_processes == 1:
+        return checkpoint
+    outline = checkpoint and {
+        group: {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
+        for group, tensors in checkpoint.tensors.items()
+    }
+    sent = [outline, checkpoint and checkpoint.step, checkpoint and checkpoint.state]
+    outline, step, state = broadcast_object_list(sent, from_process=owner)
+    own, device = accelerator.process_index == owner, accelerator.device
+    tensors: dict[str, dict[str, torch.Tensor]] = {group: {} for group in outline}
+    for group, shapes in outline.items():
+        for name, (shape, dtype) in shapes.items():
+            tensor = checkpoint.tensors[group][name] if own else torch.empty(shape, dtype=dtype)
+            tensors[group][name] = broadcast(tensor.to(device), from_process=owner)
+    return Checkpoint(step, tensors, state)
 
 
 def identity(folder: Path) -> dict[str, Any] | None:
@@ -170,7 +196,8 @@ def identity(folder: Path) -> dict[str, Any] | None:
 def check_identity(folder: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Raise ValueError that spells out each key in which two run identities differ."""
     wanted = json.loads(json.dumps(wanted))
-    keys = sorted(key for key in saved.keys() | wanted.keys() if saved.get(key) != wanted.get(key))
+    keys = sorted((saved.keys() | wanted.keys()) - {FORMERLY})
+    keys = [key for key in keys if saved.get(key) != wanted.get(key)]
     if keys:
         difference = ", ".join(f"{key} {saved.get(key)} there, {wanted.get(key)} now" for key in keys)
         raise ValueError(

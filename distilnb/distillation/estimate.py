@@ -1,15 +1,19 @@
 """What a run will take, measured before it starts: time, memory, disk, energy."""
 
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from transformers import PreTrainedConfig
 
 from ..machine.device import memory, now, write_rate
 from ..machine.progress import duration
+from ..models import families
+from ..models.arithmetic import GPUS, UTILISATION, distillation_flops, hours, parameter_groups
 from ..text.masking import IGNORE
+from .recipe import PretrainingConfig
 from .step import Distillation
 
 
@@ -64,35 +68,42 @@ def estimate_passes(
     return Estimate(tokens / rate, max(peak, held + saving) + 8 * own, 2 * 12 * own, rate)
 
 
-def estimate_run(run: Any, batch: dict[str, Tensor], tokens: int) -> Estimate:
-    """What is left of a `pretraining.Run`, `tokens` tokens: passes, optimizer, held-out evaluations and checkpoints.
+@dataclass(frozen=True)
+class Remaining:
+    """What is left of a run, in numbers. `saves` are those at fixed updates; others go by `checkpoint_minutes`."""
+
+    tokens: int
+    updates: int
+    evaluations: int
+    heldout_rows: int
+    saves: int
+    checkpoint_minutes: float
+    keep: int
+    folder: Path | None
+    watts: float = 0.0
+    kwh_price: float = 0.0
+
+
+def estimate_run(step: Distillation, batch: dict[str, Tensor], accelerator: Accelerator, left: Remaining) -> Estimate:
+    """Time, memory and disk of what is left of a run: passes, optimizer, held-out evaluations and checkpoints.
 
     Nothing in it waits for other processes, so that one alone may ask.
     """
-    config, device, step = run.config, run.accelerator.device, run.accelerator.unwrap_model(run.module)
-    passes = estimate_passes(step, batch, run.accelerator, tokens)
-    updates, own = run.steps - run.step, sum(p.numel() for p in run.names)
-    training = passes.seconds + updates * _optimizer_seconds(own, device)
+    device, own = accelerator.device, sum(p.numel() for p in step.student.parameters())
+    passes = estimate_passes(step, batch, accelerator, left.tokens)
+    training = passes.seconds + left.updates * _optimizer_seconds(own, device)
     began = now(device)
-    with torch.no_grad(), run.accelerator.autocast():
+    with torch.no_grad(), accelerator.autocast():
         step(batch, 1.0, 1.0)
-    share = min(256, len(run.corpus.heldout)) / len(batch["input_ids"]) / run.accelerator.num_processes
-    every = config.evaluate_every or max(1, run.steps // 10)
-    judging = (updates // every + 1) * share * (now(device) - began)
-    saves = 1 + training / 60 / config.checkpoint_minutes
-    saves += updates // config.checkpoint_every if config.checkpoint_every else 0
-    kept, saving = min(int(saves), config.keep), 0.0
-    if run.folder:
-        saving = saves * 12 * own / write_rate(run.folder, min(2**23, 12 * own))
-    watts = config.watts or (300.0 if device.type == "cuda" else 65.0)
-    return Estimate(
-        training + judging + saving,
-        passes.memory_bytes,
-        kept * 12 * own if run.folder else 0,
-        tokens / training,
-        watts,
-        config.kwh_price,
-    )
+    share = left.heldout_rows / len(batch["input_ids"]) / accelerator.num_processes
+    judging = left.evaluations * share * (now(device) - began)
+    saves = left.saves + training / 60 / left.checkpoint_minutes
+    kept, saving = min(int(saves), left.keep), 0.0
+    if left.folder:
+        saving = saves * 12 * own / write_rate(left.folder, min(2**23, 12 * own))
+    watts = left.watts or (300.0 if device.type == "cuda" else 65.0)
+    seconds, disk = training + judging + saving, kept * 12 * own if left.folder else 0
+    return Estimate(seconds, passes.memory_bytes, disk, left.tokens / training, watts, left.kwh_price)
 
 
 def _optimizer_seconds(parameters: int, device: torch.device, tried: int = 2**20) -> float:
@@ -105,3 +116,36 @@ def _optimizer_seconds(parameters: int, device: torch.device, tried: int = 2**20
         nn.utils.clip_grad_norm_([made], 1.0)
         optimizer.step()
     return (now(device) - began) * parameters / tried
+
+
+def counted(student: PreTrainedConfig, teacher: PreTrainedConfig, config: PretrainingConfig) -> str:
+    """What a run would be, by arithmetic from the configurations: sizes, operations, hours, memory; nothing is loaded.
+
+    Hours assume `arithmetic.UTILISATION` of a GPU's rated peak. Memory is that of weights, gradients and AdamW's state
+    in float32, without activations.
+    """
+    groups = [parameter_groups(each) for each in (teacher, student)]
+    own, theirs = sum(groups[1].values()), sum(groups[0].values())
+    head = 1.0 if config.ce and config.positions == "all" else config.mask_probability
+    flops = distillation_flops(student, teacher, config.tokens, config.seq_length, head)
+    first = distillation_flops(student, teacher, 1, config.seq_length, head)
+    times = ", ".join(f"{hours(flops, gpu):.1f} h on one {gpu}" for gpu in GPUS)
+    rows = [f"{'parameters':24}{'teacher':>14}{'student':>14}"]
+    names = dict.fromkeys((*groups[0], *groups[1]))
+    rows += [f"{name:24}{groups[0].get(name, 0):>14,}{groups[1].get(name, 0):>14,}" for name in names]
+    rows += [f"{'all':24}{theirs:>14,}{own:>14,}"]
+    kinds = getattr(student, "layer_types", None)
+    seen = ", ".join("all" if kind == "full_attention" else "local" for kind in kinds or ())
+    return "\n".join(
+        [
+            f"teacher: {families.of(teacher).name}, {teacher.num_hidden_layers} layers, width {teacher.hidden_size}",
+            f"student: {families.of(student).name}, {student.num_hidden_layers} layers, width {student.hidden_size}, "
+            f"{100 * own / theirs:.0f} % of its teacher's parameters",
+            *([f"its layers see: {seen}"] if seen else []),
+            *rows,
+            f"{config.tokens:,} tokens at {first / 1e6:,.0f} million operations each: {times} (an estimate, at "
+            f"{100 * UTILISATION:.0f} % of the rated peak)",
+            f"memory without activations: {(16 * own + 4 * theirs) / 2**30:.1f} GiB; checkpoints: "
+            f"{config.keep * 12 * own / 2**30:.1f} GiB of disk",
+        ]
+    )

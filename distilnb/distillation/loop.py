@@ -11,6 +11,7 @@ The same loop pre-trains a teacher: no teacher above it, weights ce = cos = 0.
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,17 @@ from transformers import PreTrainedModel
 
 from ..evidence.records import new_record
 from ..machine.device import memory
-from ..machine.processes import alone_in, together
+from ..machine.processes import alone_in, explained
 from ..machine.signals import leave_signals_to_the_main_process
+from ..models import families
 from ..text.corpus import Corpus
-from ..text.masking import IGNORE, Masker
+from ..text.masking import IGNORE, Masker, NextWord
 from . import checkpoints
 from .batches import MaskedRows, MicroBatches, collate
-from .estimate import estimate_run
-from .evaluation import evaluate
+from .estimate import Estimate, Remaining, estimate_run
+from .evaluation import HELD_OUT_ROWS, evaluate
 from .recipe import MAY_CHANGE, PretrainingConfig
-from .step import Distillation
+from .step import Distillation, add_projection, drop_projection
 from .training import Training, is_out_of_memory
 
 
@@ -43,19 +45,21 @@ class Run(Training):
         self,
         student: PreTrainedModel,
         corpus: Corpus,
-        masker: Masker,
+        masker: Masker | NextWord,
         accelerator: Accelerator,
         config: PretrainingConfig,
         teacher: PreTrainedModel | None,
         out: Path | None,
     ):
         check_run(config, corpus, teacher, accelerator.num_processes)
+        add_projection(student, teacher, config)
         folder = out / "checkpoints" if out else None
         super().__init__(student, accelerator, config, config, config.steps(corpus), folder)
         self.student, self.corpus, self.masker, self.teacher = student, corpus, masker, teacher
         self.one_row, self.to_shrink = f"sequence of {config.seq_length} tokens", "--seq_length"
         self.backup = Path(config.backup, out.name) if out and config.backup else None
-        self.micro_batches = config.batch_size // (config.micro_batch_size * accelerator.num_processes)
+        self.largest = config.rows(accelerator.num_processes)
+        self.micro_batches = config.batch_size // (self.largest * accelerator.num_processes)
         self.teacher_fingerprint = None if teacher is None else checkpoints.fingerprint(teacher)
         self.estimate: dict[str, float] = {}  # of this sitting, when it began
         if teacher is not None:
@@ -73,13 +77,12 @@ class Run(Training):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What must be the same when a run is resumed: settings, data, model shape, number of processes."""
+        """What must be the same when a run is resumed: settings, data, model shape; processes may be more or fewer."""
         settings = {k: v for k, v in asdict(self.config).items() if k not in MAY_CHANGE}
         return settings | {
             "data": self.corpus.info["fingerprint"],
             "vocabulary": self.corpus.info["tokenizer"],
             "parameters": sum(p.numel() for p in self.names),
-            "processes": self.accelerator.num_processes,
             "precision": self.accelerator.mixed_precision,
             "teacher": self.teacher_fingerprint,
             "student": getattr(self.student.config, "initialized_from", None),
@@ -87,9 +90,33 @@ class Run(Training):
 
     def evaluate(self) -> None:
         """Append the held-out scores of this moment to `evaluations`."""
-        tokens = sum(row[1] for row in self.curve)
+        tokens = sum(self.curve.get("tokens", []))
         scores = evaluate(self.student, self.corpus, self.masker, self.accelerator, self.teacher)
         self.evaluations.append({"step": self.step, "tokens": tokens, **scores})
+
+    @property
+    def every(self) -> int:
+        """Updates from one held-out evaluation to the next."""
+        return self.config.evaluate_every or max(1, self.steps // 10)
+
+    def cost(self) -> Estimate:
+        """What is left of the run will take so much, judged by its next rows; no other process is waited for."""
+        config, updates = self.config, self.steps - self.step
+        keys = next(iter(self.loader(self.steps).batch_sampler))[: self.rows]
+        batch = self.to_device(collate(MaskedRows(self.corpus.train, self.masker).__getitems__(keys)))
+        left = Remaining(
+            tokens=config.tokens * updates // self.steps,
+            updates=updates,
+            evaluations=updates // self.every + 1,
+            heldout_rows=min(HELD_OUT_ROWS, len(self.corpus.heldout)),
+            saves=1 + (updates // config.checkpoint_every if config.checkpoint_every else 0),
+            checkpoint_minutes=config.checkpoint_minutes,
+            keep=config.keep,
+            folder=self.folder,
+            watts=config.watts,
+            kwh_price=config.kwh_price,
+        )
+        return estimate_run(self.accelerator.unwrap_model(self.module), batch, self.accelerator, left)
 
     def loader(self, stop: int) -> DataLoader:
         """Micro-batches of this process from here to update `stop`, prepared by `workers` processes."""
@@ -99,7 +126,7 @@ class Run(Training):
         return DataLoader(
             MaskedRows(self.corpus.train, self.masker),
             batch_sampler=keys,
-            collate_fn=collate,
+            collate_fn=partial(collate, pad_id=self.student.config.pad_token_id or 0),
             num_workers=self.config.workers,
             generator=torch.Generator(),
             worker_init_fn=leave_signals_to_the_main_process,
@@ -122,13 +149,12 @@ class Run(Training):
         shown = {"step": self.step, "tokens": tokens, "loss": loss, "ce": ce, "mlm": mlm, "cos": cos, "norm": norm}
         shown["tokens_per_second"] = tokens / (time.perf_counter() - began)
         if made:
-            self.curve.append(list(shown.values()))
+            self.note(shown)
         return shown
 
     def after_update(self) -> None:
         """Evaluate about ten times in a run, and at its end."""
-        every = self.config.evaluate_every or max(1, self.steps // 10)
-        if self.step % every == 0 or self.step == self.steps:
+        if self.step % self.every == 0 or self.step == self.steps:
             self.evaluate()
 
     def shown(self, terms: dict[str, float]) -> dict[str, str]:
@@ -142,16 +168,24 @@ def check_run(config: PretrainingConfig, corpus: Corpus, teacher: PreTrainedMode
     """Raise ValueError for settings that do not fit each other, before any long work."""
     if teacher is None and (config.ce or config.cos):
         raise ValueError("without a teacher only L_mlm is defined: set the weights ce and cos to 0")
-    share = config.micro_batch_size * processes
-    if config.batch_size % share:
+    if config.batch_size % (config.rows(processes) * processes):
         raise ValueError(
-            f"batch_size {config.batch_size} is no multiple of micro_batch_size {config.micro_batch_size} × "
+            f"batch_size {config.batch_size} is no multiple of micro_batch_size {config.rows(processes)} × "
             f"{processes} process{'es' * (processes > 1)}: every update must share out evenly"
         )
     if corpus.info["seq_length"] != config.seq_length:
         raise ValueError(
             f"the corpus has blocks of {corpus.info['seq_length']} tokens, the configuration says "
             f"{config.seq_length}; build the corpus again"
+        )
+
+
+def check_positions(config: PretrainingConfig, model: PreTrainedModel) -> None:
+    """Raise ValueError when blocks are longer than the model can read."""
+    if config.seq_length > families.longest(model.config):
+        raise ValueError(
+            f"seq_length is {config.seq_length}, but the model reads {families.longest(model.config)} tokens at most; "
+            "use a smaller --seq_length"
         )
 
 
@@ -171,7 +205,7 @@ def check_output(out: Path, config: PretrainingConfig) -> None:
 def pretrain(
     student: PreTrainedModel,
     corpus: Corpus,
-    masker: Masker,
+    masker: Masker | NextWord,
     accelerator: Accelerator,
     config: PretrainingConfig,
     *,
@@ -194,7 +228,7 @@ def pretrain(
     """
     check_run(config, corpus, teacher, accelerator.num_processes)
     quiet = quiet or not accelerator.is_main_process
-    with together(), alone_in(out / "checkpoints" if out else None, accelerator):
+    with explained(), alone_in(out / "checkpoints" if out else None, accelerator):
         run = Run(student, corpus, masker, accelerator, config, teacher, out)
         stop = min(run.steps, stop_after or run.steps)
         if run.step < stop and not quiet:
@@ -203,17 +237,15 @@ def pretrain(
             run.evaluate()
         student.train()
         run.advance(stop, iter(run.loader(stop)), name, quiet)
-        return _record(run, name, **provenance)
+        record = _record(run, name, **provenance)
+    drop_projection(student)
+    return record
 
 
 def _announce(run: Run, name: str) -> str:
-    config = run.config
-    rows = MaskedRows(run.corpus.train, run.masker)
-    batch = run.to_device(collate(rows.__getitems__(next(iter(run.loader(run.steps).batch_sampler))[: run.rows])))
-    left = config.tokens * (run.steps - run.step) // run.steps
-    resumed = f", going on from update {run.step:,}" if run.step else ""
+    config, resumed = run.config, f", going on from update {run.step:,}" if run.step else ""
     try:
-        cost = estimate_run(run, batch, left)
+        cost = run.cost()
         run.estimate = {"from_step": run.step, "seconds": cost.seconds, "memory_bytes": cost.memory_bytes}
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
@@ -225,9 +257,7 @@ def _announce(run: Run, name: str) -> str:
 
 
 def _record(run: Run, name: str, **provenance: Any) -> dict[str, Any]:
-    columns = ("step", "tokens", "loss", "ce", "mlm", "cos", "norm", "tokens_per_second")
-    curve = dict(zip(columns, map(list, zip(*run.curve, strict=True)), strict=True))
-    curve["tokens"] = np.cumsum(curve["tokens"]).tolist()
+    curve = run.curve | {"tokens": np.cumsum(run.curve["tokens"]).tolist()}
     last = run.evaluations[-1]
     estimate = run.estimate and {key: round(value) for key, value in run.estimate.items()} | {
         "took_seconds": round(run.stopwatch.read()["wall_seconds"]),
@@ -243,6 +273,7 @@ def _record(run: Run, name: str, **provenance: Any) -> dict[str, Any]:
         "data": run.corpus.provenance(),
         "evaluations": {key: [row[key] for row in run.evaluations] for key in last},
         "processes": run.accelerator.num_processes,
+        "worlds": run.worlds,
         "precision": run.accelerator.mixed_precision,
         **run.faults(),
         "compiled_head": run.accelerator.unwrap_model(run.module).compiled,

@@ -27,7 +27,7 @@ class PretrainingConfig:
     tokens: int = setting(1_000_000, "token budget: tokens seen by the student, padding not counted")
     seq_length: int = setting(128, "tokens per block (the original: 512)")
     batch_size: int = setting(64, "sequences per update, over all processes (the paper: up to 4K)")
-    micro_batch_size: int = setting(16, "sequences per forward pass and process; the rest is accumulated")
+    micro_batch_size: int = setting(16, "sequences per forward pass and process, at most; the rest is accumulated")
     learning_rate: float = setting(5e-4, "peak learning rate of AdamW")
     warmup: float = setting(0.05, "share of the updates in which the rate climbs; then it falls to 0")
     weight_decay: float = setting(0.0, "AdamW's decoupled weight decay")
@@ -81,6 +81,10 @@ class PretrainingConfig:
     def steps(self, corpus: Corpus) -> int:
         """Number of updates in which the token budget is seen, for this corpus's mean length."""
         return max(1, math.ceil(self.tokens / (self.batch_size * float(corpus.train_lengths.mean()))))
+
+    def rows(self, processes: int) -> int:
+        """Sequences in a forward pass of each of `processes` processes: no more than its share of an update."""
+        return max(1, min(self.micro_batch_size, self.batch_size // processes))
 
     def learning_rate_at(self, step: int, steps: int) -> float:
         """Linear climb over the first `warmup` share of the updates, then a linear fall to zero."""

@@ -11,13 +11,31 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..models import half
-from ..models.forward import head_input, hidden_states
+from ..models.forward import decoder, head_input, hidden_states
 from ..text.masking import IGNORE
 from .losses import cosine_loss
 from .recipe import PretrainingConfig
 from .vocabulary_head import PLAIN, Kernels, compiled_kernels, faster_head, vocabulary_losses, whole_vocabulary_losses
 
 LONG = 2e10  # logits of a run from which on compiling the head, some seconds, pays
+
+
+def add_projection(student: PreTrainedModel, teacher: PreTrainedModel | None, config: PretrainingConfig) -> None:
+    """Give a student narrower than its teacher a linear map to the teacher's width, which L_cos is computed behind.
+
+    It is learned with the student, and saved in its checkpoints, until `drop_projection`.
+    """
+    width = student.config.hidden_size
+    if teacher is None or not config.cos or width == teacher.config.hidden_size:
+        return
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        student.projection = nn.Linear(width, teacher.config.hidden_size, bias=False)
+
+
+def drop_projection(student: PreTrainedModel) -> None:
+    """Take the map away again: what is left is an ordinary model."""
+    student._modules.pop("projection", None)
 
 
 class _Network(nn.Module):
@@ -29,11 +47,11 @@ class _Network(nn.Module):
 
     def forward(self, batch: dict[str, Tensor], rows: Tensor | None) -> tuple[Tensor, Any]:
         hidden = hidden_states(self.model, batch).flatten(0, 1)
+        compared = self.model.projection(hidden) if hasattr(self.model, "projection") else hidden
         if rows is None:
-            return hidden, None
-        decoder = self.model.get_output_embeddings()
+            return compared, None
         few = hidden if len(rows) == len(hidden) else hidden.index_select(0, rows)
-        return hidden, (head_input(self.model, few), decoder.weight, decoder.bias)
+        return compared, (head_input(self.model, few), *decoder(self.model))
 
 
 def network(
@@ -82,7 +100,7 @@ class Distillation(nn.Module):
         """What `network` says of the teacher; its weights are cast once."""
         (teacher,) = self._teacher
         if dtype not in self._cast:
-            self._cast[dtype] = half.cast(_Network(teacher), dtype, trained=False)
+            self._cast[dtype] = half.cast(_Network(teacher), teacher, dtype, trained=False)
         return network(teacher, batch, rows, dtype, self._cast[dtype])
 
     def forward(self, batch: dict[str, Tensor], tokens: float, masked: float) -> tuple[Tensor, Tensor]:

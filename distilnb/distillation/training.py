@@ -1,8 +1,18 @@
-"""What can go wrong in an update without ending a run: memory that runs out, numbers that are not finite."""
+"""A training in progress, whatever it learns: updates that outlive a lack of memory, bad numbers, signals and kills.
+
+`loop.Run` distils and `finetuning.Run` fine-tunes by it; each says what a forward pass costs (`loss`), what an update
+is made of (`update`) and what must agree before it is resumed (`identity`). Order, masks and dropout are pure functions
+of (seed, step), so that a run that is cut and resumed is the run that was not.
+
+Gradients travel once per update, after all processes have agreed that none ran out of memory: DDP, which sends in the
+middle of a backward pass, would leave the others waiting for one that cannot end it.
+"""
 
 import math
+import socket
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,8 +22,10 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import Tensor, nn
 
-from ..evidence.records import Stopwatch
-from ..machine.processes import agree, on_main
+from ..evidence.comparing import differences, plain
+from ..evidence.records import Stopwatch, versions
+from ..machine.device import describe_device
+from ..machine.processes import agree, first_on_disk, gathered, jointly, on_main
 from ..machine.progress import Progress
 from ..machine.signals import SIGNALS, Interrupts, Stopped
 from ..text.randomness import seed_dropout
@@ -62,6 +74,12 @@ class Settings(Protocol):
         """The learning rate of update `step`, counted from 0, of `steps`."""
 
 
+def columns_of(rows: list[list]) -> dict[str, list]:
+    """A curve as columns, of a checkpoint that was written when it was a list of rows."""
+    names = ("step", "tokens", "loss", "ce", "mlm", "cos", "norm", "tokens_per_second")
+    return {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=False)}
+
+
 class Training:
     """A model, its optimizer and the updates made so far; `advance` makes further ones, `checkpoint` keeps them."""
 
@@ -80,9 +98,13 @@ class Training:
         self.steps, self.folder = steps, folder
         self.backup: Path | None = None
         self.names = {parameter: name for name, parameter in model.named_parameters()}
-        self.step, self.curve, self.evaluations, self.spent = 0, [], [], {"wall_seconds": 0.0, "cpu_seconds": 0.0}
+        self.step, self.evaluations, self.spent = 0, [], {"wall_seconds": 0.0, "cpu_seconds": 0.0}
+        self.curve: dict[str, list] = {}  # column → a value for each update that was made
+        self.largest = safety.micro_batch_size  # rows of a forward pass, while memory lasts
+        self.worlds: list[dict[str, Any]] = []  # from which update on how many processes made it, on which hosts
         self.skipped: list[list] = []  # [step, loss, norm] of the updates that were not made
         self.halved: list[list[int]] = []  # [step, rows of a forward pass from then on]
+        self.arithmetic: dict[str, str] = {}  # of the processor that the run began on
         self.overflows = 0  # updates that fp16's scaler left out
         self.stopwatch = Stopwatch()
 
@@ -111,28 +133,66 @@ class Training:
 
     def start(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Take up the newest checkpoint, if there is one, and hand `module` (the model with its loss) to accelerate."""
+        hosts = self._check_hosts()
+        self.first = self.folder is not None and first_on_disk(self.folder, self.accelerator)
         self._resume(optimizer)
+        self._compute_alike()
+        world = {"processes": self.accelerator.num_processes, "hosts": hosts}
+        if not self.worlds or world != {key: self.worlds[-1].get(key) for key in world}:
+            self.worlds.append({"step": self.step, **world})
         broadcast([parameter.data for parameter in self.names])
         self.module = self.accelerator.prepare_model(module, evaluation_mode=True)  # without DDP: see above
         self.optimizer = self.accelerator.prepare(optimizer)
 
+    def _check_hosts(self) -> dict[str, int]:
+        """Host → its processes. Raises ValueError when they differ in what makes a run: libraries, settings, data."""
+        own = plain({"versions": versions(), **self.identity})
+        facts = gathered(self.accelerator, (socket.gethostname(), own))
+        (first, wanted), *others = facts
+        for host, theirs in others:
+            if differing := differences(wanted, theirs):
+                raise ValueError(
+                    f"{host} is not as {first} is ({'; '.join(differing[:3])}): give all the same libraries, "
+                    "data and command"
+                )
+        return dict(Counter(host for host, _ in facts))
+
+    def _compute_alike(self) -> None:
+        """Multiply float32 matrices as this run began to, where the processor is the same: its setting is probed by the
+        clock, and another outcome in another process or sitting would change the last bits."""
+        own = {"processor": describe_device()["processor"], "float32": torch.get_float32_matmul_precision()}
+        self.arithmetic = self.arithmetic or gathered(self.accelerator, own)[0]
+        if self.arithmetic["processor"] == own["processor"]:
+            torch.set_float32_matmul_precision(self.arithmetic["float32"])
+
     def _resume(self, optimizer: torch.optim.Optimizer) -> None:
-        if self.backup:
-            on_main(self.accelerator, lambda: backup.restore(self.folder, self.backup, self.identity))
-        saved = checkpoints.load(self.folder, self.identity) if self.folder else None
-        self.step = saved.step if saved else 0
-        steps = self.accelerator.reduce(torch.tensor(self.step, device=self.accelerator.device), "sum")
-        if steps != self.step * self.accelerator.num_processes:
-            raise ValueError(f"the processes see different checkpoints in {self.folder}; give a folder that all share")
+        saved = self._newest() if self.folder else None
         if saved is None:
             return
+        self.step = saved.step
         checkpoints.load_parameters(self.names, saved.tensors["model"])
         checkpoints.load_optimizer(optimizer, self.names, saved.tensors["optimizer"])
-        self.curve, self.evaluations, self.spent = (saved.state[key] for key in ("curve", "evaluations", "spent"))
-        self.skipped, self.halved = saved.state.get("skipped", []), saved.state.get("halved", [])
-        self.overflows = saved.state.get("overflows", 0)
-        if self.accelerator.scaler and saved.state["scaler"]:
-            self.accelerator.scaler.load_state_dict(saved.state["scaler"])
+        state = saved.state
+        self.evaluations, self.spent = state["evaluations"], state["spent"]
+        self.curve = state["curve"] if isinstance(state["curve"], dict) else columns_of(state["curve"])
+        self.skipped, self.halved = state.get("skipped", []), state.get("halved", [])
+        self.overflows, self.worlds = state.get("overflows", 0), state.get("worlds", [])
+        self.arithmetic = state.get("arithmetic", {})
+        if self.accelerator.scaler and state["scaler"]:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+
+    def _newest(self) -> checkpoints.Checkpoint | None:
+        """The newest checkpoint on any disk: read by the first process there, sent to all others."""
+        if self.backup:
+            on_main(self.accelerator, lambda: backup.restore(self.folder, self.backup, self.identity))
+        saved = jointly(self.accelerator, lambda: checkpoints.load(self.folder, self.identity), self.first)
+        steps = gathered(self.accelerator, saved.step if saved else -1)
+        return checkpoints.send(saved, steps.index(max(steps)), self.accelerator) if max(steps) >= 0 else None
+
+    def note(self, terms: dict[str, float]) -> None:
+        """Add an update to the curve."""
+        for column, value in terms.items():
+            self.curve.setdefault(column, []).append(value)
 
     def time_spent(self) -> dict[str, float]:
         """Wall and CPU seconds over all sittings of the run."""
@@ -140,9 +200,9 @@ class Training:
         return {key: round(self.spent[key] + now[key], 2) for key in self.spent}
 
     def checkpoint(self) -> None:
-        """Save on the main process what the run needs to go on from here; the others wait."""
+        """Save on every disk, once, what the run needs to go on from here; all wait until that is done."""
         if self.folder:
-            on_main(self.accelerator, self._save)
+            jointly(self.accelerator, self._save, self.first)
 
     def _save(self) -> None:
         tensors = {
@@ -156,11 +216,13 @@ class Training:
             "skipped": self.skipped,
             "halved": self.halved,
             "overflows": self.overflows,
+            "worlds": self.worlds,
+            "arithmetic": self.arithmetic,
             "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,  # of fp16
         }
         checkpoint = checkpoints.Checkpoint(self.step, tensors, state)
         path = checkpoints.save(self.folder, checkpoint, self.identity, self.safety.keep)
-        if self.backup:
+        if self.backup and self.accelerator.is_main_process:
             try:
                 backup.save(path, self.backup, self.safety.keep)
             except OSError as error:
@@ -218,7 +280,7 @@ class Training:
     @property
     def rows(self) -> int:
         """Rows in one forward pass: a micro-batch, or what is left of it after memory ran out."""
-        return self.halved[-1][1] if self.halved else self.safety.micro_batch_size
+        return min(self.largest, self.halved[-1][1]) if self.halved else self.largest
 
     def _accumulate(self, micro: list[Batch], totals: tuple[float, ...]) -> Tensor | None:
         """Forward and backward passes of this process; None, without gradients, when any process lacks memory."""

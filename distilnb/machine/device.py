@@ -117,10 +117,14 @@ def _mallopt() -> Any:
 
 
 def settle(device: torch.device) -> dict[str, Any]:
-    """Probe, leave what helps switched on for the rest of this process, and say so; on a GPU, nothing."""
+    """Probe, leave what helps switched on for the rest of this process, and say so; on a GPU, nothing.
+
+    `$DISTILNB_FLOAT32` ("highest" or "medium") is taken instead of the probe: for runs that are compared to the bit.
+    """
     if device.type != "cpu":
         return {}
-    settings = probe()
+    asked = os.environ.get("DISTILNB_FLOAT32")
+    settings = {"matmul_precision": asked, "keep_memory": _mallopt() is not None} if asked else probe()
     _switch_on(settings)
     return settings
 
@@ -210,5 +214,4 @@ def make_accelerator(precision: str = "auto", cpu: bool = False) -> Accelerator:
     cpu = not cuda and not (torch.backends.mps.is_available() and not cpu)
     with processes.meeting():
         accelerator = Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[patience])
-    processes.wait_at_most(processes.PREPARING)
     return accelerator

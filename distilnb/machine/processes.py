@@ -1,21 +1,28 @@
 """Several processes that run as one: they agree, they fail together, and none waits for ever for one that is gone."""
 
+import ctypes
 import gc
 import os
+import signal
+import socket
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object
 from torch import distributed
 
 from . import files
 
-PATIENCE = 600.0  # seconds that processes wait for one that does not answer; a dead one is noticed at once
+# seconds that processes wait for one that does not answer; a dead one is noticed at once
+PATIENCE = float(os.environ.get("DISTILNB_PATIENCE", 600))
 PREPARING = 12 * 3600.0  # seconds, while one prepares the text for all
 
 
@@ -25,16 +32,73 @@ def agree(accelerator: Accelerator, *wishes: bool) -> list[bool]:
     return accelerator.reduce(wanted, "sum").bool().tolist()
 
 
+def gathered(accelerator: Accelerator, value: Any) -> list[Any]:
+    """The values of all processes, by their rank."""
+    return gather_object([value]) if accelerator.num_processes > 1 else [value]
+
+
+def jointly(accelerator: Accelerator, act: Callable[[], Any], acting: bool = True) -> Any:
+    """What `act` returned here (None where not `acting`), after all processes that act have done it.
+
+    When it fails in one of them (OSError, ValueError), all raise: the others say where and why.
+    """
+    result = failure = None
+    try:
+        result = act() if acting else None
+    except (OSError, ValueError) as error:
+        failure = error
+    if any(agree(accelerator, failure is not None)):
+        reasons = gathered(accelerator, failure and (socket.gethostname(), str(failure), type(failure) is ValueError))
+        host, reason, refused = next(reason for reason in reasons if reason)
+        raise failure or (ValueError if refused else OSError)(f"{reason} (so says {host})")
+    return result
+
+
 def on_main(accelerator: Accelerator, act: Callable[[], object]) -> None:
     """Let the main process act while the others wait; when it fails there (OSError, ValueError), all raise."""
-    failure = None
-    if accelerator.is_main_process:
+    jointly(accelerator, act, accelerator.is_main_process)
+
+
+def first_on_disk(folder: Path, accelerator: Accelerator) -> bool:
+    """Whether this process is the first of those that see the same `folder` (made if it is missing).
+
+    Hosts may share a disk or have one each: what is written, locked or prepared once a disk is the first's to do.
+    """
+    if accelerator.num_processes == 1:
+        return True
+    (key,) = broadcast_object_list([uuid.uuid4().hex])
+    own = folder / f".{key}-{accelerator.process_index:06d}"
+    try:
+        if accelerator.is_local_main_process:
+            folder.mkdir(parents=True, exist_ok=True)
+            own.touch()
+    except OSError:
+        pass  # nobody can write here: whoever tries to in earnest says so
+    accelerator.wait_for_everyone()
+    seen = sorted(path.name for path in folder.glob(f".{key}-*"))
+    accelerator.wait_for_everyone()
+    own.unlink(missing_ok=True)
+    return seen[0] == own.name if seen else accelerator.is_local_main_process
+
+
+def once_a_disk(folder: Path, accelerator: Accelerator, prepare: Callable[[], Any]) -> Any:
+    """What `prepare` returns, called first by one process at each disk (where it does the work), then by the others.
+
+    They wait for it up to `PREPARING`, because a large text takes hours.
+    """
+    if accelerator.num_processes == 1:
+        return prepare()
+    patient = distributed.new_group(backend="gloo", timeout=timedelta(seconds=PREPARING))
+    first = first_on_disk(folder, accelerator)
+
+    def prepared() -> Any:
         try:
-            act()
-        except (OSError, ValueError) as error:
-            failure = error
-    if any(agree(accelerator, failure is not None)):
-        raise failure or OSError("the main process could not go on, for the reason that it gives")
+            return prepare() if first else None
+        finally:
+            distributed.barrier(group=patient)
+
+    result = jointly(accelerator, prepared)
+    return result if first else prepare()
 
 
 @contextmanager
@@ -42,7 +106,8 @@ def alone_in(folder: Path | None, accelerator: Accelerator) -> Iterator[None]:
     """Hold the lock of `folder` for all processes of this run, and keep those of another one out."""
     with ExitStack() as held:
         if folder:
-            on_main(accelerator, lambda: held.enter_context(files.hold(folder)))
+            first = first_on_disk(folder, accelerator)
+            jointly(accelerator, lambda: held.enter_context(files.hold(folder)), first)
         yield
 
 
@@ -70,6 +135,15 @@ def _lost(reason: str) -> str:
     )
 
 
+def die_with_the_parent() -> None:
+    """Let the kernel kill this process when the one that started it dies (Linux; elsewhere nothing is done).
+
+    A launcher that is killed would leave processes behind that hold the folder of the run and train on.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 @contextmanager
 def meeting() -> Iterator[None]:
     """For the time inside, in which processes find each other: one that waits longer than `PATIENCE` ends itself.
@@ -83,27 +157,14 @@ def meeting() -> Iterator[None]:
 
     timer = threading.Timer(PATIENCE + 5, leave_alone)
     timer.daemon = True
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        die_with_the_parent()
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         timer.start()
     try:
         yield
     finally:
         timer.cancel()
-
-
-@contextmanager
-def together() -> Iterator[None]:
-    """For the time inside, processes wait `PATIENCE` for each other instead of `PREPARING`."""
-    with explained():
-        wait_at_most(PATIENCE)
-        yield
-        wait_at_most(PREPARING)
-
-
-def wait_at_most(seconds: float) -> None:
-    """How long the processes of this run, if it has several, wait for each other from now on."""
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.distributed_c10d._set_pg_timeout(timedelta(seconds=seconds))
 
 
 def finish(accelerator: Accelerator) -> None:

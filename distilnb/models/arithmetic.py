@@ -1,39 +1,34 @@
-"""Parameters and operations of BERT and DistilBERT by formula (notebooks 01 and 07).
+"""Parameters and operations of a model by formula, from its configuration alone (notebooks 01, 07 and 10).
 
 Rated peaks of GPUs are reached by nobody. UTILISATION is the share that training a BERT of base size usually gets;
 hours below are an estimate by that assumption, not a measurement.
 """
 
+import math
 import re
 from typing import NamedTuple
 
 import torch
-from transformers import BertConfig, DistilBertConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 
-# parameters per group; h width, f feed-forward width, v word pieces, p positions, t token types, L layers
-FORMULAS = {
-    "word embeddings": "v * h",
-    "position embeddings": "p * h",
-    "token-type embeddings": "t * h",
-    "embedding LayerNorm": "2 * h",
-    "attention": "L * 4 * (h**2 + h)",
-    "feed-forward": "L * (2 * h * f + f + h)",
-    "layer LayerNorms": "L * 4 * h",
-    "pooler": "h**2 + h",
-    "MLM head": "h**2 + h + 2 * h + v",
-    "task head": "2 * h + 2",  # for questions
-}
+from . import families
+
+FORMULAS = {group: formula for group, formula in families.BERT_COUNTS.items() if group != "decoder"}  # tied, in BERT
 GROUPS = {  # where a model's own names put a parameter: the first pattern that is found
-    "word embeddings": r"word_embeddings",
-    "position embeddings": r"position_embeddings",
+    "word embeddings": r"word_embeddings|tok_embeddings|\bwte\.",
+    "position embeddings": r"position_embeddings|\bwpe\.",
     "token-type embeddings": r"token_type_embeddings",
-    "embedding LayerNorm": r"embeddings\.LayerNorm",
-    "layer LayerNorms": r"layer\.\d+\..*(LayerNorm|layer_norm)",
-    "attention": r"layer\.\d+\.attention\.",
-    "feed-forward": r"layer\.\d+\.(intermediate|output|ffn)\.",
+    "embedding LayerNorm": r"embeddings\.(LayerNorm|norm)",
+    "embedding projection": r"embeddings_project|embed_proj",
+    "relative positions": r"relative_attention_bias|rel_embeddings|encoder\.LayerNorm",
+    "convolution": r"encoder\.conv\.",
+    "layer LayerNorms": r"\.\d+\..*(LayerNorm|layer_norm|_norm\.|ln_[12])",
+    "attention": r"\.\d+\.(attention|attn)\.",
+    "feed-forward": r"\.\d+\.(intermediate|output|ffn|mlp)\.",
+    "final LayerNorm": r"final_norm|ln_f",
     "pooler": r"pooler",
-    "MLM head": r"^(cls|vocab_transform|vocab_layer_norm|vocab_projector)\.",
-    "task head": r"^(pre_classifier|classifier|qa_outputs)\.",
+    "MLM head": r"^(cls|vocab_transform|vocab_layer_norm|vocab_projector|lm_head|generator_\w+|head|decoder)\.",
+    "task head": r"^(pre_classifier|classifier|qa_outputs|score)\.",
 }
 
 
@@ -42,38 +37,69 @@ def count_parameters(model: torch.nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def parameter_groups(config: BertConfig | DistilBertConfig, head: bool | str = True) -> dict[str, int]:
+def letters(config: PreTrainedConfig) -> dict[str, int]:
+    """What the formulas of `families` speak of, read from a configuration."""
+    h, known = config.hidden_size, config.to_dict()
+    values = {
+        "v": config.vocab_size,
+        "h": h,
+        "e": known.get("embedding_size") or h,
+        "f": known.get("intermediate_size") or known.get("hidden_dim") or known.get("n_inner") or 4 * h,
+        "p": config.max_position_embeddings,
+        "t": known.get("type_vocab_size") or 0,
+        "L": config.num_hidden_layers,
+        "a": config.num_attention_heads,
+        "u": int(not config.tie_word_embeddings),
+    }
+    flags = ("norm_bias", "attention_bias", "mlp_bias", "decoder_bias", "classifier_bias")
+    values |= {name: int(known.get(name) or 0) for name in flags}
+    if config.model_type == "mpnet":
+        values["buckets"] = config.relative_attention_num_buckets
+    return values | (_deberta_letters(known) if config.model_type == "deberta-v2" else {})
+
+
+def _deberta_letters(known: dict) -> dict[str, int]:
+    """What DeBERTa's own groups need: rows of relative positions, and what each layer does with them."""
+    relative, longest = bool(known["relative_attention"]), known["max_relative_positions"]
+    longest = longest if longest > 0 else known["max_position_embeddings"]
+    buckets = known.get("position_buckets", -1)
+    return {
+        "absolute": int(known["position_biased_input"]),
+        "buckets": relative * 2 * (buckets if buckets > 0 else longest),
+        "normed": int("layer_norm" in known.get("norm_rel_ebd", "none")),
+        "kernel": known.get("conv_kernel_size", 0),
+        "apart": len(known["pos_att_type"] if relative and not known.get("share_att_key") else ()),
+    }
+
+
+def parameter_groups(config: PreTrainedConfig, head: bool | str = True) -> dict[str, int]:
     """Parameters per group by arithmetic, from the configuration alone; the sum is the model's exact count.
 
-    `head=True` counts a masked language model (BERT's has no pooler), `head=False` the bare encoder (BERT's has a
-    pooler), `head="qa"` an encoder with two outputs for each token and no pooler. The decoder of a masked language
-    model is tied to the word embeddings and adds only its bias.
+    `head=True` counts a language model (none has a pooler), `head=False` what `AutoModel` builds (BERT's and others'
+    have a pooler), `head="qa"` an encoder with two outputs for each token and no pooler. A decoder that is tied to
+    the word embeddings adds only its bias.
     """
-    bert = isinstance(config, BertConfig)
-    h, v = config.hidden_size, config.vocab_size
-    ffn = config.intermediate_size if bert else config.hidden_dim
+    missing = {True: ("pooler", "task head"), False: ("MLM head", "decoder", "task head")}
+    missing["qa"] = ("pooler", "MLM head", "decoder")
+    names = letters(config)
     groups = {
-        "word embeddings": v * h,
-        "position embeddings": config.max_position_embeddings * h,
-        "token-type embeddings": config.type_vocab_size * h if bert else 0,
-        "embedding LayerNorm": 2 * h,
-        "attention": config.num_hidden_layers * 4 * (h * h + h),
-        "feed-forward": config.num_hidden_layers * (2 * h * ffn + ffn + h),
-        "layer LayerNorms": config.num_hidden_layers * 4 * h,
-        "pooler": h * h + h if bert and not head else 0,
-        "MLM head": h * h + h + 2 * h + v if head is True else 0,
-        "task head": 2 * h + 2 if head == "qa" else 0,
+        group: int(eval(formula, {"__builtins__": {}}, names))
+        for group, formula in families.of(config).counts.items()
+        if group not in missing[head]
     }
-    return {name: count for name, count in groups.items() if count}
+    return {group: count for group, count in groups.items() if count}
 
 
 def count_groups(model: torch.nn.Module) -> dict[str, int]:
     """Parameters per group by counting; tied ones once. Raises ValueError for a parameter of no known group."""
     groups = dict.fromkeys(GROUPS, 0)
+    # some families name the word embeddings after the decoder that is tied to them
+    words = model.get_input_embeddings().weight if isinstance(model, PreTrainedModel) else None
     for name, parameter in model.named_parameters():
+        name = "word_embeddings" if parameter is words else name
         group = next((group for group, pattern in GROUPS.items() if re.search(pattern, name)), None)
         if group is None:
-            raise ValueError(f"parameter {name} belongs to no group of a BERT or DistilBERT")
+            raise ValueError(f"parameter {name} belongs to no group that is known")
         groups[group] += parameter.numel()
     return {name: count for name, count in groups.items() if count}
 
@@ -91,24 +117,29 @@ class Gpu(NamedTuple):
 GPUS = {"T4": Gpu(65e12, 70), "L4": Gpu(121e12, 72), "A100": Gpu(312e12, 400)}  # NVIDIA's data sheets, no sparsity
 
 
-def encoder_flops(config: BertConfig | DistilBertConfig, length: float) -> float:
-    """Additions and multiplications for one token of a row of `length` tokens, forward, without a head."""
-    ffn = config.intermediate_size if isinstance(config, BertConfig) else config.hidden_dim
-    h = config.hidden_size
-    return config.num_hidden_layers * (2 * (4 * h * h + 2 * h * ffn) + 4 * length * h)
+def encoder_flops(config: PreTrainedConfig, length: float) -> float:
+    """Additions and multiplications for one token of a row of `length` tokens, forward, without a head.
+
+    Two for each weight that is multiplied, and what attention compares: a local layer looks no further than its
+    window.
+    """
+    h, window = config.hidden_size, getattr(config, "local_attention", math.inf)
+    names = letters(config)
+    matrices = {True: 3, False: 2}[config.model_type == "modernbert"]  # its feed-forward network has a gate
+    kinds = getattr(config, "layer_types", None) or [""] * config.num_hidden_layers
+    seen = sum(min(length, window) if kind == "sliding_attention" else length for kind in kinds)
+    return names["L"] * 2 * (4 * h * h + matrices * h * names["f"]) + 4 * seen * h
 
 
-def head_flops(config: BertConfig | DistilBertConfig) -> float:
-    """The same of the masked-language-model head, for one token that it is asked about."""
-    return 2 * config.hidden_size * (config.hidden_size + config.vocab_size)
+def head_flops(config: PreTrainedConfig) -> float:
+    """The same of the vocabulary head, for one token that it is asked about."""
+    names = letters(config)
+    dense = names["h"] if families.of(config).head else 0
+    return 2 * names["e"] * (dense + names["v"])
 
 
 def distillation_flops(
-    student: BertConfig | DistilBertConfig,
-    teacher: BertConfig | DistilBertConfig | None,
-    tokens: float,
-    length: int,
-    head_share: float = 1.0,
+    student: PreTrainedConfig, teacher: PreTrainedConfig | None, tokens: float, length: int, head_share: float = 1.0
 ) -> float:
     """Pre-training on so many tokens: the teacher (None: no teacher) forward, the student forth and back (thrice).
 
@@ -119,7 +150,7 @@ def distillation_flops(
     return tokens * (3 * once + above)
 
 
-def finetuning_flops(config: BertConfig | DistilBertConfig, rows: int, length: float, epochs: float) -> float:
+def finetuning_flops(config: PreTrainedConfig, rows: int, length: float, epochs: float) -> float:
     """Fine-tuning on so many rows of `length` tokens in the mean; heads and evaluation are too little to count."""
     return 3 * epochs * rows * length * encoder_flops(config, length)
 

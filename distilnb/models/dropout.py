@@ -64,7 +64,7 @@ def attention(
     """
     scores = query @ key.transpose(2, 3) * (query.size(-1) ** -0.5 if scaling is None else scaling)
     if attention_mask is not None:
-        scores = scores + attention_mask
+        scores = scores + attention_mask.to(scores.dtype)  # made beside the embeddings, which stay float32
     weights = drop(scores.softmax(-1), dropout, module.training)
     return (weights @ value).transpose(1, 2).contiguous(), weights
 

@@ -25,7 +25,7 @@ def train_only(teacher: BertForMaskedLM, part: str) -> None:
         raise ValueError(f"part is '{part}'; use {' or '.join(PARTS)}")
     teacher.requires_grad_(True)
     if part == "head":
-        teacher.bert.requires_grad_(False)
+        teacher.base_model.requires_grad_(False)
 
 
 def new_teacher(config: BertConfig, offsets: tuple[int, ...] = OFFSETS, seed: int = 0) -> BertForMaskedLM:

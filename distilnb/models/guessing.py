@@ -1,12 +1,13 @@
-"""Fill in the blank: what a masked language model, teacher or student, says for the hidden word of a sentence."""
+"""Fill in the blank: what a language model, teacher or student, says for the hidden or the next word of a sentence."""
 
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from .forward import head_input, hidden_states
+from . import families
+from .forward import decoder, head_input, hidden_states
 
 
 class Guess(NamedTuple):
@@ -40,24 +41,33 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str, longest: int, what: st
 def mask_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentence: str) -> Tensor:
     """The logits (vocab,) at the one [MASK] of a sentence, in evaluation mode, on the CPU.
 
-    Raises ValueError for what `encode` refuses and unless the sentence hides exactly one word.
+    [MASK] is read in every family, whatever its own mask looks like; a causal model has none, and what is returned is
+    for the word after the sentence. Raises ValueError for what `encode` refuses, and unless the sentence of a masked
+    language model hides exactly one word.
     """
-    ids = torch.tensor([encode(tokenizer, sentence, model.config.max_position_embeddings)])
-    hidden_words = (ids == tokenizer.mask_token_id).sum().item()
-    if hidden_words != 1:
-        raise ValueError(f"the sentence hides {hidden_words or 'no'} words: write [MASK] once, in place of a word")
+    causal = families.of(model).objective == "causal"
+    text = sentence if causal or not tokenizer.mask_token else sentence.replace("[MASK]", tokenizer.mask_token)
+    ids = torch.tensor([encode(tokenizer, text, families.longest(model.config))])
+    asked = (torch.arange(ids.shape[1]) == ids.shape[1] - 1)[None] if causal else ids == tokenizer.mask_token_id
+    if asked.sum() != 1:
+        count = asked.sum().item() or "no"
+        raise ValueError(f"the sentence hides {count} words: write [MASK] once, in place of a word")
     batch = {"input_ids": ids.to(model.device), "attention_mask": torch.ones_like(ids).to(model.device)}
     training = model.training
     model.eval()
-    hidden = hidden_states(model, batch)[batch["input_ids"] == tokenizer.mask_token_id]  # (1, dim)
-    logits = model.get_output_embeddings()(head_input(model, hidden))[0]
+    hidden = hidden_states(model, batch)[asked.to(model.device)]  # (1, dim)
+    logits = nn.functional.linear(head_input(model, hidden), *decoder(model))[0]
     model.train(training)
     return logits.float().cpu()
 
 
 def best_guesses(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentence: str, k: int = 5) -> list[Guess]:
-    """The `k` likeliest word pieces for the one [MASK] of a sentence, best first; as `mask_logits`, which see."""
+    """The `k` likeliest word pieces for the one [MASK] of a sentence, or after it for a causal model, best first.
+
+    Raises as `mask_logits` does. Pieces are shown as they are written: a byte-level space is a space.
+    """
     best = mask_logits(model, tokenizer, sentence).softmax(-1).topk(k)
-    return [
-        Guess(*pair) for pair in zip(tokenizer.convert_ids_to_tokens(best.indices), best.values.tolist(), strict=True)
-    ]
+    pieces = tokenizer.convert_ids_to_tokens(best.indices)
+    if type(getattr(tokenizer.backend_tokenizer, "decoder", None)).__name__ == "ByteLevel":
+        pieces = [tokenizer.convert_tokens_to_string([piece]) for piece in pieces]
+    return [Guess(*pair) for pair in zip(pieces, best.values.tolist(), strict=True)]

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from transformers import PreTrainedModel
 
+from . import families
+
 
 def wanted(tensor: Tensor) -> torch.dtype:
     """The precision that autocast asks for on this tensor's device, if it is bf16; else float32.
@@ -22,13 +24,18 @@ def wanted(tensor: Tensor) -> torch.dtype:
     return torch.bfloat16 if on else torch.float32
 
 
-def cast(module: nn.Module, dtype: torch.dtype, trained: bool = True) -> dict[str, Tensor]:
+def cast(module: nn.Module, model: PreTrainedModel, dtype: torch.dtype, trained: bool = True) -> dict[str, Tensor]:
     """The weights of a module in `dtype`, by name; where it is trained, those of the embeddings stay as they are.
 
-    The gradient of a frequent word is a sum of many, too many for 8 bits.
+    `model` is the language model in it. A frequent word's gradient sums thousands of terms; bf16, with 8 significant
+    bits, would lose most of them. The same holds of a decoder that is not tied.
     """
+    tables, _ = families.embeddings(model)
+    kept = {id(parameter) for table in tables for parameter in table.parameters()} if trained else set()
+    if trained and (decoder := model.get_output_embeddings()) is not None:
+        kept.add(id(decoder.weight))
     return {
-        name: parameter if trained and "embeddings" in name else parameter.to(dtype)
+        name: parameter if id(parameter) in kept else parameter.to(dtype)
         for name, parameter in module.named_parameters()
     }
 
@@ -41,16 +48,18 @@ def call(
     weights: dict[str, Tensor] | None = None,
     **kwargs: Any,
 ) -> Any:
-    """`module(*args, **kwargs)` in `dtype` from the embeddings on; `model` is the BERT in it, or `module` itself.
+    """`module(*args, **kwargs)` in `dtype` from the embeddings on; `model` is the network in it, or `module` itself.
 
     `weights` are those of `cast`, where they stay the same from call to call.
     """
     if model.dtype == dtype:
         return module(*args, **kwargs)
-    weights = cast(module, dtype) if weights is None else weights
-    hook = model.base_model.embeddings.register_forward_hook(lambda *found: found[-1].to(dtype))
+    weights = cast(module, model, dtype) if weights is None else weights
+    _, outputs = families.embeddings(model)
+    hooks = [layer.register_forward_hook(lambda *call: call[-1].to(dtype)) for layer in outputs]
     try:
         with torch.autocast(model.device.type, enabled=False):
             return functional_call(module, weights, args, kwargs)
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()

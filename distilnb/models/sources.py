@@ -4,18 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
-    AutoModelForMaskedLM,
     AutoTokenizer,
     BertConfig,
     BertForMaskedLM,
-    BertForQuestionAnswering,
-    BertForSequenceClassification,
-    DistilBertForMaskedLM,
-    DistilBertForQuestionAnswering,
-    DistilBertForSequenceClassification,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -24,8 +20,10 @@ from .. import paths, scales
 from ..evidence.records import load_record
 from ..machine import hub
 from ..scales import Scale
+from . import families
+from .families import FAMILIES
 from .student import build_student
-from .teacher import load_teacher
+from .teacher import check_vocabulary, load_teacher, pad_causal
 
 Source = PreTrainedModel | str | Path
 
@@ -39,40 +37,75 @@ def locate(source: str | Path) -> tuple[str, dict[str, Any]]:
     return name, what | hub.reach(name, "model", f"model '{name}'")
 
 
-CLASSES = {
-    kind.__name__: kind
-    for kind in (
-        BertForMaskedLM,
-        BertForQuestionAnswering,
-        BertForSequenceClassification,
-        DistilBertForMaskedLM,
-        DistilBertForQuestionAnswering,
-        DistilBertForSequenceClassification,
-    )
-}
+def class_named(name: str) -> type[PreTrainedModel] | None:
+    """The class that a configuration names, if it is one of our families with a head that we know."""
+    stems = [kind.model.__name__.removesuffix("ForMaskedLM").removesuffix("LMHeadModel") for kind in FAMILIES.values()]
+    heads = ("ForMaskedLM", "LMHeadModel", "ForSequenceClassification", "ForQuestionAnswering")
+    return getattr(transformers, name, None) if name in {stem + head for stem in stems for head in heads} else None
 
 
 def load_model(path: str) -> PreTrainedModel:
-    """The BERT or DistilBERT in a folder or on the Hub, with the head that its configuration names, in float32.
+    """The model in a folder or on the Hub, with the head that its configuration names, in float32.
 
     Raises ValueError in one sentence for what is no such model.
     """
     if Path(path).is_file():
         raise ValueError(f"'{path}' is no model: give the folder that holds config.json and model.safetensors")
-    where = {"trust_remote_code": False} | hub.reach(path, "model", f"model '{path}'")
+    path, where = locate(path)
     try:
         config = hub.fetch(AutoConfig.from_pretrained, path, **where)
     except (OSError, ValueError) as error:
         raise ValueError(f"model '{path}' has no readable config.json; {hub.ADVICE}") from error
     name = (config.architectures or [config.model_type])[0]
-    if name not in CLASSES:
-        raise ValueError(f"model '{path}' is a {name}, which cannot be exported; use one of {', '.join(CLASSES)}")
+    kind = class_named(name)
+    if kind is None:
+        raise ValueError(
+            f"model '{path}' is a {name}; use a language model, a classifier or a question answerer of one of these "
+            f"families: {', '.join(family.name for family in FAMILIES.values())}"
+        )
     try:
-        load = CLASSES[name].from_pretrained
-        model = hub.fetch(load, path, dtype=torch.float32, use_safetensors=True, **where)
+        model = hub.fetch(kind.from_pretrained, path, dtype=torch.float32, use_safetensors=True, **where)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"model '{path}' has no readable weights (model.safetensors); {hub.ADVICE}") from error
     return model.eval()
+
+
+def read_config(source: str, revision: str | None = None) -> PreTrainedConfig:
+    """The configuration of a model at an address, random:ADDRESS included; no weights are fetched."""
+    if source == "random:base":
+        return BertConfig()
+    name, where = locate(source.removeprefix("random:"))
+    try:
+        config = hub.fetch(AutoConfig.from_pretrained, name, **where | ({"revision": revision} if revision else {}))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"there is no readable config.json at '{name}'; {hub.ADVICE}") from error
+    families.of(config, f"model '{name}'")
+    return config
+
+
+def further(source: str, teacher: PreTrainedModel) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """A student to be trained further, and what is known of how it came to be: `tokens_before` is its budget so far.
+
+    Raises ValueError for a model that `teacher` cannot teach.
+    """
+    student = load_model(source)
+    ours, theirs = families.of(student), families.of(teacher)
+    if not isinstance(student, ours.model) or ours.objective != theirs.objective:
+        raise ValueError(f"--student {source} is a {type(student).__name__}, which {theirs.name} cannot teach")
+    if student.config.vocab_size != teacher.config.vocab_size:
+        raise ValueError(
+            f"--student {source} has {student.config.vocab_size:,} words, its teacher {teacher.config.vocab_size:,}: "
+            "soft targets need one vocabulary"
+        )
+    file = Path(source, "record.json")
+    record = load_record(file) if file.is_file() else {}
+    made = {"layers": [], "init": "student", "token_types": "", **record.get("made_from", {})}
+    made |= {"family": ours.name, "student": shipped_name(source), "student_record": record.get("name")}
+    made["tokens_before"] = (
+        record and record["tokens"] + (record.get("made_from", {}).get("tokens_before") or 0) or None
+    )
+    student.config.initialized_from = made | {"seed": record.get("seed"), "sha256": record.get("sha256")}
+    return student, made
 
 
 def shipped_name(path: str) -> str:
@@ -116,14 +149,10 @@ def resolve_model(source: str) -> Any:
         return build_student(teacher)
     if not source.startswith("random:"):
         return source
-    name, where = locate(source.removeprefix("random:"))
-    try:
-        config = hub.fetch(AutoConfig.from_pretrained, name, **where)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"there is no readable config.json at '{name}'; {hub.ADVICE}") from error
+    config = read_config(source)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return AutoModelForMaskedLM.from_config(config)
+        return families.of(config).model(config)
 
 
 def record_of(source: str) -> dict[str, str]:
@@ -141,5 +170,8 @@ def read_teacher(source: str, revision: str | None = None) -> tuple[Any, PreTrai
             torch.manual_seed(0)
             return BertForMaskedLM(BertConfig()), load_tokenizer(scales.get("toy").teacher)
     if source.startswith("random:"):
-        return resolve_model(source).eval(), load_tokenizer(source.removeprefix("random:"))
+        teacher, tokenizer = resolve_model(source).eval(), load_tokenizer(source.removeprefix("random:"))
+        check_vocabulary(teacher.config, tokenizer)
+        pad_causal(teacher.config, tokenizer)
+        return teacher, tokenizer
     return load_teacher(source, revision)

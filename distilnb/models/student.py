@@ -1,15 +1,24 @@
-"""The student: BERT with half the layers, started from its teacher (paper section 3, "Student initialization").
+"""The student: its teacher with half the layers, started from them (paper section 3, "Student initialization").
 
-A student here is an ordinary `transformers.DistilBertForMaskedLM`; what is ours is the map from
-teacher tensors to student tensors, kept as a table so that it can be read, checked and drawn.
+A student is an ordinary model of `transformers`: DistilBertForMaskedLM for a BERT, else of its teacher's own class.
+What is ours is the map from teacher tensors to student tensors, by name, so that it can be read, checked and drawn.
 """
 
+import copy
+import re
+import warnings
 from collections.abc import Iterator, Sequence
 
 import torch
-from transformers import BertConfig, BertForMaskedLM, DistilBertConfig, DistilBertForMaskedLM
+from torch import Tensor
+from transformers import BertConfig, DistilBertConfig, PreTrainedConfig, PreTrainedModel
+from transformers.initialization import no_init_weights
+
+from . import families
+from .narrowing import narrow_config, narrow_tensors
 
 LAYER_CHOICES = ("original", "every_other", "first", "last")
+
 # student parameter ← teacher parameter; {s} and {t} are layer numbers
 OUTER = {
     "distilbert.embeddings.word_embeddings.weight": "bert.embeddings.word_embeddings.weight",
@@ -72,8 +81,28 @@ def _checked(layers: tuple[int, ...], teacher_layers: int, student_layers: int) 
     return layers
 
 
-def student_config(teacher: BertConfig, layers: int = 6) -> DistilBertConfig:
-    """The teacher's architecture with `layers` layers, no token-type embeddings and no pooler (section 3)."""
+def becomes_distilbert(teacher: PreTrainedConfig) -> bool:
+    """Whether a student of this teacher is a DistilBERT: of a BERT whose norms a DistilBERT can have."""
+    return teacher.model_type == "bert" and teacher.layer_norm_eps == families.DISTILBERT_EPSILON
+
+
+def student_config(teacher: PreTrainedConfig, layers: int | Sequence[int] = 6) -> PreTrainedConfig:
+    """The teacher's architecture with `layers` layers, or with those of its layers that are named.
+
+    Of a BERT it is a DistilBERT's, without token-type embeddings and pooler (section 3), unless its norms add another
+    epsilon than DistilBERT's fixed 1e-12; then, as in the other families, it is the teacher's own with fewer layers.
+    """
+    family, kept = families.of(teacher), range(layers) if isinstance(layers, int) else layers
+    if becomes_distilbert(teacher):
+        return _distilbert_config(teacher, len(kept))
+    config = copy.deepcopy(teacher)
+    config.num_hidden_layers = len(kept)
+    for name in family.follows:
+        setattr(config, name, [getattr(teacher, name)[i] for i in kept])
+    return config
+
+
+def _distilbert_config(teacher: BertConfig, layers: int) -> DistilBertConfig:
     return DistilBertConfig(
         vocab_size=teacher.vocab_size,
         max_position_embeddings=teacher.max_position_embeddings,
@@ -86,12 +115,13 @@ def student_config(teacher: BertConfig, layers: int = 6) -> DistilBertConfig:
         attention_dropout=teacher.attention_probs_dropout_prob,
         initializer_range=teacher.initializer_range,
         pad_token_id=teacher.pad_token_id,
+        tie_word_embeddings=teacher.tie_word_embeddings,
         sinusoidal_pos_embds=False,  # the released models learn their positions
     )
 
 
 def parameter_sources(layers: Sequence[int]) -> Iterator[tuple[str, str]]:
-    """Pairs (student parameter, teacher parameter) for a student made of these teacher layers."""
+    """Pairs (student parameter, teacher parameter) for a DistilBERT made of these layers of a BERT."""
     pairs = dict(OUTER)
     for s, t in enumerate(layers):
         pairs |= {
@@ -103,66 +133,115 @@ def parameter_sources(layers: Sequence[int]) -> Iterator[tuple[str, str]]:
         yield from [(own, theirs)] if whole else [(f"{own}.{kind}", f"{theirs}.{kind}") for kind in ("weight", "bias")]
 
 
-def expected_tensors(
-    teacher: BertForMaskedLM, layers: Sequence[int], token_types: str = "drop"
-) -> dict[str, torch.Tensor]:
-    """What each student tensor must equal, by name; `token_types="fold"` adds type 0 to every position.
+def tensor_sources(teacher: PreTrainedModel, layers: Sequence[int]) -> Iterator[tuple[str, str]]:
+    """Pairs (student tensor, teacher tensor) of any family, by the names of `state_dict`."""
+    if becomes_distilbert(teacher.config):
+        yield from parameter_sources(layers)
+        return
+    of_layer = re.compile(rf"^{re.escape(families.of(teacher).layers)}\.(\d+)\.(.*)")
+    for name in teacher.state_dict():
+        if not (match := of_layer.match(name)):
+            yield name, name
+        yield from [
+            (f"{families.of(teacher).layers}.{new}.{match[2]}", name)
+            for new, old in enumerate(layers)
+            if match and int(match[1]) == old
+        ]
+
+
+def expected_tensors(teacher: PreTrainedModel, layers: Sequence[int], token_types: str = "drop") -> dict[str, Tensor]:
+    """What each student tensor must equal, by name, in copies; `token_types="fold"` adds type 0 to every position.
 
     A single-segment input always carries token type 0, so folding loses nothing for it; the paper and the
-    original code drop the type embeddings altogether.
+    original code drop the type embeddings altogether. Students that are no DistilBERT keep them.
     """
     if token_types not in ("drop", "fold"):
         raise ValueError(f"token_types is '{token_types}'; use 'drop' (the paper) or 'fold'")
-    source = teacher.state_dict()
-    expected = {own: source[theirs] for own, theirs in parameter_sources(layers)}
+    source, family = teacher.state_dict(), families.of(teacher)
+    expected = {own: source[theirs].float().clone() for own, theirs in tensor_sources(teacher, layers)}
     if token_types == "fold":
+        if not becomes_distilbert(teacher.config):
+            raise ValueError(f"token_types 'fold' is for a BERT whose student is a DistilBERT, not for {family.name}")
         name = "distilbert.embeddings.position_embeddings.weight"
-        expected[name] = expected[name] + source["bert.embeddings.token_type_embeddings.weight"][0]
+        expected[name] += source["bert.embeddings.token_type_embeddings.weight"][0].float()
+    if family.mend:
+        family.mend(teacher.config, layers, expected)
     return expected
 
 
 def build_student(
-    teacher: BertForMaskedLM,
+    teacher: PreTrainedModel,
     layers: str | Sequence[int] = "original",
     n_layers: int | None = None,
     init: str = "teacher",
     token_types: str = "drop",
     seed: int = 0,
-) -> DistilBertForMaskedLM:
-    """A student of `teacher`: a real DistilBertForMaskedLM with tied input and output embeddings.
+    width: int | None = None,
+    heads: int | None = None,
+) -> PreTrainedModel:
+    """A student of `teacher`, an ordinary model whose decoder is tied to its word embeddings if the teacher's is.
 
     `n_layers` is half the teacher's depth unless given, or the length of explicit `layers`. `init="random"`
     leaves the weights as the configuration initializes them (the ablation's last row), drawn from `seed`.
+    `width` and `heads` make it narrower than its teacher: `narrowing` tells what is kept.
     Raises ValueError for a choice that does not fit, before any weight is copied.
     """
-    depth = teacher.config.num_hidden_layers
-    if n_layers is None:
-        n_layers = max(depth // 2, 1) if isinstance(layers, str) else len(layers)
-    chosen = choose_layers(layers, depth, n_layers)
+    chosen = chosen_layers(teacher.config, layers, n_layers)
     if init not in ("teacher", "random"):
         raise ValueError(f"init is '{init}'; use 'teacher' or 'random'")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        student = DistilBertForMaskedLM(student_config(teacher.config, n_layers))
-    if init == "teacher":
-        student.load_state_dict(expected_tensors(teacher, chosen, token_types))
+    config = full = student_config(teacher.config, chosen)
+    if width or heads:
+        config = narrow_config(full, width, heads)
+    kind = families.of(config).model
+    if init == "random":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            student = kind(config)
+    else:
+        tensors = expected_tensors(teacher, chosen, token_types)
+        if config is not full:
+            tensors = narrow_tensors(tensors, full, config)
+        with no_init_weights():
+            student = kind(config)
+        student.load_state_dict(tensors)
         student.tie_weights()
     made = {"layers": list(chosen), "init": init, "token_types": token_types, "seed": seed}
+    if config is not full:
+        made |= {"width": config.hidden_size, "heads": config.num_attention_heads}
     student.config.initialized_from = made  # stays with the model, and tells its run from that of another student
     return student
 
 
+def chosen_layers(
+    teacher: PreTrainedConfig, layers: str | Sequence[int] = "original", n_layers: int | None = None
+) -> tuple[int, ...]:
+    """The layers of this teacher that become its student's; ValueError for a choice that its family cannot make."""
+    depth = teacher.num_hidden_layers
+    if n_layers is None:
+        n_layers = max(depth // 2, 1) if isinstance(layers, str) else len(layers)
+    chosen, family = choose_layers(layers, depth, n_layers), families.of(teacher)
+    if family.check:
+        family.check(teacher, chosen)
+    if teacher.model_type == "bert" and not becomes_distilbert(teacher):
+        warnings.warn(
+            f"the teacher's LayerNorms add {teacher.layer_norm_eps:g}, which a DistilBERT cannot: the student stays "
+            "a BERT, with its token types",
+            stacklevel=2,
+        )
+    return chosen
+
+
 def check_student(
-    student: DistilBertForMaskedLM, teacher: BertForMaskedLM, layers: Sequence[int], token_types: str = "drop"
+    student: PreTrainedModel, teacher: PreTrainedModel, layers: Sequence[int], token_types: str = "drop"
 ) -> int:
     """Compare every tensor of a fresh student with the teacher tensor it came from; the number compared.
 
     Raises ValueError naming the first tensor that differs, is missing, or has no source.
     """
-    expected, found = expected_tensors(teacher, layers, token_types), student.state_dict()
-    if expected.keys() != found.keys():
-        raise ValueError(f"student and map disagree on: {', '.join(sorted(expected.keys() ^ found.keys()))}")
-    for name, tensor in found.items():
+    expected, tensors = expected_tensors(teacher, layers, token_types), student.state_dict()
+    if expected.keys() != tensors.keys():
+        raise ValueError(f"student and map disagree on: {', '.join(sorted(expected.keys() ^ tensors.keys()))}")
+    for name, tensor in tensors.items():
         if not torch.equal(tensor.cpu(), expected[name].cpu()):
             raise ValueError(f"student tensor {name} differs from its source in the teacher")
-    return len(found)
+    return len(tensors)

@@ -1,22 +1,25 @@
-"""The teacher: any BERT with a masked-language-model head, read from safetensors (notebooks 01 and 03)."""
+"""The teacher: a language model with its head, read from safetensors (notebooks 01 and 03)."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoTokenizer, BertForMaskedLM, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..machine import hub
+from . import families, forward
 
-HEAD_TENSORS = 5  # of a masked-word head: a bias, and weight and bias of its dense layer and its LayerNorm
+PADDED_ROWS = 128  # embeddings without a word piece that a model may have
+
 PARTS = "all", "head"
 
 
-def load_teacher(path: str | Path, revision: str | None = None) -> tuple[BertForMaskedLM, PreTrainedTokenizerBase]:
-    """A float32 BertForMaskedLM in evaluation mode and its fast tokenizer, from safetensors only.
+def load_teacher(path: str | Path, revision: str | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A float32 language model in evaluation mode and its fast tokenizer, from safetensors only.
 
     `path` is a folder or a Hub repository (pin its `revision`). Raises ValueError in one sentence when there is
-    no such teacher, when it is no BERT masked language model, when weights are missing, or when tokenizer and
+    no such teacher, when it is of another family, when weights are missing, or when tokenizer and
     embeddings disagree on the vocabulary.
     """
     teacher, tokenizer, new = load_encoder(path, revision)
@@ -31,7 +34,7 @@ def load_teacher(path: str | Path, revision: str | None = None) -> tuple[BertFor
 
 def load_encoder(
     path: str | Path, revision: str | None = None, seed: int = 0
-) -> tuple[BertForMaskedLM, PreTrainedTokenizerBase, tuple[str, ...]]:
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, tuple[str, ...]]:
     """As `load_teacher`, but an encoder without a masked-word head is given one: (model, tokenizer, new tensors).
 
     The new head is drawn from `seed`, its decoder is tied to the word embeddings. A pooler is dropped: no masked
@@ -45,8 +48,7 @@ def load_encoder(
     except (OSError, ValueError) as error:
         trouble = "is not in the local cache and the Hub does not answer" if reached else "has no readable config.json"
         raise ValueError(f"teacher '{path}' {trouble}{at}; {hub.ADVICE}") from error
-    if config.model_type != "bert":
-        raise ValueError(f"teacher '{path}' is a {config.model_type} model; a BERT masked language model is needed")
+    family = families.of(config, f"teacher '{path}'")
     unreadable = f"teacher '{path}' has a configuration, but its {{}} cannot be read{at}; {hub.ADVICE}"
     try:
         tokenizer = hub.fetch(AutoTokenizer.from_pretrained, path, **where)
@@ -58,7 +60,7 @@ def load_encoder(
         with torch.random.fork_rng(devices=[]), hub.no_report():
             torch.manual_seed(seed)
             teacher, report = hub.fetch(
-                BertForMaskedLM.from_pretrained,
+                family.model.from_pretrained,
                 path,
                 dtype=torch.float32,
                 use_safetensors=True,
@@ -67,9 +69,10 @@ def load_encoder(
             )
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(unreadable.format("weights (model.safetensors)")) from error
-    new = _missing_head(path, report)
+    new = _missing_head(path, teacher, report)
     if new:
-        _draw_head(teacher, seed)
+        _draw_head(teacher, new, seed)
+    pad_causal(teacher.config, tokenizer)
     return teacher.eval(), tokenizer, new
 
 
@@ -80,38 +83,56 @@ def never_cut(tokenizer: PreTrainedTokenizerBase) -> None:
         tokenizer.backend_tokenizer.no_padding()
 
 
-def _missing_head(path: str, report: dict[str, Any]) -> tuple[str, ...]:
-    """The tensors of the masked-word head, where all of them are missing and nothing else is; else nothing, or
-    ValueError."""
-    missing = sorted(name for name in report["missing_keys"] if "decoder" not in name)  # tied to others
-    beyond = sorted(name for name in report["unexpected_keys"] if "encoder.layer." in name)
+def _missing_head(path: str, teacher: PreTrainedModel, report: dict[str, Any]) -> tuple[str, ...]:
+    """The tensors of the head, where all of them are missing and nothing else is; else nothing, or ValueError."""
+    tied = (teacher._tied_weights_keys or {}) if teacher.config.tie_word_embeddings else {}
+    missing = sorted(name for name in report["missing_keys"] if name not in tied)
+    inside = f"{teacher.base_model_prefix}."
+    whole = [name for name, _ in teacher.named_parameters() if not name.startswith(inside) and name not in tied]
+    layers = re.compile(rf"(^|\.){families.of(teacher).layers.rpartition('.')[2]}\.\d+\.")
+    beyond = sorted(name for name in report["unexpected_keys"] if layers.search(name))
     if beyond:
         raise ValueError(f"teacher '{path}' has weights that its configuration does not name, first {beyond[0]}")
-    body = [name for name in missing if not name.startswith("cls.predictions.")]
-    if body or 0 < len(missing) < HEAD_TENSORS:
+    body = [name for name in missing if name.startswith(inside)]
+    new = tuple(name for name in missing if name not in (teacher._tied_weights_keys or {}))  # the decoder will be tied
+    if body or 0 < len(missing) < len(whole) or (missing and not new):
         raise ValueError(f"teacher '{path}' is not whole: its weights lack {(body or missing)[0]}; fetch it again")
-    return tuple(missing)
+    return new
 
 
-def _draw_head(teacher: BertForMaskedLM, seed: int) -> None:
-    """Initialize the head from `seed` as BERT's, its decoder tied to the word embeddings."""
-    head, draw = teacher.cls.predictions, torch.Generator().manual_seed(seed)
+def _draw_head(teacher: PreTrainedModel, new: tuple[str, ...], seed: int) -> None:
+    """Initialize the head's tensors from `seed` as the family does, its decoder tied to the word embeddings."""
+    draw = torch.Generator().manual_seed(seed)
     teacher.config.tie_word_embeddings = True
     teacher.tie_weights()
     with torch.no_grad():
-        head.transform.dense.weight.normal_(0, teacher.config.initializer_range, generator=draw)
-        head.transform.LayerNorm.weight.fill_(1.0)
-        for bias in (head.bias, head.decoder.bias, head.transform.dense.bias, head.transform.LayerNorm.bias):
-            bias.zero_()
+        for name in new:
+            tensor = teacher.get_parameter(name)
+            if tensor.ndim > 1:
+                tensor.normal_(0, teacher.config.initializer_range, generator=draw)
+            else:
+                tensor.fill_(0.0 if name.endswith("bias") else 1.0)
+        forward.decoder(teacher)[1].zero_()
+
+
+def pad_causal(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Let a model that came without a padding token, as GPT-2 does, pad with its end of text."""
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if config.pad_token_id is None:
+        config.pad_token_id = tokenizer.pad_token_id
 
 
 def check_vocabulary(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raise ValueError when the tokenizer writes ids that the model has no embedding for, or the reverse."""
+    """Raise ValueError when the tokenizer writes ids that the model has no embedding for, or far too few of them.
+
+    Tables are often padded to a multiple of 64 or 128; the rows beyond the vocabulary are never read.
+    """
     words, rows = len(tokenizer), config.vocab_size
-    if words != rows:
+    if not 0 <= rows - words < min(PADDED_ROWS, 1 + rows // 4):
         raise ValueError(
             f"the vocabularies of tokenizer and model differ: {words:,} word pieces against {rows:,} "
             "embeddings; use the tokenizer that the model was trained with"
         )
-    if tokenizer.mask_token_id is None:
+    if families.of(config).objective == "masked" and tokenizer.mask_token_id is None:
         raise ValueError("the tokenizer has no [MASK] token; a BERT tokenizer is needed")

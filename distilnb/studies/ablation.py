@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from accelerate import Accelerator
-from transformers import BertForMaskedLM, DistilBertForMaskedLM, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..distillation import batches, evaluation
+from ..distillation.batches import make_samples
 from ..distillation.checkpoints import fingerprint
 from ..distillation.estimate import estimate_passes
 from ..distillation.loop import check_output, check_run, pretrain
@@ -27,15 +28,16 @@ from ..evidence import comparing, paper, statistics
 from ..evidence.cells import run_missing
 from ..evidence.records import Stopwatch, new_record, save_record, thin
 from ..machine.progress import duration
-from ..models import dropout
-from ..models.student import build_student, choose_layers
+from ..models import dropout, families
+from ..models.narrowing import narrow_config
+from ..models.student import build_student, choose_layers, student_config
 from ..tasks import finetuning, metrics
 from ..tasks.finetuning import FinetuningConfig
 from ..tasks.glue import TaskData
 from ..tasks.grid import ONLY_WITH_SPANS, ONLY_WITH_TEACHER, finetune_grid
 from ..tasks.heads import for_task
 from ..text.corpus import Corpus
-from ..text.masking import Masker
+from ..text.masking import Masker, NextWord
 
 REFERENCE = "triple"
 SEEDS = 3  # pairs of every variant, unless told otherwise
@@ -53,11 +55,12 @@ class Variant:
     init: str = "teacher"
     layers: str | tuple[int, ...] = "original"
     trained: bool = True
+    width: int = 0  # the teacher's
 
     def changes(self) -> dict[str, Any]:
         """What the record says of it; empty for the triple loss itself."""
         plain = Variant(self.name, self.title)
-        others = {key: getattr(self, key) for key in ("init", "layers", "trained")}
+        others = {key: getattr(self, key) for key in ("init", "layers", "trained", "width")}
         return dict(self.settings) | {k: v for k, v in others.items() if v != getattr(plain, k)}
 
 
@@ -79,7 +82,7 @@ VARIANTS = {
 
 def along(axis: str, values: Iterable[Any]) -> list[Variant]:
     """Variants of the triple loss along one axis: "temperature" (numbers), "positions" (all, masked), "layers" (a
-    name or indices) or "weights" (three numbers, of L_ce, L_mlm and L_cos). ValueError for another axis."""
+    name or indices), "width" or "weights" (three numbers, of L_ce, L_mlm and L_cos). ValueError for another axis."""
     made = []
     for value in values:
         if axis == "layers":
@@ -88,11 +91,13 @@ def along(axis: str, values: Iterable[Any]) -> list[Variant]:
         elif axis == "weights":
             shown = "-".join(f"{weight:g}" for weight in value)
             more = {"settings": dict(zip(("ce", "mlm", "cos"), map(float, value), strict=True))}
+        elif axis == "width":
+            shown, more = str(value), {"width": value}
         elif axis in ("temperature", "positions"):
             shown = f"{value:g}" if axis == "temperature" else str(value)
             more = {"settings": {axis: value}}
         else:
-            raise ValueError(f"unknown axis '{axis}'; use temperature, positions, layers or weights")
+            raise ValueError(f"unknown axis '{axis}'; use temperature, positions, layers, width or weights")
         made.append(Variant(f"{axis}_{shown}", f"triple loss, {axis} {shown.replace('-', ', ')}", **more))
     return made
 
@@ -117,7 +122,7 @@ class Grid:
     `provenance` (for instance the teacher's name) is added to each record.
     """
 
-    teacher: BertForMaskedLM
+    teacher: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     corpus: Corpus
     data: Sequence[TaskData]
@@ -149,7 +154,10 @@ class Grid:
         for v in variants:
             there = choose_layers(v.layers, depth, len(layers) if isinstance(v.layers, str) else len(v.layers))
             config = replace(self.pretraining, **v.settings)
-            if (config, there, v.init, v.trained) == (self.pretraining, layers, "teacher", True):
+            narrow = v.width not in (0, self.teacher.config.hidden_size)
+            if narrow:
+                narrow_config(student_config(self.teacher.config, there), v.width, None)
+            if (config, there, v.init, v.trained, narrow) == (self.pretraining, layers, "teacher", True, False):
                 continue  # the triple loss itself: an axis may pass through it
             if made.setdefault(v.name, v) != v:
                 raise ValueError(f"two variants are called {v.name}")
@@ -227,9 +235,10 @@ class _Planned(NamedTuple):
         return record
 
 
-def start(grid: Grid, cell: Cell) -> DistilBertForMaskedLM:
+def start(grid: Grid, cell: Cell) -> PreTrainedModel:
     """The student of a cell before its first update."""
-    student = build_student(grid.teacher, cell.variant.layers, init=cell.variant.init, seed=cell.seed)
+    shape = {"init": cell.variant.init, "width": cell.variant.width or None}
+    student = build_student(grid.teacher, cell.variant.layers, seed=cell.seed, **shape)
     if grid.accelerator.device.type == "cpu":
         dropout.for_cpu(student)
     return student
@@ -239,7 +248,7 @@ def run_cell(grid: Grid, cell: Cell, quiet: bool = False) -> dict[str, Any]:
     """Distil (unless the variant is not trained), fine-tune on every task; the record of both, not yet saved."""
     watch, config, folder = Stopwatch(), cell.config, grid.work / cell.name
     student = start(grid, cell)
-    masker = Masker.of(grid.tokenizer, grid.corpus.token_counts, config.smoothing, config.mask_probability, cell.seed)
+    masker = make_samples(grid.tokenizer, grid.corpus.token_counts, families.of(student).objective, config)
     if cell.variant.trained:
         short = config.steps(grid.corpus) < LONG
         distilled = pretrain(
@@ -324,7 +333,9 @@ def _announce(grid: Grid, cells: Sequence[Cell], left: Sequence[Cell]) -> str:
 def estimate(grid: Grid, cells: Sequence[Cell]) -> tuple[float, float]:
     """(seconds, bytes of disk) that these cells will take, measured by a few updates of each kind of work."""
     student, config = start(grid, cells[0]).to(grid.accelerator.device), grid.pretraining
-    masker = Masker.of(grid.tokenizer, grid.corpus.token_counts)
+    masker = make_samples(
+        grid.tokenizer, grid.corpus.token_counts, families.of(grid.teacher).objective, grid.pretraining
+    )
     rows = batches.MaskedRows(grid.corpus.train, masker)
     micro = min(config.micro_batch_size, len(grid.corpus.train))
     batch = batches.collate(rows.__getitems__([(0, i) for i in range(micro)]))
@@ -347,14 +358,14 @@ def estimate(grid: Grid, cells: Sequence[Cell]) -> tuple[float, float]:
     return seconds, disk
 
 
-def _evaluation_seconds(grid: Grid, student: DistilBertForMaskedLM, masker: Masker, rows: int = 32) -> float:
+def _evaluation_seconds(grid: Grid, student: PreTrainedModel, masker: Masker | NextWord, rows: int = 32) -> float:
     """Seconds of one held-out evaluation, judged by one of a few rows."""
     watch = Stopwatch()
     evaluation.evaluate(student, grid.corpus, masker, grid.accelerator, grid.teacher, rows=rows)
     return watch.read()["wall_seconds"] * max(1, min(256, len(grid.corpus.heldout)) // rows)
 
 
-def _finetuning_seconds(grid: Grid, student: DistilBertForMaskedLM, data: TaskData) -> float:
+def _finetuning_seconds(grid: Grid, student: PreTrainedModel, data: TaskData) -> float:
     """Seconds of one fine-tuning on a task, judged by a few of its updates."""
     model, _ = for_task(student, data.task)
     pace = finetuning.pace(model, data, grid.tokenizer, grid.accelerator, grid.finetuning)

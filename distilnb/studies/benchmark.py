@@ -47,8 +47,9 @@ from ..evidence import paper
 from ..evidence.records import Stopwatch, new_record, thin, versions
 from ..machine.device import describe_device, instructions, make_accelerator
 from ..machine.progress import Progress, duration
+from ..models import families
 from ..models.arithmetic import parameter_groups
-from ..models.sources import CLASSES, load_tokenizer, shipped_name
+from ..models.sources import class_named, load_tokenizer, shipped_name
 from ..tasks import finetuning, glue, heads, metrics, squad
 from ..tasks.finetuning import FinetuningConfig
 from ..tasks.finetuning import finetune as finetune_model
@@ -180,7 +181,7 @@ def sweep(
     A row for each knob, value and round, with seconds by the wall and in CPU time, under `MODEL` and `MODEL_cpu`; the
     models take turns.
     """
-    positions = min(model.config.max_position_embeddings for model in models.values())
+    positions = min(families.longest(model.config) for model in models.values())
     words, usual = min(model.config.vocab_size for model in models.values()), torch.get_num_threads()
     points = [("sequence length", n, (1, n, usual)) for n in lengths if n <= positions]
     points += [("batch size", n, (n, min(32, positions), usual)) for n in batch_sizes]
@@ -279,7 +280,7 @@ def score_formats(runners: Sequence[Runner], fitted: Fitted, pad_id: int = 0) ->
 def memory(runner: Runner, kind: str, length: int) -> float:
     """Megabytes that opening this runner's model and one answer of `length` tokens add to a fresh process.
 
-    `kind` is the model's class in `export.CLASSES`, its configuration lies beside the runner's file.
+    `kind` is the model's class as `sources.class_named` knows it, its configuration lies beside the runner's file.
     """
     program = "import sys; from distilnb.studies.benchmark import _measure; print(_measure(*sys.argv[1:]))"
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}  # what is freed goes back to the system at once
@@ -305,7 +306,7 @@ def _measure(path: str, format: str, kind: str, length: str) -> float:
         answer = open_onnx(Path(path))
         answer(batch)
     else:
-        model = convert(CLASSES[kind](AutoConfig.from_pretrained(Path(path).parent)), format)
+        model = convert(class_named(kind)(AutoConfig.from_pretrained(Path(path).parent)), format)
         with torch.inference_mode():
             model(**{name: ids for name, ids in batch.items() if name != "token_type_ids"})
     gc.collect()
@@ -380,7 +381,7 @@ def benchmark(
     load = os.getloadavg() if hasattr(os, "getloadavg") else None
     if len(texts) < config.rows:
         raise ValueError(f"{config.rows} pairs were asked for, but there are {len(texts)}; use fewer rows")
-    positions = min(model.config.max_position_embeddings for model in models.values())
+    positions = min(families.longest(model.config) for model in models.values())
     if config.max_length > positions:
         raise ValueError(f"max_length is {config.max_length}, but the models have {positions} positions")
     texts, few = texts[: config.rows], texts[: config.format_rows]

@@ -15,7 +15,7 @@ from contextlib import contextmanager, redirect_stderr
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..evidence.records import Record
+from ..models import families
 
 Batch = dict[str, Tensor]  # input_ids, attention_mask and token_type_ids, each (batch, seq)
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -79,8 +80,9 @@ def answers(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def inputs(model: PreTrainedModel, batch: Batch) -> Batch:
-    """What this model reads of a batch: DistilBERT has no token types."""
-    wanted = ("input_ids", "attention_mask", *(("token_type_ids",) if model.config.model_type == "bert" else ()))
+    """What this model reads of a batch: DistilBERT, for one, has no token types."""
+    types = ("token_type_ids",) if families.reads_token_types(model.config) else ()
+    wanted = ("input_ids", "attention_mask", *types)
     return {name: batch[name] for name in wanted}
 
 
@@ -94,11 +96,12 @@ def make_runner(model: PreTrainedModel, format: str, folder: Path, name: str = "
     folder.mkdir(parents=True, exist_ok=True)
     model.config.save_pretrained(folder)
     if format.startswith("onnx"):
-        path = folder / "model.onnx"
+        path = folder / "onnx" / "model.onnx"  # where optimum and transformers.js look
         if not path.is_file():
+            path.parent.mkdir(exist_ok=True)
             to_onnx(model, path)
         if format == "onnx_int8":
-            path = quantize_onnx(path, folder / "model.int8.onnx")
+            path = quantize_onnx(path, path.with_name("model_quantized.onnx"))
         return Runner(name, format, open_onnx(path, threads), path.stat().st_size, path)
     made = convert(model, format)
     path = _keep(made, folder, format)
@@ -141,16 +144,24 @@ def to_int8(model: nn.Module) -> nn.Module:
         return torch.ao.quantization.quantize_dynamic(copy.deepcopy(model).eval(), {nn.Linear}, dtype=torch.qint8)
 
 
-class _Answers(nn.Module):
-    """A model as a function of tensors, which is what can be exported."""
+class _Outputs(nn.Module):
+    """A model as a function from tensors to its named outputs, which is what can be exported."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, names: Sequence[str]):
         super().__init__()
-        self.model = model
+        self.model, self.names = model, names
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Any:
         batch = {"input_ids": input_ids, "attention_mask": attention_mask}
-        return answers(self.model, batch if token_type_ids is None else batch | {"token_type_ids": token_type_ids})
+        made = self.model(**batch if token_type_ids is None else batch | {"token_type_ids": token_type_ids})
+        tensors = tuple(getattr(made, name) for name in self.names)
+        return tensors if len(tensors) > 1 else tensors[0]
+
+
+def output_names(model: PreTrainedModel) -> list[str]:
+    """What the outputs of a model's graph are called: by the names that optimum and transformers.js look for."""
+    spans = type(model).__name__.endswith("ForQuestionAnswering")
+    return ["start_logits", "end_logits"] if spans else ["logits"]
 
 
 def to_onnx(model: PreTrainedModel, path: Path) -> Path:
@@ -164,18 +175,19 @@ def to_onnx(model: PreTrainedModel, path: Path) -> Path:
 
     model = copy.deepcopy(model).float().eval()
     model.set_attn_implementation("eager")
+    model.config.use_cache = False  # of a causal model: its keys and values are no outputs here
     ids = torch.ones(2, 16, dtype=torch.long)
     batch = inputs(model, {"input_ids": ids, "attention_mask": ids.clone(), "token_type_ids": 0 * ids})
-    free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("seq", max=model.config.max_position_embeddings)}
+    free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("seq", max=families.longest(model.config))}
     try:
         with _quiet():
             program = torch.onnx.export(
-                _Answers(model).eval(),
+                _Outputs(model, output_names(model)).eval(),
                 tuple(batch.values()),
                 dynamo=True,
                 dynamic_shapes=(free,) * len(batch),
                 input_names=list(batch),
-                output_names=["answers"],
+                output_names=output_names(model),
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:
@@ -227,7 +239,12 @@ def open_onnx(path: Path, threads: int = 0) -> Callable[[Batch], np.ndarray]:
     except Exception as error:  # its exceptions have no common base class
         raise ValueError(f"'{path}' is no model that ONNX Runtime can read") from error
     names = [entry.name for entry in session.get_inputs()]
-    return lambda batch: session.run(None, {name: batch[name].numpy() for name in names})[0]
+
+    def answer(batch: Batch) -> np.ndarray:
+        outputs = session.run(None, {name: batch[name].numpy() for name in names})
+        return outputs[0] if len(outputs) == 1 else np.stack(outputs, axis=-1)
+
+    return answer
 
 
 @contextmanager
@@ -268,7 +285,7 @@ def sample(model: PreTrainedModel, batches: int = 8, seed: int = 0) -> list[Batc
     """Random ids on which formats are compared: batches of two rows of unequal length, so that the mask counts."""
     draw, made = torch.Generator().manual_seed(seed), []
     for number in range(batches):
-        length = min(8 * (number + 1), model.config.max_position_embeddings)
+        length = min(8 * (number + 1), families.longest(model.config))
         ids = torch.randint(model.config.vocab_size, (2, length), generator=draw)
         mask = torch.ones_like(ids)
         mask[1, length // 2 :] = 0

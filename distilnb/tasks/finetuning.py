@@ -35,7 +35,7 @@ from ..evidence import comparing
 from ..evidence.records import new_record
 from ..machine import device
 from ..machine.processes import alone_in, on_main, together
-from ..models import dropout, half
+from ..models import dropout, families, half
 from ..models.teacher import check_vocabulary
 from ..settings import setting
 from ..text.corpus import vocabulary_hash
@@ -143,12 +143,12 @@ def collate(rows: Dataset, chosen: Sequence[int], pad_id: int = 0) -> dict[str, 
 def forward(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
     """Logits in float32: (batch, num_labels), or (batch, seq, 2) for start and end of an answer, padding at NEVER.
 
-    BERT is told which text of a pair a token is of, DistilBERT cannot be.
+    BERT is told which text of a pair a token is of; DistilBERT and others cannot be.
     """
     inputs, mask = {"input_ids": batch["input_ids"]}, batch["attention_mask"]
     if not mask.all():  # no mask at all lets the faster attention kernel run
         inputs["attention_mask"] = mask
-    if model.config.model_type == "bert":
+    if families.reads_token_types(model.config):
         inputs["token_type_ids"] = batch["token_type_ids"]
     outputs = half.call(model, model, half.wanted(mask), **inputs)
     if not heads.is_answerer(model):
@@ -305,9 +305,9 @@ def check_run(
                 f"task {task.name} has {task.num_labels} output(s){' per token' if task.spans else ''}, the {who} is "
                 f"a {type(one).__name__} with {one.config.num_labels}: build it by {made}"
             )
-        if config.max_length > one.config.max_position_embeddings:
+        if config.max_length > families.longest(one.config):
             raise ValueError(
-                f"max_length is {config.max_length}, but the {who} has {one.config.max_position_embeddings} positions"
+                f"max_length is {config.max_length}, but the {who} reads {families.longest(one.config)} tokens"
             )
         check_vocabulary(one.config, tokenizer)
 
@@ -375,7 +375,7 @@ class Run(Training):
         loss = float(self.accelerator.reduce(terms, "sum"))
         _, made = self.apply(loss)
         if made:
-            self.curve.append([self.step, int(self.lengths[chosen].sum()), loss])
+            self.note({"step": self.step, "tokens": int(self.lengths[chosen].sum()), "loss": loss})
         return {"loss": loss}
 
 
@@ -430,15 +430,14 @@ def finetune(
 
 
 def _record(run: Run, name: str, data: TaskData, about: dict[str, Any]) -> dict[str, Any]:
-    step, tokens, loss = (list(column) for column in zip(*run.curve, strict=True))
     faults = {key: value for key, value in run.faults().items() if value}
     values = {
         "task": data.task.name,
         "seed": run.config.seed,
-        "tokens": sum(tokens),
+        "tokens": sum(run.curve["tokens"]),
         "steps": run.steps,
         "config": asdict(run.config),
-        "curve": {"step": step, "loss": loss},
+        "curve": {key: run.curve[key] for key in ("step", "loss")},
         "data": data.info,
         "started_from": run.started_from,
         "processes": run.accelerator.num_processes,

@@ -4,29 +4,25 @@ A masked language model has neither. What is new is drawn from a seed and named,
 """
 
 import copy
+import re
 import warnings
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import torch
-from transformers import (
-    AutoConfig,
-    BertForQuestionAnswering,
-    BertForSequenceClassification,
-    DistilBertForQuestionAnswering,
-    DistilBertForSequenceClassification,
-    PreTrainedModel,
-)
+import transformers
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from ..machine import hub
+from ..models import families
 from ..models.sources import Source, locate
 from .glue import Task
 
-CLASSIFIERS = {"bert": BertForSequenceClassification, "distilbert": DistilBertForSequenceClassification}
-ANSWERERS = {"bert": BertForQuestionAnswering, "distilbert": DistilBertForQuestionAnswering}
-OUTPUT = ("classifier.weight", "classifier.bias")  # the last layer of either classifier
-HEADS = ("classifier.", "pre_classifier.", "qa_outputs.", "bert.pooler.")  # a masked language model has none of them
+CLASSIFIERS, ANSWERERS = "SequenceClassification", "QuestionAnswering"
+HEADS = re.compile(
+    r"^(classifier|pre_classifier|qa_outputs|score|head|pooler|[a-z]+\.pooler)\."
+)  # made anew for a task
 Made = tuple[PreTrainedModel, tuple[str, ...]]
 
 
@@ -38,7 +34,7 @@ def classifier(source: Source, num_labels: int, seed: int = 0) -> Made:
     last layer and, for DistilBERT, the layer before it. BERT's pooler is new as well unless the checkpoint brings
     one: a masked language model has none. New tensors are drawn from `seed`.
 
-    Raises ValueError for a model that is no BERT or DistilBERT, or that lacks a tensor of its encoder.
+    Raises ValueError for a model of a family that `families` lacks, or that lacks a tensor of its encoder.
     """
     return _told(source, *_with_head(source, CLASSIFIERS, num_labels, seed))
 
@@ -60,12 +56,13 @@ def for_task(source: Source, task: Task, seed: int = 0) -> Made:
     if task.spans:
         return question_answerer(source, seed)
     model, new, replaced = _with_head(source, CLASSIFIERS, task.num_labels, seed)
-    if OUTPUT[0] not in new and not _in_order(model, task):
-        new, replaced = tuple(dict.fromkeys((*new, *OUTPUT))), OUTPUT
-        _draw(model, OUTPUT, seed)
-    if task.center and OUTPUT[1] in new:
+    output = _output(model)
+    if output[0] not in new and not _in_order(model, task):
+        new, replaced = tuple(dict.fromkeys((*new, *output))), output
+        _draw(model, output, seed)
+    if task.center and output[-1].endswith(".bias") and output[-1] in new:
         with torch.no_grad():
-            model.get_parameter(OUTPUT[1]).fill_(task.center)
+            model.get_parameter(output[-1]).fill_(task.center)
     return _told(source, model, new, replaced)
 
 
@@ -93,6 +90,13 @@ def _warn(what: str) -> None:
     warnings.warn(f"the head of {what} is of another task: a new one is drawn and trained", stacklevel=4)
 
 
+def _output(model: PreTrainedModel) -> tuple[str, ...]:
+    """The names of the tensors of a classifier's last layer, weight first."""
+    names = [name for name in model.state_dict() if HEADS.match(name)]
+    last = names[-1].rpartition(".")[0]
+    return tuple(name for name in names if name.rpartition(".")[0] == last)
+
+
 def _in_order(model: PreTrainedModel, task: Task) -> bool:
     """Whether the outputs of a classifier mean the labels of `task`; those in another order are moved to their places.
 
@@ -106,7 +110,7 @@ def _in_order(model: PreTrainedModel, task: Task) -> bool:
         return False
     order = [names.index(label) for label in wanted]
     with torch.no_grad():
-        for name in OUTPUT:
+        for name in _output(model):
             parameter = model.get_parameter(name)
             parameter.copy_(parameter[order].clone())
     name_labels(model, task)
@@ -126,20 +130,20 @@ def name_labels(model: PreTrainedModel, task: Task) -> None:
 
 def is_answerer(model: PreTrainedModel) -> bool:
     """Whether the model points at spans instead of naming classes."""
-    return isinstance(model, tuple(ANSWERERS.values()))
+    return type(model).__name__.endswith(f"For{ANSWERERS}")
 
 
 def _with_head(
-    source: Source, classes: dict[str, type[PreTrainedModel]], outputs: int, seed: int
+    source: Source, head: str, outputs: int, seed: int
 ) -> tuple[PreTrainedModel, tuple[str, ...], tuple[str, ...]]:
     """The model, the names of its new tensors, and of these the ones that the source has in another size."""
     if isinstance(source, PreTrainedModel):
-        model, missing, differing = _around(source, classes, outputs)
+        model, missing, differing = _around(source, head, outputs)
         what = f"this {type(source).__name__}"
     else:
-        model, missing, differing = _read(source, classes, outputs)
+        model, missing, differing = _read(source, head, outputs)
         what = f"model '{source}'"
-    lost = [name for name in missing if not name.startswith(HEADS)]
+    lost = [name for name in missing if not HEADS.match(name)]
     if lost:
         raise ValueError(f"{what} lacks {len(lost)} tensors of its encoder, first {lost[0]}: nothing to fine-tune")
     _draw(model, missing, seed)
@@ -147,32 +151,35 @@ def _with_head(
 
 
 def _draw(model: PreTrainedModel, names: Sequence[str], seed: int) -> None:
-    """Draw these tensors anew: weights at random, biases 0."""
+    """Draw these tensors anew: weights at random, biases 0, weights of a norm 1."""
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name in names:
             tensor = model.get_parameter(name)
             if name.endswith(".bias"):
                 tensor.zero_()
+            elif tensor.ndim == 1:  # of a norm
+                tensor.fill_(1.0)
             else:
                 tensor.normal_(0, model.config.initializer_range, generator=draw)
 
 
-def _class_for(kind: str, classes: dict[str, type[PreTrainedModel]], what: str) -> type[PreTrainedModel]:
-    if kind not in classes:
-        raise ValueError(f"{what} is a {kind} model; {' or '.join(classes)} is needed")
-    return classes[kind]
+def class_for(config: PreTrainedConfig, head: str, what: str) -> type[PreTrainedModel]:
+    """The class of a family with a head for classes (`CLASSIFIERS`) or spans (`ANSWERERS`); ValueError without one."""
+    name = families.of(config, what).model.__name__.removesuffix("ForMaskedLM").removesuffix("LMHeadModel")
+    kind = getattr(transformers, f"{name}For{head}", None)
+    if kind is None:
+        raise ValueError(f"{what} is a {name}, for which transformers has no head for such a task")
+    return kind
 
 
-def _around(
-    source: PreTrainedModel, classes: dict[str, type[PreTrainedModel]], outputs: int
-) -> tuple[PreTrainedModel, list[str], list[str]]:
+def _around(source: PreTrainedModel, head: str, outputs: int) -> tuple[PreTrainedModel, list[str], list[str]]:
     """The tensors of a model in memory under a head, the names of those that it lacks, and of these
     the ones that it has in another size."""
     config = copy.deepcopy(source.config)
     config.num_labels = outputs
     with torch.random.fork_rng(devices=[]):
-        model = _class_for(config.model_type, classes, f"this {type(source).__name__}")(config)
+        model = class_for(config, head, f"this {type(source).__name__}")(config)
     wanted, theirs = model.state_dict(), source.state_dict()
     known = {
         name: theirs[name] for name, tensor in wanted.items() if name in theirs and theirs[name].shape == tensor.shape
@@ -181,9 +188,7 @@ def _around(
     return model, [name for name in wanted if name not in known], [n for n in wanted if n in theirs and n not in known]
 
 
-def _read(
-    source: str | Path, classes: dict[str, type[PreTrainedModel]], outputs: int
-) -> tuple[PreTrainedModel, list[str], list[str]]:
+def _read(source: str | Path, head: str, outputs: int) -> tuple[PreTrainedModel, list[str], list[str]]:
     """The same from safetensors in a folder or on the Hub."""
     path, where = locate(source)
     try:
@@ -191,7 +196,7 @@ def _read(
             config = hub.fetch(AutoConfig.from_pretrained, path, num_labels=outputs, **where)
     except (OSError, ValueError) as error:
         raise ValueError(f"model '{path}' has no readable config.json; {hub.ADVICE}") from error
-    kind = _class_for(config.model_type, classes, f"model '{path}'")
+    kind = class_for(config, head, f"model '{path}'")
     try:
         with torch.random.fork_rng(devices=[]), hub.no_report():
             model, report = hub.fetch(

@@ -412,7 +412,8 @@ class _Blocks:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, info: dict):
         self.opening, self.closing, self.between = frame(tokenizer)
-        self.unk, self.packed, self.wanted = tokenizer.unk_token_id, info["layout"] == "packed", info["max_tokens"]
+        self.unk = None if self.between == [tokenizer.unk_token_id] else tokenizer.unk_token_id  # bytes know all words
+        self.packed, self.wanted = info["layout"] == "packed", info["max_tokens"]
         self.seq_length, self.body = info["seq_length"], info["seq_length"] - len(self.opening) - len(self.closing)
         self.counts, self.digest = np.zeros(len(tokenizer), dtype=np.int64), hashlib.sha256()
         self.tokens = self.documents = 0

@@ -4,7 +4,7 @@ No worker, process or restart can change them, which is what makes resuming exac
 15 % and 80/10/10 with the original code's smoothing by token counts, after XLM.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -55,6 +55,10 @@ class Masker:
         weights = mask_weights(token_counts, tokenizer.all_special_ids, smoothing)
         return cls(tokenizer.mask_token_id, weights, probability, seed)
 
+    def uniform(self) -> "Masker":
+        """The masks that held-out text is scored with, always the same: 15 %, all words alike."""
+        return replace(self, weights=(self.weights > 0).astype(float), probability=0.15, seed=0)
+
     def __call__(self, ids: np.ndarray, epoch: int, sample_id: int) -> tuple[np.ndarray, np.ndarray]:
         """(masked ids, labels), both (seq,): labels hold the true token where one was chosen, IGNORE elsewhere."""
         draw = generator(self.seed, epoch, sample_id)
@@ -74,3 +78,18 @@ class Masker:
 
 
 IGNORE = -100  # label of a position without a masked word
+
+
+@dataclass(frozen=True)
+class NextWord:
+    """The causal objective in the place of a Masker: nothing is hidden, and each token's label is its successor."""
+
+    probability: float = 1.0
+
+    def uniform(self) -> "NextWord":
+        """Itself: there is nothing to draw."""
+        return self
+
+    def __call__(self, ids: np.ndarray, epoch: int, sample_id: int) -> tuple[np.ndarray, np.ndarray]:
+        """(ids, labels), both (seq,): the last token has no successor, and IGNORE as its label."""
+        return ids, np.append(ids[1:], IGNORE).astype(np.int64)

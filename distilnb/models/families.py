@@ -1,0 +1,285 @@
+"""The families of models that can be halved, a row each: where things lie, what belongs to a layer, what needs care.
+
+A student has its teacher's own class with fewer layers, except that BERT's is a DistilBERT. To add a family, add a
+row to FAMILIES and a tiny model of it to the tests.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
+
+from torch import Tensor, nn
+from transformers import (
+    BertForMaskedLM,
+    CamembertForMaskedLM,
+    DebertaV2ForMaskedLM,
+    DistilBertForMaskedLM,
+    ElectraForMaskedLM,
+    GPT2LMHeadModel,
+    ModernBertForMaskedLM,
+    MPNetForMaskedLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+    RobertaForMaskedLM,
+    XLMRobertaForMaskedLM,
+)
+
+DISTILBERT_EPSILON = 1e-12  # of its LayerNorms; no configuration can change it
+
+# parameters per group; v words, h width, e embedding width, f feed-forward width, p positions, t token types, L layers,
+# a heads, u 1 where the decoder has a table of its own, and what `arithmetic.letters` adds for single families
+LAYERS = {"attention": "L * 4 * (h**2 + h)", "feed-forward": "L * (2 * h * f + f + h)", "layer LayerNorms": "L * 4 * h"}
+BERT_COUNTS = {
+    "word embeddings": "v * h",
+    "position embeddings": "p * h",
+    "token-type embeddings": "t * h",
+    "embedding LayerNorm": "2 * h",
+    **LAYERS,
+    "pooler": "h**2 + h",
+    "MLM head": "h**2 + h + 2 * h + v",
+    "decoder": "u * v * (h + 1)",  # with a second bias that nobody reads
+    "task head": "2 * h + 2",  # for questions
+}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Names of the linear layers inside a layer: of attention, and of the feed-forward network."""
+
+    query: str
+    key: str
+    value: str
+    out: str
+    up: str
+    down: str
+
+
+BERT_PARTS = Parts(
+    *(f"attention.{name}" for name in ("self.query", "self.key", "self.value", "output.dense")),
+    "intermediate.dense",
+    "output.dense",
+)
+Kept = Sequence[int]
+
+
+@dataclass(frozen=True)
+class Family:
+    """One row of the table; names of modules are those of the class with the language-modelling head."""
+
+    name: str
+    model: type[PreTrainedModel]
+    layers: str  # the list of layers
+    embeddings: tuple[str, ...]  # tables that tokens and positions are looked up in: float32 in half precision too
+    head: tuple[str | Callable[[Tensor], Tensor], ...]  # from the last hidden states to what the decoder multiplies
+    decoder: str = "cls.predictions.decoder"
+    objective: str = "masked"  # or "causal": the next word
+    casts: tuple[str, ...] = ()  # whose output is cast in half precision; the embeddings unless given
+    follows: tuple[str, ...] = ()  # configuration fields with an entry for each layer
+    first_position: bool = False  # positions are counted from the padding id on, as fairseq does
+    counts: dict[str, str] = field(default_factory=lambda: BERT_COUNTS)
+    parts: Parts | None = None  # None: layers cannot be made narrower
+    check: Callable[[PreTrainedConfig, Kept], None] | None = None  # refuses or tells what a choice of layers breaks
+    mend: Callable[[PreTrainedConfig, Kept, dict[str, Tensor]], None] | None = None  # what depends on a layer's place
+
+
+def _check_modernbert(config: PreTrainedConfig, kept: Kept) -> None:
+    """Layer 0 has no norm in front of its attention and cannot stand elsewhere; nor can another stand in its place."""
+    if kept[0] != 0 or 0 in kept[1:]:
+        raise ValueError(
+            f"layers {','.join(map(str, kept))}: ModernBERT's layer 0 alone has no norm before its attention, so it "
+            "must be the student's first layer and no other; choose indices that begin with 0"
+        )
+    kinds = config.layer_types
+    teacher, student = (_longest_local([kinds[i] for i in chosen]) for chosen in (range(len(kinds)), kept))
+    share = sum(kinds[i] == "full_attention" for i in kept)
+    if student > teacher or not share:
+        warnings.warn(
+            f"{share} of the student's {len(kept)} layers see the whole text, and up to {student} local ones follow "
+            f"each other (the teacher's: {teacher}); 'every_other', or indices of both kinds in turn, keep the pattern",
+            stacklevel=2,
+        )
+
+
+def _longest_local(kinds: Sequence[str]) -> int:
+    """The most local layers that follow each other."""
+    return max((len(list(run)) for kind, run in groupby(kinds) if kind == "sliding_attention"), default=0)
+
+
+def _mend_gpt2(config: PreTrainedConfig, kept: Kept, tensors: dict[str, Tensor]) -> None:
+    """Some GPT-2s divide the scores of layer i by i + 1: what a new place changes is given to the queries."""
+    for new, old in enumerate(kept) if config.scale_attn_by_inverse_layer_idx else ():
+        for kind in ("weight", "bias"):
+            tensors[f"transformer.h.{new}.attn.c_attn.{kind}"][..., : config.hidden_size] *= (new + 1) / (old + 1)
+
+
+def _roberta(name: str, model: type[PreTrainedModel]) -> Family:
+    """RoBERTa and those that only differ from it in their text and vocabulary."""
+    return Family(
+        name,
+        model,
+        layers="roberta.encoder.layer",
+        embeddings=("roberta.embeddings",),
+        head=("lm_head.dense", nn.functional.gelu, "lm_head.layer_norm"),
+        decoder="lm_head.decoder",
+        first_position=True,
+        parts=BERT_PARTS,
+    )
+
+
+FAMILIES = {
+    "bert": Family(
+        "BERT",
+        BertForMaskedLM,
+        layers="bert.encoder.layer",
+        embeddings=("bert.embeddings",),
+        head=("cls.predictions.transform",),
+        parts=BERT_PARTS,
+    ),
+    "distilbert": Family(
+        "DistilBERT",
+        DistilBertForMaskedLM,
+        layers="distilbert.transformer.layer",
+        embeddings=("distilbert.embeddings",),
+        head=("vocab_transform", "activation", "vocab_layer_norm"),
+        decoder="vocab_projector",
+        counts={k: v for k, v in BERT_COUNTS.items() if k not in ("token-type embeddings", "pooler")}
+        | {"decoder": "u * v * h"},
+        parts=Parts(*(f"attention.{name}_lin" for name in ("q", "k", "v", "out")), "ffn.lin1", "ffn.lin2"),
+    ),
+    "roberta": _roberta("RoBERTa", RobertaForMaskedLM),
+    "xlm-roberta": _roberta("XLM-RoBERTa", XLMRobertaForMaskedLM),
+    "camembert": _roberta("CamemBERT", CamembertForMaskedLM),
+    "electra": Family(
+        "ELECTRA (its generator)",
+        ElectraForMaskedLM,
+        layers="electra.encoder.layer",
+        embeddings=("electra.embeddings",),
+        head=("generator_predictions",),
+        decoder="generator_lm_head",
+        counts={
+            "word embeddings": "v * e",
+            "position embeddings": "p * e",
+            "token-type embeddings": "t * e",
+            "embedding LayerNorm": "2 * e",
+            "embedding projection": "(e * h + h) * (e != h)",
+            **LAYERS,
+            "MLM head": "h * e + e + 2 * e + v",
+            "decoder": "u * v * e",
+            "task head": "2 * h + 2",
+        },
+        parts=BERT_PARTS,
+    ),
+    "mpnet": Family(
+        "MPNet",
+        MPNetForMaskedLM,
+        layers="mpnet.encoder.layer",
+        embeddings=("mpnet.embeddings", "mpnet.encoder.relative_attention_bias"),
+        head=("lm_head.dense", nn.functional.gelu, "lm_head.layer_norm"),
+        decoder="lm_head.decoder",
+        first_position=True,
+        counts={"relative positions": "buckets * a"} | BERT_COUNTS,
+    ),
+    "deberta-v2": Family(
+        "DeBERTa-v2 and -v3",
+        DebertaV2ForMaskedLM,
+        layers="deberta.encoder.layer",
+        embeddings=("deberta.embeddings",),
+        head=("cls.predictions.transform",),
+        counts={
+            "word embeddings": "v * e",
+            "position embeddings": "p * e * absolute",
+            "token-type embeddings": "t * e",
+            "embedding projection": "e * h * (e != h)",
+            "embedding LayerNorm": "2 * h",
+            "relative positions": "buckets * h + 2 * h * normed",
+            "convolution": "(h * h * kernel + h + 2 * h) * (kernel > 0)",
+            **LAYERS,
+            "attention": "L * (4 + apart) * (h**2 + h)",
+            "MLM head": "h**2 + h + 2 * h + v",
+            "decoder": "u * v * (e + 1)",
+            "task head": "2 * h + 2",
+        },
+    ),
+    "modernbert": Family(
+        "ModernBERT",
+        ModernBertForMaskedLM,
+        layers="model.layers",
+        embeddings=("model.embeddings",),
+        head=("head",),
+        decoder="decoder",
+        follows=("layer_types",),
+        counts={
+            "word embeddings": "v * h",
+            "embedding LayerNorm": "h * (1 + norm_bias)",
+            "attention": "L * 4 * (h**2 + h * attention_bias)",
+            "feed-forward": "L * (3 * h * f + (2 * f + h) * mlp_bias)",
+            "layer LayerNorms": "(2 * L - 1) * h * (1 + norm_bias)",  # none before the first attention
+            "final LayerNorm": "h * (1 + norm_bias)",
+            "MLM head": "h**2 + h * classifier_bias + h * (1 + norm_bias) + v * decoder_bias",
+            "decoder": "u * v * h",
+        },
+        check=_check_modernbert,
+    ),
+    "gpt2": Family(
+        "GPT-2",
+        GPT2LMHeadModel,
+        layers="transformer.h",
+        embeddings=("transformer.wte", "transformer.wpe"),
+        casts=("transformer.drop",),
+        head=(),
+        decoder="lm_head",
+        objective="causal",
+        counts={
+            "word embeddings": "v * h",
+            "position embeddings": "p * h",
+            **LAYERS,
+            "final LayerNorm": "2 * h",
+            "decoder": "u * v * h",
+            "task head": "2 * h + 2",
+        },
+        mend=_mend_gpt2,
+    ),
+}
+
+
+def of(model: PreTrainedModel | PreTrainedConfig, what: str = "") -> Family:
+    """The row of a model or of its configuration.
+
+    Raises ValueError, which names `what` and the families of the table, for one that is in no row.
+    """
+    config = getattr(model, "config", model)
+    if config.model_type not in FAMILIES:
+        names = ", ".join(family.name for family in FAMILIES.values())
+        raise ValueError(
+            f"{what or 'this model'} is a model of type '{config.model_type}'; these families can be distilled: {names}"
+        )
+    if getattr(config, "legacy", True) is False:
+        raise ValueError(
+            f"{what or 'this DeBERTa'} has legacy=false, a head that PyTorch cannot call like the others'; load it "
+            "with legacy=true and train that head first (distilnb teacher --start)"
+        )
+    return FAMILIES[config.model_type]
+
+
+def longest(config: PreTrainedConfig) -> int:
+    """The most tokens that a model of this configuration can read at once."""
+    return config.max_position_embeddings - (of(config).first_position and config.pad_token_id + 1)
+
+
+def reads_token_types(config: PreTrainedConfig) -> bool:
+    """Whether a model is told which text of a pair a token is of."""
+    return getattr(config, "type_vocab_size", 0) > 1 and config.model_type != "modernbert"
+
+
+def epsilon(config: PreTrainedConfig) -> float:
+    """What the norms of a model add to a variance."""
+    names = ("layer_norm_eps", "layer_norm_epsilon", "norm_eps")
+    return next((getattr(config, name) for name in names if hasattr(config, name)), DISTILBERT_EPSILON)
+
+
+def embeddings(model: PreTrainedModel) -> tuple[list[nn.Module], list[nn.Module]]:
+    """The modules that hold a model's tables, and those whose output goes to the layers; with any head."""
+    row = of(model)
+    return tuple([attrgetter(name)(model) for name in names] for names in (row.embeddings, row.casts or row.embeddings))

@@ -1,0 +1,199 @@
+"""Two machines in one: network namespaces joined by a cable (a veth pair), each with its own name, address and disk.
+
+A process in them sees its host's network alone; `/etc/hosts` names both, and `HERE` is the same path on each with a
+folder of the host's own behind it, as two machines without a shared disk have it. Needs root and iproute2.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cutting import CONTEXT
+
+INSIDE = """
+echo "$NAME" > /proc/sys/kernel/hostname
+mount --bind "$ADDRESSES" /etc/hosts
+mkdir -p "$HERE" && mount --bind "$DISK" "$HERE" && cd "$HERE"
+exec "$@"
+"""
+
+
+@dataclass(frozen=True)
+class Host:
+    """One of the machines: its namespace is called `name`, its end of the cable `wire`, its disk is `disk`."""
+
+    name: str
+    address: str
+    disk: Path
+    here: Path
+    addresses: Path
+
+    @property
+    def wire(self) -> str:
+        """The network interface."""
+        return f"{self.name[-8:]}-w"
+
+    def start(self, command: Sequence[str], log: Path, **environment: str) -> subprocess.Popen:
+        """Start a command on this host; what it prints is appended to `log`. Its pid is that of the command itself."""
+        where = {"NAME": self.name, "ADDRESSES": self.addresses, "DISK": self.disk, "HERE": self.here}
+        inside = ["ip", "netns", "exec", self.name, "unshare", "--uts", "sh", "-ec", INSIDE, "sh", *command]
+        with open(log, "ab") as file:
+            return subprocess.Popen(
+                inside,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+                env=os.environ | {key: str(value) for key, value in (where | environment).items()},
+            )
+
+    def launch(self, argv: Sequence[str], log: Path, patience: float = 600.0) -> multiprocessing.Process:
+        """Start `distilnb launch` here, and by it processes, as forks of one that has imported torch already.
+
+        What takes part is torch's agent and its rendezvous; only that processes are forked and not executed is other.
+        """
+        process = CONTEXT.Process(target=live_on, args=(self, list(argv), log, patience))
+        process.start()
+        return process
+
+    def kill(self) -> None:
+        """Kill every process of this host, as a power cut does."""
+        pids = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True, check=True).stdout
+        for pid in map(int, pids.split()):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+    def processes(self) -> list[tuple[int, str]]:
+        """(pid, command line) of every process of this host."""
+        pids = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True, check=True).stdout
+        lines = [(int(pid), Path(f"/proc/{pid}/cmdline")) for pid in pids.split()]
+        return [(pid, path.read_bytes().replace(b"\0", b" ").decode()) for pid, path in lines if path.exists()]
+
+    def cable(self, plugged: bool) -> None:
+        """Pull the cable out, or plug it in."""
+        _ip("-n", self.name, "link", "set", self.wire, "up" if plugged else "down")
+
+    def limit(self, megabits: int) -> None:
+        """Let no more than this through the cable in a second, from here (0: no limit)."""
+        tc = ["tc", "-n", self.name, "qdisc"]
+        subprocess.run([*tc, "del", "dev", self.wire, "root"], capture_output=True)
+        if megabits:
+            shape = ["rate", f"{megabits}mbit", "burst", f"{max(64, megabits)}kb", "latency", "100ms"]
+            subprocess.run([*tc, "add", "dev", self.wire, "root", "tbf", *shape], check=True)
+
+    def sent(self) -> int:
+        """Bytes that this host has sent over the cable so far."""
+        counter = f"/sys/class/net/{self.wire}/statistics/tx_bytes"
+        return int(subprocess.run(["ip", "netns", "exec", self.name, "cat", counter], capture_output=True).stdout)
+
+
+def live_on(host: Host, argv: list[str], log: Path, patience: float) -> None:
+    """The life of a launcher on a host."""
+    from torch.distributed.launcher import api
+
+    from distilnb.cli import main
+    from distilnb.machine import processes
+
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(file, 1), os.dup2(file, 2)
+    os.setsid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    network = os.open(f"/run/netns/{host.name}", os.O_RDONLY)
+    if libc.setns(network, 0x40000000) or libc.unshare(0x04000000):  # CLONE_NEWNET, CLONE_NEWUTS
+        raise OSError(ctypes.get_errno(), "this process cannot move to the host")
+    socket.sethostname(host.name)
+    os.environ |= {"DISTILNB_HOME": str(host.disk / "home"), "DISTILNB_CACHE": str(host.disk / "cache")}
+    multiprocessing.set_start_method("fork", force=True)
+    processes.PATIENCE, real = patience, api.elastic_launch
+
+    def forked(config: api.LaunchConfig, _: str) -> Callable:
+        config.start_method = "fork"
+        return lambda *command: real(config, run_command)(list(command[2:]))
+
+    api.elastic_launch = forked
+    sys.exit(main.main(["launch", "--patience", str(patience), *argv]))
+
+
+def run_command(argv: list[str]) -> None:
+    """One process of the run."""
+    import torch
+
+    from distilnb.cli import main
+
+    torch.set_num_threads(1)
+    sys.exit(main.main(argv))
+
+
+def _ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+
+def possible() -> str:
+    """Why no hosts can be made here; nothing when they can."""
+    if os.geteuid() or not shutil.which("ip"):
+        return "two hosts need root and Debian's iproute2"
+    tried = subprocess.run(["unshare", "--net", "--uts", "--mount", "true"], capture_output=True, text=True)
+    return tried.stderr.strip() and f"this kernel gives no namespaces ({tried.stderr.strip()})"
+
+
+@contextmanager
+def two_hosts(root: Path) -> Iterator[tuple[Host, Host]]:
+    """Make the two, cable plugged in; with the end of the block their processes and they are gone."""
+    key = f"{os.getpid():x}"
+    addresses = root / "addresses"
+    ends = (("a", "10.77.0.1"), ("b", "10.77.0.2"))
+    made = [Host(f"{end}{key}", address, root / f"disk-{end}", root / "here", addresses) for end, address in ends]
+    addresses.write_text("127.0.0.1 localhost\n" + "".join(f"{host.address} {host.name}\n" for host in made))
+    try:
+        for host in made:
+            host.disk.mkdir(exist_ok=True)
+            _ip("netns", "add", host.name)
+        one, other = made
+        _ip("link", "add", one.wire, "netns", one.name, "type", "veth", "peer", "name", other.wire, "netns", other.name)
+        for host in made:
+            _ip("-n", host.name, "addr", "add", f"{host.address}/24", "dev", host.wire)
+            _ip("-n", host.name, "link", "set", "lo", "up")
+            host.cable(plugged=True)
+        yield one, other
+    finally:
+        for host in made:
+            if host.name in subprocess.run(["ip", "netns"], capture_output=True, text=True).stdout:
+                host.kill()
+                _ip("netns", "del", host.name)
+
+
+def ended(jobs: Sequence[multiprocessing.Process], seconds: float) -> list[int | None]:
+    """Wait for launchers; their exit statuses, None for one that had to be killed after `seconds`."""
+    until = time.monotonic() + seconds
+    for job in jobs:
+        job.join(max(0.1, until - time.monotonic()))
+    statuses = [job.exitcode for job in jobs]
+    for job in jobs:
+        job.kill()
+        job.join()
+    return statuses
+
+
+def ends(jobs: Sequence[subprocess.Popen], seconds: float) -> list[int | None]:
+    """Wait for commands; their exit statuses, None for one that had to be killed after `seconds`."""
+    until = time.monotonic() + seconds
+    statuses = []
+    for job in jobs:
+        try:
+            statuses.append(job.wait(max(0.1, until - time.monotonic())))
+        except subprocess.TimeoutExpired:
+            statuses.append(None)
+            os.killpg(job.pid, signal.SIGKILL)
+            job.wait()
+    return statuses
