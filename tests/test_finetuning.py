@@ -210,7 +210,7 @@ def test_the_rate_climbs_and_falls_to_zero():
 
 
 def test_matrices_decay_and_biases_and_norms_do_not(student):
-    decays, rest = finetuning._parameter_groups(classifier(student, 2)[0], QUICK)
+    decays, rest = finetuning.parameter_groups(classifier(student, 2)[0], QUICK)
     assert decays["weight_decay"] == 0.01 and rest["weight_decay"] == 0
     names = {parameter: name for name, parameter in classifier(student, 2)[0].named_parameters()}
     assert len(decays["params"]) + len(rest["params"]) == len(names)

@@ -6,6 +6,7 @@ distilnb teacher --scale toy       pre-train a teacher from nothing
 distilnb finetune --task sst2 ...  models on tasks, several seeds
 distilnb glue --scale toy          Table 1: the nine tasks of GLUE
 distilnb ablate --scale toy        one loss off at a time, seeds in pairs (Table 4)
+distilnb ceilings                  what the data itself allows: scores beside which others are read
 distilnb benchmark                 size and speed of teacher and student, in several formats
 distilnb export --model FOLDER     a model as ONNX, in float32 and int8
 distilnb publish --dry-run         a model with its card, ready for the Hub
@@ -27,7 +28,7 @@ from .. import __version__
 from ..machine import hosts, processes
 from .showing import draw, links, make_book, run, scores, share
 from .studies import ablate, export_model, make_evidence, time_models
-from .tasks import finetune, glue
+from .tasks import ceilings, finetune, glue
 from .training import distil, teacher
 
 
@@ -79,6 +80,7 @@ COMMANDS = {
     "finetune": finetune,
     "glue": glue,
     "ablate": ablate,
+    "ceilings": ceilings,
     "benchmark": time_models,
     "evidence": make_evidence,
     "export": export_model,

@@ -1,15 +1,18 @@
 """The commands that fine-tune: `finetune` and `glue`."""
 
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
-from .. import paths
+from .. import paths, scales
 from ..evidence.names import REHEARSAL
+from ..evidence.records import Stopwatch, new_record, save_record
 from ..machine import processes
 from ..machine.device import make_accelerator
 from ..models.sources import load_tokenizer, models_of, record_of, resolve_model
 from ..report import tables
 from ..tasks import heads, own, submission
+from ..tasks.ceilings import all_ceilings
 from ..tasks.finetuning import FinetuningConfig, Safety
 from ..tasks.glue import GLUE, MissingSplit, TaskData, get_task
 from ..tasks.grid import finetune_grid
@@ -117,3 +120,29 @@ def tell(data: list[TaskData]) -> None:
             print(f"left out: {sentence}", flush=True)
         for sentence in task.info.get("told", ()):
             print(f"{task.task.name}: {sentence}", flush=True)
+
+
+def ceilings(argv: list[str]) -> None:
+    """What the data sets themselves allow: repeated rows, WNLI's nearest neighbour, IMDb's lengths, SQuAD's spans.
+
+    Read from the Hub, a few minutes on one core; the record goes to runs/ceilings.json.
+
+    examples:
+      distilnb ceilings
+      distilnb ceilings --tokenizer google-bert/bert-base-uncased --out data/runs
+    """
+    parser = ArgumentParser(
+        prog="distilnb ceilings", description=ceilings.__doc__, formatter_class=RawDescriptionHelpFormatter
+    )
+    bert = f"{scales.BERT_BASE}@{scales.BERT_BASE_REVISION}"
+    parser.add_argument("--tokenizer", default=bert, help=f"whose pieces are counted (default: {bert})")
+    parser.add_argument("--out", default="", help="folder of the record (default: runs/)")
+    options, watch = parser.parse_args(argv), Stopwatch()
+    tokenizer = load_tokenizer(options.tokenizer)
+    found, origins = all_ceilings(tokenizer, tell=lambda line: print(line, flush=True))
+    scores = {f"{task}_{name}": value for task, values in found.items() for name, value in values.items()}
+    config = {"tokenizer": options.tokenizer, "max_length": 384, "stride": 128}
+    record = new_record(
+        "data", "ceilings", scale="base", model="none", stopwatch=watch, scores=scores, config=config, data=origins
+    )
+    print(f"record: {save_record(record, Path(options.out) if options.out else None)}")

@@ -34,7 +34,7 @@ from ..distillation.training import Batch, Training
 from ..evidence import comparing
 from ..evidence.records import new_record
 from ..machine import device
-from ..machine.processes import alone_in, on_main, together
+from ..machine.processes import alone_in, explained, first_on_disk, jointly
 from ..models import dropout, families, half
 from ..models.teacher import check_vocabulary
 from ..settings import setting
@@ -336,10 +336,11 @@ class Run(Training):
         self.taught_by = {} if teacher is None else {"taught_by": fingerprint(teacher)}
         if teacher is not None:
             teacher.to(accelerator.device).eval().requires_grad_(False)
-        groups = _parameter_groups(model.to(accelerator.device), config)
+        groups = parameter_groups(model.to(accelerator.device), config)
         optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, eps=1e-6, fused=True)
         if folder:
-            on_main(accelerator, lambda: _drop_another(folder, self.identity))
+            first = first_on_disk(folder, accelerator)
+            jointly(accelerator, lambda: _drop_another(folder, self.identity), first)
         self.start(Finetuning(model, config), optimizer)
 
     @property
@@ -419,7 +420,7 @@ def finetune(
     if accelerator.device.type == "cpu":
         dropout.for_cpu(model)
     folder = Path(safety.checkpoints) if safety.checkpoints else None
-    with together(), alone_in(folder, accelerator):
+    with explained(), alone_in(folder, accelerator):
         run = Run(model, encoded[0], data.info, tokenizer, accelerator, config, safety, teacher)
         run.module.train()
         order = islice(batch_order(run.lengths, config), run.step, None)
@@ -480,7 +481,8 @@ def work(encoded: tuple[Dataset, dict[str, Dataset]], config: FinetuningConfig) 
     return config.epochs * trained + sum(scored) / 3
 
 
-def _parameter_groups(model: nn.Module, config: FinetuningConfig) -> list[dict[str, Any]]:
+def parameter_groups(model: nn.Module, config: FinetuningConfig) -> list[dict[str, Any]]:
+    """The parameters for AdamW: matrices with weight decay, biases and norms without."""
     matrices = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
     return [{"params": matrices, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}]
