@@ -14,7 +14,7 @@ from datasets import Dataset
 from test_finetuning import QUICK
 
 from distilnb.cli import main
-from distilnb.evidence.records import load_all, load_record, save_record
+from distilnb.evidence.records import load_record, load_records, save_record
 from distilnb.models.student import build_student
 from distilnb.tasks import answers, own, squad
 from distilnb.tasks.answers import Answer, find_answers, score_with_none
@@ -235,7 +235,7 @@ def test_the_command_takes_a_file_and_a_second_teacher(teacher_folder, teacher, 
     assert main.main(["finetune", *flags]) == 0
     told = capsys.readouterr().out
     assert "label: mood" in told and "macro_f1" in told
-    assert {r["model"] for r in load_all(tmp_path / "runs")} == {"teacher", "student", "student_d"}
+    assert {r["model"] for r in load_records(tmp_path / "runs")} == {"teacher", "student", "student_d"}
     assert main.main(["finetune", *flags[2:], "--task", str(tmp_path / "none.csv")]) == 2
 
 
