@@ -1,6 +1,5 @@
 """The commands that fine-tune: `finetune` and `glue`."""
 
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,25 @@ from ..tasks.ceilings import all_ceilings
 from ..tasks.finetuning import FinetuningConfig, Safety
 from ..tasks.glue import GLUE, MissingSplit, TaskData, get_task
 from ..tasks.grid import finetune_grid
-from .options import GridOptions, RunOptions, parse, read_scale
+from ..tasks.own import OwnOptions
+from .options import CeilingOptions, GridOptions, RunOptions
+from .parsing import command
 
 
-def finetune(argv: list[str]) -> None:
+def _defaults(scale: str | None) -> dict[str, Any]:
+    dial = scales.get(scale)
+    source = "toyworld" if dial.name == "toy" else "hub"
+    return {"scale": dial.name, "source": source, "model": ",".join(models_of(dial))} | dial.finetuning
+
+
+def _glue_defaults(scale: str | None) -> dict[str, Any]:
+    return _defaults(scale) | {"task": ",".join(GLUE)}
+
+
+@command(_defaults)
+def finetune(
+    where: RunOptions, what: GridOptions, config: FinetuningConfig, safety: Safety, columns: OwnOptions
+) -> None:
     """Fine-tune models on tasks, one record for each task, model and seed; a second call does only what is missing.
 
     A model is LABEL=FOLDER. LABEL=random:FOLDER is the same network from random initialization, the baseline that
@@ -31,10 +45,11 @@ def finetune(argv: list[str]) -> None:
       distilnb finetune --scale toy --task reviews.csv --columns text --label stars --kind numbers    your own task
       distilnb finetune --scale mini --task stsb --model student=runs/distil-mini/model --learning_rates 3e-4,1e-4
     """
-    _fine_tune(argv, "finetune", finetune.__doc__)
+    _fine_tune(where, what, config, safety, columns)
 
 
-def glue(argv: list[str]) -> None:
+@command(_glue_defaults)
+def glue(where: RunOptions, what: GridOptions, config: FinetuningConfig, safety: Safety, columns: OwnOptions) -> None:
     """Table 1: GLUE's nine tasks for teacher, student and its twin without distillation, beside the paper's numbers.
 
     The same grid as `distilnb finetune`, all of whose options it takes. At base scale the released BERT-base and
@@ -44,26 +59,13 @@ def glue(argv: list[str]) -> None:
       distilnb glue --scale toy --seeds 3
       distilnb glue --scale base --seeds 5 --learning_rates 5e-5,3e-5,2e-5 --submission runs/submission
     """
-    _fine_tune(argv, "glue", glue.__doc__, task=",".join(GLUE))
+    _fine_tune(where, what, config, safety, columns)
 
 
-def _fine_tune(argv: list[str], command: str, about: str | None, **defaults: Any) -> None:
-    scale = read_scale(argv)
-    where, what, config, safety, columns = parse(
-        argv,
-        command,
-        about,
-        RunOptions,
-        GridOptions,
-        FinetuningConfig,
-        Safety,
-        own.OwnOptions,
-        scale=scale.name,
-        source="toyworld" if scale.name == "toy" else "hub",
-        model=",".join(models_of(scale)),
-        **scale.finetuning,
-        **defaults,
-    )
+def _fine_tune(
+    where: RunOptions, what: GridOptions, config: FinetuningConfig, safety: Safety, columns: OwnOptions
+) -> None:
+    scale = scales.get(where.scale)
     pairs, rates = what.pairs(), what.rates()
     tokenizer = load_tokenizer(next(iter(pairs.values())).removeprefix("random:").removeprefix("untrained:"))
     models = {label: resolve_model(source) for label, source in pairs.items()}
@@ -122,27 +124,21 @@ def tell(data: list[TaskData]) -> None:
             print(f"{task.task.name}: {sentence}", flush=True)
 
 
-def ceilings(argv: list[str]) -> None:
+@command()
+def ceilings(what: CeilingOptions) -> None:
     """What the data sets themselves allow: repeated rows, WNLI's nearest neighbour, IMDb's lengths, SQuAD's spans.
 
-    Read from the Hub, a few minutes on one core; the record goes to runs/ceilings.json.
+    Read from the Hub, a few minutes on one core; the record is called ceilings.
 
     examples:
       distilnb ceilings
-      distilnb ceilings --tokenizer google-bert/bert-base-uncased --out data/runs
+      distilnb ceilings --out data/runs
     """
-    parser = ArgumentParser(
-        prog="distilnb ceilings", description=ceilings.__doc__, formatter_class=RawDescriptionHelpFormatter
-    )
-    bert = f"{scales.BERT_BASE}@{scales.BERT_BASE_REVISION}"
-    parser.add_argument("--tokenizer", default=bert, help=f"whose pieces are counted (default: {bert})")
-    parser.add_argument("--out", default="", help="folder of the record (default: runs/)")
-    options, watch = parser.parse_args(argv), Stopwatch()
-    tokenizer = load_tokenizer(options.tokenizer)
+    watch, tokenizer = Stopwatch(), load_tokenizer(what.tokenizer)
     found, origins = all_ceilings(tokenizer, tell=lambda line: print(line, flush=True))
     scores = {f"{task}_{name}": value for task, values in found.items() for name, value in values.items()}
-    config = {"tokenizer": options.tokenizer, "max_length": 384, "stride": 128}
+    config = {"tokenizer": what.tokenizer, "max_length": 384, "stride": 128}
     record = new_record(
         "data", "ceilings", scale="base", model="none", stopwatch=watch, scores=scores, config=config, data=origins
     )
-    print(f"record: {save_record(record, Path(options.out) if options.out else None)}")
+    print(f"record: {save_record(record, Path(what.out) if what.out else None)}")
