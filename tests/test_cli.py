@@ -11,6 +11,7 @@ from transformers import AutoTokenizer, BertForMaskedLM, BertModel, DistilBertFo
 from distilnb import scales
 from distilnb.cli import main, training
 from distilnb.evidence.records import load_records
+from distilnb.models.student import build_student
 from distilnb.text import corpus
 
 SMALL = ["--seq_length", "32", "--batch_size", "8", "--micro_batch_size", "4", "--learning_rate", "0.003", "--cpu"]
@@ -81,7 +82,7 @@ def bad_input(tmp_path: Path, teacher_folder: Path) -> dict[str, tuple[list[str]
         "a student deeper than its teacher": (["--n_layers", "9"], "choose 1 to 4"),
         "no such teacher": (["--teacher", str(tmp_path / "nobody")], "give a local folder"),
         "a teacher whose weights are of another family": (["--teacher", str(headless)], "configuration"),
-        "a teacher of other size than its vocabulary": (["--teacher", str(other)], "vocabular"),
+        "a teacher of other size than its vocabulary": (["--teacher", str(other)], "other sizes"),
         "no such text": (["--text", str(tmp_path / "nothing.txt")], "no such file"),
         "no text named": (["--text", "+"], "names no text"),
         "empty text": (["--text", str(empty)], "is empty"),
@@ -94,7 +95,7 @@ def bad_input(tmp_path: Path, teacher_folder: Path) -> dict[str, tuple[list[str]
         "no tokens": (["--tokens", "0"], "must be above 0"),
         "masking everything": (["--mask_probability", "1"], "between 0 and 1"),
         "an update that does not share out": (["--batch_size", "10"], "no multiple"),
-        "blocks longer than the tokenizer allows": (["--seq_length", "4096"], "allows 8 to 128"),
+        "blocks longer than the model reads": (["--seq_length", "4096"], "128 tokens"),
         "a precision that does not exist": (["--precision", "int3"], "auto, no, bf16 or fp16"),
         "a folder of something else": (["--out", str(full)], "holds no run"),
     }
@@ -236,6 +237,12 @@ def test_a_model_that_is_not_there_is_named_before_anything_is_trained(tmp_path,
 def test_only_scales_with_a_recipe_train_a_teacher(capsys):
     assert main.main(["teacher", "--scale", "base"]) == 2
     assert "small" in capsys.readouterr().err
+
+
+def test_only_a_bert_is_trained_on(tmp_path, teacher, tokenizer, capsys):
+    build_student(teacher).save_pretrained(tmp_path / "student"), tokenizer.save_pretrained(tmp_path / "student")
+    assert main.main(["teacher", "--scale", "small", "--start", str(tmp_path / "student"), "--cpu"]) == 2
+    assert "distilbert" in capsys.readouterr().err
 
 
 def test_an_encoder_becomes_a_teacher_that_can_be_distilled(tmp_path, teacher, tokenizer, text_file, capsys):

@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from .. import paths, scales
+from ..evidence.comparing import check_budgets
 from ..evidence.names import REHEARSAL
 from ..evidence.records import Stopwatch, new_record, save_record
 from ..machine import processes
 from ..machine.device import make_accelerator
-from ..models.sources import load_tokenizer, models_of, record_of, resolve_model
+from ..models.sources import load_tokenizer, models_of, resolve_model, trained_record
 from ..report import tables
 from ..tasks import heads, own, submission
 from ..tasks.ceilings import all_ceilings
@@ -67,6 +68,8 @@ def _fine_tune(
 ) -> None:
     scale = scales.get(where.scale)
     pairs, rates = what.pairs(), what.rates()
+    trained = {label: trained_record(source) for label, source in pairs.items()}
+    print("\n".join(check_budgets(pairs, trained, what.allow_unequal)), flush=True)
     tokenizer = load_tokenizer(next(iter(pairs.values())).removeprefix("random:").removeprefix("untrained:"))
     models = {label: resolve_model(source) for label, source in pairs.items()}
     accelerator = make_accelerator(where.precision, where.cpu)
@@ -77,8 +80,9 @@ def _fine_tune(
     data = processes.once_a_disk(paths.cache("tasks"), accelerator, load)
     if accelerator.is_main_process:
         tell(data)
-    folder, origins = Path(where.out or paths.home() / "runs"), {label: record_of(pairs[label]) for label in pairs}
-    rehearsed = any(found.pop("scale", "") == REHEARSAL for found in origins.values())
+    folder = Path(where.out or paths.home() / "runs")
+    origins = {label: {"model_record": record["name"]} if record else {} for label, record in trained.items()}
+    rehearsed = any(record and record["scale"] == REHEARSAL for record in trained.values())
     records = finetune_grid(
         models,
         data,

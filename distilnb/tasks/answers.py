@@ -143,7 +143,7 @@ def score(found: Sequence[Sequence[Answer]], rows: Dataset) -> dict[str, float]:
 
 def interval(found: Sequence[Sequence[Answer]], rows: Dataset, metric: str = "f1") -> tuple[float, float]:
     """95 % bootstrap interval of a score over resampled questions."""
-    return statistics.bootstrap_mean(row_scores(found, rows)[metric])
+    return statistics.bootstrap(np.mean, row_scores(found, rows)[metric], samples=1000)
 
 
 def none_odds(found: Sequence[Sequence[Answer]], logits: Sequence[np.ndarray], features: Dataset) -> np.ndarray:
@@ -185,7 +185,7 @@ def score_with_none(
         gains = np.where(answered, said, [-bool(text) for text in texts])
         best_of |= _best_threshold(short, gains, odds, int((~answered).sum()))
         if name == "f1":
-            bounds = statistics.bootstrap_mean(values)
+            bounds = statistics.bootstrap(np.mean, values, samples=1000)
     return scores | best_of, bounds
 
 

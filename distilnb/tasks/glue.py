@@ -17,7 +17,7 @@ from ..machine.hub import ADVICE, fetch, only_cached, reach
 from ..text import toyworld
 from ..text.corpus import vocabulary_hash
 from ..text.randomness import generator
-from .metrics import bootstrap, main_score, majority, score
+from .metrics import interval, main_score, majority, score
 
 SOURCES = ("toyworld", "hub")
 Judgement = tuple[dict[str, float], tuple[float, float]]  # scores by name, interval of the main score
@@ -108,7 +108,7 @@ class Task:
     def judge(self, rows: Dataset, encoded: Dataset, logits: np.ndarray) -> Judgement:
         """The task's metrics for logits of the encoded rows, and the main score's interval."""
         answers, labels = self.answers(logits), encoded["labels"][:]
-        return score(self.metrics, answers, labels), bootstrap(self.main, answers, labels)
+        return score(self.metrics, answers, labels), interval(self.main, answers, labels)
 
     def baseline(self, train: Dataset, rows: Dataset) -> float | None:
         """The main score of the commonest training label as every row's answer (a regression: of the mean label)."""

@@ -195,7 +195,7 @@ def _read(source: str | Path, head: str, outputs: int) -> tuple[PreTrainedModel,
         with hub.no_report():
             config = hub.fetch(AutoConfig.from_pretrained, path, num_labels=outputs, **where)
     except (OSError, ValueError) as error:
-        raise ValueError(f"model '{path}' has no readable config.json; {hub.ADVICE}") from error
+        raise ValueError(f"model '{path}' has no readable config.json{hub.cause(path, error)}") from error
     kind = class_for(config, head, f"model '{path}'")
     try:
         with torch.random.fork_rng(devices=[]), hub.no_report():
@@ -212,7 +212,7 @@ def _read(source: str | Path, head: str, outputs: int) -> tuple[PreTrainedModel,
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"model '{path}' has a configuration, but weights (model.safetensors) that fit it and a head of "
-            f"{outputs} cannot be read; {hub.ADVICE}"
+            f"{outputs} cannot be read{hub.cause(path, error)}"
         ) from error
     differing = {key[0] for key in report["mismatched_keys"]}
     missing = {*report["missing_keys"], *differing}
