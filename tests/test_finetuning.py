@@ -491,15 +491,15 @@ def test_a_run_that_is_killed_goes_on_to_the_same_weights(teacher_folder, tmp_pa
     flags += ("--train_rows", "64", "--validation_rows", "8", "--epochs", "1", "--batch_size", "8", "--precision", "no")
     kept = "models/finetuning-toy-a-rte-seed0/model.safetensors"
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    assert run(Job(whole, flags, command="finetune")) == [0]
+    assert run(Job(whole, flags, command="finetune"), 300) == [0]
     for fault in (
         Fault("distilnb.tasks.finetuning.Run.update", 9),
         Fault("os.fsync", 8),
     ):  # 4 updates are the estimate's
         job = Job(cut, flags, faults=(fault,), command="finetune")
-        assert run(job) == [-9], job.said()
+        assert run(job, 300) == [-9], job.said()
         assert list(cut.glob("unfinished/*/step-*")) and not list(cut.glob("*.json"))
-    assert run(Job(cut, flags, command="finetune")) == [0]
+    assert run(Job(cut, flags, command="finetune"), 300) == [0]
     one, other = load_file(whole / kept), load_file(cut / kept)
     assert all(torch.equal(one[name], other[name]) for name in one) and not (cut / "unfinished").exists()
 
