@@ -14,6 +14,7 @@ import torch
 import transformers
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
+from .. import paths
 from ..machine import hub
 from ..models import families
 from ..models.sources import Source, locate
@@ -126,6 +127,22 @@ def name_labels(model: PreTrainedModel, task: Task) -> None:
         model.config.label2id = {label: i for i, label in enumerate(task.labels)}
     kind = "multi_label" if task.several else "single_label"
     model.config.problem_type = "regression" if task.regression else f"{kind}_classification"
+
+
+def fine_tuned_run(scale: str, task: str, label: str) -> tuple[Path, Path]:
+    """The folder of a model fine-tuned on `task`, and its record: shipped with the lessons, else your own.
+
+    Your own are kept by `distilnb finetune --keep`. Raises ValueError in one sentence where there is neither.
+    """
+    name = f"finetuning-{scale}-{label}-{task}-seed0"
+    shipped, own = paths.data("heads", name), paths.home() / "runs"
+    for folder, record in ((shipped, shipped / "record.json"), (own / "models" / name, own / f"{name}.json")):
+        if (folder / "model.safetensors").is_file() and record.is_file():
+            return folder, record
+    raise ValueError(
+        f"no {label} fine-tuned on {task} at scale {scale} is here: make one by "
+        f"`distilnb finetune --scale {scale} --task {task} --keep`"
+    )
 
 
 def is_answerer(model: PreTrainedModel) -> bool:
