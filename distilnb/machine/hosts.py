@@ -121,7 +121,6 @@ def settle(meeting: Meeting) -> str:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", device)
         os.environ.setdefault("NCCL_SOCKET_IFNAME", device)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // meeting.processes)))
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     os.environ["DISTILNB_PATIENCE"] = str(meeting.patience)
     return address
 
@@ -189,7 +188,7 @@ def launch(meeting: Meeting, command: list[str]) -> int:
     """
     check_head(meeting, meeting.patience)
     address = settle(meeting)
-    importlib.import_module("torch.distributed.launcher.api")  # now that its log is quiet, and once for all attempts
+    importlib.import_module("torch.distributed.launcher.api")  # once for all attempts
     fork = multiprocessing.get_context("fork")
     failures, until = 0, time.monotonic() + meeting.patience
     while True:
