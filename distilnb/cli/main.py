@@ -1,34 +1,54 @@
-"""DistilBERT, rebuilt step by step: each command is the few lines that a notebook writes out. Start with `run`.
+"""`distilnb COMMAND`: which commands there are, and what their errors become. Each imports what it needs."""
 
-distilnb run                       every notebook, offline, at toy scale
-distilnb distil --scale toy        a teacher into a student by the triple loss
-distilnb teacher --scale toy       pre-train a teacher from nothing
-distilnb finetune --task sst2 ...  models on tasks, several seeds
-distilnb glue --scale toy          Table 1: the nine tasks of GLUE
-distilnb ablate --scale toy        one loss off at a time, seeds in pairs (Table 4)
-distilnb benchmark                 size and speed of teacher and student, in several formats
-distilnb export --model FOLDER     a model as ONNX, in float32 and int8
-distilnb publish --dry-run         a model with its card, ready for the Hub
-distilnb launch ... -- distil ...  a command in several processes, on one machine or more
-distilnb book                      notebooks and documents as pages to read without running
-distilnb figures                   redraw the figures from the records
-distilnb report                    the scorecard: paper, measured, verdict
-"""
-
+import difflib
+import importlib
 import sys
 import traceback
 import warnings
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
-
-import datasets
-from transformers.utils import logging as transformers_logging
+from collections.abc import Callable
 
 from .. import __version__
-from ..machine import hosts, processes
-from .showing import draw, links, make_book, run, scores, share
-from .studies import ablate, export_model, make_evidence, time_models
-from .tasks import finetune, glue
-from .training import distil, teacher
+
+# name: where its function is, how it is typed, what it does
+COMMANDS = {
+    "run": ("cli.showing.run", "run", "every notebook, offline, at toy scale"),
+    "distil": ("cli.training.distil", "distil --scale toy", "a teacher into a student by the triple loss"),
+    "teacher": ("cli.training.teacher", "teacher --scale toy", "pre-train a teacher, or give an encoder a head"),
+    "finetune": ("cli.tasks.finetune", "finetune --task sst2 ...", "models on tasks, several seeds"),
+    "glue": ("cli.tasks.glue", "glue --scale toy", "Table 1: the nine tasks of GLUE"),
+    "ablate": ("cli.studies.ablate", "ablate --scale toy", "one loss off at a time, seeds in pairs (Table 4)"),
+    "benchmark": ("cli.studies.time_models", "benchmark", "size and speed of teacher and student, in several formats"),
+    "evidence": (
+        "cli.studies.make_evidence",
+        "evidence --scale mini",
+        "every record of a scale; goes on where it stopped",
+    ),
+    "export": ("cli.studies.export_model", "export --model FOLDER", "a model as ONNX, in float32 and int8"),
+    "publish": ("cli.showing.share", "publish --dry-run", "a model with its card, ready for the Hub"),
+    "figures": ("cli.showing.draw", "figures", "redraw the figures from the records"),
+    "report": ("cli.showing.scores", "report", "the scorecard: paper, measured, verdict"),
+    "launch": (
+        "machine.hosts.main",
+        "launch ... -- distil ...",
+        "a command in several processes, on one or more hosts",
+    ),
+    "book": ("cli.showing.make_book", "book", "notebooks and documents as pages to read without running"),
+    "links": (
+        "cli.showing.links",
+        "links --repo owner/name",
+        "the address of the repository, wherever it is generated",
+    ),
+}
+HELP = """distilnb COMMAND [OPTIONS]
+
+DistilBERT, rebuilt step by step: each command is the few lines that a notebook writes out. Start with `run`.
+
+{commands}
+
+distilnb COMMAND --help explains a command; --traceback shows where an error arose; --version tells the version.
+
+exit status: 0 done, 1 failed, 2 input that cannot be used, 130 stopped by Ctrl-C, 143 by SIGTERM.
+Training that is stopped ends its update and saves first; a second signal stops it at once."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,28 +56,37 @@ def main(argv: list[str] | None = None) -> int:
 
     0 when it worked, 2 for input that cannot be used, 1 for a run that failed, 130 for Ctrl-C and 143 for SIGTERM.
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
-    parser = ArgumentParser(
-        prog="distilnb",
-        description=__doc__,
-        formatter_class=RawDescriptionHelpFormatter,
-        epilog="distilnb COMMAND --help explains a command; --traceback shows where an error arose.\n\n"
-        "exit status: 0 done, 1 failed, 2 input that cannot be used, 130 stopped by Ctrl-C, 143 by SIGTERM.\n"
-        "Training that is stopped ends its update and saves first; a second signal stops it at once.",
-    )
-    parser.add_argument("--version", action="version", version=f"distilnb {__version__}")
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=", ".join(COMMANDS))
-    flags = [a for a in argv if a != "--traceback"]
-    if not flags:
-        parser.print_help()
+    words = list(sys.argv[1:] if argv is None else argv)
+    flags = [word for word in words if word != "--traceback"]
+    if not flags or flags[0] in ("-h", "--help"):
+        lines = (f"  distilnb {typed:<26}{what}" for _, typed, what in COMMANDS.values())
+        print(HELP.format(commands="\n".join(lines)))
+        return 0 if flags else 2
+    if flags[0] == "--version":
+        print(f"distilnb {__version__}")
+        return 0
+    if flags[0] not in COMMANDS:
+        close = difflib.get_close_matches(flags[0], COMMANDS, 1)
+        hint = f"did you mean {close[0]}?" if close else f"use one of {', '.join(COMMANDS)}"
+        print(f"distilnb: there is no command '{flags[0]}'; {hint}", file=sys.stderr)
         return 2
-    command = parser.parse_args(flags[:1]).command
-    transformers_logging.disable_progress_bar()
-    datasets.disable_progress_bars()
-    warnings.formatwarning = lambda message, *_, **__: f"distilnb: {message}\n"
+    return _call(flags[0], flags[1:], "--traceback" in words)
+
+
+def command_function(name: str) -> Callable[..., None]:
+    """The function of a command, whose parameters are the dataclasses that its flags fill."""
+    module, _, function = COMMANDS[name][0].rpartition(".")
+    return getattr(importlib.import_module(f"distilnb.{module}"), function)
+
+
+def _call(name: str, flags: list[str], show_traceback: bool) -> int:
+    from ..machine import processes
+    from . import parsing
+
     try:
         with processes.explained():
-            COMMANDS[command](flags[1:])
+            _quieten()
+            parsing.run(command_function(name), flags, name)
         return 0
     except KeyboardInterrupt as stop:
         print(f"\ndistilnb: {stop or 'stopped'}; the same command goes on from the last checkpoint", file=sys.stderr)
@@ -66,26 +95,17 @@ def main(argv: list[str] | None = None) -> int:
         print(f'distilnb: {error.name} is not installed: pip install "distilnb[notebooks]"', file=sys.stderr)
         return 2
     except (ValueError, OSError, RuntimeError, ArithmeticError) as error:
-        if "--traceback" in argv:
+        if show_traceback:
             traceback.print_exc()
         print(f"distilnb: {error}", file=sys.stderr)
         return processes.leave(2 if isinstance(error, ValueError) else 1)
 
 
-COMMANDS = {
-    "run": run,
-    "distil": distil,
-    "teacher": teacher,
-    "finetune": finetune,
-    "glue": glue,
-    "ablate": ablate,
-    "benchmark": time_models,
-    "evidence": make_evidence,
-    "export": export_model,
-    "publish": share,
-    "figures": draw,
-    "report": scores,
-    "book": make_book,
-    "launch": hosts.main,
-    "links": links,
-}
+def _quieten() -> None:
+    """Let progress be ours alone, and warnings one line."""
+    import datasets
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    warnings.formatwarning = lambda message, *_, **__: f"distilnb: {message}\n"

@@ -1,46 +1,19 @@
 """The options of the commands: a dataclass each, whose fields are the flags of `distilnb COMMAND --help`."""
 
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transformers import HfArgumentParser, PreTrainedConfig
+from transformers import PreTrainedConfig
 
-from .. import paths, scales
+from .. import paths
 from ..models.student import chosen_layers
-from ..scales import Scale
 from ..settings import setting
 from ..studies import ablation
 from ..studies.benchmark import SHAPES
 from ..studies.formats import FORMATS
 from ..tasks import glue, squad
 from ..text import corpus
-
-
-def parse(argv: list[str], command: str, about: str | None, *kinds: type, **defaults: Any) -> tuple[Any, ...]:
-    """Dataclasses from flags; `defaults` replace the classes' own, `about` is the text of `--help`."""
-    parser = HfArgumentParser(kinds, prog=f"distilnb {command}", description=about, formatter_class=_Formatter)
-    parser.set_defaults(**defaults)
-    *parsed, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
-    if unknown:
-        raise ValueError(f"unknown option {unknown[0]}; `distilnb {command} --help` lists all")
-    return tuple(parsed)
-
-
-class _Formatter(RawDescriptionHelpFormatter):
-    """Help that names each default, and none where there is nothing to name."""
-
-    def _get_help_string(self, action: Any) -> str:
-        silent = action.default in (None, "", "==SUPPRESS==", False) or "default:" in action.help
-        return action.help + ("" if silent else f" (default: {action.default})")
-
-
-def read_scale(argv: list[str]) -> Scale:
-    """The dial, read ahead of the other flags because it sets their defaults."""
-    early = ArgumentParser(add_help=False, allow_abbrev=False)
-    early.add_argument("--scale")
-    return scales.get(early.parse_known_args(argv)[0].scale)
 
 
 @dataclass(frozen=True)
@@ -278,3 +251,48 @@ class PublishOptions:
     language: str = setting("en", "language of the texts, as the Hub spells it")
     private: bool = setting(False, "make the repository private")
     dry_run: bool = setting(False, "write the folder and upload nothing")
+
+
+@dataclass(frozen=True)
+class NotebookOptions:
+    """Options of `distilnb run`: which notebooks are executed, and where to."""
+
+    scale: str = setting("", "the dial: toy, mini, small, base or paper")
+    only: list[str] = field(default_factory=list, metadata={"help": "numbers of the notebooks to run"})
+    in_place: bool = setting(False, "write the outputs into notebooks/ itself")
+    solutions: bool = setting(False, "run notebooks/solutions/ instead")
+
+
+@dataclass(frozen=True)
+class ChainOptions:
+    """Options of `distilnb evidence`: which steps of a scale's chain are run."""
+
+    scale: str = setting("", "the dial: toy, mini, small, base or paper")
+    jobs: int = setting(1, "steps side by side")
+    only: list[str] = field(default_factory=list, metadata={"help": "these steps alone, by name"})
+    dry_run: bool = setting(False, "print the steps and their cost, and run nothing")
+
+    def __post_init__(self) -> None:
+        if self.jobs < 1:
+            raise ValueError(f"--jobs is {self.jobs}; it must be 1 or more")
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Options of `distilnb report`."""
+
+    out: str = setting("", "folder to write to (default: runs/report)")
+
+
+@dataclass(frozen=True)
+class BookOptions:
+    """Options of `distilnb book`."""
+
+    out: str = setting("", "folder to write to (default: book)")
+
+
+@dataclass(frozen=True)
+class LinkOptions:
+    """Options of `distilnb links`."""
+
+    repo: str = setting("", "owner/name on GitHub (default: what pyproject.toml says)")

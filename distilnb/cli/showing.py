@@ -1,6 +1,5 @@
 """The commands that show: `run`, `figures`, `report`, `book`, `links` and `publish`."""
 
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
 from .. import paths, scales
@@ -8,10 +7,16 @@ from ..evidence.records import load_records
 from ..lessons import book, generated, notebooks
 from ..report import figures, model_card, tables
 from ..report.scorecard import headlines, markdown, page, scorecard, tally
-from .options import PublishOptions, parse
+from .options import BookOptions, LinkOptions, NotebookOptions, PublishOptions, ReportOptions
+from .parsing import command
 
 
-def share(argv: list[str]) -> None:
+def _publish_defaults() -> dict[str, str]:
+    return {"model": str(paths.data("students", "toy"))}
+
+
+@command(_publish_defaults)
+def share(what: PublishOptions) -> None:
     """Write a model as a folder for the Hugging Face Hub, with a card filled in from its records, and upload it.
 
     With --dry-run nothing is uploaded: read README.md in the folder first. Uploading needs --repo and a token (`hf auth
@@ -22,7 +27,6 @@ def share(argv: list[str]) -> None:
       distilnb publish --model runs/distil-mini/model --repo somebody/distil-mini --dry-run
       distilnb publish --model runs/distil-mini/model --repo somebody/distil-mini --private
     """
-    (what,) = parse(argv, "publish", share.__doc__, PublishOptions, model=str(paths.data("students", "toy")))
     if what.repo or not what.dry_run:
         model_card.check_repository(what.repo)
     if not what.dry_run:
@@ -39,7 +43,7 @@ def share(argv: list[str]) -> None:
         print(f"uploaded: {model_card.upload(folder, what.repo, what.private)}")
 
 
-def run(argv: list[str]) -> None:
+def run(what: NotebookOptions) -> None:
     """Execute the numbered notebooks in order, offline at toy scale unless --scale says otherwise.
 
     Executed copies go to runs/notebooks/, records to runs/, figures to figures/. The notebooks themselves are left
@@ -50,27 +54,20 @@ def run(argv: list[str]) -> None:
       distilnb run --only 02 03
       distilnb run --solutions       the solved exercises instead
     """
-    parser = ArgumentParser(prog="distilnb run", description=run.__doc__, formatter_class=RawDescriptionHelpFormatter)
-    parser.add_argument("--scale", help="toy, mini, small, base or paper (default: $DISTILNB_SCALE, else toy)")
-    parser.add_argument("--only", nargs="+", metavar="NN", help="numbers of the notebooks to run")
-    parser.add_argument("--in-place", action="store_true", help="write the outputs into notebooks/ itself")
-    parser.add_argument("--solutions", action="store_true", help="run notebooks/solutions/ instead")
-    options = parser.parse_args(argv)
-    notebooks.execute(scales.get(options.scale).name, options.only, options.in_place, options.solutions)
-    if not (options.in_place or options.solutions):
+    notebooks.execute(scales.get(what.scale).name, what.only or None, what.in_place, what.solutions)
+    if not (what.in_place or what.solutions):
         figures.draw_all()
         print("\nResults: published records, and yours in runs/\n\n" + tables.summary(load_records()))
         print(notebooks.WHERE_NEXT)
 
 
-def draw(argv: list[str]) -> None:
+def draw() -> None:
     """Redraw every figure from the paper's numbers and the records, into figures/ as svg, pdf and png."""
-    ArgumentParser(prog="distilnb figures", description=draw.__doc__).parse_args(argv)
     for path in figures.draw_all():
         print(path)
 
 
-def scores(argv: list[str]) -> None:
+def scores(what: ReportOptions) -> None:
     """Set every cell of the paper's tables and every claim against the records: the scorecard.
 
     Writes scorecard.md and scorecard.html (one file, figures inside) from the published records and yours, and, in a
@@ -80,11 +77,7 @@ def scores(argv: list[str]) -> None:
       distilnb report
       distilnb report --out somewhere
     """
-    parser = ArgumentParser(
-        prog="distilnb report", description=scores.__doc__, formatter_class=RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, help="folder to write to (default: runs/report)")
-    out = parser.parse_args(argv).out or paths.home() / "runs" / "report"
+    out = Path(what.out or paths.home() / "runs" / "report")
     records = load_records()
     card = scorecard(records)
     drawn = {name: figures.to_svg(figure) for name, figure in figures.drawings(records).items()}
@@ -99,23 +92,17 @@ def scores(argv: list[str]) -> None:
         print(path)
 
 
-def make_book(argv: list[str]) -> None:
+def make_book(what: BookOptions) -> None:
     """Render notebooks, lesson plans and results as pages to read without running anything: open book/index.html.
 
     examples:
       distilnb book
       distilnb book --out public
     """
-    parser = ArgumentParser(
-        prog="distilnb book", description=make_book.__doc__, formatter_class=RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, help="folder to write to (default: book)")
-    print(book.build(parser.parse_args(argv).out or paths.home() / "book") / "index.html")
+    print(book.build(Path(what.out or paths.home() / "book")) / "index.html")
 
 
-def links(argv: list[str]) -> None:
+def links(what: LinkOptions) -> None:
     """Write address, badges, set-up cells, notebook table and results anew wherever they are generated."""
-    parser = ArgumentParser(prog="distilnb links", description=links.__doc__)
-    parser.add_argument("--repo", help="owner/name on GitHub (default: what pyproject.toml says)")
-    for path in generated.write_links(parser.parse_args(argv).repo):
+    for path in generated.write_links(what.repo or None):
         print(path)

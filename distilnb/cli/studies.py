@@ -1,6 +1,5 @@
 """The commands that measure: `ablate`, `benchmark`, `export` and `evidence`."""
 
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,10 +25,20 @@ from ..tasks.finetuning import FinetuningConfig
 from ..tasks.scored import scored_texts
 from ..text import corpus
 from ..text.corpus import corpus_budget
-from .options import AblationOptions, BenchmarkOptions, ExportOptions, RunOptions, parse, read_scale
+from .options import AblationOptions, BenchmarkOptions, ChainOptions, ExportOptions, RunOptions
+from .parsing import command
 
 
-def ablate(argv: list[str]) -> None:
+def _ablation_defaults(scale: str | None) -> dict[str, Any]:
+    dial = scales.get(scale)
+    names = {"scale": dial.name, "name": f"ablation-{dial.name}", "text": dial.text, "leave_out": dial.leave_out}
+    distilling = {key: dial.pretraining[key] for key in ("learning_rate", "tokens") if key in dial.pretraining}
+    source = "toyworld" if dial.name == "toy" else "hub"
+    return names | {"teacher": dial.ready_teacher, "source": source} | distilling | dial.ablation
+
+
+@command(_ablation_defaults)
+def ablate(where: RunOptions, what: AblationOptions) -> None:
     """Change one thing at a time, with paired seeds: the rows of Table 4, the baselines it lacks, and further axes.
 
     Every cell (a variant with a seed) is distilled, fine-tuned on all tasks and recorded. A second call does only
@@ -41,23 +50,7 @@ def ablate(argv: list[str]) -> None:
       distilnb ablate --scale toy --temperature 1 4 8
       distilnb ablate --scale toy --layers every_other first last --weights 1,1,1
     """
-    scale = read_scale(argv)
-    rate = {"learning_rate": scale.pretraining["learning_rate"]} if "learning_rate" in scale.pretraining else {}
-    where, what = parse(
-        argv,
-        "ablate",
-        ablate.__doc__,
-        RunOptions,
-        AblationOptions,
-        scale=scale.name,
-        name=f"ablation-{scale.name}",
-        text=scale.text,
-        leave_out=scale.leave_out,
-        teacher=scale.ready_teacher,
-        source="toyworld" if scale.name == "toy" else "hub",
-        **rate,
-        **({"tokens": scale.pretraining["tokens"]} | scale.ablation),
-    )
+    scale = scales.get(where.scale)
     variants, sources = what.chosen(), where.sources
     distilling = {"tokens": what.tokens, "learning_rate": what.learning_rate, "seed": 0}
     config = PretrainingConfig(**(scale.pretraining | distilling))
@@ -102,7 +95,16 @@ def ablate(argv: list[str]) -> None:
     processes.finish(accelerator)
 
 
-def time_models(argv: list[str]) -> None:
+def _benchmark_defaults(scale: str | None, shape: str | None) -> dict[str, Any]:
+    dial, shape = scales.get(scale), shape or "pairs"
+    names = {"scale": dial.name, "shape": shape, "name": f"benchmark-{dial.name}-{shape}"}
+    source = "toyworld" if dial.name == "toy" else "hub"
+    models = {"teacher": dial.ready_teacher, "scored": str(paths.data("students", "toy"))}
+    return names | models | {"source": source} | (SHAPES[shape].settings if shape in SHAPES else {})
+
+
+@command(_benchmark_defaults)
+def time_models(what: BenchmarkOptions, config: BenchmarkConfig) -> None:
     """Measure size and speed of teacher and student side by side (Table 3, and the claims about devices).
 
     One pass over the STS-B dev set, one pair at a time, then every format on fewer pairs, each with the accuracy that
@@ -115,22 +117,7 @@ def time_models(argv: list[str]) -> None:
       distilnb benchmark --scale base --teacher random:base --source toyworld --shape qa
       distilnb benchmark --scale base --threads 1 --pad
     """
-    scale = read_scale(argv)
-    shape = BenchmarkOptions(shape=read_shape(argv)).shape
-    what, config = parse(
-        argv,
-        "benchmark",
-        time_models.__doc__,
-        BenchmarkOptions,
-        BenchmarkConfig,
-        scale=scale.name,
-        teacher=scale.ready_teacher,
-        shape=shape,
-        source="toyworld" if scale.name == "toy" else "hub",
-        name=f"benchmark-{scale.name}-{shape}",
-        scored=str(paths.data("students", "toy")),
-        **SHAPES[shape].settings,
-    )
+    scale, shape = scales.get(what.scale), what.shape
     formats = check_formats(what.formats.split(","))
     teacher, tokenizer = read_teacher(what.teacher, scale.revision if what.teacher == scale.teacher else None)
     student = load_model(what.student) if what.student else build_student(teacher)
@@ -159,17 +146,12 @@ def time_models(argv: list[str]) -> None:
     print(f"{tables.summary([record])}\nrecord: {path}")
 
 
-def read_shape(argv: list[str]) -> str:
-    """The shape, read ahead of the other flags because it sets their defaults."""
-    early = ArgumentParser(add_help=False, allow_abbrev=False)
-    early.add_argument("--shape", default="pairs")
-    shape = early.parse_known_args(argv)[0].shape
-    if shape not in SHAPES:
-        raise ValueError(f"unknown shape '{shape}'; use {' or '.join(SHAPES)}")
-    return shape
+def _export_defaults() -> dict[str, Any]:
+    return {"out": str(paths.home() / "runs" / "export")}
 
 
-def export_model(argv: list[str]) -> None:
+@command(_export_defaults)
+def export_model(what: ExportOptions) -> None:
     """Write a model as ONNX in float32 and int8 (or in other formats), compared with PyTorch before it is kept.
 
     The folder is laid out as optimum and transformers.js read it: config.json with the names of the labels, the
@@ -179,7 +161,6 @@ def export_model(argv: list[str]) -> None:
       distilnb export --model data/teachers/toy --out runs/toy-onnx
       distilnb export --model distilbert/distilbert-base-uncased --formats onnx_int8
     """
-    (what,) = parse(argv, "export", export_model.__doc__, ExportOptions, out=str(paths.home() / "runs" / "export"))
     formats, folder = check_formats(what.formats.split(",")), Path(what.out)
     if not what.model:
         raise ValueError("--model is missing; give a folder with config.json and model.safetensors")
@@ -203,7 +184,7 @@ def export_model(argv: list[str]) -> None:
     print(tables.table(rows))
 
 
-def make_evidence(argv: list[str]) -> None:
+def make_evidence(what: ChainOptions) -> None:
     """Make every record of a scale: teacher, students, Tables 1 to 4. A second call goes on where this one stopped.
 
     Each step is a command of distilnb, which --dry-run prints, with what the whole takes on GPUs. --jobs 2 runs two
@@ -214,24 +195,14 @@ def make_evidence(argv: list[str]) -> None:
       distilnb evidence --scale mini --jobs 2
       distilnb evidence --scale base --only student glue-student glue-teacher
     """
-    parser = ArgumentParser(
-        prog="distilnb evidence", description=make_evidence.__doc__, formatter_class=RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--scale", help="toy, mini, small, base or paper (default: $DISTILNB_SCALE, else toy)")
-    parser.add_argument("--jobs", type=int, default=1, help="steps side by side (default: 1)")
-    parser.add_argument("--only", nargs="+", metavar="STEP", help="these steps alone, by name")
-    parser.add_argument("--dry-run", action="store_true", help="print the steps and their cost, and run nothing")
-    options = parser.parse_args(argv)
-    scale = scales.get(options.scale)
-    chain = choose(steps(scale), options.only)
-    if options.jobs < 1:
-        raise ValueError(f"--jobs is {options.jobs}; it must be 1 or more")
-    if options.dry_run:
+    scale = scales.get(what.scale)
+    chain = choose(steps(scale), what.only or None)
+    if what.dry_run:
         print("\n".join(f"{step.name:<24}{'done: ' if step.done else ''}{shown(step)}" for step in chain))
         print(
             f"\nEstimated for {100 * arithmetic.UTILISATION:.0f} % of a GPU's rated peak, not measured; a narrow "
             "model, as at toy and mini, gets far less:\n"
         )
         return print(tables.table(costs(scale)))
-    run(chain, options.jobs, lambda line: print(line, flush=True))
+    run(chain, what.jobs, lambda line: print(line, flush=True))
     print("all steps are done; `distilnb report` and `distilnb figures` show what they found")

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from .. import paths
+from .. import paths, scales
 from ..evidence.names import REHEARSAL
 from ..machine import processes
 from ..machine.device import make_accelerator
@@ -13,10 +13,22 @@ from ..tasks import heads, submission
 from ..tasks.finetuning import FinetuningConfig
 from ..tasks.glue import GLUE, MissingSplit, get_task
 from ..tasks.grid import finetune_grid
-from .options import GridOptions, RunOptions, parse, read_scale
+from .options import GridOptions, RunOptions
+from .parsing import command
 
 
-def finetune(argv: list[str]) -> None:
+def _defaults(scale: str | None) -> dict[str, Any]:
+    dial = scales.get(scale)
+    source = "toyworld" if dial.name == "toy" else "hub"
+    return {"scale": dial.name, "source": source, "model": ",".join(models_of(dial))} | dial.finetuning
+
+
+def _glue_defaults(scale: str | None) -> dict[str, Any]:
+    return _defaults(scale) | {"task": ",".join(GLUE)}
+
+
+@command(_defaults)
+def finetune(where: RunOptions, what: GridOptions, config: FinetuningConfig) -> None:
     """Fine-tune models on tasks, one record for each task, model and seed; a second call does only what is missing.
 
     A model is LABEL=FOLDER. LABEL=random:FOLDER is the same network from random initialization, the baseline that
@@ -27,10 +39,11 @@ def finetune(argv: list[str]) -> None:
       distilnb finetune --scale toy --task squad --task_teacher teacher           DistilBERT (D)
       distilnb finetune --scale mini --task stsb --model student=runs/distil-mini/model --learning_rates 3e-4,1e-4
     """
-    _fine_tune(argv, "finetune", finetune.__doc__)
+    _fine_tune(where, what, config)
 
 
-def glue(argv: list[str]) -> None:
+@command(_glue_defaults)
+def glue(where: RunOptions, what: GridOptions, config: FinetuningConfig) -> None:
     """Table 1: GLUE's nine tasks for teacher, student and its twin without distillation, beside the paper's numbers.
 
     The same grid as `distilnb finetune`, all of whose options it takes. At base scale the released BERT-base and
@@ -40,24 +53,11 @@ def glue(argv: list[str]) -> None:
       distilnb glue --scale toy --seeds 3
       distilnb glue --scale base --seeds 5 --learning_rates 5e-5,3e-5,2e-5 --submission runs/submission
     """
-    _fine_tune(argv, "glue", glue.__doc__, task=",".join(GLUE))
+    _fine_tune(where, what, config)
 
 
-def _fine_tune(argv: list[str], command: str, about: str | None, **defaults: Any) -> None:
-    scale = read_scale(argv)
-    where, what, config = parse(
-        argv,
-        command,
-        about,
-        RunOptions,
-        GridOptions,
-        FinetuningConfig,
-        scale=scale.name,
-        source="toyworld" if scale.name == "toy" else "hub",
-        model=",".join(models_of(scale)),
-        **scale.finetuning,
-        **defaults,
-    )
+def _fine_tune(where: RunOptions, what: GridOptions, config: FinetuningConfig) -> None:
+    scale = scales.get(where.scale)
     pairs, rates = what.pairs(), what.rates()
     tokenizer = load_tokenizer(next(iter(pairs.values())).removeprefix("random:").removeprefix("untrained:"))
     models = {label: resolve_model(source) for label, source in pairs.items()}

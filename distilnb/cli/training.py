@@ -1,25 +1,24 @@
 """The commands that pre-train: `distil` and `teacher`."""
 
 import os
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from transformers import BertConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import BertConfig, BertForMaskedLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from .. import paths, scales
 from ..distillation.batches import make_samples
 from ..distillation.estimate import counted
+from ..distillation.growing import Growth, grow_teacher
 from ..distillation.loop import check_output, check_positions, pretrain
 from ..distillation.recipe import PretrainingConfig
-from ..evidence.comparing import join_records
 from ..evidence.names import REHEARSAL
 from ..evidence.records import load_record, save_record
 from ..machine import processes
 from ..machine.device import make_accelerator, settle
 from ..models import dropout, families
-from ..models.growth import fold_token_types, grow, new_teacher, set_dropout, train_only
+from ..models.growth import new_teacher
 from ..models.narrowing import narrow_config
 from ..models.sources import further, read_config, read_teacher, shipped_name
 from ..models.student import build_student, student_config
@@ -29,10 +28,18 @@ from ..scales import Scale
 from ..tasks.scored import scored_texts
 from ..text import corpus
 from ..text.corpus import corpus_budget, make_tokenizer
-from .options import RunOptions, StudentOptions, TeacherOptions, parse, read_scale
+from .options import RunOptions, StudentOptions, TeacherOptions
+from .parsing import command
 
 
-def distil(argv: list[str]) -> None:
+def _distil_defaults(scale: str | None) -> dict[str, Any]:
+    dial = scales.get(scale)
+    names = {"scale": dial.name, "name": f"distil-{dial.name}", "text": dial.text, "leave_out": dial.leave_out}
+    return names | {"teacher": dial.ready_teacher} | dial.pretraining
+
+
+@command(_distil_defaults)
+def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -> None:
     """Distil a student from a teacher by the triple loss (paper section 3).
 
     The student has the teacher's class with half the layers; a BERT's is a DistilBERT. The causal GPT-2 learns the next
@@ -51,21 +58,7 @@ def distil(argv: list[str]) -> None:
       distilnb distil --scale base --teacher openai-community/gpt2 --revision 607a30d783dfa663caf39e06633721c8d4cfcd7e
       accelerate launch --num_processes 8 -m distilnb distil --scale paper
     """
-    scale = read_scale(argv)
-    where, what, config = parse(
-        argv,
-        "distil",
-        distil.__doc__,
-        RunOptions,
-        StudentOptions,
-        PretrainingConfig,
-        scale=scale.name,
-        name=f"distil-{scale.name}",
-        text=scale.text,
-        leave_out=scale.leave_out,
-        teacher=scale.ready_teacher,
-        **scale.pretraining,
-    )
+    scale = scales.get(where.scale)
     revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
     if what.dry_run:
         teacher_config = read_config(what.teacher, revision)
@@ -146,7 +139,20 @@ def keep(model: Any, tokenizer: PreTrainedTokenizerBase, record: dict[str, Any],
     print(f"{tables.summary([record])}\nmodel:  {folder / 'model'}\nrecord: {path}")
 
 
-def teacher(argv: list[str]) -> None:
+def _teacher_defaults(scale: str | None) -> dict[str, Any]:
+    dial = scales.get(scale)
+    if not dial.teacher_stages:
+        raise ValueError(
+            f"scale {dial.name} takes a published teacher ({dial.teacher}); use --scale toy, mini or small"
+        )
+    names = {"scale": dial.name, "name": f"teacher-{dial.name}", "text": dial.teacher_text, "leave_out": dial.leave_out}
+    budget = {"tokens": sum(s.tokens for s in dial.teacher_stages), "batch_size": dial.teacher_stages[0].batch_size}
+    start = {"start": f"{dial.teacher}@{dial.revision}" if dial.encoder else ""}
+    return names | start | budget | {"ce": 0.0, "mlm": 1.0, "cos": 0.0, "clip": 1.0} | dial.teacher_pretraining
+
+
+@command(_teacher_defaults)
+def teacher(where: RunOptions, what: TeacherOptions, config: PretrainingConfig) -> None:
     """Pre-train a teacher by the same loop with L_mlm alone: from nothing, grown from shallow to deep, or from a BERT.
 
     Depth is added in stages by repeating layers, because a deep, narrow BERT started at full depth predicts by
@@ -162,101 +168,42 @@ def teacher(argv: list[str]) -> None:
       distilnb teacher --scale small --start intfloat/e5-small-v2 --name teacher-e5
       distilnb teacher --scale mini --text stanfordnlp/imdb:plain_text:unsupervised
     """
-    scale = read_scale(argv)
-    if not scale.teacher_stages:
-        raise ValueError(
-            f"scale {scale.name} takes a published teacher ({scale.teacher}); use --scale toy, mini or small"
-        )
-    stages = scale.teacher_stages
-    where, what, config = parse(
-        argv,
-        "teacher",
-        teacher.__doc__,
-        RunOptions,
-        TeacherOptions,
-        PretrainingConfig,
-        scale=scale.name,
-        name=f"teacher-{scale.name}",
-        text=scale.teacher_text,
-        leave_out=scale.leave_out,
-        start=f"{scale.teacher}@{scale.revision}" if scale.encoder else "",
-        tokens=sum(s.tokens for s in stages),
-        batch_size=stages[0].batch_size,
-        ce=0.0,
-        mlm=1.0,
-        cos=0.0,
-        clip=1.0,
-        **scale.teacher_pretraining,
-    )
-    sources, scored = where.sources, scored_texts(where.leave_out)
+    scale, sources = scales.get(where.scale), where.sources
     accelerator = make_accelerator(where.precision, where.cpu)
-    records: list[dict[str, Any]] = []
-    made: dict[str, Any] = {}
     if what.start:
-        name, revision = (what.start, "") if Path(what.start).is_dir() else what.start.partition("@")[::2]
-        model, tokenizer, new = load_encoder(name, revision or None, config.seed)
-        set_dropout(model, 0.0)
-        stages = stages_of(model.config.num_hidden_layers, bool(new), scale)
-        made = {"start": shipped_name(name), "revision": revision or None, "new_tensors": list(new)}
-        model.config.initialized_from = made  # stays with the model, and tells its run from that of another start
-        if not new and Path(what.start, "record.json").is_file():
-            records.append(load_record(Path(what.start, "record.json")))
+        model, tokenizer, made = _started(what.start, config.seed)
+        stages = stages_of(model.config.num_hidden_layers, bool(made["new_tensors"]), scale)
     else:
-        folder, pieces = where.folder / "tokenizer", scale.teacher_shape["vocab_size"]
+        made, stages, folder = {}, scale.teacher_stages, where.folder / "tokenizer"
+        pieces = scale.teacher_shape["vocab_size"]
         tokenizer = processes.once_a_disk(folder, accelerator, partial(make_tokenizer, folder, sources, pieces))
         shape = scale.teacher_shape | {"vocab_size": len(tokenizer), "num_hidden_layers": stages[0].layers}
         model = new_teacher(BertConfig(**shape), seed=config.seed)
-        set_dropout(model, 0.0)  # too little text to overfit
-    pairs = made and model.bert.embeddings.token_type_embeddings.weight[1:].any()  # it has learned what a pair is
-    budget = sum(s.tokens for s in stages)
     if accelerator.device.type == "cpu":
         dropout.for_cpu(model)
-    for number, stage in enumerate(stages, start=len(records[0]["stages"]) if records else 0):
-        model = grow(model, stage.layers or model.config.num_hidden_layers)
-        train_only(model, stage.part)
-        settings = replace(
-            config,
-            learning_rate=stage.learning_rate,
-            seq_length=stage.seq_length,
-            batch_size=stage.batch_size,
-            micro_batch_size=stage.batch_size,
-            tokens=max(1, stage.tokens * config.tokens // budget),
-            seed=config.seed + number,
-        )
-        build = partial(
-            corpus.build_corpus,
-            sources,
-            tokenizer,
-            seq_length=stage.seq_length,
-            max_tokens=corpus_budget(sources, scale.teacher_corpus_tokens),
-            without=scored,
-            allow_unknown=where.allow_unknown,
-        )
-        text = processes.once_a_disk(paths.cache("corpora"), accelerator, build)
-        samples = make_samples(tokenizer, text.token_counts, "masked", settings)
-        if config.backup:
-            settings = replace(settings, backup=str(Path(config.backup, where.folder.name)))
-        records.append(
-            pretrain(
-                model,
-                text,
-                samples,
-                accelerator,
-                settings,
-                out=where.folder / f"stage-{number}",
-                name=f"{where.name}, {stage.title(model.config.num_hidden_layers)}",
-                scale=scale.name,
-                **({"made_from": made} if made else {}),
-                machine=settle(accelerator.device),
-            )
-        )
-        accelerator.free_memory()
+    options = {"without": scored_texts(where.leave_out), "allow_unknown": where.allow_unknown}
+    options["max_tokens"] = corpus_budget(sources, scale.teacher_corpus_tokens)
+
+    def text(seq_length: int) -> corpus.Corpus:
+        build = partial(corpus.build_corpus, sources, tokenizer, seq_length=seq_length, **options)
+        return processes.once_a_disk(paths.cache("corpora"), accelerator, build)
+
+    earlier = Path(what.start, "record.json")
+    before = load_record(earlier) if what.start and not made["new_tensors"] and earlier.is_file() else None
+    growth = Growth(where.name, scale.name, where.folder, tokenizer, text, config, made, before)
+    model, record = grow_teacher(model, stages, growth, accelerator)
     if accelerator.is_main_process:
-        set_dropout(model, 0.1)  # what those who fine-tune it expect
-        if not pairs:
-            fold_token_types(model)
-        keep(model.half(), tokenizer, join_records(records, where.name), where.folder)
+        keep(model.half(), tokenizer, record, where.folder)
     processes.finish(accelerator)
+
+
+def _started(start: str, seed: int) -> tuple[BertForMaskedLM, PreTrainedTokenizerBase, dict[str, Any]]:
+    """The BERT to train on with its tokenizer, and what the record says of where it is from."""
+    name, revision = (start, "") if Path(start).is_dir() else start.partition("@")[::2]
+    model, tokenizer, new = load_encoder(name, revision or None, seed)
+    made = {"start": shipped_name(name), "revision": revision or None, "new_tensors": list(new)}
+    model.config.initialized_from = made  # stays with the model, and tells its run from that of another start
+    return model, tokenizer, made
 
 
 def stages_of(depth: int, headless: bool, scale: Scale) -> list[scales.Stage]:

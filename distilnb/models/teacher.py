@@ -47,9 +47,9 @@ def load_encoder(
         config = hub.fetch(AutoConfig.from_pretrained, path, **where)
     except (OSError, ValueError) as error:
         trouble = "is not in the local cache and the Hub does not answer" if reached else "has no readable config.json"
-        raise ValueError(f"teacher '{path}' {trouble}{at}; {hub.ADVICE}") from error
+        raise ValueError(f"teacher '{path}'{at} {trouble}; {hub.ADVICE}") from error
     family = families.of(config, f"teacher '{path}'")
-    unreadable = f"teacher '{path}' has a configuration, but its {{}} cannot be read{at}; {hub.ADVICE}"
+    unreadable = f"teacher '{path}'{at} has a configuration, but its {{}} cannot be read; {hub.ADVICE}"
     try:
         tokenizer = hub.fetch(AutoTokenizer.from_pretrained, path, **where)
     except (OSError, ValueError) as error:

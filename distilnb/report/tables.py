@@ -1,6 +1,6 @@
 """Tables written from records: what a run prints at its end, and the README's results. Nothing is typed in."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from statistics import median
 from typing import Any
 
@@ -202,14 +202,16 @@ def retention_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
             choices = {
                 "all": both,
                 "without WNLI": [task for task in both if task != "wnli"] if "wnli" in both else [],
-                "teacher above majority": [t for t in both if _beats_majority(here, t, seeds[t])],
+                "teacher above majority": [t for t in both if beats_majority(here, t, seeds[t])],
             }
             rows += [
                 {
                     "scale": scale,
                     "model": model,
                     "tasks": f"{name}: {', '.join(chosen)}",
-                    "% of the teacher": _retained(here, model, chosen, set.intersection(*(seeds[t] for t in chosen))),
+                    "% of the teacher": _share(
+                        retained(here, model, chosen, set.intersection(*map(seeds.get, chosen)))
+                    ),
                 }
                 for name, chosen in choices.items()
                 if chosen
@@ -217,19 +219,31 @@ def retention_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def _beats_majority(scores: Mapping[tuple, Mapping[str, float]], task: str, seeds: set[int]) -> bool:
+def beats_majority(scores: Mapping[tuple, Mapping[str, float]], task: str, seeds: set[int]) -> bool:
+    """Whether the teacher does better than who always gives the commonest answer, beyond its interval over seeds.
+
+    `scores` are those of records by (model, task, seed), in all of these.
+    """
     theirs = [scores["teacher", task, seed] for seed in seeds]
     over = statistics.mean_interval([s["main"] - s["majority"] for s in theirs])
     return (over.mean if len(theirs) == 1 else over.low) > 0
 
 
-def _retained(scores: Mapping[tuple, Mapping[str, float]], model: str, chosen: list[str], seeds: set[int]) -> str:
-    def macro(who: str, seed: int) -> float:
+def retained(
+    scores: Mapping[tuple, Mapping[str, float]], model: str, chosen: list[str], seeds: Iterable[int]
+) -> list[float]:
+    """The main scores of `model` over the tasks `chosen`, in percent of the teacher's: a number for each seed."""
+
+    def total(who: str, seed: int) -> float:
         return sum(scores[who, task, seed]["main"] for task in chosen)
 
-    over = statistics.mean_interval([100 * macro(model, seed) / macro("teacher", seed) for seed in sorted(seeds)])
-    spread = f" [{_range(over.low, over.high)}]" if len(seeds) > 1 else ""
-    return f"{over.mean:.1f}{spread}, {len(seeds)} seed{'s' * (len(seeds) > 1)}"
+    return [100 * total(model, seed) / total("teacher", seed) for seed in sorted(seeds)]
+
+
+def _share(values: list[float]) -> str:
+    over = statistics.mean_interval(values)
+    spread = f" [{_range(over.low, over.high)}]" if len(values) > 1 else ""
+    return f"{over.mean:.1f}{spread}, {len(values)} seed{'s' * (len(values) > 1)}"
 
 
 def comparison(records: list[dict[str, Any]]) -> str:

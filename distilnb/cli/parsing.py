@@ -1,0 +1,123 @@
+"""Settings from flags: the parameters of a command are dataclasses, and their fields are its flags (by cyclopts)."""
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, Field, fields
+from typing import Annotated, Any, Literal, get_origin, get_type_hints
+
+from cyclopts import App, CycloptsError, Group, Parameter, Token
+
+DEFAULTS = "flag_defaults"  # where a command keeps what `command` was given
+
+
+def command(defaults: Callable[..., dict[str, Any]] = dict) -> Callable[[Callable], Callable]:
+    """A decorator for commands. `defaults` makes the defaults of flags that are not those of their dataclasses; its
+    parameters are the flags that decide on them, such as `scale`, each as it was typed or None."""
+
+    def mark(function: Callable) -> Callable:
+        setattr(function, DEFAULTS, defaults)
+        return function
+
+    return mark
+
+
+def run(function: Callable, argv: Sequence[str], name: str) -> None:
+    """Call a command with what these words say; print its help instead where they ask for it.
+
+    Raises ValueError, in one sentence, for a flag that there is not and for a value that does not fit.
+    """
+    if "argv" in inspect.signature(function).parameters:  # it starts another command, and reads its own words
+        return function(list(argv))
+    settings = read(function, argv, name)
+    if settings is not None:
+        function(*settings)
+
+
+def read(function: Callable, argv: Sequence[str], name: str) -> tuple[Any, ...] | None:
+    """The dataclasses that a command takes, filled from flags; None when help was asked for and printed."""
+    kinds = [kind for key, kind in get_type_hints(function).items() if key != "return"]
+    make = getattr(function, DEFAULTS, dict)
+    early = {key: _typed(argv, key) for key in inspect.signature(make).parameters} if make is not dict else {}
+    defaults = make(**early)
+    app = App(name=f"distilnb {name}", help_format="plaintext", version_flags=[], result_action="return_value")
+    app.default(_taking(kinds, defaults, function.__doc__))
+    try:
+        values = app(list(argv), exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ValueError(f"{reason}; `distilnb {name} --help` lists all options") from error
+    if values is None:
+        return None
+    filled = {
+        field.name: defaults.get(field.name, _default(field)) for kind in kinds for field in fields(kind)
+    } | values
+    return tuple(kind(**{field.name: filled[field.name] for field in fields(kind)}) for kind in kinds)
+
+
+def _typed(argv: Sequence[str], name: str) -> str | None:
+    """The value of a flag, read ahead of the others because it sets their defaults."""
+    for word, following in zip(argv, [*argv[1:], None], strict=True):
+        flag, equals, value = word.partition("=")
+        if flag.replace("_", "-") == "--" + name.replace("_", "-"):
+            return value if equals else following
+    return None
+
+
+def _taking(kinds: Sequence[type], defaults: dict[str, Any], about: str | None) -> Callable[..., dict[str, Any]]:
+    """A function whose keyword parameters are all fields of these dataclasses, for cyclopts to read the flags from."""
+
+    def gather(**values: Any) -> dict[str, Any]:
+        return values
+
+    parameters, titles = [], [re.sub(r"(Options|Config|Settings)$", "", kind.__name__) for kind in kinds]
+    groups = {title: Group(title, sort_key=titles.index(title)) for title in titles}
+    for title, kind in zip(titles, kinds, strict=True):
+        group, hints = groups[title], get_type_hints(kind)
+        for field in fields(kind):
+            default = defaults.get(field.name, _default(field))
+            annotation = _annotated(field, hints[field.name], default, group)
+            parameters.append(
+                inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            )
+    gather.__signature__ = inspect.Signature(parameters)
+    gather.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    gather.__doc__ = inspect.cleandoc(about or "")
+    return gather
+
+
+def _filled(kind: type, values: dict[str, Any]) -> dict[str, Any]:
+    return {field.name: values.get(field.name, _default(field)) for field in fields(kind)}
+
+
+def _default(field: Field) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+def _annotated(field: Field, kind: Any, default: Any, group: Group) -> Any:
+    if "choices" in field.metadata:
+        kind = Literal[tuple(field.metadata["choices"])]
+    more = {"converter": _whole} if kind is int else {}
+    if default is not True:
+        more["negative"] = ()
+    shown = bool(default) and "default:" not in field.metadata.get("help", "")
+    return Annotated[
+        kind,
+        Parameter(
+            help=field.metadata.get("help", ""),
+            group=group,
+            show_default=shown,
+            consume_multiple=get_origin(kind) in (list, tuple),
+            allow_leading_hyphen=kind is str,
+            allow_repeating=True,  # the last one counts
+            **more,
+        ),
+    ]
+
+
+def _whole(kind: type, tokens: Sequence[Token]) -> int:
+    """A whole number, also as 2_000_000 or 2e6."""
+    value = float(tokens[0].value.replace("_", ""))
+    if value != int(value):
+        raise ValueError(f"{tokens[0].value} is no whole number")
+    return int(value)

@@ -1,0 +1,95 @@
+"""A teacher grown stage by stage: the loop of `loop.py`, L_mlm alone, deeper after each stage (notebook 03)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from transformers import BertForMaskedLM, PreTrainedTokenizerBase
+
+from ..evidence.comparing import join_records
+from ..machine.device import settle
+from ..models.growth import fold_token_types, grow, set_dropout, train_only
+from ..scales import Stage
+from ..text.corpus import Corpus
+from .batches import make_samples
+from .loop import pretrain
+from .recipe import PretrainingConfig
+
+DROPOUT = 0.1  # what those who fine-tune a teacher expect of it
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What all stages of a teacher share. `text(seq_length)` prepares the blocks of a stage; `made_from` goes into the
+    record; `before` is the record of earlier stages."""
+
+    name: str
+    scale: str
+    folder: Path
+    tokenizer: PreTrainedTokenizerBase
+    text: Callable[[int], Corpus]
+    config: PretrainingConfig
+    made_from: dict[str, Any] = field(default_factory=dict)
+    before: dict[str, Any] | None = None
+
+
+def grow_teacher(
+    model: BertForMaskedLM, stages: Sequence[Stage], growth: Growth, accelerator: Accelerator
+) -> tuple[BertForMaskedLM, dict[str, Any]]:
+    """The trained teacher, and one record of all its stages; `config.tokens` is shared out as the stages share theirs.
+
+    Each stage repeats layers up to its depth and trains them on blocks of its length. A teacher that has never seen
+    sentence pairs gets its token type 0 folded into the positions at the end.
+    """
+    set_dropout(model, 0.0)  # too little text to overfit
+    pairs = growth.made_from and model.bert.embeddings.token_type_embeddings.weight[1:].any()  # it knows what a pair is
+    records = [growth.before] if growth.before else []
+    budget = sum(stage.tokens for stage in stages)
+    for number, stage in enumerate(stages, start=len(growth.before["stages"]) if growth.before else 0):
+        model = grow(model, stage.layers or model.config.num_hidden_layers)
+        train_only(model, stage.part)
+        records.append(_train(model, stage, _settings(growth, stage, number, budget), growth, number, accelerator))
+        accelerator.free_memory()
+    set_dropout(model, DROPOUT)
+    if not pairs:
+        fold_token_types(model)
+    return model, join_records(records, growth.name)
+
+
+def _settings(growth: Growth, stage: Stage, number: int, budget: int) -> PretrainingConfig:
+    config = growth.config
+    return replace(
+        config,
+        learning_rate=stage.learning_rate,
+        seq_length=stage.seq_length,
+        batch_size=stage.batch_size,
+        micro_batch_size=stage.batch_size,
+        tokens=max(1, stage.tokens * config.tokens // budget),
+        seed=config.seed + number,
+        backup=str(Path(config.backup, growth.folder.name)) if config.backup else config.backup,
+    )
+
+
+def _train(
+    model: BertForMaskedLM,
+    stage: Stage,
+    config: PretrainingConfig,
+    growth: Growth,
+    number: int,
+    accelerator: Accelerator,
+) -> dict[str, Any]:
+    text = growth.text(stage.seq_length)
+    return pretrain(
+        model,
+        text,
+        make_samples(growth.tokenizer, text.token_counts, "masked", config),
+        accelerator,
+        config,
+        out=growth.folder / f"stage-{number}",
+        name=f"{growth.name}, {stage.title(model.config.num_hidden_layers)}",
+        scale=growth.scale,
+        **({"made_from": growth.made_from} if growth.made_from else {}),
+        machine=settle(accelerator.device),
+    )

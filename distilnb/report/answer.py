@@ -1,0 +1,149 @@
+"""The answer in one paragraph, from the records of one scale: does the student keep 97 %, and what does each loss do?
+
+Every number and every sentence follows from records; what has no record is named as open. A share is that of the
+teacher's macro score, paired by seed, over the tasks on which the teacher itself is above the majority: elsewhere
+keeping is no achievement.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .. import scales
+from ..evidence import paper
+from ..evidence.comparing import is_subset
+from ..evidence.statistics import MeanInterval, mean_interval
+from ..studies import ablation
+from ..tasks import glue, metrics
+from . import tables
+
+Records = Sequence[Mapping[str, Any]]
+OTHERS = {
+    "student_2": "a student of another distillation seed",
+    "undistilled": "the same start trained as long without a teacher",
+    "untrained": "the start itself, not trained",
+    "scratch": "random weights, trained as long without a teacher",
+    "random": "random weights, not trained",
+}
+MISSING = "; not run yet: "
+
+
+class Kept(NamedTuple):
+    """What a model keeps of its teacher's macro score over `tasks`, in percent over paired seeds; `behind` is how many
+    points the student has more."""
+
+    model: str
+    tasks: tuple[str, ...]
+    seeds: tuple[int, ...]
+    share: MeanInterval
+    behind: MeanInterval
+
+    def __str__(self) -> str:
+        """The share with its interval: "94.2 % [93.1 to 95.3], 5 seeds"."""
+        spread = "" if self.share.low is None else f" [{self.share.low:.1f} to {self.share.high:.1f}]"
+        return f"{self.share.mean:.1f} %{spread}, {len(self.seeds)} seed{'s' * (len(self.seeds) > 1)}"
+
+
+def scores_of(records: Records, scale: str) -> dict[tuple[str, str, int], Mapping[str, float]]:
+    """(model, task, seed) → scores of GLUE's tasks run in full; subsets are other tasks and are left out."""
+    runs = [r for r in records if r["kind"] == "finetuning" and r["scale"] == scale and r["task"] in glue.GLUE]
+    return {(r["model"], r["task"], r["seed"]): r["scores"] for r in runs if not is_subset(r)}
+
+
+def kept(records: Records, model: str, scale: str = "small") -> Kept | None:
+    """What `model` keeps of the teacher of this scale; None while one of the tasks has no pair of seeds."""
+    scores = scores_of(records, scale)
+
+    def seeds(who: str, task: str) -> set[int]:
+        return {seed for m, t, seed in scores if (m, t) == (who, task)}
+
+    def macro(who: str, seed: int) -> float:
+        return 100 * metrics.macro({task: scores[who, task, seed]["main"] for task in chosen}, chosen)
+
+    theirs = {task: seeds("teacher", task) for task in glue.GLUE}
+    chosen = [task for task in glue.GLUE if theirs[task] and tables.beats_majority(scores, task, theirs[task])]
+    common = [
+        set.intersection(*(seeds(who, task) for task in chosen)) if chosen else set() for who in (model, "teacher")
+    ]
+    paired = sorted(set.intersection(*common))
+    if not paired:
+        return None
+    both = sorted(common[0] & set.intersection(*(seeds("student", task) for task in chosen)))
+    behind = mean_interval([macro("student", seed) - macro(model, seed) for seed in both])
+    share = mean_interval(tables.retained(scores, model, chosen, paired))
+    return Kept(model, tuple(chosen), tuple(paired), share, behind)
+
+
+def answer(records: Records, scale: str = "small") -> str:
+    """The paragraph, in Markdown."""
+    student = kept(records, "student", scale)
+    if student is None:
+        return f"{_subject(records, scale)} Its answer is open: there are no records of teacher and student yet."
+    return " ".join([_subject(records, scale), *_shares(records, student, scale), *_losses(records, scale), _limits()])
+
+
+def _subject(records: Records, scale: str) -> str:
+    dial = scales.get(scale)
+    made = [r for r in records if r["kind"] == "teacher" and r["scale"] == scale and r.get("made_from")]
+    name = f"{dial.teacher}, itself a distilled one" if dial.encoder else Path(dial.teacher).name
+    learned = f", made a masked language model on {made[0]['tokens'] / 1e6:.0f} M tokens" if made else ""
+    return f"**Scale {scale}** is the paper's step done to another, smaller BERT: {name}{learned}, halved in depth."
+
+
+def _shares(records: Records, student: Kept, scale: str) -> list[str]:
+    claimed = 100 * _claim()
+    others = {model: kept(records, model, scale) for model in OTHERS}
+    told = [f"{OTHERS[model]} {found}" for model, found in others.items() if found]
+    missing = [OTHERS[model] for model, found in others.items() if not found]
+    low, high = student.share.low, student.share.high
+    where = (
+        "one seed has no interval"
+        if low is None
+        else f"the paper's {claimed:.0f} % lies "
+        + ("inside" if low <= claimed <= high else "above" if high < claimed else "below")
+        + " that interval"
+    )
+    said = [
+        f"Over {', '.join(glue.TASKS[task].title for task in student.tasks)}, where the teacher is above the majority, "
+        f"the student keeps **{student}**; {where}.",
+        f"Beside it: {'; '.join(told) or 'nothing yet'}{MISSING + '; '.join(missing) if missing else ''}.",
+    ]
+    twin = others["undistilled"]
+    if twin and twin.behind.low is not None:
+        gain = twin.behind
+        words = "is ahead of" if gain.low > 0 else "is behind" if gain.high < 0 else "cannot be told from"
+        said.append(
+            f"The student {words} its twin without a teacher: {tables.signed(gain.mean)} points "
+            f"[{tables.signed(gain.low)}, {tables.signed(gain.high)}]."
+        )
+    return said
+
+
+def _claim() -> float:
+    """The share that the paper claims, from its own macro scores."""
+    return round(paper.glue("DistilBERT", "macro") / paper.glue("BERT-base", "macro"), 2)
+
+
+def _losses(records: Records, scale: str) -> list[str]:
+    cells = [r for r in records if r["kind"] == "ablation" and r["scale"] == scale and r["grid"] == f"ablation-{scale}"]
+    if ablation.REFERENCE not in {r["model"] for r in cells}:
+        return ["What each loss does (Table 4) is not run yet."]
+    rows = [row for row in ablation.compare(cells).rows if row["paper"] is not None]
+    by_sign: dict[str, list[str]] = {}
+    for row in rows:
+        by_sign.setdefault(tables.sign(row), []).append(f"{row['title']} {tables.difference(row)}")
+    words = {
+        "as in the paper": "With the paper's sign beyond noise",
+        "the opposite": "With the opposite sign beyond noise",
+        "within noise": "Within noise",
+        "–": "With too few pairs to say",
+    }
+    return [f"{words[sign]}: {'; '.join(lines)}." for sign, lines in by_sign.items()]
+
+
+def _limits() -> str:
+    return (
+        "This speaks of one teacher and of one student of each kind: the intervals are over "
+        "seeds of fine-tuning, not over teachers, texts or distillations. It can support or weaken the claim that the "
+        "method keeps so much; it cannot reproduce the paper's numbers, which are BERT-base's."
+    )

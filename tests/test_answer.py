@@ -1,0 +1,98 @@
+"""The answer in one paragraph: made-up records in, every sentence out of them."""
+
+import pytest
+
+from distilnb.report import answer
+
+SCORES = {"cola": 0.4, "sst2": 0.9, "rte": 0.6, "qqp": 0.8}
+
+
+def run(model, task, seed, main, majority=0.5, **more):
+    """A fine-tuning record as far as the answer reads it."""
+    return {
+        "kind": "finetuning",
+        "scale": "small",
+        "model": model,
+        "task": task,
+        "seed": seed,
+        "scores": {"main": main, "majority": 0.0 if task == "cola" else majority},
+        "data": {"stand_in": task == "qqp"},
+    } | more
+
+
+def grid(model, share, seeds=3, wobble=0.001):
+    """A model that keeps this share of every task, a little more with each seed."""
+    return [
+        run(model, task, seed, share * value + wobble * seed) for task, value in SCORES.items() for seed in range(seeds)
+    ]
+
+
+def cell(variant, seed, macro):
+    """An ablation record as far as the answer reads it."""
+    return {
+        "kind": "ablation",
+        "scale": "small",
+        "grid": "ablation-small",
+        "name": f"{variant}-{seed}",
+        "model": variant,
+        "title": variant,
+        "seed": seed,
+        "scores": {"macro": macro},
+        "config": {},
+        "commit": None,
+        "device": {"gpu": None, "processor": "p"},
+        "versions": {"torch": "2", "transformers": "5"},
+    }
+
+
+TEACHER = grid("teacher", 1.0)
+
+
+@pytest.mark.parametrize("records", [[], TEACHER, grid("student", 0.9)])
+def test_without_records_of_both_the_answer_is_open(records):
+    assert "open" in answer.answer(records) and "[" not in answer.answer(records)
+
+
+def test_the_share_is_over_tasks_on_which_the_teacher_is_above_the_majority():
+    """RTE at the majority and a subset of QQP do not count."""
+    low = [r | {"scores": {"main": 0.5, "majority": 0.5}} if r["task"] == "rte" else r for r in TEACHER]
+    found = answer.kept(low + grid("student", 0.9, wobble=0), "student")
+    assert found.tasks == ("cola", "sst2") and found.seeds == (0, 1, 2)
+    assert found.share.mean == pytest.approx(100 * 0.9 * (1.3) / (1.3 + 2 * 0.001), abs=0.05)
+
+
+@pytest.mark.parametrize("share, where", [(0.97, "inside"), (0.9, "above"), (1.05, "below")])
+def test_where_the_papers_share_lies(share, where):
+    student = [
+        r | {"scores": r["scores"] | {"main": r["scores"]["main"] + 0.01 * (r["seed"] - 1)}}
+        for r in grid("student", share)
+    ]
+    assert f"97 % lies {where} that interval" in answer.answer(TEACHER + student)
+
+
+def test_seeds_are_paired_and_models_without_records_are_named():
+    said = answer.answer(TEACHER + grid("student", 0.9, seeds=5) + grid("random", 0.7, seeds=2))
+    assert "3 seeds" in said and "random weights, not trained 7" in said and "2 seeds" in said
+    open_ = said.split("not run yet: ")[1].split(".")[0]
+    assert "trained as long" in open_ and "random weights, not trained" not in open_
+
+
+@pytest.mark.parametrize("twin, words", [(0.8, "is ahead of"), (0.95, "is behind"), (0.9, "cannot be told from")])
+def test_the_student_against_its_twin(twin, words):
+    wobbling = [
+        r | {"scores": r["scores"] | {"main": r["scores"]["main"] + 0.003 * (r["seed"] - 1) ** 2 - 0.002}}
+        for r in grid("undistilled", twin)
+    ]
+    assert f"The student {words} its twin" in answer.answer(TEACHER + grid("student", 0.9) + wobbling)
+
+
+def test_signs_of_the_ablation_come_in_groups():
+    """Table 4 says that leaving L_ce out costs; here it costs, leaving L_cos out helps, and L_mlm drowns in noise."""
+    effects = {"triple": (0, 0, 0), "no_ce": (-3, -3.1, -2.9), "no_cos": (3, 3.1, 2.9), "no_mlm": (-9, 9, 0.5)}
+    cells = [
+        cell(name, seed, 0.6 + delta / 100) for name, deltas in effects.items() for seed, delta in enumerate(deltas)
+    ]
+    said = answer.answer(TEACHER + grid("student", 0.9) + cells)
+    assert "With the paper's sign beyond noise: no_ce −3.00" in said
+    assert "With the opposite sign beyond noise: no_cos +3.00" in said and "Within noise: no_mlm" in said
+    assert "not run yet" in answer.answer(TEACHER + grid("student", 0.9)).split("Table 4")[1]
