@@ -163,20 +163,23 @@ def _pass_on(agent: multiprocessing.Process, number: int, frame: FrameType | Non
     os.kill(agent.pid, number)
 
 
-def watched(agent: multiprocessing.Process, until: float) -> int:
-    """The status of an agent; ALONE when it has started no process by `until`, and is ended.
+def watched(agent: multiprocessing.Process, until: float, patience: float) -> int:
+    """The status of an agent, which is ended when it has started no process by `until` (ALONE), or has none left for
+    longer than `patience` (LOST).
 
-    torch waits without end for an answer from a port where something else than its own agent listens.
+    torch waits without end for an answer from a port where something else than its own agent listens, and for the
+    first host's when the cable between them is cut.
     """
     started = False
     while agent.exitcode is None:
         agent.join(1.0)
         with contextlib.suppress(psutil.NoSuchProcess):
-            started = started or bool(psutil.Process(agent.pid).children())
-        if not started and time.monotonic() > until:
+            if psutil.Process(agent.pid).children():
+                started, until = True, time.monotonic() + patience + GRACE
+        if time.monotonic() > until:
             agent.kill()
             agent.join()
-            return ALONE
+            return LOST if started else ALONE
     return agent.exitcode
 
 
@@ -196,7 +199,7 @@ def launch(meeting: Meeting, command: list[str]) -> int:
         agent.start()
         signal.signal(signal.SIGTERM, partial(_pass_on, agent))
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal tells the agent itself
-        status = watched(agent, until + GRACE)
+        status = watched(agent, until + GRACE, meeting.patience)
         if status not in (LOST, ALONE):
             return status
         if status == LOST:
@@ -213,7 +216,10 @@ def launch(meeting: Meeting, command: list[str]) -> int:
         print(f"distilnb: {socket.gethostname()} meets the other hosts again", file=sys.stderr, flush=True)
         time.sleep(1)
         if not is_here(meeting.address()):
-            check_head(meeting, max(1.0, until - time.monotonic()))
+            try:
+                check_head(meeting, max(1.0, until - time.monotonic()))
+            except ValueError as error:  # it was reached before: nothing is wrong with what was typed
+                raise RuntimeError(str(error)) from error
 
 
 def main(argv: list[str]) -> None:
