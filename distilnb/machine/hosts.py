@@ -133,6 +133,8 @@ def attempt(meeting: Meeting, address: str, command: list[str]) -> None:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     die_with_the_parent()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the launcher's are not for its processes
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     waits = {"join_timeout": round(meeting.patience), "read_timeout": round(min(60, meeting.patience))}
     config = LaunchConfig(
