@@ -34,7 +34,8 @@ evidence: install  ## every record of a scale, hours on two cores; goes on where
 	$(BIN)/distilnb evidence --scale $(or $(SCALE),mini) --jobs $(or $(JOBS),1)
 
 book: install  ## notebooks, lesson plans and results as pages to read without running: book/index.html
-	$(BIN)/distilnb book
+	$(BIN)/sphinx-build -q -b html -c docs . book
+	@echo "open book/index.html"
 
 figures: install  ## redraw figures/ from the published records
 	$(BIN)/distilnb figures

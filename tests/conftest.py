@@ -1,6 +1,7 @@
 """What the tests share: a language small enough to know by heart, a teacher that fits in a cache line or two.
 
-The cache and the records of a test session lie in temporary folders, set before anything of ours is imported.
+The cache and the records of a test session lie in temporary folders: paths are asked for when they are used, not when
+modules are imported.
 """
 
 import http.server
@@ -13,22 +14,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from transformers import BertConfig, BertForMaskedLM, BertTokenizer
+
+from distilnb.text.corpus import Corpus, TextSource, build_corpus
+from distilnb.text.masking import Masker
+
 SESSION = TemporaryDirectory(prefix="distilnb-tests-")
 os.environ["DISTILNB_CACHE"] = str(Path(SESSION.name, "cache"))
 os.environ["DISTILNB_HOME"] = str(Path(SESSION.name, "home"))
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
-import torch  # noqa: E402
-from accelerate import Accelerator  # noqa: E402
-from accelerate.state import AcceleratorState  # noqa: E402
-from transformers import BertConfig, BertForMaskedLM, BertTokenizer  # noqa: E402
-
-from distilnb.text.corpus import Corpus, TextSource, build_corpus  # noqa: E402
-from distilnb.text.masking import Masker  # noqa: E402
-
-pass  # REMOVE  # noqa: E402
 
 NAMES = ("anna", "boris", "clara", "david", "elena", "felix", "greta", "hugo")
 ANIMALS = ("cat", "dog", "horse", "bird", "mouse", "goat", "hen", "fox")

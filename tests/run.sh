@@ -23,6 +23,10 @@ half() {
     "${mine[@]}" "${@:2}"
 }
 
+echo "== unit tests, in $workers processes"
+COVERAGE_FILE="$scratch/unit" python -m pytest -q -p no:nbval -n "$workers" --dist loadfile --cov=distilnb \
+  --cov-report= tests "$@"
+
 echo "== notebooks and solutions, through nbval: one half here, the other in the background"
 half 1 "$@" > "$scratch/half-1.log" 2>&1 &
 other=$!
@@ -35,9 +39,6 @@ echo "== lines of the package that the notebooks alone run (but for what no less
 coverage combine --quiet --keep --data-file="$scratch/notebooks" "$scratch"/notebooks-?
 coverage report --data-file="$scratch/notebooks" --omit="*/book.py,*/publish.py,*/colab.py" --fail-under=80
 
-echo "== unit tests, in $workers processes"
-COVERAGE_FILE="$scratch/unit" python -m pytest -q -p no:nbval -n "$workers" --dist loadfile --cov=distilnb \
-  --cov-report= tests "$@"
 echo "== lines that notebooks and unit tests run together"
 coverage combine --quiet --keep --data-file="$scratch/both" "$scratch/notebooks" "$scratch/unit"
 coverage report --data-file="$scratch/both" --show-missing --fail-under=95

@@ -230,7 +230,7 @@ def test_parameter_count_labels_neither_overlap_nor_leave_the_figure():
 
 
 def test_parameter_counts_needs_the_highlighted_model():
-    with pytest.raises(ValueError, match="TinyBERT.*ELMo"):
+    with pytest.raises(ValueError, match="TinyBERT.*GPT-2"):
         figures.plot_parameter_counts(paper_module.table("figure1_parameters"), highlight="TinyBERT")
 
 
@@ -263,7 +263,18 @@ def test_temperature_bars_are_the_softened_probabilities(kind):
         assert [bar.get_width() for bar in ax.patches] == pytest.approx(expected.tolist(), abs=1e-6)
         assert ax.texts[0].get_text() == f"all others {1 - expected.sum():.0%}"
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["b", "d", "c"]
-    assert [ax.get_title("left") for ax in figure.axes] == ["T = 1", "T = 4"]
+    assert [ax.get_title("left")[:6] for ax in figure.axes] == ["T = 1:", "T = 4:"]
+    spread = torch.softmax(torch.tensor(values) / 4, 0)
+    entropy = float(-(spread * spread.log()).sum())
+    assert f"{entropy:.2f} nats" in figure.axes[1].get_title("left")
+    assert f"between {np.exp(entropy):,.0f} equal words" in figure.get_suptitle().replace("\n", " "), (
+        "the title follows the temperature"
+    )
+
+
+def test_temperature_shows_whole_words_only():
+    figure = figures.plot_temperature([5.0, 4.0, 3.0, 2.0], ["##t", ".", "cat", "dog"], temperatures=(1,))
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["cat", "dog"]
 
 
 def test_temperature_refuses_what_it_cannot_draw():
@@ -286,7 +297,7 @@ def test_curve_of_one_record_shows_each_term_and_the_evaluations():
 def test_curve_of_several_records_has_one_named_line_each():
     records = [run_record("one", model="student"), run_record("two", 0.1, model="undistilled"), run_record("three")]
     loss, mlm_loss, agreement = figures.plot_curve(records, term="mlm").axes
-    assert legend(loss) == ["one", "two", "three"]
+    assert legend(loss) == ["student", "twin without a teacher", "three"], "roles by their human names"
     assert [list(line.get_ydata()) for line in loss.lines] == [[3.5, 3.0, 2.5]] * 3
     assert [line.get_ydata()[0] for line in mlm_loss.lines] == [4.0, 4.1, 4.0]
     colours = [line.get_color() for line in agreement.lines]
@@ -334,13 +345,13 @@ def test_scores_draw_medians_whiskers_majority_and_the_papers_values():
     dots = {bars.get_label(): bars for bars in ax.containers}
     assert list(dots) == ["teacher", "student"]
     student, _, (whiskers,) = dots["student"]
-    assert list(student.get_ydata()) == [0.8, 0.6]
-    assert [list(segment[:, 1]) for segment in whiskers.get_segments()] == [[0.8, 0.8], [0.5, 0.9]]
+    assert list(student.get_ydata()) == [80, 60], "points, as in every table"
+    assert [list(segment[:, 1]) for segment in whiskers.get_segments()] == [[80, 80], [50, 90]]
     assert student.get_markerfacecolor() == figures.COLOURS["student"]
     (paper_values,) = [line for line in ax.lines if line.get_label() == "student, paper"]
-    assert list(paper_values.get_ydata()) == [0.599] and paper_values.get_markerfacecolor() == "none"
+    assert list(paper_values.get_ydata()) == [59.9] and paper_values.get_markerfacecolor() == "none"
     (majority,) = [ticks for ticks in ax.collections if ticks.get_label() == "majority class"]
-    assert [list(segment[:, 1]) for segment in majority.get_segments()] == [[0.53, 0.53]]
+    assert [list(segment[:, 1]) for segment in majority.get_segments()] == [[53.0, 53.0]]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["SST-2", "RTE"]
 
 
@@ -357,7 +368,7 @@ def test_parameter_groups_stack_to_the_totals():
     groups = {"teacher": teacher, "student": student}
     ax = figures.plot_parameter_groups(groups, published={"teacher": 11, "other": 99}).axes[0]
     widths = {bars.get_label(): [bar.get_width() for bar in bars] for bars in ax.containers}
-    assert widths == {"embeddings": [4.0, 4.0], "layers": [6.0, 0.0], "head": pytest.approx([0.0, 5e-6])}
+    assert widths == {"embeddings": [4.0, 4.0], "layers": [6.0, 0.0]}, "a sliver that cannot be seen has no entry"
     assert [bar.get_x() for bar in ax.containers[1]] == [4.0, 4.0]
     assert [text.get_text() for text in ax.texts] == ["10.0 M", "4.0 M"]
     (hollow,) = ax.lines
@@ -377,7 +388,8 @@ def test_published_scores_are_hollow_and_ours_filled():
 def test_vintages_and_seconds_say_what_follows_from_the_tables():
     ax = figures.plot_vintages(paper_module.table("table1_glue")).axes[0]
     assert [list(line.get_ydata()) for line in ax.lines] == [[77.6, 74.9, 79.5], [76.8, 74.3, 77.0]]
-    assert [text.get_text() for text in ax.texts] == ["keeps 99.0 %", "keeps 99.2 %", "keeps 96.9 %"]
+    kept = ["keeps 99.0 %", "keeps 99.2 %", "keeps 96.9 %"]
+    assert [text.get_text() for text in ax.texts] == ["BERT-base", "DistilBERT", *kept]
     ax = figures.plot_seconds(paper_module.table("table3_speed")).axes[0]
     assert "1.63" in ax.get_title("left") and [bar.get_width() for bar in ax.patches] == [895, 668, 410]
     assert not any(bar.get_fill() and bar.get_facecolor()[3] for bar in ax.patches), "the paper's are hollow"
@@ -390,6 +402,7 @@ def test_ablation_draws_the_papers_differences_beside_ours_not_over_them():
     assert list(interval.get_ydata()) == [0, 0]
     means = [line.get_xdata()[0] for line in right.lines if line.get_marker() == "o"]
     assert means == [-0.25, -12.0] and "2 pairs" in right.get_title("left")
+    assert "in our interval for 1 of 1" in left.figure.get_suptitle().replace("\n", " ")
     assert [label.get_text() for label in left.get_yticklabels()] == ["no_mlm", "untrained"]
     with pytest.raises(ValueError, match="no differences to draw"):
         figures.plot_ablation(ROWS[:1], "toy")
@@ -418,7 +431,7 @@ def test_a_subset_of_a_real_task_is_marked_below_its_dots():
     records = [score("qqp", "student", 0, 0.6) | {"scale": "mini"}, score("rte", "student", 0, 0.6)]
     records += [record | {"model": "teacher"} for record in records]
     for drawn in (figures.plot_scores(records), figures.plot_retention(records)):
-        assert [label.get_text() for label in drawn.axes[0].get_xticklabels()] == ["qqp\nsubset", "rte"]
+        assert [label.get_text() for label in drawn.axes[0].get_xticklabels()] == ["QQP\nsubset", "RTE"]
 
 
 def test_retention_pairs_student_and_teacher_by_seed():
@@ -502,16 +515,6 @@ def test_span_probabilities_refuse_what_they_cannot_draw(probabilities, answer, 
         figures.plot_span_probabilities(["a", "b", "c"], probabilities, answer)
 
 
-def test_figure_1_says_what_is_verified():
-    """One value stands in the paper itself; the others are drawn as rings and counted in the caption."""
-    table = paper_module.table("figure1_parameters")
-    ax = figures.plot_parameter_counts(table).axes[0]
-    assert "verified in the paper (DistilBERT)" in ax.get_xlabel() and "11 models" in ax.get_xlabel()
-    filled = [colour[3] > 0 for colour in ax.collections[0].get_facecolors()]
-    ordered = table.sort_values(["date", "parameters_millions"])["mark"]
-    assert filled == [mark != "M" for mark in ordered]
-
-
 def test_file_sizes_stack_what_is_in_the_file_and_mark_what_it_weighs():
     groups = {"DistilBERT": {"word embeddings": 20_000_000, "attention": 10_000_000}, "BERT-base": {"attention": 9}}
     ax = figures.plot_file_sizes(paper_module.table("device_files"), groups).axes[0]
@@ -566,16 +569,13 @@ def test_a_format_fits_within_all_limits_and_an_unknown_cost_only_where_any_is_a
     assert list(rows["format"][rows["fits"]]) == fits
     ax = figures.plot_formats(benchmark_record(), **limits).axes[0]
     filled = [colour[3] > 0 for colour in ax.collections[0].get_facecolors()]
-    assert sum(filled) == len(fits) and f"{len(fits)} of 3" in ax.get_title("left")
+    told = f"{len(fits)} of 3 formats" if limits else "ONNX int8: 25% of the student's size, 10.0 times as fast"
+    assert sum(filled) == len(fits) and told in ax.get_title("left").replace("\n", " ")
 
 
 def test_formats_are_written_with_what_they_cost():
     told = words(figures.plot_formats(benchmark_record()))
-    assert {
-        "PyTorch float32, +0.00 points",
-        "ONNX int8, −0.40 points",
-        "PyTorch bfloat16, accuracy not measured",
-    } <= set(told)
+    assert {"PyTorch float32, +0.00 points", "ONNX int8, −0.40 points", "PyTorch bfloat16, not scored"} <= set(told)
     with pytest.raises(ValueError, match="compares no formats"):
         figures.plot_formats(benchmark_record(formats=[]))
 
@@ -609,3 +609,61 @@ def test_a_smaller_picture_shows_the_same():
     expected = np.where(pixels[..., 3:] == 0, 255, pixels[..., :3])
     assert (seen == expected).all() and len(small) < len(drawn.getvalue()) / 4
     assert figures.reduce_png(small) == small
+
+
+def test_nothing_is_wider_than_a_page(drawings, tmp_path):
+    for name, drawn in drawings.items():
+        (path,) = figures.save_figure(drawn, name, tmp_path, formats=("png",))
+        assert Image.open(path).width <= 900, name
+
+
+def test_a_long_passage_shows_its_likeliest_tokens_and_the_answer():
+    """Of 60 tokens at most 25, in their order; the answer is there even where no model looks."""
+    starts = np.full(60, 0.001)
+    starts[[3, 40]] = 0.4
+    figure = figures.plot_span_probabilities(
+        [f"w{i}" for i in range(60)], {"student": (starts, starts)}, answer=(50, 51)
+    )
+    told = [label.get_text() for label in figure.axes[1].get_xticklabels()]
+    assert len(told) == 25 and {"w3", "w40", "w50", "w51"} <= set(told)
+    assert told == sorted(told, key=lambda word: int(word[1:]))
+
+
+def test_an_outlier_does_not_squeeze_the_rest():
+    """One quartile bar reaches 60: the axis follows the medians, and an arrow says what was cut."""
+    record = benchmark_record()
+    record["sweeps"] = [
+        row | {"teacher": 6.0} if (i % 3, row["value"]) == (2, 8) else row for i, row in enumerate(record["sweeps"])
+    ]
+    middles = {round(v, 3) for ax in figures.plot_sweeps(record).axes for line in ax.lines for v in line.get_ydata()}
+    for ax in figures.plot_sweeps(record).axes:
+        if ax.axison:
+            assert ax.get_ylim()[1] <= 3 * np.median(sorted(middles))
+
+
+def test_retention_of_next_to_nothing_is_cut_with_an_arrow():
+    records = [score("rte", model, s, 0.6) for model in ("teacher", "student") for s in range(3)]
+    records += [score("cola", "teacher", s, 0.1) for s in range(3)]
+    records += [score("cola", "student", s, main) for s, main in enumerate((0.1, 0.1, 2.0))]
+    ax = figures.plot_retention(records).axes[0]
+    assert ax.get_ylim()[1] < 200 and any("↑ 2000" in text.get_text() for text in ax.texts)
+
+
+def test_the_teacher_is_worth_what_its_student_reads_better():
+    student, twin = run_record("distil-mini", -0.5), run_record("undistilled-mini")
+    student["evaluations"]["mlm_loss"][-1] = 2.7
+    figure = figures.plot_teaching(student, twin)
+    assert "worth 0.30 nats" in figure.axes[0].get_title("left")
+    assert {"student", "twin without a teacher"} <= set(words(figure)), "labels at the lines"
+    assert "costs 0.30 nats" in figures.plot_teaching(twin, student).axes[0].get_title("left")
+
+
+def test_a_projector_gets_larger_letters():
+    with figures.style():
+        usual = mpl.rcParams["axes.labelsize"]
+    with figures.style(projector=True):
+        assert mpl.rcParams["axes.labelsize"] > 1.3 * usual
+
+
+def test_colours_of_roles_are_used_for_roles_alone():
+    assert not set(figures.COLOURS.values()) & set(figures.OTHERS)

@@ -74,10 +74,13 @@ def line(records: list[dict], what: str, part: str = "") -> scorecard.Line:
         (52.0, 50.5, 53.5, "equal", "partly"),  # outside, the interval reaches in
         (52.0, 51.5, 52.5, "equal", "not reproduced"),
         (52.0, None, None, "equal", "not reproduced"),
-        (58.0, 57.5, 58.5, "least", "reproduced"),  # a bound may be exceeded
+        (58.0, 57.5, 58.5, "least", "exceeded"),  # the bound holds, the number was not found again
+        (50.6, 50.2, 51.0, "least", "reproduced"),
+        (58.0, 50.5, 65.5, "least", "partly"),
+        (58.0, None, None, "least", "partly"),
         (58.0, 57.5, 58.5, "most", "not reproduced"),
         (48.0, 47.5, 48.5, "least", "not reproduced"),
-        (42.0, 41.5, 42.5, "most", "reproduced"),
+        (42.0, 41.5, 42.5, "most", "exceeded"),
     ],
 )
 def test_verdicts_follow_the_rule(value, low, high, direction, expected):
@@ -267,7 +270,7 @@ def test_gaps_and_mixed_code_are_named():
     records = [tuned("teacher", "rte", 0.69, 0), tuned("teacher", "rte", 0.70, 1), tuned("student", "rte", 0.6, 0)]
     records.append(tuned("student", "cola", 0.5, 0, commit="2" * 40))
     notes = scorecard.scorecard(records).notes
-    assert "base, fine-tuning: student on rte has no record of seed 1" in notes
+    assert "base, fine-tuning: student on rte, cola has no record of seed 1" in notes, "one line for a model"
     assert "base, fine-tuning: the records come from 2 commits of the code: 1111111111 (3), 2222222222 (1)" in notes
 
 
@@ -376,7 +379,7 @@ def test_subsets_at_small_scale_are_remarked():
     some = [tuned(model, "imdb", 0.8, scale="mini") | part for model in ("teacher", "student")]
     assert "a subset" in line(some, "distance to BERT-base on IMDb").small
     shares = line(records, "share of BERT-base's GLUE macro score")
-    assert shares.verdict == "not run" and "of qqp a subset" in shares.small
+    assert shares.verdict == "not run" and "8 of 9 tasks" in shares.small, "a subset is another task"
 
 
 # in short
@@ -407,3 +410,21 @@ def test_what_held_and_what_was_not_run_is_told_in_short():
     assert "none" in by_word["reproduced"] and "DistilBERT keeps (paper 97 %, here 75.0 %)" in by_word["not reproduced"]
     assert "8 of Table 2" in by_word["not run"] and "Table 1" not in by_word["not run"]
     assert "paper −2.96, mini −10.00" in by_word["not evidence"]
+
+
+def test_what_small_scales_keep_is_one_number_wherever_it_stands():
+    """The share in the scorecard is that of the results table: over the whole tasks, subsets left out."""
+    published = load_records(paths.data("runs"))
+    small = line(published, "share of BERT-base").small
+    row = next(r for r in tables.retention_rows(published) if (r["scale"], r["model"]) == ("mini", "student"))
+    assert f"mini {row['% of the teacher'].split()[0]} %" in small
+
+
+def test_whether_the_papers_value_lies_in_our_interval_is_said():
+    """Table 4's −2.96, and −1.46: pairs that average −2.97 hold the first; pairs at 0 do not hold the second."""
+    records = [cell("triple", s, m) for s, m in enumerate((0.70, 0.71, 0.69))]
+    records += [cell("no_ce", s, m) for s, m in enumerate((0.67, 0.6805, 0.6605))]
+    records += [cell("no_cos", s, m) for s, m in enumerate((0.7001, 0.7098, 0.69))]
+    assert line(records, "without: soft targets").cells()["paper inside"] == "yes"
+    assert line(records, "without: cosine").cells()["paper inside"] == "no"
+    assert line(records, "without: masked").cells()["paper inside"] == "–"

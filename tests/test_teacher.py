@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, BertForMaskedLM, BertModel, BertTokenizer
 
 from distilnb import scales
+from distilnb.cli import training
 from distilnb.machine import hub
 from distilnb.models.growth import OFFSETS, fold_token_types, grow, new_teacher, sinusoids, train_only
 from distilnb.models.teacher import check_vocabulary, load_encoder, load_teacher
@@ -417,3 +418,13 @@ def test_folded_token_types_change_nothing_for_single_segments():
 def test_grow_refuses_what_is_no_multiple(layers):
     with pytest.raises(ValueError, match=f"{layers} layers is no multiple of 3: layers are repeated whole"):
         grow(make_teacher(60, layers=3), layers)
+
+
+def test_the_stages_of_a_teacher_that_is_trained_on():
+    """A head that is there is not trained alone; a new one is, first; depths without a stage are refused."""
+    small, mini = scales.get("small"), scales.get("mini")
+    assert [stage.part for stage in training.stages_of(4, False, small)] == ["all"]
+    assert [stage.part for stage in training.stages_of(4, True, small)] == ["head", "all"]
+    assert {stage.layers for stage in training.stages_of(6, False, mini)} == {6}
+    with pytest.raises(ValueError, match="4 layers"):
+        training.stages_of(4, False, mini)

@@ -301,11 +301,20 @@ def test_some_passages_are_two_stories_long(rows):
 def test_the_answer_is_taken_from_the_sentence_that_gives_it():
     for i in range(300):
         lines = tasks._passages(w := Writer(f"squad/{i}"))
-        at, question, _ = tasks._asked(w, lines)
+        at, question, _ = tasks._asked(w, lines, tasks.SILENT)
         context, same_question, answers = tasks._squad(Writer(f"squad/{i}"), 0)
         start = sum(len(line.text) + 1 for line in lines[:at])
         assert question == same_question
         assert start <= answers["answer_start"][0] < start + len(lines[at].text), (context, question, answers)
+
+
+def test_nobody_asks_which_sound_a_silent_animal_makes(rows):
+    asked = {row["question"] for split in splits("squad") for row in rows("squad", split)}
+    assert "How do cats sound?" in asked and not asked & tasks.SILENT
+    salmon = next(animal for animal in world()["animal"] if animal["A"] == "salmon")
+    lines = [(w := Writer("salmon")).fact("animal", "sound", salmon)]
+    assert tasks.SILENT & dict(lines[0].qa).keys(), "the fact has a question that nobody should ask"
+    assert {tasks._asked(w, lines, tasks.SILENT)[1] for _ in range(20)} == {"What do salmon do when they are hungry?"}
 
 
 def test_acceptable_sentences_agree_in_number(rows):

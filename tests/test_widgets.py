@@ -115,6 +115,17 @@ def test_every_control_moves_the_picture(name, make):
 
 
 @pytest.mark.parametrize("name", MOVES)
+def test_reset_takes_everything_back_to_the_start(name, make):
+    view = make[name]()
+    first, values = view.shown.value, {control: view.controls[control].value for control in view.controls}
+    for control, value in MOVES[name].items():
+        view.controls[control].value = value
+    assert view.shown.value != first
+    view.back.click()
+    assert view.shown.value == first and {c: view.controls[c].value for c in view.controls} == values
+
+
+@pytest.mark.parametrize("name", MOVES)
 def test_every_control_has_a_label_and_fires_once_per_move(name, make):
     for control in make[name]().controls.values():
         labelled = [control.preset, *control.boxes] if isinstance(control, widgets.LayerPicker) else [control]
@@ -171,7 +182,8 @@ def test_any_other_error_is_one_line_too_and_is_not_read_as_html():
 @pytest.mark.parametrize("name", MOVES)
 def test_what_is_left_where_no_widget_lives(name, make):
     """A picture or the text, and for programs without either a line that says how to get the rest."""
-    bundle = make[name]()._repr_mimebundle_()
+    bundle, metadata = make[name]()._repr_mimebundle_()
+    assert ("image/png" in bundle) == bool(metadata.get("image/png", {}).get("alt")), "a picture without a description"
     assert "Run this notebook" in bundle["text/plain"] and next(iter(MOVES[name])) in bundle["text/plain"]
     if name == "question":
         assert "<b>teacher</b>" in bundle["text/html"]

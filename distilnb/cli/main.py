@@ -32,12 +32,8 @@ COMMANDS = {
         "launch ... -- distil ...",
         "a command in several processes, on one or more hosts",
     ),
-    "book": ("cli.showing.make_book", "book", "notebooks and documents as pages to read without running"),
-    "links": (
-        "cli.showing.links",
-        "links --repo owner/name",
-        "the address of the repository, wherever it is generated",
-    ),
+    "notebooks": ("cli.showing.unpack", "notebooks --to FOLDER", "the notebooks, unpacked to work in"),
+    "links": ("cli.showing.links", "links --repo owner/name", "badges, set-up cells and tables written anew"),
 }
 HELP = """distilnb COMMAND [OPTIONS]
 

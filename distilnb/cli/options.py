@@ -174,6 +174,7 @@ class GridOptions:
     validation_rows: int = setting(0, "rows of each split that is scored (0: all)")
     suffix: str = setting("", "added to the names of these runs, so that two grids of one task stay apart")
     keep: bool = setting(False, "keep the fine-tuned models in runs/models")
+    allow_unequal: bool = setting(False, "compare students although they read unequal amounts of text")
     submission: str = setting("", "folder for answers to GLUE's test splits by the first seed of each model")
 
     def __post_init__(self) -> None:
@@ -285,10 +286,10 @@ class ReportOptions:
 
 
 @dataclass(frozen=True)
-class BookOptions:
-    """Options of `distilnb book`."""
+class UnpackOptions:
+    """Options of `distilnb notebooks`."""
 
-    out: str = setting("", "folder to write to (default: book)")
+    to: str = setting("notebooks", "folder to copy the notebooks to")
 
 
 @dataclass(frozen=True)

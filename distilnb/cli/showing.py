@@ -1,13 +1,13 @@
-"""The commands that show: `run`, `figures`, `report`, `book`, `links` and `publish`."""
+"""The commands that show: `run`, `figures`, `report`, `links`, `notebooks` and `publish`."""
 
 from pathlib import Path
 
 from .. import paths, scales
 from ..evidence.records import load_records
-from ..lessons import book, generated, notebooks
+from ..lessons import generated, notebooks
 from ..report import figures, model_card, tables
 from ..report.scorecard import headlines, markdown, page, scorecard, tally
-from .options import BookOptions, LinkOptions, NotebookOptions, PublishOptions, ReportOptions
+from .options import LinkOptions, NotebookOptions, PublishOptions, ReportOptions, UnpackOptions
 from .parsing import command
 
 
@@ -36,6 +36,10 @@ def share(what: PublishOptions) -> None:
     model_card.prepare(
         Path(what.model), folder, load_records(), generated.repository(), what.repo, what.license, what.language
     )
+    print(f"model: {what.model} ({record['name']}, {record['tokens']:,} tokens)")
+    newer = paths.home() / "runs" / record["name"] / "model"
+    if newer.is_dir() and newer.resolve() != Path(what.model).resolve():
+        print(f"a run of your own is in {newer}; --model {newer} publishes it instead")
     print(f"written: {folder} ({', '.join(sorted(path.name for path in folder.iterdir()))})")
     if what.dry_run:
         print(f"nothing was uploaded; read {folder / 'README.md'}, then run it without --dry-run")
@@ -54,17 +58,30 @@ def run(what: NotebookOptions) -> None:
       distilnb run --only 02 03
       distilnb run --solutions       the solved exercises instead
     """
-    notebooks.execute(scales.get(what.scale).name, what.only or None, what.in_place, what.solutions)
+    executed = notebooks.execute(scales.get(what.scale).name, what.only or None, what.in_place, what.solutions)
     if not (what.in_place or what.solutions):
-        figures.draw_all()
-        print("\nResults: published records, and yours in runs/\n\n" + tables.summary(load_records()))
+        if not what.only:
+            figures.draw_all()
+        print("\nexecuted: " + "\n          ".join(map(str, executed)))
+        if yours := load_records(paths.home() / "runs"):
+            print("\nYour runs (published ones: RESULTS.md)\n\n" + tables.summary(yours, short=True))
         print(notebooks.WHERE_NEXT)
+
+
+def unpack(what: UnpackOptions) -> None:
+    """Copy the notebooks and their solutions to a folder, to work in them: `jupyter lab FOLDER` opens it.
+
+    examples:
+      distilnb notebooks --to lessons
+    """
+    print(f"{len(notebooks.unpack(Path(what.to)))} notebooks in {what.to}: jupyter lab {what.to}")
 
 
 def draw() -> None:
     """Redraw every figure from the paper's numbers and the records, into figures/ as svg, pdf and png."""
-    for path in figures.draw_all():
-        print(path)
+    written = figures.draw_all()
+    names, formats = {path.stem for path in written}, sorted({path.suffix[1:] for path in written})
+    print(f"{len(names)} figures in {written[0].parent} ({', '.join(formats)})")
 
 
 def scores(what: ReportOptions) -> None:
@@ -85,24 +102,28 @@ def scores(what: ReportOptions) -> None:
     (out / "scorecard.md").write_text(markdown(card))
     (out / "scorecard.html").write_text(page(card, tables.tables(records), drawn))
     print(f"{tables.table(headlines(card))}\n\n{tally(card)}")
-    for note in card.notes:
-        print(f"- {note}")
-    changed = generated.write_links() if (paths.PACKAGE.parent / "notebooks").is_dir() else []
-    for path in (out / "scorecard.md", out / "scorecard.html", *changed):
-        print(path)
+    if card.notes:
+        print(f"{len(card.notes)} notes on the records (uneven seeds, mixed versions) are at its end")
+    print(f"written: {out / 'scorecard.md'}, {out / 'scorecard.html'}")
+    if (paths.PACKAGE.parent / "notebooks").is_dir():
+        _tell_changed(generated.write_links())
 
 
-def make_book(what: BookOptions) -> None:
-    """Render notebooks, lesson plans and results as pages to read without running anything: open book/index.html.
-
-    examples:
-      distilnb book
-      distilnb book --out public
-    """
-    print(book.build(Path(what.out or paths.home() / "book")) / "index.html")
+def _tell_changed(changed: list[Path]) -> None:
+    """Say which files of the clone were brought up to date."""
+    names = [str(path.relative_to(paths.PACKAGE.parent)) for path in changed]
+    print(f"brought up to date: {', '.join(names)}" if names else "README, RESULTS.md and notebooks were up to date")
 
 
 def links(what: LinkOptions) -> None:
-    """Write address, badges, set-up cells, notebook table and results anew wherever they are generated."""
-    for path in generated.write_links(what.repo or None):
-        print(path)
+    """Write the address, badges, set-up cells and tables anew wherever they are generated.
+
+    Until the address is known, every generated link goes to the placeholder OWNER/distilnb; this mends all at once.
+
+    examples:
+      distilnb links --repo owner/name
+    """
+    repo = what.repo or generated.repository()
+    _tell_changed(generated.write_links(repo))
+    if repo == generated.PLACEHOLDER:
+        print(f"links go to the placeholder {repo}; make links REPO=owner/name mends them all")

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from .. import paths, scales
+from ..evidence.comparing import check_budgets
 from ..evidence.names import REHEARSAL
 from ..machine import processes
 from ..machine.device import make_accelerator
-from ..models.sources import load_tokenizer, models_of, record_of, resolve_model
+from ..models.sources import load_tokenizer, models_of, resolve_model, trained_record
 from ..report import tables
 from ..tasks import heads, submission
 from ..tasks.finetuning import FinetuningConfig
@@ -59,6 +60,8 @@ def glue(where: RunOptions, what: GridOptions, config: FinetuningConfig) -> None
 def _fine_tune(where: RunOptions, what: GridOptions, config: FinetuningConfig) -> None:
     scale = scales.get(where.scale)
     pairs, rates = what.pairs(), what.rates()
+    trained = {label: trained_record(source) for label, source in pairs.items()}
+    print("\n".join(check_budgets(pairs, trained, what.allow_unequal)), flush=True)
     tokenizer = load_tokenizer(next(iter(pairs.values())).removeprefix("random:").removeprefix("untrained:"))
     models = {label: resolve_model(source) for label, source in pairs.items()}
     accelerator = make_accelerator(where.precision, where.cpu)
@@ -66,8 +69,9 @@ def _fine_tune(where: RunOptions, what: GridOptions, config: FinetuningConfig) -
     if accelerator.is_main_process:
         for gap in (sentence for task in data for sentence in task.info.get("missing", {}).values()):
             print(f"left out: {gap}", flush=True)
-    folder, origins = Path(where.out or paths.home() / "runs"), {label: record_of(pairs[label]) for label in pairs}
-    rehearsed = any(found.pop("scale", "") == REHEARSAL for found in origins.values())
+    folder = Path(where.out or paths.home() / "runs")
+    origins = {label: {"model_record": record["name"]} if record else {} for label, record in trained.items()}
+    rehearsed = any(record and record["scale"] == REHEARSAL for record in trained.values())
     records = finetune_grid(
         models,
         data,

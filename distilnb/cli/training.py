@@ -201,6 +201,8 @@ def _started(start: str, seed: int) -> tuple[BertForMaskedLM, PreTrainedTokenize
     """The BERT to train on with its tokenizer, and what the record says of where it is from."""
     name, revision = (start, "") if Path(start).is_dir() else start.partition("@")[::2]
     model, tokenizer, new = load_encoder(name, revision or None, seed)
+    if model.config.model_type != "bert":
+        raise ValueError(f"'{name}' is a {model.config.model_type} model; only a BERT can be trained on as a teacher")
     made = {"start": shipped_name(name), "revision": revision or None, "new_tensors": list(new)}
     model.config.initialized_from = made  # stays with the model, and tells its run from that of another start
     return model, tokenizer, made

@@ -88,14 +88,44 @@ def check_comparable(
     return [*_missing_seeds(seen), *_mixed_code(records)]
 
 
+def check_budgets(
+    folders: Mapping[str, str], records: Mapping[str, Mapping[str, Any] | None], allow_unequal: bool = False
+) -> list[str]:
+    """One sentence for each model of a comparison: its label, its folder and the tokens that its run read.
+
+    `records` holds the record that lies beside each model, None where there is none. Raises ValueError when students
+    read unequal amounts of text (by more than a hundredth), unless `allow_unequal`: their difference would be that of
+    the budgets.
+    """
+    read = {label: record["tokens"] for label, record in records.items() if record and record["kind"] == "distillation"}
+    if read and max(read.values()) > 1.01 * min(read.values()) and not allow_unequal:
+        counts = ", ".join(f"{label} {tokens:,}" for label, tokens in read.items())
+        raise ValueError(
+            f"the students read unequal amounts of text ({counts} tokens), so their scores do not compare; name "
+            "folders of equal budgets with --model, or add --allow-unequal"
+        )
+    return [
+        f"{label}: {folder}" + (f" ({record['name']}, {record['tokens']:,} tokens)" if record else "")
+        for label, folder in folders.items()
+        for record in [records.get(label)]
+    ]
+
+
 def _missing_seeds(cells: Mapping[tuple, Any]) -> list[str]:
     seeds, groups = sorted({key[-1] for key in cells}), dict.fromkeys(key[:-1] for key in cells)
-    gaps = {group: [seed for seed in seeds if (*group, seed) not in cells] for group in groups}
+    gaps: dict[tuple, list[str]] = {}  # (model, its missing seeds) → the tasks concerned, so that each has one line
+    for model, *task in groups:
+        missing = tuple(seed for seed in seeds if (model, *task, seed) not in cells)
+        gaps.setdefault((model, missing), []).extend(map(str, task))
     return [
-        f"{' on '.join(map(str, group))} has no record of seed {', '.join(map(str, gap))}"
-        for group, gap in gaps.items()
-        if gap
+        f"{model}{_on(tasks)} has no record of seed {', '.join(map(str, missing))}"
+        for (model, missing), tasks in gaps.items()
+        if missing
     ]
+
+
+def _on(tasks: Sequence[str]) -> str:
+    return f" on {', '.join(tasks)}" if tasks else ""
 
 
 def _mixed_code(records: Sequence[Mapping[str, Any]]) -> list[str]:

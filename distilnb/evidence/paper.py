@@ -15,7 +15,6 @@ MARKS = {
     "R": "from the README or code of the original implementation",
     "C": "computed or measured by us from the above",
     "W": "someone else's publication, named in the source",
-    "M": "from memory, not verified",
 }
 
 

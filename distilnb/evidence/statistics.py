@@ -1,10 +1,12 @@
-"""Intervals over runs with different seeds, how many runs an effect needs, and CKA (notebooks 04 and 08)."""
+"""Intervals over seeds, pairs and rows, and how many pairs it takes to see a difference (notebook 08)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
+
+LARGEST = 10**7  # pairs: beyond this, nobody will ever run them
 
 
 class MeanInterval(NamedTuple):
@@ -17,18 +19,18 @@ class MeanInterval(NamedTuple):
 
 
 def mean_interval(values: Sequence[float], level: float = 0.95) -> MeanInterval:
-    """Student's t over runs with different seeds, or over differences within pairs of the same seed.
+    """The mean with Student's t interval, over runs with different seeds or over differences within pairs.
 
     With few values the interval is wide, as it should be: of three it is 2.5 standard deviations to either side.
     """
     if len(values) < 2:
         return MeanInterval(float(values[0]) if len(values) else None, None, None, None)
-    mean, spread = float(np.mean(values)), float(np.std(values, ddof=1))
-    if spread <= 1e-9 * max(1.0, abs(mean)):  # all alike, rounding aside
+    mean = float(np.mean(values))
+    if np.std(values, ddof=1) <= 1e-9 * max(1.0, abs(mean)):  # all alike, rounding aside
         return MeanInterval(mean, mean, mean, 0.0 if mean else 1.0)
-    reach = half_width(spread, len(values), level)
     test = stats.ttest_1samp(values, 0.0)
-    return MeanInterval(mean, mean - reach, mean + reach, float(test.pvalue))
+    low, high = test.confidence_interval(level)
+    return MeanInterval(mean, float(low), float(high), float(test.pvalue))
 
 
 def half_width(spread: float, count: int, level: float = 0.95) -> float:
@@ -36,25 +38,61 @@ def half_width(spread: float, count: int, level: float = 0.95) -> float:
     return float(stats.t.ppf((1 + level) / 2, count - 1)) * spread / count**0.5
 
 
-def pairs_needed(spread: float, effect: float, level: float = 0.95) -> int:
-    """About how many pairs it takes until the interval around `effect` leaves out 0, if their spread stays the same.
+def power(pairs: int, spread: float, effect: float, level: float = 0.95) -> float:
+    """How often `pairs` pairs show a true difference of `effect`: the chance that its interval leaves out 0.
 
-    Raises ValueError for an effect of 0, which no number of pairs can tell from 0.
+    `spread` is the standard deviation of the differences within pairs. The paired t statistic then follows the
+    noncentral t distribution (Cohen 1988, chapter 2), and both of its tails beyond the critical value count.
+    """
+    if spread <= 1e-6 * abs(effect):
+        return 1.0
+    critical, shift = stats.t.ppf((1 + level) / 2, pairs - 1), abs(effect) / spread * pairs**0.5
+    tails = stats.nct.sf(critical, pairs - 1, shift), stats.nct.cdf(-critical, pairs - 1, shift)
+    return float(np.nansum(tails))  # a tail too thin for floating point is nan
+
+
+def pairs_needed(spread: float, effect: float, level: float = 0.95, often: float = 0.8) -> int:
+    """The least number of pairs that shows a true difference of `effect` in a share `often` of all repetitions.
+
+    Asking only that the interval's half-width equals the effect, as one often reads, would show it every second time.
+    Raises ValueError for an effect of 0, which no number of pairs can tell from 0, and where it takes over ten million.
     """
     if not effect:
         raise ValueError("no number of pairs tells an effect of 0 from 0")
-    pairs = 2
-    while half_width(spread, pairs, level) > abs(effect):
-        pairs += max(1, pairs // 1000)
-    return pairs
+    low, high = 1, 2
+    while power(high, spread, effect, level) < often:
+        low, high = high, 2 * high
+        if high > LARGEST:
+            raise ValueError(f"an effect of {effect:g} drowns in a spread of {spread:g}: no feasible number of pairs")
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if power(middle, spread, effect, level) < often else (low, middle)
+    return high
 
 
-def bootstrap_mean(values: np.ndarray, samples: int = 1000, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """Percentile interval of the mean of (rows,) values over resampled rows: `bootstrap` for a score that is a mean."""
-    values, draw = np.asarray(values, dtype=float), np.random.default_rng(seed)
-    found = [values[draw.integers(0, len(values), len(values))].mean() for _ in range(samples)]
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+def bootstrap(
+    statistic: Callable[..., float], *columns: np.ndarray, samples: int = 200, level: float = 0.95, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile interval of `statistic` over resampled rows of the columns: how much the choice of rows matters.
+
+    The columns are resampled together. The spread over training seeds is another matter and is not in it.
+    """
+    columns = tuple(np.asarray(column) for column in columns)
+    if any(len(column) < 2 for column in columns):  # one row can only be drawn again
+        value = float(statistic(*columns))
+        return value, value
+    resampled = stats.bootstrap(
+        columns,
+        statistic,
+        n_resamples=samples,
+        batch=1,
+        vectorized=False,
+        paired=True,
+        confidence_level=level,
+        method="percentile",
+        rng=seed,
+    )
+    return float(resampled.confidence_interval.low), float(resampled.confidence_interval.high)
 
 
 def linear_cka(one: np.ndarray, other: np.ndarray) -> float:

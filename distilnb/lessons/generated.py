@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from importlib.metadata import metadata
 from pathlib import Path
 
-from .. import paths
-from ..evidence.records import load_records
+from .. import paths, scales
+from ..evidence.records import Record, load_records
 from ..machine.progress import duration
-from ..report import scorecard, tables
+from ..report import findings, scorecard, tables
+from . import quiz
 from .notebooks import NOTEBOOKS, Notebook, folder
 
 
@@ -19,15 +20,58 @@ def repository() -> str:
     return re.search(r'Repository.*"?https://github.com/([^"\s]+)', text).group(1)
 
 
+# Where a notebook can be opened: name -> (badge, link for owner/name and the notebook's path in the repository).
+HOSTS = {
+    "Open in Colab": (
+        "https://colab.research.google.com/assets/colab-badge.svg",
+        "https://colab.research.google.com/github/{repo}/blob/main/{path}",
+    ),
+    "Open in Kaggle": (
+        "https://kaggle.com/static/images/open-in-kaggle.svg",
+        "https://kaggle.com/kernels/welcome?src=https://github.com/{repo}/blob/main/{path}",
+    ),
+    "Open in Studio Lab": (
+        "https://studiolab.sagemaker.aws/studiolab.svg",
+        "https://studiolab.sagemaker.aws/import/github/{repo}/blob/main/{path}",
+    ),
+    "Open in Binder": ("https://mybinder.org/badge_logo.svg", "https://mybinder.org/v2/gh/{repo}/main?labpath={path}"),
+    "View on GitHub": (
+        "https://img.shields.io/badge/view-GitHub-24292f?logo=github",
+        "https://github.com/{repo}/blob/main/{path}",
+    ),
+}
+
+
+def badge(entry: Notebook, repo: str, host: str) -> str:
+    """The link that opens a notebook at one of `HOSTS`, as Markdown."""
+    picture, link = HOSTS[host]
+    return f"[![{host}]({picture})]({link.format(repo=repo, path=f'notebooks/{entry.name}.ipynb')})"
+
+
 def badges(entry: Notebook, repo: str) -> str:
-    """Links that open a notebook in Colab and on GitHub, as Markdown."""
-    path = f"blob/main/notebooks/{entry.name}.ipynb"
-    return (
-        f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
-        f"(https://colab.research.google.com/github/{repo}/{path}) "
-        f"[![View on GitHub](https://img.shields.io/badge/view-GitHub-24292f?logo=github)]"
-        f"(https://github.com/{repo}/{path})"
+    """The links to all `HOSTS`, as Markdown."""
+    return " ".join(badge(entry, repo, host) for host in HOSTS)
+
+
+PLACEHOLDER = "OWNER/distilnb"  # until the address is known, every generated link goes here; `make links` mends them
+
+
+def front_badges(repo: str) -> str:
+    """The README's badges, and while the address is a placeholder a line that says so."""
+    owner, name = repo.split("/")
+    pictures = {
+        "tests": (
+            f"https://github.com/{repo}/actions/workflows/test.yml/badge.svg",
+            f"https://github.com/{repo}/actions",
+        ),
+        "book": ("https://img.shields.io/badge/read-the_book-0b5cad", f"https://{owner}.github.io/{name}/"),
+        "licence": ("https://img.shields.io/badge/licence-Apache--2.0-24292f", "LICENSE"),
+    }
+    line = " ".join(f"[![{text}]({picture})]({link})" for text, (picture, link) in pictures.items())
+    said = (
+        "*`OWNER` in links stands for an address that is not known yet: `make links REPO=owner/name` mends them all.*"
     )
+    return f"{line}\n\n{said}" if repo == PLACEHOLDER else line
 
 
 def navigation(entry: Notebook) -> str:
@@ -54,27 +98,53 @@ def header(entry: Notebook, repo: str) -> str:
 
 
 def setup_cell(repo: str) -> str:
-    """The first code cell, the same in every notebook: the dial, and on Colab the installation (torch is kept)."""
+    """The first code cell, the same in every notebook: the dial, and the installation where there is none."""
+    names = ", ".join(f'"{name}"' for name in ("", *scales.SCALES))
     return (
+        "from importlib.util import find_spec\n\n"
         "# The dial: toy runs anywhere in minutes; empty takes $DISTILNB_SCALE, else toy\n"
-        'SCALE = ""  # @param ["", "toy", "mini", "base", "paper"]\n'
+        f'SCALE = ""  # @param [{names}]\n'
         'DRIVE = False  # @param {type: "boolean"}\n'
-        'if "google.colab" in str(get_ipython()):\n'
+        'if not find_spec("distilnb"):  # on Colab, Kaggle, Studio Lab, Binder; the torch that is there stays\n'
         f"    %pip install -q git+https://github.com/{repo}\n"
-        '    %run -m distilnb.lessons.colab "$SCALE" $DRIVE'
+        '%run -m distilnb.lessons.runtime "$SCALE" $DRIVE'
     )
 
 
 def readme_table(repo: str) -> str:
     """The README's table of notebooks."""
-    lines = ["| | notebook | paper | toy run | |", "|---|---|---|--:|---|"]
+    lines = ["| | notebook | toy run | |", "|---|---|--:|---|"]
     for n in NOTEBOOKS:
-        colab = badges(n, repo).split(" [![View")[0]
+        colab = badge(n, repo, "Open in Colab")
         lines.append(
-            f"| {n.number} | [**{n.title}**](notebooks/{n.name}.ipynb)<br>{n.claim} | {n.paper} | "
+            f"| {n.number} | [**{n.title}**](notebooks/{n.name}.ipynb)<br>{n.claim} | "
             f"{duration(60 * n.minutes)} | {colab} |"
         )
     return "\n".join(lines)
+
+
+def scale_table() -> str:
+    """The README's table of the dial, from the scales themselves."""
+    rows = []
+    for scale in scales.SCALES.values():
+        shipped = str(paths.data()) in scale.teacher
+        width = f", width {dict(scale.teacher_shape)['hidden_size']}" if shipped else ""
+        rows.append(
+            {
+                "scale": f"`{scale.name}`",
+                "teacher": f"shipped{width}" if shipped else f"`{scale.teacher}`",
+                "student's text": f"{scale.pretraining['tokens'] / 1e6:,.0f} million tokens of "
+                + ("toyworld" if scale.name == "toy" else "real text"),
+                "where": scale.hardware,
+            }
+        )
+    return tables.table(rows)
+
+
+def verdict_table(card: scorecard.Card) -> str:
+    """The README's verdicts: the headline claims that something was run or computed for, or should be."""
+    kept = ("claim", "paper", "measured", "verdict")
+    return tables.table([{key: row[key] for key in kept} for row in scorecard.headlines(card)[:5]])
 
 
 def between(text: str, marker: str, new: str) -> str:
@@ -85,37 +155,47 @@ def between(text: str, marker: str, new: str) -> str:
     return text[: text.index(start) + len(start)] + f"\n{new}\n" + text[text.index(end) :]
 
 
+def results_page(card: scorecard.Card, records: list[Record]) -> str:
+    """RESULTS.md: the scorecard, our own results, what they took."""
+    ours = [
+        "## What our own runs found",
+        findings.ablation_sentence(records),
+        tables.NAMES,
+        *map(tables.table, tables.tables(records)),
+        "## Time and energy",
+        f"Energy is time times {tables.WATTS:.0f} W, with a GPU 300 W: assumptions. Time is the clock's, "
+        "pauses and other work beside it too.",
+        tables.table(tables.spent_rows(records)),
+    ]
+    return scorecard.markdown(card) + "\n" + "\n\n".join(ours) + "\n"
+
+
 def generated(repo: str) -> Iterator[tuple[Path, str]]:
     """Each file that holds generated parts, with the text that it should have for address `repo`."""
     import nbformat
 
     root, old = paths.PACKAGE.parent, repository()
-    for name in ("pyproject.toml", "CITATION.cff", "CONTRIBUTING.md"):
+    for name in ("pyproject.toml", "CITATION.cff", "CONTRIBUTING.md", "docs/install.md"):
         yield root / name, (root / name).read_text().replace(f"github.com/{old}", f"github.com/{repo}")
-    readme = (root / "README.md").read_text().replace(f"github.com/{old}", f"github.com/{repo}")
     published = load_records(paths.data("runs"))
     card = scorecard.scorecard(published)
+    readme = (root / "README.md").read_text().replace(f"github.com/{old}", f"github.com/{repo}")
     for marker, text in (
+        ("badges", front_badges(repo)),
+        ("findings", f"{findings.findings(published)}\n\n{findings.not_run(published)}"),
         ("notebooks", readme_table(repo)),
-        ("results", tables.summary(published, short=True)),
-        ("scorecard", tables.table(scorecard.headlines(card)) + f"\n\n{scorecard.tally(card)}"),
+        ("verdicts", verdict_table(card)),
+        ("scales", scale_table()),
     ):
         readme = between(readme, marker, text)
     yield root / "README.md", readme
-    ours = [
-        "## What our own runs found",
-        *map(tables.table, tables.tables(published)),
-        "## Time and energy",
-        f"Energy is time times {tables.WATTS:.0f} W, with a GPU 300 W: assumptions. Time is the clock's, "
-        "pauses and other work beside it too.",
-        tables.table(tables.spent_rows(published)),
-    ]
-    yield root / "RESULTS.md", scorecard.markdown(card) + "\n" + "\n\n".join(ours) + "\n"
+    yield root / "RESULTS.md", results_page(card, published)
     for entry in NOTEBOOKS:
         path = folder() / f"{entry.name}.ipynb"
         notebook = nbformat.read(path, as_version=4)
         notebook.cells[0].source = header(entry, repo)
         next(c for c in notebook.cells if c.cell_type == "code").source = setup_cell(repo)
+        next(c for c in notebook.cells if c.id == f"{entry.number}-quiz").source = quiz.markdown(entry.number)
         notebook.cells[-1].source = navigation(entry)
         yield path, nbformat.writes(notebook) + "\n"
 

@@ -2,6 +2,7 @@
 
 import base64
 import os
+import shutil
 import sys
 import time
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ if TYPE_CHECKING:  # the training commands need none of Jupyter, nor a machine t
 QUIET = ["--log-level=40"]  # the kernel need not warn that it listens on this machine
 WHERE_NEXT = """
 Where to look next
-  runs/notebooks/    the executed notebooks; start with 00_overview.ipynb (jupyter lab notebooks/ opens the originals)
+  runs/notebooks/    the executed notebooks; start with 00_overview.ipynb (distilnb notebooks: unpacked, to work in)
   figures/           the pictures they drew
   runs/*.json        one record per run: settings, seed, device, curve, scores
   distilnb --help    the same steps as commands, and --scale to turn the dial up"""
@@ -44,7 +45,7 @@ class Notebook:
 NOTEBOOKS = (
     Notebook(
         "00_overview",
-        "The paper in fifteen cells",
+        "The paper in fifteen steps",
         "A student half as deep keeps most of what its teacher knows: the claims, and where each is checked",
         "all; Figure 1",
         "paper, figures",
@@ -126,11 +127,26 @@ NOTEBOOKS = (
 
 
 def folder() -> Path:
-    """The clone's notebooks/; raises ValueError where the package was installed without it."""
-    found = paths.PACKAGE.parent / "notebooks"
-    if not found.is_dir():
-        raise ValueError("the notebooks are not part of the installed package; clone the repository and run it there")
-    return found
+    """The clone's notebooks/, else those that travel with the installed package; ValueError where there are none."""
+    for folder in (paths.PACKAGE.parent / "notebooks", paths.data("notebooks")):
+        if (folder / f"{NOTEBOOKS[0].name}.ipynb").is_file():
+            return folder
+    raise ValueError("the notebooks are not part of this installation; clone the repository and run it there")
+
+
+def unpack(target: Path) -> list[Path]:
+    """Copy the notebooks and their solutions to a folder of your own; their paths.
+
+    Raises ValueError for a folder that already holds one of them.
+    """
+    sources = sorted(path for path in folder().rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
+    copies = [target / path.relative_to(folder()) for path in sources]
+    if there := [path for path in copies if path.exists()]:
+        raise ValueError(f"{there[0]} is there already, with your work perhaps; give another folder")
+    for source, copy in zip(sources, copies, strict=True):
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, copy)
+    return copies
 
 
 def execute(scale: str, only: list[str] | None = None, in_place: bool = False, solutions: bool = False) -> list[Path]:
@@ -173,6 +189,7 @@ def _execute(source: Path, target: Path, scale: str) -> None:
             print(f"\r  cell {done + 1}/{len(cells)} · {duration(time.monotonic() - began)}", end="   ", flush=True)
 
     environment = os.environ | {"DISTILNB_SCALE": scale, "TOKENIZERS_PARALLELISM": "false"}
+    environment |= {"DISTILNB_HOME": str(paths.home())}  # an installed notebook runs in the package's own folder
     client = NotebookClient(
         notebook,
         timeout=None,

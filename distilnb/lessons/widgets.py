@@ -30,6 +30,7 @@ from ..tasks import finetuning
 from ..tasks.answers import Answer
 from ..text import masking, toyworld
 from ..text.masking import Masker
+from .display import WIDEST, describe
 
 LONGEST = 64  # tokens of a sentence that is drawn token by token
 OWN = "your own"  # a choice of layers that has no name
@@ -45,19 +46,33 @@ HINT = "Run this notebook in Jupyter or on Colab to move the controls of this vi
 class View(ipywidgets.VBox):
     """Controls, and below them what `draw(**values)` makes of their values: a Figure, or text as HTML.
 
-    A ValueError is told as the line that it is, any other error by its kind and in one line too.
+    A button takes all controls back to where they began. A ValueError is told as the line that it is, any other error
+    by its kind and in one line too.
     """
 
     def __init__(self, draw: Callable[..., Figure | str], **controls: ipywidgets.Widget) -> None:
         self.draw, self.controls = draw, controls
-        self.shown = ipywidgets.HTML()
-        super().__init__([*controls.values(), self.shown])
+        self.shown, self._quiet = ipywidgets.HTML(), False
+        self.start = {name: control.value for name, control in controls.items()}
+        self.back = ipywidgets.Button(description="reset", tooltip="take all controls back to where they began")
+        self.back.on_click(self.reset)
+        super().__init__([*controls.values(), self.back, self.shown])
         for control in controls.values():
             control.observe(self.redraw, "value")
         self.redraw()
 
+    def reset(self, _: Any = None) -> None:
+        """Take all controls back to where they began; the picture is drawn once."""
+        self._quiet = True
+        for name, value in self.start.items():
+            self.controls[name].value = value
+        self._quiet = False
+        self.redraw()
+
     def redraw(self, _: Any = None) -> None:
         """Draw what the controls say now."""
+        if self._quiet:
+            return
         try:
             self._drawn = self.draw(**{name: control.value for name, control in self.controls.items()})
         except Exception as error:  # whatever a reader types, the lesson goes on
@@ -69,14 +84,15 @@ class View(ipywidgets.VBox):
             )
         self.shown.value = _image(self._drawn) if isinstance(self._drawn, Figure) else self._drawn
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        bundle = super()._repr_mimebundle_(**kwargs)
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        bundle, metadata = super()._repr_mimebundle_(**kwargs), {}
         bundle["text/plain"] = HINT + ", ".join(self.controls)
         if isinstance(self._drawn, Figure):
-            bundle["image/png"] = _base64(self._drawn, self._drawn.dpi)
+            bundle["image/png"] = _base64(self._drawn, min(100, WIDEST / self._drawn.get_figwidth()))
+            metadata["image/png"] = {"alt": describe(self._drawn)}
         else:
             bundle["text/html"] = self._drawn
-        return bundle
+        return bundle, metadata
 
 
 def _base64(figure: Figure, dpi: float) -> str:
@@ -84,10 +100,9 @@ def _base64(figure: Figure, dpi: float) -> str:
 
 
 def _image(figure: Figure) -> str:
-    """A figure as an <img> whose alternative text is its title."""
-    said = figure.get_suptitle() or " · ".join(filter(None, (ax.get_title(loc="left") for ax in figure.axes)))
+    """A figure as an <img> with its description as alternative text."""
     return (
-        f'<img alt="{html.escape(said)}" src="data:image/png;base64,{_base64(figure, 120)}" '
+        f'<img alt="{html.escape(describe(figure))}" src="data:image/png;base64,{_base64(figure, 120)}" '
         f'style="width: {100 * figure.get_figwidth():.0f}px; max-width: 100%; height: auto">'
     )
 
@@ -155,6 +170,16 @@ class LayerPicker(ipywidgets.VBox):
             self._ticking = True
             for i, box in enumerate(self.boxes):
                 box.value = i in self.named[self.preset.value]
+            self._ticking = False
+            self._read()
+
+    @traitlets.observe("value")
+    def _show(self, _: Any = None) -> None:
+        """Tick what `value` says, where it was set from outside, as by a reset."""
+        if not self._ticking and self.value != tuple(i for i, box in enumerate(self.boxes) if box.value):
+            self._ticking = True
+            for i, box in enumerate(self.boxes):
+                box.value = i in self.value
             self._ticking = False
             self._read()
 

@@ -1,7 +1,8 @@
-"""Progress that fits where it is read: a bar on a terminal, a few plain lines in a notebook, a log or a test."""
+"""Progress that fits where it is read: a bar on a terminal, one changing line in a notebook, a few lines in a log."""
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from tqdm import tqdm
@@ -13,8 +14,9 @@ class Progress:
     def __init__(self, total: int, what: str, start: int = 0, lines: int = 10, quiet: bool = False):
         self.total, self.what, self.done, self.start = total, what, start, start
         self.began, self.every = time.monotonic(), max(1, total // lines)
-        self.quiet, self.bar = quiet, None
-        if not quiet and sys.stderr.isatty():
+        self.quiet, self.bar, self.line = quiet, None, None if quiet else _notebook_line()
+        self.shown = 0.0
+        if not quiet and not self.line and sys.stderr.isatty():
             self.bar = tqdm(total=total, initial=start, desc=what, dynamic_ncols=True, mininterval=0.5)
 
     def __enter__(self) -> "Progress":
@@ -37,10 +39,33 @@ class Progress:
         if self.bar is not None:
             self.bar.set_postfix(show, refresh=False)
             self.bar.update()
-        elif not self.quiet and (self.done % self.every == 0 or self.done == self.total):
-            left = (time.monotonic() - self.began) / (self.done - self.start) * (self.total - self.done)
+        elif not self.quiet and self._is_due():
+            took, ended = time.monotonic() - self.began, self.done == self.total
+            left = took / (self.done - self.start) * (self.total - self.done)
             facts = " · ".join(f"{name} {value}" for name, value in show.items())
-            print(f"{self.what} {self.done:,}/{self.total:,} · {facts} · {duration(left)} left", flush=True)
+            time_said = f"in {duration(took)}" if self.line and ended else f"{duration(left)} left"
+            said = f"{self.what} {self.done:,}/{self.total:,} · {facts} · {time_said}"
+            self.line(said) if self.line else print(said, flush=True)
+
+    def _is_due(self) -> bool:
+        """Whether to say something: in a notebook twice a second, in a log every tenth; at the end always."""
+        if not self.line or self.done == self.total:
+            return self.done % self.every == 0 or self.done == self.total
+        due = time.monotonic() - self.shown > 0.5
+        if due:
+            self.shown = time.monotonic()
+        return due
+
+
+def _notebook_line() -> Callable[[str], None] | None:
+    """In a notebook's kernel: a function that writes a line over the one before it. Elsewhere None."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is None or not hasattr(shell, "kernel"):
+        return None
+    from IPython.display import display
+
+    handle = display({"text/plain": ""}, raw=True, display_id=True)
+    return lambda text: handle.update({"text/plain": text}, raw=True)
 
 
 def duration(seconds: float) -> str:

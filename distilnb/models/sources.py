@@ -155,12 +155,10 @@ def resolve_model(source: str) -> Any:
         return families.of(config).model(config)
 
 
-def record_of(source: str) -> dict[str, str]:
-    """The name of the record that lies with the model in folder `source`, as `model_record`, and its scale."""
-    if not Path(source, "record.json").is_file():
-        return {}
-    record = load_record(Path(source, "record.json"))
-    return {"model_record": record["name"], "scale": record["scale"]}
+def trained_record(source: str) -> dict[str, Any] | None:
+    """The record of the run that made the model in folder `source`; None where none lies beside it."""
+    path = Path(source, "record.json")
+    return load_record(path) if path.is_file() else None
 
 
 def read_teacher(source: str, revision: str | None = None) -> tuple[Any, PreTrainedTokenizerBase]:

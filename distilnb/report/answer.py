@@ -60,17 +60,21 @@ def kept(records: Records, model: str, scale: str = "small") -> Kept | None:
     def macro(who: str, seed: int) -> float:
         return 100 * metrics.macro({task: scores[who, task, seed]["main"] for task in chosen}, chosen)
 
-    theirs = {task: seeds("teacher", task) for task in glue.GLUE}
-    chosen = [task for task in glue.GLUE if theirs[task] and tables.beats_majority(scores, task, theirs[task])]
-    common = [
-        set.intersection(*(seeds(who, task) for task in chosen)) if chosen else set() for who in (model, "teacher")
-    ]
-    paired = sorted(set.intersection(*common))
+    def above(task: str) -> bool:
+        theirs = [scores["teacher", task, seed] for seed in seeds("teacher", task)]
+        over = mean_interval([found["main"] - found["majority"] for found in theirs])
+        return bool(theirs) and (over.mean if over.low is None else over.low) > 0
+
+    chosen = [task for task in glue.GLUE if above(task)]
+    if not chosen:
+        return None
+    common = {who: set.intersection(*(seeds(who, task) for task in chosen)) for who in (model, "teacher", "student")}
+    paired = sorted(common[model] & common["teacher"])
     if not paired:
         return None
-    both = sorted(common[0] & set.intersection(*(seeds("student", task) for task in chosen)))
+    share = mean_interval([100 * macro(model, seed) / macro("teacher", seed) for seed in paired])
+    both = sorted(common[model] & common["student"])
     behind = mean_interval([macro("student", seed) - macro(model, seed) for seed in both])
-    share = mean_interval(tables.retained(scores, model, chosen, paired))
     return Kept(model, tuple(chosen), tuple(paired), share, behind)
 
 

@@ -1,11 +1,14 @@
 """Tables written from records: what a run prints at its end, and the README's results. Nothing is typed in."""
 
-from collections.abc import Iterable, Mapping
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
+
+import pandas as pd
 
 from ..evidence import paper, statistics
 from ..evidence.comparing import is_subset
+from ..evidence.names import rank
+from ..evidence.statistics import MeanInterval
 from ..machine.progress import duration
 from ..studies import ablation
 from ..studies.formats import FORMATS
@@ -28,7 +31,7 @@ def pretraining_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     Of a distillation both are told before and after.
     """
     rows = []
-    for r in sorted(records, key=lambda r: (r["scale"], _rank(r["model"]))):
+    for r in sorted(records, key=lambda r: (r["scale"], rank(r["model"]))):
         if r["kind"] in ("teacher", "distillation"):
             scores, before = r["scores"], {}
             if r["kind"] == "distillation" and r.get("evaluations"):
@@ -53,25 +56,41 @@ def pretraining_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def scores_frame(records: list[dict[str, Any]]) -> pd.DataFrame:
+    """One row for each fine-tuning record: scale, task, model, seed, main score and majority baseline in points."""
+    columns = ("scale", "task", "model", "seed", "main", "majority", "subset")
+    return pd.DataFrame(
+        [
+            (r["scale"], r["task"], r["model"], r["seed"], 100 * r["scores"]["main"], _majority(r), is_subset(r))
+            for r in records
+            if r["kind"] == "finetuning"
+        ],
+        columns=columns,
+    )
+
+
+def _majority(record: dict[str, Any]) -> float:
+    """What answering without reading scores, in points; nan for SQuAD, which has no such thing."""
+    return 100 * record["scores"].get("majority", float("nan"))
+
+
 def finetuning_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for each task: the majority baseline and, for each model, median [lowest–highest] over its seeds.
 
     A real task of which only some rows were used is marked as a subset.
     """
-    records = [r for r in records if r["kind"] == "finetuning"]
-    models = list(dict.fromkeys(sorted((r["model"] for r in records), key=_rank)))
-    rows = []
-    for scale, task in dict.fromkeys((r["scale"], r["task"]) for r in records):
-        here = [r for r in records if (r["scale"], r["task"]) == (scale, task)]
-        scores = {model: [100 * r["scores"]["main"] for r in here if r["model"] == model] for model in models}
-        seeds = {len(values) for values in scores.values() if values}
+    frame, rows = scores_frame(records), []
+    models = sorted(frame["model"].unique(), key=rank)
+    for (scale, task), cells in frame.groupby(["scale", "task"], sort=False):
+        seeds = cells.groupby("model").size()
+        majority, subset = cells[["majority", "subset"]].iloc[0]
         rows.append(
             {
-                "task": task + _subset(here[0]),
+                "task": task + " (subset)" * bool(subset),
                 "scale": scale,
-                "seeds": "–".join(map(str, sorted(seeds))),
-                "majority": _baseline(here[0]),
-                **{model: _spread(values) for model, values in scores.items()},
+                "seeds": "–".join(str(n) for n in sorted(set(seeds))),
+                "majority": "–" if pd.isna(majority) else f"{majority:.1f}",
+                **{model: _spread(list(cells.loc[cells["model"] == model, "main"])) for model in models},
             }
         )
     return rows
@@ -91,7 +110,7 @@ def comparison_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     runs = [r for r in records if r["kind"] == "finetuning"]
     groups = dict.fromkeys((r["scale"], r["task"], r["model"]) for r in runs)
     order = list(dict.fromkeys(task for _, task, _ in groups))
-    for scale, task, model in sorted(groups, key=lambda g: (order.index(g[1]), g[0], _rank(g[2]))):
+    for scale, task, model in sorted(groups, key=lambda g: (order.index(g[1]), g[0], rank(g[2]))):
         here = [r for r in runs if (r["scale"], r["task"], r["model"]) == (scale, task, model)]
         rows += [_compared(here, task, metric, scale, model) for metric in METRICS_OF.get(task, ("main",))]
     return rows
@@ -141,7 +160,7 @@ def macro_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     convention, where MRPC and QQP count by F1 and STS-B by Spearman instead of the mean of two metrics.
     """
     rows, runs = [], [r for r in records if r["kind"] == "finetuning" and r["task"] in glue.GLUE]
-    for scale, model in dict.fromkeys((r["scale"], r["model"]) for r in sorted(runs, key=lambda r: _rank(r["model"]))):
+    for scale, model in dict.fromkeys((r["scale"], r["model"]) for r in sorted(runs, key=lambda r: rank(r["model"]))):
         here = [r for r in runs if (r["scale"], r["model"]) == (scale, model)]
         missing = [name for name in glue.GLUE if name not in {r["task"] for r in here}]
         row = {"model": model, "scale": scale}
@@ -182,81 +201,94 @@ def macro_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def retention_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each student's macro score in percent of its teacher's, seeds paired: over GLUE's tasks that both have, without
+def _without(row: dict[str, Any], *columns: str) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key not in columns}
+
+
+class Retained(NamedTuple):
+    """What a model keeps of its teacher's macro score, in percent, over some tasks and the seeds that both have."""
+
+    scale: str
+    model: str
+    choice: str
+    tasks: list[str]
+    seeds: int
+    share: MeanInterval
+
+
+def retention(records: list[dict[str, Any]]) -> list[Retained]:
+    """Each model's macro score in percent of its teacher's, seeds paired: over GLUE's tasks that both have, without
     WNLI, and over those on which the teacher itself beats the majority, beyond its interval over seeds.
 
     Subsets of a task (other than the official numbers of rows) are left out: they are another task.
     """
-    rows, runs = [], [r for r in records if r["kind"] == "finetuning" and r["task"] in glue.GLUE]
-    runs = [r for r in runs if not is_subset(r)]
-    for scale in dict.fromkeys(r["scale"] for r in runs):
-        here = {(r["model"], r["task"], r["seed"]): r["scores"] for r in runs if r["scale"] == scale}
-        for model in sorted({model for model, *_ in here} - {"teacher"}, key=_rank):
-            seeds = {
-                task: {seed for m, t, seed in here if (m, t) == (model, task)}
-                & {seed for m, t, seed in here if (m, t) == ("teacher", task)}
+    frame, kept = scores_frame(records), []
+    frame = frame[frame["task"].isin(glue.GLUE) & ~frame["subset"].astype(bool)]
+    for scale, cells in frame.groupby("scale", sort=False):
+        points = cells.pivot_table(index="seed", columns=["model", "task"], values="main")
+        teacher = cells[cells["model"] == "teacher"].set_index(["task", "seed"])
+        above = teacher["main"] - teacher["majority"]
+        for model in sorted(set(cells["model"]) - {"teacher"}, key=rank):
+            paired = {
+                task: points[[("teacher", task), (model, task)]].dropna().index
                 for task in glue.GLUE
+                if {("teacher", task), (model, task)} <= set(points.columns)
             }
-            both = [task for task in glue.GLUE if seeds[task]]
+            both = [task for task, seeds in paired.items() if len(seeds)]
             choices = {
                 "all": both,
                 "without WNLI": [task for task in both if task != "wnli"] if "wnli" in both else [],
-                "teacher above majority": [t for t in both if beats_majority(here, t, seeds[t])],
+                "teacher above majority": [task for task in both if _above_zero(above[task][paired[task]])],
             }
-            rows += [
-                {
-                    "scale": scale,
-                    "model": model,
-                    "tasks": f"{name}: {', '.join(chosen)}",
-                    "% of the teacher": _share(
-                        retained(here, model, chosen, set.intersection(*map(seeds.get, chosen)))
-                    ),
-                }
-                for name, chosen in choices.items()
-                if chosen
+            kept += [
+                Retained(scale, model, choice, tasks, *_share(points, model, tasks))
+                for choice, tasks in choices.items()
+                if tasks
             ]
-    return rows
+    return kept
 
 
-def beats_majority(scores: Mapping[tuple, Mapping[str, float]], task: str, seeds: set[int]) -> bool:
-    """Whether the teacher does better than who always gives the commonest answer, beyond its interval over seeds.
-
-    `scores` are those of records by (model, task, seed), in all of these.
-    """
-    theirs = [scores["teacher", task, seed] for seed in seeds]
-    over = statistics.mean_interval([s["main"] - s["majority"] for s in theirs])
-    return (over.mean if len(theirs) == 1 else over.low) > 0
+def _above_zero(values: pd.Series) -> bool:
+    over = statistics.mean_interval(list(values))
+    return (over.mean if over.low is None else over.low) > 0
 
 
-def retained(
-    scores: Mapping[tuple, Mapping[str, float]], model: str, chosen: list[str], seeds: Iterable[int]
-) -> list[float]:
-    """The main scores of `model` over the tasks `chosen`, in percent of the teacher's: a number for each seed."""
-
-    def total(who: str, seed: int) -> float:
-        return sum(scores[who, task, seed]["main"] for task in chosen)
-
-    return [100 * total(model, seed) / total("teacher", seed) for seed in sorted(seeds)]
+def _share(points: pd.DataFrame, model: str, tasks: list[str]) -> tuple[int, MeanInterval]:
+    """The number of seeds that both have on all tasks, and the share over them."""
+    whole = points[[(who, task) for who in ("teacher", model) for task in tasks]].dropna()
+    shares = 100 * whole[model].sum(axis=1) / whole["teacher"].sum(axis=1)
+    return len(shares), statistics.mean_interval(list(shares))
 
 
-def _share(values: list[float]) -> str:
-    over = statistics.mean_interval(values)
-    spread = f" [{_range(over.low, over.high)}]" if len(values) > 1 else ""
-    return f"{over.mean:.1f}{spread}, {len(values)} seed{'s' * (len(values) > 1)}"
+def retention_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The table of `retention`."""
+    return [
+        {
+            "scale": kept.scale,
+            "model": kept.model,
+            "tasks": f"{kept.choice}: {', '.join(kept.tasks)}",
+            "% of the teacher": f"{share_text(kept.share)}, {kept.seeds} seed{'s' * (kept.seeds > 1)}",
+        }
+        for kept in retention(records)
+    ]
+
+
+def share_text(share: MeanInterval) -> str:
+    """A share with its interval: "97.7 [91.4–104.0]"."""
+    return f"{share.mean:.1f}" + ("" if share.low is None else f" [{_range(share.low, share.high)}]")
 
 
 def comparison(records: list[dict[str, Any]]) -> str:
     """What `distilnb finetune` and `distilnb glue` print: every cell beside the paper's, and the macro scores."""
-    parts = [table(comparison_rows(records))]
-    if any(r["task"] in glue.GLUE for r in records):
-        parts.append(table(macro_rows(records)))
-    scales = {r["scale"] for r in records} - {"base", "paper"}
-    if scales:
+    rows, small = comparison_rows(records), {r["scale"] for r in records} - {"base", "paper"}
+    macros = macro_rows(records) if any(r["task"] in glue.GLUE for r in records) else []
+    if {r["scale"] for r in records} == small:  # the paper's column beside toy numbers would invite a comparison
+        rows, macros = ([_without(row, "paper", "delta") for row in some] for some in (rows, macros))
+    parts = [table(some) for some in (rows, macros) if some]
+    if small:
         parts.append(
-            f"Scale {', '.join(sorted(scales))}: another teacher than the paper's"
-            f"{', and made-up tasks of the same shapes' if 'toy' in scales else ''}. "
-            "Differences in brackets are no evidence about the paper."
+            f"Scale {', '.join(sorted(small))}: another teacher than the paper's"
+            f"{', and made-up tasks of the same shapes' if 'toy' in small else ''}; no evidence about the paper."
         )
     subsets = {r["task"]: r["data"]["stand_in_why"] for r in records if is_subset(r)}
     parts += [f"{task} is a stand-in: {why}." for task, why in subsets.items()]
@@ -282,6 +314,7 @@ def ablation_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "macro": _spread(list(row["values"].values())),
                 "Δ macro": difference(row),
                 "Table 4": "–" if row["paper"] is None else signed(row["paper"]),
+                "Table 4 inside?": inside(row),
                 "sign": sign(row),
                 "held-out loss": f"{median(loss['values'].values()):.3f}",
                 "Δ loss": difference(loss, 3),
@@ -306,6 +339,13 @@ def sign(row: dict[str, Any]) -> str:
     if row["low"] <= 0 <= row["high"]:
         return "within noise"
     return "as in the paper" if (row["mean"] > 0) == (row["paper"] > 0) else "the opposite"
+
+
+def inside(row: dict[str, Any]) -> str:
+    """Whether the paper's difference lies in our interval over pairs."""
+    if row["paper"] is None or row["low"] is None:
+        return "–"
+    return "yes" if row["low"] <= row["paper"] <= row["high"] else "no"
 
 
 def signed(value: float, digits: int = 2) -> str:
@@ -364,6 +404,12 @@ def format_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+NAMES = """\
+`student` and `undistilled` start from the same teacher layers and read the same tokens; the second learns from masked
+words alone. `scratch` does so too, from random weights. `untrained` is the start itself, `random` a network of random
+weights, `student_d` had a second, fine-tuned teacher. Scores are median [lowest–highest] over seeds. Blocks and
+held-out texts of a teacher differ from its students', so their held-out losses do not compare. What `toy` and `mini`
+show is **not evidence about the paper's claims**."""
 WATTS = 65.0  # assumed of the whole machine, as in the estimate before a run; with a GPU 300
 
 
@@ -397,29 +443,8 @@ def _interval(record: dict[str, Any], score: str) -> str:
     return f"{middle:.2f} × [{low:.2f}–{high:.2f}]"
 
 
-def _rank(model: str) -> int:
-    """Teacher, student, baselines: the order in which a reader compares them."""
-    order = (
-        "released",
-        "teacher",
-        "student",
-        "student_d",
-        "undistilled",
-        "undistilled_d",
-        "scratch",
-        "untrained",
-        "random",
-    )
-    return order.index(model) if model in order else len(order)
-
-
 def _subset(record: dict[str, Any]) -> str:
     return " (subset)" if is_subset(record) else ""
-
-
-def _baseline(record: dict[str, Any]) -> str:
-    """What reading nothing scores; SQuAD has no such thing."""
-    return f"{100 * record['scores']['majority']:.1f}" if "majority" in record["scores"] else "–"
 
 
 def _spread(values: list[float]) -> str:

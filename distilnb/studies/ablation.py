@@ -449,18 +449,15 @@ def significance(comparison: Comparison, level: float = 0.95) -> list[str]:
         count, spread = len(row["deltas"]), float(np.std(row["deltas"], ddof=1))
         reach, mean = statistics.half_width(spread, count, level), f"{row['mean']:+.2f}".replace("-", "−")
         own = "differ from" if row["low"] > 0 or row["high"] < 0 else "cannot be told from"
-        if reach < abs(row["paper"]):
-            told = f"a difference of {abs(row['paper']):g}, as in Table 4, would stand out"
-        else:
-            needed = statistics.pairs_needed(spread, row["paper"], level)
-            told = (
-                f"a difference of {abs(row['paper']):g}, as in Table 4, would drown in it: about {needed:,} pairs "
-                "would show it"
-            )
+        inside = "inside" if row["low"] <= row["paper"] <= row["high"] else "outside"
+        shown = statistics.power(count, spread, row["paper"], level)
+        told = f"{count} pairs would show a true difference of that size in {shown:.0%} of repetitions"
+        if shown < 0.8:
+            told += f", {statistics.pairs_needed(spread, row['paper'], level):,} pairs in 80 %"
         said.append(
             f"{row['title']}: {count} pairs average {mean} points and spread by {spread:.2f} (standard "
             f"deviation), so the {level:.0%} interval reaches {reach:.2f} to either side; the runs {own} the triple "
-            f"loss, and {told}."
+            f"loss. Table 4's {row['paper']:+g} lies {inside} the interval; {told}."
         )
     return said
 

@@ -113,7 +113,7 @@ def score(found: Sequence[Sequence[Answer]], rows: Dataset) -> dict[str, float]:
 
 def interval(found: Sequence[Sequence[Answer]], rows: Dataset, metric: str = "f1") -> tuple[float, float]:
     """95 % bootstrap interval of a score over resampled questions."""
-    return statistics.bootstrap_mean(row_scores(found, rows)[metric])
+    return statistics.bootstrap(np.mean, row_scores(found, rows)[metric], samples=1000)
 
 
 _WORD, _SENTENCE = re.compile(r"\w+"), re.compile(r"\S.*?(?:[.?!](?=\s)|$)", re.DOTALL)

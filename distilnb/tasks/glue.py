@@ -17,7 +17,7 @@ from ..machine.hub import ADVICE, fetch, only_cached, reach
 from ..text import toyworld
 from ..text.corpus import vocabulary_hash
 from ..text.randomness import generator
-from .metrics import bootstrap, main_score, majority, score
+from .metrics import interval, main_score, majority, score
 
 SOURCES = ("toyworld", "hub")
 TRUNCATIONS = ("head", "tail", "head_tail")
@@ -244,7 +244,7 @@ class TaskData:
         """The task's metrics for logits (rows, num_labels) of a tokenized split, and the main score's interval."""
         answers, labels = self.answers(logits), rows["labels"][:]
         found = score(self.task.metrics, answers, labels)
-        return found, bootstrap(self.task.main, answers, labels)
+        return found, interval(self.task.main, answers, labels)
 
     def answers(self, logits: np.ndarray) -> np.ndarray:
         """The class of each row, or the number of a regression: (rows, num_labels) → (rows,)."""

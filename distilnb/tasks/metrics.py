@@ -13,6 +13,8 @@ import numpy as np
 from scipy import stats
 from sklearn.metrics import f1_score, matthews_corrcoef
 
+from ..evidence.statistics import bootstrap
+
 
 def accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
     """Share of right answers."""
@@ -90,20 +92,10 @@ def macro(scores: Mapping[str, float], tasks: Iterable[str]) -> float:
     return sum(scores[task] for task in tasks) / len(tasks)
 
 
-def bootstrap(
-    main: str, predictions: np.ndarray, labels: np.ndarray, samples: int = 200, level: float = 0.95, seed: int = 0
-) -> tuple[float, float]:
-    """Percentile interval of a task's main score over resampled rows: how much the choice of rows matters.
-
-    The spread over training seeds is another matter and is not in it.
-    """
-    predictions, labels = np.asarray(predictions), np.asarray(labels)
-    draw, parts, found = np.random.default_rng(seed), main.split("+"), []
-    for _ in range(samples):
-        rows = draw.integers(0, len(labels), len(labels))
-        found.append(main_score(main, score(parts, predictions[rows], labels[rows])))
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+def interval(main: str, predictions: np.ndarray, labels: np.ndarray, samples: int = 200) -> tuple[float, float]:
+    """95 % bootstrap interval of a task's main score over resampled rows: how much the choice of rows matters."""
+    parts = main.split("+")
+    return bootstrap(lambda p, y: main_score(main, score(parts, p, y)), predictions, labels, samples=samples)
 
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)  # ASCII only, as the official evaluation has it

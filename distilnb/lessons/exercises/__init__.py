@@ -97,6 +97,12 @@ def ask(function: Callable, *inputs: Any, **more: Any) -> Any:
 
 
 def close(found: Any, expected: Any, relative: float = 1e-3, absolute: float = 1e-6) -> bool:
-    """Whether two numbers or arrays agree, shapes included, to a relative or an absolute tolerance."""
-    found, expected = (torch.as_tensor(x, dtype=torch.float64).detach() for x in (found, expected))
+    """Whether two numbers or arrays agree, shapes included, to a relative or an absolute tolerance.
+
+    Raises NotYet where a learner's answer is no number, nor an array of numbers.
+    """
+    try:
+        found, expected = (torch.as_tensor(x, dtype=torch.float64).detach() for x in (found, expected))
+    except (TypeError, ValueError, RuntimeError):
+        raise NotYet(f"a number is asked for, without quotes or a unit; this is {found!r:.60}") from None
     return found.shape == expected.shape and torch.allclose(found, expected, rtol=relative, atol=absolute)

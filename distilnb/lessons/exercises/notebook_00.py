@@ -16,6 +16,13 @@ def _rows() -> pd.DataFrame:
     return table.pivot(index="model", columns="task", values="value").loc[["BERT-base", "DistilBERT"]]
 
 
+def _mended() -> float:
+    """The share that DistilBERT keeps when BERT-base's MNLI is the README's 84.7 instead of the misprinted 86.7."""
+    rows = _rows()
+    rows.loc["BERT-base", "MNLI"] = paper.glue("BERT-base", "MNLI", vintage="readme")
+    return rows.loc["DistilBERT"].sum() / rows.loc["BERT-base"].sum()
+
+
 @exercise("00.1", 1)
 def dropped(task: str) -> str:
     """The task without which DistilBERT keeps most of BERT's average."""
@@ -28,7 +35,8 @@ def dropped(task: str) -> str:
     if task == best:
         everything = rows.loc["DistilBERT"].sum() / rows.loc["BERT-base"].sum()
         return (
-            f"without {best} it keeps {kept[best]:.1%}, with it {everything:.1%}: one small task of "
+            f"without {best} it keeps {kept[best]:.1%}, with it {everything:.1%} (by the nine cells as printed; with "
+            f"MNLI's misprint mended it is {_mended():.1%}): one small task of "
             f"{glue.get_task(best).rows['validation']} sentence pairs moves the headline by a point."
         )
     if task not in kept:

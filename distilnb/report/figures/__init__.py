@@ -10,6 +10,7 @@ from .style import (
     COLOURS,
     FORMATS,
     GREY,
+    OTHERS,
     PALETTE,
     ROLES,
     TERMS,
@@ -21,13 +22,14 @@ from .style import (
     to_svg,
 )
 from .tasks import plot_published, plot_retention, plot_scores, plot_span_probabilities, plot_vintages
-from .training import plot_curve
+from .training import plot_curve, plot_teaching
 
 __all__ = [
     "BLACK",
     "COLOURS",
     "FORMATS",
     "GREY",
+    "OTHERS",
     "PALETTE",
     "ROLES",
     "Scores",
@@ -55,6 +57,7 @@ __all__ = [
     "plot_seconds",
     "plot_span_probabilities",
     "plot_sweeps",
+    "plot_teaching",
     "plot_temperature",
     "plot_vintages",
     "reduce_png",

@@ -1,5 +1,6 @@
 """Figures of the ablation (notebooks 01 and 08)."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from ...evidence.records import Record
 from ...studies import ablation
 from .losses import _array
-from .style import BLACK, COLOURS, GREY, PALETTE, styled
+from .style import BLACK, COLOURS, GREY, OTHERS, WIDTH, finding, hollow, styled
 
 
 @styled
@@ -21,7 +22,7 @@ def plot_layer_choice(
     """A choice of teacher layers: how `alike` the teacher's layers are (embeddings first, (layers + 1)²), with the
     chosen ones ringed; the cosine of each student layer with the layer it came from; (student, teacher) parameters."""
     alike, (student, teacher) = _array(alike), parameters
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 4), width_ratios=(6, 5))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.5, 3.8), width_ratios=(6, 5))
     image = left.imshow(alike, origin="lower", cmap="cividis", vmin=0, vmax=1)
     left.plot(*[[layer + 1 for layer in layers]] * 2, "o", mfc="none", mec="black", mew=1.5, ms=11)
     names = ["e", *range(len(alike) - 1)]
@@ -37,12 +38,8 @@ def plot_layer_choice(
     right.bar_label(bars, [f"{value:.2f}" for value in cosines], padding=3)
     right.set_yticks(range(len(layers)), [f"{own} from {layer}" for own, layer in enumerate(layers)])
     right.set(title="cosine with the layer it came from", xlabel="before training", xlim=(min(0, *cosines), 1.15))
-    figure.suptitle(
-        f"{len(layers)} of {len(alike) - 1} layers: {student:,} parameters, {1 - student / teacher:.1%} "
-        f"fewer than the teacher's {teacher:,}",
-        x=0,
-        ha="left",
-    )
+    fewer = f"{1 - student / teacher:.1%} fewer than the teacher's {teacher:,}"
+    finding(figure, f"{len(layers)} of {len(alike) - 1} layers: {student:,} parameters, {fewer}")
     return figure
 
 
@@ -56,10 +53,10 @@ def plot_ablation(rows: Sequence[Mapping[str, Any]], scale: str, score: str = "t
     rows = [row for row in rows if row["mean"] is not None]
     if not rows:
         raise ValueError("no differences to draw: an ablation needs the triple loss and another variant, same seed")
-    figure, (left, right) = plt.subplots(1, 2, sharey=True, figsize=(9.5, 1.4 + 0.36 * len(rows)), width_ratios=(2, 3))
+    figure, (left, right) = plt.subplots(1, 2, sharey=True, figsize=(7.5, 1.7 + 0.36 * len(rows)), width_ratios=(2, 3))
     heights = np.arange(len(rows))
     published = [np.nan if row["paper"] is None else row["paper"] for row in rows]
-    left.plot(published, heights, "D", mfc="none", color=COLOURS["paper"])
+    hollow(left, published, heights, mfc="none")
     if np.isnan(published).all():
         left.text(-1.85, len(rows) / 2 - 0.5, "not in Table 4", ha="center", color=GREY)
     for height, row in zip(heights, rows, strict=True):
@@ -68,13 +65,15 @@ def plot_ablation(rows: Sequence[Mapping[str, Any]], scale: str, score: str = "t
         right.plot(row["deltas"], [height] * len(row["deltas"]), "|", color=GREY, ms=9)
         right.plot(row["mean"], height, "o", color=COLOURS["student"])
     pairs = max(len(row["deltas"]) for row in rows)
-    counted = f"{pairs} pairs and their interval" if pairs > 1 else "one pair, no interval"
-    for ax, title in ((left, "Table 4: one number each"), (right, f"ours, {scale}: {counted}")):
+    for ax, title in ((left, "Table 4"), (right, f"ours, {scale}: {pairs} pair{'s' * (pairs > 1)}")):
         ax.axvline(0, color=GREY, lw=0.8, zorder=0)
-        ax.set(title=title, xlabel=f"change of {score}")
-    left.set(xlabel="change of the macro score (points)")
-    left.set_yticks(heights, [row["title"] for row in rows])
-    left.set(ylim=(len(rows) - 0.5, -0.5), xlim=(-4.4, 0.7))
+        ax.set(title=title, xlabel="change (points)" if "points" in score else "change")
+    left.set_yticks(heights, [textwrap.fill(row["title"], 24) for row in rows])
+    left.set(ylim=(len(rows) - 0.5, -0.5), xlim=(-4.4, 0.7), xlabel="change (points)")
+    compared = [row for row in rows if row["paper"] is not None and row["low"] is not None]
+    inside = sum(row["low"] <= row["paper"] <= row["high"] for row in compared)
+    about = f"Table 4's difference lies in our interval for {inside} of {len(compared)}" if compared else "Differences"
+    finding(figure, f"{about}: change of {score}")
     return figure
 
 
@@ -84,16 +83,20 @@ def plot_pairs(rows: Sequence[Mapping[str, Any]], scale: str, score: str = "the 
 
     Parallel lines mean that variants differ and seeds do not matter; crossing ones, the reverse.
     """
-    figure, ax = plt.subplots(figsize=(1.5 + 0.85 * len(rows), 3.6))
+    figure, ax = plt.subplots(figsize=(WIDTH, 4.2))
     seeds = sorted({seed for row in rows for seed in row["values"]})
-    for seed, shape in zip(seeds, "osDv^<>ph*", strict=False):
+    for seed, shape, colour in zip(seeds, "osDv^<>ph*", (*OTHERS, BLACK), strict=False):
         values = [row["values"].get(seed, np.nan) for row in rows]
-        ax.plot(
-            range(len(rows)), values, shape, ls="-", lw=0.8, color=COLOURS["student"], mfc="white", label=f"seed {seed}"
-        )
-    ax.set_xticks(range(len(rows)), [row["variant"] for row in rows], rotation=25, ha="right")
-    ax.set(ylabel=score.removeprefix("the "), title=f"{scale}: what a seed changes, beside what a variant changes")
-    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+        ax.plot(range(len(rows)), values, shape, ls="-", lw=0.8, color=colour, mfc="white", label=f"seed {seed}")
+    ax.set_xticks(range(len(rows)), [row["title"] for row in rows], rotation=30, ha="right")
+    ax.set(ylabel=score.removeprefix("the "))
+    within = np.mean([np.ptp(list(row["values"].values())) for row in rows])
+    between = np.ptp([np.mean(list(row["values"].values())) for row in rows])
+    finding(
+        ax,
+        f"{scale}: a seed changes {score.split(' (')[0]} by {within:.2g} on average, variants differ by {between:.2g}",
+    )
+    ax.legend(ncols=len(seeds), loc="upper right")
     return figure
 
 
@@ -102,14 +105,20 @@ def plot_heldout(records: Sequence[Record]) -> Figure:
     """Held-out MLM loss of an ablation's variants against tokens, the mean over seeds, lowest to highest shaded: all of
     them, then those that start from the teacher's layers. A variant that was not trained is a dashed line."""
     variants = [v for v in ablation.VARIANTS if any(r["model"] == v for r in records)]
-    figure, axes = plt.subplots(1, 2, figsize=(11, 3.8))
-    for variant, colour in zip(variants, [BLACK, *PALETTE], strict=False):
+    figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 6.4))
+    for variant, colour in zip(variants, [BLACK, *OTHERS], strict=False):
         runs = [r for r in records if r["model"] == variant]
         for ax in axes[: 1 if ablation.VARIANTS[variant].init == "random" else 2]:
             _losses(ax, runs, colour)
     for ax, title in zip(axes, ("all variants", "those from the teacher's layers, closer"), strict=True):
-        ax.set(xlabel="tokens (thousands)", ylabel="held-out MLM loss", title=title)
-    axes[1].legend(*axes[0].get_legend_handles_labels(), loc="upper left", bbox_to_anchor=(1, 1))
+        ax.set(ylabel="held-out MLM loss", title=title)
+    axes[1].set(xlabel="tokens (thousands)")
+    figure.legend(*axes[0].get_legend_handles_labels(), ncols=2, loc="outside lower left")
+    last = {r["title"]: [] for r in records}
+    for record in records:
+        last[record["title"]].append(record["scores"]["mlm_loss"])
+    best = min(last, key=lambda title: np.mean(last[title]))
+    finding(figure, f"Reads best: {best}, at a held-out loss of {np.mean(last[best]):.2f}")
     return figure
 
 

@@ -16,7 +16,7 @@ from .models import plot_layer_map, plot_parameter_counts, plot_parameter_groups
 from .speed import plot_file_sizes, plot_formats, plot_growth, plot_overhead, plot_seconds, plot_sweeps
 from .style import save_figure
 from .tasks import plot_published, plot_retention, plot_scores, plot_vintages
-from .training import plot_curve
+from .training import plot_curve, plot_teaching
 
 
 def drawings(records: Sequence[Record]) -> dict[str, Figure]:
@@ -27,7 +27,7 @@ def drawings(records: Sequence[Record]) -> dict[str, Figure]:
     drawn = {
         "figure1_parameter_counts": plot_parameter_counts(paper.table("figure1_parameters")),
         "layer_map": plot_layer_map(choose_layers("original", 12, 6), 12),
-        "table1_glue": plot_published(_published("table1_glue", "task"), title="Table 1: GLUE, medians of 5 runs"),
+        "table1_glue": plot_published(_published("table1_glue", "task"), title=_table1_title()),
         "table1_vintages": plot_vintages(glue),
         "table2_downstream": plot_published(
             _published("table2_downstream", "task", "metric"), title="Table 2: a second stage (D) narrows the gap"
@@ -39,6 +39,8 @@ def drawings(records: Sequence[Record]) -> dict[str, Figure]:
     }
     answering = {model: parameter_groups(config, head="qa") for model, config in base.items()}
     drawn["device_files"] = plot_file_sizes(paper.table("device_files"), answering)
+    if pair := _student_and_twin(records):
+        drawn["teaching"] = plot_teaching(*pair)
     for record in (r for r in records if r["kind"] == "benchmark" and r.get("growth")):
         drawn[record["name"].removeprefix("benchmark-").replace("-", "_")] = plot_growth(record)
     for record in (r for r in records if r["kind"] == "benchmark" and "timings" in r):
@@ -69,6 +71,24 @@ def _training(records: Sequence[Record]) -> Iterator[tuple[str, Figure]]:
         yield "ablation", plot_ablation(rows, scale)
         yield "ablation_seeds", plot_pairs(rows, scale)
         yield "ablation_curves", plot_heldout(ablated)
+
+
+def _student_and_twin(records: Sequence[Record]) -> tuple[Record, Record] | None:
+    """A distilled student and its twin, of the most telling scale that has both."""
+    by_name = {record["name"]: record for record in records}
+    for scale in ("small", "mini", "toy"):
+        pair = [by_name.get(f"{run}-{scale}") for run in ("distil", "undistilled")]
+        if all(pair):
+            return pair[0], pair[1]
+    return None
+
+
+def _table1_title() -> str:
+    """What Table 1 shows: on how many of its nine tasks DistilBERT is below its teacher."""
+    scores = _published("table1_glue", "task")
+    tasks = [task for task in scores["DistilBERT"] if task != "macro"]
+    below = sum(scores["DistilBERT"][task] < scores["BERT-base"][task] for task in tasks)
+    return f"Table 1: DistilBERT is below its teacher on {below} of {len(tasks)} tasks"
 
 
 def _published(table: str, *column: str) -> dict[str, dict[str, float]]:

@@ -1,12 +1,13 @@
 """Figures of time and size (notebook 07)."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
@@ -14,19 +15,19 @@ from ...evidence import paper
 from ...evidence.records import Record
 from ...studies.formats import FORMATS as EXPORTED
 from ...studies.formats import fitting
-from .style import BLACK, COLOURS, GREY, colours_of, place_label, styled
+from .style import BLACK, COLOURS, GREY, OTHERS, WIDTH, colours_of, finding, hollow, place_label, stack, styled
 
 
 @styled
 def plot_seconds(table: pd.DataFrame) -> Figure:
     """Table 3's seconds for one pass over STS-B's dev set, hollow: printed, not ours, and of another machine."""
     seconds = table.set_index("model")["seconds"]
-    figure, ax = plt.subplots(figsize=(7, 0.9 + 0.45 * len(seconds)))
+    figure, ax = plt.subplots(figsize=(WIDTH, 1.0 + 0.45 * len(seconds)))
     bars = ax.barh(list(seconds.index), seconds, height=0.6, fc="none", ec=colours_of(list(seconds.index)), lw=1.5)
     ax.bar_label(bars, [f"{value:,} s" for value in seconds], padding=5)
     ratio = seconds["BERT-base"] / seconds["DistilBERT"]
     ax.set(xlabel="seconds, one pass over STS-B dev, batch 1, CPU (paper)", xlim=(0, 1.15 * seconds.max()))
-    ax.set_title(f"DistilBERT answers {ratio:.2f} times as fast as BERT-base")
+    finding(ax, f"The paper: DistilBERT answers {ratio:.2f} times as fast as BERT-base")
     ax.invert_yaxis()
     return figure
 
@@ -39,21 +40,25 @@ def plot_file_sizes(table: pd.DataFrame, groups_by_model: Mapping[str, Mapping[s
     file, 0 for what is not in it. `groups_by_model` counts the weights of each model it names.
     """
     known = {group for counts in groups_by_model.values() for group in counts}
-    groups = [column for column in table.columns if column in known]
-    figure, ax = plt.subplots(figsize=(8, 1.4 + 0.5 * len(table)))
-    ends = np.zeros(len(table))
-    for group, colour in zip(groups, sns.color_palette("colorblind", len(groups)), strict=True):
-        counts = np.array([groups_by_model[model].get(group, 0) for model in table["model"]])
-        widths = counts * table[group].to_numpy() / 1e6
-        if widths.max() > 1:
-            ax.barh(table["file"], widths, left=ends, height=0.6, color=colour, label=group)
-        ends += widths
-    for place, (end, size) in enumerate(zip(ends, table["bytes"] / 1e6, strict=True)):
+    weights = {
+        group: np.array([groups_by_model[model].get(group, 0) for model in table["model"]])
+        * table[group].to_numpy()
+        / 1e6
+        for group in table.columns
+        if group in known
+    }
+    figure, ax = plt.subplots(figsize=(7.5, 2.2 + 0.42 * len(table)))
+    ends = stack(ax, list(table["file"]), weights, least=1) if weights else np.zeros(len(table))
+    sizes = table["bytes"] / 1e6
+    for place, (end, size) in enumerate(zip(ends, sizes, strict=True)):
         ax.annotate(f"{size:,.1f} MB", (max(end, size), place), (9, 0), textcoords="offset points", va="center")
-    ax.plot(table["bytes"] / 1e6, table["file"], "D", mfc="white", mec=COLOURS["paper"], label="the file")
-    ax.set(xlabel="megabytes (millions of bytes)", xlim=(0, 1.2 * max(ends.max(), table["bytes"].max() / 1e6)))
+    hollow(ax, sizes, table["file"], "the file")
+    ax.set(xlabel="megabytes (millions of bytes)", xlim=(0, 1.22 * max(ends.max(), sizes.max())))
     ax.invert_yaxis()
-    figure.legend(ncols=3, loc="outside upper left")
+    lacking = table[(table.get("attention", 1) == 0) & (sizes.round() == paper.claim("device_size").value)]
+    if len(lacking):
+        finding(figure, f"The {sizes[lacking.index[0]]:.0f} MB of the paper: a file without the attention weights")
+    figure.legend(ncols=3, loc="outside lower left")
     return figure
 
 
@@ -69,7 +74,7 @@ def plot_overhead(record: Record, supposed: float | None = None) -> Figure:
     needed, measured = scores["overhead_ms_needed"], scores["overhead_ms"]
     published = paper.speed("BERT-base") / paper.speed("DistilBERT")
     overhead = np.linspace(0, 1.6 * max(needed, measured), 200)
-    figure, ax = plt.subplots(figsize=(7, 3.6))
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.6))
     ax.plot(overhead, (overhead + slow) / (overhead + fast), color=GREY, zorder=0)
     for name, place, marker in (("ratio_forward", 0.0, "o"), ("ratio_end_to_end", measured, "s")):
         low, middle, high = intervals[name]
@@ -88,10 +93,9 @@ def plot_overhead(record: Record, supposed: float | None = None) -> Figure:
         ratio = (supposed + slow) / (supposed + fast)
         ax.axvline(supposed, color=GREY, ls=":")
         ax.plot(supposed, ratio, "^", color=BLACK, label=f"supposed, {supposed:.1f} ms: {ratio:.2f} ×")
-    ax.set(
-        xlabel="overhead per pair (ms): everything outside the model",
-        ylabel="times as fast as the teacher",
-        title=f"{needed:.0f} ms of overhead per pair would turn {slow / fast:.2f} × into the paper's {published:.2f} ×",
+    ax.set(xlabel="overhead per pair (ms): everything outside the model", ylabel="times as fast as the teacher")
+    finding(
+        ax, f"{needed:.0f} ms of overhead per pair would turn {slow / fast:.2f} × into the paper's {published:.2f} ×"
     )
     ax.legend()
     return figure
@@ -113,45 +117,63 @@ def plot_sweeps(record: Record) -> Figure:
     By the wall and in processor time: where the two disagree, other programs were in the way. The hollow diamond is
     the paper's ratio, whose settings are not known.
     """
-    rows = pd.DataFrame(record["sweeps"])
-    if rows.empty:
+    if not record["sweeps"]:
         raise ValueError(f"record '{record['name']}' has no sweeps; run the benchmark with sweep_rounds above 0")
-    ratios = {clock: rows["teacher" + end] / rows["student" + end] for clock, end in CLOCKS.items()}
-    rows = pd.concat([rows.assign(clock=clock, ratio=ratio) for clock, ratio in ratios.items()])
-    knobs = list(dict.fromkeys(rows["knob"]))
+    spread = sweep_ratios(record)
+    knobs = list(dict.fromkeys(spread["knob"]))
     published = paper.speed("BERT-base") / paper.speed("DistilBERT")
-    figure, axes = plt.subplots(1, len(knobs), sharey=True, squeeze=False, figsize=(3 * len(knobs), 3.2))
-    for ax, knob in zip(axes[0], knobs, strict=True):
-        sns.pointplot(
-            rows[rows["knob"] == knob],
-            x="value",
-            y="ratio",
-            hue="clock",
-            estimator="median",
-            errorbar=("pi", 50),
-            capsize=0.15,
-            dodge=0.2,
-            palette=[COLOURS["student"], GREY],
-            ax=ax,
-            legend=ax is axes[0, -1],
-        )
-        ax.plot(
-            [rows[rows["knob"] == knob]["value"].nunique() - 0.4],
+    lines = -(-len(knobs) // 2)
+    figure, grid = plt.subplots(lines, 2, sharey=True, squeeze=False, figsize=(WIDTH, 1.2 + 2.3 * lines))
+    for ax in grid.flat[len(knobs) :]:
+        ax.set_axis_off()
+    bottom, top = min(spread["middle"].min(), published) / 1.25, spread["middle"].max() * 1.25
+    for ax, knob in zip(grid.flat, knobs, strict=False):
+        _draw_sweep(ax, spread[spread["knob"] == knob], (bottom, top))
+        hollow(
+            ax,
+            [spread[spread["knob"] == knob]["value"].nunique() - 0.4],
             [published],
-            "D",
-            mfc="white",
-            mec=COLOURS["paper"],
+            "the paper, end to end",
             clip_on=False,
         )
         ax.axhline(2, color=GREY, lw=1, ls=":", zorder=0)
-        ax.set(xlabel=knob, ylabel="times as fast as the teacher")
-    low, high = axes[0, 0].get_ylim()
-    axes[0, 0].set_ylim(min(low, 1.4), max(high, 2.4))
-    axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1, 1))
-    figure.suptitle(
-        "Half the layers, about half the time, wherever one looks (hollow: the paper, end to end)", x=0, ha="left"
-    )
+        ax.set(xlabel=knob, yscale="log", ylim=(bottom, top))
+        ax.yaxis.set_major_locator(mpl.ticker.MultipleLocator(0.5))
+        ax.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%.1f"))
+        ax.yaxis.set_minor_locator(mpl.ticker.NullLocator())
+    figure.supylabel("times as fast as the teacher", fontsize=mpl.rcParams["axes.labelsize"])
+    handles = grid[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, ncols=3, loc="outside lower left")
+    low, high = spread["middle"].min(), spread["middle"].max()
+    finding(figure, f"Half the layers: {low:.1f} to {high:.1f} times as fast, whatever is turned")
     return figure
+
+
+def sweep_ratios(record: Record) -> pd.DataFrame:
+    """Teacher's time over student's in a benchmark's sweeps: the median (`middle`) and quartiles (`low`, `high`) for
+    each knob, value and clock."""
+    rows = pd.DataFrame(record["sweeps"])
+    ratios = [
+        rows[["knob", "value"]].assign(clock=clock, ratio=rows["teacher" + end] / rows["student" + end])
+        for clock, end in CLOCKS.items()
+    ]
+    grouped = pd.concat(ratios).groupby(["knob", "value", "clock"], sort=False)["ratio"]
+    return grouped.quantile([0.25, 0.5, 0.75]).unstack().set_axis(["low", "middle", "high"], axis=1).reset_index()
+
+
+def _draw_sweep(ax: Axes, spread: pd.DataFrame, limits: tuple[float, float]) -> None:
+    """One knob: medians joined, quartiles as bars; a bar that leaves the limits ends in an arrow with its number."""
+    values = list(dict.fromkeys(spread["value"]))
+    for shift, (clock, colour) in zip((-0.08, 0.08), zip(CLOCKS, (COLOURS["student"], GREY), strict=True), strict=True):
+        one = spread[spread["clock"] == clock].set_index("value").loc[values]
+        places = np.arange(len(values)) + shift
+        low, high = one["low"].clip(lower=limits[0]), one["high"].clip(upper=limits[1])
+        bars = [one["middle"] - low, high - one["middle"]]
+        ax.errorbar(places, one["middle"], bars, fmt="o-", color=colour, capsize=2, markersize=4, label=clock)
+        for place, value in zip(places, one["high"], strict=True):
+            if value > limits[1]:
+                ax.annotate(f"↑ {value:.0f}", (place, limits[1]), (2, -9), textcoords="offset points", fontsize="small")
+    ax.set_xticks(range(len(values)), values)
 
 
 @styled
@@ -167,41 +189,46 @@ def plot_formats(
     if rows.empty:
         raise ValueError(f"record '{record['name']}' compares no formats; run the benchmark with format_rows above 0")
     first = next(row for row in record["formats"] if (row["model"], row["format"]) == ("teacher", "float32"))
-    figure, ax = plt.subplots(figsize=(7.5, 4))
+    figure, ax = plt.subplots(figsize=(WIDTH, 4))
     ax.plot(first["bytes"] / 1e6, first["ms"][1], "s", color=COLOURS["teacher"])
-    ax.scatter(
-        rows["MB"],
-        rows["ms"],
-        s=55,
-        edgecolors=COLOURS["student"],
-        facecolors=np.where(rows["fits"], COLOURS["student"], "none"),
-    )
+    inside = np.where(rows["fits"], COLOURS["student"], "none")
+    ax.scatter(rows["MB"], rows["ms"], s=55, edgecolors=COLOURS["student"], facecolors=inside)
     ax.set(xscale="log", yscale="log", xlabel="megabytes on disk", ylabel="milliseconds per answer")
-    ax.set_xlim(0.6 * rows["MB"].min(), 2.6 * first["bytes"] / 1e6)
+    ax.set_xlim(0.35 * rows["MB"].min(), 4 * first["bytes"] / 1e6)
     ax.set_ylim(0.6 * rows["ms"].min(), 1.6 * first["ms"][1])
     for limit, line in ((megabytes, ax.axvline), (milliseconds, ax.axhline)):
         if np.isfinite(limit):
             line(limit, color=GREY, ls=":", lw=1)
-    figure.draw_without_rendering()
-    taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in ax.transData.transform(rows[["MB", "ms"]].to_numpy())]
-    place_label(ax, first["bytes"] / 1e6, first["ms"][1], "teacher, PyTorch float32", taken)
-    for row in rows.to_dict("records"):
-        cost = "accuracy not measured" if pd.isna(row["points lost"]) else f"{0 - row['points lost']:+.2f} points"
-        place_label(
-            ax,
-            row["MB"],
-            row["ms"],
-            f"{EXPORTED[row['format']].title}, {cost.replace('-', '−')}",
-            taken,
-            color=BLACK if row["fits"] else GREY,
-        )
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_locator(mpl.ticker.NullLocator())
+    _name_formats(ax, rows, first)
+    limited = np.isfinite([megabytes, milliseconds, points]).any()
     losing = f", losing at most {points:g} points" if np.isfinite(points) else ""
-    ax.set_title(f"{rows['fits'].sum()} of {len(rows)} formats of the student fit{losing}")
+    fit = f"{rows['fits'].sum()} of {len(rows)} formats of the student fit the limits{losing}"
+    finding(ax, fit if limited else _fastest(rows, first))
     return figure
+
+
+def _name_formats(ax: Axes, rows: pd.DataFrame, teacher: Mapping[str, Any]) -> None:
+    """Write each format and what it costs beside its dot."""
+    ax.figure.draw_without_rendering()
+    taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in ax.transData.transform(rows[["MB", "ms"]].to_numpy())]
+    place_label(ax, teacher["bytes"] / 1e6, teacher["ms"][1], "teacher, float32", taken)
+    for row in rows.to_dict("records"):
+        cost = "not scored" if pd.isna(row["points lost"]) else f"{0 - row['points lost']:+.2f} points"
+        text = f"{EXPORTED[row['format']].title}, {cost.replace('-', '−')}"
+        place_label(ax, row["MB"], row["ms"], text, taken, color=BLACK if row["fits"] else GREY)
+
+
+def _fastest(rows: pd.DataFrame, teacher: Mapping[str, Any]) -> str:
+    """The finding of `plot_formats`: what the fastest format saves."""
+    best = rows.loc[rows["ms"].idxmin()]
+    whole = rows.loc[rows["format"] == "float32", "MB"]
+    size = f"{best['MB'] / whole.iloc[0]:.0%} of the student's size, " if len(whole) else ""
+    times = teacher["ms"][1] / best["ms"]
+    return f"{EXPORTED[best['format']].title}: {size}{times:.1f} times as fast as the teacher in float32"
 
 
 @styled
@@ -209,15 +236,17 @@ def plot_growth(record: Record) -> Figure:
     """How the CPU time of a pre-training step grows, a knob a panel: the obvious step hollow, ours filled."""
     rows = pd.DataFrame(record["growth"])
     knobs = list(dict.fromkeys(rows["knob"]))
-    figure, axes = plt.subplots(1, len(knobs), sharey=True, squeeze=False, figsize=(3 * len(knobs), 3.2))
+    figure, axes = plt.subplots(1, len(knobs), sharey=True, squeeze=False, figsize=(7.5, 3.2))
     names = [name for name in ("plain", "float32", "bf16") if name in rows]
     for ax, knob in zip(axes[0], knobs, strict=True):
         mine = rows[rows["knob"] == knob]
-        for name, colour in zip(names, (GREY, COLOURS["teacher"], COLOURS["student"]), strict=False):
+        for name, colour in zip(names, (GREY, OTHERS[0], OTHERS[1]), strict=False):
             label, inside = ("written the obvious way", "white") if name == "plain" else (f"ours, {name}", colour)
             ax.plot(mine["value"], mine[name], "o-", color=colour, mfc=inside, label=label)
-        ax.set(xlabel=knob, ylim=(0, None))
+        ax.set(xlabel=knob)
+    axes[0, 0].set_ylim(0, 1.05 * rows[names].max().max())
     axes[0, 0].set_ylabel("CPU seconds of a step")
-    axes[0, 0].legend()
-    figure.suptitle("Whole logits make the obvious step grow with the vocabulary; chunks keep ours low", x=0, ha="left")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), ncols=3, loc="outside lower left")
+    saved = (rows["plain"] / rows[names[-1]]).max()
+    finding(figure, f"Logits in chunks keep a step cheap: up to {saved:.1f} times less CPU time than the obvious way")
     return figure

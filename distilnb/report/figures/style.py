@@ -1,6 +1,7 @@
-"""One look for all figures: colours by role, byte-stable files."""
+"""One look for all figures: colours by role, the finding as title, labels at the lines, byte-stable files."""
 
 import io
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -16,21 +18,36 @@ from matplotlib.transforms import Bbox
 from PIL import Image
 
 from ... import paths
+from ...evidence.names import human_name
 
 PALETTE = sns.color_palette("colorblind").as_hex()
-GREY = "#767676"
+GREY = "#6b6b6b"
 BLACK = "#222222"
-COLOURS = dict(teacher=PALETTE[0], student=PALETTE[1], undistilled=PALETTE[2], random=PALETTE[4], paper=BLACK)
+# a colour belongs to a role, and to nothing else
+COLOURS = dict(
+    teacher=PALETTE[0],
+    student=PALETTE[1],
+    undistilled=PALETTE[2],
+    random=PALETTE[4],
+    scratch=PALETTE[7],
+    untrained=PALETTE[9],
+    student_d="#7a4419",
+    paper=BLACK,
+)
 ROLES = {"BERT-base": "teacher", "DistilBERT": "student"}  # the paper's models have the colours of ours
-TERMS = dict(loss=BLACK, ce=PALETTE[0], mlm=PALETTE[1], cos=PALETTE[2])
+# for what is no role (losses, groups of parameters, variants): Paul Tol's muted scheme, safe for the colour-blind
+OTHERS = ("#332288", "#cc6677", "#117733", "#ddcc77", "#88ccee", "#882255", "#44aa99", "#999933", "#aa4499")
+TERMS = dict(loss=BLACK, ce=OTHERS[0], mlm=OTHERS[1], cos=OTHERS[6])
 FORMATS = ("svg", "pdf", "png")
 METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
+WIDTH = 6.0  # inches of a figure: 900 pixels at 150 dots an inch, and still legible on a phone
+WIDEST = 900  # pixels of a png
 Scores = Mapping[str, Mapping[str, float]]
 
 
 @contextmanager
-def style() -> Iterator[None]:
-    """The look of every figure; wrap your own drawing code in `with style():`."""
+def style(projector: bool = False) -> Iterator[None]:
+    """The look of every figure; wrap your own drawing code in `with style():`. Larger letters for a `projector`."""
     ours = {
         "font.sans-serif": ["DejaVu Sans"],
         "figure.constrained_layout.use": True,
@@ -43,7 +60,8 @@ def style() -> Iterator[None]:
         "svg.fonttype": "path",
         "pdf.fonttype": 42,
     }
-    with mpl.rc_context({**sns.plotting_context("paper", font_scale=1.1), **sns.axes_style("ticks"), **ours}):
+    scale = sns.plotting_context("paper", font_scale=1.6 if projector else 1.1)
+    with mpl.rc_context({**scale, **sns.axes_style("ticks"), **ours}):
         yield
 
 
@@ -73,7 +91,10 @@ def reduce_png(png: bytes) -> bytes:
 
 
 def save_figure(figure: Figure, name: str, folder: Path | None = None, formats: Sequence[str] = FORMATS) -> list[Path]:
-    """Write `name.svg`, `.pdf` and `.png`, the same bytes each time, into `figures/` or `folder`; return the paths."""
+    """Write `name.svg`, `.pdf` and `.png`, the same bytes each time, into `figures/` or `folder`; return the paths.
+
+    A png is at most `WIDEST` pixels wide.
+    """
     if not set(formats) <= set(FORMATS):
         raise ValueError(f"unknown format in {tuple(formats)}; choose from: {', '.join(FORMATS)}")
     folder = paths.home() / "figures" if folder is None else Path(folder)
@@ -82,7 +103,8 @@ def save_figure(figure: Figure, name: str, folder: Path | None = None, formats: 
     with style():
         settle(figure)
         for path, format in zip(written, formats, strict=True):
-            figure.savefig(path, format=format, metadata=METADATA[format])
+            dots = {"dpi": min(150, WIDEST // figure.get_figwidth())} if format == "png" else {}
+            figure.savefig(path, format=format, metadata=METADATA[format], **dots)
     return written
 
 
@@ -104,6 +126,63 @@ def settle(figure: Figure) -> None:
     """Lay the figure out once and for all: a layout that is found again at each draw moves by fractions of a point."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
+    for text in figure.texts:  # the finding above several panels begins where the first panel does
+        if text.get_gid() == "finding":
+            text.set_x(min(ax.get_position().x0 for ax in figure.axes))
+
+
+def finding(where: Axes | Figure, text: str) -> None:
+    """Write what is to be seen as the title of a panel or of the whole figure, wrapped to its width."""
+    figure = where if isinstance(where, Figure) else where.figure
+    lines = textwrap.fill(text, int((9.5 if where is figure else 11.5) * figure.get_figwidth()))
+    if isinstance(where, Figure):
+        where.suptitle(lines, x=0, ha="left", fontsize=mpl.rcParams["axes.titlesize"]).set_gid("finding")
+    else:
+        where.set_title(lines)
+
+
+def hollow(ax: Axes, x: Sequence[float], y: Sequence[float], label: str = "paper", **look: Any) -> None:
+    """The paper's values: hollow diamonds."""
+    ax.plot(list(x), list(y), "D", **({"mfc": "white", "mec": COLOURS["paper"], "label": label} | look))
+
+
+def dots(ax: Axes, places: Sequence[float], groups: Sequence[Sequence[float]], **look: Any) -> None:
+    """Filled dots, the medians of groups of values, with whiskers from the lowest to the highest value."""
+    middles = np.array([np.median(values) for values in groups])
+    below = middles - [min(values) for values in groups]
+    above = [max(values) for values in groups] - middles
+    ax.errorbar(list(places), middles, yerr=[below, above], **({"fmt": "o", "capsize": 3} | look))
+
+
+def stack(ax: Axes, names: Sequence[str], parts: Mapping[str, Sequence[float]], least: float = 0) -> np.ndarray:
+    """Stacked bars, one for each name, from parts (label → a width for each name); where the bars end.
+
+    Parts that are nowhere wider than `least` are left white.
+    """
+    ends = np.zeros(len(names))
+    for i, (label, widths) in enumerate(parts.items()):
+        if max(widths) >= least:
+            ax.barh(list(names), widths, left=ends, height=0.6, color=OTHERS[i % len(OTHERS)], label=label)
+        ends = ends + np.asarray(widths)
+    return ends
+
+
+def end_labels(ax: Axes, gap: float = 12) -> None:
+    """Write each line's label at its right end, in its colour, pushed apart where ends are nearer than `gap` points."""
+    ax.figure.draw_without_rendering()
+    lines = [line for line in ax.get_lines() if not line.get_label().startswith("_") and len(line.get_xdata())]
+    ends = []
+    for line in lines:
+        x, y = np.asarray(line.get_xdata(), dtype=float), np.asarray(line.get_ydata(), dtype=float)
+        last = np.flatnonzero(np.isfinite(y))[-1]
+        ends.append((ax.transData.transform((x[last], y[last]))[1] * 72 / ax.figure.dpi, x[last], y[last], line))
+    above = -np.inf
+    for height, x, y, line in sorted(ends, key=lambda end: end[0]):
+        shift = max(0.0, above + gap - height)
+        above = height + shift
+        ax.annotate(
+            line.get_label(), (x, y), (7, shift), textcoords="offset points", va="center", color=line.get_color()
+        )
 
 
 def place_label(ax: Axes, x: Any, y: float, text: str, taken: list[Bbox], **look: Any) -> None:
@@ -123,8 +202,13 @@ def plain_token(token: str) -> str:
 
 
 def colours_of(names: Sequence[str]) -> list[str]:
-    """The fixed colour of each role; other names take the palette's unused colours in order."""
+    """The fixed colour of each role; other names take the other palette's colours in order."""
     names = [ROLES.get(name, name) for name in names]
-    spare = [colour for colour in PALETTE if colour not in COLOURS.values()]
     others = [name for name in dict.fromkeys(names) if name not in COLOURS]
-    return [COLOURS.get(name) or spare[others.index(name) % len(spare)] for name in names]
+    return [COLOURS.get(name) or OTHERS[others.index(name) % len(OTHERS)] for name in names]
+
+
+def labels_of(names: Sequence[str]) -> list[str]:
+    """How roles and runs are called in a figure: in words, unless that made two of them alike."""
+    told = [human_name(name) for name in names]
+    return told if len(set(told)) == len(set(names)) else list(names)

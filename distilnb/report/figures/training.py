@@ -8,13 +8,14 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ...evidence.names import role_of
 from ...evidence.records import Record
-from .style import TERMS, colours_of, styled
+from .style import COLOURS, GREY, TERMS, WIDTH, colours_of, end_labels, finding, labels_of, styled
 
 
 @styled
 def plot_curve(records: Sequence[Record] | Record, term: str = "loss") -> Figure:
-    """Training curves of run records against tokens: loss left, held-out MLM loss and agreement right.
+    """Training curves of run records against tokens: loss, then held-out MLM loss and agreement with the teacher.
 
     One record shows every loss term that it has; several show `term` with one line per record. Columns come from
     `record["curve"]` and `record["evaluations"]`; a column that a record lacks is left out, a term
@@ -25,31 +26,48 @@ def plot_curve(records: Sequence[Record] | Record, term: str = "loss") -> Figure
         raise ValueError("no records to draw: run something first, or load published ones")
     judged = [record["evaluations"] for record in records if record.get("evaluations")]
     agree = not judged or any(value is not None for columns in judged for value in columns.get("agreement", []))
-    panels = [["loss", "mlm_loss"], ["loss", "agreement"]] if agree else [["loss", "mlm_loss"]]
-    figure, axes = plt.subplot_mosaic(panels, figsize=(8.5, 4))
+    panels = [["loss", "loss"], ["mlm_loss", "agreement"]] if agree else [["loss"], ["mlm_loss"]]
+    figure, axes = plt.subplot_mosaic(panels, figsize=(WIDTH, 4.8))
     if len(records) == 1:
         for name, colour in TERMS.items():
             if any((records[0].get("curve") or {}).get(name, [])):  # all zero: it had no weight
                 _line(axes["loss"], records[0].get("curve"), name, label=name, color=colour)
-    names, roles = [r["name"] for r in records], [r.get("model", r["name"]) for r in records]
-    told = [
-        role if roles.count(role) == 1 or name.startswith(role) else name
-        for role, name in zip(roles, names, strict=True)
-    ]
-    colours = colours_of(told if len(set(told)) == len(told) else names)
-    for record, colour in zip(records, colours, strict=True):
+    for record, label, colour in zip(records, *_looks(records), strict=True):
         if len(records) > 1:
-            _line(axes["loss"], record.get("curve"), term, label=record["name"], color=colour)
+            _line(axes["loss"], record.get("curve"), term, label=label, color=colour)
         for column in set(axes) - {"loss"}:
-            _line(axes[column], record.get("evaluations"), column, label=record["name"], color=colour, marker="o")
-    title = "training loss, by term" if len(records) == 1 else f"training: {term}"
-    axes["loss"].set(title=title, xlabel="tokens (millions)")
-    axes["mlm_loss"].set(title="held-out MLM loss")
+            _line(axes[column], record.get("evaluations"), column, label=label, color=colour, marker="o")
+    what = (
+        "training loss, by term" if len(records) == 1 else {"mlm": "training loss of the masked words"}.get(term, term)
+    )
+    axes["loss"].set(title=what)
+    axes["mlm_loss"].set(title="held-out MLM loss", xlabel="tokens (millions)")
     if agree:
-        axes["agreement"].set(title="agreement with the teacher")
-    axes["agreement" if agree else "mlm_loss"].set(xlabel="tokens (millions)")
-    axes["loss"].legend(*axes["loss"].get_legend_handles_labels())
+        axes["agreement"].set(title="agreement with the teacher", xlabel="tokens (millions)")
+    axes["loss"].legend(*axes["loss"].get_legend_handles_labels(), loc="center right")
+    if told := _ends(records):
+        finding(figure, told)
     return figure
+
+
+def _ends(records: Sequence[Record]) -> str:
+    """Where the held-out losses ended, in words; empty without evaluations."""
+    last = [(r.get("evaluations") or {}).get("mlm_loss") for r in records]
+    ends = [f"{label} {values[-1]:.2f}" for label, values in zip(_looks(records)[0], last, strict=True) if values]
+    if len(records) == 1 and ends:
+        return f"The held-out loss falls from {last[0][0]:.2f} to {last[0][-1]:.2f}"
+    return f"Held-out loss at the end: {', '.join(ends)}" if ends else ""
+
+
+def _looks(records: Sequence[Record]) -> tuple[list[str], list[str]]:
+    """A label and a colour for each record: those of its role, where no two have the same."""
+    names = [record["name"] for record in records]
+    roles = [
+        role_of(name) if role_of(name) != name else r.get("model", name) for name, r in zip(names, records, strict=True)
+    ]
+    alike = [roles.count(role) > 1 for role in roles]
+    told = [name if double else role for name, role, double in zip(names, roles, alike, strict=True)]
+    return labels_of(told), colours_of(told)
 
 
 def _line(ax: Axes, columns: Mapping[str, Sequence[float | None]] | None, name: str, **look: Any) -> None:
@@ -57,3 +75,22 @@ def _line(ax: Axes, columns: Mapping[str, Sequence[float | None]] | None, name: 
     values = np.asarray((columns or {}).get(name, []), dtype=float)
     if np.isfinite(values).any():
         ax.plot(np.asarray(columns["tokens"], dtype=float) / 1e6, values, markersize=4, **look)
+
+
+@styled
+def plot_teaching(student: Record, twin: Record) -> Figure:
+    """What the teacher is worth: held-out loss of a student and of the twin that starts alike and learns without it."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.4))
+    for record, role in ((twin, "undistilled"), (student, "student")):
+        _line(ax, record["evaluations"], "mlm_loss", label=labels_of([role])[0], color=COLOURS[role], marker="o")
+    last = [record["evaluations"]["mlm_loss"][-1] for record in (student, twin)]
+    x = ax.get_lines()[0].get_xdata()[-1]
+    ax.annotate("", (x, last[0]), (x, last[1]), arrowprops={"arrowstyle": "<->", "color": GREY})
+    ax.set(xlabel="tokens of text read (millions)", ylabel="held-out loss (nats)", xlim=(-0.02 * x, 1.42 * x))
+    ax.set_xticks([tick for tick in ax.get_xticks() if 0 <= tick <= x])
+    worth = last[1] - last[0]
+    finding(
+        ax, f"The same start, the same text: the teacher {'is worth' if worth > 0 else 'costs'} {abs(worth):.2f} nats"
+    )
+    end_labels(ax)
+    return figure

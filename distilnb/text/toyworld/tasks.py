@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Texts = tuple[Any, ...]  # the texts of a row, in the order of its columns; stsb adds a score, squad the answers
 FUNCTION_WORDS = frozenset("the a to by from was is of in on".split())
+# What these animals do makes no sound, so nobody asks for it; the shipped models have read the texts as they are.
+SILENT = frozenset(f"{ask}?" for a in ("moths", "salmon") for ask in (f"Which sound do {a} make", f"How do {a} sound"))
 
 
 def _other(w: Writer, thing: str) -> str:
@@ -222,13 +224,14 @@ def _passage(w: Writer) -> list[Line]:
     return w.facts(kind, x, w.rng.randint(4, 6)) + w.facts(kind, w.entity(kind, x), w.rng.randint(3, 5))
 
 
-def _asked(w: Writer, lines: list[Line]) -> tuple[int, str, str]:
-    """A question that one of the lines answers and no other line answers differently: line, question, answer."""
+def _asked(w: Writer, lines: list[Line], unasked: frozenset[str] = frozenset()) -> tuple[int, str, str]:
+    """A question, none of `unasked`, that one line answers and no other answers differently: line, question, answer."""
     known: dict[str, set[str]] = {}
     for line in lines:
         for question, answer in line.qa:
             known.setdefault(question, set()).add(answer)
-    return w.choice([(i, q, a) for i, line in enumerate(lines) for q, a in line.qa if len(known[q]) == 1])
+    asked = [(i, q, a) for i, line in enumerate(lines) for q, a in line.qa if q not in unasked]
+    return w.choice([(i, q, a) for i, q, a in asked if len(known[q]) == 1])
 
 
 def _qnli(w: Writer, label: int) -> Texts:
@@ -250,7 +253,7 @@ def _squad(w: Writer, label: int) -> Texts:
     Held-out rows have three readers' answers: the first, and two that may begin with a little word more or less.
     """
     lines = _passages(w)
-    i, question, answer = _asked(w, lines)
+    i, question, answer = _asked(w, lines, SILENT)
     context = " ".join(line.text for line in lines)
     start = sum(len(line.text) + 1 for line in lines[:i])  # the answer in whole words: mammals, not mammal
     span = re.compile(rf"\b{re.escape(answer)}\w*", re.IGNORECASE).search(context, start)

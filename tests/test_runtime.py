@@ -1,7 +1,9 @@
-"""Google Colab, played on this machine: a fresh environment, the first cell as it stands, then a whole notebook."""
+"""The places that badges lead to, played on this machine: the first cell as it stands, then a whole notebook."""
 
+import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,8 +14,8 @@ from pathlib import Path
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from distilnb import paths, scales
-from distilnb.lessons import colab, generated
+from distilnb import paths
+from distilnb.lessons import generated, notebooks, runtime
 
 ROOT = paths.PACKAGE.parent
 DRIVER = """
@@ -62,7 +64,7 @@ def origin(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def runtime(tmp_path: Path) -> Path:
+def machine(tmp_path: Path) -> Path:
     """A fresh virtual environment that, like Colab, has torch and the rest, has `google.colab`, and lacks distilnb.
 
     What is there lies outside the environment, so that pip can neither change nor remove it.
@@ -98,17 +100,17 @@ def freeze(python: Path, environment: dict[str, str]) -> set[str]:
     return {f"{row['name']}=={row['version']}" for row in json.loads(listed)}
 
 
-def test_on_colab_the_first_cell_installs_distilnb_alone_and_the_notebook_runs(origin, runtime, tmp_path):
+def test_on_colab_the_first_cell_installs_distilnb_alone_and_the_notebook_runs(origin, machine, tmp_path):
     """Only the address is turned to a local repository; the kernel has no clone, and no PYTHONPATH to find one by."""
     address = f"https://github.com/{generated.repository()}"
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "DISTILNB_HOME")} | {
         "GIT_CONFIG_COUNT": "1",
         "GIT_CONFIG_KEY_0": f"url.{origin.as_uri()}.insteadOf",
         "GIT_CONFIG_VALUE_0": address,
-        "PATH": f"{runtime.parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{machine.parent}{os.pathsep}{os.environ['PATH']}",
         "IPYTHONDIR": str(tmp_path / "ipython"),
     }
-    before = freeze(runtime, environment)
+    before = freeze(machine, environment)
     assert any(line.startswith("torch==") for line in before) and not any("distilnb" in line for line in before)
     notebook = json.loads((ROOT / "notebooks" / "00_overview.ipynb").read_text())
     last = {"cell_type": "code", "id": "last", "metadata": {}, "source": LAST, "outputs": [], "execution_count": None}
@@ -117,7 +119,7 @@ def test_on_colab_the_first_cell_installs_distilnb_alone_and_the_notebook_runs(o
     source.write_text(json.dumps(notebook))
     work.mkdir()
     ran = subprocess.run(
-        [runtime, "-c", DRIVER, source, done], cwd=work, env=environment, capture_output=True, text=True
+        [machine, "-c", DRIVER, source, done], cwd=work, env=environment, capture_output=True, text=True
     )
     said = done.read_text() + ran.stderr
     if ran.returncode and "hatchling" in said:
@@ -133,7 +135,7 @@ def test_on_colab_the_first_cell_installs_distilnb_alone_and_the_notebook_runs(o
     assert found["commit"] == git(origin, "rev-parse", "HEAD").strip(), "records say which code ran"
     assert found["repository"] == generated.repository() and Path(found["home"]) == work
     assert set(found["files"]) == {name.removeprefix("data/") for name in git(origin, "ls-files", "data").splitlines()}
-    assert {line for line in freeze(runtime, environment) if "distilnb" not in line} == before
+    assert {line for line in freeze(machine, environment) if "distilnb" not in line} == before
 
 
 @pytest.fixture
@@ -143,31 +145,89 @@ def drive(monkeypatch, tmp_path):
     mounted = []
     module.drive = types.SimpleNamespace(mount=mounted.append)
     monkeypatch.setitem(sys.modules, "google.colab", module)
-    monkeypatch.setattr(colab, "MOUNT", tmp_path / "drive")
+    monkeypatch.setattr(runtime, "MOUNT", tmp_path / "drive")
     monkeypatch.setenv("DISTILNB_HOME", str(tmp_path / "local"))
     return mounted
 
 
 def test_with_drive_all_runs_go_there(drive, tmp_path, capsys):
-    colab.start("toy", True)
+    runtime.start("toy", True)
     assert drive == [str(tmp_path / "drive")]
     assert paths.home() == tmp_path / "drive" / "MyDrive" / "distilnb" and paths.home().is_dir()
     assert str(paths.home()) in capsys.readouterr().out
 
 
+PLACES = {
+    "Colab": {"COLAB_RELEASE_TAG": "release-colab_20261101"},
+    "Kaggle": {"KAGGLE_KERNEL_RUN_TYPE": "Interactive"},
+    "Studio Lab": {"HOME": "/home/studio-lab-user"},
+    "Binder": {"BINDER_SERVICE_HOST": "10.0.0.1"},
+    "": {},
+}
+
+
+@pytest.fixture(params=PLACES, ids=lambda name: name or "your own machine")
+def place(request, monkeypatch) -> str:
+    """One of the places that badges lead to, by the marks that it leaves in the environment."""
+    for name in ("COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE", "BINDER_SERVICE_HOST", "BINDER_LAUNCH_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delitem(sys.modules, "google.colab", raising=False)
+    for name, value in PLACES[request.param].items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", list(sys.argv))
+    return request.param
+
+
+def run_first_cell(monkeypatch, installed: bool, **fields: str) -> list[str]:
+    """Run the first cell with form fields filled in; what it asked pip to install."""
+    asked, find = [], importlib.util.find_spec
+    if not installed:
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "distilnb" else find(name))
+    shell = InteractiveShell()
+    shell.register_magic_function(asked.append, magic_name="pip")
+    cell = generated.setup_cell(generated.repository())
+    for name, value in fields.items():
+        cell = re.sub(rf"^{name} = \S+", f"{name} = {value}", cell, flags=re.M)
+    monkeypatch.delitem(sys.modules, "distilnb.lessons.runtime", raising=False)  # %run reads it anew
+    assert shell.run_cell(cell).success
+    return asked
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_first_cell_installs_where_distilnb_is_missing_and_nowhere_else(place, installed, monkeypatch, capsys):
+    asked = run_first_cell(monkeypatch, installed)
+    assert asked == ([] if installed else [f"install -q git+https://github.com/{generated.repository()}"])
+    assert capsys.readouterr().out == "", "toy needs no advice"
+
+
+def test_each_place_says_where_to_choose_a_gpu(place, monkeypatch, capsys):
+    run_first_cell(monkeypatch, True, SCALE='"base"')
+    (line,) = capsys.readouterr().out.splitlines()
+    assert runtime.GPUS[place] in line and "scale base wants" in line
+
+
+def test_form_fields_that_make_no_sense_are_one_line(place, monkeypatch, capsys):
+    run_first_cell(monkeypatch, True, SCALE='"huge"')
+    assert "unknown scale 'huge'" in capsys.readouterr().out
+    run_first_cell(monkeypatch, True, DRIVE="True")
+    assert "leave DRIVE off" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("host", generated.HOSTS)
+def test_each_badge_leads_to_this_notebook(host):
+    for entry in notebooks.NOTEBOOKS:
+        link = generated.badge(entry, "somebody/else", host)
+        assert f"notebooks/{entry.name}.ipynb" in link and "somebody/else" in link and link.startswith(f"[![{host}](")
+
+
 def test_the_form_fields_of_the_cell_arrive(drive, monkeypatch, capsys):
-    """The cell with both fields filled in, run by IPython; only the installation is left out."""
+    """The cell with both fields filled in, run by IPython."""
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     made = []
     monkeypatch.setattr(Path, "mkdir", lambda self, **_: made.append(self))
-    monkeypatch.delitem(sys.modules, "distilnb.lessons.colab")  # %run reads it anew
-    cell = generated.setup_cell(generated.repository()).replace('SCALE = ""', 'SCALE = "base"')
-    cell = cell.replace("DRIVE = False", "DRIVE = True").replace("%pip", "# %pip")
     monkeypatch.setattr(sys, "argv", list(sys.argv))
-    monkeypatch.setattr(InteractiveShell, "__str__", lambda self: "<google.colab._shell.Shell>", raising=False)
-    shell = InteractiveShell()
-    made.clear()
-    assert shell.run_cell(cell).success
+    run_first_cell(monkeypatch, True, SCALE='"base"', DRIVE="True")
     home = Path("/content/drive/MyDrive/distilnb")
     assert drive == ["/content/drive"] and home in made and paths.home() == home
     told = capsys.readouterr().out
@@ -175,26 +235,15 @@ def test_the_form_fields_of_the_cell_arrive(drive, monkeypatch, capsys):
 
 
 def test_without_drive_nothing_is_mounted_and_toy_needs_no_advice(drive, tmp_path, capsys):
-    colab.start("", False)
+    runtime.start("", False)
     assert not drive and paths.home() == tmp_path / "local" and capsys.readouterr().out == ""
 
 
 def test_drive_away_from_colab_is_one_sentence():
     with pytest.raises(ValueError, match="leave DRIVE off"):
-        colab.keep_on_drive()
-
-
-@pytest.mark.parametrize("scale", [name for name in scales.SCALES if name != "toy"])
-def test_a_scale_that_wants_a_gpu_says_where_to_choose_one(monkeypatch, capsys, scale):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    colab.start(scale)
-    (line,) = capsys.readouterr().out.splitlines()
-    assert "Change runtime type" in line and scales.get(scale).hardware in line
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    colab.start(scale)
-    assert capsys.readouterr().out == ""
+        runtime.keep_on_drive()
 
 
 def test_an_unknown_scale_is_refused_in_the_first_cell():
-    with pytest.raises(ValueError, match="small, base"):
-        colab.start("huge")
+    with pytest.raises(ValueError, match="huge"):
+        runtime.start("huge")

@@ -1,0 +1,139 @@
+"""What was found, in five sentences computed from records and the paper's numbers: the README's own summary."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import BertConfig
+
+from .. import scales
+from ..evidence import paper
+from ..models.arithmetic import parameter_groups
+from ..models.student import student_config
+from ..studies import ablation, chain
+from ..tasks import glue
+from . import tables
+
+Records = Sequence[dict[str, Any]]
+REAL = ("small", "mini")  # the scales with real text that need no GPU, the most telling first
+
+
+def findings(records: Records) -> str:
+    """A Markdown list of what these records show, each with a link to its notebook; what was not run is not said."""
+    parts = parameters(records), speed(records), impossible_score(), missing_attention(), teaching(records)
+    return "\n".join(f"- {part}" for part in parts if part)
+
+
+def _base_benchmarks(records: Records) -> list[dict[str, Any]]:
+    return [r for r in records if r["kind"] == "benchmark" and r["scale"] == "base" and "weights" in r]
+
+
+def parameters(records: Records) -> str:
+    """How many parameters the student has fewer, counted at the paper's size."""
+    runs = _base_benchmarks(records)
+    if not runs:
+        return ""
+    scores = runs[0]["scores"]
+    holds = abs(scores["smaller"] - paper.claim("smaller").value) <= 1
+    return (
+        f"**The size {'holds' if holds else 'does not hold'}.** {scores['parameters_teacher'] / 1e6:.1f} against "
+        f"{scores['parameters_student'] / 1e6:.1f} million parameters, {scores['smaller']:.1f} % fewer; every one "
+        "of them is predicted on paper first ([01](notebooks/01_student_initialization.ipynb))."
+    )
+
+
+def speed(records: Records) -> str:
+    """How much faster the student is in every format that was timed at the paper's size, and whether 1.63 is among."""
+    runs = _base_benchmarks(records)
+    ratios = [r["scores"][key] for r in runs for key in r["scores"] if key.startswith("ratio_")]
+    if not ratios:
+        return ""
+    printed = paper.speed("BERT-base") / paper.speed("DistilBERT")
+    low, high = min(ratios), max(ratios)
+    half = "half the time" if 1.8 < low < high < 2.5 else "less time"
+    which = "nothing we timed gives" if not low <= printed <= high else "some of it gives"
+    return (
+        f"**Half the layers take {half}**: {low:.1f} to {high:.1f} times as fast in every format and shape that we "
+        f"timed at the paper's size; {which} its {printed:.2f} ([07](notebooks/07_size_and_speed.ipynb))."
+    )
+
+
+def impossible_score() -> str:
+    """Whether DistilBERT's first RTE score is any share of RTE's dev set."""
+    printed, rows = paper.glue("DistilBERT", "rte", "2019-10"), glue.get_task("rte").rows["validation"]
+    possible = {round(100 * right / rows, 1) for right in range(rows + 1)}
+    if printed in possible:
+        return ""
+    near = sorted(possible, key=lambda share: abs(share - printed))[:2]
+    return (
+        f"**{printed} on RTE is a score that nobody can reach**: of its {rows} rows one gets {min(near)} "
+        f"or {max(near)} % right, never what the first version prints; "
+        "an evaluation that saw a part of the rows would explain it ([09](notebooks/09_scorecard.ipynb))."
+    )
+
+
+def missing_attention() -> str:
+    """What the file of the size that the paper gives for the phone holds, by adding up its groups of weights."""
+    size = paper.claim("device_size").value
+    files = paper.table("device_files").to_dict("records")
+    file = next((row for row in files if round(row["bytes"] / 1e6) == size), None)
+    if file is None:
+        return ""
+    groups = parameter_groups(student_config(BertConfig()), head="qa")
+    predicted = sum(count * file[group] for group, count in groups.items())
+    absent = [group for group in groups if not file[group] and groups[group] > 1e6]
+    if abs(predicted / file["bytes"] - 1) > 0.001:
+        return ""
+    return (
+        f"**{size:.0f} MB is a file without {' and '.join(absent)}**: the weights that remain add up to the "
+        f"{file['bytes']:,} bytes of a model in the app's repository, but for {abs(file['bytes'] - predicted):,} "
+        "([07](notebooks/07_size_and_speed.ipynb))."
+    )
+
+
+def teaching(records: Records) -> str:
+    """What the teacher is worth on text and on tasks, beside a twin that learned without it."""
+    for scale in REAL:
+        pair = (f"distil-{scale}", f"undistilled-{scale}")
+        runs = {r["model"]: r["scores"]["mlm_loss"] for r in records if r["name"] in pair}
+        kept = {k.model: k for k in tables.retention(list(records)) if (k.scale, k.choice) == (scale, "all")}
+        if {"student", "undistilled"} <= runs.keys() and {"student", "undistilled"} <= kept.keys():
+            return _taught(scale, runs, kept)
+    return ""
+
+
+def _taught(scale: str, losses: dict[str, float], kept: dict[str, tables.Retained]) -> str:
+    worth, student, twin = losses["undistilled"] - losses["student"], kept["student"], kept["undistilled"]
+    pays = student.share.low is not None and student.share.low > twin.share.mean
+    shares = [tables.share_text(model.share) for model in (student, twin)]
+    return (
+        f"**Distillation {'pays' if worth > 0 else 'does not pay'} on text** (held-out loss "
+        f"{losses['student']:.2f} against {losses['undistilled']:.2f} of a twin without a teacher, one seed each), "
+        f"**{'and' if pays else 'but not'} on tasks**: of its teacher's score on {len(student.tasks)} tasks of GLUE "
+        f"the student keeps {shares[0]} %, the twin {shares[1]} % (scale {scale}; "
+        "[04](notebooks/04_glue_finetuning.ipynb), [08](notebooks/08_ablation.ipynb))."
+    )
+
+
+def not_run(records: Records) -> str:
+    """That the 97 % was not run, and what it would take; empty once it was."""
+    base = {(r["model"], r["task"]) for r in records if r["kind"] == "finetuning" and r["scale"] in ("base", "paper")}
+    if all({("teacher", task), ("student", task)} <= base for task in glue.GLUE):
+        return ""
+    hours = next(row["T4"] for row in chain.costs(scales.get("base")) if row["part"] == "GLUE")
+    return (
+        f"The {paper.claim('retained').value:g} % itself was **not run**: it needs BERT-base and a GPU (about {hours} "
+        "of a T4 for GLUE alone, estimated)."
+    )
+
+
+def ablation_sentence(records: Records) -> str:
+    """Whether each of Table 4's differences lies in our interval over pairs, at the most telling scale that was run."""
+    for scale in REAL:
+        grid = [r for r in records if r["kind"] == "ablation" and r["grid"] == f"ablation-{scale}"]
+        rows = [row for row in (ablation.compare(grid).rows if grid else []) if row["paper"] is not None]
+        if rows:
+            told = ", ".join(f"{row['title']} {tables.inside(row)}" for row in rows)
+            return (
+                f"Does Table 4's difference lie in our interval (scale {scale}, {len(rows[0]['seeds'])} pairs)? {told}."
+            )
+    return ""

@@ -1,0 +1,60 @@
+"""The README's findings follow from records: other records, other sentences; what was not run is not said."""
+
+import copy
+
+import pytest
+
+from distilnb import paths
+from distilnb.evidence.records import load_records
+from distilnb.report import findings
+
+
+@pytest.fixture(scope="module")
+def published() -> list[dict]:
+    return load_records(paths.data("runs"))
+
+
+def altered(records: list[dict], name: str, **scores: float) -> list[dict]:
+    """The same records, one run with other scores."""
+    records = copy.deepcopy(records)
+    for record in records:
+        if record["name"] == name:
+            record["scores"] |= scores
+    return records
+
+
+def test_without_records_only_the_papers_own_arithmetic_is_told():
+    told = findings.findings([])
+    assert told.count("\n") == 1 and "62.9 on RTE" in told and "207 MB is a file without attention" in told
+    assert "not run" in findings.not_run([]) and findings.ablation_sentence([]) == ""
+
+
+def test_each_published_finding_has_a_link_and_numbers_of_its_records(published):
+    bullets = findings.findings(published).splitlines()
+    assert len(bullets) == 5
+    for bullet in bullets:
+        for link in (part.split(")")[0] for part in bullet.split("](")[1:]):
+            assert (paths.PACKAGE.parent / link).is_file(), link
+    by_name = {record["name"]: record["scores"] for record in published}
+    assert f"{by_name['benchmark-base-pairs']['smaller']:.1f} % fewer" in bullets[0]
+
+
+def test_a_size_that_differs_is_said_to_differ(published):
+    told = findings.parameters(altered(published, "benchmark-base-pairs", smaller=30.0))
+    assert "does not hold" in told and "30.0 % fewer" in told
+
+
+def test_a_ratio_like_the_papers_would_be_owned_up_to(published):
+    assert "nothing we timed" in findings.speed(published)
+    assert "nothing we timed" not in findings.speed(altered(published, "benchmark-base-qa", ratio_int8=1.5))
+
+
+def test_a_teacher_that_costs_is_said_to_cost(published):
+    scale = next(s for s in findings.REAL if any(r["name"] == f"distil-{s}" for r in published))
+    assert "pays on text" in findings.teaching(published)
+    assert "does not pay on text" in findings.teaching(altered(published, f"distil-{scale}", mlm_loss=9.0))
+
+
+def test_whether_the_papers_differences_lie_in_our_intervals_is_computed(published):
+    grid = [r for r in published if r["kind"] == "ablation" and r["scale"] in findings.REAL]
+    assert findings.ablation_sentence(grid).count(" yes") + findings.ablation_sentence(grid).count(" no") >= 4
