@@ -80,9 +80,7 @@ def measure(processes: int, megabits: int) -> dict:
 
 def measured_table(rows: list[dict]) -> str:
     """What was measured, as Markdown."""
-    lines = [
-        "| processes | cable | gradients | sent by the first host, an update | takes the cable | exchange | waiting |"
-    ]
+    lines = ["| processes | cable | gradients | sent by the first host | takes the cable | exchange | waiting |"]
     lines.append("|---:|---|---:|---:|---:|---:|---:|")
     for row in rows[1:]:
         sizes = [f"{row[key] / 1e6:.2f} MB" for key in ("parameter_bytes", "sent_bytes")]
