@@ -401,7 +401,7 @@ def test_bad_input_gets_one_sentence(small_flags, tmp_path, capsys, monkeypatch)
         ("--rounds", "-1"): "rounds is -1",
         ("--rounds", "5"): "cannot be dealt out in 5 rounds",
         ("--formats", "float32,int3"): "unknown format 'int3'",
-        ("--shape", "square"): "unknown shape 'square'; use pairs or qa",
+        ("--shape", "square"): "square",
         ("--teacher", str(text)): "notes.txt",
         ("--teacher", "random:" + str(tmp_path)): "no readable config.json",
         ("--student", str(text)): "is no model: give the folder",

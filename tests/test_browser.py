@@ -19,9 +19,11 @@ from urllib.parse import urlsplit
 import nbformat
 import pytest
 from conftest import free_port
+from nbconvert import HTMLExporter
 from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
 
 from distilnb import paths
+from distilnb.lessons import notebooks, quiz
 
 pytestmark = pytest.mark.browser
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
@@ -42,8 +44,9 @@ FAILED = '.jp-OutputArea [data-mime-type$="jupyter.stderr"], .jp-OutputArea [dat
 BADGES = {"colab.research.google.com", "img.shields.io"}  # pictures in each notebook's header, from elsewhere
 PATIENCE = 60_000  # milliseconds for a picture to change on a busy machine
 BAD = {"": "is empty", "a ☃ sees a [MASK]": "cannot spell", "word " * 600: "shorten it"}
-FEW = """whole = cli.tasks.load_all
-cli.tasks.load_all = lambda *task, **rows: whole(*task, n_train=64, n_validation=64)
+FEW = """from distilnb.tasks import glue
+whole = glue.load_data
+glue.load_data = lambda *task, **rows: whole(*task, n_train=64, n_validation=64)
 """
 
 
@@ -79,9 +82,9 @@ LESSONS = (
             "masking_view": {"sentence": "The owl is a kind of bird.", "smoothing": "Home", "draws": "PageUp"},
             "fill_mask_view": {"sentence": "The owl is a kind of [MASK].", "guesses": "ArrowLeft"},
         },
-        "02 04 06 08 12 20 26b 34 36 51 53 55 58b",
+        "02 04 04a 06 08 12 20 26b 34 36 51 53 55 58b",
         {
-            "12": ("max_tokens=cli.corpus_budget(sources, scale.corpus_tokens)", "max_tokens=60_000"),
+            "12": ("max_tokens=corpus.corpus_budget(sources, scale.corpus_tokens)", "max_tokens=60_000"),
             "34": ("tokens=500_000", "tokens=8_000"),
         },
     ),
@@ -114,7 +117,7 @@ LESSONS = (
                 "picture": "seeds",
             }
         },
-        "02 04 32 44b",
+        "02 04 04a 32 44b",
     ),
 )
 SENTENCES = {
@@ -322,3 +325,24 @@ def test_each_control_moves_its_picture_in_the_browser(lesson, lab, browser, art
         page.close()
         for session in json.load(urllib.request.urlopen(f"{address}/api/sessions")):
             urllib.request.urlopen(urllib.request.Request(f"{address}/api/sessions/{session['id']}", method="DELETE"))
+
+
+@pytest.mark.parametrize("entry", notebooks.NOTEBOOKS, ids=lambda entry: entry.name)
+def test_an_answer_of_the_quiz_opens_at_a_click_and_says_whether_it_is_right(browser, tmp_path, entry):
+    """The cell as nbconvert shows it, without a script: before the click nothing is given away."""
+    cell = nbformat.v4.new_markdown_cell(quiz.markdown(entry.number))
+    page_file = tmp_path / "quiz.html"
+    page_file.write_text(HTMLExporter().from_notebook_node(nbformat.v4.new_notebook(cells=[cell]))[0])
+    context = browser.new_context(java_script_enabled=False, viewport={"width": 390, "height": 800})
+    page = context.new_page()
+    page.goto(page_file.as_uri(), wait_until="domcontentloaded")
+    answers = [answer for question in quiz.questions(entry.number) for answer in question.answers]
+    shown = page.locator("details.quiz")
+    assert shown.count() == len(answers)
+    for place, answer in enumerate(answers):
+        reply = shown.nth(place).locator("b")
+        expect(reply).to_be_hidden()
+        shown.nth(place).locator("summary").click()
+        expect(reply).to_be_visible()
+        assert reply.inner_text().startswith("✓" if answer.right else "✗")
+    context.close()

@@ -82,7 +82,7 @@ def bad_input(tmp_path: Path, teacher_folder: Path) -> dict[str, tuple[list[str]
         "a student deeper than its teacher": (["--n_layers", "9"], "choose 1 to 4"),
         "no such teacher": (["--teacher", str(tmp_path / "nobody")], "give a local folder"),
         "a teacher whose weights are of another family": (["--teacher", str(headless)], "configuration"),
-        "a teacher of other size than its vocabulary": (["--teacher", str(other)], "vocabular"),
+        "a teacher of other size than its vocabulary": (["--teacher", str(other)], "other sizes"),
         "no such text": (["--text", str(tmp_path / "nothing.txt")], "no such file"),
         "no text named": (["--text", "+"], "names no text"),
         "empty text": (["--text", str(empty)], "is empty"),
@@ -95,7 +95,7 @@ def bad_input(tmp_path: Path, teacher_folder: Path) -> dict[str, tuple[list[str]
         "no tokens": (["--tokens", "0"], "must be above 0"),
         "masking everything": (["--mask_probability", "1"], "between 0 and 1"),
         "an update that does not share out": (["--batch_size", "10"], "no multiple"),
-        "blocks longer than the tokenizer allows": (["--seq_length", "4096"], "allows 8 to 128"),
+        "blocks longer than the model reads": (["--seq_length", "4096"], "128 tokens"),
         "a precision that does not exist": (["--precision", "int3"], "auto, no, bf16 or fp16"),
         "a folder of something else": (["--out", str(full)], "holds no run"),
     }

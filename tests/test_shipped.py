@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from distilnb import paths, scales
@@ -11,6 +12,9 @@ from distilnb.models.guessing import best_guesses
 from distilnb.models.sources import models_of
 from distilnb.models.student import build_student
 from distilnb.models.teacher import load_teacher
+from distilnb.tasks import heads
+from distilnb.tasks.glue import get_task
+from distilnb.tasks.squad import SQUAD
 from distilnb.text import corpus
 from distilnb.text.masking import Masker
 
@@ -113,3 +117,24 @@ def test_the_distilled_mini_student_is_nearer_to_its_teacher_than_its_twin(revie
 def test_the_dial_finds_the_shipped_students(scale):
     found = dict(pair.split("=") for pair in models_of(scales.get(scale)))
     assert {"teacher", "student", "undistilled"} == found.keys()
+
+
+HEADS = sorted(path.name for path in paths.data("heads").glob("*"))
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_shipped_head_has_learned_its_task_and_loads(name):
+    """A lesson that explains what a model says must not explain a coin."""
+    _, scale, label, task, _ = name.split("-")
+    folder, made_by = heads.fine_tuned_run(scale, task, label)
+    record = load_record(made_by)
+    assert folder == paths.data("heads", name) and record["name"] == name
+    assert record["interval"][0] > record["scores"].get("majority", 0.2), "it has not learned"
+    data_task = SQUAD if task == "squad" else get_task(task)
+    assert heads.fine_tuned(folder, data_task).dtype == torch.float32
+    assert {tensor.dtype for tensor in load_file(folder / "model.safetensors").values()} == {torch.float16}
+
+
+def test_a_fine_tuned_model_that_is_not_here_is_told_with_the_command_that_makes_it():
+    with pytest.raises(ValueError, match="distilnb finetune --scale mini --task cola --keep"):
+        heads.fine_tuned_run("mini", "cola", "nobody")

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 
 from .. import __version__
+from ..machine.signals import Stopped
 
 # name: where its function is, how it is typed, what it does
 COMMANDS = {
@@ -42,6 +43,7 @@ DistilBERT, rebuilt step by step: each command is the few lines that a notebook 
 {commands}
 
 distilnb COMMAND --help explains a command; --traceback shows where an error arose; --version tells the version.
+--convert lets weights that are there as pytorch_model.bin alone be converted to safetensors.
 
 exit status: 0 done, 1 failed, 2 input that cannot be used, 130 stopped by Ctrl-C, 143 by SIGTERM.
 Training that is stopped ends its update and saves first; a second signal stops it at once."""
@@ -53,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     0 when it worked, 2 for input that cannot be used, 1 for a run that failed, 130 for Ctrl-C and 143 for SIGTERM.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    flags = [word for word in words if word != "--traceback"]
+    flags = [word for word in words if word not in ("--traceback", "--convert")]
     if not flags or flags[0] in ("-h", "--help"):
         lines = (f"  distilnb {typed:<26}{what}" for _, typed, what in COMMANDS.values())
         print(HELP.format(commands="\n".join(lines)))
@@ -66,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
         hint = f"did you mean {close[0]}?" if close else f"use one of {', '.join(COMMANDS)}"
         print(f"distilnb: there is no command '{flags[0]}'; {hint}", file=sys.stderr)
         return 2
-    return _call(flags[0], flags[1:], "--traceback" in words)
+    return _call(flags[0], flags[1:], "--traceback" in words, "--convert" in words)
 
 
 def command_function(name: str) -> Callable[..., None]:
@@ -75,17 +77,18 @@ def command_function(name: str) -> Callable[..., None]:
     return getattr(importlib.import_module(f"distilnb.{module}"), function)
 
 
-def _call(name: str, flags: list[str], show_traceback: bool) -> int:
-    from ..machine import processes
+def _call(name: str, flags: list[str], show_traceback: bool, convert: bool) -> int:
+    from ..machine import hub, processes
     from . import parsing
 
     try:
         with processes.explained():
             _quieten()
+            hub.converting = convert
             parsing.run(command_function(name), flags, name)
         return 0
     except KeyboardInterrupt as stop:
-        print(f"\ndistilnb: {stop or 'stopped'}; the same command goes on from the last checkpoint", file=sys.stderr)
+        print(f"\ndistilnb: {stop or 'stopped'}; {what_is_kept(name, stop)}", file=sys.stderr)
         return processes.leave(getattr(stop, "status", 130))
     except ModuleNotFoundError as error:
         print(f'distilnb: {error.name} is not installed: pip install "distilnb[notebooks]"', file=sys.stderr)
@@ -105,3 +108,26 @@ def _quieten() -> None:
     logging.disable_progress_bar()
     datasets.disable_progress_bars()
     warnings.formatwarning = lambda message, *_, **__: f"distilnb: {message}\n"
+
+
+TRAINING = "what came after the last checkpoint is lost; the same command goes on from there"
+GRID = "runs that have ended are recorded, of the one under way its last checkpoint is kept; the same command goes on"
+KEPT = {  # of a command that Ctrl-C ended
+    "run": "notebooks that have ended are kept, the one under way is lost",
+    "distil": TRAINING,
+    "teacher": TRAINING,
+    "finetune": GRID,
+    "glue": GRID,
+    "ablate": GRID,
+    "evidence": GRID,
+    "launch": TRAINING,
+    "benchmark": "no record was made and nothing of it is kept",
+    "publish": "an upload that was not announced as done did not take place; the folder is written anew each time",
+}
+
+
+def what_is_kept(command: str, stop: KeyboardInterrupt) -> str:
+    """What is kept and what is lost when a signal has ended a command."""
+    if isinstance(stop, Stopped):
+        return "its state is saved, nothing is lost; the same command goes on from there"
+    return KEPT.get(command, "files that were announced are whole; the same command writes all of them again")

@@ -135,10 +135,14 @@ def _bars(ax: Axes, container: Any) -> str:
     flat = container.orientation == "horizontal"
     sizes = [bar.get_width() if flat else bar.get_height() for bar in container]
     ticks = [text.get_text() for text in (ax.get_yticklabels() if flat else ax.get_xticklabels())]
-    names = ticks if len(ticks) == len(sizes) else [str(i + 1) for i in range(len(sizes))]
+    if not any(ticks) and ax.figure.axes[0] is not ax:  # panels that share an axis are labelled once
+        shared = ax.figure.axes[0]
+        ticks = [text.get_text() for text in (shared.get_yticklabels() if flat else shared.get_xticklabels())]
     most, least = (pick(range(len(sizes)), key=lambda i: sizes[i]) for pick in (max, min))
     label = str(container.get_label())
     group = "" if label.startswith("_") else f"{label}: "
     if sizes[most] == sizes[least]:
         return f"{group}all bars {sizes[most]:.3g}"
-    return f"{group}{names[most]} has {sizes[most]:.3g}, {names[least]} {sizes[least]:.3g}"
+    if len(ticks) != len(sizes):  # the bars of a histogram have no names
+        return f"{group}{len(sizes)} bars from {sizes[least]:.3g} to {sizes[most]:.3g}"
+    return f"{group}{ticks[most]} has {sizes[most]:.3g}, {ticks[least]} {sizes[least]:.3g}"

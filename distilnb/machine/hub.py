@@ -1,6 +1,9 @@
 """Asking the Hugging Face Hub: one quick, bounded question first, and one sentence when there is no answer."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +21,11 @@ MISSING = (RepositoryNotFoundError, HFValidationError)
 DEADLINE = 15.0  # seconds until an unanswered question becomes a sentence
 SILENCE = 60.0  # seconds without a byte after which a download becomes one
 PAUSE = 1.0  # seconds between two tries
+CONVERT_AT_MOST = 1800.0  # seconds for weights to be converted
+LARGEST = 10_000_000  # of a number in a configuration; a network of such a size would never be built
+LAYERS = "num_hidden_layers", "n_layers", "n_layer"
+BINARY = "pytorch_model*.bin"
+converting = False  # whether weights that are there as pickled files only may be converted (--convert)
 ADVICE = "check the name and the network, give a local folder, or use the offline scale (--scale toy)"
 
 
@@ -56,13 +64,34 @@ def reach(path: str, kind: str, what: str, deadline: float = DEADLINE) -> dict[s
 def fetch(load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any) -> Any:
     """`load(path, ...)`, which may ask the Hub for files; what may pass (a 503, a cut body) is tried again.
 
-    Weights are looked at before they are loaded. Errors that will not pass are raised as they are. Raises ValueError
-    when nothing has arrived for `SILENCE` seconds, and for a file that is not what its name says.
+    Files are looked at before they are loaded. Raises OSError or ValueError, whatever a library raises: for a file that
+    is not what its name says, and when nothing has arrived for `SILENCE` seconds. See `cause`.
     """
-    if Path(path).exists() or constants.HF_HUB_OFFLINE or keywords.get("local_files_only"):
-        if Path(path).is_dir() and keywords.get("use_safetensors"):
-            check_weights(Path(path))
-        return load(path, *arguments, **keywords)
+    try:
+        if Path(path).is_dir() and load.__name__ == "from_pretrained":
+            check_folder(Path(path), bool(keywords.get("use_safetensors")))
+        if Path(path).exists() or constants.HF_HUB_OFFLINE or keywords.get("local_files_only"):
+            return load(path, *arguments, **keywords)
+        return _fetch(load, path, *arguments, **keywords)
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # a damaged file can make a library raise anything
+        raise ValueError(f"{type(error).__name__}: {_first_line(error)}") from error
+
+
+def cause(path: str, error: Exception) -> str:
+    """The end of a sentence about what could not be loaded: why, as it was read, and a way out if the Hub was asked."""
+    return f" ({_first_line(error)})" + ("" if Path(path).exists() else f"; {ADVICE}")
+
+
+def _first_line(error: Exception) -> str:
+    if "ignore_mismatched_sizes" in str(error):
+        return "its tensors have other sizes than config.json says"
+    line = next((line for line in map(str.strip, str(error).splitlines()) if line), type(error).__name__)
+    return line.partition(". Checkout ")[0].rstrip(".:")[:300]
+
+
+def _fetch(load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any) -> Any:
     answer: list[tuple[Any, Exception | None]] = []
     heard = time.monotonic()
 
@@ -76,6 +105,7 @@ def fetch(load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any)
                         path, revision=keywords.get("revision"), allow_patterns=["*.json", "*.txt", *weights]
                     )
                     if weights:
+                        _check_published(Path(there), path, keywords.get("revision"))
                         check_weights(Path(there))
                 answer.append((load(path, *arguments, **keywords), None))
             except Exception as error:  # raised again below, in the thread that asked
@@ -100,11 +130,54 @@ def fetch(load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any)
     raise error
 
 
-def check_weights(folder: Path) -> None:
-    """Raise ValueError unless every safetensors file is one, and every index names files beside it.
+def check_folder(folder: Path, weights: bool) -> None:
+    """Raise ValueError for a model's folder without a configuration or with a broken one; with `weights`, see
+    `check_weights` as well."""
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder} holds no config.json")
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        try:
+            content = json.loads((folder / name).read_text("utf-8")) if (folder / name).exists() else {}
+        except (OSError, ValueError, RecursionError) as error:
+            raise ValueError(f"{folder / name} is not valid JSON: {_first_line(error)}") from error
+        if not isinstance(content, dict):
+            raise ValueError(f"{folder / name} holds no JSON object")
+        if name == "config.json":
+            config = content
+    if weights:
+        check_weights(folder)
+    most = dict.fromkeys(LAYERS, _tensors(folder) or LARGEST) if weights else {}
+    for setting, value in config.items():
+        if isinstance(value, int) and abs(value) > most.get(setting, LARGEST):
+            raise ValueError(f"{folder / 'config.json'} sets {setting} to {value:,}, which cannot be")
 
-    transformers would try to unpickle, with restrictions, what it cannot read as safetensors.
+
+def _check_published(folder: Path, name: str, revision: str | None) -> None:
+    """Raise ValueError for a repository that has its weights only in a format that can run code."""
+    if not list(folder.glob("*.safetensors")):
+        files = HfApi().list_repo_files(name, revision=revision)
+        binary = next((file for file in files if Path(file).match(BINARY)), None)
+        if binary:
+            raise ValueError(
+                f"'{name}' has its weights only as {binary}, a format that can run code when it is read; fetch it by "
+                f"`hf download {name} --local-dir FOLDER`, then give FOLDER with --convert"
+            )
+
+
+def check_weights(folder: Path) -> None:
+    """Raise ValueError unless there are weights, every safetensors file is one, and every index names files beside it.
+
+    transformers would try to unpickle, with restrictions, what it cannot read as safetensors. Pickled weights that
+    are there alone are converted if that was asked for (`converting`).
     """
+    binary = sorted(folder.glob(BINARY))
+    if not list(folder.glob("*.safetensors")) and binary:
+        if not converting:
+            raise ValueError(
+                f"{folder} holds its weights only as {binary[0].name}, a format that can run code when it is read; the "
+                "same command with --convert writes model.safetensors beside it, in a process of its own"
+            )
+        convert(binary, folder / "model.safetensors")
     for index in folder.glob("*.safetensors.index.json"):
         try:
             names = set(json.loads(index.read_text())["weight_map"].values())
@@ -119,6 +192,50 @@ def check_weights(folder: Path) -> None:
                 pass
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{file} is no safetensors file ({str(error)[:100]})") from error
+
+
+# run in a process of its own: a damaged file may also crash what reads it
+CONVERSION = """
+import sys, torch
+from safetensors.torch import save_file
+tensors = {}
+for file in sys.argv[2:]:
+    tensors |= torch.load(file, map_location="cpu", weights_only=True)
+other = [name for name, value in tensors.items() if not isinstance(value, torch.Tensor)]
+if other:
+    sys.exit(f"{other[0]} is no tensor, so this is no file of weights alone")
+save_file({name: value.clone().contiguous() for name, value in tensors.items()}, sys.argv[1], {"format": "pt"})
+"""
+
+
+def _tensors(folder: Path) -> int:
+    """How many tensors the weights in a folder have."""
+    count = 0
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, "pt") as weights:
+            count += len(weights.keys())
+    return count
+
+
+def convert(binary: list[Path], target: Path) -> None:
+    """Write the weights of pickled files to one safetensors file; nothing but tensors is unpickled.
+
+    Raises ValueError when they hold anything else, or cannot be read.
+    """
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    command = [sys.executable, "-c", CONVERSION, str(part), *map(str, binary)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=CONVERT_AT_MOST)
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+            reason = next((line for line in lines if "WeightsUnpickler error" in line), lines[-1])
+            raise ValueError(f"{binary[0]} could not be converted ({reason.strip()[:200]})")
+        part.rename(target)
+        print(f"converted {', '.join(file.name for file in binary)} to {target}", flush=True)
+    except subprocess.TimeoutExpired as error:
+        raise ValueError(f"{binary[0]} could not be converted in {CONVERT_AT_MOST:.0f} s") from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _may_pass(error: BaseException | None) -> bool:

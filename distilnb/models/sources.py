@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoTokenizer,
@@ -55,7 +54,7 @@ def load_model(path: str) -> PreTrainedModel:
     try:
         config = hub.fetch(AutoConfig.from_pretrained, path, **where)
     except (OSError, ValueError) as error:
-        raise ValueError(f"model '{path}' has no readable config.json; {hub.ADVICE}") from error
+        raise ValueError(f"model '{path}' has no readable config.json{hub.cause(path, error)}") from error
     name = (config.architectures or [config.model_type])[0]
     kind = class_named(name)
     if kind is None:
@@ -65,8 +64,9 @@ def load_model(path: str) -> PreTrainedModel:
         )
     try:
         model = hub.fetch(kind.from_pretrained, path, dtype=torch.float32, use_safetensors=True, **where)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ValueError(f"model '{path}' has no readable weights (model.safetensors); {hub.ADVICE}") from error
+    except (OSError, ValueError) as error:
+        cause = hub.cause(path, error)
+        raise ValueError(f"model '{path}' has no readable weights (model.safetensors){cause}") from error
     return model.eval()
 
 
@@ -78,7 +78,7 @@ def read_config(source: str, revision: str | None = None) -> PreTrainedConfig:
     try:
         config = hub.fetch(AutoConfig.from_pretrained, name, **where | ({"revision": revision} if revision else {}))
     except (OSError, ValueError) as error:
-        raise ValueError(f"there is no readable config.json at '{name}'; {hub.ADVICE}") from error
+        raise ValueError(f"there is no readable config.json at '{name}'{hub.cause(name, error)}") from error
     families.of(config, f"model '{name}'")
     return config
 
@@ -137,7 +137,7 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
     try:
         return hub.fetch(AutoTokenizer.from_pretrained, name, **where)
     except (OSError, ValueError) as error:
-        raise ValueError(f"no model with its tokenizer can be read at '{source}'; {hub.ADVICE}") from error
+        raise ValueError(f"no model with its tokenizer can be read at '{source}'{hub.cause(name, error)}") from error
 
 
 def resolve_model(source: str) -> Any:

@@ -47,13 +47,13 @@ def load_encoder(
         config = hub.fetch(AutoConfig.from_pretrained, path, **where)
     except (OSError, ValueError) as error:
         trouble = "is not in the local cache and the Hub does not answer" if reached else "has no readable config.json"
-        raise ValueError(f"teacher '{path}'{at} {trouble}; {hub.ADVICE}") from error
+        raise ValueError(f"teacher '{path}'{at} {trouble}{hub.cause(path, error)}") from error
     family = families.of(config, f"teacher '{path}'")
-    unreadable = f"teacher '{path}'{at} has a configuration, but its {{}} cannot be read; {hub.ADVICE}"
+    unreadable = f"teacher '{path}'{at} has a configuration, but its {{}} cannot be read{{}}"
     try:
         tokenizer = hub.fetch(AutoTokenizer.from_pretrained, path, **where)
     except (OSError, ValueError) as error:
-        raise ValueError(unreadable.format("tokenizer")) from error
+        raise ValueError(unreadable.format("tokenizer", hub.cause(path, error))) from error
     check_vocabulary(config, tokenizer)
     never_cut(tokenizer)
     try:
@@ -68,7 +68,7 @@ def load_encoder(
                 **where,
             )
     except (OSError, ValueError, RuntimeError) as error:
-        raise ValueError(unreadable.format("weights (model.safetensors)")) from error
+        raise ValueError(unreadable.format("weights (model.safetensors)", hub.cause(path, error))) from error
     new = _missing_head(path, teacher, report)
     if new:
         _draw_head(teacher, new, seed)

@@ -379,11 +379,7 @@ def benchmark(
     """
     formats, watch = check_formats(formats), Stopwatch()
     load = os.getloadavg() if hasattr(os, "getloadavg") else None
-    if len(texts) < config.rows:
-        raise ValueError(f"{config.rows} pairs were asked for, but there are {len(texts)}; use fewer rows")
-    positions = min(families.longest(model.config) for model in models.values())
-    if config.max_length > positions:
-        raise ValueError(f"max_length is {config.max_length}, but the models have {positions} positions")
+    _check(models, texts, config)
     texts, few = texts[: config.rows], texts[: config.format_rows]
     with threads(config.threads):
         float32 = [make_runner(model, "float32", folder / key, key) for key, model in models.items()]
@@ -394,22 +390,13 @@ def benchmark(
         swept = sweep(models, config.sweep_rounds, numbers=powers(), seed=config.seed) if config.sweep_rounds else []
         rows, wrong = compare_formats([*float32, *others], few, tokenizer, config) if few else ([], [])
         refused += wrong
-        for bad in refused:
-            print(f"not timed: {FORMATS[bad['format']].title} of the {bad['model']}: {bad['why']}", flush=True)
-        mine = {row["format"]: row for row in rows if row["model"] == "student"}
-        for runner in (r for r in (*float32, *others) if config.memory and r.model == "student" and r.format in mine):
-            used = memory(runner, type(models["student"]).__name__, config.max_length)
-            mine[runner.format]["memory_mb"] = round(used, 1)
-        scored = [
-            make_runner(fitted.model, format, folder / "fitted", "student", config.threads)
-            for format in (mine if fitted else ())
-        ]
-        accuracy = score_formats(scored, fitted) if scored else []
-    counts = {key: sum(parameter_groups(model.config, head=False).values()) for key, model in models.items()}
-    scores |= {f"parameters_{key}": count for key, count in counts.items()}
-    scores |= {"smaller": 100 * (1 - counts["student"] / counts["teacher"])} | format_scores(rows, accuracy)
+        _tell(refused)
+        students = {row["format"]: row for row in rows if row["model"] == "student"}
+        if config.memory:
+            _add_memory(students, [*float32, *others], type(models["student"]).__name__, config.max_length)
+        accuracy = _accuracy(fitted, list(students), folder, config.threads)
     values = {
-        "scores": scores,
+        "scores": scores | _sizes(models) | format_scores(rows, accuracy),
         "intervals": intervals,
         "config": asdict(config),
         "sweeps": swept,
@@ -423,6 +410,39 @@ def benchmark(
         "versions": versions() | {name: version(name) for name in PACKAGES if find_spec(name)},
     }
     return new_record("benchmark", name, scale=scale, model="student", stopwatch=watch, **values | provenance)
+
+
+def _check(models: Mapping[str, PreTrainedModel], texts: Texts, config: BenchmarkConfig) -> None:
+    if len(texts) < config.rows:
+        raise ValueError(f"{config.rows} pairs were asked for, but there are {len(texts)}; use fewer rows")
+    positions = min(families.longest(model.config) for model in models.values())
+    if config.max_length > positions:
+        raise ValueError(f"max_length is {config.max_length}, but the models have {positions} positions")
+
+
+def _tell(refused: Sequence[Mapping[str, str]]) -> None:
+    for bad in refused:
+        print(f"not timed: {FORMATS[bad['format']].title} of the {bad['model']}: {bad['why']}", flush=True)
+
+
+def _add_memory(rows: Mapping[str, dict], runners: Sequence[Runner], model: str, max_length: int) -> None:
+    for runner in runners:
+        if runner.model == "student" and runner.format in rows:
+            rows[runner.format]["memory_mb"] = round(memory(runner, model, max_length), 1)
+
+
+def _accuracy(fitted: Fitted | None, formats: Sequence[str], folder: Path, threads: int) -> list[dict[str, Any]]:
+    """The scores of a fine-tuned student in each format; none where there is no such student or no format."""
+    if not (fitted and formats):
+        return []
+    runners = [make_runner(fitted.model, format, folder / "fitted", "student", threads) for format in formats]
+    return score_formats(runners, fitted)
+
+
+def _sizes(models: Mapping[str, PreTrainedModel]) -> dict[str, float]:
+    counts = {key: sum(parameter_groups(model.config, head=False).values()) for key, model in models.items()}
+    smaller = 100 * (1 - counts["student"] / counts["teacher"])
+    return {f"parameters_{key}": count for key, count in counts.items()} | {"smaller": smaller}
 
 
 def powers() -> list[int]:

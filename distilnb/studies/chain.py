@@ -307,49 +307,7 @@ def costs(scale: Scale) -> list[dict[str, str]]:
     Lengths of rows are those of BERT's word pieces (`data/task_lengths.csv`, measured on up to 5,000 training rows).
     Not counted are evaluation, loading and, above all, what a small model leaves idle.
     """
-    plan, teacher = PLANS[scale.name], BertConfig(**({"num_hidden_layers": 12} | scale.teacher_shape))
-    student = student_config(teacher, teacher.num_hidden_layers // 2)
-    tokens, length = scale.pretraining["tokens"], scale.pretraining["seq_length"]
-    masked, runs = PretrainingConfig.mask_probability, plan.distillations
-    lengths = pd.read_csv(paths.data("task_lengths.csv")).set_index("task")
-
-    def tuning(names: str, runs: int, models: Sequence[Any], options: Sequence[str] = (), rows: int = 10**9) -> float:
-        given = dict(zip(options[::2], options[1::2], strict=True))
-        rows = min(rows, int(given.get("--train_rows", rows)))
-        epochs = runs * float(given.get("--epochs", FinetuningConfig.epochs))
-        longest = float(given.get("--max_length", FinetuningConfig.max_length))
-        return sum(
-            arithmetic.finetuning_flops(
-                config, min(rows, int(lengths.train_rows[name])), min(longest, lengths.mean_tokens[name]), epochs
-            )
-            for name in names.split(",")
-            if name
-            for config in models
-        )
-
-    glue = [step for step in steps(scale) if step.name.startswith("glue-")]
-    labels = [step.name.removeprefix("glue-") for step in glue]
-    sized = {label: teacher if label in ("teacher", "published") else student for label in labels}
-    three = (teacher, *(student for label in COMPARED[1:] if label in labels))
-    asked = (teacher, *(student,) * (2 + plan.squad_twin))  # teacher, student, student (D), twin
-    parts = {
-        "teacher": sum(_stage_flops(scale, teacher, stage) for stage in scale.teacher_stages),
-        "student, triple loss": runs * arithmetic.distillation_flops(student, teacher, tokens, length),
-        "students without a teacher": (1 + runs) * arithmetic.distillation_flops(student, None, tokens, length, masked),
-        "GLUE": sum(
-            tuning(plan.tasks, plan.fewer_seeds if label in plan.few else plan.seeds, [config])
-            + tuning(plan.tasks, len([rate for rate in plan.rates.split(",") if rate]), [config], rows=plan.trial_rows)
-            for label, config in sized.items()
-        ),
-        "GLUE, subsets": tuning(plan.subsets, plan.fewer_seeds, three, plan.subset),
-        "IMDb": tuning("imdb", plan.fewer_seeds, three, plan.imdb),
-        "SQuAD, with (D)": tuning("squad", plan.squad_seeds, asked, plan.squad)
-        + (tuning("squad", plan.fewer_seeds, asked, plan.squad_subset) if plan.squad_subset else 0),
-    }
-    ablated = scale.ablation.get("tokens", tokens)
-    cells = ablation.SEEDS * sum(variant.trained for variant in ablation.VARIANTS.values())
-    parts["ablation, distilling only"] = cells * arithmetic.distillation_flops(student, teacher, ablated, length)
-    parts = {name: flops for name, flops in parts.items() if flops}
+    parts = {name: flops for name, flops in _operations(scale).items() if flops}
     parts["all"] = sum(parts.values())
     return [
         {"part": name, "operations": f"{flops:.1e}"}
@@ -357,6 +315,55 @@ def costs(scale: Scale) -> list[dict[str, str]]:
         | {"kWh on a T4": f"{arithmetic.hours(flops, 'T4') * arithmetic.GPUS['T4'].watts / 1000:.2g}"}
         for name, flops in parts.items()
     ]
+
+
+def _operations(scale: Scale) -> dict[str, float]:
+    """The operations of each part of the chain; 0 for a part that the scale does not have."""
+    plan, teacher = PLANS[scale.name], BertConfig(**({"num_hidden_layers": 12} | scale.teacher_shape))
+    student = student_config(teacher, teacher.num_hidden_layers // 2)
+    tokens, length = scale.pretraining["tokens"], scale.pretraining["seq_length"]
+    masked, runs = PretrainingConfig.mask_probability, plan.distillations
+    labels = [step.name.removeprefix("glue-") for step in steps(scale) if step.name.startswith("glue-")]
+    sized = {label: teacher if label in ("teacher", "published") else student for label in labels}
+    three = (teacher, *(student for label in COMPARED[1:] if label in labels))
+    asked = (teacher, *(student,) * (2 + plan.squad_twin))  # teacher, student, student (D), twin
+    trials = len([rate for rate in plan.rates.split(",") if rate])
+    ablated = scale.ablation.get("tokens", tokens)
+    cells = ablation.SEEDS * sum(variant.trained for variant in ablation.VARIANTS.values())
+    return {
+        "teacher": sum(_stage_flops(scale, teacher, stage) for stage in scale.teacher_stages),
+        "student, triple loss": runs * arithmetic.distillation_flops(student, teacher, tokens, length),
+        "students without a teacher": (1 + runs) * arithmetic.distillation_flops(student, None, tokens, length, masked),
+        "GLUE": sum(
+            _tuning_flops(plan.tasks, plan.fewer_seeds if label in plan.few else plan.seeds, [config])
+            + _tuning_flops(plan.tasks, trials, [config], rows=plan.trial_rows)
+            for label, config in sized.items()
+        ),
+        "GLUE, subsets": _tuning_flops(plan.subsets, plan.fewer_seeds, three, plan.subset),
+        "IMDb": _tuning_flops("imdb", plan.fewer_seeds, three, plan.imdb),
+        "SQuAD, with (D)": _tuning_flops("squad", plan.squad_seeds, asked, plan.squad)
+        + (_tuning_flops("squad", plan.fewer_seeds, asked, plan.squad_subset) if plan.squad_subset else 0),
+        "ablation, distilling only": cells * arithmetic.distillation_flops(student, teacher, ablated, length),
+    }
+
+
+def _tuning_flops(
+    names: str, runs: int, models: Sequence[Any], options: Sequence[str] = (), rows: int = 10**9
+) -> float:
+    """The operations of `runs` fine-tunings of each model on each task, under the options of their command."""
+    lengths = pd.read_csv(paths.data("task_lengths.csv")).set_index("task")
+    given = dict(zip(options[::2], options[1::2], strict=True))
+    rows = min(rows, int(given.get("--train_rows", rows)))
+    epochs = runs * float(given.get("--epochs", FinetuningConfig.epochs))
+    longest = float(given.get("--max_length", FinetuningConfig.max_length))
+    return sum(
+        arithmetic.finetuning_flops(
+            config, min(rows, int(lengths.train_rows[name])), min(longest, lengths.mean_tokens[name]), epochs
+        )
+        for name in names.split(",")
+        if name
+        for config in models
+    )
 
 
 def _stage_flops(scale: Scale, teacher: BertConfig, stage: Stage) -> float:

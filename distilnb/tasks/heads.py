@@ -11,6 +11,7 @@ import torch
 import transformers
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
+from .. import paths
 from ..machine import hub
 from ..models import families
 from ..models.sources import Source, locate
@@ -58,6 +59,22 @@ def fine_tuned(source: Source, task: Task) -> PreTrainedModel:
         what = f"model '{source}'" if isinstance(source, str | Path) else f"this {type(source).__name__}"
         raise ValueError(f"{what} has not been fine-tuned on a task like {task.name}: it lacks {new[0]}")
     return model
+
+
+def fine_tuned_run(scale: str, task: str, label: str) -> tuple[Path, Path]:
+    """The folder of a model fine-tuned on `task`, and its record: shipped with the lessons, else your own.
+
+    Your own are kept by `distilnb finetune --keep`. Raises ValueError in one sentence where there is neither.
+    """
+    name = f"finetuning-{scale}-{label}-{task}-seed0"
+    shipped, own = paths.data("heads", name), paths.home() / "runs"
+    for folder, record in ((shipped, shipped / "record.json"), (own / "models" / name, own / f"{name}.json")):
+        if (folder / "model.safetensors").is_file() and record.is_file():
+            return folder, record
+    raise ValueError(
+        f"no {label} fine-tuned on {task} at scale {scale} is here: make one by "
+        f"`distilnb finetune --scale {scale} --task {task} --keep`"
+    )
 
 
 def is_answerer(model: PreTrainedModel) -> bool:
@@ -117,7 +134,7 @@ def _read(source: str | Path, head: str, outputs: int) -> tuple[PreTrainedModel,
     try:
         config = hub.fetch(AutoConfig.from_pretrained, path, num_labels=outputs, **where)
     except (OSError, ValueError) as error:
-        raise ValueError(f"model '{path}' has no readable config.json; {hub.ADVICE}") from error
+        raise ValueError(f"model '{path}' has no readable config.json{hub.cause(path, error)}") from error
     kind = class_for(config, head, f"model '{path}'")
     try:
         with torch.random.fork_rng(devices=[]), hub.no_report():
@@ -133,7 +150,7 @@ def _read(source: str | Path, head: str, outputs: int) -> tuple[PreTrainedModel,
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"model '{path}' has a configuration, but weights (model.safetensors) that fit it and a head of "
-            f"{outputs} cannot be read; {hub.ADVICE}"
+            f"{outputs} cannot be read{hub.cause(path, error)}"
         ) from error
     missing = set(report["missing_keys"])
     return model, [name for name in model.state_dict() if name in missing]

@@ -146,8 +146,8 @@ def _from_hub(source: TextSource) -> Any:
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).strip().splitlines()[:2])
         chosen = any(word in reason for word in ("Config name", "BuilderConfig", " split"))
-        advice = f"write it as {source.name}:CONFIG:SPLIT" if chosen else hub.ADVICE
-        raise ValueError(f"text '{source.name}' could not be read ({reason}); {advice}") from error
+        end = f" ({reason}); write it as {source.name}:CONFIG:SPLIT" if chosen else hub.cause(source.name, error)
+        raise ValueError(f"text '{source.name}' could not be read{end}") from error
 
 
 @dataclass(frozen=True)
@@ -340,6 +340,8 @@ def _write(
         except OSError:
             if not (folder / "info.json").is_file():  # else another process was first
                 raise
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped while text was being prepared, of which nothing is kept") from None
     finally:
         shutil.rmtree(building, ignore_errors=True)
 

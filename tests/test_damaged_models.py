@@ -1,0 +1,115 @@
+"""Models whose files were damaged, or came in another format, end in a sentence that names what was read."""
+
+import json
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from distilnb.machine import hub
+from distilnb.models.sources import load_model
+from distilnb.models.teacher import load_teacher
+from distilnb.tasks.heads import classifier
+
+ODD = [None, "", "x", -1, 0, 3, 2**31, 1.5, True, [], {}, [None], {"a": 1}]
+
+
+def mutated(content: dict, draw: random.Random) -> dict:
+    """A JSON object with one value, at any depth, taken away or replaced by one of another kind."""
+    place = content
+    while True:
+        key = draw.choice(list(place) if isinstance(place, dict) else range(len(place)))
+        if isinstance(place[key], dict | list) and place[key] and draw.random() < 0.8:
+            place = place[key]
+            continue
+        if draw.random() < 0.3:
+            del place[key]
+        else:
+            place[key] = draw.choice(ODD)
+        return content
+
+
+def damage(folder: Path, name: str, draw: random.Random) -> None:
+    """One file of a model changed: its bytes, or for a JSON file mostly one value."""
+    file = folder / name
+    if name.endswith(".json") and draw.random() < 0.8:
+        file.write_text(json.dumps(mutated(json.loads(file.read_text()), draw)))
+        return
+    data = bytearray(file.read_bytes())
+    for _ in range(draw.randrange(1, 4)):
+        data[draw.randrange(min(len(data), 4000))] = draw.randrange(256)
+    file.write_bytes(data[: draw.choice([len(data), len(data), draw.randrange(len(data))])])
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"])
+def test_damaged_models_are_loaded_or_refused_in_a_sentence(tmp_path, teacher_folder, name, monkeypatch):
+    """100 of them; nothing of it is the network's fault, and no library's exception gets through."""
+    monkeypatch.setattr(hub.HfApi, "repo_info", lambda *_, **__: pytest.fail("the Hub was asked"))
+    refused = 0
+    for seed in range(25):
+        folder = tmp_path / str(seed)
+        shutil.copytree(teacher_folder, folder)
+        damage(folder, name, random.Random(f"{name} {seed}"))
+        try:
+            load_teacher(folder)
+        except ValueError as error:
+            refused += 1
+            assert str(folder) in str(error) or "vocabular" in str(error) or "[MASK]" in str(error), seed
+            assert "network" not in str(error) and "\n" not in str(error), seed
+        shutil.rmtree(folder)
+    assert refused > 5
+
+
+@pytest.fixture
+def pickled(tmp_path, teacher_folder) -> Path:
+    """The teacher with its weights as pytorch_model.bin alone."""
+    folder = tmp_path / "pickled"
+    shutil.copytree(teacher_folder, folder)
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    return folder
+
+
+def test_pickled_weights_are_converted_where_that_is_asked_for(pickled, teacher_folder, monkeypatch):
+    for load in (load_teacher, load_model, lambda folder: classifier(folder, 2)):
+        with pytest.raises(ValueError, match="--convert"):
+            load(str(pickled))
+    monkeypatch.setattr(hub, "converting", True)
+    converted, _ = load_teacher(pickled)
+    original, _ = load_teacher(teacher_folder)
+    for (name, one), other in zip(converted.named_parameters(), original.parameters(), strict=True):
+        assert torch.equal(one, other), name
+    assert {file.name for file in pickled.iterdir()} == {
+        *(file.name for file in teacher_folder.iterdir()),
+        "pytorch_model.bin",
+    }
+
+
+class Harm:
+    """An object whose unpickling calls a function."""
+
+    def __reduce__(self):
+        return (Path.touch, (Path("harm"),))
+
+
+@pytest.mark.parametrize("content", [{"a": Harm()}, {"epoch": 3}])
+def test_what_is_no_file_of_weights_is_not_converted(pickled, content, monkeypatch):
+    monkeypatch.chdir(pickled)
+    monkeypatch.setattr(hub, "converting", True)
+    torch.save(content, pickled / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="could not be converted"):
+        load_teacher(pickled)
+    assert not (pickled / "harm").exists() and not list(pickled.glob("*safetensors*"))
+
+
+@pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
+def test_a_folder_without_a_file_is_no_matter_of_the_network(tmp_path, teacher_folder, missing):
+    shutil.copytree(teacher_folder, tmp_path / "model")
+    (tmp_path / "model" / missing).unlink()
+    for load in (load_teacher, load_model, lambda folder: classifier(folder, 2)):
+        with pytest.raises(ValueError, match=missing) as error:
+            load(str(tmp_path / "model"))
+        assert "network" not in str(error.value)
