@@ -176,7 +176,8 @@ def watched(agent: multiprocessing.Process, until: float, patience: float) -> in
     while agent.exitcode is None:
         agent.join(1.0)
         with contextlib.suppress(psutil.NoSuchProcess):
-            if psutil.Process(agent.pid).children():
+            children = psutil.Process(agent.pid).children()
+            if any(child.status() != psutil.STATUS_ZOMBIE for child in children):  # dead, and not yet noticed
                 started, until = True, time.monotonic() + patience + GRACE
         if time.monotonic() > until:
             agent.kill()
