@@ -11,7 +11,9 @@ from distilnb.lessons.exercises import Exercise, NotYet, Verdict, ask, check, cl
 from distilnb.lessons.notebooks import NOTEBOOKS
 
 ROOT = paths.PACKAGE.parent
-READY = sorted(p.stem.removeprefix("notebook_") for p in (paths.PACKAGE / "lessons" / "exercises").glob("notebook_*.py"))
+READY = sorted(
+    p.stem.removeprefix("notebook_") for p in (paths.PACKAGE / "lessons" / "exercises").glob("notebook_*.py")
+)
 ALL = [e for number in READY for e in exercises(number)]
 GENERIC = ("not solved yet", "could not use this answer")
 
