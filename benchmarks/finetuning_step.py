@@ -2,8 +2,9 @@
 
 The plain loop is what `run_glue.py` does by default: rows in shuffled order, each padded to `max_length`, AdamW
 without fusing, float32. Ours pads to the longest of a batch of rows of like length, with fused AdamW, in float32 and
-in bf16. Both train the same model on rows with the lengths of real SST-2, in turns in one process, so that a busy
-machine slows both. Printed are ratios; the record goes to runs/.
+in bf16. "bare" is our loop without its safety net (micro-batches, memory that runs out, numbers that are not finite,
+signals, checkpoints), so that `net_cost` is what the net costs. All train the same model on rows with the lengths of
+real SST-2, in turns in one process, so that a busy machine slows all. Printed are ratios; the record goes to runs/.
 
     python benchmarks/finetuning_step.py                  base size (DistilBERT), the SST-2 lengths, about 4 minutes
     python benchmarks/finetuning_step.py --size toy       the toy student, about a minute
@@ -26,6 +27,7 @@ from transformers import DistilBertConfig, DistilBertForSequenceClassification, 
 from distilnb import paths, scales
 from distilnb.evidence.records import Stopwatch, new_record, save_record
 from distilnb.machine.device import make_accelerator
+from distilnb.models import dropout
 from distilnb.models.teacher import load_teacher
 from distilnb.report import tables
 from distilnb.tasks import finetuning, glue, heads
@@ -61,14 +63,18 @@ class Plain:
 
     def __init__(self, model: PreTrainedModel, rows: Dataset, config: FinetuningConfig):
         self.model, self.rows, self.config = model.train(), rows, config
-        groups = finetuning._parameter_groups(model, config)
+        groups = finetuning.parameter_groups(model, config)
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, eps=1e-6, fused=False, foreach=False)
 
     def order(self, epoch: int) -> list[np.ndarray]:
         order = np.random.default_rng([self.config.seed, epoch]).permutation(len(self.rows))
         return [order[i : i + self.config.batch_size] for i in range(0, len(order), self.config.batch_size)]
 
-    def update(self, chosen: np.ndarray, step: int) -> None:
+    def updates(self, batches: list[np.ndarray]) -> None:
+        for chosen in batches:
+            self.update(chosen)
+
+    def update(self, chosen: np.ndarray) -> None:
         batch = collate(self.rows, chosen)
         width = MAX_LENGTH - batch["input_ids"].shape[1]
         for key in ("input_ids", "attention_mask", "token_type_ids"):
@@ -80,25 +86,49 @@ class Plain:
         self.optimizer.zero_grad()
 
 
+class Bare(Plain):
+    """Our update without the safety net: short batches of like length, fused AdamW, float32."""
+
+    def __init__(self, model: PreTrainedModel, rows: Dataset, config: FinetuningConfig):
+        super().__init__(model, rows, config)
+        dropout.for_cpu(self.model)
+        groups = finetuning.parameter_groups(model, config)
+        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, eps=1e-6, fused=True)
+
+    def order(self, epoch: int) -> list[np.ndarray]:
+        return short_first(self.rows["length"][:], self.config, epoch)
+
+    def update(self, chosen: np.ndarray) -> None:
+        batch = collate(self.rows, chosen)
+        loss = finetuning.label_loss(forward(self.model, batch), batch["labels"]).mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+def short_first(lengths: np.ndarray, config: FinetuningConfig, epoch: int) -> list[np.ndarray]:
+    """The batches of an epoch by their longest row: every k-th is then a fair sample of all lengths."""
+    batches = batch_order(lengths, replace(config, epochs=1, seed=config.seed + epoch))
+    return sorted(batches, key=lambda batch: lengths[batch].max())
+
+
 class Ours:
-    """The package's update, as `finetuning.finetune` makes it."""
+    """The package's updates, as `finetuning.finetune` makes them."""
 
     def __init__(self, model: PreTrainedModel, rows: Dataset, config: FinetuningConfig, precision: str):
         AcceleratorState._reset_state(True)
-        self.rows, self.config, self.accelerator = rows, config, Accelerator(cpu=True, mixed_precision=precision)
-        optimizer = torch.optim.AdamW(
-            finetuning._parameter_groups(model, config), lr=config.learning_rate, eps=1e-6, fused=True
-        )
-        self.module, self.optimizer = self.accelerator.prepare(finetuning.Finetuning(model, config), optimizer)
-        self.module.train()
+        accelerator, long = Accelerator(cpu=True, mixed_precision=precision), replace(config, epochs=1000)
+        tokenizer = load_teacher(scales.get("toy").teacher)[1]
+        dropout.for_cpu(model)
+        self.run = finetuning.Run(model, rows, {}, tokenizer, accelerator, long, finetuning.UNSAVED)
+        self.run.module.train()
 
     def order(self, epoch: int) -> list[np.ndarray]:
-        lengths = self.rows["length"][:]
-        batches = list(batch_order(lengths, replace(self.config, epochs=1, seed=self.config.seed + epoch)))
-        return sorted(batches, key=lambda b: lengths[b].max())  # every k-th is then a fair sample of all lengths
+        return short_first(self.run.lengths, self.run.config, epoch)
 
-    def update(self, chosen: np.ndarray, step: int) -> None:
-        finetuning._update(self.module, None, self.optimizer, self.rows, chosen, 0, self.accelerator, self.config, step)
+    def updates(self, batches: list[np.ndarray]) -> None:
+        self.run.advance(self.run.step + len(batches), iter(batches), "updates", quiet=True, save_last=False)
 
 
 def measure(size: str, updates: int, rounds: int) -> dict[str, float]:
@@ -106,8 +136,9 @@ def measure(size: str, updates: int, rounds: int) -> dict[str, float]:
     rows, config = made_rows(sst2_lengths(4096), SIZES[size].vocab_size), FinetuningConfig(batch_size=32, epochs=1)
     torch.manual_seed(0)
     first = DistilBertForSequenceClassification(SIZES[size])
-    copies = [heads.classifier(first, 2)[0] for _ in range(3)]
-    loops = {"plain": Plain(copies[0], rows, config), "float32": Ours(copies[1], rows, config, "no")}
+    copies = [heads.classifier(first, 2)[0] for _ in range(4)]
+    loops = {"plain": Plain(copies[0], rows, config), "bare": Bare(copies[3], rows, config)}
+    loops["float32"] = Ours(copies[1], rows, config, "no")
     if torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported():
         loops["bf16"] = Ours(copies[2], rows, config, "bf16")
     wall, cpu = ({name: [] for name in loops} for _ in range(2))
@@ -117,8 +148,7 @@ def measure(size: str, updates: int, rounds: int) -> dict[str, float]:
             step = len(batches) / updates
             chosen = [batches[int(step * (i + 0.5))] for i in range(updates)]
             began, used = time.perf_counter(), time.process_time()
-            for i, batch in enumerate(chosen):
-                loop.update(batch, i)
+            loop.updates(chosen)
             if turn >= 0:
                 count = sum(map(len, chosen))
                 wall[name].append((time.perf_counter() - began) / count)
@@ -130,7 +160,8 @@ def measure(size: str, updates: int, rounds: int) -> dict[str, float]:
             scores[f"{name}{clock}_ratio"] = statistics.median(
                 p / t for p, t in zip(times["plain"], times[name], strict=True)
             )
-    return scores
+    costs = [ours / bare - 1 for ours, bare in zip(cpu["float32"], cpu["bare"], strict=True)]
+    return scores | {"net_cost": statistics.median(costs)}  # of CPU time, in turns
 
 
 def same_scores(rows: int = 2000, seeds: int = 3) -> dict[str, float]:
@@ -152,7 +183,7 @@ def same_scores(rows: int = 2000, seeds: int = 3) -> dict[str, float]:
             for chosen in plain.order(step)[: steps - step]:
                 for group in plain.optimizer.param_groups:
                     group["lr"] = settings.learning_rate_at(step, steps)
-                plain.update(chosen, step)
+                plain.update(chosen)
                 step += 1
         found = finetuning.evaluate(plain.model.eval(), data, (train, scored), accelerator, tokenizer.pad_token_id)
         scores |= {f"ours_seed{seed}": record["scores"]["main"], f"plain_seed{seed}": found["scores"]["main"]}

@@ -47,13 +47,15 @@ class Fault:
 
 @dataclass(frozen=True)
 class Job:
-    """One `distilnb distil`: where it writes, its flags, how many processes it has, what goes wrong in them."""
+    """One `distilnb distil`, or another command: where it writes,
+    its flags, how many processes it has, what goes wrong in them."""
 
     out: Path
     flags: tuple[str, ...]
     processes: int = 1
     faults: tuple[Fault, ...] = ()
     patches: dict[str, Any] = field(default_factory=dict)
+    command: str = "distil"
 
     def said(self, rank: int = 0) -> str:
         """What a process of it has printed, in all sittings."""
@@ -144,7 +146,7 @@ def live(job: Job, rank: int, port: int) -> None:
     for fault in job.faults:
         if fault.rank == rank:
             _inject(fault)
-    sys.exit(main.main(["distil", *job.flags, "--out", str(job.out), "--name", job.out.name]))
+    sys.exit(main.main([job.command, *job.flags, "--out", str(job.out), "--name", job.out.name]))
 
 
 def hang(*_: Any, **__: Any) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,15 +15,18 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from conftest import ANIMALS, NAMES, PLACES, VERBS, free_port, make_teacher, weights_of
+from cutting import Fault, Job, run
 from datasets import Dataset
 from safetensors.torch import load_file
 
 from distilnb.distillation.checkpoints import fingerprint
 from distilnb.evidence.records import KEYS, load_record, save_record
+from distilnb.machine.signals import Stopped
 from distilnb.models.student import build_student
 from distilnb.tasks import finetuning, metrics
 from distilnb.tasks.finetuning import (
     FinetuningConfig,
+    Safety,
     batch_order,
     collate,
     finetune,
@@ -33,7 +37,7 @@ from distilnb.tasks.finetuning import (
 )
 from distilnb.tasks.glue import TASKS, TaskData
 from distilnb.tasks.heads import classifier, question_answerer
-from distilnb.tasks.squad import SQUAD, SquadData
+from distilnb.tasks.squad import SQUAD
 
 QUICK = FinetuningConfig(epochs=1, batch_size=8, learning_rate=2e-3, max_length=24)
 
@@ -85,7 +89,7 @@ def task_data(name: str, train: int = 33, validation: int = 16, seed: int = 0) -
 SPANS = replace(QUICK, stride=8)
 
 
-def span_data(train: int = 33, validation: int = 16) -> SquadData:
+def span_data(train: int = 33, validation: int = 16) -> TaskData:
     """Four names, an animal and a place in any order; the question is a word of one kind and asks for the other's."""
     splits = {}
     for seed, (split, count) in enumerate({"train": train, "validation": validation}.items()):
@@ -116,7 +120,7 @@ def span_data(train: int = 33, validation: int = 16) -> SquadData:
         "stand_in": True,
         "fingerprint": "spans",
     }
-    return SquadData(SQUAD, splits.pop("train"), splits, info)
+    return TaskData(SQUAD, splits.pop("train"), splits, info)
 
 
 def tuned(source, data: TaskData, tokenizer, accelerator: Accelerator, config: FinetuningConfig = QUICK, **more):
@@ -206,7 +210,7 @@ def test_the_rate_climbs_and_falls_to_zero():
 
 
 def test_matrices_decay_and_biases_and_norms_do_not(student):
-    decays, rest = finetuning._parameter_groups(classifier(student, 2)[0], QUICK)
+    decays, rest = finetuning.parameter_groups(classifier(student, 2)[0], QUICK)
     assert decays["weight_decay"] == 0.01 and rest["weight_decay"] == 0
     names = {parameter: name for name, parameter in classifier(student, 2)[0].named_parameters()}
     assert len(decays["params"]) + len(rest["params"]) == len(names)
@@ -387,8 +391,125 @@ def test_a_loss_that_is_no_number_stops_the_run(student, tokenizer, accelerator)
     model, _ = classifier(student, 2)
     with torch.no_grad():
         model.classifier.bias.fill_(float("nan"))
-    with pytest.raises(FloatingPointError, match="the loss is nan at update 1; use a smaller learning rate"):
+    with pytest.raises(FloatingPointError, match="5 updates in a row .* smaller learning rate"):
         finetune(model, task_data("sst2"), tokenizer, accelerator, QUICK, quiet=True)
+
+
+# the safety net
+
+
+def faulty(monkeypatch, act, *calls: int) -> None:
+    """Let `act(loss)` happen to the loss of these forward passes."""
+    real, count = finetuning.Finetuning.forward, []
+
+    def forward_or_fault(self, batch):
+        count.append(1)
+        loss = real(self, batch)
+        return act(loss) if len(count) in calls else loss
+
+    monkeypatch.setattr(finetuning.Finetuning, "forward", forward_or_fault)
+
+
+def no_memory(_: torch.Tensor) -> torch.Tensor:
+    """What a GPU says."""
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+
+def test_an_update_without_finite_numbers_is_left_out_and_counted(student, tokenizer, accelerator, monkeypatch):
+    faulty(monkeypatch, lambda loss: loss * float("nan"), 2, 4)
+    model, record = tuned(student, task_data("sst2"), tokenizer, accelerator)
+    assert (record["skipped"], record["skipped_steps"], record["steps"]) == (2, [2, 4], 5)
+    assert record["curve"]["step"] == [1, 3, 5] and np.isfinite(record["curve"]["loss"]).all()
+    assert all(torch.isfinite(tensor).all() for tensor in weights_of(model).values())
+
+
+@pytest.mark.parametrize("micro, failing", [(0, (3, 4)), (3, ()), (3, (5,))])
+def test_micro_batches_and_halving_train_the_same(micro, failing, tokenizer, accelerator, monkeypatch):
+    """Without dropout: rows of an update in one pass, in threes, or in fewer after memory ran out (tolerance 5e-6)."""
+    source = make_teacher(len(tokenizer), 2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    expected = weights_of(tuned(source, task_data("sst2"), tokenizer, accelerator)[0])
+    faulty(monkeypatch, no_memory, *failing)
+    safety = Safety(micro_batch_size=micro)
+    model, record = tuned(source, task_data("sst2"), tokenizer, accelerator, safety=safety)
+    halved = {(0, (3, 4)): [4, 2], (3, ()): [], (3, (5,)): [1]}[micro, failing]
+    assert [fault["micro_batch_size"] for fault in record.get("out_of_memory", [])] == halved
+    weights = weights_of(model)
+    names = [name for name in weights if not name.endswith("key.bias")]  # they have no gradient but rounding noise
+    assert max((weights[name] - expected[name]).abs().max().item() for name in names) < 5e-6
+
+
+def test_not_even_one_row_fits(student, tokenizer, accelerator, monkeypatch):
+    faulty(monkeypatch, no_memory, *range(1, 99))
+    with pytest.raises(RuntimeError, match="single row does not fit"):
+        tuned(student, task_data("sst2"), tokenizer, accelerator)
+
+
+def cut(student, tokenizer, accelerator, safety, monkeypatch, at: int, config=QUICK, data=None):
+    """A run that a SIGTERM ends after update `at`."""
+    real = finetuning.Run.update
+
+    def ended(run, batches):
+        if run.step + 1 == at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(run, batches)
+
+    monkeypatch.setattr(finetuning.Run, "update", ended)
+    with pytest.raises(Stopped) as stop:
+        tuned(student, data or task_data("sst2"), tokenizer, accelerator, config, safety=safety)
+    assert stop.value.status == 143
+    monkeypatch.undo()
+
+
+def test_a_run_that_is_stopped_goes_on_to_the_same_weights(student, tokenizer, accelerator, tmp_path, monkeypatch):
+    """With dropout, to the last bit; the record is the same but for time."""
+    whole, expected = tuned(student, task_data("sst2"), tokenizer, accelerator)
+    safety = Safety(checkpoints=str(tmp_path))
+    cut(student, tokenizer, accelerator, safety, monkeypatch, at=3)
+    assert (tmp_path / "latest").read_text() == "step-00000003"
+    updates = []
+    real = finetuning.Run.update
+    monkeypatch.setattr(finetuning.Run, "update", lambda run, rows: updates.append(run.step) or real(run, rows))
+    again, record = tuned(student, task_data("sst2"), tokenizer, accelerator, safety=safety)
+    assert updates == [3, 4] and same_weights(whole, again)
+    differing = {key for key in record if record[key] != expected[key]}
+    assert differing <= {"started", "wall_seconds", "cpu_seconds"}
+
+
+def test_an_unfinished_run_of_other_settings_is_begun_anew(
+    student, tokenizer, accelerator, tmp_path, monkeypatch, capsys
+):
+    safety, other = Safety(checkpoints=str(tmp_path)), replace(QUICK, learning_rate=1e-3)
+    cut(student, tokenizer, accelerator, safety, monkeypatch, at=3)
+    model, _ = tuned(student, task_data("sst2"), tokenizer, accelerator, other, safety=safety)
+    assert "learning_rate 0.002 there, now 0.001" in capsys.readouterr().out
+    assert same_weights(model, tuned(student, task_data("sst2"), tokenizer, accelerator, other)[0])
+
+
+def test_a_run_that_is_killed_goes_on_to_the_same_weights(teacher_folder, tmp_path):
+    """SIGKILL before an update and inside a save; the third sitting ends with the weights of a run that was not cut."""
+    flags = ("--task", "rte", "--model", f"a={teacher_folder}", "--keep", "--checkpoint_every", "2", "--cpu")
+    flags += ("--train_rows", "64", "--validation_rows", "8", "--epochs", "1", "--batch_size", "8", "--precision", "no")
+    kept = "models/finetuning-toy-a-rte-seed0/model.safetensors"
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert run(Job(whole, flags, command="finetune"), 300) == [0]
+    for fault in (
+        Fault("distilnb.tasks.finetuning.Run.update", 9),
+        Fault("os.fsync", 8),
+    ):  # 4 updates are the estimate's
+        job = Job(cut, flags, faults=(fault,), command="finetune")
+        assert run(job, 300) == [-9], job.said()
+        assert list(cut.glob("unfinished/*/step-*")) and not list(cut.glob("*.json"))
+    assert run(Job(cut, flags, command="finetune"), 300) == [0]
+    one, other = load_file(whole / kept), load_file(cut / kept)
+    assert all(torch.equal(one[name], other[name]) for name in one) and not (cut / "unfinished").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"micro_batch_size": -1}, {"checkpoint_every": -1}, {"checkpoint_minutes": 0}, {"max_skipped": 0}]
+)
+def test_a_safety_that_makes_no_sense_is_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Safety(**wrong)
 
 
 def test_bf16_is_the_accelerators(student, tokenizer):

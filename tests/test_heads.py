@@ -72,8 +72,28 @@ def test_a_pooler_or_a_head_that_the_folder_brings_is_kept(teacher, tmp_path):
     model, new = classifier(tmp_path, 3, seed=2)
     assert new == () and same_weights(model, pooled)
     assert classifier(pooled, 3, seed=2)[1] == ()
-    with pytest.raises(ValueError, match="that fit it and a head of 2 cannot be read"):
-        classifier(tmp_path, 2)
+    with pytest.warns(UserWarning, match="head"):
+        two, new = classifier(tmp_path, 2)
+    assert new == ("classifier.weight", "classifier.bias") and two.classifier.out_features == 2
+
+
+def test_outputs_are_brought_into_the_tasks_order_by_their_names(student, tmp_path):
+    """Published models name MNLI's labels in other orders than GLUE; other names are another task."""
+    mnli = TASKS["mnli"]
+    model, _ = classifier(student, 3, seed=1)
+    weight = model.classifier.weight.detach().clone()
+    model.config.id2label = {0: "CONTRADICTION", 1: "entailment", 2: "neutral"}
+    model.save_pretrained(tmp_path)
+    for made in (fine_tuned(tmp_path, mnli), for_task(tmp_path, mnli)[0]):
+        assert torch.equal(made.classifier.weight, weight[[1, 2, 0]])
+        assert list(made.config.id2label.values()) == list(mnli.labels)
+    model.config.id2label = {0: "red", 1: "green", 2: "blue"}
+    model.save_pretrained(tmp_path / "colours")
+    with pytest.raises(ValueError, match="red"):
+        fine_tuned(tmp_path / "colours", mnli)
+    with pytest.warns(UserWarning, match="head"):
+        made, new = for_task(tmp_path / "colours", mnli)
+    assert "classifier.weight" in new and not torch.equal(made.classifier.weight, weight)
 
 
 def test_what_is_no_bert_with_a_whole_encoder_is_refused(teacher, tokenizer, tmp_path):

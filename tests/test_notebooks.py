@@ -173,3 +173,13 @@ def test_a_failing_notebook_is_named_and_never_overwrites_itself(tmp_path, monke
         notebooks.execute("toy", in_place=True)
     assert original.read_bytes() == before
     assert (tmp_path / "00_broken.failed.ipynb").is_file()
+
+
+def test_notebooks_are_unpacked_once_and_never_over_ones_own_work(tmp_path):
+    copies = notebooks.unpack(tmp_path)
+    assert {path.name for path in copies} == {f"{entry.name}.ipynb" for entry in notebooks.NOTEBOOKS}
+    assert (tmp_path / "solutions" / copies[0].name).is_file()
+    (tmp_path / copies[0].name).write_text("mine")
+    with pytest.raises(ValueError, match="another folder"):
+        notebooks.unpack(tmp_path)
+    assert (tmp_path / copies[0].name).read_text() == "mine"

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from distilnb import paths
-from distilnb.evidence.comparing import join_records
+from distilnb.evidence.comparing import check_budgets, join_records
 from distilnb.evidence.records import (
     CURVE_POINTS,
     KEYS,
@@ -257,3 +257,24 @@ def test_stages_are_joined_into_one_run():
     assert (joined["wall_seconds"], joined["cpu_seconds"]) == (2.0, 4.0)
     assert joined["scores"] == {"mlm_loss": 1.0}
     assert [s["name"] for s in joined["stages"]] == ["one", "two"]
+
+
+# budgets
+
+
+def trained(tokens: int, kind: str = "distillation") -> dict:
+    return {"name": f"run-{tokens}", "kind": kind, "tokens": tokens}
+
+
+def test_students_of_unequal_budgets_are_refused_unless_told_otherwise():
+    folders = {"teacher": "t", "student": "s", "undistilled": "u", "random": "random:t"}
+    records = {"teacher": trained(10**8, "teacher"), "student": trained(100_000), "undistilled": trained(1_000_000)}
+    with pytest.raises(ValueError, match="--allow-unequal"):
+        check_budgets(folders, records)
+    told = check_budgets(folders, records, allow_unequal=True)
+    assert told[1] == "student: s (run-100000, 100,000 tokens)" and told[3] == "random: random:t"
+
+
+def test_a_teacher_may_have_read_more_than_its_students():
+    records = {"teacher": trained(10**8, "teacher"), "student": trained(1_001_000), "undistilled": trained(1_000_000)}
+    assert len(check_budgets(dict.fromkeys(records, "f"), records)) == 3

@@ -13,7 +13,8 @@ from distilnb import paths
 from distilnb.evidence import paper
 from distilnb.tasks import answers, glue, squad
 from distilnb.tasks.answers import Answer, Span, best_spans, find_answers
-from distilnb.tasks.squad import SQUAD, SquadData, check, features, load_data, load_split
+from distilnb.tasks.glue import TaskData
+from distilnb.tasks.squad import SQUAD, check, features, load_data, load_split
 
 WORDS = "Anna sees the old Cat in the garden and Boris never finds it"  # 13 tokens of the small language
 
@@ -50,7 +51,7 @@ def toy_tokenizer():
 
 
 @pytest.fixture(scope="module")
-def toy() -> SquadData:
+def toy() -> TaskData:
     """Toyworld's questions: 200 to train on, 100 to score."""
     return load_data(n_train=200, n_validation=100)
 
@@ -132,19 +133,19 @@ def test_rows_that_cannot_be_used_are_refused(data, says):
     with pytest.raises(ValueError, match=says):
         check(data, "train")
     with pytest.raises(ValueError, match=says):
-        SquadData(SQUAD, data, {"validation": split_of(WORDS)}, {})
+        TaskData(SQUAD, data, {"validation": split_of(WORDS)}, {})
 
 
 def test_a_split_to_score_is_needed():
     with pytest.raises(ValueError, match="needs a split to score"):
-        SquadData(SQUAD, split_of(WORDS), {}, {})
+        TaskData(SQUAD, split_of(WORDS), {}, {})
 
 
 def test_whole_contexts_are_held_out():
     """20 contexts with 1 to 5 questions each: a tenth of the questions is held out, and a few more at most."""
     contexts = [f"{name} {animal}" for name in NAMES[:5] for animal in ANIMALS[:4]]
     train = split_of(*(context for i, context in enumerate(contexts) for _ in range(1 + i % 5)))
-    data = SquadData(SQUAD, train, {"validation": split_of(WORDS)}, {"fingerprint": "x", "rows": {}})
+    data = TaskData(SQUAD, train, {"validation": split_of(WORDS)}, {"fingerprint": "x", "rows": {}})
     carved = data.carve(seed=2)
     held = carved.validations["carved"]
     assert carved.info == {
@@ -159,7 +160,7 @@ def test_whole_contexts_are_held_out():
     assert fewer.validations["carved"]["id"][:] == held["id"][:]
     assert data.carve(seed=2).train["id"][:] == carved.train["id"][:] != data.carve(seed=3).train["id"][:]
     with pytest.raises(ValueError, match=r"1 training context\(s\); too few"):
-        SquadData(SQUAD, split_of(WORDS, WORDS), {"validation": split_of(WORDS)}, {}).carve()
+        TaskData(SQUAD, split_of(WORDS, WORDS), {"validation": split_of(WORDS)}, {}).carve()
 
 
 # windows
@@ -276,7 +277,7 @@ def test_a_tokenizer_that_knows_no_characters_is_refused():
 
 
 def test_rows_are_encoded_once_for_every_setting(tokenizer):
-    data = SquadData(SQUAD, split_of(WORDS, WORDS), {"validation": split_of(WORDS)}, {})
+    data = TaskData(SQUAD, split_of(WORDS, WORDS), {"validation": split_of(WORDS)}, {})
     train, validations = data.encoded(tokenizer, 32, 4)
     assert data.encoded(tokenizer, 32, 4)[0] is train and list(validations) == ["validation"]
     assert len(train) == 2 < len(data.encoded(tokenizer, 12, 4)[0]) < len(data.encoded(tokenizer, 12, 2)[0])
@@ -441,7 +442,7 @@ def test_word_matching_is_no_majority_and_does_not_solve_the_toy_task(toy):
 
 
 @pytest.fixture(scope="module")
-def real() -> SquadData:
+def real() -> TaskData:
     """All of SQuAD v1.1."""
     return load_data("hub")
 

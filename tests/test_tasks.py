@@ -259,7 +259,7 @@ def test_a_split_without_its_official_rows_is_a_stand_in(monkeypatch):
     official = {"train": 363_846, "validation": 40_430}
     for there, stand_in in ((official, False), (official | {"train": 20_000}, True)):
         splits = {split: range(count) for split, count in there.items()}
-        monkeypatch.setattr(glue, "_fingerprint", lambda *_: "")
+        monkeypatch.setattr(glue, "fingerprint", lambda *_: "")
         info = glue.provenance(TASKS["qqp"], "hub", splits, 0)
         assert info["stand_in"] == stand_in
     assert info["stand_in_why"] == "train has 20,000 of 363,846 rows"

@@ -18,6 +18,7 @@ COMMANDS = {
     "finetune": ("cli.tasks.finetune", "finetune --task sst2 ...", "models on tasks, several seeds"),
     "glue": ("cli.tasks.glue", "glue --scale toy", "Table 1: the nine tasks of GLUE"),
     "ablate": ("cli.studies.ablate", "ablate --scale toy", "one loss off at a time, seeds in pairs (Table 4)"),
+    "ceilings": ("cli.tasks.ceilings", "ceilings", "what the data itself allows, beside which scores are read"),
     "benchmark": ("cli.studies.time_models", "benchmark", "size and speed of teacher and student, in several formats"),
     "evidence": (
         "cli.studies.make_evidence",

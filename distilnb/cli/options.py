@@ -6,13 +6,13 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from .. import paths
+from .. import paths, scales
 from ..models.student import chosen_layers
 from ..settings import setting
 from ..studies import ablation
 from ..studies.benchmark import SHAPES
 from ..studies.formats import FORMATS
-from ..tasks import glue, squad
+from ..tasks import glue, own
 from ..text import corpus
 
 
@@ -111,7 +111,9 @@ class AblationOptions:
     weights: list[str] = axis("axis: the weights of L_ce, L_mlm and L_cos, such as 1,1,1")
     tokens: int = setting(1_000_000, "token budget of each distillation")
     learning_rate: float = setting(5e-4, "peak learning rate of each distillation")
-    task: str = setting(",".join(glue.GLUE), "tasks whose mean is the macro score, joined by commas")
+    task: str = setting(
+        ",".join(glue.GLUE), "tasks whose mean is the macro score, joined by commas; or your own, as for finetune"
+    )
     source: str = setting("", "tasks of toyworld, or the real ones from the Hub", choices=["toyworld", "hub"])
     rows: int = setting(0, "training rows of each task; 0 is all")
     validation_rows: int = setting(0, "validation rows of each task; 0 is all")
@@ -157,7 +159,11 @@ def _three(text: str) -> tuple[float, ...]:
 class GridOptions:
     """Options of `distilnb finetune` and `distilnb glue`: which models on which tasks."""
 
-    task: str = setting("", f"one or several of {', '.join(glue.TASKS)}, squad, joined by commas")
+    task: str = setting(
+        "",
+        f"one or several of {', '.join(own.KNOWN)}, joined by commas; or your own: a file "
+        "or folder (csv, tsv, jsonl, json, parquet) or a Hub data set NAME[:CONFIG]",
+    )
     model: str = setting(
         "",
         "LABEL=FOLDER or LABEL=NAME@REVISION on the Hub, several joined by commas; LABEL=random:FOLDER for random "
@@ -197,24 +203,6 @@ class GridOptions:
             return [float(rate) for rate in self.learning_rates.split(",") if rate]
         except ValueError:
             raise ValueError(f"learning rates '{self.learning_rates}' are no numbers; write 1e-3,3e-4") from None
-
-    def load(self) -> list[glue.TaskData | squad.SquadData]:
-        """The tasks with their rows."""
-        names = [name.strip() for name in self.task.split(",") if name.strip()]
-        rows = {"n_train": self.train_rows or None, "n_validation": self.validation_rows or None}
-        if not names:
-            raise ValueError(
-                f"--task '{self.task}' names no task; use one or several of {', '.join(glue.TASKS)}, squad"
-            )
-        for name in names:  # all names first: a typing error should not cost a download
-            if name.lower() != "squad":
-                glue.get_task(name)
-        return [
-            squad.load_data(self.source, **rows)
-            if name.lower() == "squad"
-            else glue.load_data(name, self.source, **rows)
-            for name in names
-        ]
 
 
 @dataclass(frozen=True)
@@ -297,3 +285,13 @@ class LinkOptions:
     """Options of `distilnb links`."""
 
     repo: str = setting("", "owner/name on GitHub (default: what pyproject.toml says)")
+
+
+@dataclass(frozen=True)
+class CeilingOptions:
+    """Options of `distilnb ceilings`."""
+
+    tokenizer: str = setting(
+        f"{scales.BERT_BASE}@{scales.BERT_BASE_REVISION}", "whose pieces are counted: a folder, or NAME@REVISION"
+    )
+    out: str = setting("", "folder of the record (default: runs/)")

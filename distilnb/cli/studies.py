@@ -20,13 +20,15 @@ from ..studies.benchmark import SHAPES, benchmark, fit_student, load_texts, with
 from ..studies.chain import choose, costs, run, shown, steps
 from ..studies.formats import FORMATS, check_agreement, check_formats, make_runner, sample
 from ..studies.timing import BenchmarkConfig
-from ..tasks import glue
+from ..tasks import own
 from ..tasks.finetuning import FinetuningConfig
+from ..tasks.own import OwnOptions
 from ..tasks.scored import scored_texts
 from ..text import corpus
 from ..text.corpus import corpus_budget
 from .options import AblationOptions, BenchmarkOptions, ChainOptions, ExportOptions, RunOptions
 from .parsing import command
+from .tasks import tell
 
 
 def _ablation_defaults(scale: str | None) -> dict[str, Any]:
@@ -38,7 +40,7 @@ def _ablation_defaults(scale: str | None) -> dict[str, Any]:
 
 
 @command(_ablation_defaults)
-def ablate(where: RunOptions, what: AblationOptions) -> None:
+def ablate(where: RunOptions, what: AblationOptions, columns: OwnOptions) -> None:
     """Change one thing at a time, with paired seeds: the rows of Table 4, the baselines it lacks, and further axes.
 
     Every cell (a variant with a seed) is distilled, fine-tuned on all tasks and recorded. A second call does only
@@ -56,14 +58,13 @@ def ablate(where: RunOptions, what: AblationOptions) -> None:
     config = PretrainingConfig(**(scale.pretraining | distilling))
     tuning = {"epochs": what.epochs, "learning_rate": what.finetuning_rate, "seed": 0}
     finetuning = FinetuningConfig(**(scale.finetuning | tuning))
-    chosen = [glue.get_task(task.strip()) for task in what.task.split(",")]
     revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
     accelerator = make_accelerator(where.precision, where.cpu)
     teacher, tokenizer = read_teacher(what.teacher, revision)
 
     def prepare() -> tuple[list[Any], corpus.Corpus]:
-        rows = (what.rows or None, what.validation_rows or None)
-        return [glue.load_data(task, what.source, *rows) for task in chosen], corpus.build_corpus(
+        rows = (what.rows, what.validation_rows)
+        return own.find(what.task, what.source, columns, *rows), corpus.build_corpus(
             sources,
             tokenizer,
             seq_length=config.seq_length,
@@ -75,6 +76,8 @@ def ablate(where: RunOptions, what: AblationOptions) -> None:
 
     data, text = processes.once_a_disk(paths.cache("corpora"), accelerator, prepare)
     config = replace(config, evaluate_every=max(1, config.steps(text) // 4))  # each costs as much as several updates
+    if accelerator.is_main_process:
+        tell(data)
     grid = ablation.Grid(
         teacher,
         tokenizer,
@@ -161,26 +164,28 @@ def export_model(what: ExportOptions) -> None:
       distilnb export --model data/teachers/toy --out runs/toy-onnx
       distilnb export --model distilbert/distilbert-base-uncased --formats onnx_int8
     """
-    formats, folder = check_formats(what.formats.split(",")), Path(what.out)
+    asked, folder = what.formats.split(","), Path(what.out)
+    check_formats(asked)
     if not what.model:
         raise ValueError("--model is missing; give a folder with config.json and model.safetensors")
     model, tokenizer = load_model(what.model), load_tokenizer(what.model)
     check_vocabulary(model.config, tokenizer)
     never_cut(tokenizer)
     tokenizer.save_pretrained(folder)
-    reference, rows = None, []
-    for format in formats:
-        runner = make_runner(model, format, folder, what.model)
-        reference = reference or runner
-        error = check_agreement(runner, reference, sample(model))
-        rows.append(
-            {
-                "format": FORMATS[format].title,
-                "MB": f"{runner.bytes / 1e6:.1f}",
-                "differs from PyTorch float32 by": f"{error:.1e}",
-                "file": runner.path,
-            }
-        )
+    rows = []
+    with TemporaryDirectory() as aside:  # what is compared with is not among the files that were asked for
+        reference = make_runner(model, "float32", Path(aside), what.model)
+        for format in asked:
+            runner = make_runner(model, format, folder, what.model)
+            error = check_agreement(runner, reference, sample(model))
+            rows.append(
+                {
+                    "format": FORMATS[format].title,
+                    "MB": f"{runner.bytes / 1e6:.1f}",
+                    "differs from PyTorch float32 by": f"{error:.1e}",
+                    "file": runner.path,
+                }
+            )
     print(tables.table(rows))
 
 

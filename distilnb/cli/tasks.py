@@ -6,15 +6,18 @@ from typing import Any
 from .. import paths, scales
 from ..evidence.comparing import check_budgets
 from ..evidence.names import REHEARSAL
+from ..evidence.records import Stopwatch, new_record, save_record
 from ..machine import processes
 from ..machine.device import make_accelerator
 from ..models.sources import load_tokenizer, models_of, resolve_model, trained_record
 from ..report import tables
-from ..tasks import heads, submission
-from ..tasks.finetuning import FinetuningConfig
-from ..tasks.glue import GLUE, MissingSplit, get_task
+from ..tasks import heads, own, submission
+from ..tasks.ceilings import all_ceilings
+from ..tasks.finetuning import FinetuningConfig, Safety
+from ..tasks.glue import GLUE, MissingSplit, TaskData, get_task
 from ..tasks.grid import finetune_grid
-from .options import GridOptions, RunOptions
+from ..tasks.own import OwnOptions
+from .options import CeilingOptions, GridOptions, RunOptions
 from .parsing import command
 
 
@@ -29,7 +32,9 @@ def _glue_defaults(scale: str | None) -> dict[str, Any]:
 
 
 @command(_defaults)
-def finetune(where: RunOptions, what: GridOptions, config: FinetuningConfig) -> None:
+def finetune(
+    where: RunOptions, what: GridOptions, config: FinetuningConfig, safety: Safety, columns: OwnOptions
+) -> None:
     """Fine-tune models on tasks, one record for each task, model and seed; a second call does only what is missing.
 
     A model is LABEL=FOLDER. LABEL=random:FOLDER is the same network from random initialization, the baseline that
@@ -38,13 +43,14 @@ def finetune(where: RunOptions, what: GridOptions, config: FinetuningConfig) -> 
     examples:
       distilnb finetune --scale toy --task sst2,rte --model teacher=data/teachers/toy --seeds 3
       distilnb finetune --scale toy --task squad --task_teacher teacher           DistilBERT (D)
+      distilnb finetune --scale toy --task reviews.csv --columns text --label stars --kind numbers    your own task
       distilnb finetune --scale mini --task stsb --model student=runs/distil-mini/model --learning_rates 3e-4,1e-4
     """
-    _fine_tune(where, what, config)
+    _fine_tune(where, what, config, safety, columns)
 
 
 @command(_glue_defaults)
-def glue(where: RunOptions, what: GridOptions, config: FinetuningConfig) -> None:
+def glue(where: RunOptions, what: GridOptions, config: FinetuningConfig, safety: Safety, columns: OwnOptions) -> None:
     """Table 1: GLUE's nine tasks for teacher, student and its twin without distillation, beside the paper's numbers.
 
     The same grid as `distilnb finetune`, all of whose options it takes. At base scale the released BERT-base and
@@ -54,10 +60,12 @@ def glue(where: RunOptions, what: GridOptions, config: FinetuningConfig) -> None
       distilnb glue --scale toy --seeds 3
       distilnb glue --scale base --seeds 5 --learning_rates 5e-5,3e-5,2e-5 --submission runs/submission
     """
-    _fine_tune(where, what, config)
+    _fine_tune(where, what, config, safety, columns)
 
 
-def _fine_tune(where: RunOptions, what: GridOptions, config: FinetuningConfig) -> None:
+def _fine_tune(
+    where: RunOptions, what: GridOptions, config: FinetuningConfig, safety: Safety, columns: OwnOptions
+) -> None:
     scale = scales.get(where.scale)
     pairs, rates = what.pairs(), what.rates()
     trained = {label: trained_record(source) for label, source in pairs.items()}
@@ -65,10 +73,13 @@ def _fine_tune(where: RunOptions, what: GridOptions, config: FinetuningConfig) -
     tokenizer = load_tokenizer(next(iter(pairs.values())).removeprefix("random:").removeprefix("untrained:"))
     models = {label: resolve_model(source) for label, source in pairs.items()}
     accelerator = make_accelerator(where.precision, where.cpu)
-    data = processes.once_a_disk(paths.cache("tasks"), accelerator, what.load)
+
+    def load() -> list[TaskData]:
+        return own.find(what.task, what.source, columns, what.train_rows, what.validation_rows)
+
+    data = processes.once_a_disk(paths.cache("tasks"), accelerator, load)
     if accelerator.is_main_process:
-        for gap in (sentence for task in data for sentence in task.info.get("missing", {}).values()):
-            print(f"left out: {gap}", flush=True)
+        tell(data)
     folder = Path(where.out or paths.home() / "runs")
     origins = {label: {"model_record": record["name"]} if record else {} for label, record in trained.items()}
     rehearsed = any(record and record["scale"] == REHEARSAL for record in trained.values())
@@ -87,6 +98,7 @@ def _fine_tune(where: RunOptions, what: GridOptions, config: FinetuningConfig) -
         keep=what.keep or bool(what.submission),
         suffix=what.suffix,
         provenance=origins,
+        safety=safety,
     )
     for record in records if what.submission else ():
         if record["seed"] == 0 and record["task"] in GLUE:
@@ -100,4 +112,37 @@ def _fine_tune(where: RunOptions, what: GridOptions, config: FinetuningConfig) -
                 print(f"no submission: {error}", flush=True)
     if accelerator.is_main_process:
         print(tables.comparison(records))
+        for record in records:
+            if record["data"].get("own"):
+                scores = ", ".join(f"{name} {value:.3f}" for name, value in record["scores"].items() if name != "main")
+                print(f"{record['task']}, {record['model']}, seed {record['seed']}: {scores}")
     processes.finish(accelerator)
+
+
+def tell(data: list[TaskData]) -> None:
+    """Print which splits of the tasks are missing, and what was guessed of your own."""
+    for task in data:
+        for sentence in task.info.get("missing", {}).values():
+            print(f"left out: {sentence}", flush=True)
+        for sentence in task.info.get("told", ()):
+            print(f"{task.task.name}: {sentence}", flush=True)
+
+
+@command()
+def ceilings(what: CeilingOptions) -> None:
+    """What the data sets themselves allow: repeated rows, WNLI's nearest neighbour, IMDb's lengths, SQuAD's spans.
+
+    Read from the Hub, a few minutes on one core; the record is called ceilings.
+
+    examples:
+      distilnb ceilings
+      distilnb ceilings --out data/runs
+    """
+    watch, tokenizer = Stopwatch(), load_tokenizer(what.tokenizer)
+    found, origins = all_ceilings(tokenizer, tell=lambda line: print(line, flush=True))
+    scores = {f"{task}_{name}": value for task, values in found.items() for name, value in values.items()}
+    config = {"tokenizer": what.tokenizer, "max_length": 384, "stride": 128}
+    record = new_record(
+        "data", "ceilings", scale="base", model="none", stopwatch=watch, scores=scores, config=config, data=origins
+    )
+    print(f"record: {save_record(record, Path(what.out) if what.out else None)}")

@@ -1,12 +1,13 @@
 """Which samples make up an update, masked and stacked: a pure function of the seed, for any number of processes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from ..text.corpus import Corpus
@@ -65,18 +66,17 @@ class MicroBatches:
                 yield [(epoch, int(order(epoch)[place])) for epoch, place in stretch[first : first + micro]]
 
 
-def collate(samples: list[dict[str, np.ndarray]], pad_id: int = 0) -> dict[str, Tensor]:
-    """Stack samples, padded to the longest: input_ids, labels, attention_mask, each (batch, seq)."""
-    longest = max(len(s["input_ids"]) for s in samples)
-    ids = np.full((len(samples), longest), pad_id, dtype=np.int64)
-    labels = np.full((len(samples), longest), IGNORE, dtype=np.int64)
-    for i, sample in enumerate(samples):
-        ids[i, : len(sample["input_ids"])] = sample["input_ids"]
-        labels[i, : len(sample["labels"])] = sample["labels"]
-    lengths = np.array([[len(s["input_ids"])] for s in samples])
-    attention = (np.arange(longest)[None] < lengths).astype(np.int64)
-    return {
-        "input_ids": torch.from_numpy(ids),
-        "labels": torch.from_numpy(labels),
-        "attention_mask": torch.from_numpy(attention),
+def pad(columns: Mapping[str, Sequence[np.ndarray]], fillers: Mapping[str, int]) -> dict[str, Tensor]:
+    """Each column as an int64 tensor (batch, seq), padded on the right to its longest row, and their attention_mask."""
+    padded = {
+        key: pad_sequence([torch.as_tensor(row) for row in rows], batch_first=True, padding_value=fillers[key]).long()
+        for key, rows in columns.items()
     }
+    lengths = torch.tensor([len(row) for row in next(iter(columns.values()))])
+    return padded | {"attention_mask": (torch.arange(int(lengths.max()))[None] < lengths[:, None]).long()}
+
+
+def collate(samples: Sequence[Mapping[str, np.ndarray]], pad_id: int = 0) -> dict[str, Tensor]:
+    """Masked samples as one batch, padded to the longest: input_ids, labels, attention_mask, each (batch, seq)."""
+    fillers = {"input_ids": pad_id, "labels": IGNORE}
+    return pad({key: [sample[key] for sample in samples] for key in fillers}, fillers)

@@ -53,7 +53,8 @@ class Run(Training):
     ):
         check_run(config, corpus, teacher, accelerator.num_processes)
         add_projection(student, teacher, config)
-        super().__init__(student, accelerator, config, config.steps(corpus), out / "checkpoints" if out else None)
+        folder = out / "checkpoints" if out else None
+        super().__init__(student, accelerator, config, config, config.steps(corpus), folder)
         self.student, self.corpus, self.masker, self.teacher = student, corpus, masker, teacher
         self.one_row, self.to_shrink = f"sequence of {config.seq_length} tokens", "--seq_length"
         self.backup = Path(config.backup, out.name) if out and config.backup else None

@@ -54,16 +54,21 @@ def in_a_row(steps: Sequence[int], last: int) -> int:
 Batch = dict[str, Tensor]
 
 
-class Settings(Protocol):
-    """What `Training` reads of a run's settings."""
+class Safety(Protocol):
+    """The settings by which a run keeps itself safe."""
 
-    seed: int
-    clip: float
     micro_batch_size: int
     checkpoint_every: int
     checkpoint_minutes: float
     keep: int
     max_skipped: int
+
+
+class Settings(Protocol):
+    """What else `Training` reads of a run's settings."""
+
+    seed: int
+    clip: float
 
     def learning_rate_at(self, step: int, steps: int) -> float:
         """The learning rate of update `step`, counted from 0, of `steps`."""
@@ -81,14 +86,21 @@ class Training:
     one_row, to_shrink = "row", "--max_length"  # for the message when not even a single row fits into memory
 
     def __init__(
-        self, model: nn.Module, accelerator: Accelerator, config: Settings, steps: int, folder: Path | None
+        self,
+        model: nn.Module,
+        accelerator: Accelerator,
+        config: Settings,
+        safety: Safety,
+        steps: int,
+        folder: Path | None,
     ) -> None:
-        self.model, self.accelerator, self.config, self.steps, self.folder = model, accelerator, config, steps, folder
+        self.model, self.accelerator, self.config, self.safety = model, accelerator, config, safety
+        self.steps, self.folder = steps, folder
         self.backup: Path | None = None
         self.names = {parameter: name for name, parameter in model.named_parameters()}
         self.step, self.evaluations, self.spent = 0, [], {"wall_seconds": 0.0, "cpu_seconds": 0.0}
         self.curve: dict[str, list] = {}  # column → a value for each update that was made
-        self.largest = config.micro_batch_size  # rows of a forward pass, while memory lasts
+        self.largest = safety.micro_batch_size  # rows of a forward pass, while memory lasts
         self.exchange = {"waiting_seconds": 0.0, "seconds": 0.0, "gradient_bytes": 0}  # of this sitting
         self.worlds: list[dict[str, Any]] = []  # from which update on how many processes made it, on which hosts
         self.skipped: list[list] = []  # [step, loss, norm] of the updates that were not made
@@ -210,10 +222,10 @@ class Training:
             "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,  # of fp16
         }
         checkpoint = checkpoints.Checkpoint(self.step, tensors, state)
-        path = checkpoints.save(self.folder, checkpoint, self.identity, self.config.keep)
+        path = checkpoints.save(self.folder, checkpoint, self.identity, self.safety.keep)
         if self.backup and self.accelerator.is_main_process:
             try:
-                backup.save(path, self.backup, self.config.keep)
+                backup.save(path, self.backup, self.safety.keep)
             except OSError as error:
                 warnings.warn(
                     f"no backup of update {self.step} ({error}); {path} is whole, and the run goes on", stacklevel=2
@@ -225,16 +237,16 @@ class Training:
         `save_last` also saves after update `stop`. A first SIGTERM or Ctrl-C ends this after the update and a
         checkpoint, with `Stopped`. Raises FloatingPointError when `max_skipped` updates in a row were not finite.
         """
-        config, saved = self.config, time.monotonic()
+        safety, saved = self.safety, time.monotonic()
         with Interrupts(quiet) as signals, Progress(self.steps, name, self.step, quiet=quiet) as progress:
             while self.step < stop:
                 terms = self.update(batches)
                 left_out = {"skipped": str(len(self.skipped))} if self.skipped else {}
                 progress.step(**self.shown(terms) | left_out)
                 self.after_update()
-                overdue = time.monotonic() - saved > 60 * config.checkpoint_minutes
+                overdue = time.monotonic() - saved > 60 * safety.checkpoint_minutes
                 overdue, *asked = agree(self.accelerator, overdue, *signals.flags)
-                counted = config.checkpoint_every and self.step % config.checkpoint_every == 0
+                counted = safety.checkpoint_every and self.step % safety.checkpoint_every == 0
                 hopeless = self.hopeless()
                 if (save_last and self.step == stop) or counted or overdue or any(asked) or hopeless:
                     self.checkpoint()
@@ -323,12 +335,17 @@ class Training:
     def hopeless(self) -> str:
         """A sentence when too many updates in a row had no finite numbers, else nothing."""
         count = in_a_row([step for step, *_ in self.skipped], self.step)
-        if count < min(self.config.max_skipped, self.steps):
+        if count < min(self.safety.max_skipped, self.steps):
             return ""
-        (first, loss, norm), where = self.skipped[-count], f" in {self.folder}" if self.folder else ""
-        return (
+        first, loss, norm = self.skipped[-count]
+        told = (
             f"{count} updates in a row had no finite loss and gradient, from update {first} on (loss {loss}, gradient "
-            f"norm {norm}); the weights of update {first - 1} are saved{where}: start again in another folder with a "
+            f"norm {norm}); "
+        )
+        if not self.folder:
+            return told + "use a smaller learning rate"
+        return told + (
+            f"the weights of update {first - 1} are saved in {self.folder}: start again in another folder with a "
             "smaller learning rate"
         )
 

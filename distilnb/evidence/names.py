@@ -3,10 +3,13 @@
 REHEARSAL = "rehearsal"  # the scale of what came from random weights: it fills no table
 ROLES = {  # what a record calls a model → what people call it
     "released": "released DistilBERT",
+    "published": "the encoder as published",
     "teacher": "teacher",
     "student": "student",
+    "student_2": "student of another seed",
     "student_d": "student, taught twice (D)",
     "undistilled": "twin without a teacher",
+    "undistilled_2": "twin of another seed",
     "undistilled_d": "twin, taught the task",
     "scratch": "random start, text alone",
     "untrained": "the start, untrained",

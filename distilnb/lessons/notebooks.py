@@ -123,6 +123,14 @@ NOTEBOOKS = (
         "scorecard, paper, results",
         0.5,
     ),
+    Notebook(
+        "10_your_own_encoder",
+        "Halve your own encoder",
+        "RoBERTa, ModernBERT or GPT-2: which layers can go where, and how to know that a half is one",
+        "beyond the paper; section 3",
+        "families, student, arithmetic",
+        0.5,
+    ),
 )
 
 

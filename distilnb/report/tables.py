@@ -416,7 +416,7 @@ WATTS = 65.0  # assumed of the whole machine, as in the estimate before a run; w
 def spent_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What the records took: for each scale and kind of run how many, their hours, and energy by the assumed power."""
     rows = []
-    order = [(r["scale"], r["kind"]) for r in records]
+    order = [(r["scale"], r["kind"]) for r in records if r["kind"] != "data"]
     for scale, kind in dict.fromkeys(order):
         here = [r for r in records if (r["scale"], r["kind"]) == (scale, kind)]
         devices = dict.fromkeys(r["device"]["gpu"] or r["device"]["processor"] for r in here)

@@ -25,16 +25,17 @@ from ..distillation.loop import check_output, check_run, pretrain
 from ..distillation.recipe import MAY_CHANGE, PretrainingConfig
 from ..distillation.step import Distillation
 from ..evidence import comparing, paper, statistics
-from ..evidence.records import Stopwatch, load_record, new_record, save_record, thin
-from ..machine.progress import Progress, duration
+from ..evidence.cells import run_missing
+from ..evidence.records import Stopwatch, new_record, save_record, thin
+from ..machine.progress import duration
 from ..models import dropout, families
 from ..models.narrowing import narrow_config
 from ..models.student import build_student, choose_layers, student_config
-from ..tasks import metrics
-from ..tasks.finetuning import FinetuningConfig, finetune
+from ..tasks import finetuning, metrics
+from ..tasks.finetuning import FinetuningConfig
 from ..tasks.glue import TaskData
 from ..tasks.grid import ONLY_WITH_SPANS, ONLY_WITH_TEACHER, finetune_grid
-from ..tasks.heads import classifier
+from ..tasks.heads import for_task
 from ..text.corpus import Corpus
 from ..text.masking import Masker, NextWord
 
@@ -189,36 +190,49 @@ def run_grid(
     A cell that was interrupted is taken up at its last checkpoint. Raises ValueError before any work for what does
     not fit and for a record of other settings, and FloatingPointError at the end when a cell diverged.
     """
-    cells = grid.cells(variants, seeds)
-    quiet = quiet or not grid.accelerator.is_main_process
-    found = {cell.name: _recorded(grid, cell, quiet) for cell in cells}
-    left = [cell for cell in cells if found[cell.name] is None]
-    for cell in left:
-        if cell.variant.trained:
-            check_run(cell.config, grid.corpus, grid.teacher, grid.accelerator.num_processes)
-            check_output(grid.work / cell.name, cell.config)
+    planned = [_Planned(cell.name, grid, cell, quiet) for cell in grid.cells(variants, seeds)]
+
+    def announce(left: Sequence[_Planned]) -> str:
+        for one in left:
+            if one.cell.variant.trained:
+                check_run(one.cell.config, grid.corpus, grid.teacher, grid.accelerator.num_processes)
+                check_output(grid.work / one.name, one.cell.config)
+        if quiet or not grid.accelerator.is_main_process:
+            return ""
+        return _announce(grid, [one.cell for one in planned], [one.cell for one in left])
+
     grid.teacher.to(grid.accelerator.device).eval().requires_grad_(False)
-    if left and not quiet:
-        print(_announce(grid, cells, left), flush=True)
-    diverged = []
-    with Progress(len(cells), grid.name, len(cells) - len(left), lines=len(cells), quiet=quiet) as progress:
-        for cell in left:
-            try:
-                record = found[cell.name] = run_cell(grid, cell, quiet)
-                if grid.accelerator.is_main_process:
-                    save_record(record, grid.records)
-                    shutil.rmtree(grid.work / cell.name, ignore_errors=True)
-                shown = f"{record['scores']['macro']:.3f}"
-            except FloatingPointError as error:
-                diverged, shown = [*diverged, f"{cell.name} ({error})"], "diverged"
-                grid.accelerator.free_memory()
-            grid.accelerator.wait_for_everyone()
-            progress.step(cell=f"{cell.variant.name} seed {cell.seed}", macro=shown)
-    if diverged:
+    outcome = run_missing(
+        planned, grid.records, grid.name, grid.accelerator, keep_others=True, announce=announce, quiet=quiet
+    )
+    if outcome.diverged:
         raise FloatingPointError(
-            f"{len(diverged)} of {len(cells)} cells diverged, the others are recorded: " + "; ".join(diverged)
+            f"{len(outcome.diverged)} of {len(planned)} cells diverged, the others are recorded: "
+            + "; ".join(f"{name} ({why})" for name, why in outcome.diverged.items())
         )
-    return [found[cell.name] for cell in cells]
+    return outcome.records
+
+
+class _Planned(NamedTuple):
+    """A cell of a grid, as `cells` runs it."""
+
+    name: str
+    grid: Grid
+    cell: Cell
+    quiet: bool
+
+    def differences(self, record: dict[str, Any]) -> list[str]:
+        """In what the record differs, as "config.finetuning.epochs 3 against 4"."""
+        wanted = comparing.plain(self.grid.identity(self.cell))
+        return comparing.differences({key: record.get(key) for key in wanted}, wanted)
+
+    def run(self) -> dict[str, Any]:
+        """Run the cell, save its record and delete what it left to go on from."""
+        record = run_cell(self.grid, self.cell, self.quiet)
+        if self.grid.accelerator.is_main_process:
+            save_record(record, self.grid.records)
+            shutil.rmtree(self.grid.work / self.name, ignore_errors=True)
+        return record
 
 
 def start(grid: Grid, cell: Cell) -> PreTrainedModel:
@@ -305,28 +319,6 @@ def _record(
     )
 
 
-def _recorded(grid: Grid, cell: Cell, quiet: bool) -> dict[str, Any] | None:
-    """The record of this very cell, or None. One that cannot be read is named and run again; one of other settings
-    is kept, by a ValueError."""
-    path = grid.records / f"{cell.name}.json"
-    if not path.is_file():
-        return None
-    try:
-        record = load_record(path)
-    except ValueError as error:
-        if not quiet:
-            print(f"{cell.name} is run again: {error}", flush=True)
-        return None
-    wanted = comparing.plain(grid.identity(cell))
-    differing = comparing.differences({key: record.get(key) for key in wanted}, wanted)
-    if differing:
-        raise ValueError(
-            f"record {path} is of other settings ({'; '.join(differing)}); choose another --name, or give "
-            "the same settings"
-        )
-    return record
-
-
 def _announce(grid: Grid, cells: Sequence[Cell], left: Sequence[Cell]) -> str:
     names, seeds = {cell.variant.name for cell in cells}, {cell.seed for cell in cells}
     done = f", {len(cells) - len(left)} recorded already" if len(left) < len(cells) else ""
@@ -373,21 +365,11 @@ def _evaluation_seconds(grid: Grid, student: PreTrainedModel, masker: Masker | N
     return watch.read()["wall_seconds"] * max(1, min(256, len(grid.corpus.heldout)) // rows)
 
 
-def _finetuning_seconds(grid: Grid, student: PreTrainedModel, data: TaskData, updates: int = 4) -> float:
-    """Seconds of one fine-tuning on a task, judged by a short one on a few of its rows; scoring is a third as dear."""
-    few = {name: rows.select(range(min(len(rows), 32))) for name, rows in data.validations.items()}
-    size = grid.finetuning.batch_size
-    train = data.train.select(range(min(len(data.train), updates * size)))
-    record = finetune(
-        classifier(student, data.task.num_labels)[0],
-        TaskData(data.task, train, few, data.info),
-        grid.tokenizer,
-        grid.accelerator,
-        replace(grid.finetuning, epochs=1.0),
-        quiet=True,
-    )
-    scored = sum(map(len, data.validations.values())) / size / 3
-    return record["wall_seconds"] / record["steps"] * (grid.finetuning.steps(len(data.train)) + scored)
+def _finetuning_seconds(grid: Grid, student: PreTrainedModel, data: TaskData) -> float:
+    """Seconds of one fine-tuning on a task, judged by a few of its updates."""
+    model, _ = for_task(student, data.task)
+    pace = finetuning.pace(model, data, grid.tokenizer, grid.accelerator, grid.finetuning)
+    return pace * finetuning.work(finetuning.encode(data, grid.tokenizer, grid.finetuning), grid.finetuning)
 
 
 class Comparison(NamedTuple):

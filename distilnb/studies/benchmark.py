@@ -476,12 +476,12 @@ def estimate(
 def load_texts(shape: str, source: str, rows: int, seed: int = 0) -> tuple[list[tuple[str, str]], dict[str, Any]]:
     """Pairs of texts to be timed on, and where they are from."""
     if shape == "qa":
-        task, loaded, target = squad.SQUAD, squad.load_split("validation", source, rows, seed), "answers"
+        task = squad.SQUAD
     else:
-        task, target = glue.get_task(SHAPES[shape].task), "label"
-        loaded = glue.load_split(task, "validation", source, rows, seed)
+        task = glue.get_task(SHAPES[shape].task)
+    loaded = glue.load_split(task, "validation", source, rows, seed)
     pairs = list(zip(*(loaded[column][:] for column in task.columns), strict=True))
-    return pairs, glue.provenance(task, source, {"validation": loaded}, seed, target)
+    return pairs, glue.provenance(task, source, {"validation": loaded}, seed)
 
 
 def fit_student(student: str, rows: int) -> Fitted:

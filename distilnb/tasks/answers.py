@@ -13,6 +13,7 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from ..evidence import statistics
 from . import metrics
+from .glue import Judgement
 
 
 class Span(NamedTuple):
@@ -58,7 +59,12 @@ def best_spans(
 
 
 def find_answers(
-    logits: Sequence[np.ndarray], features: Dataset, rows: Dataset, n_best: int = 20, max_answer_length: int = 30
+    logits: Sequence[np.ndarray],
+    features: Dataset,
+    rows: Dataset,
+    n_best: int = 20,
+    max_answer_length: int = 30,
+    most_context: bool = False,
 ) -> list[list[Answer]]:
     """For each row of `rows` its `n_best` answers over all of its windows, best first; never none.
 
@@ -71,6 +77,7 @@ def find_answers(
     if n_best < 1 or max_answer_length < 1:
         raise ValueError(f"n_best is {n_best} and max_answer_length {max_answer_length}; both are at least 1")
     windows = features.select_columns(["example", "length", "offsets"])[:]
+    starts = most_context_starts(features) if most_context else None
     spans: list[list[tuple[float, int, int]]] = [[] for _ in range(len(rows))]
     for i, (example, length) in enumerate(zip(windows["example"], windows["length"], strict=True)):
         scores, offsets = np.asarray(logits[i]), windows["offsets"][i].reshape(-1, 2)
@@ -78,9 +85,32 @@ def find_answers(
             raise ValueError(
                 f"window {i} has {length} tokens; logits of shape {scores.shape} do not fit it or are not finite"
             )
-        for start, end, score in best_spans(scores[:, 0], scores[:, 1], offsets, n_best, max_answer_length):
+        first = scores[:length, 0] if starts is None else np.where(starts[i], scores[:length, 0], -np.inf)
+        for start, end, score in best_spans(first, scores[:length, 1], offsets, n_best, max_answer_length):
             spans[example].append((score, int(offsets[start, 0]), int(offsets[end, 1])))
     return [_ranked(found, context, n_best) for found, context in zip(spans, rows["context"][:], strict=True)]
+
+
+def most_context_starts(features: Dataset) -> list[np.ndarray]:
+    """For each window, which of its tokens (seq,) have more context here than in any other window of their passage.
+
+    BERT's measure: the smaller of the numbers of tokens to the left and to the right in the window, and a hundredth of
+    the window's length for each token of it; of equals the first window.
+    """
+    windows = features.select_columns(["example", "offsets"])[:]
+    best: dict[tuple[int, int, int], tuple[float, int]] = {}
+    keys: list[list[tuple[int, int, int] | None]] = []
+    for i, (example, flat) in enumerate(zip(windows["example"], windows["offsets"], strict=True)):
+        offsets = flat.reshape(-1, 2)
+        inside = np.flatnonzero(offsets[:, 0] >= 0)
+        keys.append([None] * len(offsets))
+        for place, token in enumerate(inside):
+            key = (int(example), *map(int, offsets[token]))
+            keys[-1][token] = key
+            context = min(place, len(inside) - 1 - place) + 0.01 * len(inside)
+            if key not in best or context > best[key][0]:
+                best[key] = context, i
+    return [np.array([key is not None and best[key][1] == i for key in window]) for i, window in enumerate(keys)]
 
 
 def _ranked(spans: list[tuple[float, int, int]], context: str, n_best: int) -> list[Answer]:
@@ -114,6 +144,58 @@ def score(found: Sequence[Sequence[Answer]], rows: Dataset) -> dict[str, float]:
 def interval(found: Sequence[Sequence[Answer]], rows: Dataset, metric: str = "f1") -> tuple[float, float]:
     """95 % bootstrap interval of a score over resampled questions."""
     return statistics.bootstrap(np.mean, row_scores(found, rows)[metric], samples=1000)
+
+
+def none_odds(found: Sequence[Sequence[Answer]], logits: Sequence[np.ndarray], features: Dataset) -> np.ndarray:
+    """How much higher than its best answer each row scores "there is none", (rows,), as BERT's code has it.
+
+    "None" is the span of [CLS] alone; of several windows the one that gives it the lowest score decides, because a
+    window without the answer is right to find none.
+    """
+    least = np.full(len(found), np.inf)
+    for example, scores in zip(features["example"][:], logits, strict=True):
+        least[example] = min(least[example], float(scores[0][0]) + float(scores[0][1]))
+    return least - np.array([best[0].score for best in found])
+
+
+def score_with_none(
+    found: Sequence[Sequence[Answer]], odds: np.ndarray, rows: Dataset, threshold: float = 0.0
+) -> Judgement:
+    """Scores by SQuAD 2.0's rules, fractions of 1, and the interval of F1.
+
+    A row answers "there is none" where its `odds` exceed `threshold`. A row without an answer scores 1 for that and 0
+    for anything else; a row with answers scores 0 for it. `HasAns_` and `NoAns_` are the means over either kind of row.
+    `best_exact` and `best_f1` are the highest scores over all thresholds, `best_exact_thresh` and `best_f1_thresh` the
+    thresholds: chosen on the rows that they score, as the official evaluation does, so they flatter.
+    """
+    golds = [[text for text in gold["text"] if metrics.normalize_answer(text)] for gold in rows["answers"][:]]
+    answered = np.array([bool(gold["text"]) for gold in rows["answers"][:]])
+    texts, silent = [best[0].text for best in found], odds > threshold
+    functions = {"exact_match": metrics.exact_match, "f1": metrics.squad_f1}
+    scores: dict[str, float] = {}
+    best_of: dict[str, float] = {}
+    for name, function in functions.items():
+        said = np.array([function(text, gold or [""], none=True) for text, gold in zip(texts, golds, strict=True)])
+        values = np.where(silent, ~answered, said)
+        scores[name] = float(values.mean())
+        for kind, part in (("HasAns", answered), ("NoAns", ~answered)):
+            if part.any():
+                scores[f"{kind}_{name}"] = float(values[part].mean())
+        short = "exact" if name == "exact_match" else name
+        gains = np.where(answered, said, [-bool(text) for text in texts])
+        best_of |= _best_threshold(short, gains, odds, int((~answered).sum()))
+        if name == "f1":
+            bounds = statistics.bootstrap(np.mean, values, samples=1000)
+    return scores | best_of, bounds
+
+
+def _best_threshold(name: str, gains: np.ndarray, odds: np.ndarray, silent: int) -> dict[str, float]:
+    """The best mean score over all thresholds: rows speak up in the order of their odds, from `silent` points on."""
+    order = np.argsort(odds, kind="stable")
+    points = silent + np.cumsum(gains[order])
+    best = int(points.argmax())
+    score, threshold = (points[best], odds[order[best]]) if points[best] > silent else (silent, 0.0)
+    return {f"best_{name}": float(score) / len(odds), f"best_{name}_thresh": float(threshold)}
 
 
 _WORD, _SENTENCE = re.compile(r"\w+"), re.compile(r"\S.*?(?:[.?!](?=\s)|$)", re.DOTALL)

@@ -10,8 +10,11 @@ distillation step behind the paper's DistilBERT (D).
 """
 
 import math
+import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,19 +25,24 @@ from datasets import Dataset
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ..distillation import checkpoints
+from ..distillation.batches import pad
 from ..distillation.checkpoints import fingerprint
 from ..distillation.losses import check_temperature
 from ..distillation.recipe import PretrainingConfig
-from ..evidence.records import Stopwatch, new_record
-from ..machine.progress import Progress
+from ..distillation.training import Batch, Training
+from ..evidence import comparing
+from ..evidence.records import new_record
+from ..machine import device
+from ..machine.processes import alone_in, explained, first_on_disk, jointly
 from ..models import dropout, families, half
 from ..models.teacher import check_vocabulary
 from ..settings import setting
-from ..text.randomness import epoch_order, seed_dropout
+from ..text.corpus import vocabulary_hash
+from ..text.randomness import epoch_order
 from . import heads, metrics, squad
 from .answers import Answer, find_answers
 from .glue import TRUNCATIONS, Task, TaskData
-from .squad import SquadData
 
 NEVER = -1e4  # the logit of padding: no probability at all, and still a number that a KL divergence can bear
 
@@ -77,8 +85,35 @@ class FinetuningConfig:
         return max(1, round(self.epochs * math.ceil(rows / self.batch_size)))
 
 
+@dataclass(frozen=True)
+class Safety:
+    """How a fine-tuning outlives kills, signals, a lack of memory and bad numbers, as distillation does.
+
+    Nothing of it changes what is learned, but for rounding and, in micro-batches, the draws of dropout.
+    """
+
+    micro_batch_size: int = setting(0, "rows per forward pass and process; the rest is accumulated (0: all of them)")
+    checkpoints: str = setting("", "folder for the checkpoints of unfinished runs (default: unfinished/ in --out)")
+    checkpoint_every: int = setting(0, "updates between checkpoints; 0 is by minutes only")
+    checkpoint_minutes: float = setting(10.0, "minutes between checkpoints")
+    max_skipped: int = setting(10, "updates in a row without a finite loss and gradient after which a run has diverged")
+
+    keep = 1  # checkpoints of a run, which are deleted when it is recorded
+
+    def __post_init__(self) -> None:
+        for name in ("micro_batch_size", "checkpoint_every"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it is a number of at least 0")
+        for name in ("checkpoint_minutes", "max_skipped"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+
+
+UNSAVED = Safety()  # no folder: nothing is kept of a run that is cut
+
+
 def encode(
-    data: TaskData | SquadData, tokenizer: PreTrainedTokenizerBase, config: FinetuningConfig
+    data: TaskData, tokenizer: PreTrainedTokenizerBase, config: FinetuningConfig
 ) -> tuple[Dataset, dict[str, Dataset]]:
     """(train, validations) of `data` as rows of token ids, tokenized once for all models and seeds."""
     how = config.stride if data.task.spans else config.truncation
@@ -101,15 +136,8 @@ def collate(rows: Dataset, chosen: Sequence[int], pad_id: int = 0) -> dict[str, 
     Labels are (batch,), or (batch, 2) for the first and last token of an answer.
     """
     rows = rows[[int(i) for i in chosen]]
-    longest = int(rows["length"].max())
-    attention = torch.arange(longest)[None] < torch.as_tensor(rows["length"])[:, None]
-    batch = {"attention_mask": attention.long(), "labels": torch.as_tensor(rows["labels"])}
-    for key, filler in (("input_ids", pad_id), ("token_type_ids", 0)):
-        padded = np.full((len(chosen), longest), filler, dtype=np.int64)
-        for i, ids in enumerate(rows[key]):
-            padded[i, : len(ids)] = ids
-        batch[key] = torch.from_numpy(padded)
-    return batch
+    fillers = {"input_ids": pad_id, "token_type_ids": 0}
+    return pad({key: rows[key] for key in fillers}, fillers) | {"labels": torch.as_tensor(rows["labels"])}
 
 
 def forward(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
@@ -132,10 +160,14 @@ def forward(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
 def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """The loss of each row against its label, (batch,): cross-entropy, or the squared error of a regression.
 
+    With several labels a row, labels (batch, num_labels) of 0.0 and 1.0, it is the mean of their cross-entropies.
+
     Of a span it is the mean of the cross-entropies of start and end: logits (batch, seq, 2), labels (batch, 2).
     """
     if labels.is_floating_point():
-        return (logits.squeeze(-1) - labels) ** 2
+        if labels.ndim == 1:
+            return (logits.squeeze(-1) - labels) ** 2
+        return F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(-1)
     loss = F.cross_entropy(logits, labels, reduction="none")
     return loss.mean(-1) if loss.ndim == 2 else loss
 
@@ -232,7 +264,7 @@ def ask(
 
 def evaluate(
     model: PreTrainedModel,
-    data: TaskData | SquadData,
+    data: TaskData,
     encoded: tuple[Dataset, dict[str, Dataset]],
     accelerator: Accelerator,
     pad_id: int = 0,
@@ -280,108 +312,177 @@ def check_run(
         check_vocabulary(one.config, tokenizer)
 
 
+class Run(Training):
+    """One fine-tuning in progress: what `finetune` steps through, saves and takes up again."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        train: Dataset,
+        data_info: dict[str, Any],
+        tokenizer: PreTrainedTokenizerBase,
+        accelerator: Accelerator,
+        config: FinetuningConfig,
+        safety: Safety,
+        teacher: PreTrainedModel | None = None,
+    ):
+        share = math.ceil(config.batch_size / accelerator.num_processes)
+        kept = replace(safety, micro_batch_size=min(share, safety.micro_batch_size or share))
+        folder = Path(safety.checkpoints) if safety.checkpoints else None
+        super().__init__(model, accelerator, config, kept, config.steps(len(train)), folder)
+        self.train, self.lengths, self.pad_id = train, train["length"][:], tokenizer.pad_token_id
+        self.data_info, self.vocabulary = data_info, vocabulary_hash(tokenizer)
+        self.started_from, self.teacher = fingerprint(model), teacher
+        self.taught_by = {} if teacher is None else {"taught_by": fingerprint(teacher)}
+        if teacher is not None:
+            teacher.to(accelerator.device).eval().requires_grad_(False)
+        groups = parameter_groups(model.to(accelerator.device), config)
+        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, eps=1e-6, fused=True)
+        if folder:
+            first = first_on_disk(folder, accelerator)
+            jointly(accelerator, lambda: _drop_another(folder, self.identity), first)
+        self.start(Finetuning(model, config), optimizer)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must be the same when a run is resumed: settings, data, weights, teacher, processes."""
+        return asdict(self.config) | {
+            "micro_batch_size": self.safety.micro_batch_size,
+            "data": self.data_info.get("fingerprint"),
+            "rows": self.data_info.get("rows"),
+            "vocabulary": self.vocabulary,
+            "weights": self.started_from,
+            "processes": self.accelerator.num_processes,
+            "precision": self.accelerator.mixed_precision,
+            **self.taught_by,
+        }
+
+    def loss(self, batch: Batch, *totals: float) -> tuple[Tensor, Tensor]:
+        """The share of these rows in the mean loss of an update of `totals[0]` rows."""
+        if self.teacher is not None:
+            with torch.no_grad(), self.accelerator.autocast():
+                batch = batch | {"teacher_logits": forward(self.teacher, batch)}
+        loss = self.module(batch).sum() * (1 / totals[0])
+        return loss, loss.detach()
+
+    def update(self, batches: Iterator[np.ndarray]) -> dict[str, float]:
+        """One optimizer step on the next rows, shared out over the processes; their mean loss."""
+        chosen, size = next(batches), self.safety.micro_batch_size
+        own = chosen[self.accelerator.process_index :: self.accelerator.num_processes]
+        # a process without a row takes part all the same, with a share of nothing
+        parts = [own[first : first + size] for first in range(0, len(own), size)] or [chosen[:1]]
+        micro = [self.to_device(collate(self.train, part, self.pad_id)) for part in parts]
+        terms = self.gradients(micro, float(len(chosen)) if len(own) else math.inf)
+        loss = float(self.accelerator.reduce(terms, "sum"))
+        _, made = self.apply(loss)
+        if made:
+            self.note({"step": self.step, "tokens": int(self.lengths[chosen].sum()), "loss": loss})
+        return {"loss": loss}
+
+
+def _drop_another(folder: Path, identity: dict[str, Any]) -> None:
+    """Delete the checkpoints of an unfinished run that has other settings, and say so."""
+    saved = checkpoints.identity(folder)
+    differing = [] if saved is None else comparing.differences(saved, comparing.plain(identity))
+    if differing:
+        shown = "; ".join(differing).replace(" against ", " there, now ")
+        print(f"the unfinished run in {folder} is of other settings ({shown}): it is begun anew", flush=True)
+        shutil.rmtree(folder)
+
+
 def finetune(
     model: PreTrainedModel,
-    data: TaskData | SquadData,
+    data: TaskData,
     tokenizer: PreTrainedTokenizerBase,
     accelerator: Accelerator,
     config: FinetuningConfig,
     *,
     teacher: PreTrainedModel | None = None,
-    name: str = "finetuning",
-    scale: str = "toy",
-    model_name: str = "student",
+    safety: Safety = UNSAVED,
     quiet: bool = False,
-    **provenance: Any,
+    **about: Any,
 ) -> dict[str, Any]:
     """Train a model with a head (`heads.for_task`) on a task, in place, and score it after the last update; its record.
 
     With a `teacher`, which has been fine-tuned on the task, the loss is a mixture of the labels and its answers.
-    No update, setting or stopping point is chosen on a validation split. `provenance` is added to the record.
-    Raises ValueError before any work when things do not fit, FloatingPointError when the loss is no longer finite.
+    No update, setting or stopping point is chosen on a validation split. `about` holds the record's `name`, `scale`
+    and `model_name`, and further keys for it. With `safety.checkpoints`, a folder, a run that was cut goes on from its
+    last checkpoint; a first SIGTERM or Ctrl-C ends it after the update and a checkpoint, with `Stopped`.
+
+    Raises ValueError before any work when things do not fit, FloatingPointError when `safety.max_skipped` updates in a
+    row had no finite loss and gradient.
     """
     check_run(model, data.task, tokenizer, config, teacher)
-    encoded, started_from = encode(data, tokenizer, config), fingerprint(model)
-    train, watch, quiet = encoded[0], Stopwatch(), quiet or not accelerator.is_main_process
-    lengths, pad_id = train["length"][:], tokenizer.pad_token_id
-    _name_labels(model, data.task)
-    optimizer = torch.optim.AdamW(_parameter_groups(model, config), lr=config.learning_rate, eps=1e-6, fused=True)
+    encoded, quiet = encode(data, tokenizer, config), quiet or not accelerator.is_main_process
+    name = about.pop("name", "finetuning")
     attention = model.config._attn_implementation
+    heads.name_labels(model, data.task)
     if accelerator.device.type == "cpu":
         dropout.for_cpu(model)
-    module, optimizer = accelerator.prepare(Finetuning(model.to(accelerator.device), config), optimizer)
-    module.train()
-    if teacher is not None:
-        teacher = teacher.to(accelerator.device).eval()
-        provenance["taught_by"] = fingerprint(teacher)
-    steps, losses, tokens = config.steps(len(train)), [], 0
-    with Progress(steps, name, quiet=quiet) as progress:
-        for step, chosen in enumerate(batch_order(lengths, config)):
-            for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate_at(step, steps)
-            losses.append(_update(module, teacher, optimizer, train, chosen, pad_id, accelerator, config, step))
-            tokens += int(lengths[chosen].sum())
-            progress.step(loss=f"{losses[-1]:.3f}")
+    folder = Path(safety.checkpoints) if safety.checkpoints else None
+    with explained(), alone_in(folder, accelerator):
+        run = Run(model, encoded[0], data.info, tokenizer, accelerator, config, safety, teacher)
+        run.module.train()
+        order = islice(batch_order(run.lengths, config), run.step, None)
+        run.advance(run.steps, order, name, quiet, save_last=False)
     model.set_attn_implementation(attention)
-    found = evaluate(model.eval(), data, encoded, accelerator, pad_id)
-    values = found | {
+    scores = evaluate(model.eval(), data, encoded, accelerator, tokenizer.pad_token_id)
+    return _record(run, name, data, scores | run.taught_by | about)
+
+
+def _record(run: Run, name: str, data: TaskData, about: dict[str, Any]) -> dict[str, Any]:
+    faults = {key: value for key, value in run.faults().items() if value}
+    values = {
         "task": data.task.name,
-        "seed": config.seed,
-        "tokens": tokens,
-        "steps": steps,
-        "config": asdict(config),
-        "curve": {"step": list(range(1, steps + 1)), "loss": losses},
+        "seed": run.config.seed,
+        "tokens": sum(run.curve["tokens"]),
+        "steps": run.steps,
+        "config": asdict(run.config),
+        "curve": {key: run.curve[key] for key in ("step", "loss")},
         "data": data.info,
-        "started_from": started_from,
-        "processes": accelerator.num_processes,
-        "precision": accelerator.mixed_precision,
+        "started_from": run.started_from,
+        "processes": run.accelerator.num_processes,
+        "precision": run.accelerator.mixed_precision,
     }
-    return new_record("finetuning", name, scale=scale, model=model_name, stopwatch=watch, **values | provenance)
+    values |= {"scale": "toy"} | faults | run.time_spent() | about
+    model = values.pop("model_name", "student")
+    return new_record("finetuning", name, model=model, stopwatch=run.stopwatch, **values)
 
 
-def _update(
-    module: nn.Module,
-    teacher: PreTrainedModel | None,
-    optimizer: Any,
-    train: Dataset,
-    chosen: np.ndarray,
-    pad_id: int,
+MEASURED = 4  # updates that an estimate takes
+
+
+def pace(
+    model: PreTrainedModel,
+    data: TaskData,
+    tokenizer: PreTrainedTokenizerBase,
     accelerator: Accelerator,
     config: FinetuningConfig,
-    step: int,
 ) -> float:
-    """One optimizer step on the rows `chosen`, shared out over the processes; their mean loss."""
-    processes, rank = accelerator.num_processes, accelerator.process_index
-    mine = chosen[rank::processes]
-    share = processes / len(chosen) if len(mine) else 0.0  # processes average their gradients
-    batch = collate(train, mine if len(mine) else chosen[:1], pad_id)  # all of them must take part
-    batch = {key: value.to(accelerator.device) for key, value in batch.items()}
-    if teacher is not None:
-        with torch.no_grad(), accelerator.autocast():
-            batch["teacher_logits"] = forward(teacher, batch)
-    seed_dropout(config.seed, step, rank)
-    loss = module(batch).sum() * share
-    mean = float(accelerator.reduce(loss.detach(), "mean"))
-    if not math.isfinite(mean):
-        raise FloatingPointError(f"the loss is {mean} at update {step + 1}; use a smaller learning rate")
-    accelerator.backward(loss)
-    accelerator.clip_grad_norm_(module.parameters(), config.clip)
-    optimizer.step()
-    optimizer.zero_grad()
-    return mean
+    """Seconds for each token of an update, measured on a few updates, which spoil `model`."""
+    if accelerator.device.type == "cpu":
+        dropout.for_cpu(model)
+    run = Run(model, encode(data, tokenizer, config)[0], data.info, tokenizer, accelerator, config, UNSAVED)
+    run.module.train()
+    tokens, enough = 0, replace(config, epochs=config.epochs + MEASURED)
+    for turn, chosen in enumerate(islice(batch_order(run.lengths, enough), MEASURED)):
+        if turn == 1:  # the first warms up
+            began = device.now(accelerator.device)
+        run.update(iter([chosen]))
+        tokens += int(run.lengths[chosen].sum()) if turn else 0
+    seconds = device.now(accelerator.device) - began
+    accelerator.free_memory()
+    return seconds / tokens
 
 
-def _parameter_groups(model: nn.Module, config: FinetuningConfig) -> list[dict[str, Any]]:
+def work(encoded: tuple[Dataset, dict[str, Dataset]], config: FinetuningConfig) -> float:
+    """Tokens of a run, for an estimate: those trained on, and a third of those scored, which go forward only."""
+    trained, *scored = (int(rows["length"][:].sum()) for rows in (encoded[0], *encoded[1].values()))
+    return config.epochs * trained + sum(scored) / 3
+
+
+def parameter_groups(model: nn.Module, config: FinetuningConfig) -> list[dict[str, Any]]:
+    """The parameters for AdamW: matrices with weight decay, biases and norms without."""
     matrices = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
     return [{"params": matrices, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-
-
-def _name_labels(model: PreTrainedModel, task: Task) -> None:
-    """Let the saved model say what its outputs mean."""
-    if task.spans:
-        return
-    if task.labels:
-        model.config.id2label = dict(enumerate(task.labels))
-        model.config.label2id = {label: i for i, label in enumerate(task.labels)}
-    model.config.problem_type = "regression" if task.regression else "single_label_classification"

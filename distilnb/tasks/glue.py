@@ -20,13 +20,19 @@ from ..text.randomness import generator
 from .metrics import interval, main_score, majority, score
 
 SOURCES = ("toyworld", "hub")
+Judgement = tuple[dict[str, float], tuple[float, float]]  # scores by name, interval of the main score
 TRUNCATIONS = ("head", "tail", "head_tail")
 
 
 @dataclass(frozen=True)
 class Task:
-    """One task. `labels` is empty for a regression; `rows` are the official numbers of rows of its splits, of which
-    the first after "train" gives the main score (MNLI: matched, as in Table 1)."""
+    """One task of classes or numbers: what it is, and how its rows are checked, encoded and scored.
+
+    `labels` is empty for a regression; `rows` are the official numbers of rows of its splits, of which the first after
+    "train" gives the main score (MNLI: matched, as in Table 1). `main_metric` is set where the main score is one metric
+    of several. With `several`, a row may have any number of the labels. `center` is what a regression starts from.
+    `squad.SpanTask` is a task whose answers are spans of a text.
+    """
 
     name: str
     title: str
@@ -37,7 +43,12 @@ class Task:
     hub: str = "nyu-mll/glue"
     revision: str = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
 
-    spans = False  # whether the answer is a span of the text, as in SQuAD (`squad.SquadTask`)
+    main_metric: str = ""
+    several: bool = False
+    center: float = 0.0
+
+    spans = False  # whether the answer is a span of the text
+    target = "label"  # the column that tells what is right
 
     @property
     def main(self) -> str:
@@ -46,7 +57,7 @@ class Task:
         The mean is GLUE's own rule; how the paper mixes the metrics of MRPC, QQP and STS-B it does not say. The
         other convention in print is BERT's, see `main_of_bert`.
         """
-        return "+".join(self.metrics)
+        return self.main_metric or "+".join(self.metrics)
 
     @property
     def main_of_bert(self) -> str:
@@ -72,6 +83,45 @@ class Task:
     def num_labels(self) -> int:
         """Outputs of the model: a class each, or the one number of a regression."""
         return len(self.labels) or 1
+
+    def check(self, rows: Dataset, split: str, labelled: bool = True) -> None:
+        """Raise ValueError unless these rows can train or score this task, as the function `check` says."""
+        check(rows, self, split, labelled)
+
+    def encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, how: str) -> Dataset:
+        """Rows of token ids, as `tokenize` returns them; `how` is the truncation."""
+        return tokenize(rows, self, tokenizer, max_length, how)
+
+    def counted(self, splits: dict[str, Dataset]) -> dict[str, Any]:
+        """What else a record should say of these rows; of classes and numbers, nothing."""
+        return {}
+
+    def answers(self, logits: np.ndarray) -> np.ndarray:
+        """(rows, num_labels) → (rows,): the class of each row, or the number of a regression.
+
+        With several labels a row: (rows, num_labels), 1 where a label is more likely than not.
+        """
+        if self.several:
+            return (logits > 0).astype(np.int64)
+        return logits[:, 0] if self.regression else logits.argmax(-1)
+
+    def judge(self, rows: Dataset, encoded: Dataset, logits: np.ndarray) -> Judgement:
+        """The task's metrics for logits of the encoded rows, and the main score's interval."""
+        answers, labels = self.answers(logits), encoded["labels"][:]
+        return score(self.metrics, answers, labels), interval(self.main, answers, labels)
+
+    def baseline(self, train: Dataset, rows: Dataset) -> float | None:
+        """The main score of the commonest training label as every row's answer (a regression: of the mean label)."""
+        learned, labels = (targets(split, self) for split in (train, rows))
+        guesses = majority(learned, len(labels))
+        return main_score(self.main, score(self.metrics, guesses, labels))
+
+    def held_out(self, train: Dataset, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of the training rows that stay, in random order, and of the `share` that is held out."""
+        order, held = generator(seed).permutation(len(train)), max(1, round(share * len(train)))
+        if held >= len(train):
+            raise ValueError(f"task {self.name} has {len(train)} training row(s); too few to hold some out")
+        return order[held:], order[:held]
 
 
 PAIR, ENTAILMENT = ("sentence1", "sentence2"), ("entailment", "not_entailment")
@@ -140,12 +190,12 @@ def load_split(
     """
     task = get_task(task) if isinstance(task, str) else task
     rows = read(task, split, source, n, seed)
-    check(rows, task, split, labelled)
+    task.check(rows, split, labelled)
     return rows
 
 
 def read(task: Task, split: str, source: str = "toyworld", n: int | None = None, seed: int = 0) -> Dataset:
-    """The rows that `load` checks; `task` is a `Task`, or what describes another task by the same attributes."""
+    """The rows that `load_split` checks; `task` is a `Task`, or what describes another task by the same attributes."""
     if source not in SOURCES:
         raise ValueError(f"task source is '{source}'; use {' or '.join(SOURCES)}")
     if n is not None and n < 1:
@@ -190,7 +240,7 @@ def check(rows: Dataset, task: Task, split: str, labelled: bool = True) -> None:
         raise ValueError(f"{what} has no column '{missing[0]}', only {', '.join(rows.column_names)}")
     if not len(rows):
         raise ValueError(f"{what} is empty; it needs at least one row")
-    if not labelled:
+    if not labelled or task.several:
         return
     labels = np.asarray(rows["label"][:], dtype=float)  # None, an unknown label, becomes nan
     if (np.isnan(labels) | (labels == -1)).all():
@@ -210,62 +260,70 @@ def check(rows: Dataset, task: Task, split: str, labelled: bool = True) -> None:
 
 @dataclass(frozen=True)
 class TaskData:
-    """A task ready to train on: its rows and, for the record, where they are from (`info`). Made by `load_all`.
+    """A task ready to train on: its rows and, for the record, where they are from (`info`). Made by `load_data`.
 
-    `squad.SquadData` has the same methods, so that one fine-tuning loop serves both.
+    Rows that were carved out of another TaskData are `part` of it: (that one, numbers of its training rows that are
+    trained on, numbers of those held out); so they are tokenized with it, once.
     """
 
     task: Task
     train: Dataset
     validations: dict[str, Dataset]
     info: dict[str, Any]
+    part: tuple["TaskData", np.ndarray, np.ndarray] | None = field(default=None, repr=False, compare=False)
     _encoded: dict = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.validations:
             raise ValueError(f"task {self.task.name} needs a split to score")
         for split, rows in {"train": self.train, **self.validations}.items():
-            check(rows, self.task, split)
+            self.task.check(rows, split)
 
     def encoded(
-        self, tokenizer: PreTrainedTokenizerBase, max_length: int = 128, truncation: str = "head"
+        self, tokenizer: PreTrainedTokenizerBase, max_length: int = 128, how: str | int = "head"
     ) -> tuple[Dataset, dict[str, Dataset]]:
-        """(train, validations) as `tokenize` returns them; tokenized once, however many models and seeds follow."""
-        key = vocabulary_hash(tokenizer), max_length, truncation
+        """(train, validations) as rows of token ids; made once, however many models and seeds follow.
+
+        `how` is the truncation of a long text, or the stride of the windows over a long passage.
+        """
+        key = vocabulary_hash(tokenizer), max_length, how
+        if key not in self._encoded and self.part:
+            whole, *parts = self.part
+            train, carved = (_select(whole.encoded(tokenizer, max_length, how)[0], part) for part in parts)
+            self._encoded[key] = train, dict.fromkeys(self.validations, carved)
         if key not in self._encoded:
-            made = [
-                tokenize(rows, self.task, tokenizer, max_length, truncation)
-                for rows in (self.train, *self.validations.values())
-            ]
+            splits = (self.train, *self.validations.values())
+            made = [self.task.encode(rows, tokenizer, max_length, how) for rows in splits]
             self._encoded[key] = made[0], dict(zip(self.validations, made[1:], strict=True))
         return self._encoded[key]
 
-    def judge(self, split: str, rows: Dataset, logits: np.ndarray) -> tuple[dict[str, float], tuple[float, float]]:
-        """The task's metrics for logits (rows, num_labels) of a tokenized split, and the main score's interval."""
-        answers, labels = self.answers(logits), rows["labels"][:]
-        found = score(self.task.metrics, answers, labels)
-        return found, interval(self.task.main, answers, labels)
+    def judge(self, split: str, encoded: Dataset, logits: np.ndarray) -> Judgement:
+        """The task's metrics for the logits of an encoded split, and the main score's interval."""
+        return self.task.judge(self.validations[split], encoded, logits)
 
-    def answers(self, logits: np.ndarray) -> np.ndarray:
-        """The class of each row, or the number of a regression: (rows, num_labels) → (rows,)."""
-        return logits[:, 0] if self.task.regression else logits.argmax(-1)
-
-    def baseline(self, split: str) -> float:
-        """The main score of who always answers with the commonest training label (a regression: their mean)."""
-        train, labels = (np.asarray(rows["label"][:]) for rows in (self.train, self.validations[split]))
-        guesses = majority(train, len(labels))
-        return main_score(self.task.main, score(self.task.metrics, guesses, labels))
+    def baseline(self, split: str) -> float | None:
+        """The main score of a baseline that ignores its input; None where there is none."""
+        return self.task.baseline(self.train, self.validations[split])
 
     def carve(self, share: float = 0.1, seed: int = 0, most: int = 0) -> "TaskData":
         """The training rows alone, `share` of them held out as the split "carved": where settings are chosen, so
         that validation rows judge and never choose. The same rows for every model. Of the rest, `most` rows are kept
         (0: all)."""
-        order, held = generator(seed).permutation(len(self.train)), max(1, round(share * len(self.train)))
-        if held >= len(self.train):
-            raise ValueError(f"task {self.task.name} has {len(self.train)} training row(s); too few to hold some out")
-        train, carved = (self.train.select(np.sort(part)) for part in (order[held:][: most or None], order[:held]))
+        left, held = self.task.held_out(self.train, share, seed)
+        parts = np.sort(left[: most or None]), np.sort(held)
+        train, carved = (self.train.select(part) for part in parts)
         info = self.info | {"rows": {"train": len(train), "carved": len(carved)}, "carved_seed": seed}
-        return TaskData(self.task, train, {"carved": carved}, info)
+        return TaskData(self.task, train, {"carved": carved}, info, (self, *parts))
+
+
+def _select(encoded: Dataset, rows: np.ndarray) -> Dataset:
+    """What `rows`, a rising list of row numbers, became when they were encoded; their windows, renumbered, of spans."""
+    if "example" not in encoded.column_names:
+        return encoded.select(rows)
+    example = encoded["example"][:]
+    kept = encoded.select(np.flatnonzero(np.isin(example, rows))).with_format(None)
+    numbers = np.searchsorted(rows, kept["example"][:]).tolist()
+    return kept.remove_columns("example").add_column("example", numbers).with_format("numpy")
 
 
 def load_data(
@@ -292,11 +350,12 @@ def load_data(
                 raise
             missing[split] = str(error)
     info = provenance(task, source, {"train": train, **scored}, seed)
+    info |= task.counted({"train": train, **scored})
     return TaskData(task, train, scored, info | ({"missing": missing} if missing else {}))
 
 
-def provenance(task: Task, source: str, splits: dict[str, Dataset], seed: int, target: str = "label") -> dict[str, Any]:
-    """Where the rows of a task are from, for its record; `target` is the column that tells what is right."""
+def provenance(task: Task, source: str, splits: dict[str, Dataset], seed: int) -> dict[str, Any]:
+    """Where the rows of a task are from, for its record."""
     toy, rows = source == "toyworld", {split: len(data) for split, data in splits.items()}
     why = [
         f"{split} has {count:,} of {task.rows[split]:,} rows"
@@ -312,11 +371,11 @@ def provenance(task: Task, source: str, splits: dict[str, Dataset], seed: int, t
         "rows": rows,
         "stand_in": bool(why),
         "stand_in_why": "; ".join(why) or None,
-        "fingerprint": _fingerprint(splits, (*task.columns, target)),
+        "fingerprint": fingerprint(splits, (*task.columns, task.target)),
     }
 
 
-def _fingerprint(splits: dict[str, Dataset], columns: tuple[str, ...]) -> str:
+def fingerprint(splits: dict[str, Dataset], columns: tuple[str, ...]) -> str:
     """A hash of all texts and labels, so that a record is not taken for one of other data."""
     digest = hashlib.sha256()
     for split, rows in splits.items():
@@ -348,10 +407,21 @@ def tokenize(
         encoded = tokenizer(*texts, return_token_type_ids=True, return_attention_mask=False, **cut)
         for key, lists in found.items():
             lists += [np.asarray(_cut(ids, max_length, truncation), dtype=np.int32) for ids in encoded[key]]
-    kind = np.float32 if task.regression else np.int64
     lengths = [len(ids) for ids in found["input_ids"]]
-    made = Dataset.from_dict(found | {"length": lengths, "labels": np.asarray(rows["label"][:], dtype=kind)})
-    return made.with_format("numpy")
+    return Dataset.from_dict(found | {"length": lengths, "labels": targets(rows, task)}).with_format("numpy")
+
+
+def targets(rows: Dataset, task: Task) -> np.ndarray:
+    """What is right in each row: a class or a number, (rows,); with several labels a row, 0 or 1 each, (rows, labels).
+
+    Several labels are floats, as their loss wants them; so are the numbers of a regression.
+    """
+    if not task.several:
+        return np.asarray(rows["label"][:], dtype=np.float32 if task.regression else np.int64)
+    marked = np.zeros((len(rows), task.num_labels), dtype=np.float32)
+    for i, labels in enumerate(rows["label"][:]):
+        marked[i, labels] = 1
+    return marked
 
 
 def _texts(texts: list[str | None], column: str, first: int) -> list[str]:

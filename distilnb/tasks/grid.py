@@ -6,6 +6,7 @@ from the same list for every model; validation rows judge and never choose.
 """
 
 import math
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,13 +17,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .. import paths
 from ..distillation.checkpoints import fingerprint
-from ..evidence.records import load_record, save_record
-from ..machine.progress import Progress
+from ..evidence import cells
+from ..evidence.records import save_record
+from ..machine.progress import duration
 from ..models.sources import Source
 from . import finetuning, heads
-from .finetuning import FinetuningConfig
+from .finetuning import FinetuningConfig, Safety
 from .glue import TaskData
-from .squad import SquadData
 
 LONG = 1000  # updates from which a run inside a grid shows its own progress
 SECOND_STAGE = "_d"  # DistilBERT (D) is the paper's name for a student that was distilled a second time
@@ -30,18 +31,107 @@ ONLY_WITH_TEACHER, ONLY_WITH_SPANS = ("soft_weight", "temperature"), ("stride",)
 
 
 @dataclass(frozen=True)
+class Grid:
+    """What all runs of a grid share; `finetune_grid` says what each setting does."""
+
+    models: Mapping[str, Source]
+    tokenizer: PreTrainedTokenizerBase
+    accelerator: Accelerator
+    config: FinetuningConfig
+    scale: str = "toy"
+    folder: Path = field(default_factory=lambda: paths.home() / "runs")
+    learning_rates: Sequence[float] = ()
+    trial_rows: int = 0
+    task_teacher: str | None = None
+    keep: bool = False
+    suffix: str = ""
+    provenance: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    safety: Safety = finetuning.UNSAVED
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        if self.task_teacher and self.task_teacher not in self.models:
+            raise ValueError(
+                f"the second teacher '{self.task_teacher}' is none of the models: {', '.join(self.models)}"
+            )
+        if self.task_teacher and len(self.models) == 1:
+            raise ValueError(f"'{self.task_teacher}' would teach only itself; name a student as well")
+
+    def run_name(self, label: str, task: TaskData, which: str) -> str:
+        """The name of a run and of its record."""
+        name = task.task.name + (f"-{self.suffix}" if self.suffix else "")
+        return f"finetuning-{self.scale}-{label}-{name}-{which}"
+
+    def cell(self, model: str, task: TaskData, config: FinetuningConfig, **more: Any) -> "Cell":
+        """`model` on `task` with the seed of `config`; `more` are keys for its record."""
+        name = self.run_name(model, task, f"seed{config.seed}")
+        about = {"scale": self.scale} | self.provenance.get(model, {}) | more
+        keeps = self.folder / "models" / name if self.keep or model == self.task_teacher else None
+        return Cell(self, name, model, self.models[model], task, config, about, self.folder, keeps)
+
+    def trials(self, model: str, task: TaskData, seed: int) -> list["Cell"]:
+        """`model` on carved rows of `task` with every learning rate; nothing is kept but the records."""
+        made = [self.cell(model, task, replace(self.config, learning_rate=r, seed=seed)) for r in self.learning_rates]
+        names = [self.run_name(model, task, f"lr{rate:g}") for rate in self.learning_rates]
+        records = self.folder / "selection"
+        return [replace(cell, name=name, records=records, keeps=None) for cell, name in zip(made, names, strict=True)]
+
+    def taught(self, cell: "Cell") -> "Cell":
+        """The same run once more, now also by the answers of the second teacher, fine-tuned with the same seed."""
+        label = cell.model_name + SECOND_STAGE
+        name, teacher = (self.run_name(x, cell.data, f"seed{cell.config.seed}") for x in (label, self.task_teacher))
+        about = cell.about | {"teacher_record": teacher}
+        keeps = self.folder / "models" / name if self.keep else None
+        return replace(
+            cell, name=name, model_name=label, about=about, keeps=keeps, teacher=self.folder / "models" / teacher
+        )
+
+    def left(self, model: str, task: TaskData, seeds: Sequence[int]) -> tuple[int, int]:
+        """How many runs and how many trials of `model` on `task` have no record of their name."""
+        labels = [model, model + SECOND_STAGE] if self.task_teacher not in (None, model) else [model]
+        runs = [self.run_name(label, task, f"seed{seed}") for label in labels for seed in seeds]
+        trials = [f"selection/{self.run_name(model, task, f'lr{rate:g}')}" for rate in self.learning_rates]
+        missing = [sum(not (self.folder / f"{name}.json").is_file() for name in names) for names in (runs, trials)]
+        return missing[0], missing[1]
+
+    def cells(self, task: TaskData, seeds: Sequence[int]) -> list["Cell"]:
+        """All runs on a task, a teacher's before those of its pupils; learning rates are chosen now, by trials."""
+        made, taught = [], []
+        carved = task.carve(most=self.trial_rows) if self.learning_rates else None
+        for model in self.models:
+            config, more = self.config, {}
+            if carved:
+                what = f"{model} on {task.task.name}, choosing the learning rate"
+                trials = self.trials(model, carved, seeds[0])
+                tried = cells.run_missing(
+                    trials, self.folder / "selection", what, self.accelerator, quiet=self.quiet
+                ).records
+                selection = select(self.learning_rates, tried)
+                more = {"selection": selection | ({"rows": self.trial_rows} if self.trial_rows else {})}
+                config = replace(config, learning_rate=selection["chosen"])
+            own = [self.cell(model, task, replace(config, seed=seed), **more) for seed in seeds]
+            made += own
+            if self.task_teacher and model != self.task_teacher:
+                taught += [self.taught(cell) for cell in own]
+        return made + taught
+
+
+@dataclass(frozen=True)
 class Cell:
     """One run of a grid: a model on a task with a seed (in `config`), and further keys for its record.
 
-    `keeps` is the folder for the fine-tuned weights, if they are kept; `teacher` the folder of a fine-tuned teacher.
+    Its record goes to the folder `records`, its weights to `keeps`, if they are kept; `teacher` is the folder of a
+    fine-tuned teacher.
     """
 
+    grid: Grid
     name: str
     model_name: str
     source: Source
-    data: TaskData | SquadData
+    data: TaskData
     config: FinetuningConfig
-    provenance: dict[str, Any] = field(default_factory=dict)
+    about: dict[str, Any]
+    records: Path
     keeps: Path | None = None
     teacher: Path | None = None
 
@@ -52,109 +142,116 @@ class Cell:
     def identity(self) -> dict[str, Any]:
         """What a record must agree with to be the record of this run."""
         silent = (() if self.teacher else ONLY_WITH_TEACHER) + (() if self.data.task.spans else ONLY_WITH_SPANS)
-        settings = {key: value for key, value in asdict(self.config).items() if key not in silent}
-        taught = {"teacher": fingerprint(heads.fine_tuned(self.teacher, self.data.task))} if self.teacher else {}
-        chosen = {"selection": self.provenance["selection"]} if "selection" in self.provenance else {}
-        return (
-            settings
-            | taught
-            | chosen
-            | {
-                "data": self.data.info["fingerprint"],
-                "rows": self.data.info["rows"],
-                "weights": fingerprint(self.model()),
-            }
+        made_of = {key: value for key, value in asdict(self.config).items() if key not in silent}
+        if self.teacher:
+            made_of["teacher"] = fingerprint(heads.fine_tuned(self.teacher, self.data.task))
+        if "selection" in self.about:
+            made_of["selection"] = self.about["selection"]
+        if self.grid.safety.micro_batch_size:
+            made_of["micro_batch_size"] = self.grid.safety.micro_batch_size
+        made_of |= {"data": self.data.info["fingerprint"], "rows": self.data.info["rows"]}
+        return made_of | {"weights": fingerprint(self.model())}
+
+    def differences(self, record: dict[str, Any]) -> list[str]:
+        """In what, in words, `record` is not the record of this run."""
+        data = record["data"]
+        made_of = record["config"] | {
+            "data": data["fingerprint"],
+            "rows": data["rows"],
+            "weights": record.get("started_from"),
+            "teacher": record.get("taught_by"),
+            "selection": record.get("selection"),
+            "micro_batch_size": record.get("micro_batch_size"),
+        }
+        try:
+            wanted = self.identity()
+        except ValueError as error:
+            return [str(error)]
+        why = [
+            f"{key} was {made_of.get(key)}, is {value}" for key, value in wanted.items() if made_of.get(key) != value
+        ]
+        if not why and self.keeps and not (self.keeps / "model.safetensors").is_file():
+            why = [f"its weights are not in {self.keeps}"]
+        return why
+
+    def run(self) -> dict[str, Any]:
+        """Make the run and keep what is to be kept: the weights first, so that a record never lacks them."""
+        grid, teacher = self.grid, None
+        if self.teacher:
+            if not (self.teacher / "model.safetensors").is_file():
+                raise FloatingPointError(f"its teacher, {self.teacher.name}, diverged")
+            teacher = heads.fine_tuned(self.teacher, self.data.task)
+        model, short = self.model(), self.config.steps(len(self.data.train)) < LONG
+        unfinished = Path(grid.safety.checkpoints or grid.folder / "unfinished") / self.name
+        record = finetuning.finetune(
+            model,
+            self.data,
+            grid.tokenizer,
+            grid.accelerator,
+            self.config,
+            teacher=teacher,
+            safety=replace(grid.safety, checkpoints=str(unfinished)),
+            quiet=grid.quiet or short,
+            name=self.name,
+            model_name=self.model_name,
+            **self.about,
         )
+        if grid.accelerator.is_main_process:
+            if self.keeps:
+                model.save_pretrained(self.keeps)
+                grid.tokenizer.save_pretrained(self.keeps)
+            save_record(record, self.records)
+            shutil.rmtree(unfinished, ignore_errors=True)
+            if not any(unfinished.parent.iterdir()):
+                unfinished.parent.rmdir()
+        return record
 
 
 def finetune_grid(
     models: Mapping[str, Source],
-    data: Iterable[TaskData | SquadData],
+    data: Iterable[TaskData],
     seeds: Iterable[int],
     tokenizer: PreTrainedTokenizerBase,
     accelerator: Accelerator,
     config: FinetuningConfig,
-    *,
-    scale: str = "toy",
-    folder: Path | None = None,
-    learning_rates: Sequence[float] = (),
-    trial_rows: int = 0,
-    task_teacher: str | None = None,
-    keep: bool = False,
-    suffix: str = "",
-    provenance: Mapping[str, dict[str, Any]] | None = None,
-    quiet: bool = False,
+    **settings: Any,
 ) -> list[dict[str, Any]]:
     """Fine-tune every model on every task with every seed; a record each, in `folder` (default `runs/`).
 
-    A cell whose record is there, with the same settings, data and starting weights, is not run again. With
-    `learning_rates`, each model and task first tries all of these (the same for every model) on nine tenths of the
-    training rows (at most `trial_rows`; 0: all of them) and keeps the one that does best on the tenth; those trials
-    are recorded in `folder/selection`.
-    With `task_teacher`, one of `models`, every other model is fine-tuned once more, now also by the answers of that
-    model, fine-tuned with the same seed: these runs have the model name `<model>_d`. `keep` saves the fine-tuned
-    models in `folder/models`. `suffix` is added to the names of tasks in names of runs. `provenance` adds keys to the
-    records of a model, by its name in `models`.
+    A cell whose record is there, with the same settings, data and starting weights, is not run again, and one that
+    was cut goes on from its last checkpoint. Further settings, all of them fields of `Grid`: with `learning_rates`,
+    each model and task first tries all of these (the same for every model) on nine tenths of the training rows (at
+    most `trial_rows`; 0: all of them) and keeps the one that does best on the tenth; those trials are recorded in
+    `folder/selection`. With `task_teacher`, one of `models`, every other model is fine-tuned once more, now also by
+    the answers of that model, fine-tuned with the same seed: these runs have the model name `<model>_d`. `keep` saves
+    the fine-tuned models in `folder/models`. `suffix` is added to the names of tasks in names of runs. `provenance`
+    adds keys to the records of a model, by its name in `models`. `safety` is a `finetuning.Safety`; `quiet` prints
+    nothing.
+
+    Raises ValueError before any work for what does not fit, FloatingPointError at the end when a run diverged.
     """
-    folder, seeds, cells = Path(folder or paths.home() / "runs"), list(seeds), []
+    data, seeds = list(data), list(seeds)
     if not (models and seeds):
         raise ValueError("a grid needs at least one model and one seed")
-    if task_teacher and task_teacher not in models:
-        raise ValueError(f"the second teacher '{task_teacher}' is none of the models: {', '.join(models)}")
-    if task_teacher and len(models) == 1:
-        raise ValueError(f"'{task_teacher}' would teach only itself; name a student as well")
-    data = list(data)
+    given = {key: value for key, value in settings.items() if value is not None}
+    grid = Grid(models, tokenizer, accelerator, config, **given)
+    grid, asked = replace(grid, folder=Path(grid.folder)), not grid.quiet
+    grid = replace(grid, quiet=grid.quiet or not accelerator.is_main_process)
     for source in models.values():  # a model that cannot be used should not be found out hours later
         for task in data[:1]:
             finetuning.check_run(heads.for_task(source, task.task)[0], task.task, tokenizer, config)
-    quiet = quiet or not accelerator.is_main_process
-
-    def called(task: TaskData) -> str:
-        return task.task.name + (f"-{suffix}" if suffix else "")
-
-    def cell(model: str, task: TaskData, which: str, more: dict[str, Any], label: str = "", **settings: Any) -> Cell:
-        label = label or model
-        name = f"finetuning-{scale}-{label}-{called(task)}-{which}"
-        more = {"scale": scale} | (provenance or {}).get(model, {}) | more
-        kept = folder / "models" / name if keep or model == task_teacher else None
-        return Cell(name, label, models[model], task, replace(config, **settings), more, kept)
-
-    for task in data:
-        carved, taught = task.carve(most=trial_rows) if learning_rates else None, []
-        for model in models:
-            settings, more = {}, {}
-            if carved:
-                trials = [
-                    replace(cell(model, carved, f"lr{rate:g}", {}, learning_rate=rate, seed=seeds[0]), keeps=None)
-                    for rate in learning_rates
-                ]
-                what = f"{model} on {task.task.name}, choosing the learning rate"
-                found = _run_missing(trials, folder / "selection", what, tokenizer, accelerator, quiet)
-                more = {"selection": select(learning_rates, found) | ({"rows": trial_rows} if trial_rows else {})}
-                settings = {"learning_rate": more["selection"]["chosen"]}
-            cells += [cell(model, task, f"seed{seed}", more, seed=seed, **settings) for seed in seeds]
-            if task_teacher and model != task_teacher:
-                for seed in seeds:
-                    teacher = f"finetuning-{scale}-{task_teacher}-{called(task)}-seed{seed}"
-                    again = cell(
-                        model,
-                        task,
-                        f"seed{seed}",
-                        more | {"teacher_record": teacher},
-                        seed=seed,
-                        label=model + SECOND_STAGE,
-                        **settings,
-                    )
-                    taught.append(replace(again, teacher=folder / "models" / teacher))
-        cells += taught  # their teachers come first
-    finished = _run_missing(cells, folder, "fine-tuning", tokenizer, accelerator, quiet)
-    for record, asked in zip(finished, cells, strict=True):
+    told = _announce(grid, data, seeds) if asked else ""  # measured by all processes together
+    if not grid.quiet:
+        print(told, end="", flush=True)
+    made = [cell for task in data for cell in grid.cells(task, seeds)]
+    finished = cells.run_missing(made, grid.folder, "fine-tuning", accelerator, quiet=grid.quiet)
+    for record, cell in zip(finished.records, made, strict=True):
         if record is None:
             raise FloatingPointError(
-                f"{asked.name} diverged at learning rate {asked.config.learning_rate:g}; the "
+                f"{cell.name} diverged at learning rate {cell.config.learning_rate:g}; the "
                 "other runs are recorded: use a smaller rate"
             )
-    return finished
+    return finished.records
 
 
 def select(rates: Sequence[float], trials: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
@@ -169,88 +266,20 @@ def select(rates: Sequence[float], trials: Sequence[dict[str, Any] | None]) -> d
     return {"learning_rates": list(rates), "scores": scores, "chosen": rates[best]}
 
 
-def _run_missing(
-    cells: Sequence[Cell],
-    folder: Path,
-    what: str,
-    tokenizer: PreTrainedTokenizerBase,
-    accelerator: Accelerator,
-    quiet: bool,
-) -> list[dict[str, Any] | None]:
-    """The record of every cell, run where there is none yet; None where the loss diverged."""
-    there = [(folder / f"{cell.name}.json").is_file() for cell in cells]
-    found, done = [None] * len(cells), 0
-    with Progress(len(cells), what, lines=len(cells), quiet=quiet) as progress:
-        for i, cell in enumerate(cells):
-            found[i] = _recorded(cell, folder, quiet) if there[i] else None
-            if found[i]:
-                done += 1
-                progress.skip()
+def _announce(grid: Grid, data: Sequence[TaskData], seeds: Sequence[int]) -> str:
+    """What the runs without a record will take, judged by a few updates of each model; nothing where rows are few."""
+    seconds, left, pace = 0.0, 0, {}
+    for task in data:
+        for model, source in grid.models.items():
+            runs, trials = grid.left(model, task, seeds)
+            if not runs + trials or grid.config.steps(len(task.train)) < finetuning.MEASURED:
                 continue
-            try:
-                found[i] = _run(cell, folder, tokenizer, accelerator, quiet)
-            except FloatingPointError as error:
-                if not quiet:
-                    print(f"{cell.name}: {error}", flush=True)
-            accelerator.free_memory()
-            accelerator.wait_for_everyone()
-            progress.step(run=cell.name, score=f"{found[i]['scores']['main']:.3f}" if found[i] else "diverged")
-    if done and not quiet:
-        print(f"{what}: {done} of {len(cells)} runs are recorded in {folder} already", flush=True)
-    return found
-
-
-def _run(
-    cell: Cell, folder: Path, tokenizer: PreTrainedTokenizerBase, accelerator: Accelerator, quiet: bool
-) -> dict[str, Any]:
-    """Make one run and keep what is to be kept: the weights first, so that a record never lacks them."""
-    model, teacher = cell.model(), None
-    if cell.teacher:
-        if not (cell.teacher / "model.safetensors").is_file():
-            raise FloatingPointError(f"its teacher, {cell.teacher.name}, diverged")
-        teacher = heads.fine_tuned(cell.teacher, cell.data.task)
-    short = cell.config.steps(len(cell.data.train)) < LONG
-    record = finetuning.finetune(
-        model,
-        cell.data,
-        tokenizer,
-        accelerator,
-        cell.config,
-        teacher=teacher,
-        name=cell.name,
-        model_name=cell.model_name,
-        quiet=quiet or short,
-        **cell.provenance,
-    )
-    if accelerator.is_main_process:
-        if cell.keeps:
-            model.save_pretrained(cell.keeps)
-            tokenizer.save_pretrained(cell.keeps)
-        save_record(record, folder)
-    return record
-
-
-def _recorded(cell: Cell, folder: Path, quiet: bool) -> dict[str, Any] | None:
-    """The record of this very run, if that is what lies there; otherwise a line says why it is run again."""
-    try:
-        record = load_record(folder / f"{cell.name}.json")
-        data = record["data"]
-        there = record["config"] | {
-            "data": data["fingerprint"],
-            "rows": data["rows"],
-            "weights": record.get("started_from"),
-            "teacher": record.get("taught_by"),
-            "selection": record.get("selection"),
-        }
-        why = [
-            f"{key} was {there.get(key)}, is {value}"
-            for key, value in cell.identity().items()
-            if there.get(key) != value
-        ]
-        if not why and cell.keeps and not (cell.keeps / "model.safetensors").is_file():
-            why = [f"its weights are not in {cell.keeps}"]
-    except ValueError as error:
-        why = [str(error)]
-    if why and not quiet:
-        print(f"{cell.name} is run again: {', '.join(why)}", flush=True)
-    return None if why else record
+            if model not in pace:
+                head = heads.for_task(source, task.task)[0]
+                pace[model] = finetuning.pace(head, task, grid.tokenizer, grid.accelerator, grid.config)
+            share = min(0.9, grid.trial_rows / len(task.train)) if grid.trial_rows else 0.9
+            work = finetuning.work(finetuning.encode(task, grid.tokenizer, grid.config), grid.config)
+            seconds, left = seconds + pace[model] * work * (runs + share * trials), left + runs + trials
+    if not left:
+        return ""
+    return f"estimate: about {duration(seconds)} for {left} run{'s' * (left > 1)} that are not recorded yet\n"

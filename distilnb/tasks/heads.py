@@ -5,6 +5,9 @@ A masked language model has neither. What is new is drawn from a seed and named,
 
 import copy
 import re
+import warnings
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -34,31 +37,96 @@ def classifier(source: Source, num_labels: int, seed: int = 0) -> Made:
 
     Raises ValueError for a model of a family that `families` lacks, or that lacks a tensor of its encoder.
     """
-    return _with_head(source, CLASSIFIERS, num_labels, seed)
+    return _told(source, *_with_head(source, CLASSIFIERS, num_labels, seed))
 
 
 def question_answerer(source: Source, seed: int = 0) -> Made:
-    """The encoder of `source` with one new layer that scores each token as start and as end of the answer.
+    """The encoder of `source` with a layer that scores each token as start and as end of the answer, and what is new.
 
-    As `classifier`, which see.
+    Raises as `classifier` does.
     """
-    return _with_head(source, ANSWERERS, 2, seed)
+    return _told(source, *_with_head(source, ANSWERERS, 2, seed))
 
 
 def for_task(source: Source, task: Task, seed: int = 0) -> Made:
-    """The encoder of `source` with the head that `task` needs; as `classifier`, which see."""
+    """The encoder of `source` with the head that `task` needs, and the names of its new tensors.
+
+    A head with the labels of the task is kept, its outputs brought into the task's order; one of another size or with
+    other labels is replaced, and a warning says so. Raises as `classifier` does.
+    """
     if task.spans:
         return question_answerer(source, seed)
-    return classifier(source, task.num_labels, seed)
+    model, new, replaced = _with_head(source, CLASSIFIERS, task.num_labels, seed)
+    output = _output(model)
+    if output[0] not in new and not _in_order(model, task):
+        new, replaced = tuple(dict.fromkeys((*new, *output))), output
+        _draw(model, output, seed)
+    if task.center and output[-1].endswith(".bias") and output[-1] in new:
+        with torch.no_grad():
+            model.get_parameter(output[-1]).fill_(task.center)
+    return _told(source, model, new, replaced)
 
 
 def fine_tuned(source: Source, task: Task) -> PreTrainedModel:
-    """A model that has been fine-tuned on `task` already; ValueError when its head would be new."""
-    model, new = for_task(source, task)
+    """A model that has been fine-tuned on `task` already; ValueError when its head would be new or has other labels."""
+    what = f"model '{source}'" if isinstance(source, str | Path) else f"this {type(source).__name__}"
+    model, new, _ = _with_head(source, ANSWERERS if task.spans else CLASSIFIERS, task.num_labels, 0)
     if new:
-        what = f"model '{source}'" if isinstance(source, str | Path) else f"this {type(source).__name__}"
         raise ValueError(f"{what} has not been fine-tuned on a task like {task.name}: it lacks {new[0]}")
+    if not task.spans and not _in_order(model, task):
+        names = ", ".join(map(str, model.config.id2label.values()))
+        raise ValueError(f"{what} has been fine-tuned on the labels {names}; task {task.name} has others")
     return model
+
+
+def _told(source: Source, model: PreTrainedModel, new: tuple[str, ...], replaced: Sequence[str]) -> Made:
+    if replaced:
+        _warn(str(source) if isinstance(source, str | Path) else type(source).__name__)
+    return model, new
+
+
+@cache
+def _warn(what: str) -> None:
+    """Say once of every model that its head is replaced."""
+    warnings.warn(f"the head of {what} is of another task: a new one is drawn and trained", stacklevel=4)
+
+
+def _output(model: PreTrainedModel) -> tuple[str, ...]:
+    """The names of the tensors of a classifier's last layer, weight first."""
+    names = [name for name in model.state_dict() if HEADS.match(name)]
+    last = names[-1].rpartition(".")[0]
+    return tuple(name for name in names if name.rpartition(".")[0] == last)
+
+
+def _in_order(model: PreTrainedModel, task: Task) -> bool:
+    """Whether the outputs of a classifier mean the labels of `task`; those in another order are moved to their places.
+
+    A configuration without names ("LABEL_0") is believed.
+    """
+    names = [str(model.config.id2label.get(i, "")).casefold() for i in range(task.num_labels)]
+    wanted = [label.casefold() for label in task.labels]
+    if not wanted or names == wanted or all(name.startswith("label_") for name in names):
+        return True
+    if sorted(names) != sorted(wanted):
+        return False
+    order = [names.index(label) for label in wanted]
+    with torch.no_grad():
+        for name in _output(model):
+            parameter = model.get_parameter(name)
+            parameter.copy_(parameter[order].clone())
+    name_labels(model, task)
+    return True
+
+
+def name_labels(model: PreTrainedModel, task: Task) -> None:
+    """Let the configuration that is saved with the model say what its outputs mean."""
+    if task.spans:
+        return
+    if task.labels:
+        model.config.id2label = dict(enumerate(task.labels))
+        model.config.label2id = {label: i for i, label in enumerate(task.labels)}
+    kind = "multi_label" if task.several else "single_label"
+    model.config.problem_type = "regression" if task.regression else f"{kind}_classification"
 
 
 def fine_tuned_run(scale: str, task: str, label: str) -> tuple[Path, Path]:
@@ -82,19 +150,28 @@ def is_answerer(model: PreTrainedModel) -> bool:
     return type(model).__name__.endswith(f"For{ANSWERERS}")
 
 
-def _with_head(source: Source, head: str, outputs: int, seed: int) -> Made:
+def _with_head(
+    source: Source, head: str, outputs: int, seed: int
+) -> tuple[PreTrainedModel, tuple[str, ...], tuple[str, ...]]:
+    """The model, the names of its new tensors, and of these the ones that the source has in another size."""
     if isinstance(source, PreTrainedModel):
-        model, missing = _around(source, head, outputs)
+        model, missing, differing = _around(source, head, outputs)
         what = f"this {type(source).__name__}"
     else:
-        model, missing = _read(source, head, outputs)
+        model, missing, differing = _read(source, head, outputs)
         what = f"model '{source}'"
     lost = [name for name in missing if not HEADS.match(name)]
     if lost:
         raise ValueError(f"{what} lacks {len(lost)} tensors of its encoder, first {lost[0]}: nothing to fine-tune")
+    _draw(model, missing, seed)
+    return model.eval(), tuple(missing), tuple(differing)
+
+
+def _draw(model: PreTrainedModel, names: Sequence[str], seed: int) -> None:
+    """Draw these tensors anew: weights at random, biases 0, weights of a norm 1."""
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for name in missing:
+        for name in names:
             tensor = model.get_parameter(name)
             if name.endswith(".bias"):
                 tensor.zero_()
@@ -102,7 +179,6 @@ def _with_head(source: Source, head: str, outputs: int, seed: int) -> Made:
                 tensor.fill_(1.0)
             else:
                 tensor.normal_(0, model.config.initializer_range, generator=draw)
-    return model.eval(), tuple(missing)
 
 
 def class_for(config: PreTrainedConfig, head: str, what: str) -> type[PreTrainedModel]:
@@ -114,8 +190,9 @@ def class_for(config: PreTrainedConfig, head: str, what: str) -> type[PreTrained
     return kind
 
 
-def _around(source: PreTrainedModel, head: str, outputs: int) -> tuple[PreTrainedModel, list[str]]:
-    """The tensors of a model in memory under a head, and the names of those that it did not have."""
+def _around(source: PreTrainedModel, head: str, outputs: int) -> tuple[PreTrainedModel, list[str], list[str]]:
+    """The tensors of a model in memory under a head, the names of those that it lacks, and of these
+    the ones that it has in another size."""
     config = copy.deepcopy(source.config)
     config.num_labels = outputs
     with torch.random.fork_rng(devices=[]):
@@ -125,14 +202,15 @@ def _around(source: PreTrainedModel, head: str, outputs: int) -> tuple[PreTraine
         name: theirs[name] for name, tensor in wanted.items() if name in theirs and theirs[name].shape == tensor.shape
     }
     model.load_state_dict(known, strict=False)
-    return model, [name for name in wanted if name not in known]
+    return model, [name for name in wanted if name not in known], [n for n in wanted if n in theirs and n not in known]
 
 
-def _read(source: str | Path, head: str, outputs: int) -> tuple[PreTrainedModel, list[str]]:
+def _read(source: str | Path, head: str, outputs: int) -> tuple[PreTrainedModel, list[str], list[str]]:
     """The same from safetensors in a folder or on the Hub."""
     path, where = locate(source)
     try:
-        config = hub.fetch(AutoConfig.from_pretrained, path, num_labels=outputs, **where)
+        with hub.no_report():
+            config = hub.fetch(AutoConfig.from_pretrained, path, num_labels=outputs, **where)
     except (OSError, ValueError) as error:
         raise ValueError(f"model '{path}' has no readable config.json{hub.cause(path, error)}") from error
     kind = class_for(config, head, f"model '{path}'")
@@ -145,6 +223,7 @@ def _read(source: str | Path, head: str, outputs: int) -> tuple[PreTrainedModel,
                 dtype=torch.float32,
                 use_safetensors=True,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,
                 **where,
             )
     except (OSError, ValueError, RuntimeError) as error:
@@ -152,5 +231,6 @@ def _read(source: str | Path, head: str, outputs: int) -> tuple[PreTrainedModel,
             f"model '{path}' has a configuration, but weights (model.safetensors) that fit it and a head of "
             f"{outputs} cannot be read{hub.cause(path, error)}"
         ) from error
-    missing = set(report["missing_keys"])
-    return model, [name for name in model.state_dict() if name in missing]
+    differing = {key[0] for key in report["mismatched_keys"]}
+    missing = {*report["missing_keys"], *differing}
+    return model, *([name for name in model.state_dict() if name in names] for names in (missing, differing))

@@ -18,12 +18,23 @@ from ..evidence.statistics import bootstrap
 
 def accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
     """Share of right answers."""
-    return float(np.mean(predictions == labels))
+    right = predictions == labels
+    return float(np.mean(right if right.ndim == 1 else right.all(1)))
 
 
 def f1(predictions: np.ndarray, labels: np.ndarray) -> float:
     """F1 of class 1 (paraphrase, duplicate); 0 when it is neither predicted nor there."""
     return float(f1_score(labels, predictions, labels=[1], average="macro", zero_division=0))
+
+
+def macro_f1(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Mean over the classes of their F1, so that a rare class counts as much as a common one."""
+    return float(f1_score(labels, predictions, average="macro", zero_division=0))
+
+
+def micro_f1(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """F1 over all pairs of a row and a label, for rows with several labels, (rows, labels) of 0 and 1."""
+    return float(f1_score(labels, predictions, average="micro", zero_division=0))
 
 
 def matthews(predictions: np.ndarray, labels: np.ndarray) -> float:
@@ -41,13 +52,21 @@ def spearman(predictions: np.ndarray, labels: np.ndarray) -> float:
     return _correlation(stats.spearmanr, predictions, labels)
 
 
+def r2(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Share of the variance that is explained: 0 for the labels' mean, below 0 for worse; 0 when labels are alike."""
+    spread = float(((labels - labels.mean()) ** 2).sum())
+    return 1 - float(((predictions - labels) ** 2).sum()) / spread if spread else 0.0
+
+
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    function.__name__: function for function in (accuracy, f1, matthews, pearson, spearman)
+    function.__name__: function for function in (accuracy, f1, macro_f1, micro_f1, matthews, pearson, spearman, r2)
 }
 
 
 def score(names: str | Iterable[str], predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """These metrics of (rows,) predictions: classes, or numbers for a regression. A fraction each, by name.
+
+    Of rows with several labels, predictions and labels are (rows, labels) of 0 and 1; a row is right if all are.
 
     Raises ValueError for an unknown metric, for unequal lengths, no rows, or a prediction that is no number.
     """
@@ -56,7 +75,7 @@ def score(names: str | Iterable[str], predictions: np.ndarray, labels: np.ndarra
     unknown = [name for name in names if name not in METRICS]
     if unknown:
         raise ValueError(f"unknown metric '{unknown[0]}'; use one of {', '.join(METRICS)}")
-    if predictions.shape != labels.shape or predictions.ndim != 1:
+    if predictions.shape != labels.shape or predictions.ndim not in (1, 2):
         raise ValueError(f"predictions {predictions.shape} and labels {labels.shape} must be two lists of one length")
     if not len(labels):
         raise ValueError("there are no predictions to score")
@@ -77,10 +96,10 @@ def majority(train_labels: np.ndarray, rows: int) -> np.ndarray:
     For a regression (labels of a floating type) it is their mean.
     """
     labels = np.asarray(train_labels)
-    if labels.dtype.kind == "f":
+    if labels.dtype.kind == "f" and labels.ndim == 1:
         return np.full(rows, labels.mean())
-    values, counts = np.unique(labels, return_counts=True)
-    return np.full(rows, values[counts.argmax()])
+    values, counts = np.unique(labels, axis=0, return_counts=True)
+    return np.repeat(values[counts.argmax()][None], rows, axis=0)
 
 
 def macro(scores: Mapping[str, float], tasks: Iterable[str]) -> float:
@@ -95,6 +114,12 @@ def macro(scores: Mapping[str, float], tasks: Iterable[str]) -> float:
 def interval(main: str, predictions: np.ndarray, labels: np.ndarray, samples: int = 200) -> tuple[float, float]:
     """95 % bootstrap interval of a task's main score over resampled rows: how much the choice of rows matters."""
     parts = main.split("+")
+    if np.ndim(labels) == 2:  # several labels a row: scipy would resample each column apart
+
+        def of_rows(rows: np.ndarray) -> float:
+            return main_score(main, score(parts, predictions[rows], labels[rows]))
+
+        return bootstrap(of_rows, np.arange(len(labels)), samples=samples)
     return bootstrap(lambda p, y: main_score(main, score(parts, p, y)), predictions, labels, samples=samples)
 
 
@@ -110,19 +135,20 @@ def normalize_answer(text: str) -> str:
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
-def exact_match(prediction: str, golds: Sequence[str]) -> float:
-    """1 when the prediction, normalized, is one of the gold answers, else 0 (SQuAD v1.1's evaluation)."""
+def exact_match(prediction: str, golds: Sequence[str], none: bool = False) -> float:
+    """1 when the prediction, normalized, is one of the gold answers, else 0; alike in both versions of SQuAD."""
     return float(normalize_answer(prediction) in map(normalize_answer, _golds(golds)))
 
 
-def squad_f1(prediction: str, golds: Sequence[str]) -> float:
+def squad_f1(prediction: str, golds: Sequence[str], none: bool = False) -> float:
     """F1 over the words that prediction and gold answer share, counted as often as they occur; of several gold
     answers the best (SQuAD v1.1's evaluation).
 
     Nothing shared is 0, even between two answers of which normalization leaves nothing ("the", "."): there version
-    1.1 says F1 0 and exact match 1; version 2, where no answer can be right, says 1 and 1.
+    1.1 says F1 0 and exact match 1; version 2 (`none`), where no answer can be right, says 1 and 1.
     """
-    return max(_word_f1(normalize_answer(prediction).split(), normalize_answer(gold).split()) for gold in _golds(golds))
+    words = normalize_answer(prediction).split()
+    return max(_word_f1(words, normalize_answer(gold).split(), none) for gold in _golds(golds))
 
 
 def _golds(golds: Sequence[str]) -> Sequence[str]:
@@ -131,7 +157,9 @@ def _golds(golds: Sequence[str]) -> Sequence[str]:
     return golds
 
 
-def _word_f1(predicted: list[str], gold: list[str]) -> float:
+def _word_f1(predicted: list[str], gold: list[str], none: bool) -> float:
+    if none and not (predicted and gold):
+        return float(predicted == gold)
     shared = (Counter(predicted) & Counter(gold)).total()
     return 2 * shared / (len(predicted) + len(gold)) if shared else 0.0
 

@@ -17,7 +17,7 @@ def scored_texts(names: str, source: str = "hub") -> Scored | None:
     return Scored({name: _texts(task, source) for name, task in found.items()}) if found else None
 
 
-def _texts(task: glue.Task | squad.SquadTask, source: str) -> list[str]:
+def _texts(task: glue.Task, source: str) -> list[str]:
     splits = ("train", "test") if task.name == "imdb" else tuple(task.rows)[1:]
     texts: list[str] = []
     for split in splits:

@@ -2,8 +2,11 @@
 
 A passage longer than the model's input is read in overlapping windows, each with the whole question before it. In a
 window the model gives every token a score for being the answer's first and one for being its last; the answer is the
-best span over all windows. Windows, labels and what is allowed as an answer are BERT's own (Devlin et al. 2019,
-section 4.2, and its `run_squad.py`), which the paper's code took over; the search for the best spans is exact here.
+best span over all windows. Windows and labels are BERT's own (Devlin et al. 2019, section 4.2, and its
+`run_squad.py`), which the paper's code took over. An answer begins and ends in the context, in one window, and has at
+most 30 tokens, as in BERT. In two points the search differs: it is exact, where BERT pairs the 20 best starts with the
+20 best ends; and a span counts in every window that holds it, where BERT lets it begin only in the window in which its
+first token has the most context (`most_context=True` does so too).
 """
 
 from collections.abc import Sequence
@@ -14,61 +17,112 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from ..text.corpus import vocabulary_hash
 from ..text.randomness import generator
 from . import glue
-from .answers import find_answers, interval, score
+from .answers import find_answers, interval, none_odds, score, score_with_none
+from .glue import Judgement, Task, TaskData
 
 COLUMNS = ("question", "context", "answers")
 
 
 @dataclass(frozen=True)
-class SquadTask:
-    """SQuAD v1.1 as a task: the attributes of `tasks.Task` that loading, records and reports read."""
+class SpanTask(Task):
+    """A task whose answer is a span of a passage. Where `unanswerable`, a passage may hold no answer at all, and the
+    rules are those of SQuAD 2.0 (Rajpurkar et al. 2018)."""
 
-    name: str = "squad"
-    title: str = "SQuAD v1.1"
     columns: tuple[str, ...] = ("question", "context")
-    rows: dict[str, int] = field(default_factory=lambda: {"train": 87_599, "validation": 10_570})
+    labels: tuple[str, ...] = ()
+    rows: dict[str, int] = field(default_factory=dict)
     metrics: tuple[str, ...] = ("exact_match", "f1")
-    hub: str = "rajpurkar/squad"
-    revision: str = "7b6d24c440a36b6815f21b70d25016731768db1f"
+    main_metric: str = "f1"  # the mean over the questions of the best F1 over the gold answers
+    unanswerable: bool = False
 
-    spans, num_labels = True, 2  # two outputs for each token: start and end of the answer
-
-    @property
-    def main(self) -> str:
-        """What a single number of this task is: F1, the mean over the questions of the best over the gold answers."""
-        return "f1"
+    spans, target = True, "answers"
 
     @property
-    def config(self) -> str:
-        """The name of the data set's configuration on the Hub."""
-        return "plain_text"
+    def num_labels(self) -> int:
+        """Two outputs for each token: start and end of the answer."""
+        return 2
 
     @property
-    def validations(self) -> tuple[str, ...]:
-        """The splits that are scored; SQuAD's test split is not public."""
-        return tuple(split for split in self.rows if split != "train")
+    def regression(self) -> bool:
+        """No number is predicted."""
+        return False
+
+    def check(self, rows: Dataset, split: str, labelled: bool = True) -> None:
+        """Raise ValueError unless each answer stands in its context, as the function `check` says."""
+        check(rows, split, self)
+
+    def encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, how: int) -> Dataset:
+        """The windows over the passages, as `features` returns them; `how` is the stride."""
+        return features(rows, tokenizer, max_length, how)
+
+    def judge(self, rows: Dataset, encoded: Dataset, logits: Sequence[np.ndarray]) -> Judgement:
+        """Exact match and F1 for logits (windows, seq, 2), and the interval of F1; see `score_with_none`."""
+        best = find_answers(logits, encoded, rows)
+        if not self.unanswerable:
+            return score(best, rows), interval(best, rows)
+        return score_with_none(best, none_odds(best, logits, encoded), rows)
+
+    def baseline(self, train: Dataset, rows: Dataset) -> float | None:
+        """None: no answer is the commonest one (`word_matching` gives a score to beat). Where a passage may hold no
+        answer, the share of such rows, which never answering scores."""
+        if not self.unanswerable:
+            return None
+        return float(np.mean([not gold["text"] for gold in rows["answers"][:]]))
+
+    def held_out(self, train: Dataset, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """As for every task, but whole contexts: one on both sides, with other questions, would flatter."""
+        numbers = _numbered(texts := train["context"][:])
+        contexts, order = np.array([numbers[text] for text in texts]), generator(seed).permutation(len(numbers))
+        sizes = np.bincount(contexts)
+        wanted = np.searchsorted(np.cumsum(sizes[order]), share * len(train)) + 1
+        if wanted >= len(order):
+            raise ValueError(f"task {self.name} has {len(order)} training context(s); too few to hold some out")
+        held = np.isin(contexts, order[:wanted])
+        return generator(seed).permutation(np.flatnonzero(~held)), np.flatnonzero(held)
+
+    def counted(self, splits: dict[str, Dataset]) -> dict[str, Any]:
+        """`repeated_answers`: for each split, the rows whose first answer occurs more than once in its context, and of
+        these the ones placed at the first occurrence: 7 in 10 where people marked the answers (SQuAD's validation
+        split), all where a copy of the data lost the places and looked the texts up again. With unanswerable rows also
+        how many there are of them."""
+        told: dict[str, Any] = {"repeated_answers": {split: _repeated(rows) for split, rows in splits.items()}}
+        if self.unanswerable:
+            told["unanswerable"] = {
+                split: sum(not gold["text"] for gold in rows["answers"][:]) for split, rows in splits.items()
+            }
+        return told
 
 
-SQUAD = SquadTask()
+SQUAD = SpanTask(
+    "squad",
+    "SQuAD v1.1",
+    rows={"train": 87_599, "validation": 10_570},
+    hub="rajpurkar/squad",
+    revision="7b6d24c440a36b6815f21b70d25016731768db1f",
+)
 
 
 def load_split(split: str, source: str = "toyworld", n: int | None = None, seed: int = 0) -> Dataset:
-    """One split with columns id, title, context, question and answers {text: [...], answer_start: [...]}.
+    """One split of SQuAD v1.1 with columns id, title, context, question and answers {text: [...], answer_start: [...]};
+    as `glue.load_split`."""
+    return glue.load_split(SQUAD, split, source, n, seed)
 
-    From toyworld, which writes `n` rows, or from the Hub (a pinned revision), of which `n` rows are drawn with `seed`.
-    Raises ValueError in one sentence for an unknown source or split, and for rows that `check` refuses.
+
+def load_data(
+    source: str = "toyworld", n_train: int | None = None, n_validation: int | None = None, seed: int = 0
+) -> TaskData:
+    """SQuAD v1.1, as `glue.load_data` loads any task."""
+    return glue.load_data(SQUAD, source, n_train, n_validation, seed=seed)
+
+
+def check(rows: Dataset, split: str, task: SpanTask = SQUAD) -> None:
+    """Raise ValueError unless each row has an answer and each answer stands in its context where it is said to.
+
+    Where passages without an answer are allowed, only the answers are checked, and that not all are missing.
     """
-    rows = glue.read(SQUAD, split, source, n, seed)
-    check(rows, split)
-    return rows
-
-
-def check(rows: Dataset, split: str) -> None:
-    """Raise ValueError unless each row has an answer and each answer stands in its context where it is said to."""
-    what = f"split '{split}' of task squad"
+    what = f"split '{split}' of task {task.name}"
     missing = [column for column in COLUMNS if column not in rows.column_names]
     if missing:
         raise ValueError(f"{what} has no column '{missing[0]}', only {', '.join(rows.column_names)}")
@@ -80,6 +134,8 @@ def check(rows: Dataset, split: str) -> None:
         if question is None or context is None:
             raise ValueError(f"row {i} of {what} has no text in column '{COLUMNS[question is not None]}'")
         golds, starts = (answers or {}).get("text"), (answers or {}).get("answer_start")
+        if task.unanswerable and golds == []:
+            continue
         if not golds or len(golds) != len(starts or []):
             raise ValueError(
                 f"row {_name(rows, i)} of {what} has no answer with a place (a split without labels?): "
@@ -102,85 +158,19 @@ def _name(rows: Dataset, row: int) -> str:
     return str(rows[row]["id"]) if "id" in rows.column_names else str(row)
 
 
-@dataclass(frozen=True)
-class SquadData:
-    """SQuAD ready to train on: its rows and, for the record, where they are from (`info`). Made by `load_all`."""
-
-    task: SquadTask
-    train: Dataset
-    validations: dict[str, Dataset]
-    info: dict[str, Any]
-    _encoded: dict = field(default_factory=dict, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        if not self.validations:
-            raise ValueError("task squad needs a split to score")
-        for split, rows in {"train": self.train, **self.validations}.items():
-            check(rows, split)
-
-    def encoded(
-        self, tokenizer: PreTrainedTokenizerBase, max_length: int = 384, stride: int = 128
-    ) -> tuple[Dataset, dict[str, Dataset]]:
-        """(train, validations) as `features` returns them; made once, however many models and seeds follow."""
-        key = vocabulary_hash(tokenizer), max_length, stride
-        if key not in self._encoded:
-            made = [features(rows, tokenizer, max_length, stride) for rows in (self.train, *self.validations.values())]
-            self._encoded[key] = made[0], dict(zip(self.validations, made[1:], strict=True))
-        return self._encoded[key]
-
-    def judge(
-        self, split: str, features: Dataset, logits: Sequence[np.ndarray]
-    ) -> tuple[dict[str, float], tuple[float, float]]:
-        """Exact match and F1 for the logits (windows, seq, 2) of a split's `features`, and the interval of F1."""
-        found = find_answers(logits, features, self.validations[split])
-        return score(found, self.validations[split]), interval(found, self.validations[split])
-
-    def baseline(self, split: str) -> None:
-        """None: no answer is the commonest one. `word_matching` gives a score to beat, without training."""
-
-    def carve(self, share: float = 0.1, seed: int = 0, most: int = 0) -> "SquadData":
-        """The training rows alone, about `share` of them held out as the split "carved": where settings are chosen.
-        Of the rest, `most` rows are kept (0: all).
-
-        Whole contexts are held out: one that occurs on both sides, with other questions, would flatter.
-        """
-        numbers = _numbered(texts := self.train["context"][:])
-        contexts, order = np.array([numbers[text] for text in texts]), generator(seed).permutation(len(numbers))
-        sizes = np.bincount(contexts)
-        wanted = np.searchsorted(np.cumsum(sizes[order]), share * len(self.train)) + 1
-        if wanted >= len(order):
-            raise ValueError(f"task squad has {len(order)} training context(s); too few to hold some out")
-        held = np.isin(contexts, order[:wanted])
-        kept = np.sort(generator(seed).permutation(np.flatnonzero(~held))[: most or None])
-        train, carved = self.train.select(kept), self.train.select(np.flatnonzero(held))
-        info = self.info | {"rows": {"train": len(train), "carved": len(carved)}, "carved_seed": seed}
-        return SquadData(self.task, train, {"carved": carved}, info)
-
-
-def load_data(
-    source: str = "toyworld", n_train: int | None = None, n_validation: int | None = None, seed: int = 0
-) -> SquadData:
-    """Training and validation split, with their provenance.
-
-    `info["repeated_answers"]` counts, for each split, the rows whose first answer occurs more than once in its
-    context, and of these the ones placed at the first occurrence: 7 in 10 where people marked the answers (SQuAD's
-    validation split), all where a copy of the data lost the places and looked the texts up again.
-    """
-    splits = {"train": load_split("train", source, n_train, seed)}
-    splits |= {split: load_split(split, source, n_validation, seed) for split in SQUAD.validations}
-    info = glue.provenance(SQUAD, source, splits, seed, target="answers")
-    info["repeated_answers"] = {split: _repeated(rows) for split, rows in splits.items()}
-    return SquadData(SQUAD, splits.pop("train"), splits, info)
-
-
 def _repeated(rows: Dataset) -> dict[str, int]:
     found = {"rows": 0, "at_first": 0}
     for context, answers in zip(rows["context"][:], rows["answers"][:], strict=True):
+        if not answers["text"]:
+            continue
         text, start = answers["text"][0], answers["answer_start"][0]
         if text in context[context.find(text) + 1 :]:
             found["rows"] += 1
             found["at_first"] += context.find(text) == start
     return found
+
+
+# ---------------------------------------------------------------------------------------------- windows
 
 
 def features(
@@ -266,7 +256,9 @@ def _tokens(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> tuple[list[
 
 
 def _answer_tokens(offsets: np.ndarray, answers: dict[str, list]) -> tuple[int, int]:
-    """First and last token with a character of the first answer; (0, -1) when none has one."""
+    """First and last token with a character of the first answer; (0, -1) when none has one, or there is no answer."""
+    if not answers["text"]:
+        return 0, -1
     start = answers["answer_start"][0]
     first = int(np.searchsorted(offsets[:, 1], start, side="right"))
     last = int(np.searchsorted(offsets[:, 0], start + len(answers["text"][0]), side="left")) - 1
@@ -276,7 +268,8 @@ def _answer_tokens(offsets: np.ndarray, answers: dict[str, list]) -> tuple[int, 
 def lost_answers(features: Dataset, rows: Dataset) -> int:
     """How many rows have an answer that no window holds whole: it cannot be learned, nor found."""
     windows = features.select_columns(["example", "labels"])[:]
-    return len(rows) - len(np.unique(windows["example"][windows["labels"][:, 1] > 0]))
+    answered = sum(bool(gold["text"]) for gold in rows["answers"][:])
+    return answered - len(np.unique(windows["example"][windows["labels"][:, 1] > 0]))
 
 
 def counts(features: Dataset, rows: Dataset) -> dict[str, int]:

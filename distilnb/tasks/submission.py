@@ -62,7 +62,7 @@ def predict_tests(
         rows = glue.load_split(task, split, source, labelled=False)
         encoded = glue.tokenize(rows, task, tokenizer, config.max_length, config.truncation)
         logits, _ = predict(model, encoded, accelerator, tokenizer.pad_token_id)
-        answers = logits[:, 0] if task.regression else logits.argmax(-1)
+        answers = task.answers(logits)
         if accelerator.is_main_process:
             written.append(write(task, split, answers, folder))
     return written

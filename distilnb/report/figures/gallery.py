@@ -50,7 +50,7 @@ def drawings(records: Sequence[Record]) -> dict[str, Figure]:
             drawn[f"table3_sweeps_{place}"] = plot_sweeps(record)
         if record["formats"]:
             drawn[f"device_formats_{place}"] = plot_formats(record)
-    for scale in dict.fromkeys(r["scale"] for r in records if r["kind"] != "benchmark"):
+    for scale in dict.fromkeys(r["scale"] for r in records if r["kind"] not in ("benchmark", "data")):
         drawn |= {f"{scale}_{name}": figure for name, figure in _training([r for r in records if r["scale"] == scale])}
     return drawn
 

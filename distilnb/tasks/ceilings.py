@@ -1,0 +1,138 @@
+"""What the data itself allows: no score can be read without it (notebooks 04, 05, 06 and 09).
+
+Rows that are scored and stand in the training split too, rows that occur twice, what the nearest training row answers,
+how much of a review a model can read, and what a perfect span model scores on SQuAD. `distilnb ceilings` computes all
+of it from the data sets and keeps it as a record.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from . import glue, metrics
+from .answers import Answer, row_scores
+from .squad import SQUAD, features
+
+BREAK = "<br />"  # what IMDb's reviews have for a new line
+LONGEST_ANSWER = 30  # tokens, `answers.find_answers`' own limit
+
+
+def texts(rows: Dataset, task: glue.Task) -> list[tuple[str, ...]]:
+    """The texts of each row, one or two."""
+    return list(zip(*(rows[column][:] for column in task.columns), strict=True))
+
+
+def repeated(train: Dataset, scored: Dataset, task: glue.Task) -> dict[str, int]:
+    """How many scored rows have the texts of a training row, and how many training rows repeat an earlier one."""
+    learned = Counter(texts(train, task))
+    return {
+        "scored_rows": len(scored),
+        "in_train": sum(row in learned for row in texts(scored, task)),
+        "train_rows": len(train),
+        "twice_in_train": len(train) - len(learned),
+    }
+
+
+def nearest_neighbour(train: Dataset, scored: Dataset, task: glue.Task) -> dict[str, float]:
+    """The accuracy of the label of the training row with the most words in common (Jaccard; of equals the first), and
+    of the commonest training label: on WNLI the nearest row tells the opposite."""
+    bags = [set(" ".join(row).lower().split()) for row in texts(train, task)]
+    labels, wanted = np.asarray(train["label"][:]), np.asarray(scored["label"][:])
+    guesses = []
+    for row in texts(scored, task):
+        words = set(" ".join(row).lower().split())
+        guesses.append(labels[int(np.argmax([len(words & bag) / len(words | bag) for bag in bags]))])
+    return {
+        "nearest_neighbour": metrics.accuracy(np.array(guesses), wanted),
+        "majority": metrics.accuracy(metrics.majority(labels, len(wanted)), wanted),
+    }
+
+
+def review_lengths(reviews: Sequence[str], tokenizer: PreTrainedTokenizerBase, longest: int = 512) -> dict[str, float]:
+    """How many reviews are longer than a model reads, with [CLS] and [SEP], as they are and without line breaks; and
+    the share of all pieces that are line breaks."""
+    broken = len(tokenizer(BREAK, add_special_tokens=False)["input_ids"])
+    lengths, breaks = [], [review.count(BREAK) * broken for review in reviews]
+    for first in range(0, len(reviews), 1000):
+        chunk = tokenizer(list(reviews[first : first + 1000]), return_attention_mask=False, verbose=False)
+        lengths += [len(ids) for ids in chunk["input_ids"]]
+    counts, lost = np.array(lengths), np.array(breaks)
+    return {
+        "reviews": len(reviews),
+        "longer": float(np.mean(counts > longest)),
+        "longer_without_breaks": float(np.mean(counts - lost > longest)),
+        "break_pieces": float(lost.sum() / (counts - 2).sum()),
+    }
+
+
+def span_ceiling(
+    rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int = 384, stride: int = 128
+) -> dict[str, float]:
+    """Exact match and F1 of a model that always points at the best span of at most 30 tokens in one window.
+
+    The span is that of a gold answer, cut to 30 tokens where it is longer, in the characters of whole tokens.
+    `cannot_be_hit` counts the rows whose gold answers no span of whole tokens matches, whatever its length.
+    """
+    windows = features(rows, tokenizer, max_length, stride).select_columns(["example", "offsets"])[:]
+    best: list[list[str]] = [[] for _ in range(len(rows))]
+    free: list[list[str]] = [[] for _ in range(len(rows))]
+    columns = [rows[name][:] for name in ("context", "answers")]
+    for example, flat in zip(windows["example"], windows["offsets"], strict=True):
+        context, answers = (column[example] for column in columns)
+        inside = flat.reshape(-1, 2)
+        inside = inside[inside[:, 0] >= 0]
+        for text, start in zip(answers["text"], answers["answer_start"], strict=True):
+            first = int(np.searchsorted(inside[:, 1], start, side="right"))
+            last = int(np.searchsorted(inside[:, 0], start + len(text), side="left")) - 1
+            if first > last or inside[first, 0] > start or inside[last, 1] < start + len(text):
+                continue
+            free[example].append(context[inside[first, 0] : inside[last, 1]])
+            last = min(last, first + LONGEST_ANSWER - 1)
+            best[example].append(context[inside[first, 0] : inside[last, 1]])
+    allowed, whole = (_best_scores(spans, rows) for spans in (best, free))
+    return {
+        "rows": len(rows),
+        "exact_match": float(allowed["exact_match"].mean()),
+        "f1": float(allowed["f1"].mean()),
+        "cannot_be_hit": int((whole["exact_match"] == 0).sum()),
+        "gold_without_words": sum(
+            any(not metrics.normalize_answer(text) for text in gold["text"]) for gold in rows["answers"][:]
+        ),
+    }
+
+
+def _best_scores(spans: Sequence[Sequence[str]], rows: Dataset) -> dict[str, np.ndarray]:
+    """The scores of each row's best span; 0 where there is none."""
+    scores = {"exact_match": np.zeros(len(rows)), "f1": np.zeros(len(rows))}
+    for turn in range(max(map(len, spans))):
+        chosen = [[Answer(row[turn] if turn < len(row) else "", 0.0, 1.0, 0, 0)] for row in spans]
+        for name, values in row_scores(chosen, rows).items():
+            scores[name] = np.maximum(scores[name], values)
+    return scores
+
+
+def all_ceilings(
+    tokenizer: PreTrainedTokenizerBase, source: str = "hub", tell: Callable[[str], Any] = lambda line: None
+) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
+    """Every number of this module by task, and where the data is from, by task."""
+    ceilings: dict[str, dict[str, float]] = {}
+    origins: dict[str, Any] = {}
+    for name in ("cola", "stsb", "rte", "mrpc", "sst2", "wnli", "imdb"):
+        data = glue.load_data(name, source)
+        scored = data.validations[data.task.validations[0]]
+        origins[name] = data.info
+        ceilings[name] = dict(repeated(data.train, scored, data.task))
+        if name == "wnli":
+            ceilings[name] |= nearest_neighbour(data.train, scored, data.task)
+        if name == "imdb":
+            ceilings[name] |= review_lengths(scored["text"][:], tokenizer)
+        tell(f"{name}: {ceilings[name]}")
+    rows = glue.load_split(SQUAD, "validation", source)
+    origins["squad"] = glue.provenance(SQUAD, source, {"validation": rows}, 0)
+    ceilings["squad"] = span_ceiling(rows, tokenizer)
+    tell(f"squad: {ceilings['squad']}")
+    return ceilings, origins

@@ -1,0 +1,354 @@
+"""Your own task: files as people have them become rows, or a sentence that names file and row."""
+
+import gzip
+import json
+import random
+from dataclasses import replace
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+from conftest import ANIMALS, NAMES, PLACES, stories
+from datasets import Dataset
+from test_finetuning import QUICK
+
+from distilnb.cli import main
+from distilnb.evidence.records import load_record, load_records, save_record
+from distilnb.models.student import build_student
+from distilnb.tasks import answers, own, squad
+from distilnb.tasks.answers import Answer, find_answers, score_with_none
+from distilnb.tasks.finetuning import finetune
+from distilnb.tasks.heads import fine_tuned, for_task
+from distilnb.tasks.own import OwnOptions, find, load
+from distilnb.tasks.squad import SpanTask
+
+
+def write(path, rows: list[dict]):
+    """Rows as a file of the kind that its name says."""
+    names = list(rows[0])
+    lines = [json.dumps(row) for row in rows]
+    name = path.name.removesuffix(".gz")
+    if name.endswith((".csv", ".tsv")):
+        separator = "," if name.endswith(".csv") else "\t"
+        lines = [separator.join(names)] + [separator.join(str(row[n]) for n in names) for row in rows]
+    text = json.dumps(rows) if name.endswith(".json") else "\n".join(lines) + "\n"
+    if path.name.endswith(".parquet"):
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    elif path.name.endswith(".gz"):
+        path.write_bytes(gzip.compress(text.encode()))
+    else:
+        path.write_text(text)
+    return path
+
+
+def moods(count: int = 60) -> list[dict]:
+    """Sentences about animals, places or neither, with three labels."""
+    draw = random.Random(0)
+    kinds = {"beast": ANIMALS, "place": PLACES, "nobody": NAMES}
+    return [
+        {"said": f"{draw.choice(kinds[m])} {i % 7} {i}", "mood": m} for i in range(count) for m in [[*kinds][i % 3]]
+    ]
+
+
+def questions(count: int = 40) -> list[dict]:
+    """One question a passage, every second without an answer."""
+    rows = []
+    for i in range(count):
+        context = f"{NAMES[i % 8]} feeds the {ANIMALS[i // 8 % 8]} in the garden . {i}"
+        answer = (
+            {"text": ["garden"], "answer_start": [context.index("garden")]}
+            if i % 2
+            else {"text": [], "answer_start": []}
+        )
+        rows.append({"id": str(i), "question": "where is it ?", "context": context, "answers": answer})
+    return rows
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.json", "a.parquet", "A.CSV", "a.jsonl.gz"])
+def test_every_kind_of_file_is_the_same_task(name, tmp_path):
+    expected = load(str(write(tmp_path / "plain.csv", moods())))
+    data = load(str(write(tmp_path / name.lower(), moods()).rename(tmp_path / name)))
+    assert data.task.columns == ("said",) and data.task.labels == ("beast", "nobody", "place")
+    assert data.train.to_dict() == expected.train.to_dict()
+    assert data.info["rows"] == {"train": 54, "validation": 6} and data.info["own"]
+    assert set(data.validations["validation"]["label"][:]) == {0, 1, 2}, "each class has its share"
+
+
+@pytest.mark.parametrize(
+    "values, labels, metrics, main",
+    [
+        (["1", "0"], ("0", "1"), ("accuracy", "macro_f1"), "accuracy"),
+        ([2, 10, 10, 10, 10], ("2", "10"), ("accuracy", "macro_f1"), "macro_f1"),
+        (["0.5", "1.5", "2"], (), ("pearson", "spearman", "r2"), "pearson"),
+        ([["a", "b"], ["b"], []], ("a", "b"), ("micro_f1", "macro_f1", "accuracy"), "micro_f1"),
+        ([True, False], ("False", "True"), ("accuracy", "macro_f1"), "accuracy"),
+    ],
+)
+def test_labels_say_what_kind_of_task_it_is(values, labels, metrics, main, tmp_path):
+    rows = [{"text": f"w {i}", "label": values[i % len(values)]} for i in range(40)]
+    task = load(str(write(tmp_path / "a.jsonl", rows))).task
+    assert (task.labels, task.metrics, task.main) == (labels, metrics, main)
+    assert (task.regression, task.several) == (not labels, values[0] == ["a", "b"])
+
+
+def test_what_is_guessed_is_told_and_can_be_said(tmp_path):
+    rows = [{"id": i, "one": f"a {i}", "other": f"b {i}", "stars": i % 5} for i in range(40)]
+    path = str(write(tmp_path / "pairs.csv", rows))
+    told = load(path).info["told"]
+    assert any("one and other" in line and "stars" in line for line in told) and any(
+        "taken for classes" in s for s in told
+    )
+    options = OwnOptions(columns="other", label="stars", kind="numbers", metric="spearman", validation="0.5")
+    data = load(path, options)
+    assert data.task.columns == ("other",) and data.task.regression and data.task.main == "spearman"
+    assert data.info["rows"] == {"train": 20, "validation": 20} and data.task.center == pytest.approx(2, abs=0.6)
+
+
+def test_a_folder_and_a_validation_file(tmp_path):
+    write(tmp_path / "train.csv", moods(30))
+    write(tmp_path / "dev.jsonl", moods(9))
+    assert load(str(tmp_path)).info["rows"] == {"train": 30, "validation": 9}
+    other = OwnOptions(validation=str(write(tmp_path / "more.csv", moods(12))))
+    data = load(str(tmp_path / "train.csv"), other)
+    assert data.info["rows"] == {"train": 30, "validation": 12}
+    assert any("texts of a training row" in line for line in data.info["told"])
+    assert load(str(tmp_path), n_train=10, n_validation=3).info["rows"] == {"train": 10, "validation": 3}
+
+
+def bad(rows: list[dict], at: int, **change) -> list[dict]:
+    """The rows, one of them changed."""
+    return [row | change if i == at else row for i, row in enumerate(rows)]
+
+
+WRONG = {
+    "no label": ("a.jsonl", bad(moods(), 6, mood=None), {}, "line 7 of a.jsonl"),
+    "no label in a csv": ("a.csv", bad(moods(), 6, mood=""), {}, "line 8 of a.csv"),
+    "no text": ("a.jsonl", bad(moods(), 6, said=" "), {}, "line 7 of a.jsonl"),
+    "a text that is none": ("a.parquet", [{"said": i, "mood": "x"} for i in range(9)], {}, "row 1 of a.parquet"),
+    "one class only": ("a.jsonl", [{"said": f"a {i}", "mood": "up"} for i in range(20)], {}, "label up"),
+    "a number that is none": ("a.csv", bad(moods(), 0), {"kind": "numbers"}, "line 2 of a.csv"),
+    "no such column": ("a.csv", moods(), {"label": "colour"}, "colour"),
+    "too many columns": ("a.csv", [{"a": "x", "b": "y", "c": "z", "d": "u"}], {}, "--columns"),
+    "another kind's metric": ("a.csv", moods(), {"metric": "pearson"}, "pearson"),
+    "F1 of three classes": ("a.csv", moods(), {"metric": "f1"}, "f1"),
+    "no share": ("a.csv", moods(), {"validation": "2"}, "--validation 2"),
+    "one row": ("a.csv", moods(1), {}, "too few"),
+    "an answer elsewhere": (
+        "q.jsonl",
+        bad(questions(), 3, answers={"text": ["cat"], "answer_start": [0]}),
+        {},
+        "line 4",
+    ),
+    "answers of another shape": ("q.jsonl", bad(questions(), 3, answers="garden"), {}, "line 4 of q.jsonl"),
+    "no answer at all": ("q.jsonl", questions()[::2], {}, "q.jsonl"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_cannot_be_used_is_named_by_file_and_row(name, tmp_path):
+    file, rows, settings, words = WRONG[name]
+    with pytest.raises(ValueError, match=words) as error:
+        load(str(write(tmp_path / file, rows)), OwnOptions(**settings))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name, content, words",
+    [
+        ("a.csv", b"text,label\na,b\nc,d,e\n", "line 3 of a.csv"),
+        ("a.csv", b'text,label\n"a,b\nc,d\n', "a.csv"),
+        ("a.csv", b"", "a.csv"),
+        ("a.csv", b"text,label\n", "no rows"),
+        ("a.csv", "text,label\ncafé,x".encode("latin-1"), "UTF-8"),
+        ("a.jsonl", b'{"text": "a", "label": "b"}\n{"text"\n', "line 2 of a.jsonl"),
+        ("a.jsonl", b"[1]\n", "line 1 of a.jsonl"),
+        ("a.json", b'{"text": "a"}', "a.json"),
+        ("a.json", b'{"data": [{"paragraphs": [{"qas": [{}]}]}]}', "SQuAD"),
+        ("a.parquet", b"PAR1", "a.parquet"),
+        ("a.csv.gz", b"text,label", "a.csv.gz"),
+        ("a.docx", b"", "a.docx"),
+    ],
+)
+def test_a_damaged_file_is_named(name, content, words, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=words) as error:
+        load(str(tmp_path / name))
+    assert "\n" not in str(error.value)
+
+
+def test_a_label_that_no_training_row_has(tmp_path):
+    write(tmp_path / "train.csv", moods(30))
+    write(tmp_path / "dev.csv", bad(moods(9), 4, mood="sideways"))
+    with pytest.raises(ValueError, match="line 6 of dev.csv has 'sideways'"):
+        load(str(tmp_path))
+
+
+def test_names_files_and_data_sets_are_told_apart(tmp_path):
+    path = str(write(tmp_path / "moods, all.csv", moods()))
+    (task,) = find(path, "toyworld")
+    assert task.task.name == "moods-all"
+    assert [d.task.name for d in find("rte, squad", "toyworld", None, 20, 8)] == ["rte", "squad"]
+    assert own.is_own("owner/name") and own.is_own("typo.csv") and not own.is_own("sst3")
+    for name, words in (("sst3", "unknown task"), ("typo.csv", "no file or folder"), (",", "names no task")):
+        with pytest.raises(ValueError, match=words):
+            find(name, "toyworld")
+    assert load(str(write(tmp_path / "rte.csv", moods()))).task.name == "own-rte"
+
+
+# learning
+
+
+@pytest.mark.parametrize("kind", ["classes", "numbers", "several", "spans"])
+def test_a_task_of_every_kind_is_trained_scored_and_kept(kind, teacher, tokenizer, accelerator, tmp_path):
+    rows = {
+        "classes": moods(),
+        "numbers": [{"text": f"a {NAMES[i % 8]}", "label": 50 + i / 7} for i in range(60)],
+        "several": [{"text": f"a {NAMES[i % 8]}", "label": [["x"], ["x", "y"], []][i % 3]} for i in range(60)],
+        "spans": questions(60),
+    }[kind]
+    data = load(str(write(tmp_path / "a.jsonl", rows)))
+    model, _ = for_task(build_student(teacher), data.task)
+    record = finetune(model, data, tokenizer, accelerator, replace(QUICK, max_length=48, stride=16), quiet=True)
+    assert {"main", *data.task.metrics, "majority"} <= record["scores"].keys()
+    assert load_record(save_record(record, tmp_path))["data"]["own"]
+    model.save_pretrained(tmp_path / "kept")
+    again = fine_tuned(tmp_path / "kept", data.task)
+    if kind == "classes":
+        assert again.config.id2label == {0: "beast", 1: "nobody", 2: "place"}
+    if kind == "several":
+        assert again.config.problem_type == "multi_label_classification"
+    if kind == "numbers":
+        assert float(model.classifier.bias.detach()) == pytest.approx(54, abs=2), "it starts from the mean"
+    if kind == "spans":
+        assert {"HasAns_f1", "NoAns_f1", "HasAns_exact_match", "best_f1", "best_f1_thresh"} <= record["scores"].keys()
+        assert 0.3 < record["scores"]["majority"] < 0.7
+
+
+def test_the_command_takes_a_file_and_a_second_teacher(teacher_folder, teacher, tokenizer, tmp_path, capsys):
+    build_student(teacher).save_pretrained(tmp_path / "student")
+    tokenizer.save_pretrained(tmp_path / "student")
+    path = write(tmp_path / "moods.csv", moods())
+    models = f"teacher={teacher_folder},student={tmp_path / 'student'}"
+    flags = ["--task", str(path), "--model", models, "--task_teacher", "teacher", "--out", str(tmp_path / "runs")]
+    flags += ["--epochs", "1", "--max_length", "24", "--cpu", "--precision", "no"]
+    assert main.main(["finetune", *flags]) == 0
+    told = capsys.readouterr().out
+    assert "label: mood" in told and "macro_f1" in told
+    assert {r["model"] for r in load_records(tmp_path / "runs")} == {"teacher", "student", "student_d"}
+    assert main.main(["finetune", *flags[2:], "--task", str(tmp_path / "none.csv")]) == 2
+
+
+# SQuAD 2.0
+
+
+def official(texts: list[str], odds: list[float], golds: list[list[str]], threshold: float) -> dict[str, float]:
+    """SQuAD 2.0's rules as its authors state them, row by row, with plain loops and nothing of ours."""
+    import collections
+    import re
+    import string
+
+    def normal(text: str) -> str:
+        text = "".join(c for c in text.lower() if c not in string.punctuation)
+        return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+
+    def overlap(gold: str, text: str) -> float:
+        g, t = normal(gold).split(), normal(text).split()
+        if not g or not t:
+            return float(g == t)
+        same = sum((collections.Counter(g) & collections.Counter(t)).values())
+        return 0.0 if same == 0 else 2 * (same / len(t)) * (same / len(g)) / (same / len(t) + same / len(g))
+
+    out = {}
+    for name, function in (("exact_match", lambda g, t: float(normal(g) == normal(t))), ("f1", overlap)):
+        raw = [
+            max(function(g, t) for g in ([g for g in gold if normal(g)] or [""]))
+            for t, gold in zip(texts, golds, strict=True)
+        ]
+        final = [
+            float(not gold) if odd > threshold else value for value, odd, gold in zip(raw, odds, golds, strict=True)
+        ]
+        out[name] = sum(final) / len(final)
+        for kind, wanted in (("HasAns", True), ("NoAns", False)):
+            part = [value for value, gold in zip(final, golds, strict=True) if bool(gold) == wanted]
+            if part:
+                out[f"{kind}_{name}"] = sum(part) / len(part)
+        points = best = sum(not gold for gold in golds)
+        limit = 0.0
+        for i in sorted(range(len(odds)), key=lambda i: odds[i]):
+            points += raw[i] if golds[i] else (-1 if texts[i] else 0)
+            if points > best:
+                best, limit = points, odds[i]
+        short = "exact" if name == "exact_match" else name
+        out |= {f"best_{short}": best / len(odds), f"best_{short}_thresh": limit}
+    return out
+
+
+def test_scores_agree_with_the_official_rules_on_random_cases():
+    """5,200 rows in 400 sets: empty and odd texts, several gold answers, ties in the odds."""
+    draw, words = random.Random(0), ["the", "a", "red", "Red", "house", ".", "-", "big red house", "1,000", ""]
+
+    def phrase() -> str:
+        return " ".join(draw.choices(words, k=draw.randint(1, 3))).strip()
+
+    for _ in range(400):
+        golds = [
+            [t for t in (phrase() for _ in range(draw.randint(0, 3))) if t] * draw.randint(0, 1) for _ in range(13)
+        ]
+        texts = [draw.choice([phrase(), *(gold or [""])]) for gold in golds]
+        odds = [draw.choice([-2.0, -1.0, 0.0, 0.5, 3.0]) for _ in golds]
+        threshold = draw.choice([-1.0, 0.0, 0.5])
+        found = [[Answer(text, 0.0, 1.0, 0, 0)] for text in texts]
+        rows = Dataset.from_dict({"answers": [{"text": g, "answer_start": [0] * len(g)} for g in golds]})
+        scores, bounds = score_with_none(found, np.array(odds), rows, threshold)
+        expected = official(texts, odds, golds, threshold)
+        assert scores.keys() == expected.keys()
+        assert scores == pytest.approx(expected), (texts, golds)
+        assert 0 <= bounds[0] <= bounds[1] <= 1
+
+
+def test_none_is_answered_where_every_window_prefers_it(tokenizer):
+    """The window that gives [CLS] the least decides; the odds are against the best span."""
+    task = SpanTask("own", "own", unanswerable=True)
+    rows = Dataset.from_list(
+        [
+            {
+                "question": "where",
+                "context": " ".join(stories(1)[0].split()[:20]),
+                "answers": {"text": [], "answer_start": []},
+            }
+        ]
+        + [{"question": "where", "context": "the garden", "answers": {"text": ["garden"], "answer_start": [4]}}]
+    )
+    windows = task.encode(rows, tokenizer, 16, 8)
+    assert windows["labels"][:][windows["example"][:] == 0].tolist() == [[0, 0]] * int(
+        (windows["example"][:] == 0).sum()
+    )
+    logits = [np.zeros((length, 2)) for length in windows["length"][:]]
+    assert len(logits) > 2
+    for one in logits:
+        one[0] = 3.0
+    odds = answers.none_odds(find_answers(logits, windows, rows), logits, windows)
+    assert odds.tolist() == [6.0, 6.0]
+    assert task.judge(rows, windows, logits)[0]["NoAns_f1"] == 1 and task.baseline(rows, rows) == 0.5
+    logits[0][0] = -1.0
+    odds = answers.none_odds(find_answers(logits, windows, rows), logits, windows)
+    assert odds.tolist() == [-2.0, 6.0]
+
+
+def test_the_window_with_most_context_is_berts(tokenizer):
+    """Each token of a passage may begin an answer in one window exactly, the one in whose middle it lies."""
+    rows = Dataset.from_list(
+        [{"question": "where", "context": " ".join(NAMES * 3), "answers": {"text": ["anna"], "answer_start": [0]}}]
+    )
+    windows = squad.features(rows, tokenizer, 20, 4)
+    starts = answers.most_context_starts(windows)
+    offsets = [flat.reshape(-1, 2)[:, 0] for flat in windows["offsets"][:]]
+    begun = sorted(int(o) for may, places in zip(starts, offsets, strict=True) for o in places[may])
+    assert begun == sorted({int(o) for places in offsets for o in places if o >= 0})
+    first = int(np.flatnonzero(offsets[1] >= 0)[0])
+    assert not starts[1][first] and starts[1].any() and len(starts) > 2
+    logits = [np.zeros((len(o), 2)) for o in offsets]
+    logits[1][first, 0] = 9.0  # in the window before, this token has more context
+    free, bound = (find_answers(logits, windows, rows, 1, most_context=rule)[0][0] for rule in (False, True))
+    assert free.score == 9 and bound.score == 0
