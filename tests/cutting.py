@@ -22,7 +22,9 @@ from typing import Any
 from conftest import free_port
 
 PRELOAD = [
-    "distilnb.cli.main",
+    "distilnb.cli.training",
+    "distilnb.machine.hosts",
+    "torch.distributed.launcher.api",
     "transformers.models.distilbert.modeling_distilbert",
     "transformers.models.bert.modeling_bert",
     "transformers.models.bert.tokenization_bert",

@@ -1,5 +1,6 @@
 """The commands that pre-train: `distil` and `teacher`."""
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,9 @@ def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -
     revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
     if what.dry_run:
         teacher_config = read_config(what.teacher, revision)
-        print(counted(_student_config(teacher_config, what), teacher_config, config))
+        processes_in_all = int(os.environ.get("WORLD_SIZE", 1))  # of a launcher, whose processes need not meet for this
+        if os.environ.get("RANK", "0") == "0":
+            print(counted(_student_config(teacher_config, what), teacher_config, config, processes_in_all))
         return
     check_output(where.folder, config)
     sources = where.sources

@@ -118,7 +118,7 @@ def _optimizer_seconds(parameters: int, device: torch.device, tried: int = 2**20
     return (now(device) - began) * parameters / tried
 
 
-def counted(student: PreTrainedConfig, teacher: PreTrainedConfig, config: PretrainingConfig) -> str:
+def counted(student: PreTrainedConfig, teacher: PreTrainedConfig, config: PretrainingConfig, processes: int = 1) -> str:
     """What a run would be, by arithmetic from the configurations: sizes, operations, hours, memory; nothing is loaded.
 
     Hours assume `arithmetic.UTILISATION` of a GPU's rated peak. Memory is that of weights, gradients and AdamW's state
@@ -129,7 +129,8 @@ def counted(student: PreTrainedConfig, teacher: PreTrainedConfig, config: Pretra
     head = 1.0 if config.ce and config.positions == "all" else config.mask_probability
     flops = distillation_flops(student, teacher, config.tokens, config.seq_length, head)
     first = distillation_flops(student, teacher, 1, config.seq_length, head)
-    times = ", ".join(f"{hours(flops, gpu):.1f} h on one {gpu}" for gpu in GPUS)
+    count = "one" if processes == 1 else str(processes)
+    times = ", ".join(f"{hours(flops, gpu) / processes:.1f} h on {count} {gpu}" for gpu in GPUS)
     rows = [f"{'parameters':24}{'teacher':>14}{'student':>14}"]
     names = dict.fromkeys((*groups[0], *groups[1]))
     rows += [f"{name:24}{groups[0].get(name, 0):>14,}{groups[1].get(name, 0):>14,}" for name in names]
@@ -145,6 +146,7 @@ def counted(student: PreTrainedConfig, teacher: PreTrainedConfig, config: Pretra
             *rows,
             f"{config.tokens:,} tokens at {first / 1e6:,.0f} million operations each: {times} (an estimate, at "
             f"{100 * UTILISATION:.0f} % of the rated peak)",
+            *([f"{4 * own / 1e6:.0f} MB of gradients to exchange, an update"] if processes > 1 else []),
             f"memory without activations: {(16 * own + 4 * theirs) / 2**30:.1f} GiB; checkpoints: "
             f"{config.keep * 12 * own / 2**30:.1f} GiB of disk",
         ]

@@ -274,6 +274,7 @@ def _record(run: Run, name: str, **provenance: Any) -> dict[str, Any]:
         "evaluations": {key: [row[key] for row in run.evaluations] for key in last},
         "processes": run.accelerator.num_processes,
         "worlds": run.worlds,
+        "exchange": {key: round(value, 3) for key, value in run.exchange.items()},  # between processes, last sitting
         "precision": run.accelerator.mixed_precision,
         **run.faults(),
         "compiled_head": run.accelerator.unwrap_model(run.module).compiled,

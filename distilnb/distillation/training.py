@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from ..evidence.comparing import differences, plain
 from ..evidence.records import Stopwatch, versions
-from ..machine.device import describe_device
+from ..machine.device import describe_device, now
 from ..machine.processes import agree, first_on_disk, gathered, jointly, on_main
 from ..machine.progress import Progress
 from ..machine.signals import SIGNALS, Interrupts, Stopped
@@ -101,6 +101,7 @@ class Training:
         self.step, self.evaluations, self.spent = 0, [], {"wall_seconds": 0.0, "cpu_seconds": 0.0}
         self.curve: dict[str, list] = {}  # column → a value for each update that was made
         self.largest = safety.micro_batch_size  # rows of a forward pass, while memory lasts
+        self.exchange = {"waiting_seconds": 0.0, "seconds": 0.0, "gradient_bytes": 0}  # of this sitting
         self.worlds: list[dict[str, Any]] = []  # from which update on how many processes made it, on which hosts
         self.skipped: list[list] = []  # [step, loss, norm] of the updates that were not made
         self.halved: list[list[int]] = []  # [step, rows of a forward pass from then on]
@@ -272,7 +273,10 @@ class Training:
             self.halved.append([self.step + 1, self.rows // 2])
         own = [parameter.grad for parameter in self.names if parameter.grad is not None]
         if self.accelerator.num_processes > 1:
+            began = now(self.accelerator.device)
             total = self.accelerator.reduce(torch.cat([gradient.flatten() for gradient in own]), "sum")
+            self.exchange["seconds"] += now(self.accelerator.device) - began
+            self.exchange["gradient_bytes"] = total.nbytes
             for gradient, part in zip(own, total.split([g.numel() for g in own]), strict=True):
                 gradient.copy_(part.view_as(gradient))
         return terms
@@ -295,7 +299,10 @@ class Training:
             if not is_out_of_memory(error):
                 raise
             lacking = True
-        if not any(agree(self.accelerator, lacking)):
+        began = now(self.accelerator.device)
+        stop = any(agree(self.accelerator, lacking))
+        self.exchange["waiting_seconds"] += now(self.accelerator.device) - began
+        if not stop:
             return terms
         self.module.zero_grad()
         if self.accelerator.device.type == "cuda":

@@ -121,7 +121,6 @@ def settle(meeting: Meeting) -> str:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", device)
         os.environ.setdefault("NCCL_SOCKET_IFNAME", device)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // meeting.processes)))
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     os.environ["DISTILNB_PATIENCE"] = str(meeting.patience)
     return address
 
@@ -134,6 +133,8 @@ def attempt(meeting: Meeting, address: str, command: list[str]) -> None:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     die_with_the_parent()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the launcher's are not for its processes
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     waits = {"join_timeout": round(meeting.patience), "read_timeout": round(min(60, meeting.patience))}
     config = LaunchConfig(
@@ -164,20 +165,24 @@ def _pass_on(agent: multiprocessing.Process, number: int, frame: FrameType | Non
     os.kill(agent.pid, number)
 
 
-def watched(agent: multiprocessing.Process, until: float) -> int:
-    """The status of an agent; ALONE when it has started no process by `until`, and is ended.
+def watched(agent: multiprocessing.Process, until: float, patience: float) -> int:
+    """The status of an agent, which is ended when it has started no process by `until` (ALONE), or has none left for
+    longer than `patience` (LOST).
 
-    torch waits without end for an answer from a port where something else than its own agent listens.
+    torch waits without end for an answer from a port where something else than its own agent listens, and for the
+    first host's when the cable between them is cut.
     """
     started = False
     while agent.exitcode is None:
         agent.join(1.0)
         with contextlib.suppress(psutil.NoSuchProcess):
-            started = started or bool(psutil.Process(agent.pid).children())
-        if not started and time.monotonic() > until:
+            children = psutil.Process(agent.pid).children()
+            if any(child.status() != psutil.STATUS_ZOMBIE for child in children):  # dead, and not yet noticed
+                started, until = True, time.monotonic() + patience + GRACE
+        if time.monotonic() > until:
             agent.kill()
             agent.join()
-            return ALONE
+            return LOST if started else ALONE
     return agent.exitcode
 
 
@@ -189,7 +194,7 @@ def launch(meeting: Meeting, command: list[str]) -> int:
     """
     check_head(meeting, meeting.patience)
     address = settle(meeting)
-    importlib.import_module("torch.distributed.launcher.api")  # now that its log is quiet, and once for all attempts
+    importlib.import_module("torch.distributed.launcher.api")  # once for all attempts
     fork = multiprocessing.get_context("fork")
     failures, until = 0, time.monotonic() + meeting.patience
     while True:
@@ -197,7 +202,7 @@ def launch(meeting: Meeting, command: list[str]) -> int:
         agent.start()
         signal.signal(signal.SIGTERM, partial(_pass_on, agent))
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal tells the agent itself
-        status = watched(agent, until + GRACE)
+        status = watched(agent, until + GRACE, meeting.patience)
         if status not in (LOST, ALONE):
             return status
         if status == LOST:
@@ -214,7 +219,10 @@ def launch(meeting: Meeting, command: list[str]) -> int:
         print(f"distilnb: {socket.gethostname()} meets the other hosts again", file=sys.stderr, flush=True)
         time.sleep(1)
         if not is_here(meeting.address()):
-            check_head(meeting, max(1.0, until - time.monotonic()))
+            try:
+                check_head(meeting, max(1.0, until - time.monotonic()))
+            except ValueError as error:  # it was reached before: nothing is wrong with what was typed
+                raise RuntimeError(str(error)) from error
 
 
 def main(argv: list[str]) -> None:

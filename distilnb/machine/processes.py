@@ -124,7 +124,9 @@ def explained() -> Iterator[None]:
         broken = isinstance(error, distributed.DistError) or "gloo" in str(error).lower()
         if isinstance(error, ProcessLost) or not broken:
             raise
-        raise ProcessLost(_lost(str(error).strip().splitlines()[0].rpartition("] ")[2][:100])) from error
+        first = str(error).strip().splitlines()[0]
+        reason = (first.partition("] ")[2] or first).partition(". ")[0]
+        raise ProcessLost(_lost(reason[:100])) from error
 
 
 def _lost(reason: str) -> str:
