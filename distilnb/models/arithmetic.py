@@ -4,7 +4,9 @@ Rated peaks of GPUs are reached by nobody. UTILISATION is the share that trainin
 hours below are an estimate by that assumption, not a measurement.
 """
 
+import ast
 import math
+import operator
 import re
 from typing import NamedTuple
 
@@ -83,11 +85,24 @@ def parameter_groups(config: PreTrainedConfig, head: bool | str = True) -> dict[
     missing["qa"] = ("pooler", "MLM head", "decoder")
     names = letters(config)
     groups = {
-        group: int(eval(formula, {"__builtins__": {}}, names))
+        group: int(_value(ast.parse(formula, mode="eval").body, names))
         for group, formula in families.of(config).counts.items()
         if group not in missing[head]
     }
     return {group: count for group, count in groups.items() if count}
+
+
+OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Pow: operator.pow}
+OPERATIONS |= {ast.FloorDiv: operator.floordiv, ast.NotEq: operator.ne, ast.Gt: operator.gt}
+
+
+def _value(node: ast.expr, names: dict[str, int]) -> float:
+    """The value of a formula of letters, numbers and OPERATIONS; nothing else is understood."""
+    if isinstance(node, ast.BinOp):
+        return OPERATIONS[type(node.op)](_value(node.left, names), _value(node.right, names))
+    if isinstance(node, ast.Compare):  # 1 where it holds
+        return OPERATIONS[type(node.ops[0])](_value(node.left, names), _value(node.comparators[0], names))
+    return names[node.id] if isinstance(node, ast.Name) else ast.literal_eval(node)
 
 
 def count_groups(model: torch.nn.Module) -> dict[str, int]:
