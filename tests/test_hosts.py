@@ -4,6 +4,7 @@ The hosts are network namespaces with a disk each (see `two_hosts`); elsewhere t
 """
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -116,6 +117,24 @@ def test_a_host_is_lost_and_the_run_goes_on_when_it_is_back(pair, given, undistu
     assert ended(jobs, SLOW) == [0, 0], said(pair)
     assert f"{pair[1 - lost].name} meets the other hosts again" in said(pair)
     assert all(outcome(host.disk / "run") == undisturbed for host in pair)
+
+
+@needs_hosts
+def test_the_cable_is_pulled_and_the_same_command_goes_on(pair, given):
+    """Both ends say that the other is gone, in a sentence, within their patience; one disk alone is enough to go on."""
+    given = (*given, "--tokens", "20480")
+    jobs = [launch(pair, which, given, patience=15) for which in (0, 1)]
+    until(lambda: all(map(trained, pair)))
+    pair[0].cable(plugged=False)
+    assert not {None, 0} & set(ended(jobs, SLOW)), said(pair)
+    for host in pair:
+        assert "another one has died or not answered for 15 s" in log(host).read_text(), said(pair)
+        assert "Traceback" not in log(host).read_text(), said(pair)
+    pair[0].cable(plugged=True)
+    shutil.rmtree(pair[0].disk / "run")
+    assert ended([launch(pair, which, given) for which in (0, 1)], SLOW) == [0, 0], said(pair)
+    assert "going on from update" in log(pair[0]).read_text()
+    assert outcome(pair[0].disk / "run") == outcome(pair[1].disk / "run")
 
 
 def meeting(**given) -> Meeting:
