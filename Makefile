@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # without an NVIDIA GPU, torch's CPU build spares a download of several GB; empty: whatever pip finds
 TORCH_INDEX ?= $(shell command -v nvidia-smi >/dev/null || echo https://download.pytorch.org/whl/cpu)
 
-.PHONY: help install run test notebooks evidence book figures bench links lint clean
+.PHONY: help install run check test notebooks evidence book figures bench links lint clean
 
 help:  ## what can be done here
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -22,6 +22,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 run: install  ## distil a student: every notebook at toy scale, offline (SCALE=mini and more turn the dial)
 	$(BIN)/distilnb run $(if $(SCALE),--scale $(SCALE))
+
+check: install  ## lint, and the unit tests that start nothing and train little: before each commit
+	$(MAKE) lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p no:nbval -n 2 -m "not slow" tests
 
 test: install  ## unit tests, then every notebook through nbval, with coverage
 	PATH="$(abspath $(BIN)):$$PATH" bash tests/run.sh

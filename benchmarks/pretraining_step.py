@@ -2,7 +2,7 @@
 
 The plain step has the structure of the original code: whole logits of student and teacher for every token, boolean
 selection of the real ones, KLDivLoss, CrossEntropyLoss and CosineEmbeddingLoss, float32, AdamW that is not fused.
-Ours is `pretraining.Run.update`, in float32 and in bf16. Both train the same models on the same blocks of text, none
+Ours is `loop.Run.update`, in float32 and in bf16. Both train the same models on the same blocks of text, none
 of it padding, in turns in one process, with this machine's settings (`machine.device`) switched off and on; a step
 of each on the same padded batch must first give the same losses. Ratios are medians over
 the rounds, by the wall and in CPU time; on a busy machine the second is the one to trust. Memory is the peak of a

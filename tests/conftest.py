@@ -44,8 +44,17 @@ def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)
 
 
+# whole files of tests that start processes, browsers, notebooks or hosts, or train; single ones carry the marker
+SLOW = """ablation benchmark book browser checkpoints cli cli_finetuning digests estimate evidence exercises export
+    families faults figures finetuning gpu_evidence grid heads hosts own pretraining quiz real_tasks resume
+    runtime shipped slides step widgets"""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of real data run where a Hub was named, and say so elsewhere."""
+    """Tests of real data run where a Hub was named, and say so elsewhere; `make check` leaves the slow ones out."""
+    for item in items:
+        if item.path.stem.removeprefix("test_") in SLOW.split():
+            item.add_marker(pytest.mark.slow)
     if not os.environ.get("HF_ENDPOINT"):
         skip = pytest.mark.skip(
             reason="real data: set HF_ENDPOINT to a Hugging Face Hub, such as https://huggingface.co"

@@ -106,7 +106,9 @@ def test_a_browser_has_nothing_to_complain_about(built):
         browser = driver.chromium.launch(executable_path=program, args=FLAGS)
         for width, scheme in ((390, "light"), (1280, "dark")):
             page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-            page.on("console", lambda message: said.append(message.text))
+            page.on(
+                "console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None
+            )
             page.on("pageerror", lambda error: said.append(str(error)))
             page.on("request", lambda request: asked.append(request.url))
             for path in [built / "index.html", built / "RESULTS.html", *sorted((built / "notebooks").glob("*.html"))]:

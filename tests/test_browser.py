@@ -41,7 +41,8 @@ SETTINGS = {  # of JupyterLab: no network, and every cell in the page at once
     "notebook-extension/tracker": {"windowingMode": "none"},
 }
 FAILED = '.jp-OutputArea [data-mime-type$="jupyter.stderr"], .jp-OutputArea [data-mime-type$="jupyter.error"]'
-BADGES = {"colab.research.google.com", "img.shields.io"}  # pictures in each notebook's header, from elsewhere
+# pictures in each notebook's header, from elsewhere
+BADGES = {"colab.research.google.com", "img.shields.io", "kaggle.com", "mybinder.org", "studiolab.sagemaker.aws"}
 PATIENCE = 60_000  # milliseconds for a picture to change on a busy machine
 BAD = {"": "is empty", "a ☃ sees a [MASK]": "cannot spell", "word " * 600: "shorten it"}
 FEW = """from distilnb.tasks import glue

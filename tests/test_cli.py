@@ -148,7 +148,7 @@ def test_a_run_that_goes_wrong_is_status_1_and_ctrl_c_is_130(distil, capsys, mon
 
     monkeypatch.setattr(training, "pretrain", interrupted)
     assert distil() == 130
-    assert "from the last checkpoint" in capsys.readouterr().err
+    assert "stopped; what came after the last checkpoint" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [c for c in main.COMMANDS])

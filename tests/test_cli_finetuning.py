@@ -37,7 +37,7 @@ def test_glue_is_nine_tasks_beside_the_paper_with_a_macro_score_and_a_submission
     assert {(r["task"], r["model"]) for r in records} == {(t, m) for t in glue.GLUE for m in ("teacher", "student")}
     for name in glue.GLUE:
         assert f"| {name}" in told
-    assert "without WNLI" in told and "| 79.5" in told and "| 77.0" in told, "the paper's macro scores"
+    assert "without WNLI" in told and "| 79.5" not in told, "no number of the paper beside those of a toy"
     assert "no evidence about the paper" in told
     for model in ("teacher", "student"):
         assert {path.stem for path in (tmp_path / "answers" / model).iterdir()} == {
@@ -74,7 +74,7 @@ def test_the_second_stage_and_squad_are_flags_away(teacher_folder, student_folde
         (t, m) for t in ("squad", "sst2") for m in ("teacher", "student", "student_d")
     }
     told = capsys.readouterr().out
-    assert "| squad exact_match | student_d |" in told and "| 79.1" in told, "the paper's DistilBERT (D)"
+    assert "squad exact_match" in told and "student_d" in told and "| 79.1" not in told
 
 
 def test_models_are_found_where_runs_leave_them(tmp_path, monkeypatch):
@@ -103,7 +103,7 @@ BAD = {
     "a second teacher without a pupil": (["--task_teacher", "teacher"], "would teach only itself"),
     "no models": (["--model", "teacher"], "write LABEL=FOLDER"),
     "a truncation that does not exist": (["--truncation", "middle"], "middle"),
-    "more tokens than positions": (["--max_length", "4096"], "positions"),
+    "more tokens than positions": (["--max_length", "4096"], "max_length"),
     "a soft weight of zero": (["--soft_weight", "0"], "share of the loss"),
 }
 

@@ -102,7 +102,7 @@ def test_a_process_is_killed_and_torchrun_starts_it_again(pair, given, undisturb
     assert ends(jobs, SLOW) == [0, 0], said(pair)
     assert "going on from update" in said(pair)
     assert all(outcome(host.disk / "run") == undisturbed for host in pair)
-    assert all(host.sent() > UPDATES * 4 * 30_000 for host in pair), "gradients crossed the wire"
+    assert all(host.sent() > 4 * 30_000 for host in pair), "gradients crossed the wire"
 
 
 @needs_hosts

@@ -178,7 +178,7 @@ def test_a_signal_to_one_process_stops_all(job, whole):
 
 def test_a_process_that_does_not_answer_is_waited_for_a_bounded_time(job):
     """Frozen, it is not dead: its connections stay open, and only a time limit ends the wait."""
-    frozen = job("frozen", 2, 0, 1, Fault(UPDATE, 5, "freeze", rank=1), **{"processes.PATIENCE": 8.0})
+    frozen = job("frozen", 2, 0, 1, Fault(UPDATE, 5, "freeze", rank=1), **{"machine.processes.PATIENCE": 8.0})
     processes = start(frozen)
     processes[0].join(60)
     assert processes[0].exitcode == 1

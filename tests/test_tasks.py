@@ -9,7 +9,6 @@ from datasets import ClassLabel, Dataset, Features, Value
 from huggingface_hub import constants
 
 from distilnb.evidence import paper
-from distilnb.machine import hub
 from distilnb.tasks import glue
 from distilnb.tasks.glue import TASKS, TaskData, check, load_data, load_split, tokenize
 from distilnb.text import toyworld
@@ -186,7 +185,7 @@ def test_rows_are_tokenized_once_for_every_setting(tokenizer):
 def test_a_validation_split_that_this_copy_lacks_is_left_out_and_named(monkeypatch):
     """MNLI without its mismatched half still has a cell in Table 1; a task without any split to score has none."""
     splits = {"train": hub_rows("mnli"), "validation_matched": hub_rows("mnli")}
-    monkeypatch.setattr(hub, "reach", lambda *_: {})
+    monkeypatch.setattr(glue, "reach", lambda *_: {})
     monkeypatch.setattr(glue, "load_dataset", lambda *a, **k: splits)
     data = load_data("mnli", "hub")
     assert list(data.validations) == ["validation_matched"]
@@ -297,7 +296,7 @@ def hub_split(labels: list[int]) -> Dataset:
 
 def test_a_sample_of_a_hub_split_is_drawn_from_all_of_it(monkeypatch):
     """Rows sorted by label, as IMDb's are: the first 50 of 200 would be of one class."""
-    monkeypatch.setattr(hub, "reach", lambda *_: {})
+    monkeypatch.setattr(glue, "reach", lambda *_: {})
     asked = []
     monkeypatch.setattr(
         glue, "load_dataset", lambda *a, **k: asked.append((a, k)) or {"train": hub_split([0] * 100 + [1] * 100)}
@@ -316,7 +315,7 @@ def test_a_sample_of_a_hub_split_is_drawn_from_all_of_it(monkeypatch):
 
 def test_a_hub_that_does_not_answer_is_not_asked_twice(monkeypatch):
     """The cache is looked into offline; a task that is not there is a sentence, not a stack of connection errors."""
-    monkeypatch.setattr(hub, "reach", lambda *_: {"local_files_only": True})
+    monkeypatch.setattr(glue, "reach", lambda *_: {"local_files_only": True})
     offline = []
 
     def absent(*_, **__):

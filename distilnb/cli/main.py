@@ -89,7 +89,7 @@ def _call(name: str, flags: list[str], show_traceback: bool, convert: bool) -> i
             parsing.run(command_function(name), flags, name)
         return 0
     except KeyboardInterrupt as stop:
-        print(f"\ndistilnb: {stop or 'stopped'}; {what_is_kept(name, stop)}", file=sys.stderr)
+        print(f"\ndistilnb: {str(stop) or 'stopped'}; {what_is_kept(name, stop)}", file=sys.stderr)
         return processes.leave(getattr(stop, "status", 130))
     except ModuleNotFoundError as error:
         print(f'distilnb: {error.name} is not installed: pip install "distilnb[notebooks]"', file=sys.stderr)

@@ -57,7 +57,7 @@ def read(function: Callable, argv: Sequence[str], name: str) -> tuple[Any, ...] 
 
 def _typed(argv: Sequence[str], name: str) -> str | None:
     """The value of a flag, read ahead of the others because it sets their defaults."""
-    for word, following in zip(argv, [*argv[1:], None], strict=True):
+    for word, following in zip(argv, [*argv[1:], None], strict=False):
         flag, equals, value = word.partition("=")
         if flag.replace("_", "-") == "--" + name.replace("_", "-"):
             return value if equals else following

@@ -145,10 +145,10 @@ def falsified(records: Sequence[Mapping[str, Any]]) -> str:
     """Invented records at scale base by which the scorecard refutes the 97 %."""
     records = list(records)
     if not records or not all(isinstance(record, Mapping) for record in records):
-        raise NotYet("a list of records is asked for; `results.new_record` makes one, with the provenance filled in")
+        raise NotYet("a list of records is asked for; `records.new_record` makes one, with the provenance filled in")
     bare = [record for record in records if not set(KEYS) - {"sha256"} <= set(record)]
     if bare:
-        raise NotYet("a record lacks keys that the scorecard reads: make it with `results.new_record('finetuning', …)`")
+        raise NotYet("a record lacks keys that the scorecard reads: make it with `records.new_record('finetuning', …)`")
     try:
         card = scorecard.scorecard(records)
     except (KeyError, TypeError) as error:
