@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The test suite: unit tests, then every notebook through nbval, with the coverage of each and of both.
+# The test suite: unit tests, then every notebook through nbval, with the lines that notebooks run. COVERAGE=1 tells
+# those of the unit tests too.
 # Your own runs/ and figures/ stay untouched: everything is written to a temporary folder.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -23,9 +24,9 @@ half() {
     "${mine[@]}" "${@:2}"
 }
 
-echo "== unit tests, in $workers processes"
-COVERAGE_FILE="$scratch/unit" python -m pytest -q -p no:nbval -n "$workers" --dist loadfile --cov=distilnb \
-  --cov-report= tests "$@"
+echo "== unit tests, in $workers processes${COVERAGE:+, with the lines they run}"
+units=(python -m pytest -q -p no:nbval -n "$workers" --dist loadfile)
+COVERAGE_FILE="$scratch/unit" "${units[@]}" ${COVERAGE:+--cov=distilnb --cov-report=} tests "$@"
 
 echo "== notebooks and solutions, through nbval: one half here, the other in the background"
 half 1 "$@" > "$scratch/half-1.log" 2>&1 &
@@ -39,6 +40,7 @@ echo "== lines of the package that the notebooks alone run (but for what no less
 coverage combine --quiet --keep --data-file="$scratch/notebooks" "$scratch"/notebooks-?
 coverage report --data-file="$scratch/notebooks" --omit="*/book.py,*/publish.py,*/colab.py" --fail-under=80
 
+[[ -n "${COVERAGE:-}" ]] || exit 0  # COVERAGE=1 make test: some minutes more
 echo "== lines that notebooks and unit tests run together"
 coverage combine --quiet --keep --data-file="$scratch/both" "$scratch/notebooks" "$scratch/unit"
 coverage report --data-file="$scratch/both" --show-missing --fail-under=95
