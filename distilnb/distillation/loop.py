@@ -56,7 +56,7 @@ class Run(Training):
         folder = out / "checkpoints" if out else None
         super().__init__(student, accelerator, config, config, config.steps(corpus), folder)
         self.student, self.corpus, self.masker, self.teacher = student, corpus, masker, teacher
-        self.one_row, self.to_shrink = f"sequence of {config.seq_length} tokens", "--seq_length"
+        self.one_row, self.to_shrink = f"sequence of {config.seq_length} tokens", "--seq-length"
         self.backup = Path(config.backup, out.name) if out and config.backup else None
         self.largest = config.rows(accelerator.num_processes)
         self.micro_batches = config.batch_size // (self.largest * accelerator.num_processes)
@@ -185,7 +185,7 @@ def check_positions(config: PretrainingConfig, model: PreTrainedModel) -> None:
     if config.seq_length > families.longest(model.config):
         raise ValueError(
             f"seq_length is {config.seq_length}, but the model reads {families.longest(model.config)} tokens at most; "
-            "use a smaller --seq_length"
+            "use a smaller --seq-length"
         )
 
 

@@ -83,7 +83,7 @@ def columns_of(rows: list[list]) -> dict[str, list]:
 class Training:
     """A model, its optimizer and the updates made so far; `advance` makes further ones, `checkpoint` keeps them."""
 
-    one_row, to_shrink = "row", "--max_length"  # for the message when not even a single row fits into memory
+    one_row, to_shrink = "row", "--max-length"  # for the message when not even a single row fits into memory
 
     def __init__(
         self,
