@@ -22,7 +22,7 @@ from ..scales import Scale
 from . import families
 from .families import FAMILIES
 from .student import build_student
-from .teacher import check_vocabulary, load_teacher, pad_causal
+from .teacher import check_vocabulary, load_teacher, pad_causal, pad_with_end
 
 Source = PreTrainedModel | str | Path
 
@@ -132,12 +132,14 @@ def models_of(scale: Scale) -> list[str]:
 
 
 def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
-    """The tokenizer beside a model; ValueError in one sentence when there is none."""
+    """The tokenizer beside a model, with a padding token; ValueError in one sentence when there is none."""
     name, where = locate(source)
     try:
-        return hub.fetch(AutoTokenizer.from_pretrained, name, **where)
+        tokenizer = hub.fetch(AutoTokenizer.from_pretrained, name, **where)
     except (OSError, ValueError) as error:
         raise ValueError(f"no model with its tokenizer can be read at '{source}'{hub.cause(name, error)}") from error
+    pad_with_end(tokenizer)
+    return tokenizer
 
 
 def resolve_model(source: str) -> Any:
