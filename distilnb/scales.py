@@ -160,7 +160,7 @@ SCALES = {
             },
             teacher_text=f"{WIKIPEDIA}+{IMDB}",
             teacher_corpus_tokens=60_000_000,
-            teacher_stages=(HEAD, Stage(0, 5e-4, 128, 32, 21_000_000)),
+            teacher_stages=(HEAD, Stage(0, 5e-4, 128, 32, 19_000_000)),
             teacher_pretraining={"mask_probability": 0.2, "smoothing": 0.0, "checkpoint_minutes": 5.0},
             encoder=True,
             leave_out="cola,sst2,mrpc,stsb,rte,wnli,qnli,qqp,mnli,imdb,squad",
