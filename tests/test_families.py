@@ -359,10 +359,8 @@ def test_losses_are_those_of_the_readable_reference(pair, grouped, tokenizer, po
         theirs = teacher(**read)
     ours = student(**read)
     expected, parts = triple_loss(
-        ours.logits,
-        theirs.logits,
-        ours.hidden_states[-1],
-        theirs.hidden_states[-1],
+        (ours.logits, ours.hidden_states[-1]),
+        (theirs.logits, theirs.hidden_states[-1]),
         batch["labels"],
         batch["attention_mask"],
         LossWeights(),

@@ -168,10 +168,8 @@ def test_forward_pass_is_the_triple_loss(request, masker, teacher, layout, posit
     with torch.no_grad():
         theirs = teacher(**inputs)
     expected, parts = triple_loss(
-        own.logits,
-        theirs.logits,
-        own.hidden_states[-1],
-        theirs.hidden_states[-1],
+        (own.logits, own.hidden_states[-1]),
+        (theirs.logits, theirs.hidden_states[-1]),
         batch["labels"],
         batch["attention_mask"],
         config.weights,

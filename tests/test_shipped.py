@@ -89,7 +89,7 @@ def reviews():
     """Reviews of films: real text, on the Hub."""
     _, tokenizer = load_teacher(paths.data("teachers", "mini"))
     return corpus.build_corpus(
-        corpus.parse_sources(f"stream={scales.IMDB}"), tokenizer, seq_length=128, max_tokens=400_000
+        corpus.parse_sources(f"stream={scales.REVIEWS}"), tokenizer, seq_length=128, max_tokens=400_000
     )
 
 

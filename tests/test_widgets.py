@@ -283,10 +283,8 @@ def test_the_gradient_of_any_mix_follows_from_the_dot_products(student, teacher,
     read = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "output_hidden_states": True}
     ours, theirs = student(**read), teacher(**read)
     loss, terms = losses.triple_loss(
-        ours.logits,
-        theirs.logits.detach(),
-        ours.hidden_states[-1],
-        theirs.hidden_states[-1].detach(),
+        (ours.logits, ours.hidden_states[-1]),
+        (theirs.logits.detach(), theirs.hidden_states[-1].detach()),
         batch["labels"],
         batch["attention_mask"],
         losses.LossWeights(5, 2, 1),

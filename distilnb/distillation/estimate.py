@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
-from ..machine.device import memory, now, write_rate
+from ..machine.device import assumed_watts, memory, now, write_rate
 from ..machine.progress import duration
 from ..models import families
 from ..models.arithmetic import GPUS, UTILISATION, distillation_flops, hours, parameter_groups
@@ -101,7 +101,7 @@ def estimate_run(step: Distillation, batch: dict[str, Tensor], accelerator: Acce
     kept, saving = min(int(saves), left.keep), 0.0
     if left.folder:
         saving = saves * 12 * own / write_rate(left.folder, min(2**23, 12 * own))
-    watts = left.watts or (300.0 if device.type == "cuda" else 65.0)
+    watts = left.watts or assumed_watts(device.type == "cuda")
     seconds, disk = training + judging + saving, kept * 12 * own if left.folder else 0
     return Estimate(seconds, passes.memory_bytes, disk, left.tokens / training, watts, left.kwh_price)
 

@@ -243,10 +243,8 @@ def loss_pulls(
         theirs = teacher(**read)
     ours = student(**read)
     _, terms = losses.triple_loss(
-        ours.logits,
-        theirs.logits,
-        ours.hidden_states[-1],
-        theirs.hidden_states[-1],
+        (ours.logits, ours.hidden_states[-1]),
+        (theirs.logits, theirs.hidden_states[-1]),
         batch["labels"],
         batch["attention_mask"],
         losses.LossWeights(1, 1, 1),

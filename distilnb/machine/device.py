@@ -198,6 +198,11 @@ def instructions() -> list[str]:
     )
 
 
+def assumed_watts(gpu: bool) -> float:
+    """The power that a whole machine is taken to draw where nobody measured it, in watts."""
+    return 300.0 if gpu else 65.0
+
+
 def make_accelerator(precision: str = "auto", cpu: bool = False) -> Accelerator:
     """An Accelerator for this machine; under `accelerate launch` it joins the other processes.
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from .. import scales
 from ..evidence import paper
 from ..evidence.comparing import is_subset
+from ..evidence.names import ablation_grid
 from ..evidence.statistics import MeanInterval, mean_interval
 from ..studies import ablation
 from ..tasks import glue, metrics
@@ -129,7 +130,9 @@ def _claim() -> float:
 
 
 def _losses(records: Records, scale: str) -> list[str]:
-    cells = [r for r in records if r["kind"] == "ablation" and r["scale"] == scale and r["grid"] == f"ablation-{scale}"]
+    cells = [
+        r for r in records if r["kind"] == "ablation" and r["scale"] == scale and r["grid"] == ablation_grid(scale)
+    ]
     if ablation.REFERENCE not in {r["model"] for r in cells}:
         return ["What each loss does (Table 4) is not run yet."]
     rows = [row for row in ablation.compare(cells).rows if row["paper"] is not None]

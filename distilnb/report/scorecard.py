@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 from ..evidence import paper, statistics
 from ..evidence.comparing import check_comparable, is_subset
+from ..evidence.names import ablation_grid
+from ..models.sources import is_random
 from ..studies import ablation
 from ..studies.benchmark import less_time
 from ..tasks.glue import GLUE
@@ -162,7 +164,7 @@ class Runs:
 
     def ablation(self, variant: str) -> Found | None:
         """A variant's difference from the triple loss, in the grid called ablation-SCALE."""
-        grid = [r for r in self.records if r["kind"] == "ablation" and r["grid"] == f"ablation-{self.scale}"]
+        grid = [r for r in self.records if r["kind"] == "ablation" and r["grid"] == ablation_grid(self.scale)]
         if not {variant, ablation.REFERENCE} <= {record["model"] for record in grid}:
             return None
         row = next(row for row in ablation.compare(grid).rows if row["variant"] == variant)
@@ -182,7 +184,7 @@ class Runs:
         if len(found) == 1 and key in (found[0].get("intervals") or {}):
             low, *_, high = found[0]["intervals"][key]  # quartiles of its rounds
             single = [of(low), of(high)]
-        random = any(record.get("weights", {}).get("teacher", "").startswith("random:") for record in found)
+        random = any(is_random(record.get("weights", {}).get("teacher", "")) for record in found)
         return _over_runs(values, mean, single, "random weights" if random else "")
 
     def smaller(self) -> Found | None:

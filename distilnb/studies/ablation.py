@@ -30,7 +30,7 @@ from ..evidence.records import Stopwatch, new_record, save_record, thin
 from ..machine.progress import duration
 from ..models import dropout, families
 from ..models.narrowing import narrow_config
-from ..models.student import build_student, choose_layers, student_config
+from ..models.student import build_student, choose_layers, half_depth, student_config
 from ..tasks import finetuning, metrics
 from ..tasks.finetuning import FinetuningConfig
 from ..tasks.glue import TaskData
@@ -149,7 +149,7 @@ class Grid:
         seeds, depth = list(seeds), self.teacher.config.num_hidden_layers
         if not (self.data and seeds):
             raise ValueError("an ablation needs at least one task and one seed")
-        layers = choose_layers("original", depth, max(1, depth // 2))
+        layers = choose_layers("original", depth, half_depth(self.teacher.config))
         made = {REFERENCE: VARIANTS[REFERENCE]}  # what the others are compared with
         for v in variants:
             there = choose_layers(v.layers, depth, len(layers) if isinstance(v.layers, str) else len(v.layers))

@@ -13,6 +13,7 @@ import numpy as np
 from datasets import Dataset, load_dataset
 from transformers import PreTrainedTokenizerBase
 
+from .. import scales
 from ..machine.hub import ADVICE, fetch, only_cached, reach
 from ..text import toyworld
 from ..text.corpus import vocabulary_hash
@@ -125,7 +126,7 @@ class Task:
 
 
 PAIR, ENTAILMENT = ("sentence1", "sentence2"), ("entailment", "not_entailment")
-IMDB = {"hub": "stanfordnlp/imdb", "revision": "e6281661ce1c48d982bc483cf8a173c1bbeb5d31"}
+IMDB = {"hub": scales.IMDB, "revision": scales.IMDB_REVISION}
 TASKS = {
     task.name: task
     for task in (
