@@ -23,7 +23,7 @@ from ..scales import Scale
 from . import families
 from .families import FAMILIES
 from .student import build_student
-from .teacher import check_vocabulary, load_teacher, pad_causal
+from .teacher import check_vocabulary, load_teacher, pad_causal, pad_with_end
 
 Source = PreTrainedModel | str | Path
 RANDOM, UNTRAINED = "random:", "untrained:"  # before an address
@@ -140,12 +140,17 @@ def models_of(scale: Scale) -> list[str]:
 
 
 def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
-    """The tokenizer beside a model, random:ADDRESS and untrained:ADDRESS included; ValueError when there is none."""
+    """The tokenizer beside a model (random:ADDRESS and untrained:ADDRESS included), with a padding token.
+
+    Raises ValueError when there is none.
+    """
     name, where = locate(source.removeprefix(RANDOM).removeprefix(UNTRAINED))
     try:
-        return hub.fetch(AutoTokenizer.from_pretrained, name, **where)
+        tokenizer = hub.fetch(AutoTokenizer.from_pretrained, name, **where)
     except (OSError, ValueError) as error:
         raise ValueError(f"no model with its tokenizer can be read at '{source}'{hub.cause(name, error)}") from error
+    pad_with_end(tokenizer)
+    return tokenizer
 
 
 def is_random(source: str) -> bool:

@@ -36,7 +36,7 @@ from ..evidence.records import new_record
 from ..machine import device
 from ..machine.processes import alone_in, explained, first_on_disk, jointly
 from ..models import dropout, families, half
-from ..models.teacher import check_vocabulary
+from ..models.teacher import check_vocabulary, pad_causal
 from ..settings import setting
 from ..text.corpus import vocabulary_hash
 from ..text.randomness import epoch_order
@@ -250,6 +250,7 @@ def ask(
     rows = Dataset.from_dict(
         {"question": [question], "context": [context], "answers": [{"text": [""], "answer_start": [0]}]}
     )
+    pad_causal(model.config, tokenizer)
     windows = squad.features(rows, tokenizer, min(max_length, tokenizer.model_max_length), stride)
     batch = {
         key: value.to(model.device)
@@ -326,6 +327,8 @@ class Run(Training):
         safety: Safety,
         teacher: PreTrainedModel | None = None,
     ):
+        for one in (model, teacher) if teacher is not None else (model,):
+            pad_causal(one.config, tokenizer)
         share = math.ceil(config.batch_size / accelerator.num_processes)
         kept = replace(safety, micro_batch_size=min(share, safety.micro_batch_size or share))
         folder = Path(safety.checkpoints) if safety.checkpoints else None

@@ -18,6 +18,7 @@ from ..machine.hub import ADVICE, fetch, only_cached, reach
 from ..text import toyworld
 from ..text.corpus import vocabulary_hash
 from ..text.randomness import generator
+from .layout import framed
 from .metrics import interval, main_score, majority, score
 
 SOURCES = ("toyworld", "hub")
@@ -389,7 +390,8 @@ def fingerprint(splits: dict[str, Dataset], columns: tuple[str, ...]) -> str:
 def tokenize(
     rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, max_length: int = 128, truncation: str = "head"
 ) -> Dataset:
-    """Rows `input_ids` and `token_type_ids` (seq,), `length`, `labels`; nothing is padded yet.
+    """Rows `input_ids` and `token_type_ids` (seq,), `length`, `labels`, laid out as the tokenizer's family does;
+    nothing is padded yet.
 
     Of a pair that is too long, the longer text loses its end first. A single text keeps its "head", its "tail", or
     "head_tail": a quarter of the room for the beginning, the rest for the end, where reviewers conclude (Sun et al.
@@ -402,6 +404,7 @@ def tokenize(
     if not 8 <= max_length <= tokenizer.model_max_length:
         raise ValueError(f"max_length is {max_length}; this tokenizer allows 8 to {tokenizer.model_max_length}")
     found: dict[str, list] = {"input_ids": [], "token_type_ids": []}
+    tokenizer = framed(tokenizer)
     cut = {"truncation": "longest_first", "max_length": max_length} if truncation == "head" else {"verbose": False}
     for first in range(0, len(rows), 1000):
         texts = [_texts(rows[first : first + 1000][column], column, first) for column in task.columns]

@@ -25,6 +25,7 @@ from ..models.sources import Source
 from . import finetuning, heads
 from .finetuning import FinetuningConfig, Safety
 from .glue import TaskData
+from .layout import framed
 
 LONG = 1000  # updates from which a run inside a grid shows its own progress
 SECOND_STAGE = "_d"  # DistilBERT (D) is the paper's name for a student that was distilled a second time
@@ -200,7 +201,7 @@ class Cell:
         if grid.accelerator.is_main_process:
             if self.keeps:
                 model.save_pretrained(self.keeps)
-                grid.tokenizer.save_pretrained(self.keeps)
+                framed(grid.tokenizer).save_pretrained(self.keeps)
             save_record(record, self.records)
             shutil.rmtree(unfinished, ignore_errors=True)
             if not any(unfinished.parent.iterdir()):
