@@ -143,8 +143,8 @@ def ceilings(what: CeilingOptions) -> None:
       distilnb ceilings --out data/runs
     """
     watch, tokenizer = Stopwatch(), load_tokenizer(what.tokenizer)
-    found, origins = all_ceilings(tokenizer, tell=lambda line: print(line, flush=True))
-    scores = {f"{task}_{name}": value for task, values in found.items() for name, value in values.items()}
+    by_task, origins = all_ceilings(tokenizer, tell=lambda line: print(line, flush=True))
+    scores = {f"{task}_{name}": value for task, values in by_task.items() for name, value in values.items()}
     config = {"tokenizer": what.tokenizer, "max_length": 384, "stride": 128}
     record = new_record(
         "data", "ceilings", scale="base", model="none", stopwatch=watch, scores=scores, config=config, data=origins

@@ -34,7 +34,7 @@ class Estimate:
         return self.watts * self.seconds / 3.6e6
 
     def __str__(self) -> str:
-        said = (
+        sentence = (
             f"estimate: about {duration(self.seconds)} at {self.tokens_per_second:,.0f} tokens/s, "
             f"{self.memory_bytes / 2**30:.1f} GiB of memory, {self.disk_bytes / 2**20:.0f} MiB of checkpoints"
         )
@@ -42,7 +42,7 @@ class Estimate:
             f", {self.kwh:.2g} kWh for {self.kwh * self.kwh_price:.2g} (assumed: {self.watts:.0f} W, "
             f"{self.kwh_price:g} a kWh)"
         )
-        return said + (energy if self.watts else "")
+        return sentence + (energy if self.watts else "")
 
 
 def estimate_passes(

@@ -69,10 +69,10 @@ def front_badges(repo: str) -> str:
         "licence": ("https://img.shields.io/badge/licence-Apache--2.0-24292f", "LICENSE"),
     }
     line = " ".join(f"[![{text}]({picture})]({link})" for text, (picture, link) in pictures.items())
-    said = (
+    note = (
         "*`OWNER` in links stands for an address that is not known yet: `make links REPO=owner/name` mends them all.*"
     )
-    return f"{line}\n\n{said}" if repo == PLACEHOLDER else line
+    return f"{line}\n\n{note}" if repo == PLACEHOLDER else line
 
 
 def navigation(entry: Notebook) -> str:

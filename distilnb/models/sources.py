@@ -124,7 +124,7 @@ def ready_teacher(scale: Scale) -> str:
 def models_of(scale: Scale) -> list[str]:
     """LABEL=FOLDER of the teacher of a scale, of its students where they are made or shipped, of released models."""
     teacher = ready_teacher(scale)
-    found = [f"teacher={teacher}" + (f"@{scale.revision}" if scale.revision and teacher == scale.teacher else "")]
+    pairs = [f"teacher={teacher}" + (f"@{scale.revision}" if scale.revision and teacher == scale.teacher else "")]
     shipped = {
         "student": paths.data("students", scale.name),
         "undistilled": paths.data("students", f"{scale.name}-undistilled"),
@@ -133,10 +133,10 @@ def models_of(scale: Scale) -> list[str]:
         own = paths.home() / "runs" / pretraining_run(label, scale.name) / "model"
         folder = next((f for f in (own, here) if (f / "model.safetensors").is_file()), None)
         if folder:
-            found.append(f"{label}={folder}")
+            pairs.append(f"{label}={folder}")
     if scale.teacher == scales.BERT_BASE:
-        found.append(f"released={scales.DISTILBERT}@{scales.DISTILBERT_REVISION}")
-    return found
+        pairs.append(f"released={scales.DISTILBERT}@{scales.DISTILBERT_REVISION}")
+    return pairs
 
 
 def load_tokenizer(source: str) -> PreTrainedTokenizerBase:

@@ -463,11 +463,11 @@ def tables(records: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     ablation."""
     by_scale = [[r for r in records if r["scale"] == scale] for scale in dict.fromkeys(r["scale"] for r in records)]
     kinds = retention_rows, benchmark_rows, format_rows, ablation_rows
-    found = [pretraining_rows(records), *map(finetuning_rows, by_scale), *(kind(records) for kind in kinds)]
-    return [rows for rows in found if rows]
+    parts = [pretraining_rows(records), *map(finetuning_rows, by_scale), *(kind(records) for kind in kinds)]
+    return [rows for rows in parts if rows]
 
 
 def summary(records: list[dict[str, Any]], short: bool = False) -> str:
     """The results tables of these records, as text; the `short` ones leave out the formats of the device."""
-    found = [rows for rows in tables(records) if not (short and "format" in rows[0])]
-    return "\n\n".join(map(table, found)) or table([])
+    parts = [rows for rows in tables(records) if not (short and "format" in rows[0])]
+    return "\n\n".join(map(table, parts)) or table([])

@@ -94,11 +94,11 @@ def _table1_title() -> str:
 
 def _published(table: str, *column: str) -> dict[str, dict[str, float]]:
     """One of the paper's tables of scores (version 4) as model → column → value."""
-    found: dict[str, dict[str, float]] = {}
+    scores: dict[str, dict[str, float]] = {}
     for row in paper.table(table).query("vintage == '2020-03'").to_dict("records"):
         name = " ".join(row[c].replace("exact_match", "EM").replace("f1", "F1") for c in column)
-        found.setdefault(row["model"], {})[name] = row["value"]
-    return found
+        scores.setdefault(row["model"], {})[name] = row["value"]
+    return scores
 
 
 def draw_all(folder: Path | None = None) -> list[Path]:
