@@ -181,7 +181,7 @@ def apart(first: torch.nn.Module, second: torch.nn.Module) -> float:
 def test_a_student_starts_as_its_teacher_cut_to_its_layers(kind, choice, tmp_path):
     teacher = make(CONFIGS[kind])
     if kind == "modernbert" and choice == "last":
-        with pytest.raises(ValueError, match="layer 0"):
+        with pytest.raises(ValueError, match="layer"):
             build_student(teacher, choice)
         return
     student = build_student(teacher, choice).eval()
@@ -211,7 +211,7 @@ def test_a_careless_copy_is_found_out(kind):
 
 @pytest.mark.parametrize("layers", [(1, 2, 4), (0, 0, 3), (2, 0, 4)])
 def test_modernberts_first_layer_stays_first(layers):
-    with pytest.raises(ValueError, match="layer 0"):
+    with pytest.raises(ValueError, match="layer"):
         build_student(make(CONFIGS["modernbert"]), layers)
 
 

@@ -122,14 +122,14 @@ def time_pass(
             runner.answer(collate(tokenize(tokenizer, pair, config)))
     with Progress(config.rounds, what) as progress:
         for number in range(config.rounds):
-            part_of_texts = texts[number :: config.rounds]
+            dealt = texts[number :: config.rounds]
             for runner in runners[:: 1 if number % 2 == 0 else -1]:
-                seconds = _time(runner, part_of_texts, tokenizer, config) / len(part_of_texts)
+                seconds = _time(runner, dealt, tokenizer, config) / len(dealt)
                 measured += [
-                    (runner.model, runner.format, number, part, len(part_of_texts), wall, cpu)
+                    (runner.model, runner.format, number, part, len(dealt), wall, cpu)
                     for part, (wall, cpu) in zip(PARTS, seconds, strict=True)
                 ]
-            progress.step(pairs=f"{min(len(texts), (number + 1) * len(part_of_texts)):,}")
+            progress.step(pairs=f"{min(len(texts), (number + 1) * len(dealt)):,}")
     return pd.DataFrame(measured, columns=["model", "format", "round", "part", "pairs", "wall", "cpu"])
 
 
