@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from .. import paths
 from ..distillation.checkpoints import fingerprint
 from ..evidence import cells
+from ..evidence.names import finetuning_run
 from ..evidence.records import save_record
 from ..machine.progress import duration
 from ..models.sources import Source
@@ -61,7 +62,7 @@ class Grid:
     def run_name(self, label: str, task: TaskData, which: str) -> str:
         """The name of a run and of its record."""
         name = task.task.name + (f"-{self.suffix}" if self.suffix else "")
-        return f"finetuning-{self.scale}-{label}-{name}-{which}"
+        return finetuning_run(self.scale, label, name, which)
 
     def cell(self, model: str, task: TaskData, config: FinetuningConfig, **more: Any) -> "Cell":
         """`model` on `task` with the seed of `config`; `more` are keys for its record."""

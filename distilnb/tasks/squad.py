@@ -160,15 +160,15 @@ def _name(rows: Dataset, row: int) -> str:
 
 
 def _repeated(rows: Dataset) -> dict[str, int]:
-    found = {"rows": 0, "at_first": 0}
+    counts = {"rows": 0, "at_first": 0}
     for context, answers in zip(rows["context"][:], rows["answers"][:], strict=True):
         if not answers["text"]:
             continue
         text, start = answers["text"][0], answers["answer_start"][0]
         if text in context[context.find(text) + 1 :]:
-            found["rows"] += 1
-            found["at_first"] += context.find(text) == start
-    return found
+            counts["rows"] += 1
+            counts["at_first"] += context.find(text) == start
+    return counts
 
 
 # ---------------------------------------------------------------------------------------------- windows
