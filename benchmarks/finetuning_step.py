@@ -91,7 +91,7 @@ class Bare(Plain):
 
     def __init__(self, model: PreTrainedModel, rows: Dataset, config: FinetuningConfig):
         super().__init__(model, rows, config)
-        dropout.for_cpu(self.model)
+        dropout.speed_up(self.model, torch.device("cpu"))
         groups = finetuning.parameter_groups(model, config)
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, eps=1e-6, fused=True)
 
@@ -120,7 +120,7 @@ class Ours:
         AcceleratorState._reset_state(True)
         accelerator, long = Accelerator(cpu=True, mixed_precision=precision), replace(config, epochs=1000)
         tokenizer = load_teacher(scales.get("toy").teacher)[1]
-        dropout.for_cpu(model)
+        dropout.speed_up(model, torch.device("cpu"))
         self.run = finetuning.Run(model, rows, {}, tokenizer, accelerator, long, finetuning.UNSAVED)
         self.run.module.train()
 

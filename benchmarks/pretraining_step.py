@@ -178,7 +178,7 @@ class Ours:
         accelerator = Accelerator(cpu=DEVICE.type == "cpu", mixed_precision=precision)
         self.run = Run(student, text, masker, accelerator, config, teacher, None)
         if DEVICE.type == "cpu":
-            dropout.for_cpu(student)  # as the command line does
+            dropout.speed_up(student, torch.device("cpu"))  # as the command line does
         student.train()
         self.laps.wrap(self.run.accelerator, "backward", "backward")
         self.laps.wrap(self.run.accelerator, "clip_grad_norm_", "optimizer")

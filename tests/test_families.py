@@ -481,7 +481,7 @@ def test_dropout_for_a_processor_changes_nothing_else(pair, grouped, tokenizer):
     for module in student.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.1
-    dropout.for_cpu(student)
+    dropout.speed_up(student, torch.device("cpu"))
     torch.testing.assert_close(step_of(student, teacher, batch), plain, rtol=1e-4, atol=1e-4)
     with torch.autocast("cpu", torch.bfloat16):
         loss, _ = step_of(student.train(), teacher, batch)

@@ -72,9 +72,7 @@ def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -
     teacher, tokenizer = read_teacher(what.teacher, revision)
     check_positions(config, teacher)
     student, made = _student(teacher, what, config.seed)
-    made |= {"teacher": shipped_name(what.teacher), "revision": revision}
-    if accelerator.device.type == "cpu":
-        dropout.for_cpu(student)
+    dropout.speed_up(student, accelerator.device)
     budget = corpus_budget(sources, scale.corpus_tokens, config.tokens)
     read = partial(where.read_text, tokenizer, config.seq_length, budget, config.layout)
     text = processes.once_a_disk(paths.cache("corpora"), accelerator, read)
@@ -89,7 +87,7 @@ def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -
         out=where.folder,
         name=where.name,
         scale=REHEARSAL if is_random(what.teacher) else scale.name,
-        made_from=made,
+        made_from=made | {"teacher": shipped_name(what.teacher), "revision": revision},
         machine=settle(accelerator.device),
     )
     if accelerator.is_main_process:
@@ -183,8 +181,7 @@ def teacher(where: RunOptions, what: TeacherOptions, config: PretrainingConfig) 
         tokenizer = processes.once_a_disk(folder, accelerator, partial(make_tokenizer, folder, sources, pieces))
         shape = scale.teacher_shape | {"vocab_size": len(tokenizer), "num_hidden_layers": stages[0].layers}
         model = new_teacher(BertConfig(**shape), seed=config.seed)
-    if accelerator.device.type == "cpu":
-        dropout.for_cpu(model)
+    dropout.speed_up(model, accelerator.device)
     budget = corpus_budget(sources, scale.teacher_corpus_tokens)
 
     def text(seq_length: int) -> corpus.Corpus:

@@ -244,8 +244,7 @@ def start(grid: Grid, cell: Cell) -> PreTrainedModel:
     """The student of a cell before its first update."""
     shape = {"init": cell.variant.init, "width": cell.variant.width or None}
     student = build_student(grid.teacher, cell.variant.layers, seed=cell.seed, **shape)
-    if grid.accelerator.device.type == "cpu":
-        dropout.for_cpu(student)
+    dropout.speed_up(student, grid.accelerator.device)
     return student
 
 
