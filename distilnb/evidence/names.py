@@ -1,4 +1,4 @@
-"""Names that records, tables and figures share: runs, roles in the order in which a reader compares them, objectives."""
+"""Names that records, tables and figures share: runs, objectives, and roles in the order in which they are compared."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
