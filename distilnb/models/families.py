@@ -111,8 +111,9 @@ def _longest_local(kinds: Sequence[str]) -> int:
 def _mend_gpt2(config: PreTrainedConfig, kept: Kept, tensors: dict[str, Tensor]) -> None:
     """Some GPT-2s divide the scores of layer i by i + 1: what a new place changes is given to the queries."""
     for new, old in enumerate(kept) if config.scale_attn_by_inverse_layer_idx else ():
-        for kind in ("weight", "bias"):
-            tensors[f"transformer.h.{new}.attn.c_attn.{kind}"][..., : config.hidden_size] *= (new + 1) / (old + 1)
+        for name in (f"transformer.h.{new}.attn.c_attn.{kind}" for kind in ("weight", "bias")):
+            tensors[name] = tensors[name].clone()  # it is the teacher's
+            tensors[name][..., : config.hidden_size] *= (new + 1) / (old + 1)
 
 
 def _roberta(name: str, model: type[PreTrainedModel]) -> Family:
