@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from transformers import BertConfig, BertForMaskedLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import BertConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from .. import paths, scales
 from ..distillation.batches import make_samples
@@ -154,7 +154,7 @@ def _teacher_defaults(scale: str | None) -> dict[str, Any]:
 
 @command(_teacher_defaults)
 def teacher(where: RunOptions, what: TeacherOptions, config: PretrainingConfig) -> None:
-    """Pre-train a teacher by the same loop with L_mlm alone: from nothing, grown from shallow to deep, or from a BERT.
+    """Pre-train a teacher by the same loop with L_mlm alone: from nothing, grown from shallow to deep, or from a model.
 
     Depth is added in stages by repeating layers, because a deep, narrow BERT started at full depth predicts by
     word frequency for millions of tokens. At scale small a published encoder without a masked-word head gets one: the
@@ -167,6 +167,7 @@ def teacher(where: RunOptions, what: TeacherOptions, config: PretrainingConfig) 
       distilnb teacher --scale mini --start data/teachers/mini --tokens 50000000 --name teacher-mini-more
       distilnb teacher --scale small
       distilnb teacher --scale small --start intfloat/e5-small-v2 --name teacher-e5
+      distilnb teacher --scale small --start sentence-transformers/all-mpnet-base-v2 --name teacher-mpnet
       distilnb teacher --scale mini --text stanfordnlp/imdb:plain_text:unsupervised
     """
     scale, sources = scales.get(where.scale), where.sources
@@ -196,12 +197,10 @@ def teacher(where: RunOptions, what: TeacherOptions, config: PretrainingConfig) 
     processes.finish(accelerator)
 
 
-def _started(start: str, seed: int) -> tuple[BertForMaskedLM, PreTrainedTokenizerBase, dict[str, Any]]:
-    """The BERT to train on with its tokenizer, and what the record says of where it is from."""
+def _started(start: str, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, dict[str, Any]]:
+    """The model to train on with its tokenizer, and what the record says of where it is from."""
     name, revision = (start, "") if Path(start).is_dir() else start.partition("@")[::2]
     model, tokenizer, new = load_encoder(name, revision or None, seed)
-    if model.config.model_type != "bert":
-        raise ValueError(f"'{name}' is a {model.config.model_type} model; only a BERT can be trained on as a teacher")
     made = {"start": shipped_name(name), "revision": revision or None, "new_tensors": list(new)}
     model.config.initialized_from = made  # stays with the model, and tells its run from that of another start
     return model, tokenizer, made
