@@ -218,7 +218,7 @@ def test_starts_run_fewer_seeds_than_models_that_learned():
 
 @pytest.mark.parametrize("shipped", [False, True])
 def test_small_makes_its_teacher_of_an_encoder_and_scores_both(tmp_path, monkeypatch, shipped):
-    """The encoder as published stands beside the teacher made of it, or shipped; two students and twins, a seed each."""
+    """The encoder as published stands beside the teacher made of it or shipped; two students and twins, a seed each."""
     small, folder = scales.get("small"), tmp_path / "shipped"
     folder.mkdir()
     if shipped:
