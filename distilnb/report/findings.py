@@ -133,9 +133,9 @@ def read_before(records: Records) -> str:
     if "imdb_unlabelled_in_scored" not in ceilings:
         return ""
     return (
-        f"Of IMDb's unlabelled reviews {ceilings['imdb_unlabelled_in_scored']} stand word for word in its test split and "
-        f"{ceilings['imdb_unlabelled_in_train']} in train. The teacher of `mini` read them in pre-training, so its IMDb "
-        "scores, and those of its students, are a little flattered; `small` leaves them out."
+        f"Of IMDb's unlabelled reviews {ceilings['imdb_unlabelled_in_scored']} stand word for word in its test split "
+        f"and {ceilings['imdb_unlabelled_in_train']} in train. The teacher of `mini` read them in pre-training, so its "
+        "IMDb scores, and those of its students, are a little flattered; `small` leaves them out."
     )
 
 
