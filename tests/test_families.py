@@ -8,7 +8,6 @@ from operator import attrgetter
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from conftest import make_teacher
 from safetensors.torch import load_file, save_file
 from transformers import (
@@ -36,6 +35,7 @@ from distilnb.distillation.recipe import PretrainingConfig
 from distilnb.distillation.step import Distillation
 from distilnb.evidence.names import OBJECTIVES
 from distilnb.evidence.records import load_record
+from distilnb.machine.device import forget_accelerator
 from distilnb.models import dropout, families, half
 from distilnb.models.arithmetic import count_groups, parameter_groups
 from distilnb.models.families import FAMILIES
@@ -529,7 +529,7 @@ def test_a_cut_run_ends_as_the_whole_one_and_the_loss_falls(pair, packed, tokeni
     config, weights = PretrainingConfig(**shape, evaluate_every=6), []
     for name, stops in (("whole", [None]), ("cut", [3, None])):
         for stop in stops:
-            AcceleratorState._reset_state(reset_partial_state=True)
+            forget_accelerator()
             student = build_student(teacher, (0, 2, 3), init="random")
             accelerator = Accelerator(cpu=True)
             out = tmp_path / name
@@ -581,7 +581,7 @@ def test_a_narrower_student_learns_a_projection_and_loses_it(packed, tokenizer, 
     samples = make_samples(tokenizer, packed.token_counts, "masked", PretrainingConfig())
     for name, stops in (("whole", [None]), ("cut", [3, None])):
         for stop in stops:
-            AcceleratorState._reset_state(reset_partial_state=True)
+            forget_accelerator()
             student = build_student(teacher, width=16, heads=2)
             made = {"out": tmp_path / name, "stop_after": stop, "quiet": True}
             accelerator = Accelerator(cpu=True)

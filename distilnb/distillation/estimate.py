@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
-from ..machine.device import assumed_watts, memory, now, write_rate
+from ..machine.device import assumed_watts, memory_use, now, write_rate
 from ..machine.progress import duration
 from ..models import families
 from ..models.arithmetic import GPUS, UTILISATION, distillation_flops, hours, parameter_groups
@@ -63,7 +63,7 @@ def estimate_passes(
         step.zero_grad()
     rate = accelerator.num_processes * seen * trials / (now(device) - began)
     own = sum(p.numel() for p in step.student.parameters())
-    held, peak = memory(device)
+    held, peak = memory_use(device)
     saving = 8 * own if device.type == "cpu" else 0
     return Estimate(tokens / rate, max(peak, held + saving) + 8 * own, 2 * 12 * own, rate)
 

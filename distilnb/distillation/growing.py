@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from transformers import BertForMaskedLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..evidence.comparing import join_records
-from ..machine.device import settle
+from ..machine.device import use_fast_settings
 from ..models import families
 from ..models.growth import fold_token_types, grow, set_dropout, train_only
 from ..scales import Stage
@@ -95,5 +95,5 @@ def _train(
         name=f"{growth.name}, {stage.title(model.config.num_hidden_layers)}",
         scale=growth.scale,
         **({"made_from": growth.made_from} if growth.made_from else {}),
-        machine=settle(accelerator.device),
+        machine=use_fast_settings(accelerator.device),
     )

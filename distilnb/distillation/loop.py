@@ -24,7 +24,7 @@ from transformers import PreTrainedModel
 
 from ..evidence.names import MASKED, OBJECTIVES
 from ..evidence.records import new_record
-from ..machine.device import memory
+from ..machine.device import memory_use
 from ..machine.processes import alone_in, explained
 from ..machine.signals import leave_signals_to_the_main_process
 from ..models import families
@@ -268,7 +268,7 @@ def _record(run: Run, name: str, **provenance: Any) -> dict[str, Any]:
     last = run.evaluations[-1]
     estimate = run.estimate and {key: round(value) for key, value in run.estimate.items()} | {
         "took_seconds": round(run.stopwatch.read()["wall_seconds"]),
-        "peak_memory_bytes": memory(run.accelerator.device)[1],
+        "peak_memory_bytes": memory_use(run.accelerator.device)[1],
     }
     values = {
         "seed": run.config.seed,
