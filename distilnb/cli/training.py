@@ -32,9 +32,19 @@ from .options import RunOptions, StudentOptions, TeacherOptions
 from .parsing import command
 
 
-def _distil_defaults(scale: str | None) -> dict[str, Any]:
+def _name(kind: str, scale: str, out: str | None) -> str:
+    """The name of a run that was given none: that of its folder, else of its kind and scale; its record goes by it."""
+    return Path(out).resolve().name if out else f"{kind}-{scale}"
+
+
+def _distil_defaults(scale: str | None, out: str | None = None) -> dict[str, Any]:
     dial = scales.get(scale)
-    names = {"scale": dial.name, "name": f"distil-{dial.name}", "text": dial.text, "leave_out": dial.leave_out}
+    names = {
+        "scale": dial.name,
+        "name": _name("distil", dial.name, out),
+        "text": dial.text,
+        "leave_out": dial.leave_out,
+    }
     return names | {"teacher": dial.ready_teacher} | dial.pretraining
 
 
@@ -137,15 +147,24 @@ def keep(model: Any, tokenizer: PreTrainedTokenizerBase, record: dict[str, Any],
     path = save_record(record)
     (folder / "model" / "record.json").write_text(path.read_text())  # the model and what made it stay together
     print(f"{tables.summary([record])}\nmodel:  {folder / 'model'}\nrecord: {path}")
+    if record["kind"] == "teacher":
+        print(f"try it: distilnb distil --scale {record['scale']} --teacher {folder / 'model'}")
+    else:
+        print(f"try it: distilnb finetune --scale {record['scale']} --task sst2 --model student={folder / 'model'}")
 
 
-def _teacher_defaults(scale: str | None) -> dict[str, Any]:
+def _teacher_defaults(scale: str | None, out: str | None = None) -> dict[str, Any]:
     dial = scales.get(scale)
     if not dial.teacher_stages:
         raise ValueError(
             f"scale {dial.name} takes a published teacher ({dial.teacher}); use --scale toy, mini or small"
         )
-    names = {"scale": dial.name, "name": f"teacher-{dial.name}", "text": dial.teacher_text, "leave_out": dial.leave_out}
+    names = {
+        "scale": dial.name,
+        "name": _name("teacher", dial.name, out),
+        "text": dial.teacher_text,
+        "leave_out": dial.leave_out,
+    }
     budget = {"tokens": sum(s.tokens for s in dial.teacher_stages), "batch_size": dial.teacher_stages[0].batch_size}
     start = {"start": f"{dial.teacher}@{dial.revision}" if dial.encoder else ""}
     return names | start | budget | {"ce": 0.0, "mlm": 1.0, "cos": 0.0, "clip": 1.0} | dial.teacher_pretraining
