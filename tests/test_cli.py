@@ -52,7 +52,7 @@ def test_the_same_command_goes_on_and_another_is_refused(distil, tmp_path, capsy
 
 
 def test_runs_in_two_folders_without_a_name_keep_two_records(distil, tmp_path, capsys):
-    assert distil(out="one", tokens=600) == distil("--seed", "1", out="two", tokens=600) == 0
+    assert distil("--seed", "0", out="one", tokens=600) == distil("--seed", "1", out="two", tokens=600) == 0
     assert {r["name"]: r["seed"] for r in load_records() if r["name"] in ("one", "two")} == {"one": 0, "two": 1}
     assert f"try it: distilnb finetune --scale toy --task sst2 --model student={tmp_path / 'one'}" in (
         capsys.readouterr().out
