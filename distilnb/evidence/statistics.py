@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-LARGEST = 10**7  # pairs: beyond this, nobody will ever run them
+MOST_PAIRS = 10**7  # pairs: beyond this, nobody will ever run them
 
 
 class MeanInterval(NamedTuple):
@@ -62,7 +62,7 @@ def pairs_needed(spread: float, effect: float, level: float = 0.95, often: float
     low, high = 1, 2
     while power(high, spread, effect, level) < often:
         low, high = high, 2 * high
-        if high > LARGEST:
+        if high > MOST_PAIRS:
             raise ValueError(f"an effect of {effect:g} drowns in a spread of {spread:g}: no feasible number of pairs")
     while high - low > 1:
         middle = (low + high) // 2
