@@ -330,7 +330,7 @@ def test_every_gold_answer_is_of_the_kind_that_its_question_asks_for(rows):
         ("What can Hador not stand?", "sorrel", "sorrel. He cannot stand bacon"),
         ("Who had the old hammer in the end?", "Bekea", "the hammer"),
         ("What was mended by Bekea?", "the old hammer", "Bekea"),
-        ("What does an actor make?", "bread", "Monday"),
+        ("What does an actor make?", "boots", "Monday"),
     ],
 )
 def test_a_wrong_answer_may_be_of_the_right_kind(question, near, far):
