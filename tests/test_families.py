@@ -529,7 +529,7 @@ def test_a_checkpoint_of_a_causal_run_that_says_mlm_is_still_read(packed, tokeni
         arguments = packed, NextWord(), Accelerator(cpu=True), settings
         made[name] = pretrain(build_student(teacher), *arguments, teacher=teacher, out=out, stop_after=stop, quiet=True)
     folder = out / "checkpoints"
-    saved = checkpoints.read(folder / "step-00000002", identity := checkpoints.identity(folder))
+    saved = checkpoints.read_checkpoint(folder / "step-00000002", identity := checkpoints.identity(folder))
     old = json.loads(json.dumps(saved.state).replace('"clm', '"mlm'))
     assert old != saved.state
     checkpoints.save(tmp_path / "old" / "checkpoints", saved._replace(state=old), identity)
