@@ -114,8 +114,9 @@ def _longest_local(kinds: Sequence[str]) -> int:
 def _mend_gpt2(config: PreTrainedConfig, kept: KeptLayers, tensors: dict[str, Tensor]) -> None:
     """Scale the queries of moved layers, because some GPT-2s divide the scores of layer i by i + 1."""
     for new, old in enumerate(kept) if config.scale_attn_by_inverse_layer_idx else ():
-        for kind in ("weight", "bias"):
-            tensors[f"transformer.h.{new}.attn.c_attn.{kind}"][..., : config.hidden_size] *= (new + 1) / (old + 1)
+        for name in (f"transformer.h.{new}.attn.c_attn.{kind}" for kind in ("weight", "bias")):
+            tensors[name] = tensors[name].clone()  # it is the teacher's
+            tensors[name][..., : config.hidden_size] *= (new + 1) / (old + 1)
 
 
 def _roberta(name: str, model: type[PreTrainedModel]) -> Family:

@@ -150,7 +150,9 @@ def tensor_sources(teacher: PreTrainedModel, layers: Sequence[int]) -> Iterator[
 
 
 def expected_tensors(teacher: PreTrainedModel, layers: Sequence[int], token_types: str = "drop") -> dict[str, Tensor]:
-    """Copies of the tensors that a fresh student must have, by name; `token_types="fold"` adds type 0 to each position.
+    """The tensors that a fresh student must have, by name; `token_types="fold"` adds type 0 to each position.
+
+    Those of a float32 teacher are its own, not copies, so that building a student takes no more memory than itself.
 
     Folding loses nothing for a single segment, whose token type is always 0. The paper and the original code drop
     the type embeddings. Students that are no DistilBERT keep them.
@@ -158,12 +160,12 @@ def expected_tensors(teacher: PreTrainedModel, layers: Sequence[int], token_type
     if token_types not in ("drop", "fold"):
         raise ValueError(f"token_types is '{token_types}'; use 'drop' (the paper) or 'fold'")
     source, family = teacher.state_dict(), families.of(teacher)
-    expected = {own: source[theirs].float().clone() for own, theirs in tensor_sources(teacher, layers)}
+    expected = {own: source[theirs].float() for own, theirs in tensor_sources(teacher, layers)}
     if token_types == "fold":
         if not becomes_distilbert(teacher.config):
             raise ValueError(f"token_types 'fold' is for a BERT whose student is a DistilBERT, not for {family.name}")
         name = "distilbert.embeddings.position_embeddings.weight"
-        expected[name] += source["bert.embeddings.token_type_embeddings.weight"][0].float()
+        expected[name] = expected[name] + source["bert.embeddings.token_type_embeddings.weight"][0].float()
     if family.mend:
         family.mend(teacher.config, layers, expected)
     return expected
