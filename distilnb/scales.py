@@ -44,7 +44,7 @@ HEAD = Stage(0, 2e-3, 128, 32, 1_000_000, "head")  # what an encoder without a m
 class Scale:
     """What one setting of the dial stands for.
 
-    `teacher` is a folder or Hub repository, `text` a source for `corpus.parse_sources`, `corpus_tokens` how much of
+    `teacher` is a folder or Hub repository, `text` a source for `sources.parse_sources`, `corpus_tokens` how much of
     it is used (None: all). `pretraining` are settings of `PretrainingConfig`, `finetuning` of `FinetuningConfig`,
     `ablation` options of `distilnb ablate`. A teacher of this scale has the sizes
     `teacher_shape` and is grown in `teacher_stages`; where `teacher` is an `encoder` without a masked-word head, they

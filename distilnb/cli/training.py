@@ -20,7 +20,7 @@ from ..machine.device import make_accelerator, settle
 from ..models import dropout, families
 from ..models.growth import new_teacher
 from ..models.narrowing import narrow_config
-from ..models.sources import further, read_config, read_teacher, shipped_name
+from ..models.sources import further, load_tokenizer, read_config, read_teacher, shipped_name
 from ..models.student import build_student, student_config
 from ..models.teacher import load_encoder
 from ..report import tables
@@ -28,6 +28,7 @@ from ..scales import Scale
 from ..tasks.scored import scored_texts
 from ..text import corpus
 from ..text.corpus import corpus_budget, make_tokenizer
+from ..text.forecast import forecast
 from .options import RunOptions, StudentOptions, TeacherOptions
 from .parsing import command
 
@@ -43,7 +44,8 @@ def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -
     """Distil a student from a teacher by the triple loss (paper section 3).
 
     The student has the teacher's class with half the layers; a BERT's is a DistilBERT. The causal GPT-2 learns the next
-    word (L_clm) in the place of masked ones. --dry-run counts from the configuration alone and trains nothing.
+    word (L_clm) in the place of masked ones. --dry-run counts from the configuration, tells from a sample of the text
+    what preparing it takes, and trains nothing.
 
     examples:
       distilnb distil --scale toy
@@ -65,6 +67,7 @@ def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -
         processes_in_all = int(os.environ.get("WORLD_SIZE", 1))  # of a launcher, whose processes need not meet for this
         if os.environ.get("RANK", "0") == "0":
             print(counted(_student_config(teacher_config, what), teacher_config, config, processes_in_all))
+            print(_text_told(where, scale, config, f"{what.teacher}@{revision}" if revision else what.teacher))
         return
     check_output(where.folder, config)
     sources = where.sources
@@ -103,6 +106,18 @@ def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -
     if accelerator.is_main_process:
         keep(student, tokenizer, record, where.folder)
     processes.finish(accelerator)
+
+
+def _text_told(where: RunOptions, scale: Scale, config: PretrainingConfig, teacher: str) -> str:
+    """What preparing the text would take, or why that cannot be told, which keeps nobody from the rest."""
+    try:
+        sources, plain = where.sources, teacher.removeprefix("random:")
+        tokenizer = load_tokenizer(scales.get("toy").teacher if teacher == "random:base" else plain)
+        budget = corpus_budget(sources, scale.corpus_tokens, config.tokens)
+        shape = {"seq_length": config.seq_length, "layout": config.layout, "max_tokens": budget}
+        return str(forecast(sources, tokenizer, **shape))
+    except (ValueError, OSError) as error:
+        return f"text: not known beforehand ({error})"
 
 
 def _student_config(teacher: PreTrainedConfig, what: StudentOptions) -> PreTrainedConfig:

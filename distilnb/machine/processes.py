@@ -146,6 +146,26 @@ def die_with_the_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
+_mortal: list[bool] = []  # not empty while children that are forked shall die with this process
+
+
+@contextmanager
+def mortal_children() -> Iterator[None]:
+    """For the time inside, let the kernel kill whatever is forked when this process dies, however it does (Linux).
+
+    Pools leave helpers behind when their owner is killed, which hold its files and pipes open for ever.
+    """
+    _mortal.append(True)
+    try:
+        yield
+    finally:
+        _mortal.pop()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: die_with_the_parent() if _mortal else None)
+
+
 @contextmanager
 def meeting() -> Iterator[None]:
     """For the time inside, in which processes find each other: one that waits longer than `PATIENCE` ends itself.
