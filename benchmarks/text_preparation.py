@@ -1,6 +1,7 @@
 """Preparing text against `tokenizers` alone: characters per second and memory, for files of several shapes.
 
     python benchmarks/text_preparation.py --megabytes 100
+    python benchmarks/text_preparation.py --text wikimedia/wikipedia:20231101.en     what was forecast, and what it took
 
 The same characters are written as paragraphs, as a document a line, as one single line, as JSON lines and as Parquet.
 Each shape is prepared (read, tokenized, cut into blocks, written) in a process of its own, between two measurements of
@@ -84,23 +85,36 @@ def cpu_seconds() -> float:
     return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
-def prepared(path: Path) -> dict[str, float]:
-    """Seconds, CPU seconds and megabytes above the start that `build_corpus` needs for a file."""
+def prepared(text: str, folder: Path) -> dict[str, float]:
+    """What `build_corpus` needs for a text, beside what the forecast said: seconds, tokens and megabytes of disk.
+
+    `mb` is the memory above the start.
+    """
     from transformers import AutoTokenizer
 
     from distilnb.text.corpus import build_corpus
+    from distilnb.text.forecast import forecast
     from distilnb.text.sources import parse_sources
 
-    tokenizer, memory = AutoTokenizer.from_pretrained(TOKENIZER), Memory()
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    tokenizer, memory, sources = AutoTokenizer.from_pretrained(TOKENIZER), Memory(), parse_sources(text)
+    told = forecast(sources, tokenizer)
+    with tempfile.TemporaryDirectory(dir=folder) as folder:
         start, cpu, before = time.perf_counter(), cpu_seconds(), held()
         memory.start()
-        built = build_corpus(parse_sources(str(path)), tokenizer, folder=Path(folder), allow_unknown=True)
+        built = build_corpus(sources, tokenizer, folder=Path(folder), allow_unknown=True)
         seconds, cpu = time.perf_counter() - start, cpu_seconds() - cpu
         memory.ended.set()
-        size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
-    mb = (memory.peak - before) / 1e6
-    return {"seconds": seconds, "cpu": cpu, "mb": mb, "tokens": built.info["tokens"], "disk_mb": size / 1e6}
+        size = sum(file.stat().st_size for file in Path(folder).rglob("*.arrow"))
+    return {
+        "seconds": seconds,
+        "cpu": cpu,
+        "memory_mb": (memory.peak - before) / 1e6,
+        "tokens": built.info["tokens"],
+        "disk_mb": size / 1e6,
+        "forecast_seconds": told.seconds,
+        "forecast_tokens": told.tokens,
+        "forecast_disk_mb": told.disk_bytes / 1e6,
+    }
 
 
 def alone(texts: list[str], size: int) -> tuple[float, float]:
@@ -115,57 +129,56 @@ def alone(texts: list[str], size: int) -> tuple[float, float]:
     return (time.perf_counter() - start) * size / done, (time.process_time() - cpu) * size / done
 
 
+def measured(text: str, folder: Path) -> dict[str, float]:
+    """`prepared` in a process of its own."""
+    command = [sys.executable, __file__, "--text", text, "--here", str(folder)]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
+
+
 def compared(path: Path, texts: list[str], size: int) -> dict[str, float]:
-    """Megabytes a second of the library alone and of preparing a file of `size` characters, in turns; memory, disk."""
+    """Megabytes a second of the library alone and of preparing a file of `size` characters, in turns; the rest too."""
     write(path, texts, size)
     packed = [text.replace(" ", "") for text in texts] if path.name == "no_space.txt" else texts
     sample = min(size, SAMPLE)
     first = alone(packed, sample)
-    command = [sys.executable, __file__, "--one", str(path)]
-    made = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
+    made = measured(str(path), path.parent)
     path.unlink()
     wall, cpu = ((one + two) / 2 * size / sample for one, two in zip(first, alone(packed, sample), strict=True))
-    return {
-        "alone_mb_s": size / 1e6 / wall,
-        "mb_s": size / 1e6 / made["seconds"],
-        "ratio": wall / made["seconds"],
-        "cpu_ratio": cpu / made["cpu"],
-        "memory_mb": made["mb"],
-        "disk_mb": made["disk_mb"],
-        "tokens": made["tokens"],
-    }
+    ratios = {"ratio": wall / made["seconds"], "cpu_ratio": cpu / made["cpu"]}
+    return {"alone_mb_s": size / 1e6 / wall, "mb_s": size / 1e6 / made["seconds"]} | ratios | made
 
 
 def main() -> None:
-    """Print a line a shape, and leave a record: speeds, their ratio in time and in CPU time, memory above the start."""
+    """Print a line and leave a record of each shape: speeds, ratios in time and CPU time, memory above the start."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=int, default=100)
-    parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=SHAPES)
-    parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--shapes", nargs="*", default=list(SHAPES), choices=SHAPES)
+    parser.add_argument("--text", help="a text instead, as for --text of the commands, beside what was forecast of it")
+    parser.add_argument("--here", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.one:
-        print(json.dumps(prepared(options.one)))
+    if options.here:
+        print(json.dumps(prepared(options.text, options.here)))
         return
     from distilnb.evidence.records import Stopwatch, new_record, save_record
     from distilnb.text import toyworld
 
-    watch, scores = Stopwatch(), {}
     texts, size = list(islice(toyworld.documents(), 4000)), options.megabytes * 1_000_000
     with tempfile.TemporaryDirectory() as folder:
-        for shape in options.shapes:
-            found = compared(Path(folder, shape), texts, size)
-            print(shape, " · ".join(f"{name} {value:,.4g}" for name, value in found.items()), flush=True)
-            scores |= {f"{shape.replace('.', '_')}_{name}": round(value, 4) for name, value in found.items()}
-    record = new_record(
-        "benchmark",
-        f"benchmark-text-{options.megabytes}mb",
-        scale="toy",
-        model="none",
-        stopwatch=watch,
-        scores=scores,
-        config={"megabytes": options.megabytes, "shapes": options.shapes, "tokenizer": "data/teachers/toy"},
-    )
-    print(f"record: {save_record(record)}")
+        for shape in [options.text] if options.text else options.shapes:
+            watch, config = Stopwatch(), {"text": shape, "tokenizer": "data/teachers/toy"}
+            results = measured(shape, Path(folder)) if options.text else compared(Path(folder, shape), texts, size)
+            print(shape, " · ".join(f"{key} {value:,.4g}" for key, value in results.items()), flush=True)
+            part = "forecast" if options.text else f"{options.megabytes}mb-{shape.replace('_', '-').replace('.', '-')}"
+            record = new_record(
+                "benchmark",
+                f"benchmark-text-{part}",
+                scale="toy",
+                model="none",
+                stopwatch=watch,
+                scores={key: round(value, 4) for key, value in results.items()},
+                config=config,
+            )
+            print(f"record: {save_record(record)}", flush=True)
 
 
 if __name__ == "__main__":

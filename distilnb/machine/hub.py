@@ -111,12 +111,12 @@ def _fetch(load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any
                 if load.__name__ == "from_pretrained":
                     # transformers takes a file that it cannot get for one that is not there, and guesses another class
                     weights = ["model*.safetensors"] if keywords.get("use_safetensors") else []
-                    there = snapshot_download(
+                    copy = snapshot_download(
                         path, revision=keywords.get("revision"), allow_patterns=["*.json", "*.txt", *weights]
                     )
                     if weights:
-                        made = _converted(Path(there), path, keywords.get("revision"))
-                        check_weights(made or Path(there))
+                        made = _converted(Path(copy), path, keywords.get("revision"))
+                        check_weights(made or Path(copy))
                         if made:
                             return answer.append((load(str(made), *arguments, **_local(keywords)), None))
                 answer.append((load(path, *arguments, **keywords), None))
@@ -133,9 +133,9 @@ def _fetch(load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any
             heard, arrived = time.monotonic(), now
     if not answer:
         raise Explained(f"'{path}' could not be fetched: the Hub has sent nothing for {SILENCE:.0f} s; {ADVICE}")
-    found, error = answer[0]
+    loaded, error = answer[0]
     if error is None:
-        return found
+        return loaded
     if _may_pass(error):
         reason = str(error).strip().splitlines()[0][:150]
         raise Explained(f"'{path}' could not be fetched in {SILENCE:.0f} s of trying ({reason}); {ADVICE}") from error

@@ -20,9 +20,11 @@ from transformers import BertConfig
 
 from .. import paths, scales
 from ..distillation.recipe import PretrainingConfig
+from ..evidence.names import benchmark_run, pretraining_run
 from ..machine.progress import duration
 from ..models import arithmetic
-from ..models.student import student_config
+from ..models.sources import RANDOM, UNTRAINED
+from ..models.student import half_depth, student_config
 from ..scales import Scale, Stage
 from ..tasks.finetuning import FinetuningConfig
 from ..tasks.glue import GLUE
@@ -120,7 +122,7 @@ class _Chain:
 
     def __init__(self, scale: Scale, runs: Path):
         self.scale, self.plan, self.runs = scale, PLANS[scale.name], runs
-        self.own = runs / f"teacher-{scale.name}" / "model"
+        self.own = runs / pretraining_run("teacher", scale.name) / "model"
         made = bool(scale.teacher_stages) and not (Path(scale.teacher) / "model.safetensors").is_file()
         published = scale.teacher + (f"@{scale.revision}" if scale.revision else "")
         self.teacher = str(self.own) if made else scale.teacher
@@ -139,8 +141,9 @@ class _Chain:
         needs = (*needs, *(self.before if name != "teacher" else ()))
         self.steps.append(Step(name, (command, "--scale", self.scale.name, *options), needs, **more))
 
-    def distil(self, label: str, run: str, *options: str) -> None:
-        """A step that makes the model `label` in the folder `run`."""
+    def distil(self, role: str, *options: str, number: int = 1) -> None:
+        """A step that makes a role's model, for the `number`th time."""
+        label, run = f"{role}_{number}" if number > 1 else role, pretraining_run(role, self.scale.name, number)
         folder = self.runs / run / "model"
         self.add(label, "distil", *self.like, "--name", run, *options, makes=folder / "record.json")
         self.models[label], self.makers[label] = str(folder), (label,)
@@ -161,12 +164,12 @@ class _Chain:
 def steps(scale: Scale, runs: Path | None = None) -> list[Step]:
     """The chain of a scale, in order."""
     chain = _Chain(scale, runs or paths.home() / "runs")
-    plan, name, silent = chain.plan, scale.name, ("--ce", "0", "--cos", "0")
-    chain.distil("student", f"distil-{name}")
-    chain.distil("undistilled", f"undistilled-{name}", *silent)
-    chain.distil("scratch", f"scratch-{name}", *silent, "--init", "random")
-    chain.models["untrained"] = f"untrained:{chain.pinned}"
-    chain.models["random"], chain.makers["random"] = f"random:{chain.models['student']}", ("student",)
+    plan, silent = chain.plan, ("--ce", "0", "--cos", "0")
+    chain.distil("student")
+    chain.distil("undistilled", *silent)
+    chain.distil("scratch", *silent, "--init", "random")
+    chain.models["untrained"] = UNTRAINED + chain.pinned
+    chain.models["random"], chain.makers["random"] = RANDOM + chain.models["student"], ("student",)
     if scale.teacher == scales.BERT_BASE:
         chain.models["released"] = f"{scales.DISTILBERT}@{scales.DISTILBERT_REVISION}"
     _add_table_1(chain, list(chain.models))
@@ -176,11 +179,11 @@ def steps(scale: Scale, runs: Path | None = None) -> list[Step]:
         chain.add(f"axes-{number}", "ablate", *chain.like, *options, needs=("ablation",))
     for number in range(2, plan.distillations + 1):
         again = ("--seed", str(PretrainingConfig.seed + number - 1))
-        chain.distil(f"student_{number}", f"distil-{name}-{number}", *again)
-        chain.distil(f"undistilled_{number}", f"undistilled-{name}-{number}", *silent, *again)
+        chain.distil("student", *again, number=number)
+        chain.distil("undistilled", *silent, *again, number=number)
         _add_table_1(chain, [f"student_{number}", f"undistilled_{number}"])
     for options in plan.benchmarks:
-        record = f"benchmark-{name}-{options[1] if options else 'pairs'}"
+        record = benchmark_run(scale.name, options[1] if options else "pairs")
         chain.add(record, "benchmark", *options, makes=chain.runs / f"{record}.json", alone=True)
     return chain.steps
 
@@ -320,7 +323,7 @@ def costs(scale: Scale) -> list[dict[str, str]]:
 def _operations(scale: Scale) -> dict[str, float]:
     """The operations of each part of the chain; 0 for a part that the scale does not have."""
     plan, teacher = PLANS[scale.name], BertConfig(**({"num_hidden_layers": 12} | scale.teacher_shape))
-    student = student_config(teacher, teacher.num_hidden_layers // 2)
+    student = student_config(teacher, half_depth(teacher))
     tokens, length = scale.pretraining["tokens"], scale.pretraining["seq_length"]
     masked, runs = PretrainingConfig.mask_probability, plan.distillations
     labels = [step.name.removeprefix("glue-") for step in steps(scale) if step.name.startswith("glue-")]

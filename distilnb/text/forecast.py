@@ -149,7 +149,7 @@ def _unpacked(file: Path) -> float:
     made = 0
     try:
         with reading.OPENERS[file.suffix.lower()](io.BytesIO(head)) as stream:
-            while part := stream.read(reading.CHUNK):
+            while part := stream.read(1000):  # of a longer part, all would be lost when the head ends in it
                 made += len(part)
     except (OSError, EOFError):  # the end of the head, in the middle of the file
         pass
