@@ -17,13 +17,13 @@ from .reading import Piece
 
 HELD_OUT_EVERY = 100  # document i is held out when i % 100 == 99
 GROUP = 1_000_000  # characters that are tokenized at once, on all cores
-SHORTEST = 12  # tokens of a document that the grouped layout keeps
+SHORTEST = 12  # the fewest tokens of a document that the grouped layout keeps
 
 
 def frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int], list[int]]:
-    """The ids before and after each block, and after each document in it.
+    """The ids before each block, after each block, and after each document in it.
 
-    They are [CLS], [SEP] and [SEP], by whatever name, or nothing, nothing and the end of text for a causal model.
+    They are the family's [CLS], [SEP] and [SEP]; for a causal model they are nothing, nothing and the end of text.
     """
     if tokenizer.cls_token_id is None:
         return [], [], [tokenizer.eos_token_id]
@@ -31,34 +31,34 @@ def frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int], lis
 
 
 class Blocks:
-    """Token ids of documents → rows of ids, counted; training and held-out documents never share a row."""
+    """A cutter of documents' token ids into rows, with counts; training and held-out documents never share a row."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, info: dict):
         self.opening, self.closing, self.between = frame(tokenizer)
-        self.unk = None if self.between == [tokenizer.unk_token_id] else tokenizer.unk_token_id  # bytes know all words
+        self.unk = None if self.between == [tokenizer.unk_token_id] else tokenizer.unk_token_id  # bytes spell all words
         self.packed, self.wanted = info["layout"] == "packed", info["max_tokens"]
         self.seq_length, self.body = info["seq_length"], info["seq_length"] - len(self.opening) - len(self.closing)
         self.counts, self.digest = np.zeros(len(tokenizer), dtype=np.int64), hashlib.sha256()
         self.tokens = self.documents = 0
-        self.carried: dict[bool, list[int]] = {False: [], True: []}  # what does not fill a block yet
+        self.carried: dict[bool, list[int]] = {False: [], True: []}  # ids that do not fill a block yet
 
     @property
     def missing(self) -> float:
-        """Tokens that are still asked for."""
+        """The number of tokens still wanted."""
         return self.wanted - self.tokens if self.wanted else math.inf
 
     @property
     def full(self) -> bool:
-        """Whether there are as many tokens as were asked for."""
+        """Whether there are as many tokens as wanted."""
         return self.missing <= 0
 
     @property
     def unknown(self) -> int:
-        """How many tokens are [UNK]."""
+        """The number of [UNK] tokens."""
         return self.counts[self.unk] if self.unk is not None else 0
 
     def why_none(self) -> str:
-        """The end of a sentence about text that gave no row."""
+        """The reason, as the end of a sentence, why the text gave no row."""
         if not self.documents:
             return "is empty"
         if self.packed:
@@ -66,7 +66,7 @@ class Blocks:
         return f"has no document of {SHORTEST} known tokens; give longer documents or take --layout packed"
 
     def add(self, ids: list[list[int]], ends: list[bool]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The next pieces of documents → the rows that they fill: ids end to end, length of each row, held out?"""
+        """The rows that the next pieces fill: their ids end to end, each row's length, and whether it is held out."""
         rows, start = [], 0
         while start < len(ids):
             heldout = self.documents % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
@@ -83,11 +83,11 @@ class Blocks:
         return self._count(rows)
 
     def _turns(self, heldout: bool, ended: bool) -> bool:
-        """Whether the next piece cannot join the ones before."""
+        """Whether the next piece cannot join the pieces before it."""
         return ended and (not self.packed or heldout or self.documents % HELD_OUT_EVERY == HELD_OUT_EVERY - 1)
 
     def _cut(self, heldout: bool, ended: bool) -> list[np.ndarray]:
-        """Rows without [CLS] and [SEP] out of what is carried; the rest is carried on."""
+        """The rows, without [CLS] and [SEP], that the carried ids fill; the rest stays carried."""
         stream = np.array(self.carried[heldout], dtype=np.int32)
         whole = len(stream) // self.body * self.body
         rows, rest = list(stream[:whole].reshape(-1, self.body)), stream[whole:]
@@ -114,9 +114,9 @@ class Blocks:
 def write_rows(
     path: Path, parts: Iterator[Piece], encoder: Tokenizer, blocks: Blocks, offenders: Counter, group: int = 0
 ) -> int:
-    """How many rows were written to the Arrow file `path`: pieces are tokenized, `group` characters at once.
+    """Tokenize and write the text to the Arrow file `path`, `group` characters at once, and return the number of rows.
 
-    `blocks` counts them; the first words that became [UNK] are counted in `offenders`.
+    `blocks` cuts and counts; the first words that became [UNK] are counted in `offenders`.
     """
     schema = pyarrow.schema({"input_ids": pyarrow.list_(pyarrow.int32()), "heldout": pyarrow.bool_()})
     written = 0
@@ -135,7 +135,7 @@ def write_rows(
 
 
 def _groups(parts: Iterator[Piece], blocks: Blocks, characters: int) -> Iterator[list[Piece]]:
-    """Pieces of so many characters together, of fewer where few tokens are still to come."""
+    """The pieces in groups of about so many characters, smaller when few tokens are still missing."""
     group, size = [], 0
     for piece in parts:
         group.append(piece)
@@ -148,7 +148,7 @@ def _groups(parts: Iterator[Piece], blocks: Blocks, characters: int) -> Iterator
 
 
 def _encoded(groups: Iterator[list[Piece]], encoder: Tokenizer) -> Iterator[tuple[list[Piece], list[Encoding]]]:
-    """Groups with their encodings; while one is being written, the next is tokenized on all cores."""
+    """The groups with their encodings; the next group is tokenized on all cores while one is being written."""
     with ThreadPoolExecutor(1) as worker:
         begun: deque = deque()
         for group in groups:
@@ -162,7 +162,7 @@ def _encoded(groups: Iterator[list[Piece]], encoder: Tokenizer) -> Iterator[tupl
 
 
 def _unknown_words(group: list[Piece], encodings: list[Encoding], encoder: Tokenizer, unknown: int) -> Iterator[str]:
-    """The words of a few texts that became [UNK]."""
+    """The words that became [UNK] in a few texts."""
     having = (piece.text for piece, encoding in zip(group, encodings, strict=True) if unknown in encoding.ids)
     for text in islice(having, 50):
         encoding = encoder.encode(text, add_special_tokens=False)

@@ -1,7 +1,7 @@
-"""Text → token blocks on disk: from local files, from the Hub (map-style or streamed) or from toyworld.
+"""Token blocks on disk, made from local files, the Hub (map-style or streamed) or toyworld (notebook 03).
 
-Documents are tokenized once, in batches, and written as rows of an Arrow file that training reads memory-mapped:
-the corpus is never held in memory, and processes share it. Every hundredth document is held out for evaluation.
+Documents are tokenized once, in batches, and written as rows of an Arrow file. Training reads it memory-mapped, so that
+the corpus is never held in memory and processes share it. Every hundredth document is held out for evaluation.
 """
 
 import hashlib
@@ -25,14 +25,14 @@ from .preparing import prepare
 from .reading import Tally
 from .sources import TextSource, read_pieces, stamp, take_turns
 
-KEPT = "tokens", "seq_length", "layout", "tokenizer", "fingerprint", "read", "left_out"  # of an info, for a record
-FORMAT = 3  # of the folder on disk; a change makes older ones be rebuilt
-TOLD_UNKNOWN, MOST_UNKNOWN = 0.001, 0.1  # shares of [UNK] that are worth a word, and that no training should start with
+RECORDED_KEYS = "tokens", "seq_length", "layout", "tokenizer", "fingerprint", "read", "left_out"  # for a record
+FORMAT = 3  # version of the folder on disk; folders of another version are built again
+TOLD_UNKNOWN, MOST_UNKNOWN = 0.001, 0.1  # shares of [UNK] above which a warning is printed, and training refused
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Token blocks ready for training: rows of `input_ids` (seq,), lengths, counts of every vocabulary entry."""
+    """Token blocks ready for training: rows of `input_ids` (seq,), their lengths, and the count of each word piece."""
 
     train: Dataset
     heldout: Dataset
@@ -42,11 +42,11 @@ class Corpus:
 
     @property
     def padded(self) -> bool:
-        """Whether rows differ in length, so that batches hold padding."""
+        """Whether rows differ in length, so that batches contain padding."""
         return self.info["layout"] == "grouped"
 
     def provenance(self) -> dict[str, Any]:
-        """What a record says of the text: where from, which revision, how much, and that it is a stand-in."""
+        """A record's entry about the text: source, revision, amount, and that it is a stand-in for the paper's."""
         sources, names = self.info["sources"], self.info["shown"]
         toy = names == ["toyworld"]
         return {
@@ -55,7 +55,7 @@ class Corpus:
             "rows": {"train": len(self.train), "heldout": len(self.heldout)},
             "stand_in": True,
             "stand_in_why": "toyworld, a made-up world" if toy else "not the paper's Wikipedia and Toronto Book Corpus",
-        } | {key: self.info[key] for key in KEPT if key in self.info}
+        } | {key: self.info[key] for key in RECORDED_KEYS if key in self.info}
 
 
 def build_corpus(
@@ -73,7 +73,7 @@ def build_corpus(
 
     `packed` joins documents end to end, so that no token is padding; `grouped` keeps documents apart, splits long
     ones, drops those under 12 tokens or half unknown (as the original code does) and leaves rows of unequal
-    length to be batched by length. Several sources take turns, a document each. `max_tokens` stops early, also
+    length to be batched by length. Several sources take turns, a document each. `max_tokens` limits the text, also
     when streaming; toyworld is endless and needs it. Documents that hold a text of `without` are left out and counted.
 
     Raises ValueError for an unknown layout, for empty text, for text shorter than a block, and, unless
@@ -106,15 +106,15 @@ def build_corpus(
 
 
 def train_tokenizer(sources: Iterable[TextSource], pieces: int, characters: int = 50_000_000) -> BertTokenizer:
-    """A lower-casing WordPiece tokenizer of `pieces` pieces from the first `characters` of the text.
+    """A lower-casing WordPiece tokenizer of `pieces` pieces, trained on the first `characters` of the text.
 
-    Trained by the `tokenizers` library; saves and loads as any BERT tokenizer.
+    The `tokenizers` library trains it, and it is saved and loaded like any BERT tokenizer.
     """
 
     def texts() -> Iterator[str]:
         seen = inside = 0
         for text, ends in take_turns([read_pieces(source, Tally()) for source in sources]):
-            if inside < 100_000:  # a novel gives its beginning, so that no source crowds out the others
+            if inside < 100_000:  # of a novel only the beginning is taken, so that no source crowds out the others
                 yield text[: 100_000 - inside]
                 seen += min(len(text), 100_000 - inside)
             inside = 0 if ends else inside + len(text)
@@ -125,14 +125,14 @@ def train_tokenizer(sources: Iterable[TextSource], pieces: int, characters: int 
 
 
 def vocabulary_hash(tokenizer: PreTrainedTokenizerBase) -> str:
-    """A fingerprint of the vocabulary: equal when every piece has the same id."""
+    """A fingerprint of the vocabulary, equal for tokenizers in which every piece has the same id."""
     return hashlib.sha256(json.dumps(sorted(tokenizer.get_vocab().items())).encode()).hexdigest()[:16]
 
 
 def whole_texts(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
-    """A copy of what tokenizes, with truncation and padding off, which some tokenizer files switch on.
+    """A copy of the inner tokenizer with truncation and padding off, because some tokenizer files switch them on.
 
-    Raises ValueError for a tokenizer that is not of the `tokenizers` library.
+    Raises ValueError for a tokenizer that is not from the `tokenizers` library.
     """
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError(f"{type(tokenizer).__name__} has no tokenizer.json; a fast tokenizer is needed")
@@ -143,7 +143,7 @@ def whole_texts(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
 
 
 def _tell_unknown(corpus: Corpus, allowed: bool) -> None:
-    """Say how much of the text the vocabulary does not know; ValueError when that is most of it and not `allowed`."""
+    """Print the share of unknown tokens; ValueError when it exceeds MOST_UNKNOWN and is not `allowed`."""
     share = corpus.info["read"]["unknown"] / corpus.info["tokens"]
     words = ", ".join(f"{word!r}" for word, _ in corpus.info["offenders"])
     what = (
@@ -161,7 +161,7 @@ def _read(folder: Path) -> Corpus:
     files = (folder / f"part-{number:05d}.arrow" for number, rows in enumerate(info["parts"]) if rows)
     data = concatenate_datasets([Dataset.from_file(str(file)) for file in files])
     heldout = data.data.column("heldout").to_numpy()
-    if not heldout.any():  # a short text: its last tenth, at least one block
+    if not heldout.any():  # a short text: hold out its last tenth, at least one block
         heldout = np.arange(len(data)) >= len(data) - max(1, len(data) // 10)
     if heldout.all():
         raise ValueError(
@@ -181,9 +181,9 @@ def _read(folder: Path) -> Corpus:
 
 
 def corpus_budget(sources: tuple[TextSource, ...], tokens: int | None, wanted: int | None = None) -> int | None:
-    """How many tokens of text to prepare: `tokens` for endless or streamed text, else all there is.
+    """The number of tokens to prepare: `tokens` for endless or streamed text, else None for the whole text.
 
-    Of a stream no more is fetched than a run of `wanted` tokens reads once, with what is held out.
+    From a stream, no more is fetched than a run of `wanted` tokens reads once, plus the held-out part.
     """
     if any(s.stream for s in sources) and tokens and wanted:
         return min(tokens, wanted + wanted // 20 + 10_000)
@@ -192,7 +192,7 @@ def corpus_budget(sources: tuple[TextSource, ...], tokens: int | None, wanted: i
 
 
 def make_tokenizer(folder: Path, sources: tuple[TextSource, ...], pieces: int) -> PreTrainedTokenizerBase:
-    """The tokenizer of an earlier sitting, else a new word-piece vocabulary trained on the text."""
+    """The tokenizer that an earlier run left in `folder`, else a new WordPiece tokenizer trained on the text."""
     if not (folder / "tokenizer.json").is_file():
         toy = [s.name for s in sources] == ["toyworld"]
         made = toyworld.train_tokenizer(pieces) if toy else train_tokenizer(sources, pieces)

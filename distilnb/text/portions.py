@@ -1,7 +1,7 @@
-"""A large text is divided: each portion is tokenized by itself, by whichever process, and kept once it is done.
+"""Portions of a large text, which are tokenized independently and kept when finished.
 
-What the portions are follows from the text alone, so that neither the number of processes nor a kill in between
-changes the result. A text that is small, streamed or endless is one portion, in which its sources take turns.
+The portions depend on the text alone, so that neither the number of processes nor a kill changes the result. A text
+that is small, streamed or endless is one portion, in which its sources take turns.
 """
 
 import re
@@ -21,7 +21,7 @@ PORTION = 32_000_000  # bytes of text, about
 
 @dataclass(frozen=True)
 class Portion:
-    """All of some sources, or of one of them a few files, a stretch of a file, or rows of a data set of the Hub."""
+    """A part of the text: all of some sources, or a few files, a span of a file, or rows of one Hub data set."""
 
     sources: tuple[TextSource, ...]
     files: tuple[Path, ...] = ()
@@ -30,7 +30,7 @@ class Portion:
     rows: Dataset | None = None
 
     def pieces(self, tally: Tally) -> Iterator[Piece]:
-        """Its documents in pieces, in a fixed order; ValueError at once when there is no such text."""
+        """The documents of this portion in pieces, in a fixed order; ValueError when they cannot be read."""
         source = self.sources[0]
         if self.rows is not None:
             rows = self.rows.select(range(*self.span)) if self.span else self.rows
@@ -42,7 +42,7 @@ class Portion:
 
 
 def divided(sources: tuple[TextSource, ...], tokens: int | None, tally: Tally) -> list[Portion]:
-    """The portions of a text, in order; one where only so many `tokens` of it are wanted."""
+    """The portions of a text, in order; a single one when only `tokens` of it are wanted."""
     whole = [Portion(sources)]
     if tokens or any(source.stream or source.name == "toyworld" for source in sources):
         return whole
@@ -60,7 +60,7 @@ def divided(sources: tuple[TextSource, ...], tokens: int | None, tally: Tally) -
 
 
 def _of_files(files: list[Path], source: TextSource, tally: Tally) -> Iterator[Portion]:
-    """Small files together, and a large one in stretches where it can be cut."""
+    """The portions of some files: small files together, and large ones in spans where they can be cut."""
     together, size = [], 0
     for file in files:
         own = file.stat().st_size

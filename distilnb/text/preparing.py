@@ -1,4 +1,4 @@
-"""Preparing a text: its portions are tokenized by a process for each core, and joined when all are there."""
+"""Preparing a text: its portions are tokenized in parallel, one process per core, and joined at the end."""
 
 import hashlib
 import json
@@ -29,13 +29,13 @@ from .sources import TextSource
 
 
 def _clean(parts: Iterator[Piece], without: Scored, left_out: Counter) -> Iterator[Piece]:
-    """The documents that hold nothing of `without`; the others are counted, in all and by task."""
+    """The documents without a text of `without`; the others are counted in `left_out`, in all and by task."""
     document: list[Piece] = []
     for piece in parts:
         document.append(piece)
         if not piece.ends:
             continue
-        stretches = (document[i : i + 50] for i in range(0, max(1, len(document) - 2), 48))  # they overlap
+        stretches = (document[i : i + 50] for i in range(0, max(1, len(document) - 2), 48))  # overlapping ones
         tasks = set().union(*(without.within("".join(part.text for part in stretch)) for stretch in stretches))
         left_out.update(["documents", *tasks] if tasks else [])
         if not tasks:
@@ -45,9 +45,9 @@ def _clean(parts: Iterator[Piece], without: Scored, left_out: Counter) -> Iterat
 
 @dataclass(frozen=True)
 class Preparation:
-    """A corpus that is being built: what it is made of, and the folder where its portions are kept until all are there.
+    """A corpus that is being built: its portions, its tokenizer, and the folder that keeps finished portions.
 
-    `info` is what the corpus will say of itself, as far as that is known before.
+    `info` holds what is known about the corpus beforehand.
     """
 
     portions: list[Portion]
@@ -58,7 +58,7 @@ class Preparation:
     building: Path
 
     def part(self, number: int, processes: int = 1) -> dict[str, Any]:
-        """What was read and written of one portion, which is tokenized now unless that has been done before."""
+        """A summary of one portion, which is tokenized now unless an earlier run has done so."""
         path, tally, left_out = self._path(number), Tally(), Counter(documents=0)
         if path.with_suffix(".json").is_file():
             return json.loads(path.with_suffix(".json").read_text())
@@ -80,7 +80,7 @@ class Preparation:
         return told
 
     def one_of_many(self, number: int, processes: int, began: float, before: int) -> dict[str, int]:
-        """The same in a process of its own, one of so many; its rows."""
+        """The number of rows of one portion, prepared by one of several processes."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         os.environ["TOKENIZERS_PARALLELISM"] = "false"  # each process takes one core
         rows = self.part(number, processes)["rows"]
@@ -91,7 +91,7 @@ class Preparation:
         return {"rows": rows}
 
     def parts(self) -> list[dict[str, Any]]:
-        """What was read and written of each portion; those that are missing are prepared, several on all cores."""
+        """The summaries of all portions, after the missing ones have been prepared."""
         numbers = range(len(self.portions))
         missing = [number for number in numbers if not self._path(number).with_suffix(".json").is_file()]
         if len(missing) > 1 and cores() > 1:
@@ -99,7 +99,7 @@ class Preparation:
         return [self.part(number) for number in numbers]
 
     def _together(self, missing: list[int], processes: int) -> None:
-        """Prepare these portions in so many processes."""
+        """Prepare the missing portions in several processes."""
         before, wanted = len(self.portions) - len(missing), len(self.portions)
         print(f"text {before:,}/{wanted:,} · in {processes} processes", flush=True)
         about = {"processes": processes, "began": time.monotonic(), "before": before}
@@ -117,7 +117,7 @@ class Preparation:
             ) from error
 
     def finish(self, parts: list[dict[str, Any]]) -> tuple[dict[str, Any], np.ndarray]:
-        """What the corpus says of itself, and how often each entry of the vocabulary is in it."""
+        """The info of the whole corpus, and the count of each word piece, summed over the portions."""
         if not any(part["rows"] for part in parts):
             raise ValueError(f"the text of {' + '.join(self.info['shown'])} {parts[0]['why_none']}")
         prints = [part["fingerprint"] for part in parts]
@@ -148,9 +148,9 @@ def prepare(
     info: dict[str, Any],
     without: Scored | None,
 ) -> None:
-    """Write a corpus to `folder`; portions that an earlier sitting has ended are taken up, also after a kill.
+    """Write a corpus to `folder`, reusing the portions that an earlier run finished before it was killed.
 
-    One process at a time works at it; others wait. Raises ValueError for text that cannot be read or gives no row.
+    One process at a time prepares a corpus; others wait. Raises ValueError for text that is unreadable or gives no row.
     """
     building = folder.with_name(f"{folder.name}.building")
     info = info | {"shown": [source.shown for source in sources]}
@@ -177,7 +177,7 @@ def prepare(
 
 
 def _done(building: Path) -> int:
-    """How many portions have been prepared."""
+    """The number of finished portions."""
     return len(list(building.glob("part-*.json")))
 
 

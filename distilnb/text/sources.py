@@ -16,11 +16,11 @@ from .reading import Piece, Tally
 
 @dataclass(frozen=True)
 class TextSource:
-    """One place text comes from.
+    """One source of text.
 
-    `name` is "toyworld", a local file or folder (see `reading`), or a Hub data set; `stream` fetches no more of that
-    than is used. `column` holds the text where there are columns (None: "text", or a guess that is told); `encoding`
-    is that of files that are not in UTF-8 and have no byte order mark.
+    `name` is "toyworld", a local file or folder (see `reading`), or a data set of the Hub; with `stream`, only the part
+    that is used is fetched. `column` names the column of the text (None: "text", or a guess that is printed);
+    `encoding` applies to files without a byte order mark that are not UTF-8.
     """
 
     name: str
@@ -33,7 +33,7 @@ class TextSource:
 
     @property
     def path(self) -> Path | None:
-        """The file or folder, where it is one; ValueError for a path that leads nowhere."""
+        """The file or folder of a local source, else None; ValueError for a path that does not exist."""
         path = Path(self.name).expanduser()
         if self.name == "toyworld":
             return None
@@ -45,16 +45,16 @@ class TextSource:
 
     @property
     def shown(self) -> str:
-        """Its name in messages and records, without the folders of this machine."""
+        """The source's name in messages and records, without the local folders."""
         return reading.shown(self.path.resolve()) if self.path else self.name
 
 
 def parse_sources(text: str, column: str | None = None, encoding: str | None = None) -> tuple[TextSource, ...]:
-    """Read `--text`: sources joined by "+", each NAME[:CONFIG[:SPLIT]][@REVISION], `stream=` in front to stream.
+    """The sources in `--text`: joined by "+", each NAME[:CONFIG[:SPLIT]][@REVISION], with `stream=` before to stream.
 
     Examples: "toyworld", "books/", "stream=wikimedia/wikipedia:20231101.en+stanfordnlp/imdb:plain_text:unsupervised".
-    What exists as a file or folder is taken as it is, whatever characters its name has. `column` and `encoding` are
-    those of all sources. Raises ValueError when a source is empty, and for a path that leads nowhere.
+    The name of an existing file or folder may hold any characters. `column` and `encoding` apply to all sources.
+    Raises ValueError for an empty source and for a path that does not exist.
     """
     sources, parts = [], text.split("+")
     more = {"column": column or None, "encoding": encoding or None}
@@ -74,7 +74,7 @@ def parse_sources(text: str, column: str | None = None, encoding: str | None = N
             sources.append(TextSource(address, config or None, split or "train", revision or None, stream, **more))
         del parts[:count]
     for source in sources:
-        source.path  # noqa: B018 says now what is wrong with it
+        source.path  # noqa: B018 raises now if it is wrong
     return tuple(sources)
 
 
@@ -83,7 +83,7 @@ def _is_here(name: str) -> bool:
 
 
 def read_pieces(source: TextSource, tally: Tally) -> Iterator[Piece]:
-    """The documents of one source in pieces, in a fixed order; raises ValueError at once when there is no such text."""
+    """The documents of one source in pieces, in a fixed order; ValueError at once when there is no such text."""
     if source.name == "toyworld":
         return reading.cut((text, True) for text in toyworld.documents())
     if source.path:
@@ -106,7 +106,7 @@ def row_pieces(rows: Iterable[Any], source: TextSource, tally: Tally) -> Iterato
 
 
 def documents(source: TextSource) -> Iterator[str]:
-    """The documents of one source, whole, to look at; raises as `read_pieces` does."""
+    """The whole documents of one source, for readers to look at; raises as `read_pieces` does."""
     pieces = read_pieces(source, Tally())
 
     def joined() -> Iterator[str]:
@@ -137,7 +137,7 @@ def from_hub(source: TextSource) -> Any:
 
 
 def stamp(source: TextSource) -> list | str:
-    """What tells that local files changed: names, sizes and times; for toyworld, the version of its text."""
+    """The names, sizes and times of local files, by which a change is noticed; for toyworld, its text's version."""
     if source.name == "toyworld":
         return f"text {toyworld.TEXT_VERSION}"
     if not source.path:
@@ -147,7 +147,7 @@ def stamp(source: TextSource) -> list | str:
 
 
 def take_turns(streams: list[Iterator[Piece]]) -> Iterator[Piece]:
-    """A document of each stream in turn, until all have ended."""
+    """The documents of all streams, one of each in turn, until all streams have ended."""
     while streams:
         for stream in list(streams):
             for piece in stream:
