@@ -20,7 +20,7 @@ import pytest
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
 from conftest import free_port
-from cutting import Job, flags, outcome, run
+from cutting import Fault, Job, flags, outcome, run
 from safetensors.torch import load_file
 from two_hosts import Host, ended, ends, possible, two_hosts
 
@@ -126,6 +126,19 @@ def test_torchrun_crosses_the_wire_and_starts_a_lost_process_again(pair, given, 
 
 
 @needs_hosts
+def test_accelerate_crosses_the_wire_by_its_launch_file(pair, given, undisturbed):
+    """Two hosts, here with a process each; the record names them."""
+    file = ["--config_file", ROOT / "launch" / "two_nodes.yaml", "--num_processes", "2"]
+    module = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", *file]
+    where = [["--machine_rank", str(rank), "--main_process_ip", pair[0].name] for rank in (0, 1)]
+    jobs = [start(pair[rank], [*module, *where[rank], "-m", "distilnb", "distil", *given]) for rank in (0, 1)]
+    assert ends(jobs, SLOW) == [0, 0], said(pair)
+    assert all(outcome(host.disk / "run") == undisturbed for host in pair)
+    record = json.loads((pair[0].disk / "run" / "model" / "record.json").read_text())
+    assert record["worlds"] == [{"step": 0, "processes": 2, "hosts": {host.name: 1 for host in pair}}]
+
+
+@needs_hosts
 def test_two_hosts_compute_what_one_process_does(pair, still, tmp_path):
     """The same batch without dropout, which processes draw for themselves.
 
@@ -151,6 +164,16 @@ def test_hosts_that_differ_are_named_before_training(pair, given, differing, tex
     for host in pair:
         assert f"{pair[1].name} is not as {pair[0].name} is" in log(host).read_text()
         assert not trained(host)
+
+
+def test_other_libraries_are_named_before_the_text_is_prepared(given, tmp_path):
+    """By all processes; preparing may take hours."""
+    fault = Fault("distilnb.distillation.training.versions", 1, "other libraries", rank=1)
+    job = Job(tmp_path / "run", (*given, "--seq_length", "31"), 2, (fault,))
+    assert run(job, SLOW) == [2, 2]
+    for rank in (0, 1):
+        assert "versions.transformers" in job.said(rank)
+        assert "tokenizing" not in job.said(rank)
 
 
 @needs_hosts

@@ -13,6 +13,7 @@ from ..distillation.estimate import counted
 from ..distillation.growing import Growth, grow_teacher
 from ..distillation.loop import check_output, check_positions, pretrain
 from ..distillation.recipe import PretrainingConfig
+from ..distillation.training import check_hosts
 from ..evidence.names import REHEARSAL
 from ..evidence.records import load_record, save_record
 from ..machine import processes
@@ -69,6 +70,7 @@ def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -
     check_output(where.folder, config)
     sources = where.sources
     accelerator = make_accelerator(where.precision, where.cpu)
+    check_hosts(accelerator, config.binding)  # before hours of preparing text
     teacher, tokenizer = read_teacher(what.teacher, revision)
     check_positions(config, teacher)
     student, made = _student(teacher, what, config.seed)
@@ -170,6 +172,7 @@ def teacher(where: RunOptions, what: TeacherOptions, config: PretrainingConfig) 
     """
     scale, sources = scales.get(where.scale), where.sources
     accelerator = make_accelerator(where.precision, where.cpu)
+    check_hosts(accelerator, config.binding)  # before hours of preparing text
     if what.start:
         model, tokenizer, made = _started(what.start, config.seed)
         stages = stages_of(model.config.num_hidden_layers, bool(made["new_tensors"]), scale)

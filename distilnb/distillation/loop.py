@@ -33,7 +33,7 @@ from . import checkpoints
 from .batches import MaskedRows, MicroBatches, collate
 from .estimate import Estimate, Remaining, estimate_run
 from .evaluation import HELD_OUT_ROWS, evaluate
-from .recipe import MAY_CHANGE, PretrainingConfig
+from .recipe import PretrainingConfig
 from .step import Distillation, add_projection, drop_projection
 from .training import Training, is_out_of_memory
 
@@ -78,8 +78,7 @@ class Run(Training):
     @property
     def identity(self) -> dict[str, Any]:
         """What must be the same when a run is resumed: settings, data, model shape; processes may be more or fewer."""
-        settings = {k: v for k, v in asdict(self.config).items() if k not in MAY_CHANGE}
-        return settings | {
+        return self.config.binding | {
             "data": self.corpus.info["fingerprint"],
             "vocabulary": self.corpus.info["tokenizer"],
             "parameters": sum(p.numel() for p in self.names),
@@ -198,7 +197,7 @@ def check_output(out: Path, config: PretrainingConfig) -> None:
         return  # of a run that was stopped before its first checkpoint
     if saved is None:
         raise ValueError(f"the output folder {out} is not empty and holds no run; choose another --out or --name")
-    settings = {k: v for k, v in asdict(config).items() if k not in MAY_CHANGE}
+    settings = config.binding
     checkpoints.check_identity(out / "checkpoints", {k: v for k, v in saved.items() if k in settings}, settings)
 
 
