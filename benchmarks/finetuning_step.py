@@ -185,8 +185,8 @@ def same_scores(rows: int = 2000, seeds: int = 3) -> dict[str, float]:
                     group["lr"] = settings.learning_rate_at(step, steps)
                 plain.update(chosen)
                 step += 1
-        found = finetuning.evaluate(plain.model.eval(), data, (train, scored), accelerator, tokenizer.pad_token_id)
-        scores |= {f"ours_seed{seed}": record["scores"]["main"], f"plain_seed{seed}": found["scores"]["main"]}
+        theirs = finetuning.evaluate(plain.model.eval(), data, (train, scored), accelerator, tokenizer.pad_token_id)
+        scores |= {f"ours_seed{seed}": record["scores"]["main"], f"plain_seed{seed}": theirs["scores"]["main"]}
     return scores
 
 

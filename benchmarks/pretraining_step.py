@@ -254,11 +254,11 @@ def check_equal_losses(shape: dict[str, Any]) -> float:
     tokens, masked = int(batch["attention_mask"].sum()), int((batch["labels"] != IGNORE).sum())
     with torch.no_grad():
         _, expected = plain.losses(batch)
-        _, found = Distillation(student, teacher, config)(batch, float(tokens), float(masked))
-    worst = max(abs(float(a) / float(b) - 1) for a, b in zip(found, expected, strict=True))
+        _, terms = Distillation(student, teacher, config)(batch, float(tokens), float(masked))
+    worst = max(abs(float(a) / float(b) - 1) for a, b in zip(terms, expected, strict=True))
     if worst > 1e-4:
         raise RuntimeError(
-            f"the two steps do not compute the same loss: {found.tolist()} against {[float(x) for x in expected]}"
+            f"the two steps do not compute the same loss: {terms.tolist()} against {[float(x) for x in expected]}"
         )
     return worst
 
@@ -303,24 +303,24 @@ def measure(size: str, rounds: int, steps: int, names: list[str]) -> dict[str, A
     return {"rows": rows, "settings": settings, "peaks": {k: max(v) for k, v in peaks.items()}}
 
 
-def summarize(found: dict[str, Any], flops: float) -> dict[str, Any]:
+def summarize(measured: dict[str, Any], flops: float) -> dict[str, Any]:
     """Scores and the share of each stage, from the rounds."""
     scores, stages = {}, {}
     for on, suffix in ((False, ""), (True, "_set")):
         rows = {}
-        for row in found["rows"]:
+        for row in measured["rows"]:
             if row["settings"] == on:
                 rows.setdefault(row["loop"], []).append(row)
-        for name, mine in rows.items():
-            cpu = statistics.median(row["cpu"] for row in mine)
-            peak = found["peaks"]["bf16" if name == "bf16" else "float32"]
+        for name, own in rows.items():
+            cpu = statistics.median(row["cpu"] for row in own)
+            peak = measured["peaks"]["bf16" if name == "bf16" else "float32"]
             scores[f"{name}_tokens_per_second{suffix}"] = 1 / cpu
             scores[f"{name}_of_peak{suffix}"] = flops / cpu / peak
             for clock, label in (("wall", "ratio"), ("cpu", "cpu_ratio")):
                 if name != "plain":
-                    pairs = zip(rows["plain"], mine, strict=True)
+                    pairs = zip(rows["plain"], own, strict=True)
                     scores[f"{name}_{label}{suffix}"] = statistics.median(p[clock] / m[clock] for p, m in pairs)
-            spent = {stage: statistics.median(row[stage] for row in mine) for stage in STAGES}
+            spent = {stage: statistics.median(row[stage] for row in own) for stage in STAGES}
             stages[name + suffix] = {stage: round(value / sum(spent.values()), 3) for stage, value in spent.items()}
     return {"scores": scores, "stages": stages}
 
@@ -387,11 +387,11 @@ def main() -> None:
     else:
         shape, _ = SIZES[options.size]
         values = {"loss_difference": check_equal_losses(shape)}
-        found = measure(options.size, options.rounds, steps, names)
-        values |= summarize(found, flops_per_token(shape)) | {k: found[k] for k in ("settings", "peaks")}
+        measured = measure(options.size, options.rounds, steps, names)
+        values |= summarize(measured, flops_per_token(shape)) | {k: measured[k] for k in ("settings", "peaks")}
         values["rounds"] = [
             {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items() if k not in STAGES}
-            for row in found["rows"]
+            for row in measured["rows"]
         ]
         values["scores"] |= memory_scores(options.size, names)
     config = {

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from . import paths
 
 WIKIPEDIA = "stream=wikimedia/wikipedia:20231101.en@b04c8d1ceb2f5cd4588862100d08de323dccfbaa"
-IMDB = "stanfordnlp/imdb:plain_text:unsupervised@e6281661ce1c48d982bc483cf8a173c1bbeb5d31"
+IMDB, IMDB_REVISION = "stanfordnlp/imdb", "e6281661ce1c48d982bc483cf8a173c1bbeb5d31"
+REVIEWS = f"{IMDB}:plain_text:unsupervised@{IMDB_REVISION}"
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_REVISION = "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
 BERT_BASE = "google-bert/bert-base-uncased"
@@ -70,10 +71,9 @@ class Scale:
     leave_out: str = ""
 
     @property
-    def ready_teacher(self) -> str:
-        """The teacher that commands take: of an encoder, what `distilnb teacher` has made of it, once that is there."""
-        own = paths.home() / "runs" / f"teacher-{self.name}" / "model"
-        return str(own) if self.encoder and (own / "model.safetensors").is_file() else self.teacher
+    def source(self) -> str:
+        """Where tasks are from: "toyworld", or "hub" for real ones."""
+        return "toyworld" if self.text == "toyworld" else "hub"
 
 
 NARROW = {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 512, "initializer_range": 0.05}
@@ -108,7 +108,7 @@ SCALES = {
         Scale(
             "mini",
             str(paths.data("teachers", "mini")),
-            f"{WIKIPEDIA}+{IMDB}",
+            f"{WIKIPEDIA}+{REVIEWS}",
             30_000_000,
             {"tokens": 20_000_000, "seq_length": 128, "batch_size": 64, "micro_batch_size": 32, "learning_rate": 1e-3},
             "CPU hours, or minutes of a T4",
@@ -120,7 +120,7 @@ SCALES = {
                 "finetuning_rate": 5e-4,
             },
             teacher_shape=NARROW | {"vocab_size": 8192, "max_position_embeddings": 512},
-            teacher_text=f"{WIKIPEDIA}+{IMDB}",
+            teacher_text=f"{WIKIPEDIA}+{REVIEWS}",
             teacher_corpus_tokens=60_000_000,
             teacher_stages=(
                 Stage(3, 1e-3, 64, 16, 8_000_000),
@@ -133,7 +133,7 @@ SCALES = {
         Scale(
             "small",
             MINILM,
-            f"{WIKIPEDIA}+{IMDB}",
+            f"{WIKIPEDIA}+{REVIEWS}",
             60_000_000,
             {
                 "tokens": 20_000_000,
@@ -158,9 +158,9 @@ SCALES = {
                 "num_attention_heads": 12,
                 "intermediate_size": 1536,
             },
-            teacher_text=f"{WIKIPEDIA}+{IMDB}",
+            teacher_text=f"{WIKIPEDIA}+{REVIEWS}",
             teacher_corpus_tokens=60_000_000,
-            teacher_stages=(HEAD, Stage(0, 5e-4, 128, 32, 21_000_000)),
+            teacher_stages=(HEAD, Stage(0, 5e-4, 128, 32, 19_000_000)),
             teacher_pretraining={"mask_probability": 0.2, "smoothing": 0.0, "checkpoint_minutes": 5.0},
             encoder=True,
             leave_out="cola,sst2,mrpc,stsb,rte,wnli,qnli,qqp,mnli,imdb,squad",

@@ -6,20 +6,24 @@ modules are imported.
 
 import http.server
 import itertools
+import json
 import os
 import random
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 import torch
+import transformers
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from transformers import BertConfig, BertForMaskedLM, BertTokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import BertConfig, BertForMaskedLM, BertTokenizer, PreTrainedTokenizerBase
 
 from distilnb.text.corpus import Corpus, TextSource, build_corpus
 from distilnb.text.masking import Masker
@@ -94,6 +98,26 @@ def make_tokenizer() -> BertTokenizer:
     words = [*SPECIAL, *NAMES, *ANIMALS, *PLACES, *VERBS, *OTHER, *LETTERS, *(f"##{letter}" for letter in LETTERS)]
     pieces = dict.fromkeys(words)
     return BertTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, do_lower_case=True, model_max_length=128)
+
+
+@cache
+def _bytes() -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Vocabulary and merges of byte pairs of the small language, without special pieces."""
+    learner = Tokenizer(models.BPE())
+    learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False)
+    learner.train_from_iterator(stories(200), trainer)
+    learned = json.loads(learner.to_str())["model"]
+    return learned["vocab"], [tuple(pair) for pair in learned["merges"]]
+
+
+def byte_level(kind: str) -> PreTrainedTokenizerBase:
+    """A RobertaTokenizer or GPT2Tokenizer of the small language: bytes are paired, nothing is unknown."""
+    special = ["<|endoftext|>"] if kind == "GPT2Tokenizer" else ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    pieces, merges = _bytes()
+    vocabulary = {piece: i for i, piece in enumerate([*special, *pieces])}
+    return getattr(transformers, kind)(vocab=vocabulary, merges=merges, model_max_length=128)
 
 
 @pytest.fixture(scope="session")

@@ -181,7 +181,7 @@ def apart(first: torch.nn.Module, second: torch.nn.Module) -> float:
 def test_a_student_starts_as_its_teacher_cut_to_its_layers(kind, choice, tmp_path):
     teacher = make(CONFIGS[kind])
     if kind == "modernbert" and choice == "last":
-        with pytest.raises(ValueError, match="layer 0"):
+        with pytest.raises(ValueError, match="layer"):
             build_student(teacher, choice)
         return
     student = build_student(teacher, choice).eval()
@@ -211,7 +211,7 @@ def test_a_careless_copy_is_found_out(kind):
 
 @pytest.mark.parametrize("layers", [(1, 2, 4), (0, 0, 3), (2, 0, 4)])
 def test_modernberts_first_layer_stays_first(layers):
-    with pytest.raises(ValueError, match="layer 0"):
+    with pytest.raises(ValueError, match="layer"):
         build_student(make(CONFIGS["modernbert"]), layers)
 
 
@@ -359,10 +359,8 @@ def test_losses_are_those_of_the_readable_reference(pair, grouped, tokenizer, po
         theirs = teacher(**read)
     ours = student(**read)
     expected, parts = triple_loss(
-        ours.logits,
-        theirs.logits,
-        ours.hidden_states[-1],
-        theirs.hidden_states[-1],
+        (ours.logits, ours.hidden_states[-1]),
+        (theirs.logits, theirs.hidden_states[-1]),
         batch["labels"],
         batch["attention_mask"],
         LossWeights(),

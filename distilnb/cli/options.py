@@ -4,15 +4,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from .. import paths, scales
+from ..distillation.recipe import PretrainingConfig
 from ..models.student import chosen_layers
 from ..settings import setting
 from ..studies import ablation
 from ..studies.benchmark import SHAPES
 from ..studies.formats import FORMATS
 from ..tasks import glue, own
+from ..tasks.finetuning import FinetuningConfig
+from ..tasks.scored import scored_texts
 from ..text import corpus
 
 
@@ -42,6 +45,20 @@ class RunOptions:
     def sources(self) -> tuple[corpus.TextSource, ...]:
         """The texts that are named; ValueError for one that cannot be."""
         return corpus.parse_sources(self.text, self.text_column, self.encoding)
+
+    def read_text(
+        self, tokenizer: PreTrainedTokenizerBase, seq_length: int, max_tokens: int | None, layout: str = "packed"
+    ) -> corpus.Corpus:
+        """The text in blocks of `seq_length` tokens, or documents; without what the tasks `leave_out` score."""
+        return corpus.build_corpus(
+            self.sources,
+            tokenizer,
+            seq_length=seq_length,
+            layout=layout,
+            max_tokens=max_tokens,
+            without=scored_texts(self.leave_out),
+            allow_unknown=self.allow_unknown,
+        )
 
 
 @dataclass(frozen=True)
@@ -120,6 +137,12 @@ class AblationOptions:
     epochs: float = setting(3.0, "passes over the training rows in fine-tuning")
     finetuning_rate: float = setting(5e-5, "peak learning rate of fine-tuning")
     records: str = setting("", "folder of the records (default: runs/)")
+
+    def settings(self, scale: scales.Scale) -> tuple[PretrainingConfig, FinetuningConfig]:
+        """How every cell is distilled and fine-tuned, but for what its variant changes."""
+        distilling = {"tokens": self.tokens, "learning_rate": self.learning_rate, "seed": 0}
+        tuning = {"epochs": self.epochs, "learning_rate": self.finetuning_rate, "seed": 0}
+        return (PretrainingConfig(**(scale.pretraining | distilling)), FinetuningConfig(**(scale.finetuning | tuning)))
 
     def chosen(self) -> list[ablation.Variant]:
         """The variants that these options name; ValueError for one that there is not."""

@@ -11,22 +11,21 @@ from .. import paths, scales
 from ..distillation.batches import make_samples
 from ..distillation.estimate import counted
 from ..distillation.growing import Growth, grow_teacher
-from ..distillation.loop import check_output, check_positions, pretrain
+from ..distillation.loop import check_output, check_positions, check_shares, pretrain
 from ..distillation.recipe import PretrainingConfig
 from ..distillation.training import check_hosts
-from ..evidence.names import REHEARSAL
+from ..evidence.names import REHEARSAL, pretraining_run
 from ..evidence.records import load_record, save_record
 from ..machine import processes
 from ..machine.device import make_accelerator, settle
 from ..models import dropout, families
 from ..models.growth import new_teacher
 from ..models.narrowing import narrow_config
-from ..models.sources import further, read_config, read_teacher, shipped_name
+from ..models.sources import further, is_random, read_config, read_teacher, ready_teacher, shipped_name
 from ..models.student import build_student, student_config
 from ..models.teacher import load_encoder
 from ..report import tables
 from ..scales import Scale
-from ..tasks.scored import scored_texts
 from ..text import corpus
 from ..text.corpus import corpus_budget, make_tokenizer
 from .options import RunOptions, StudentOptions, TeacherOptions
@@ -35,8 +34,13 @@ from .parsing import command
 
 def _distil_defaults(scale: str | None) -> dict[str, Any]:
     dial = scales.get(scale)
-    names = {"scale": dial.name, "name": f"distil-{dial.name}", "text": dial.text, "leave_out": dial.leave_out}
-    return names | {"teacher": dial.ready_teacher} | dial.pretraining
+    names = {
+        "scale": dial.name,
+        "name": pretraining_run("student", dial.name),
+        "text": dial.text,
+        "leave_out": dial.leave_out,
+    }
+    return names | {"teacher": ready_teacher(dial)} | dial.pretraining
 
 
 @command(_distil_defaults)
@@ -62,32 +66,21 @@ def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -
     scale = scales.get(where.scale)
     revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
     if what.dry_run:
-        teacher_config = read_config(what.teacher, revision)
-        processes_in_all = int(os.environ.get("WORLD_SIZE", 1))  # of a launcher, whose processes need not meet for this
-        if os.environ.get("RANK", "0") == "0":
-            print(counted(_student_config(teacher_config, what), teacher_config, config, processes_in_all))
-        return
-    check_output(where.folder, config)
+        return _count(read_config(what.teacher, revision), what, config)
     sources = where.sources
+    check_output(where.folder, config)
     accelerator = make_accelerator(where.precision, where.cpu)
-    check_hosts(accelerator, config.binding)  # before hours of preparing text
+    check_hosts(accelerator, config.binding)  # before hours of preparing text, as what follows
+    check_shares(config, accelerator.num_processes)
     teacher, tokenizer = read_teacher(what.teacher, revision)
     check_positions(config, teacher)
     student, made = _student(teacher, what, config.seed)
     made |= {"teacher": shipped_name(what.teacher), "revision": revision}
     if accelerator.device.type == "cpu":
         dropout.for_cpu(student)
-    build = partial(
-        corpus.build_corpus,
-        sources,
-        tokenizer,
-        seq_length=config.seq_length,
-        layout=config.layout,
-        max_tokens=corpus_budget(sources, scale.corpus_tokens, config.tokens),
-        without=scored_texts(where.leave_out),
-        allow_unknown=where.allow_unknown,
-    )
-    text = processes.once_a_disk(paths.cache("corpora"), accelerator, build)
+    budget = corpus_budget(sources, scale.corpus_tokens, config.tokens)
+    read = partial(where.read_text, tokenizer, config.seq_length, budget, config.layout)
+    text = processes.once_a_disk(paths.cache("corpora"), accelerator, read)
     samples = make_samples(tokenizer, text.token_counts, families.of(teacher).objective, config)
     record = pretrain(
         student,
@@ -98,13 +91,19 @@ def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -
         teacher=teacher,
         out=where.folder,
         name=where.name,
-        scale=REHEARSAL if what.teacher.startswith("random:") else scale.name,
+        scale=REHEARSAL if is_random(what.teacher) else scale.name,
         made_from=made,
         machine=settle(accelerator.device),
     )
     if accelerator.is_main_process:
         keep(student, tokenizer, record, where.folder)
     processes.finish(accelerator)
+
+
+def _count(teacher: PreTrainedConfig, what: StudentOptions, config: PretrainingConfig) -> None:
+    """Print what the run would be, once, without meeting the other processes of a launcher."""
+    if os.environ.get("RANK", "0") == "0":
+        print(counted(_student_config(teacher, what), teacher, config, int(os.environ.get("WORLD_SIZE", 1))))
 
 
 def _student_config(teacher: PreTrainedConfig, what: StudentOptions) -> PreTrainedConfig:
@@ -147,7 +146,12 @@ def _teacher_defaults(scale: str | None) -> dict[str, Any]:
         raise ValueError(
             f"scale {dial.name} takes a published teacher ({dial.teacher}); use --scale toy, mini or small"
         )
-    names = {"scale": dial.name, "name": f"teacher-{dial.name}", "text": dial.teacher_text, "leave_out": dial.leave_out}
+    names = {
+        "scale": dial.name,
+        "name": pretraining_run("teacher", dial.name),
+        "text": dial.teacher_text,
+        "leave_out": dial.leave_out,
+    }
     budget = {"tokens": sum(s.tokens for s in dial.teacher_stages), "batch_size": dial.teacher_stages[0].batch_size}
     start = {"start": f"{dial.teacher}@{dial.revision}" if dial.encoder else ""}
     return names | start | budget | {"ce": 0.0, "mlm": 1.0, "cos": 0.0, "clip": 1.0} | dial.teacher_pretraining
@@ -184,12 +188,11 @@ def teacher(where: RunOptions, what: TeacherOptions, config: PretrainingConfig) 
         model = new_teacher(BertConfig(**shape), seed=config.seed)
     if accelerator.device.type == "cpu":
         dropout.for_cpu(model)
-    options = {"without": scored_texts(where.leave_out), "allow_unknown": where.allow_unknown}
-    options["max_tokens"] = corpus_budget(sources, scale.teacher_corpus_tokens)
+    budget = corpus_budget(sources, scale.teacher_corpus_tokens)
 
     def text(seq_length: int) -> corpus.Corpus:
-        build = partial(corpus.build_corpus, sources, tokenizer, seq_length=seq_length, **options)
-        return processes.once_a_disk(paths.cache("corpora"), accelerator, build)
+        read = partial(where.read_text, tokenizer, seq_length, budget)
+        return processes.once_a_disk(paths.cache("corpora"), accelerator, read)
 
     earlier = Path(what.start, "record.json")
     before = load_record(earlier) if what.start and not made["new_tensors"] and earlier.is_file() else None

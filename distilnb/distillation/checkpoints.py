@@ -115,13 +115,13 @@ def load(folder: Path, identity: dict[str, Any]) -> Checkpoint | None:
     A damaged one is named in a warning and the one before it is taken. Raises ValueError when the run in this
     folder is another one, spelling out the difference, and when every checkpoint is damaged.
     """
-    found = _whole(folder)
-    for path in found:
+    candidates = _whole(folder)
+    for path in candidates:
         try:
             return read(path, identity)
         except Damaged as damage:
             warnings.warn(f"checkpoint {path} is damaged ({damage}); going back to the one before it", stacklevel=2)
-    if found:
+    if candidates:
         raise ValueError(f"every checkpoint in {folder} is damaged; delete the folder to start again")
     return None
 

@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
-from ..machine.device import memory, now, write_rate
+from ..machine.device import assumed_watts, memory, now, write_rate
 from ..machine.progress import duration
 from ..models import families
 from ..models.arithmetic import GPUS, UTILISATION, distillation_flops, hours, parameter_groups
@@ -34,7 +34,7 @@ class Estimate:
         return self.watts * self.seconds / 3.6e6
 
     def __str__(self) -> str:
-        said = (
+        sentence = (
             f"estimate: about {duration(self.seconds)} at {self.tokens_per_second:,.0f} tokens/s, "
             f"{self.memory_bytes / 2**30:.1f} GiB of memory, {self.disk_bytes / 2**20:.0f} MiB of checkpoints"
         )
@@ -42,7 +42,7 @@ class Estimate:
             f", {self.kwh:.2g} kWh for {self.kwh * self.kwh_price:.2g} (assumed: {self.watts:.0f} W, "
             f"{self.kwh_price:g} a kWh)"
         )
-        return said + (energy if self.watts else "")
+        return sentence + (energy if self.watts else "")
 
 
 def estimate_passes(
@@ -101,7 +101,7 @@ def estimate_run(step: Distillation, batch: dict[str, Tensor], accelerator: Acce
     kept, saving = min(int(saves), left.keep), 0.0
     if left.folder:
         saving = saves * 12 * own / write_rate(left.folder, min(2**23, 12 * own))
-    watts = left.watts or (300.0 if device.type == "cuda" else 65.0)
+    watts = left.watts or assumed_watts(device.type == "cuda")
     seconds, disk = training + judging + saving, kept * 12 * own if left.folder else 0
     return Estimate(seconds, passes.memory_bytes, disk, left.tokens / training, watts, left.kwh_price)
 

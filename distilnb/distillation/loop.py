@@ -163,15 +163,20 @@ class Run(Training):
         return shown | {"tokens/s": f"{terms['tokens_per_second']:,.0f}"}
 
 
-def check_run(config: PretrainingConfig, corpus: Corpus, teacher: PreTrainedModel | None, processes: int) -> None:
-    """Raise ValueError for settings that do not fit each other, before any long work."""
-    if teacher is None and (config.ce or config.cos):
-        raise ValueError("without a teacher only L_mlm is defined: set the weights ce and cos to 0")
+def check_shares(config: PretrainingConfig, processes: int) -> None:
+    """Raise ValueError when an update cannot be shared out evenly among the processes."""
     if config.batch_size % (config.rows(processes) * processes):
         raise ValueError(
             f"batch_size {config.batch_size} is no multiple of micro_batch_size {config.rows(processes)} × "
             f"{processes} process{'es' * (processes > 1)}: every update must share out evenly"
         )
+
+
+def check_run(config: PretrainingConfig, corpus: Corpus, teacher: PreTrainedModel | None, processes: int) -> None:
+    """Raise ValueError for settings that do not fit each other, before any long work."""
+    if teacher is None and (config.ce or config.cos):
+        raise ValueError("without a teacher only L_mlm is defined: set the weights ce and cos to 0")
+    check_shares(config, processes)
     if corpus.info["seq_length"] != config.seq_length:
         raise ValueError(
             f"the corpus has blocks of {corpus.info['seq_length']} tokens, the configuration says "

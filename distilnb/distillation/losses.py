@@ -1,7 +1,7 @@
 """The triple loss (paper section 3): soft targets, masked language modelling, cosine of hidden states.
 
-Each loss comes as its formula, for reading and for reference. `vocabulary_losses` computes the first two
-again without ever holding the (tokens, vocabulary) logits: it is what training uses, and tests hold it equal.
+Each loss comes as its formula, for reading and for reference; notebook 02 derives them. `vocabulary_head` computes the
+first two again without ever holding the (tokens, vocabulary) logits: it is what training uses, and tests hold it equal.
 
 Every function returns a mean unless `count` is given: then the sum is divided by `count`, so that the
 micro-batches of one update add up to the mean over all its tokens, however these are spread.
@@ -80,10 +80,8 @@ def cosine_loss(student_hidden: Tensor, teacher_hidden: Tensor, mask: Tensor, co
 
 
 def triple_loss(
-    student_logits: Tensor,
-    teacher_logits: Tensor,
-    student_hidden: Tensor,
-    teacher_hidden: Tensor,
+    student: tuple[Tensor, Tensor],
+    teacher: tuple[Tensor, Tensor],
     labels: Tensor,
     attention_mask: Tensor,
     weights: LossWeights,
@@ -92,15 +90,17 @@ def triple_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum of the three losses and its terms; a term of weight zero is not computed.
 
-    `positions="all"` lets L_ce see every non-padding position, "masked" only the masked words (both are in the
-    original code). This is the reference: whole logits, one line a loss.
+    `student` and `teacher` are (logits, last hidden states). `positions="all"` lets L_ce see every non-padding
+    position, "masked" only the masked words (both are in the original code). This is the reference: whole logits, one
+    line a loss.
     """
-    where = attention_mask if positions == "all" else labels != IGNORE
+    (logits, hidden), (t_logits, t_hidden) = student, teacher
     terms = {}
     if weights.ce:
-        terms["ce"] = soft_target_loss(student_logits, teacher_logits, where, temperature)
+        where = attention_mask if positions == "all" else labels != IGNORE
+        terms["ce"] = soft_target_loss(logits, t_logits, where, temperature)
     if weights.mlm:
-        terms["mlm"] = mlm_loss(student_logits, labels)
+        terms["mlm"] = mlm_loss(logits, labels)
     if weights.cos:
-        terms["cos"] = cosine_loss(student_hidden, teacher_hidden, attention_mask)
+        terms["cos"] = cosine_loss(hidden, t_hidden, attention_mask)
     return sum(getattr(weights, name) * term for name, term in terms.items()), terms

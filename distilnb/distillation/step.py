@@ -15,7 +15,15 @@ from ..models.forward import decoder, head_input, hidden_states
 from ..text.masking import IGNORE
 from .losses import cosine_loss
 from .recipe import PretrainingConfig
-from .vocabulary_head import PLAIN, Kernels, compiled_kernels, faster_head, vocabulary_losses, whole_vocabulary_losses
+from .vocabulary_head import (
+    PLAIN,
+    Decoding,
+    Kernels,
+    compiled_kernels,
+    faster_head,
+    vocabulary_losses,
+    whole_vocabulary_losses,
+)
 
 LONG = 2e10  # logits of a run from which on compiling the head, some seconds, pays
 
@@ -130,13 +138,12 @@ class Distillation(nn.Module):
         if rows is not None:
             # scales are kept near 1 (and the count divided out at the end) so that half precision loses nothing
             loss, ce, mlm = self._vocabulary_losses(
-                _computing(part[0]),
-                *part[1:],
+                Decoding(_computing(part[0]), *part[1:]),
                 labels[rows],
                 temperature=config.temperature,
                 ce_scale=config.ce,
                 mlm_scale=config.mlm * count / masked,
-                teacher=(_computing(t_part[0]), _computing(t_part[1]), t_part[2]) if config.ce else None,
+                teacher=Decoding(_computing(t_part[0]), _computing(t_part[1]), t_part[2]) if config.ce else None,
             )
         loss = loss / count
         if config.cos:
@@ -145,15 +152,14 @@ class Distillation(nn.Module):
             loss = loss + config.cos * cos
         return loss, torch.stack([ce / count, mlm / masked, cos.detach()])
 
-    def _vocabulary_losses(self, hidden: Tensor, *args: Any, **settings: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def _vocabulary_losses(self, student: Decoding, labels: Tensor, **settings: Any) -> tuple[Tensor, Tensor, Tensor]:
         """The head in chunks; on a GPU, `torch.compile` of the plain one where that is faster on the first batch."""
-        if not _on_gpu(hidden) or not torch.is_grad_enabled():
-            return vocabulary_losses(hidden, *args, kernels=self.kernels, **settings)
+        if not _on_gpu(labels) or not torch.is_grad_enabled():
+            return vocabulary_losses(student, labels, kernels=self.kernels, **settings)
         if self._head is None:
             heads = vocabulary_losses, torch.compile(whole_vocabulary_losses, dynamic=True)
-            apart = [x.detach().requires_grad_(x.requires_grad) for x in args]
-            self._head = faster_head(heads, hidden, *apart, **settings)
-        return self._head(hidden, *args, **settings)
+            self._head = faster_head(heads, student, labels, **settings)
+        return self._head(student, labels, **settings)
 
 
 def _on_gpu(tensor: Tensor) -> bool:

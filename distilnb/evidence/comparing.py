@@ -130,7 +130,7 @@ def _on(tasks: Sequence[str]) -> str:
 
 def _mixed_code(records: Sequence[Mapping[str, Any]]) -> list[str]:
     """Told, not refused: a grid may be finished on another machine, or after a commit that changed nothing in it."""
-    found = {
+    commits = {
         "commits of the code": Counter(_short(r["commit"]) for r in records),
         "processors": Counter(r["device"]["gpu"] or r["device"]["processor"] for r in records),
         "versions of torch": Counter(r["versions"]["torch"] for r in records),
@@ -139,7 +139,7 @@ def _mixed_code(records: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
         f"the records come from {len(counts)} {what}: "
         + ", ".join(f"{value} ({count})" for value, count in counts.items())
-        for what, counts in found.items()
+        for what, counts in commits.items()
         if len(counts) > 1
     ]
 

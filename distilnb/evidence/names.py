@@ -1,4 +1,4 @@
-"""Names that records, tables and figures share: roles in the order in which a reader compares them."""
+"""Names that records, tables and figures share: runs, and roles in the order in which a reader compares them."""
 
 REHEARSAL = "rehearsal"  # the scale of what came from random weights: it fills no table
 ROLES = {  # what a record calls a model → what people call it
@@ -16,6 +16,27 @@ ROLES = {  # what a record calls a model → what people call it
     "random": "random weights",
 }
 RUNS = {"distil": "student", "undistilled": "undistilled", "scratch": "scratch", "teacher": "teacher"}
+
+
+def pretraining_run(role: str, scale: str, number: int = 1) -> str:
+    """The name of the run that makes a role's model, such as "distil-mini"; of a second one, "distil-mini-2"."""
+    prefix = next(prefix for prefix, made in RUNS.items() if made == role)
+    return f"{prefix}-{scale}" + (f"-{number}" if number > 1 else "")
+
+
+def finetuning_run(scale: str, label: str, task: str, which: str = "seed0") -> str:
+    """The name of a fine-tuning run, such as "finetuning-mini-student-sst2-seed0"."""
+    return f"finetuning-{scale}-{label}-{task}-{which}"
+
+
+def ablation_grid(scale: str) -> str:
+    """The name of a scale's ablation, with which the names of its cells begin."""
+    return f"ablation-{scale}"
+
+
+def benchmark_run(scale: str, shape: str) -> str:
+    """The name of a benchmark, such as "benchmark-base-pairs"."""
+    return f"benchmark-{scale}-{shape}"
 
 
 def role_of(name: str) -> str:

@@ -108,8 +108,8 @@ def commit() -> str | None:
 
 def _installed_commit() -> str | None:
     """What pip noted when it installed this very package from a repository."""
-    for found in importlib.metadata.distributions(name="distilnb", path=[str(paths.PACKAGE.parent)]):
-        return json.loads(found.read_text("direct_url.json") or "{}").get("vcs_info", {}).get("commit_id")
+    for distribution in importlib.metadata.distributions(name="distilnb", path=[str(paths.PACKAGE.parent)]):
+        return json.loads(distribution.read_text("direct_url.json") or "{}").get("vcs_info", {}).get("commit_id")
     return None
 
 
@@ -170,12 +170,12 @@ def load_records(*folders: Path, **where: Any) -> list[dict[str, Any]]:
     after its record: a copy would count twice.
     """
     folders = folders or (paths.data("runs"), paths.home() / "runs")
-    found = {path: load_record(path) for folder in folders for path in sorted(Path(folder).glob("*.json"))}
-    for path, record in found.items():
+    records = {path: load_record(path) for folder in folders for path in sorted(Path(folder).glob("*.json"))}
+    for path, record in records.items():
         if record["name"] != path.stem:
             raise ValueError(f"{path} holds the record '{record['name']}': a copy? Delete it or give it back its name")
-    found = {path.stem: record for path, record in found.items()}
-    return [r for _, r in sorted(found.items()) if all(r.get(key) == value for key, value in where.items())]
+    records = {path.stem: record for path, record in records.items()}
+    return [r for _, r in sorted(records.items()) if all(r.get(key) == value for key, value in where.items())]
 
 
 Record = Mapping[str, Any]

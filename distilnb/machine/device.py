@@ -71,9 +71,9 @@ def now(device: torch.device) -> float:
 
 def write_rate(folder: Path, size: int = 2**23) -> float:
     """Bytes that are written, forced to the disk and hashed in a second, where `folder` is or will be."""
-    there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+    parent = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
     data, began = os.urandom(size), time.perf_counter()
-    with tempfile.TemporaryFile(dir=there) as file:
+    with tempfile.TemporaryFile(dir=parent) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -96,18 +96,18 @@ def probe() -> dict[str, Any]:
     others, where it is refused.
     """
     before = torch.get_float32_matmul_precision()
-    found = {}
+    measured = {}
     try:
         for name in ("highest", "medium"):
             torch.set_float32_matmul_precision(name)
-            found[name] = {"rate": matmul_rate(torch.float32), "error": _error()}
+            measured[name] = {"rate": matmul_rate(torch.float32), "error": _error()}
     finally:
         torch.set_float32_matmul_precision(before)
-    better = found["medium"]["error"] < EXACT and found["medium"]["rate"] > 1.3 * found["highest"]["rate"]
+    better = measured["medium"]["error"] < EXACT and measured["medium"]["rate"] > 1.3 * measured["highest"]["rate"]
     return {
         "matmul_precision": "medium" if better else before,
         "keep_memory": _mallopt() is not None,
-        "probed": {name: {k: float(f"{v:.3g}") for k, v in values.items()} for name, values in found.items()},
+        "probed": {name: {k: float(f"{v:.3g}") for k, v in values.items()} for name, values in measured.items()},
     }
 
 
@@ -196,6 +196,11 @@ def instructions() -> list[str]:
             "bf16",
         }
     )
+
+
+def assumed_watts(gpu: bool) -> float:
+    """The power that a whole machine is taken to draw where nobody measured it, in watts."""
+    return 300.0 if gpu else 65.0
 
 
 def make_accelerator(precision: str = "auto", cpu: bool = False) -> Accelerator:

@@ -101,12 +101,12 @@ def _fetch(load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any
                 if load.__name__ == "from_pretrained":
                     # transformers takes a file that it cannot get for one that is not there, and guesses another class
                     weights = ["model*.safetensors"] if keywords.get("use_safetensors") else []
-                    there = snapshot_download(
+                    copy = snapshot_download(
                         path, revision=keywords.get("revision"), allow_patterns=["*.json", "*.txt", *weights]
                     )
                     if weights:
-                        _check_published(Path(there), path, keywords.get("revision"))
-                        check_weights(Path(there))
+                        _check_published(Path(copy), path, keywords.get("revision"))
+                        check_weights(Path(copy))
                 answer.append((load(path, *arguments, **keywords), None))
             except Exception as error:  # raised again below, in the thread that asked
                 if not _may_pass(error) or time.monotonic() - heard + PAUSE > SILENCE:
@@ -121,9 +121,9 @@ def _fetch(load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any
             heard, arrived = time.monotonic(), now
     if not answer:
         raise ValueError(f"'{path}' could not be fetched: the Hub has sent nothing for {SILENCE:.0f} s; {ADVICE}")
-    found, error = answer[0]
+    loaded, error = answer[0]
     if error is None:
-        return found
+        return loaded
     if _may_pass(error):
         reason = str(error).strip().splitlines()[0][:150]
         raise ValueError(f"'{path}' could not be fetched in {SILENCE:.0f} s of trying ({reason}); {ADVICE}") from error

@@ -44,8 +44,8 @@ class Progress:
             left = took / (self.done - self.start) * (self.total - self.done)
             facts = " · ".join(f"{name} {value}" for name, value in show.items())
             time_said = f"in {duration(took)}" if self.line and ended else f"{duration(left)} left"
-            said = f"{self.what} {self.done:,}/{self.total:,} · {facts} · {time_said}"
-            self.line(said) if self.line else print(said, flush=True)
+            line = f"{self.what} {self.done:,}/{self.total:,} · {facts} · {time_said}"
+            self.line(line) if self.line else print(line, flush=True)
 
     def _is_due(self) -> bool:
         """Whether to say something: in a notebook twice a second, in a log every tenth; at the end always."""

@@ -16,15 +16,17 @@ from transformers import (
 )
 
 from .. import paths, scales
+from ..evidence.names import pretraining_run
 from ..evidence.records import load_record
 from ..machine import hub
 from ..scales import Scale
 from . import families
 from .families import FAMILIES
 from .student import build_student
-from .teacher import check_vocabulary, load_teacher, pad_causal
+from .teacher import check_vocabulary, load_teacher, pad_causal, pad_with_end
 
 Source = PreTrainedModel | str | Path
+RANDOM, UNTRAINED = "random:", "untrained:"  # before an address
 
 
 def locate(source: str | Path) -> tuple[str, dict[str, Any]]:
@@ -74,7 +76,7 @@ def read_config(source: str, revision: str | None = None) -> PreTrainedConfig:
     """The configuration of a model at an address, random:ADDRESS included; no weights are fetched."""
     if source == "random:base":
         return BertConfig()
-    name, where = locate(source.removeprefix("random:"))
+    name, where = locate(source.removeprefix(RANDOM))
     try:
         config = hub.fetch(AutoConfig.from_pretrained, name, **where | ({"revision": revision} if revision else {}))
     except (OSError, ValueError) as error:
@@ -113,41 +115,57 @@ def shipped_name(path: str) -> str:
     return str(Path("data") / Path(path).relative_to(paths.data())) if Path(path).is_relative_to(paths.data()) else path
 
 
+def ready_teacher(scale: Scale) -> str:
+    """The teacher that commands take: of an encoder, what `distilnb teacher` has made of it, once that is there."""
+    own = paths.home() / "runs" / pretraining_run("teacher", scale.name) / "model"
+    return str(own) if scale.encoder and (own / "model.safetensors").is_file() else scale.teacher
+
+
 def models_of(scale: Scale) -> list[str]:
     """LABEL=FOLDER of the teacher of a scale, of its students where they are made or shipped, of released models."""
-    teacher = scale.ready_teacher
-    found = [f"teacher={teacher}" + (f"@{scale.revision}" if scale.revision and teacher == scale.teacher else "")]
+    teacher = ready_teacher(scale)
+    pairs = [f"teacher={teacher}" + (f"@{scale.revision}" if scale.revision and teacher == scale.teacher else "")]
     shipped = {
         "student": paths.data("students", scale.name),
         "undistilled": paths.data("students", f"{scale.name}-undistilled"),
     }
-    for label, run in (("student", f"distil-{scale.name}"), ("undistilled", f"undistilled-{scale.name}")):
-        own = paths.home() / "runs" / run / "model"
-        folder = next((f for f in (own, shipped[label]) if (f / "model.safetensors").is_file()), None)
+    for label, here in shipped.items():
+        own = paths.home() / "runs" / pretraining_run(label, scale.name) / "model"
+        folder = next((f for f in (own, here) if (f / "model.safetensors").is_file()), None)
         if folder:
-            found.append(f"{label}={folder}")
+            pairs.append(f"{label}={folder}")
     if scale.teacher == scales.BERT_BASE:
-        found.append(f"released={scales.DISTILBERT}@{scales.DISTILBERT_REVISION}")
-    return found
+        pairs.append(f"released={scales.DISTILBERT}@{scales.DISTILBERT_REVISION}")
+    return pairs
 
 
 def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
-    """The tokenizer beside a model; ValueError in one sentence when there is none."""
-    name, where = locate(source)
+    """The tokenizer beside a model (random:ADDRESS and untrained:ADDRESS included), with a padding token.
+
+    Raises ValueError when there is none.
+    """
+    name, where = locate(source.removeprefix(RANDOM).removeprefix(UNTRAINED))
     try:
-        return hub.fetch(AutoTokenizer.from_pretrained, name, **where)
+        tokenizer = hub.fetch(AutoTokenizer.from_pretrained, name, **where)
     except (OSError, ValueError) as error:
         raise ValueError(f"no model with its tokenizer can be read at '{source}'{hub.cause(name, error)}") from error
+    pad_with_end(tokenizer)
+    return tokenizer
+
+
+def is_random(source: str) -> bool:
+    """Whether an address stands for a network with random weights."""
+    return source.startswith(RANDOM)
 
 
 def resolve_model(source: str) -> Any:
     """A folder or repository as it is; "random:FOLDER" is its network with random weights, "untrained:FOLDER" the
     student made of its layers, before any training."""
-    if source.startswith("untrained:"):
-        name, _, revision = source.removeprefix("untrained:").partition("@")
+    if source.startswith(UNTRAINED):
+        name, _, revision = source.removeprefix(UNTRAINED).partition("@")
         teacher, _ = load_teacher(name, revision or None)
         return build_student(teacher)
-    if not source.startswith("random:"):
+    if not is_random(source):
         return source
     config = read_config(source)
     with torch.random.fork_rng(devices=[]):
@@ -167,8 +185,8 @@ def read_teacher(source: str, revision: str | None = None) -> tuple[Any, PreTrai
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return BertForMaskedLM(BertConfig()), load_tokenizer(scales.get("toy").teacher)
-    if source.startswith("random:"):
-        teacher, tokenizer = resolve_model(source).eval(), load_tokenizer(source.removeprefix("random:"))
+    if is_random(source):
+        teacher, tokenizer = resolve_model(source).eval(), load_tokenizer(source)
         check_vocabulary(teacher.config, tokenizer)
         pad_causal(teacher.config, tokenizer)
         return teacher, tokenizer

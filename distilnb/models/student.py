@@ -212,13 +212,18 @@ def build_student(
     return student
 
 
+def half_depth(teacher: PreTrainedConfig) -> int:
+    """Half as many layers as the teacher has, at least one."""
+    return max(teacher.num_hidden_layers // 2, 1)
+
+
 def chosen_layers(
     teacher: PreTrainedConfig, layers: str | Sequence[int] = "original", n_layers: int | None = None
 ) -> tuple[int, ...]:
     """The layers of this teacher that become its student's; ValueError for a choice that its family cannot make."""
     depth = teacher.num_hidden_layers
     if n_layers is None:
-        n_layers = max(depth // 2, 1) if isinstance(layers, str) else len(layers)
+        n_layers = half_depth(teacher) if isinstance(layers, str) else len(layers)
     chosen, family = choose_layers(layers, depth, n_layers), families.of(teacher)
     if family.check:
         family.check(teacher, chosen)

@@ -115,10 +115,15 @@ def _draw_head(teacher: PreTrainedModel, new: tuple[str, ...], seed: int) -> Non
         forward.decoder(teacher)[1].zero_()
 
 
-def pad_causal(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Let a model that came without a padding token, as GPT-2 does, pad with its end of text."""
+def pad_with_end(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Let a tokenizer without a padding token, as GPT-2's, pad with its end of text."""
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+
+
+def pad_causal(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Let a model that came without a padding token, as GPT-2 does, pad as its tokenizer does (`pad_with_end`)."""
+    pad_with_end(tokenizer)
     if config.pad_token_id is None:
         config.pad_token_id = tokenizer.pad_token_id
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from .. import scales
 from ..evidence import paper
 from ..evidence.comparing import is_subset
+from ..evidence.names import ablation_grid
 from ..evidence.statistics import MeanInterval, mean_interval
 from ..studies import ablation
 from ..tasks import glue, metrics
@@ -62,7 +63,7 @@ def kept(records: Records, model: str, scale: str = "small") -> Kept | None:
 
     def above(task: str) -> bool:
         theirs = [scores["teacher", task, seed] for seed in seeds("teacher", task)]
-        over = mean_interval([found["main"] - found["majority"] for found in theirs])
+        over = mean_interval([run["main"] - run["majority"] for run in theirs])
         return bool(theirs) and (over.mean if over.low is None else over.low) > 0
 
     chosen = [task for task in glue.GLUE if above(task)]
@@ -97,8 +98,8 @@ def _subject(records: Records, scale: str) -> str:
 def _shares(records: Records, student: Kept, scale: str) -> list[str]:
     claimed = 100 * _claim()
     others = {model: kept(records, model, scale) for model in OTHERS}
-    told = [f"{OTHERS[model]} {found}" for model, found in others.items() if found]
-    missing = [OTHERS[model] for model, found in others.items() if not found]
+    told = [f"{OTHERS[model]} {share}" for model, share in others.items() if share]
+    missing = [OTHERS[model] for model, share in others.items() if not share]
     low, high = student.share.low, student.share.high
     where = (
         "one seed has no interval"
@@ -107,7 +108,7 @@ def _shares(records: Records, student: Kept, scale: str) -> list[str]:
         + ("inside" if low <= claimed <= high else "above" if high < claimed else "below")
         + " that interval"
     )
-    said = [
+    sentences = [
         f"Over {', '.join(glue.TASKS[task].title for task in student.tasks)}, where the teacher is above the majority, "
         f"the student keeps **{student}**; {where}.",
         f"Beside it: {'; '.join(told) or 'nothing yet'}{MISSING + '; '.join(missing) if missing else ''}.",
@@ -116,11 +117,11 @@ def _shares(records: Records, student: Kept, scale: str) -> list[str]:
     if twin and twin.behind.low is not None:
         gain = twin.behind
         words = "is ahead of" if gain.low > 0 else "is behind" if gain.high < 0 else "cannot be told from"
-        said.append(
+        sentences.append(
             f"The student {words} its twin without a teacher: {tables.signed(gain.mean)} points "
             f"[{tables.signed(gain.low)}, {tables.signed(gain.high)}]."
         )
-    return said
+    return sentences
 
 
 def _claim() -> float:
@@ -129,7 +130,9 @@ def _claim() -> float:
 
 
 def _losses(records: Records, scale: str) -> list[str]:
-    cells = [r for r in records if r["kind"] == "ablation" and r["scale"] == scale and r["grid"] == f"ablation-{scale}"]
+    cells = [
+        r for r in records if r["kind"] == "ablation" and r["scale"] == scale and r["grid"] == ablation_grid(scale)
+    ]
     if ablation.REFERENCE not in {r["model"] for r in cells}:
         return ["What each loss does (Table 4) is not run yet."]
     rows = [row for row in ablation.compare(cells).rows if row["paper"] is not None]

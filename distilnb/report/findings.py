@@ -7,6 +7,7 @@ from transformers import BertConfig
 
 from .. import scales
 from ..evidence import paper
+from ..evidence.names import ablation_grid, pretraining_run
 from ..models.arithmetic import parameter_groups
 from ..models.student import student_config
 from ..studies import ablation, chain
@@ -93,7 +94,7 @@ def missing_attention() -> str:
 def teaching(records: Records) -> str:
     """What the teacher is worth on text and on tasks, beside a twin that learned without it."""
     for scale in REAL:
-        pair = (f"distil-{scale}", f"undistilled-{scale}")
+        pair = [pretraining_run(role, scale) for role in ("student", "undistilled")]
         runs = {r["model"]: r["scores"]["mlm_loss"] for r in records if r["name"] in pair}
         kept = {k.model: k for k in tables.retention(list(records)) if (k.scale, k.choice) == (scale, "all")}
         if {"student", "undistilled"} <= runs.keys() and {"student", "undistilled"} <= kept.keys():
@@ -129,7 +130,7 @@ def not_run(records: Records) -> str:
 def ablation_sentence(records: Records) -> str:
     """Whether each of Table 4's differences lies in our interval over pairs, at the most telling scale that was run."""
     for scale in REAL:
-        grid = [r for r in records if r["kind"] == "ablation" and r["grid"] == f"ablation-{scale}"]
+        grid = [r for r in records if r["kind"] == "ablation" and r["grid"] == ablation_grid(scale)]
         rows = [row for row in (ablation.compare(grid).rows if grid else []) if row["paper"] is not None]
         if rows:
             told = ", ".join(f"{row['title']} {tables.inside(row)}" for row in rows)

@@ -9,7 +9,9 @@ from ..evidence import paper, statistics
 from ..evidence.comparing import is_subset
 from ..evidence.names import rank
 from ..evidence.statistics import MeanInterval
+from ..machine.device import assumed_watts
 from ..machine.progress import duration
+from ..models.sources import is_random
 from ..studies import ablation
 from ..studies.formats import FORMATS
 from ..tasks import glue, metrics
@@ -410,7 +412,6 @@ words alone. `scratch` does so too, from random weights. `untrained` is the star
 weights, `student_d` had a second, fine-tuned teacher. Scores are median [lowest–highest] over seeds. Blocks and
 held-out texts of a teacher differ from its students', so their held-out losses do not compare. What `toy` and `mini`
 show is **not evidence about the paper's claims**."""
-WATTS = 65.0  # assumed of the whole machine, as in the estimate before a run; with a GPU 300
 
 
 def spent_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -420,7 +421,7 @@ def spent_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for scale, kind in dict.fromkeys(order):
         here = [r for r in records if (r["scale"], r["kind"]) == (scale, kind)]
         devices = dict.fromkeys(r["device"]["gpu"] or r["device"]["processor"] for r in here)
-        joules = sum(r["wall_seconds"] * (300.0 if r["device"]["gpu"] else WATTS) for r in here)
+        joules = sum(r["wall_seconds"] * assumed_watts(bool(r["device"]["gpu"])) for r in here)
         rows.append(
             {
                 "scale": scale,
@@ -435,7 +436,7 @@ def spent_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _kind_of_weights(record: dict[str, Any]) -> str:
-    return "random" if record["weights"]["teacher"].startswith("random:") else "trained"
+    return "random" if is_random(record["weights"]["teacher"]) else "trained"
 
 
 def _interval(record: dict[str, Any], score: str) -> str:
@@ -462,11 +463,11 @@ def tables(records: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     ablation."""
     by_scale = [[r for r in records if r["scale"] == scale] for scale in dict.fromkeys(r["scale"] for r in records)]
     kinds = retention_rows, benchmark_rows, format_rows, ablation_rows
-    found = [pretraining_rows(records), *map(finetuning_rows, by_scale), *(kind(records) for kind in kinds)]
-    return [rows for rows in found if rows]
+    parts = [pretraining_rows(records), *map(finetuning_rows, by_scale), *(kind(records) for kind in kinds)]
+    return [rows for rows in parts if rows]
 
 
 def summary(records: list[dict[str, Any]], short: bool = False) -> str:
     """The results tables of these records, as text; the `short` ones leave out the formats of the device."""
-    found = [rows for rows in tables(records) if not (short and "format" in rows[0])]
-    return "\n\n".join(map(table, found)) or table([])
+    parts = [rows for rows in tables(records) if not (short and "format" in rows[0])]
+    return "\n\n".join(map(table, parts)) or table([])

@@ -30,7 +30,7 @@ from ..evidence.records import Stopwatch, new_record, save_record, thin
 from ..machine.progress import duration
 from ..models import dropout, families
 from ..models.narrowing import narrow_config
-from ..models.student import build_student, choose_layers, student_config
+from ..models.student import build_student, choose_layers, half_depth, student_config
 from ..tasks import finetuning, metrics
 from ..tasks.finetuning import FinetuningConfig
 from ..tasks.glue import TaskData
@@ -149,15 +149,15 @@ class Grid:
         seeds, depth = list(seeds), self.teacher.config.num_hidden_layers
         if not (self.data and seeds):
             raise ValueError("an ablation needs at least one task and one seed")
-        layers = choose_layers("original", depth, max(1, depth // 2))
+        layers = choose_layers("original", depth, half_depth(self.teacher.config))
         made = {REFERENCE: VARIANTS[REFERENCE]}  # what the others are compared with
         for v in variants:
-            there = choose_layers(v.layers, depth, len(layers) if isinstance(v.layers, str) else len(v.layers))
+            chosen = choose_layers(v.layers, depth, len(layers) if isinstance(v.layers, str) else len(v.layers))
             config = replace(self.pretraining, **v.settings)
             narrow = v.width not in (0, self.teacher.config.hidden_size)
             if narrow:
-                narrow_config(student_config(self.teacher.config, there), v.width, None)
-            if (config, there, v.init, v.trained, narrow) == (self.pretraining, layers, "teacher", True, False):
+                narrow_config(student_config(self.teacher.config, chosen), v.width, None)
+            if (config, chosen, v.init, v.trained, narrow) == (self.pretraining, layers, "teacher", True, False):
                 continue  # the triple loss itself: an axis may pass through it
             if made.setdefault(v.name, v) != v:
                 raise ValueError(f"two variants are called {v.name}")
@@ -407,7 +407,7 @@ def compare(
     for variant, by_seed in by_variant.items():
         seeds = sorted(by_seed.keys() & by_variant[reference].keys())
         deltas = [values[variant][seed] - values[reference][seed] for seed in seeds]
-        found = unknown if variant == reference else statistics.mean_interval(deltas, level)
+        interval = unknown if variant == reference else statistics.mean_interval(deltas, level)
         rows.append(
             {
                 "variant": variant,
@@ -415,7 +415,7 @@ def compare(
                 "seeds": seeds,
                 "values": values[variant],
                 "deltas": deltas,
-                **found._asdict(),
+                **interval._asdict(),
                 "paper": published.get(variant) if score == "macro" else None,
             }
         )
@@ -424,7 +424,7 @@ def compare(
 
 def significance(comparison: Comparison, level: float = 0.95) -> list[str]:
     """Is Table 4 above the noise? One sentence for each of its rows that was run, from our own spread over pairs."""
-    said = []
+    sentences = []
     for row in comparison.rows:
         if row["paper"] is None or len(row["deltas"]) < 2:
             continue
@@ -436,12 +436,12 @@ def significance(comparison: Comparison, level: float = 0.95) -> list[str]:
         told = f"{count} pairs would show a true difference of that size in {shown:.0%} of repetitions"
         if shown < 0.8:
             told += f", {statistics.pairs_needed(spread, row['paper'], level):,} pairs in 80 %"
-        said.append(
+        sentences.append(
             f"{row['title']}: {count} pairs average {mean} points and spread by {spread:.2f} (standard "
             f"deviation), so the {level:.0%} interval reaches {reach:.2f} to either side; the runs {own} the triple "
             f"loss. Table 4's {row['paper']:+g} lies {inside} the interval; {told}."
         )
-    return said
+    return sentences
 
 
 def shared(record: Mapping[str, Any]) -> dict[str, Any]:

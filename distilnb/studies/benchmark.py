@@ -205,11 +205,11 @@ def sweep(
 
 def _forward(model: PreTrainedModel, batch: Batch, passes: int) -> list[float]:
     """Seconds of a forward pass, wall and CPU: the mean of this many."""
-    mine = inputs(model, batch)
-    del mine["attention_mask"]
+    read = inputs(model, batch)
+    del read["attention_mask"]
     clock = _Clock()
     for _ in range(passes):
-        model(**mine)
+        model(**read)
     return [float(f"{seconds / passes:.4g}") for seconds in clock.lap()]
 
 
@@ -257,13 +257,13 @@ def score_formats(runners: Sequence[Runner], fitted: Fitted, pad_id: int = 0) ->
     how many of these were right before (`spoilt`) or are now (`mended`).
     """
     batches = [finetuning.collate(fitted.rows, [i], pad_id) for i in range(len(fitted.rows))]
-    labels, found = fitted.rows["labels"][:], []
+    labels, scored = fitted.rows["labels"][:], []
     for runner in runners:
         guess = np.concatenate([runner.answer(batch) for batch in batches]).argmax(-1)
         score = metrics.main_score(fitted.task.main, metrics.score(fitted.task.metrics, guess, labels))
-        first = found[0] if found else {"guess": guess, "accuracy": score}
+        first = scored[0] if scored else {"guess": guess, "accuracy": score}
         before, after = first["guess"] == labels, guess == labels
-        found.append(
+        scored.append(
             {
                 "format": runner.format,
                 "guess": guess,
@@ -274,7 +274,7 @@ def score_formats(runners: Sequence[Runner], fitted: Fitted, pad_id: int = 0) ->
                 "mended": int((after & ~before).sum()),
             }
         )
-    return [{key: value for key, value in row.items() if key != "guess"} for row in found]
+    return [{key: value for key, value in row.items() if key != "guess"} for row in scored]
 
 
 def memory(runner: Runner, kind: str, length: int) -> float:

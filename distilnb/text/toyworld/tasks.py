@@ -147,12 +147,12 @@ def _by_comparison(w: Writer, label: int, p: Entity, q: Entity) -> Texts:
     terms = {"height": ("taller", "shorter"), "age": ("older", "younger")}
     pair = [person["A"] for person in sorted((p, q), key=lambda person: -int(person[scale]))]
     then = pair if label == 2 or label == 1 and w.random() < 0.5 else pair[::-1]
-    said = terms[scale] if label != 1 else terms["age" if scale == "height" else "height"]
+    words = terms[scale] if label != 1 else terms["age" if scale == "height" else "height"]
     if order:
         pair, then = pair[::-1], then[::-1]
     return (
         w.say(f"{pair[0]} is {terms[scale][order]} than {pair[1]}"),
-        w.say(f"{then[0]} is {said[1 - order]} than {then[1]}"),
+        w.say(f"{then[0]} is {words[1 - order]} than {then[1]}"),
     )
 
 
