@@ -60,7 +60,7 @@ def make_step(config) -> Distillation:
     torch.manual_seed(0)
     teacher = families.of(config).model(config).eval().requires_grad_(False)
     student = build_student(teacher, "every_other").train()
-    dropout.for_cpu(student)
+    dropout.speed_up(student, torch.device("cpu"))
     return Distillation(student, teacher, PretrainingConfig())
 
 

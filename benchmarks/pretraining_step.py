@@ -33,7 +33,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
 
@@ -44,7 +43,7 @@ from distilnb.distillation.loop import Run
 from distilnb.distillation.recipe import PretrainingConfig
 from distilnb.distillation.step import Distillation
 from distilnb.evidence.records import Stopwatch, new_record, save_record
-from distilnb.machine.device import applied, fast_bf16, matmul_rate, memory, now, probe
+from distilnb.machine.device import applied, fast_bf16, forget_accelerator, matmul_rate, memory, now, probe
 from distilnb.models import dropout
 from distilnb.models.student import build_student
 from distilnb.models.teacher import load_teacher
@@ -173,12 +172,12 @@ class Ours:
         config: PretrainingConfig,
         precision: str,
     ):
-        AcceleratorState._reset_state(True)
+        forget_accelerator()
         self.laps = Laps()
         accelerator = Accelerator(cpu=DEVICE.type == "cpu", mixed_precision=precision)
         self.run = Run(student, text, masker, accelerator, config, teacher, None)
         if DEVICE.type == "cpu":
-            dropout.for_cpu(student)  # as the command line does
+            dropout.speed_up(student, torch.device("cpu"))  # as the command line does
         student.train()
         self.laps.wrap(self.run.accelerator, "backward", "backward")
         self.laps.wrap(self.run.accelerator, "clip_grad_norm_", "optimizer")

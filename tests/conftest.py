@@ -21,10 +21,10 @@ import pytest
 import torch
 import transformers
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import BertConfig, BertForMaskedLM, BertTokenizer, PreTrainedTokenizerBase
 
+from distilnb.machine.device import forget_accelerator
 from distilnb.text.corpus import Corpus, TextSource, build_corpus
 from distilnb.text.masking import Masker
 
@@ -71,9 +71,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def fresh_accelerate() -> Iterator[None]:
     """accelerate keeps the first precision that a process asked for; no test inherits another's."""
-    AcceleratorState._reset_state(reset_partial_state=True)
+    forget_accelerator()
     yield
-    AcceleratorState._reset_state(reset_partial_state=True)
+    forget_accelerator()
 
 
 def story(index: int, sentences: int = 4) -> str:

@@ -216,12 +216,17 @@ def test_starts_run_fewer_seeds_than_models_that_learned():
     }
 
 
-def test_small_makes_its_teacher_of_an_encoder_and_scores_both(tmp_path):
-    """The encoder as published stands beside the teacher made of it; two students and twins, a seed each."""
-    small = scales.get("small")
+@pytest.mark.parametrize("shipped", [False, True])
+def test_small_makes_its_teacher_of_an_encoder_and_scores_both(tmp_path, monkeypatch, shipped):
+    """The encoder as published stands beside the teacher made of it or shipped; two students and twins, a seed each."""
+    small, folder = scales.get("small"), tmp_path / "shipped"
+    folder.mkdir()
+    if shipped:
+        (folder / "model.safetensors").touch()
+    monkeypatch.setattr(chain_module, "shipped_teacher", lambda scale: folder)
     chain = {step.name: step for step in chain_module.steps(small, tmp_path)}
-    own = str(tmp_path / "teacher-small" / "model")
-    assert next(iter(chain)) == "teacher" and own in chain["student"].argv
+    own = str(folder if shipped else tmp_path / "teacher-small" / "model")
+    assert (next(iter(chain)) == "teacher") != shipped and own in chain["student"].argv
     assert f"published={small.teacher}@{small.revision}" in chain["glue-published"].argv
     assert f"teacher={own}" in chain["glue-teacher"].argv
     assert f"untrained=untrained:{own}" in chain["glue-untrained"].argv
@@ -230,7 +235,7 @@ def test_small_makes_its_teacher_of_an_encoder_and_scores_both(tmp_path):
     }
     assert set(seeds) == {"student_2", "undistilled_2"} and len(set(seeds.values())) == 1
     assert "suffix" in chain["squad-subset"].settings and "suffix" not in chain["squad"].settings
-    assert chain["axes-1"].needs == ("ablation", "teacher")
+    assert chain["axes-1"].needs == (("ablation",) if shipped else ("ablation", "teacher"))
 
 
 def test_lengths_of_rows_are_there_for_every_task():

@@ -294,6 +294,16 @@ def test_curve_of_one_record_shows_each_term_and_the_evaluations():
     assert list(agreement.lines[0].get_ydata()) == [0.2, 0.4]
 
 
+def test_curve_of_a_causal_model_speaks_of_the_next_word():
+    record = run_record("student")
+    for columns in (record["curve"], record["evaluations"]):
+        for name in {"mlm", "mlm_loss"} & columns.keys():
+            columns[name.replace("mlm", "clm")] = columns.pop(name)
+    loss, held_out, _ = figures.plot_curve(record).axes
+    assert "clm" in legend(loss) and "mlm" not in legend(loss)
+    assert "next word" in held_out.get_title("left") and list(held_out.lines[0].get_ydata()) == [4.0, 3.0]
+
+
 def test_curve_of_several_records_has_one_named_line_each():
     records = [run_record("one", model="student"), run_record("two", 0.1, model="undistilled"), run_record("three")]
     loss, mlm_loss, agreement = figures.plot_curve(records, term="mlm").axes

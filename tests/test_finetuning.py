@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from conftest import ANIMALS, NAMES, PLACES, VERBS, free_port, make_teacher, weights_of
 from cutting import Fault, Job, run
 from datasets import Dataset
@@ -21,6 +20,7 @@ from safetensors.torch import load_file
 
 from distilnb.distillation.checkpoints import fingerprint
 from distilnb.evidence.records import KEYS, load_record, save_record
+from distilnb.machine.device import forget_accelerator
 from distilnb.machine.signals import Stopped
 from distilnb.models.student import build_student
 from distilnb.tasks import finetuning, metrics
@@ -512,7 +512,7 @@ def test_a_safety_that_makes_no_sense_is_refused(wrong):
 
 def test_bf16_is_the_accelerators(student, tokenizer):
     """It trains, its matrix products are in bf16, its weights and answers in float32."""
-    AcceleratorState._reset_state(True)
+    forget_accelerator()
     try:
         accelerator = Accelerator(cpu=True, mixed_precision="bf16")
         kinds = set()
@@ -522,7 +522,7 @@ def test_bf16_is_the_accelerators(student, tokenizer):
         assert kinds == {torch.bfloat16} and model.dtype == torch.float32
         assert record["precision"] == "bf16" and record["curve"]["loss"][-1] < record["curve"]["loss"][0]
     finally:
-        AcceleratorState._reset_state(True)
+        forget_accelerator()
 
 
 def test_progress_is_shown_unless_quiet(student, tokenizer, accelerator, capsys):

@@ -99,7 +99,7 @@ class TeacherOptions:
 
     start: str = setting(
         "",
-        "a BERT to train on, FOLDER or NAME@REVISION, with a new optimizer: only the stages of its depth are run; an "
+        "a model to train on, FOLDER or NAME@REVISION, with a new optimizer: only the stages of its depth are run; an "
         "encoder without a masked-word head is given one, which is trained alone first",
     )
 

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from transformers import BertConfig, BertForMaskedLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import BertConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from .. import paths, scales
 from ..distillation.batches import make_samples
@@ -75,9 +75,7 @@ def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -
     teacher, tokenizer = read_teacher(what.teacher, revision)
     check_positions(config, teacher)
     student, made = _student(teacher, what, config.seed)
-    made |= {"teacher": shipped_name(what.teacher), "revision": revision}
-    if accelerator.device.type == "cpu":
-        dropout.for_cpu(student)
+    dropout.speed_up(student, accelerator.device)
     budget = corpus_budget(sources, scale.corpus_tokens, config.tokens)
     read = partial(where.read_text, tokenizer, config.seq_length, budget, config.layout)
     text = processes.once_a_disk(paths.cache("corpora"), accelerator, read)
@@ -92,7 +90,7 @@ def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -
         out=where.folder,
         name=where.name,
         scale=REHEARSAL if is_random(what.teacher) else scale.name,
-        made_from=made,
+        made_from=made | {"teacher": shipped_name(what.teacher), "revision": revision},
         machine=settle(accelerator.device),
     )
     if accelerator.is_main_process:
@@ -159,7 +157,7 @@ def _teacher_defaults(scale: str | None) -> dict[str, Any]:
 
 @command(_teacher_defaults)
 def teacher(where: RunOptions, what: TeacherOptions, config: PretrainingConfig) -> None:
-    """Pre-train a teacher by the same loop with L_mlm alone: from nothing, grown from shallow to deep, or from a BERT.
+    """Pre-train a teacher by the same loop with L_mlm alone: from nothing, grown from shallow to deep, or from a model.
 
     Depth is added in stages by repeating layers, because a deep, narrow BERT started at full depth predicts by
     word frequency for millions of tokens. At scale small a published encoder without a masked-word head gets one: the
@@ -172,6 +170,7 @@ def teacher(where: RunOptions, what: TeacherOptions, config: PretrainingConfig) 
       distilnb teacher --scale mini --start data/teachers/mini --tokens 50000000 --name teacher-mini-more
       distilnb teacher --scale small
       distilnb teacher --scale small --start intfloat/e5-small-v2 --name teacher-e5
+      distilnb teacher --scale small --start sentence-transformers/all-mpnet-base-v2 --name teacher-mpnet
       distilnb teacher --scale mini --text stanfordnlp/imdb:plain_text:unsupervised
     """
     scale, sources = scales.get(where.scale), where.sources
@@ -186,8 +185,7 @@ def teacher(where: RunOptions, what: TeacherOptions, config: PretrainingConfig) 
         tokenizer = processes.once_a_disk(folder, accelerator, partial(make_tokenizer, folder, sources, pieces))
         shape = scale.teacher_shape | {"vocab_size": len(tokenizer), "num_hidden_layers": stages[0].layers}
         model = new_teacher(BertConfig(**shape), seed=config.seed)
-    if accelerator.device.type == "cpu":
-        dropout.for_cpu(model)
+    dropout.speed_up(model, accelerator.device)
     budget = corpus_budget(sources, scale.teacher_corpus_tokens)
 
     def text(seq_length: int) -> corpus.Corpus:
@@ -203,12 +201,10 @@ def teacher(where: RunOptions, what: TeacherOptions, config: PretrainingConfig) 
     processes.finish(accelerator)
 
 
-def _started(start: str, seed: int) -> tuple[BertForMaskedLM, PreTrainedTokenizerBase, dict[str, Any]]:
-    """The BERT to train on with its tokenizer, and what the record says of where it is from."""
+def _started(start: str, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, dict[str, Any]]:
+    """The model to train on with its tokenizer, and what the record says of where it is from."""
     name, revision = (start, "") if Path(start).is_dir() else start.partition("@")[::2]
     model, tokenizer, new = load_encoder(name, revision or None, seed)
-    if model.config.model_type != "bert":
-        raise ValueError(f"'{name}' is a {model.config.model_type} model; only a BERT can be trained on as a teacher")
     made = {"start": shipped_name(name), "revision": revision or None, "new_tensors": list(new)}
     model.config.initialized_from = made  # stays with the model, and tells its run from that of another start
     return model, tokenizer, made

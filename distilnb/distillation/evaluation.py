@@ -5,6 +5,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from ..evidence.names import OBJECTIVES
+from ..models import families
 from ..models.forward import decoder, head_input, hidden_states
 from ..text.corpus import Corpus
 from ..text.masking import IGNORE, Masker, NextWord
@@ -26,8 +28,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Held-out loss of masked (or next) words, accuracy, and agreement with the teacher, under the same masks always.
 
-    The loss is called `mlm_loss` for both objectives. Agreement is the share of masked (or next) words for which
-    student and teacher guess the same piece first.
+    The loss is called `mlm_loss`, of a causal model `clm_loss`. Agreement is the share of masked (or next) words for
+    which student and teacher guess the same piece first.
     """
     data, pad_id = MaskedRows(corpus.heldout, masker.uniform()), student.config.pad_token_id or 0
     rows = min(rows, len(corpus.heldout))
@@ -53,7 +55,7 @@ def evaluate(
         )
     student.train(training)
     loss, correct, agree, count = (accelerator.reduce(sums) if accelerator.num_processes > 1 else sums).tolist()
-    scores = {"mlm_loss": loss / count, "accuracy": correct / count}
+    scores = {OBJECTIVES[families.of(student).objective].loss: loss / count, "accuracy": correct / count}
     return scores | ({"agreement": agree / count} if teacher is not None else {})
 
 

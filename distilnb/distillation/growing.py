@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from transformers import BertForMaskedLM, PreTrainedTokenizerBase
+from transformers import BertForMaskedLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..evidence.comparing import join_records
 from ..machine.device import settle
+from ..models import families
 from ..models.growth import fold_token_types, grow, set_dropout, train_only
 from ..scales import Stage
 from ..text.corpus import Corpus
@@ -36,24 +37,27 @@ class Growth:
 
 
 def grow_teacher(
-    model: BertForMaskedLM, stages: Sequence[Stage], growth: Growth, accelerator: Accelerator
-) -> tuple[BertForMaskedLM, dict[str, Any]]:
+    model: PreTrainedModel, stages: Sequence[Stage], growth: Growth, accelerator: Accelerator
+) -> tuple[PreTrainedModel, dict[str, Any]]:
     """The trained teacher, and one record of all its stages; `config.tokens` is shared out as the stages share theirs.
 
     Each stage repeats layers up to its depth and trains them on blocks of its length. A teacher that has never seen
     sentence pairs gets its token type 0 folded into the positions at the end.
     """
     set_dropout(model, 0.0)  # too little text to overfit
-    pairs = growth.made_from and model.bert.embeddings.token_type_embeddings.weight[1:].any()  # it knows what a pair is
+    folds = isinstance(model, BertForMaskedLM)  # and the others have no types, or learned them with their encoder
+    if folds and growth.made_from:  # it knows what a pair is
+        folds = not model.bert.embeddings.token_type_embeddings.weight[1:].any()
     records = [growth.before] if growth.before else []
     budget = sum(stage.tokens for stage in stages)
     for number, stage in enumerate(stages, start=len(growth.before["stages"]) if growth.before else 0):
-        model = grow(model, stage.layers or model.config.num_hidden_layers)
+        if stage.layers not in (0, model.config.num_hidden_layers):
+            model = grow(model, stage.layers)
         train_only(model, stage.part)
         records.append(_train(model, stage, _settings(growth, stage, number, budget), growth, number, accelerator))
         accelerator.free_memory()
     set_dropout(model, DROPOUT)
-    if not pairs:
+    if folds:
         fold_token_types(model)
     return model, join_records(records, growth.name)
 
@@ -73,7 +77,7 @@ def _settings(growth: Growth, stage: Stage, number: int, budget: int) -> Pretrai
 
 
 def _train(
-    model: BertForMaskedLM,
+    model: PreTrainedModel,
     stage: Stage,
     config: PretrainingConfig,
     growth: Growth,
@@ -84,7 +88,7 @@ def _train(
     return pretrain(
         model,
         text,
-        make_samples(growth.tokenizer, text.token_counts, "masked", config),
+        make_samples(growth.tokenizer, text.token_counts, families.of(model).objective, config),
         accelerator,
         config,
         out=growth.folder / f"stage-{number}",

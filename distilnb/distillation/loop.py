@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
+from ..evidence.names import MASKED, OBJECTIVES
 from ..evidence.records import new_record
 from ..machine.device import memory
 from ..machine.processes import alone_in, explained
@@ -56,6 +57,7 @@ class Run(Training):
         folder = out / "checkpoints" if out else None
         super().__init__(student, accelerator, config, config, config.steps(corpus), folder)
         self.student, self.corpus, self.masker, self.teacher = student, corpus, masker, teacher
+        self.objective = OBJECTIVES[families.of(student).objective]
         self.one_row, self.to_shrink = f"sequence of {config.seq_length} tokens", "--seq-length"
         self.backup = Path(config.backup, out.name) if out and config.backup else None
         self.largest = config.rows(accelerator.num_processes)
@@ -74,6 +76,9 @@ class Run(Training):
         )
         student.to(accelerator.device)
         self.start(Distillation(student, teacher, config), optimizer)
+        for columns in (self.curve, *self.evaluations):  # checkpoints once said mlm of the next word, too
+            for old in {MASKED.term, MASKED.loss} & columns.keys() if self.objective is not MASKED else ():
+                columns[old.replace(MASKED.term, self.objective.term)] = columns.pop(old)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -142,10 +147,11 @@ class Run(Training):
         counts = sum(torch.stack([b["attention_mask"].sum(), (b["labels"] != IGNORE).sum()]) for b in micro)
         tokens, masked = accelerator.reduce(counts, "sum").tolist()
         terms = self.gradients(micro, float(tokens), float(max(masked, 1)))
-        ce, mlm, cos = accelerator.reduce(terms, "sum").tolist()
-        loss = config.ce * ce + config.mlm * mlm + config.cos * cos
+        ce, hard, cos = accelerator.reduce(terms, "sum").tolist()
+        loss = config.ce * ce + config.mlm * hard + config.cos * cos
         norm, made = self.apply(loss)
-        shown = {"step": self.step, "tokens": tokens, "loss": loss, "ce": ce, "mlm": mlm, "cos": cos, "norm": norm}
+        shown = {"step": self.step, "tokens": tokens, "loss": loss, "ce": ce, self.objective.term: hard, "cos": cos}
+        shown["norm"] = norm
         shown["tokens_per_second"] = tokens / (time.perf_counter() - began)
         if made:
             self.note(shown)
@@ -158,7 +164,8 @@ class Run(Training):
 
     def shown(self, terms: dict[str, float]) -> dict[str, str]:
         """Loss, the terms that have a weight, and the speed."""
-        names = [n for n in ("ce", "mlm", "cos") if getattr(self.config, n)]
+        weights = {"ce": self.config.ce, self.objective.term: self.config.mlm, "cos": self.config.cos}
+        names = [name for name, weight in weights.items() if weight]
         shown = super().shown(terms) | {n: f"{terms[n]:.3f}" for n in names if len(names) > 1}
         return shown | {"tokens/s": f"{terms['tokens_per_second']:,.0f}"}
 

@@ -35,7 +35,7 @@ class PretrainingConfig:
     clip: float = setting(5.0, "gradient norm above which gradients are scaled down")
     temperature: float = setting(2.0, "softens both distributions in L_ce")
     ce: float = setting(5.0, "weight of L_ce, the soft targets")
-    mlm: float = setting(2.0, "weight of L_mlm, masked language modelling")
+    mlm: float = setting(2.0, "weight of L_mlm, masked language modelling; of a causal model, L_clm")
     cos: float = setting(1.0, "weight of L_cos, the direction of hidden states")
     positions: str = setting("all", "what L_ce covers: all tokens, or masked ones only", choices=["all", "masked"])
     mask_probability: float = setting(0.15, "share of tokens chosen for masking")

@@ -1,4 +1,7 @@
-"""Names that records, tables and figures share: runs, and roles in the order in which a reader compares them."""
+"""Names that records, tables and figures share: runs, objectives, and roles in the order in which they are compared."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 REHEARSAL = "rehearsal"  # the scale of what came from random weights: it fills no table
 ROLES = {  # what a record calls a model → what people call it
@@ -52,3 +55,39 @@ def human_name(name: str) -> str:
 def rank(name: str) -> int:
     """The place of a role in the order of comparison; unknown names come last."""
     return list(ROLES).index(name) if name in ROLES else len(ROLES)
+
+
+class Objective(NamedTuple):
+    """What a language model learns from text alone: `term` names its loss in formulas, curves and scores."""
+
+    term: str
+    words: str
+    title: str
+
+    @property
+    def loss(self) -> str:
+        """The name of its held-out loss among the scores of a record."""
+        return f"{self.term}_loss"
+
+
+MASKED = Objective("mlm", "masked words", "held-out MLM loss")
+CAUSAL = Objective("clm", "next words", "held-out loss of the next word")
+OBJECTIVES = {"masked": MASKED, "causal": CAUSAL}
+
+
+def objective_of(record: Mapping[str, Any]) -> Objective:
+    """What the model of a record learned from text; GPT-2's first records call the loss of the next word mlm_loss."""
+    causal = CAUSAL.loss in {*(record.get("scores") or ()), *(record.get("evaluations") or ())}
+    causal = causal or (record.get("made_from") or {}).get("family") == "GPT-2"
+    return CAUSAL if causal else MASKED
+
+
+def held_out_loss(scores: Mapping[str, Any] | None) -> Any:
+    """The held-out loss among scores or columns of evaluations, of whichever objective; None without one."""
+    scores = scores or {}
+    return next((scores[each.loss] for each in OBJECTIVES.values() if each.loss in scores), None)
+
+
+def tokens_before(record: Mapping[str, Any]) -> int:
+    """The tokens that a student had seen in earlier runs when this one took it up; 0 for a new one."""
+    return (record.get("made_from") or {}).get("tokens_before") or 0

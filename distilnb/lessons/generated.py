@@ -9,7 +9,7 @@ from .. import paths, scales
 from ..evidence.records import Record, load_records
 from ..machine.device import assumed_watts
 from ..machine.progress import duration
-from ..report import findings, scorecard, tables
+from ..report import answer, findings, scorecard, tables
 from . import quiz
 from .notebooks import NOTEBOOKS, Notebook, folder
 
@@ -157,7 +157,7 @@ def between(text: str, marker: str, new: str) -> str:
 
 
 def results_page(card: scorecard.Card, records: list[Record]) -> str:
-    """RESULTS.md: the scorecard, our own results, what they took."""
+    """RESULTS.md: the answer, the scorecard, our own results, what they took."""
     ours = [
         "## What our own runs found",
         findings.ablation_sentence(records),
@@ -168,7 +168,8 @@ def results_page(card: scorecard.Card, records: list[Record]) -> str:
         "Time is the clock's, pauses and other work beside it too.",
         tables.table(tables.spent_rows(records)),
     ]
-    return scorecard.markdown(card) + "\n" + "\n\n".join(ours) + "\n"
+    opening = answer.answer(records) if answer.kept(records, "student") else ""  # an open answer is no beginning
+    return scorecard.markdown(card, opening) + "\n" + "\n\n".join(ours) + "\n"
 
 
 def generated(repo: str) -> Iterator[tuple[Path, str]]:

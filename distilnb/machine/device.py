@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate.state import AcceleratorState
 
 from . import processes
 
@@ -201,6 +202,14 @@ def instructions() -> list[str]:
 def assumed_watts(gpu: bool) -> float:
     """The power that a whole machine is taken to draw where nobody measured it, in watts."""
     return 300.0 if gpu else 65.0
+
+
+def forget_accelerator() -> None:
+    """Let the next Accelerator of this process have another precision; accelerate keeps the one of the first.
+
+    Tests and benchmarks need it; it is the one place that touches a private name of accelerate's.
+    """
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def make_accelerator(precision: str = "auto", cpu: bool = False) -> Accelerator:

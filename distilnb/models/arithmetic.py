@@ -29,7 +29,7 @@ GROUPS = {  # where a model's own names put a parameter: the first pattern that 
     "feed-forward": r"\.\d+\.(intermediate|output|ffn|mlp)\.",
     "final LayerNorm": r"final_norm|ln_f",
     "pooler": r"pooler",
-    "MLM head": r"^(cls|vocab_transform|vocab_layer_norm|vocab_projector|lm_head|generator_\w+|head|decoder)\.",
+    "MLM head": r"^(cls|vocab_\w+|lm_head|lm_predictions|generator_\w+|head|decoder)\.",
     "task head": r"^(pre_classifier|classifier|qa_outputs|score)\.",
 }
 

@@ -73,8 +73,10 @@ AttentionInterface.register(ATTENTION, attention)
 AttentionMaskInterface.register(ATTENTION, eager_mask)
 
 
-def for_cpu(model: PreTrainedModel) -> None:
+def speed_up(model: PreTrainedModel, device: torch.device) -> None:
     """Let a model that trains on a CPU use this attention and dropout; what it computes in evaluation is unchanged."""
+    if device.type != "cpu":
+        return
     for module in model.modules():
         if type(module) is nn.Dropout:
             module.__class__ = BitDropout  # in place: it keeps its hooks and its mode

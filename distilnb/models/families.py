@@ -74,6 +74,7 @@ class Family:
     embeddings: tuple[str, ...]  # tables that tokens and positions are looked up in: float32 in half precision too
     head: tuple[str | Callable[[Tensor], Tensor], ...]  # from the last hidden states to what the decoder multiplies
     decoder: str = "cls.predictions.decoder"
+    bias: str = ""  # of the decoder, where it does not lie with its weight
     objective: str = "masked"  # or "causal": the next word
     casts: tuple[str, ...] = ()  # whose output is cast in half precision; the embeddings unless given
     follows: tuple[str, ...] = ()  # configuration fields with an entry for each layer
@@ -128,6 +129,20 @@ def _roberta(name: str, model: type[PreTrainedModel]) -> Family:
     )
 
 
+DEBERTA_COUNTS = {
+    "word embeddings": "v * e",
+    "position embeddings": "p * e * absolute",
+    "token-type embeddings": "t * e",
+    "embedding projection": "e * h * (e != h)",
+    "embedding LayerNorm": "2 * h",
+    "relative positions": "buckets * h + 2 * h * normed",
+    "convolution": "(h * h * kernel + h + 2 * h) * (kernel > 0)",
+    **LAYERS,
+    "attention": "L * (4 + apart) * (h**2 + h)",
+    "MLM head": "h**2 + h + 2 * h + v",
+    "decoder": "u * v * (e + 1)",
+    "task head": "2 * h + 2",
+}
 FAMILIES = {
     "bert": Family(
         "BERT",
@@ -187,20 +202,17 @@ FAMILIES = {
         layers="deberta.encoder.layer",
         embeddings=("deberta.embeddings",),
         head=("cls.predictions.transform",),
-        counts={
-            "word embeddings": "v * e",
-            "position embeddings": "p * e * absolute",
-            "token-type embeddings": "t * e",
-            "embedding projection": "e * h * (e != h)",
-            "embedding LayerNorm": "2 * h",
-            "relative positions": "buckets * h + 2 * h * normed",
-            "convolution": "(h * h * kernel + h + 2 * h) * (kernel > 0)",
-            **LAYERS,
-            "attention": "L * (4 + apart) * (h**2 + h)",
-            "MLM head": "h**2 + h + 2 * h + v",
-            "decoder": "u * v * (e + 1)",
-            "task head": "2 * h + 2",
-        },
+        counts=DEBERTA_COUNTS,
+    ),
+    "deberta-v2, legacy=false": Family(
+        "DeBERTa with its own head",
+        DebertaV2ForMaskedLM,
+        layers="deberta.encoder.layer",
+        embeddings=("deberta.embeddings",),
+        head=tuple(f"lm_predictions.lm_head.{step}" for step in ("dense", "transform_act_fn", "LayerNorm")),
+        decoder="deberta.embeddings.word_embeddings",  # always: it has no table of its own
+        bias="lm_predictions.lm_head.bias",
+        counts=DEBERTA_COUNTS | {"decoder": "0"},
     ),
     "modernbert": Family(
         "ModernBERT",
@@ -250,17 +262,13 @@ def of(model: PreTrainedModel | PreTrainedConfig, what: str = "") -> Family:
     Raises ValueError, which names `what` and the families of the table, for one that is in no row.
     """
     config = getattr(model, "config", model)
-    if config.model_type not in FAMILIES:
+    kind = config.model_type + ", legacy=false" * (getattr(config, "legacy", True) is False)
+    if kind not in FAMILIES:
         names = ", ".join(family.name for family in FAMILIES.values())
         raise ValueError(
             f"{what or 'this model'} is a model of type '{config.model_type}'; these families can be distilled: {names}"
         )
-    if getattr(config, "legacy", True) is False:
-        raise ValueError(
-            f"{what or 'this DeBERTa'} has legacy=false, a head that PyTorch cannot call like the others'; load it "
-            "with legacy=true and train that head first (distilnb teacher --start)"
-        )
-    return FAMILIES[config.model_type]
+    return FAMILIES[kind]
 
 
 def longest(config: PreTrainedConfig) -> int:

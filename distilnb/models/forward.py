@@ -28,6 +28,7 @@ def head_input(model: PreTrainedModel, hidden: Tensor) -> Tensor:
 
 def decoder(model: PreTrainedModel) -> tuple[Tensor, Tensor]:
     """The decoder's weight (vocab, dim) and bias (vocab,): zeros where it has none."""
-    linear = attrgetter(families.of(model).decoder)(model)
-    bias = linear.bias if linear.bias is not None else linear.weight.new_zeros(len(linear.weight))
-    return linear.weight, bias
+    row = families.of(model)
+    weight = attrgetter(row.decoder)(model).weight
+    bias = attrgetter(row.bias or f"{row.decoder}.bias")(model)
+    return weight, bias if bias is not None else weight.new_zeros(len(weight))

@@ -12,14 +12,14 @@ import copy
 import math
 
 import torch
-from transformers import BertConfig, BertForMaskedLM
+from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
 
 from .teacher import PARTS
 
 OFFSETS = (-1, 1, -2, 2)  # where a new teacher's first heads look
 
 
-def train_only(teacher: BertForMaskedLM, part: str) -> None:
+def train_only(teacher: PreTrainedModel, part: str) -> None:
     """Let training reach "all" weights, or those of the "head" alone, its decoder (the word embeddings) left out."""
     if part not in PARTS:
         raise ValueError(f"part is '{part}'; use {' or '.join(PARTS)}")
@@ -107,8 +107,13 @@ def fold_token_types(teacher: BertForMaskedLM) -> None:
         embeddings.token_type_embeddings.weight.zero_()
 
 
-def set_dropout(teacher: BertForMaskedLM, probability: float) -> None:
-    """Give a model built with another dropout this one, in its configuration and wherever it is applied."""
+def set_dropout(teacher: PreTrainedModel, probability: float) -> None:
+    """Give a model built with another dropout this one, in its configuration and wherever it is applied.
+
+    A model of a family that calls its dropout otherwise than BERT (ModernBERT, whose is 0, and GPT-2) keeps its own.
+    """
+    if not hasattr(teacher.config, "hidden_dropout_prob"):
+        return
     teacher.config.update({"hidden_dropout_prob": probability, "attention_probs_dropout_prob": probability})
     for module in teacher.modules():
         if isinstance(module, torch.nn.Dropout):

@@ -32,7 +32,8 @@ def cast(module: nn.Module, model: PreTrainedModel, dtype: torch.dtype, trained:
     """
     tables, _ = families.embeddings(model)
     kept = {id(parameter) for table in tables for parameter in table.parameters()} if trained else set()
-    if trained and (decoder := model.get_output_embeddings()) is not None:
+    decoder = dict(model.named_modules()).get(families.of(model).decoder)  # none beside the head of a task
+    if trained and decoder is not None:
         kept.add(id(decoder.weight))
     return {
         name: parameter if id(parameter) in kept else parameter.to(dtype)

@@ -116,9 +116,15 @@ def shipped_name(path: str) -> str:
 
 
 def ready_teacher(scale: Scale) -> str:
-    """The teacher that commands take: of an encoder, what `distilnb teacher` has made of it, once that is there."""
+    """The teacher that commands take: of an encoder, what `distilnb teacher` has made of it, here or as shipped."""
     own = paths.home() / "runs" / pretraining_run("teacher", scale.name) / "model"
-    return str(own) if scale.encoder and (own / "model.safetensors").is_file() else scale.teacher
+    made = (own, shipped_teacher(scale)) if scale.encoder else ()
+    return next((str(folder) for folder in made if (folder / "model.safetensors").is_file()), scale.teacher)
+
+
+def shipped_teacher(scale: Scale) -> Path:
+    """The folder of a scale's teacher in data/, which may not be there."""
+    return paths.data("teachers", scale.name)
 
 
 def models_of(scale: Scale) -> list[str]:

@@ -7,7 +7,7 @@ from transformers import BertConfig
 
 from .. import scales
 from ..evidence import paper
-from ..evidence.names import ablation_grid, pretraining_run
+from ..evidence.names import ablation_grid, held_out_loss, pretraining_run
 from ..models.arithmetic import parameter_groups
 from ..models.student import student_config
 from ..studies import ablation, chain
@@ -95,7 +95,7 @@ def teaching(records: Records) -> str:
     """What the teacher is worth on text and on tasks, beside a twin that learned without it."""
     for scale in REAL:
         pair = [pretraining_run(role, scale) for role in ("student", "undistilled")]
-        runs = {r["model"]: r["scores"]["mlm_loss"] for r in records if r["name"] in pair}
+        runs = {r["model"]: held_out_loss(r["scores"]) for r in records if r["name"] in pair}
         kept = {k.model: k for k in tables.retention(list(records)) if (k.scale, k.choice) == (scale, "all")}
         if {"student", "undistilled"} <= runs.keys() and {"student", "undistilled"} <= kept.keys():
             return _taught(scale, runs, kept)

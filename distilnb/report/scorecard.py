@@ -525,11 +525,12 @@ TITLE = "Does the paper hold?"
 HEADLINES = "The headline claims, and what would falsify them"
 
 
-def markdown(card: Card) -> str:
-    """The whole scorecard as a Markdown document."""
+def markdown(card: Card, opening: str = "") -> str:
+    """The whole scorecard as a Markdown document, after an `opening` paragraph."""
     text = [
         f"# {TITLE}",
         "*Written by `distilnb report` from the records; not to be edited.*",
+        *([opening] if opening else []),
         tally(card),
         in_short(card),
         f"## {HEADLINES}",

@@ -7,7 +7,7 @@ import pandas as pd
 
 from ..evidence import paper, statistics
 from ..evidence.comparing import is_subset
-from ..evidence.names import rank
+from ..evidence.names import CAUSAL, held_out_loss, objective_of, rank, tokens_before
 from ..evidence.statistics import MeanInterval
 from ..machine.device import assumed_watts
 from ..machine.progress import duration
@@ -30,31 +30,32 @@ def table(rows: list[dict[str, Any]]) -> str:
 def pretraining_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for each teacher or distillation: budget, held-out loss, agreement with its teacher, time.
 
-    Of a distillation both are told before and after.
+    Of a distillation both are told before and after. Of a student that was trained further, the budget in all too.
     """
-    rows = []
+    records = [r for r in records if r["kind"] in ("teacher", "distillation")]
+    titles, rows = {objective_of(r).title for r in records}, []
+    mixed = len(titles) > 1
     for r in sorted(records, key=lambda r: (r["scale"], rank(r["model"]))):
-        if r["kind"] in ("teacher", "distillation"):
-            scores, before = r["scores"], {}
-            if r["kind"] == "distillation" and r.get("evaluations"):
-                before = {
-                    name: f"{values[0]:.3f} → " if name == "mlm_loss" else f"{100 * values[0]:.1f} → "
-                    for name, values in r["evaluations"].items()
-                }
-            agreement = f"{100 * scores['agreement']:.1f} %" if "agreement" in scores else "–"
-            rows.append(
-                {
-                    "run": r["name"],
-                    "scale": r["scale"],
-                    "model": r["model"],
-                    "block": r["config"]["seq_length"],
-                    "tokens": f"{r['tokens'] / 1e6:.2f} M",
-                    "held-out MLM loss": f"{before.get('mlm_loss', '')}{scores['mlm_loss']:.3f}",
-                    "right guesses": f"{100 * scores['accuracy']:.1f} %",
-                    "agrees with teacher": before.get("agreement", "") + agreement,
-                    "time": duration(r["wall_seconds"]),
-                }
-            )
+        scores, loss = r["scores"], f"{held_out_loss(r['scores']):.3f}"
+        agreement = f"{100 * scores['agreement']:.1f} %" if "agreement" in scores else "–"
+        if r["kind"] == "distillation" and (before := r.get("evaluations")):
+            loss = f"{held_out_loss(before)[0]:.3f} → {loss}"
+            agreement = f"{100 * before['agreement'][0]:.1f} → {agreement}" if "agreement" in before else agreement
+        loss += ", of the next word" * (mixed and objective_of(r) is CAUSAL)
+        tokens, earlier = f"{r['tokens'] / 1e6:.2f} M", tokens_before(r)
+        rows.append(
+            {
+                "run": r["name"],
+                "scale": r["scale"],
+                "model": r["model"],
+                "block": r["config"]["seq_length"],
+                "tokens": tokens + f", {(earlier + r['tokens']) / 1e6:.2f} M in all" * bool(earlier),
+                "held-out loss" if mixed else objective_of(r).title: loss,
+                "right guesses": f"{100 * scores['accuracy']:.1f} %",
+                "agrees with teacher": agreement,
+                "time": duration(r["wall_seconds"]),
+            }
+        )
     return rows
 
 

@@ -26,6 +26,7 @@ from ..distillation.recipe import MAY_CHANGE, PretrainingConfig
 from ..distillation.step import Distillation
 from ..evidence import comparing, paper, statistics
 from ..evidence.cells import run_missing
+from ..evidence.names import MASKED, OBJECTIVES, Objective, held_out_loss
 from ..evidence.records import Stopwatch, new_record, save_record, thin
 from ..machine.progress import duration
 from ..models import dropout, families
@@ -56,6 +57,10 @@ class Variant:
     layers: str | tuple[int, ...] = "original"
     trained: bool = True
     width: int = 0  # the teacher's
+
+    def title_for(self, objective: Objective) -> str:
+        """The title, which speaks of next words where these are learned."""
+        return self.title.replace(MASKED.words, objective.words).replace(f"L_{MASKED.term}", f"L_{objective.term}")
 
     def changes(self) -> dict[str, Any]:
         """What the record says of it; empty for the triple loss itself."""
@@ -239,8 +244,7 @@ def start(grid: Grid, cell: Cell) -> PreTrainedModel:
     """The student of a cell before its first update."""
     shape = {"init": cell.variant.init, "width": cell.variant.width or None}
     student = build_student(grid.teacher, cell.variant.layers, seed=cell.seed, **shape)
-    if grid.accelerator.device.type == "cpu":
-        dropout.for_cpu(student)
+    dropout.speed_up(student, grid.accelerator.device)
     return student
 
 
@@ -286,12 +290,13 @@ def run_cell(grid: Grid, cell: Cell, quiet: bool = False) -> dict[str, Any]:
 def _record(
     grid: Grid, cell: Cell, watch: Stopwatch, distilled: dict[str, Any], tuned: list[dict[str, Any]]
 ) -> dict[str, Any]:
+    objective = OBJECTIVES[families.of(grid.teacher).objective]
     heldout, main = distilled["scores"], {record["task"]: record["scores"]["main"] for record in tuned}
     scores = {
         "macro": metrics.macro(main, grid.tasks),
         **main,
-        "mlm_loss": heldout["mlm_loss"],
-        "mlm_accuracy": heldout["accuracy"],
+        objective.loss: heldout[objective.loss],
+        f"{objective.term}_accuracy": heldout["accuracy"],
         "agreement": heldout["agreement"],
     }
     more = {
@@ -300,7 +305,7 @@ def _record(
         "evaluations": distilled["evaluations"],
         "curve": distilled["curve"] and thin(distilled["curve"], CURVE_POINTS),
         "grid": grid.name,
-        "title": cell.variant.title,
+        "title": cell.variant.title_for(objective),
         "tasks": grid.tasks,
         "finetuning": {r["task"]: r["scores"] | {"interval": r["interval"], "steps": r["steps"]} for r in tuned},
         "processes": grid.accelerator.num_processes,
@@ -383,7 +388,7 @@ def compare(
     records: Iterable[Mapping[str, Any]], score: str = "macro", reference: str = REFERENCE, level: float = 0.95
 ) -> Comparison:
     """Differences from the triple loss over pairs of equal seeds, in points of the macro score or of another score of
-    the records ("agreement", a task); of "mlm_loss" as it is.
+    the records ("agreement", a task); of the held-out loss, "mlm_loss" or "clm_loss", whichever there is, as it is.
 
     A row has `variant`, `title`, `seeds` (those of its pairs), `values` (by seed), `deltas` (by pair), `mean`, `low`,
     `high` and `p` (t interval and two-sided paired t test; None with fewer than two pairs), `paper` (Table 4's macro).
@@ -397,11 +402,14 @@ def compare(
     by_variant: dict[str, dict[int, Mapping[str, Any]]] = {}
     for record in sorted(records, key=lambda r: (_place(r["model"]), r["model"], r["seed"])):
         by_variant.setdefault(record["model"], {})[record["seed"]] = record
-    unit = 1 if score == "mlm_loss" else 100
+    loss = score in {objective.loss for objective in OBJECTIVES.values()}
     published = dict(zip(*(paper.table("table4_ablation")[c] for c in ("variant", "delta_macro")), strict=True))
     rows, unknown = [], statistics.MeanInterval(None, None, None, None)
     values = {
-        variant: {seed: unit * record["scores"][score] for seed, record in by_seed.items()}
+        variant: {
+            seed: held_out_loss(record["scores"]) if loss else 100 * record["scores"][score]
+            for seed, record in by_seed.items()
+        }
         for variant, by_seed in by_variant.items()
     }
     for variant, by_seed in by_variant.items():

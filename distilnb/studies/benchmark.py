@@ -369,7 +369,6 @@ def benchmark(
     formats: Sequence[str] = tuple(FORMATS),
     fitted: Fitted | None = None,
     name: str = "benchmark",
-    scale: str = "toy",
     **provenance: Any,
 ) -> dict[str, Any]:
     """Measure `models`, {"teacher": BERT, "student": DistilBERT}, each with a head; the record of the run.
@@ -377,8 +376,7 @@ def benchmark(
     `folder` takes the files of the formats, 2.3 GB at base size. `fitted` is scored in every format. `provenance` is
     added to the record. Raises ValueError before any work for texts that are too few or too long, or an unknown format.
     """
-    formats, watch = check_formats(formats), Stopwatch()
-    load = os.getloadavg() if hasattr(os, "getloadavg") else None
+    formats, watch, device = check_formats(formats), Stopwatch(), describe_device() | _state()
     _check(models, texts, config)
     texts, few = texts[: config.rows], texts[: config.format_rows]
     with threads(config.threads):
@@ -405,11 +403,17 @@ def benchmark(
         "refused": refused,
         "accuracy": {"rows": accuracy, **(fitted.info if fitted else {})},
         "seed": config.seed,
-        "device": describe_device() | {"instructions": instructions(), "load": load and round(load[0], 1)},
+        "device": device,
         "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
         "versions": versions() | {name: version(name) for name in PACKAGES if find_spec(name)},
     }
-    return new_record("benchmark", name, scale=scale, model="student", stopwatch=watch, **values | provenance)
+    return new_record("benchmark", name, stopwatch=watch, **{"scale": "toy", "model": "student"} | values | provenance)
+
+
+def _state() -> dict[str, Any]:
+    """What else about this computer a time depends on: its instructions, and what runs on it already."""
+    load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
+    return {"instructions": instructions(), "load": load}
 
 
 def _check(models: Mapping[str, PreTrainedModel], texts: Texts, config: BenchmarkConfig) -> None:

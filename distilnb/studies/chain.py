@@ -23,7 +23,7 @@ from ..distillation.recipe import PretrainingConfig
 from ..evidence.names import benchmark_run, pretraining_run
 from ..machine.progress import duration
 from ..models import arithmetic
-from ..models.sources import RANDOM, UNTRAINED
+from ..models.sources import RANDOM, UNTRAINED, shipped_teacher
 from ..models.student import half_depth, student_config
 from ..scales import Scale, Stage
 from ..tasks.finetuning import FinetuningConfig
@@ -135,11 +135,11 @@ class _Chain:
     def __init__(self, scale: Scale, runs: Path):
         self.scale, self.plan, self.runs = scale, PLANS[scale.name], runs
         self.own = runs / pretraining_run("teacher", scale.name) / "model"
-        made = bool(scale.teacher_stages) and not (Path(scale.teacher) / "model.safetensors").is_file()
+        shipped = shipped_teacher(scale)
+        made = bool(scale.teacher_stages) and not (shipped / "model.safetensors").is_file()
         published = scale.teacher + (f"@{scale.revision}" if scale.revision else "")
-        self.teacher = str(self.own) if made else scale.teacher
-        self.pinned = str(self.own) if made else published
-        self.like: Settings = {"teacher": self.teacher} if made else {}
+        self.pinned = str(self.own) if made else str(shipped) if scale.encoder else published
+        self.like: Settings = {"teacher": self.pinned} if scale.encoder or made else {}
         self.steps: list[Step] = []
         self.models = {"teacher": self.pinned}
         self.makers: dict[str, tuple[str, ...]] = {}

@@ -420,8 +420,7 @@ def finetune(
     name = about.pop("name", "finetuning")
     attention = model.config._attn_implementation
     heads.name_labels(model, data.task)
-    if accelerator.device.type == "cpu":
-        dropout.for_cpu(model)
+    dropout.speed_up(model, accelerator.device)
     folder = Path(safety.checkpoints) if safety.checkpoints else None
     with explained(), alone_in(folder, accelerator):
         run = Run(model, encoded[0], data.info, tokenizer, accelerator, config, safety, teacher)
@@ -463,8 +462,7 @@ def pace(
     config: FinetuningConfig,
 ) -> float:
     """Seconds for each token of an update, measured on a few updates, which spoil `model`."""
-    if accelerator.device.type == "cpu":
-        dropout.for_cpu(model)
+    dropout.speed_up(model, accelerator.device)
     run = Run(model, encode(data, tokenizer, config)[0], data.info, tokenizer, accelerator, config, UNSAVED)
     run.module.train()
     tokens, enough = 0, replace(config, epochs=config.epochs + MEASURED)

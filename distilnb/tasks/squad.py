@@ -148,10 +148,10 @@ def check(rows: Dataset, split: str, task: SpanTask = SQUAD) -> None:
             if start < 0 or not gold or context[start : start + len(gold)] != gold
         ]
     if wrong:
-        i, gold, there = wrong[0]
+        i, gold, words = wrong[0]
         raise ValueError(
             f"{len(wrong)} answer(s) of {what} are not where they are said to be, first in row "
-            f"{_name(rows, i)}: the answer is {gold!r}, the context has {there!r} there"
+            f"{_name(rows, i)}: the answer is {gold!r}, the context has {words!r} there"
         )
 
 
@@ -205,36 +205,42 @@ def features(
     numbers = _numbered(texts := rows["context"][:])
     contexts, places = _tokens(list(numbers), tokenizer)
     around = layout_of(tokenizer)
-    found: list[dict[str, Any]] = []
+    windows: list[dict[str, Any]] = []
     for i, (question, text, gold) in enumerate(zip(questions, texts, rows["answers"][:], strict=True)):
         head = np.concatenate([around.opening, question[:max_question], around.between])
-        context, offsets = contexts[numbers[text]], places[numbers[text]]
         room = max_length - len(head) - len(around.closing)
         if room < 1:
             raise ValueError(
                 f"the question of row {i} has {len(question)} tokens and leaves no room for its context "
                 f"in {max_length}: use a larger max_length or a smaller max_question"
             )
-        first, last = _answer_tokens(offsets, gold)
-        step = min(stride, room)
-        for start in range(0, max(len(context) - room, 0) + step, step):
-            part = offsets[start : start + room]
-            ids = np.concatenate([head, context[start : start + room], around.closing])
-            at = np.full((len(ids), 2), -1)
-            at[len(head) : len(head) + len(part)] = part
-            whole, shift = start <= first <= last < start + room, len(head) - start
-            found.append(
-                {
-                    "input_ids": ids.astype(np.int32),
-                    "token_type_ids": (np.arange(len(ids)) >= len(head)).astype(np.int32),
-                    "length": len(ids),
-                    "labels": (first + shift, last + shift) if whole else (0, 0),
-                    "example": i,
-                    "offsets": at.ravel().astype(np.int32),
-                    "cut": max(0, len(question) - max_question),
-                }
-            )
-    return Dataset.from_dict({name: [window[name] for window in found] for name in found[0]}).with_format("numpy")
+        context, offsets = contexts[numbers[text]], places[numbers[text]]
+        answer, about = _answer_tokens(offsets, gold), {"example": i, "cut": max(0, len(question) - max_question)}
+        for start in range(0, max(len(context) - room, 0) + min(stride, room), min(stride, room)):
+            part = slice(start, start + room)
+            window = _window(head, context[part], offsets[part], around.closing)
+            windows.append(window | {"labels": _place(answer, part, len(head))} | about)
+    return Dataset.from_dict({name: [window[name] for window in windows] for name in windows[0]}).with_format("numpy")
+
+
+def _window(head: np.ndarray, context: np.ndarray, offsets: np.ndarray, closing: Sequence[int]) -> dict[str, Any]:
+    """What the model reads in one window, and where in the text its tokens stand."""
+    ids = np.concatenate([head, context, closing])
+    at = np.full((len(ids), 2), -1)
+    at[len(head) : len(head) + len(context)] = offsets
+    return {
+        "input_ids": ids.astype(np.int32),
+        "token_type_ids": (np.arange(len(ids)) >= len(head)).astype(np.int32),
+        "length": len(ids),
+        "offsets": at.ravel().astype(np.int32),
+    }
+
+
+def _place(answer: tuple[int, int], part: slice, before: int) -> tuple[int, int]:
+    """Where the answer's first and last token stand in the window that shows this part; (0, 0) if not wholly there."""
+    first, last = answer
+    shift = before - part.start
+    return (first + shift, last + shift) if part.start <= first <= last < part.stop else (0, 0)
 
 
 def _numbered(contexts: list[str]) -> dict[str, int]:

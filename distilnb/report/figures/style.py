@@ -37,7 +37,7 @@ COLOURS = dict(
 ROLES = {"BERT-base": "teacher", "DistilBERT": "student"}  # the paper's models have the colours of ours
 # for what is no role (losses, groups of parameters, variants): Paul Tol's muted scheme, safe for the colour-blind
 OTHERS = ("#332288", "#cc6677", "#117733", "#ddcc77", "#88ccee", "#882255", "#44aa99", "#999933", "#aa4499")
-TERMS = dict(loss=BLACK, ce=OTHERS[0], mlm=OTHERS[1], cos=OTHERS[6])
+TERMS = dict(loss=BLACK, ce=OTHERS[0], mlm=OTHERS[1], clm=OTHERS[1], cos=OTHERS[6])
 FORMATS = ("svg", "pdf", "png")
 METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
 WIDTH = 6.0  # inches of a figure: 900 pixels at 150 dots an inch, and still legible on a phone
