@@ -295,3 +295,19 @@ def test_restarts_that_would_ask_for_the_dead_are_announced(monkeypatch, shared,
 @pytest.mark.parametrize("script", ["slurm.sh", "torchrun.sh"])
 def test_launch_scripts_are_shell(script):
     subprocess.run(["bash", "-n", ROOT / "launch" / script], check=True)
+
+
+def test_torchrun_is_told_to_keep_no_store_from_one_start_to_the_next(tmp_path):
+    """By its launch file, which hands on what it is given."""
+    told = tmp_path / "torchrun"
+    told.write_text('#!/bin/sh\necho "$TORCH_DISABLE_SHARE_RDZV_TCP_STORE" "$@"\n')
+    told.chmod(0o755)
+    said = subprocess.run(
+        ["bash", ROOT / "launch" / "torchrun.sh", "node1", "distil", "--name", "two words"],
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert said[0] == "1"
+    assert "--rdzv-backend c10d --rdzv-endpoint node1:29400 -m distilnb distil --name two words" in " ".join(said)
