@@ -43,7 +43,7 @@ from distilnb.distillation.loop import Run
 from distilnb.distillation.recipe import PretrainingConfig
 from distilnb.distillation.step import Distillation
 from distilnb.evidence.records import Stopwatch, new_record, save_record
-from distilnb.machine.device import applied, fast_bf16, forget_accelerator, matmul_rate, memory, now, probe
+from distilnb.machine.device import applied, fast_bf16, forget_accelerator, matmul_rate, memory_use, now, probe
 from distilnb.models import dropout
 from distilnb.models.student import build_student
 from distilnb.models.teacher import load_teacher
@@ -328,12 +328,12 @@ def peak_memory(name: str, size: str) -> int:
     """Bytes that two steps of a loop take at their peak, above what a process has with everything imported."""
     shape, sequences = SIZES[size]
     make(NARROW | {"vocab_size": 3072}, sequences)  # text is tokenized and cached before the clock starts
-    before, _ = memory(DEVICE)
+    before, _ = memory_use(DEVICE)
     each = loop(name, shape, sequences)
     batches = each.batches(2)
     for _ in range(2):
         each.update(batches)
-    return memory(DEVICE)[1] - before
+    return memory_use(DEVICE)[1] - before
 
 
 def memory_scores(size: str, names: list[str]) -> dict[str, float]:

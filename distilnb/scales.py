@@ -1,4 +1,4 @@
-"""The one dial: how much of everything a run uses, from a laptop's minutes to the paper's eight GPUs.
+"""The one dial: the size of everything in a run, from a laptop's minutes to the paper's eight GPUs.
 
 `DISTILNB_SCALE` (or `--scale`) is read here and nowhere else; single settings can still be given one by one.
 """
@@ -21,9 +21,9 @@ DISTILBERT_REVISION = "12040accade4e8a0f71eabdb258fecc2e7e948be"
 
 
 class Stage(NamedTuple):
-    """One stage of a teacher's growth: so many layers (0: as many as it has), trained so long on batches of this shape.
+    """One stage of a teacher's growth: number of layers (0: unchanged), learning rate, batch shape and token budget.
 
-    `part` is what is trained: all weights, or a new masked-word head alone (`teacher.train_only`).
+    `part` is what is trained: all weights, or a new masked-word head alone (`growth.train_only`).
     """
 
     layers: int
@@ -34,22 +34,22 @@ class Stage(NamedTuple):
     part: str = "all"
 
     def title(self, depth: int) -> str:
-        """What a record's name says of it, for a model of `depth` layers."""
+        """The stage's part of a record's name, for a model of `depth` layers."""
         return f"{depth} layers" + (", head alone" if self.part == "head" else "")
 
 
-HEAD = Stage(0, 2e-3, 128, 32, 1_000_000, "head")  # what an encoder without a masked-word head begins with
+HEAD = Stage(0, 2e-3, 128, 32, 1_000_000, "head")  # the first stage of an encoder without a masked-word head
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What one setting of the dial stands for.
+    """All that one setting of the dial fixes.
 
-    `teacher` is a folder or Hub repository, `text` a source for `corpus.parse_sources`, `corpus_tokens` how much of
-    it is used (None: all). `pretraining` are settings of `PretrainingConfig`, `finetuning` of `FinetuningConfig`,
-    `ablation` options of `distilnb ablate`. A teacher of this scale has the sizes
-    `teacher_shape` and is grown in `teacher_stages`; where `teacher` is an `encoder` without a masked-word head, they
-    give it one. Of the text, documents that hold a scored row of the tasks `leave_out` are left out.
+    `teacher` is a folder or Hub repository, `text` a source for `corpus.parse_sources`, `corpus_tokens` the tokens of
+    it that are used (None: all). `pretraining` are settings of `PretrainingConfig`, `finetuning` of
+    `FinetuningConfig`, `ablation` options of `distilnb ablate`. A teacher of this scale has the sizes `teacher_shape`
+    and is grown in `teacher_stages`; where `teacher` is an `encoder` without a masked-word head, the stages give it
+    one. Documents that hold a scored row of the tasks `leave_out` are left out of the text.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Scale:
 
     @property
     def source(self) -> str:
-        """Where tasks are from: "toyworld", or "hub" for real ones."""
+        """The source of the tasks: "toyworld", or "hub" for real ones."""
         return "toyworld" if self.text == "toyworld" else "hub"
 
 
@@ -188,7 +188,7 @@ SCALES = {
 
 
 def get(name: str | None = None) -> Scale:
-    """The scale called `name`, else the one of `$DISTILNB_SCALE`, else toy; ValueError for an unknown one."""
+    """The scale called `name`, else the one in `$DISTILNB_SCALE`, else toy; ValueError for an unknown name."""
     name = name or os.environ.get("DISTILNB_SCALE") or "toy"
     if name not in SCALES:
         raise ValueError(f"unknown scale '{name}'; use one of {', '.join(SCALES)}")

@@ -41,7 +41,14 @@ from distilnb.models.arithmetic import count_groups, parameter_groups
 from distilnb.models.families import FAMILIES
 from distilnb.models.forward import decoder, head_input
 from distilnb.models.guessing import mask_logits
-from distilnb.models.student import build_student, check_student, chosen_layers, student_config, tensor_sources
+from distilnb.models.student import (
+    build_student,
+    check_student,
+    chosen_layers,
+    expected_tensors,
+    student_config,
+    tensor_sources,
+)
 from distilnb.models.teacher import load_encoder, load_teacher
 from distilnb.tasks import finetuning, heads
 from distilnb.text.masking import IGNORE, NextWord
@@ -270,6 +277,23 @@ def test_scores_that_a_gpt2_divides_by_the_layers_number_stay_the_same(monkeypat
     assert apart(build_student(teacher, layers).eval(), cut(teacher, layers)) < 1e-4  # rounded once more
     monkeypatch.setitem(FAMILIES, "gpt2", replace(FAMILIES["gpt2"], mend=None))
     assert apart(build_student(teacher, layers).eval(), cut(teacher, layers)) > 0.01
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_building_copies_no_tensor_twice_and_leaves_the_teacher_alone(kind):
+    config = copy.deepcopy(CONFIGS[kind])
+    config.scale_attn_by_inverse_layer_idx = True  # of GPT-2: its rule must not write to the teacher either
+    teacher = make(config)
+    before, layers = copy.deepcopy(teacher.state_dict()), (0, 2, 5)
+    own = {tensor.data_ptr() for tensor in teacher.state_dict().values()}
+    expected = expected_tensors(teacher, layers)
+    copied = {name for name, tensor in expected.items() if tensor.data_ptr() not in own}
+    assert all("c_attn" in name for name in copied) and bool(copied) is (kind == "gpt2")
+    student = build_student(teacher, layers)
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.zero_()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
 
 
 # as they are published
@@ -529,7 +553,7 @@ def test_a_checkpoint_of_a_causal_run_that_says_mlm_is_still_read(packed, tokeni
         arguments = packed, NextWord(), Accelerator(cpu=True), settings
         made[name] = pretrain(build_student(teacher), *arguments, teacher=teacher, out=out, stop_after=stop, quiet=True)
     folder = out / "checkpoints"
-    saved = checkpoints.read(folder / "step-00000002", identity := checkpoints.identity(folder))
+    saved = checkpoints.read_checkpoint(folder / "step-00000002", identity := checkpoints.identity(folder))
     old = json.loads(json.dumps(saved.state).replace('"clm', '"mlm'))
     assert old != saved.state
     checkpoints.save(tmp_path / "old" / "checkpoints", saved._replace(state=old), identity)

@@ -18,7 +18,7 @@ from ..distillation.training import check_hosts
 from ..evidence.names import REHEARSAL, pretraining_run
 from ..evidence.records import load_record, save_record
 from ..machine import processes
-from ..machine.device import make_accelerator, settle
+from ..machine.device import make_accelerator, use_fast_settings
 from ..models import dropout, families
 from ..models.growth import new_teacher
 from ..models.narrowing import narrow_config
@@ -100,7 +100,7 @@ def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -
         name=where.name,
         scale=REHEARSAL if is_random(what.teacher) else scale.name,
         made_from=made | {"teacher": shipped_name(what.teacher), "revision": revision},
-        machine=settle(accelerator.device),
+        machine=use_fast_settings(accelerator.device),
     )
     if accelerator.is_main_process:
         keep(student, tokenizer, record, where.folder)

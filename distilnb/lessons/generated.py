@@ -162,6 +162,7 @@ def results_page(card: scorecard.Card, records: list[Record]) -> str:
         "## What our own runs found",
         findings.ablation_sentence(records),
         tables.NAMES,
+        *filter(None, [findings.read_before(records)]),
         *map(tables.table, tables.tables(records)),
         "## Time and energy",
         f"Energy is time times {assumed_watts(False):.0f} W, with a GPU {assumed_watts(True):.0f} W: assumptions. "

@@ -1,4 +1,4 @@
-"""A model by its address: a folder, NAME@REVISION on the Hub, random:ADDRESS or untrained:ADDRESS."""
+"""Models by their addresses: a folder, NAME@REVISION on the Hub, random:ADDRESS or untrained:ADDRESS."""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ RANDOM, UNTRAINED = "random:", "untrained:"  # before an address
 
 
 def locate(source: str | Path) -> tuple[str, dict[str, Any]]:
-    """NAME or NAME@REVISION → (name, arguments for `from_pretrained`); a folder has no revision."""
+    """The name in NAME or NAME@REVISION, and the arguments for `from_pretrained`; a folder has no revision."""
     name, _, revision = str(source).partition("@")
     if Path(source).is_dir():
         name, revision = str(source), ""
@@ -39,16 +39,16 @@ def locate(source: str | Path) -> tuple[str, dict[str, Any]]:
 
 
 def class_named(name: str) -> type[PreTrainedModel] | None:
-    """The class that a configuration names, if it is one of our families with a head that we know."""
+    """The class called `name`, if it belongs to one of our families and has a known head; else None."""
     stems = [kind.model.__name__.removesuffix("ForMaskedLM").removesuffix("LMHeadModel") for kind in FAMILIES.values()]
     heads = ("ForMaskedLM", "LMHeadModel", "ForSequenceClassification", "ForQuestionAnswering")
     return getattr(transformers, name, None) if name in {stem + head for stem in stems for head in heads} else None
 
 
 def load_model(path: str) -> PreTrainedModel:
-    """The model in a folder or on the Hub, with the head that its configuration names, in float32.
+    """The float32 model in a folder or on the Hub, with the head that its configuration names.
 
-    Raises ValueError in one sentence for what is no such model.
+    Raises ValueError where there is no such model.
     """
     if Path(path).is_file():
         raise ValueError(f"'{path}' is no model: give the folder that holds config.json and model.safetensors")
@@ -73,7 +73,7 @@ def load_model(path: str) -> PreTrainedModel:
 
 
 def read_config(source: str, revision: str | None = None) -> PreTrainedConfig:
-    """The configuration of a model at an address, random:ADDRESS included; no weights are fetched."""
+    """The configuration of the model at an address (also random:ADDRESS), without loading its weights."""
     if source == "random:base":
         return BertConfig()
     name, where = locate(source.removeprefix(RANDOM))
@@ -86,7 +86,7 @@ def read_config(source: str, revision: str | None = None) -> PreTrainedConfig:
 
 
 def further(source: str, teacher: PreTrainedModel) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """A student to be trained further, and what is known of how it came to be: `tokens_before` is its budget so far.
+    """A student to be trained further, and its history, in which `tokens_before` is its token budget so far.
 
     Raises ValueError for a model that `teacher` cannot teach.
     """
@@ -111,24 +111,24 @@ def further(source: str, teacher: PreTrainedModel) -> tuple[PreTrainedModel, dic
 
 
 def shipped_name(path: str) -> str:
-    """A model's name for the record: one that we ship by its place in data/, not by this machine's folders."""
+    """A model's name for the record; a model that we ship is named by its place in data/, not by a local path."""
     return str(Path("data") / Path(path).relative_to(paths.data())) if Path(path).is_relative_to(paths.data()) else path
 
 
 def ready_teacher(scale: Scale) -> str:
-    """The teacher that commands take: of an encoder, what `distilnb teacher` has made of it, here or as shipped."""
+    """The address of the teacher that commands use; for an encoder, the `distilnb teacher` model, own or shipped."""
     own = paths.home() / "runs" / pretraining_run("teacher", scale.name) / "model"
     made = (own, shipped_teacher(scale)) if scale.encoder else ()
     return next((str(folder) for folder in made if (folder / "model.safetensors").is_file()), scale.teacher)
 
 
 def shipped_teacher(scale: Scale) -> Path:
-    """The folder of a scale's teacher in data/, which may not be there."""
+    """The folder of a scale's teacher in data/; it may not exist."""
     return paths.data("teachers", scale.name)
 
 
 def models_of(scale: Scale) -> list[str]:
-    """LABEL=FOLDER of the teacher of a scale, of its students where they are made or shipped, of released models."""
+    """LABEL=FOLDER for the teacher of a scale, its students that exist or are shipped, and released models."""
     teacher = ready_teacher(scale)
     pairs = [f"teacher={teacher}" + (f"@{scale.revision}" if scale.revision and teacher == scale.teacher else "")]
     shipped = {
@@ -146,9 +146,9 @@ def models_of(scale: Scale) -> list[str]:
 
 
 def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
-    """The tokenizer beside a model (random:ADDRESS and untrained:ADDRESS included), with a padding token.
+    """The tokenizer of a model (also of random:ADDRESS and untrained:ADDRESS), with a padding token.
 
-    Raises ValueError when there is none.
+    Raises ValueError when the model has no tokenizer.
     """
     name, where = locate(source.removeprefix(RANDOM).removeprefix(UNTRAINED))
     try:
@@ -160,13 +160,13 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
 
 
 def is_random(source: str) -> bool:
-    """Whether an address stands for a network with random weights."""
+    """Whether an address means a network with random weights."""
     return source.startswith(RANDOM)
 
 
 def resolve_model(source: str) -> Any:
-    """A folder or repository as it is; "random:FOLDER" is its network with random weights, "untrained:FOLDER" the
-    student made of its layers, before any training."""
+    """The address itself for a folder or repository; for "random:FOLDER" its network with random weights; for
+    "untrained:FOLDER" the student made of its layers, before any training."""
     if source.startswith(UNTRAINED):
         name, _, revision = source.removeprefix(UNTRAINED).partition("@")
         teacher, _ = load_teacher(name, revision or None)
@@ -180,13 +180,13 @@ def resolve_model(source: str) -> Any:
 
 
 def trained_record(source: str) -> dict[str, Any] | None:
-    """The record of the run that made the model in folder `source`; None where none lies beside it."""
+    """The record, beside the model in folder `source`, of the run that made it; None where there is none."""
     path = Path(source, "record.json")
     return load_record(path) if path.is_file() else None
 
 
 def read_teacher(source: str, revision: str | None = None) -> tuple[Any, PreTrainedTokenizerBase]:
-    """A teacher with its tokenizer. random:FOLDER has random weights, random:base needs no folder."""
+    """A teacher and its tokenizer; random:FOLDER has random weights, and random:base needs no folder."""
     if source == "random:base":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)

@@ -19,17 +19,17 @@ from ..tasks import glue, metrics
 from . import tables
 
 Records = Sequence[Mapping[str, Any]]
-OTHERS = {
+OTHER_MODELS = {
     "student_2": "a student of another distillation seed",
     "undistilled": "the same start trained as long without a teacher",
     "untrained": "the start itself, not trained",
     "scratch": "random weights, trained as long without a teacher",
     "random": "random weights, not trained",
 }
-MISSING = "; not run yet: "
+NOT_RUN = "; not run yet: "
 
 
-class Kept(NamedTuple):
+class Retention(NamedTuple):
     """What a model keeps of its teacher's macro score over `tasks`, in percent over paired seeds; `behind` is how many
     points the student has more."""
 
@@ -51,7 +51,7 @@ def scores_of(records: Records, scale: str) -> dict[tuple[str, str, int], Mappin
     return {(r["model"], r["task"], r["seed"]): r["scores"] for r in runs if not is_subset(r)}
 
 
-def kept(records: Records, model: str, scale: str = "small") -> Kept | None:
+def kept(records: Records, model: str, scale: str = "small") -> Retention | None:
     """What `model` keeps of the teacher of this scale; None while one of the tasks has no pair of seeds."""
     scores = scores_of(records, scale)
 
@@ -76,7 +76,7 @@ def kept(records: Records, model: str, scale: str = "small") -> Kept | None:
     share = mean_interval([100 * macro(model, seed) / macro("teacher", seed) for seed in paired])
     both = sorted(common[model] & common["student"])
     behind = mean_interval([macro("student", seed) - macro(model, seed) for seed in both])
-    return Kept(model, tuple(chosen), tuple(paired), share, behind)
+    return Retention(model, tuple(chosen), tuple(paired), share, behind)
 
 
 def answer(records: Records, scale: str = "small") -> str:
@@ -95,11 +95,11 @@ def _subject(records: Records, scale: str) -> str:
     return f"**Scale {scale}** is the paper's step done to another, smaller BERT: {name}{learned}, halved in depth."
 
 
-def _shares(records: Records, student: Kept, scale: str) -> list[str]:
+def _shares(records: Records, student: Retention, scale: str) -> list[str]:
     claimed = 100 * _claim()
-    others = {model: kept(records, model, scale) for model in OTHERS}
-    told = [f"{OTHERS[model]} {share}" for model, share in others.items() if share]
-    missing = [OTHERS[model] for model, share in others.items() if not share]
+    others = {model: kept(records, model, scale) for model in OTHER_MODELS}
+    told = [f"{OTHER_MODELS[model]} {share}" for model, share in others.items() if share]
+    missing = [OTHER_MODELS[model] for model, share in others.items() if not share]
     low, high = student.share.low, student.share.high
     where = (
         "one seed has no interval"
@@ -111,7 +111,7 @@ def _shares(records: Records, student: Kept, scale: str) -> list[str]:
     sentences = [
         f"Over {', '.join(glue.TASKS[task].title for task in student.tasks)}, where the teacher is above the majority, "
         f"the student keeps **{student}**; {where}.",
-        f"Beside it: {'; '.join(told) or 'nothing yet'}{MISSING + '; '.join(missing) if missing else ''}.",
+        f"Beside it: {'; '.join(told) or 'nothing yet'}{NOT_RUN + '; '.join(missing) if missing else ''}.",
     ]
     twin = others["undistilled"]
     if twin and twin.behind.low is not None:

@@ -127,6 +127,18 @@ def not_run(records: Records) -> str:
     )
 
 
+def read_before(records: Records) -> str:
+    """What the teachers of real text may have read of IMDb before its test split scores them; "" without a record."""
+    ceilings = next((r["scores"] for r in records if r["name"] == "ceilings"), {})
+    if "imdb_unlabelled_in_scored" not in ceilings:
+        return ""
+    return (
+        f"Of IMDb's unlabelled reviews {ceilings['imdb_unlabelled_in_scored']} stand word for word in its test split "
+        f"and {ceilings['imdb_unlabelled_in_train']} in train. The teacher of `mini` read them in pre-training, so its "
+        "IMDb scores, and those of its students, are a little flattered; `small` leaves them out."
+    )
+
+
 def ablation_sentence(records: Records) -> str:
     """Whether each of Table 4's differences lies in our interval over pairs, at the most telling scale that was run."""
     for scale in REAL:

@@ -68,7 +68,7 @@ def style(projector: bool = False) -> Iterator[None]:
 def to_svg(figure: Figure) -> str:
     """A figure as the text of an <svg> element, for a page that needs no other file."""
     with style():
-        settle(figure)
+        fix_layout(figure)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return text.getvalue()[text.getvalue().index("<svg") :]
@@ -101,7 +101,7 @@ def save_figure(figure: Figure, name: str, folder: Path | None = None, formats: 
     folder.mkdir(parents=True, exist_ok=True)
     written = [folder / f"{name}.{format}" for format in formats]
     with style():
-        settle(figure)
+        fix_layout(figure)
         for path, format in zip(written, formats, strict=True):
             dots = {"dpi": min(150, WIDEST // figure.get_figwidth())} if format == "png" else {}
             figure.savefig(path, format=format, metadata=METADATA[format], **dots)
@@ -115,14 +115,14 @@ def styled(plot: Callable[..., Figure]) -> Callable[..., Figure]:
     def drawn(*args: Any, **kwargs: Any) -> Figure:
         with style():
             figure = plot(*args, **kwargs)
-            settle(figure)
+            fix_layout(figure)
         plt.close(figure)
         return figure
 
     return drawn
 
 
-def settle(figure: Figure) -> None:
+def fix_layout(figure: Figure) -> None:
     """Lay the figure out once and for all: a layout that is found again at each draw moves by fractions of a point."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
