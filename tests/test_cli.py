@@ -12,7 +12,7 @@ from distilnb import scales
 from distilnb.cli import main, training
 from distilnb.evidence.records import load_records
 from distilnb.models.student import build_student
-from distilnb.text import corpus
+from distilnb.text import corpus, sources
 
 SMALL = ["--seq_length", "32", "--batch_size", "8", "--micro_batch_size", "4", "--learning_rate", "0.003", "--cpu"]
 
@@ -228,7 +228,7 @@ def test_the_teacher_command_grows_a_teacher_that_distil_can_use(tmp_path, monke
 
 
 def test_a_short_run_fetches_little_of_a_stream():
-    streamed, whole, toy = (corpus.parse_sources(text) for text in ("stream=a/b", "a/b", "toyworld"))
+    streamed, whole, toy = (sources.parse_sources(text) for text in ("stream=a/b", "a/b", "toyworld"))
     assert corpus.corpus_budget(streamed, 20_000_000, 1_000_000) == 1_060_000
     assert corpus.corpus_budget(streamed, 20_000_000, 900_000_000) == 20_000_000
     assert corpus.corpus_budget(whole, 20_000_000, 1_000_000) is None
