@@ -93,7 +93,7 @@ def test_an_update_without_finite_numbers_is_left_out_and_counted(distil, monkey
     assert record["curve"]["step"] == [1, 2, 4, 6] and record["steps"] == 6
     assert np.isfinite(record["curve"]["loss"]).all() and np.isfinite(record["curve"]["norm"]).all()
     saved = {
-        step: checkpoints.read(tmp_path / "checkpoints" / f"step-0000000{step}", _identity(tmp_path)).tensors
+        step: checkpoints.read_checkpoint(tmp_path / "checkpoints" / f"step-0000000{step}", _identity(tmp_path)).tensors
         for step in range(1, 7)
     }
     for step, made in ((2, True), (3, False), (4, True), (5, False), (6, True)):

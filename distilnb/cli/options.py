@@ -17,6 +17,7 @@ from ..tasks import glue, own
 from ..tasks.finetuning import FinetuningConfig
 from ..tasks.scored import scored_texts
 from ..text import corpus
+from ..text.sources import TextSource, parse_sources
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,9 @@ class RunOptions:
         "", "tasks joined by commas: documents that hold a text which one of them scores are left out of the text"
     )
     out: str = setting("", "folder for checkpoints and model (default: runs/NAME); a run found there is taken up again")
-    name: str = setting("", "name of the run and of its record")
+    name: str = setting(
+        "", "name of the run and of its record (default: the name of the folder that --out gives, else COMMAND-SCALE)"
+    )
     precision: str = setting("auto", "auto, no, bf16 or fp16; auto takes what the hardware is fast in")
     cpu: bool = setting(False, "use the processor even when there is a GPU")
 
@@ -42,9 +45,9 @@ class RunOptions:
         return Path(self.out or paths.home() / "runs" / self.name)
 
     @property
-    def sources(self) -> tuple[corpus.TextSource, ...]:
+    def sources(self) -> tuple[TextSource, ...]:
         """The texts that are named; ValueError for one that cannot be."""
-        return corpus.parse_sources(self.text, self.text_column, self.encoding)
+        return parse_sources(self.text, self.text_column, self.encoding)
 
     def read_text(
         self, tokenizer: PreTrainedTokenizerBase, seq_length: int, max_tokens: int | None, layout: str = "packed"
@@ -74,7 +77,9 @@ class StudentOptions:
     student: str = setting("", "a student to train further, a folder of an earlier run, instead of a new one")
     width: int = setting(0, "width of the student (default: the teacher's)")
     heads: int = setting(0, "attention heads of the student (default: as many as keep their size)")
-    dry_run: bool = setting(False, "count parameters and operations, and train nothing; reads no weights")
+    dry_run: bool = setting(
+        False, "count parameters, operations and what the text takes, and train nothing; reads no weights"
+    )
     layers: str = setting("original", "original, every_other, first, last, or indices such as 0,2,4,7,9,11")
     n_layers: int = setting(0, "layers of the student (default: half the teacher's)")
     init: str = setting("teacher", "start from the teacher's layers or at random", choices=["teacher", "random"])

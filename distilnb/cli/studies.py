@@ -17,7 +17,7 @@ from ..models.teacher import check_vocabulary, never_cut
 from ..report import tables
 from ..studies import ablation
 from ..studies.benchmark import SHAPES, benchmark, fit_student, load_texts, with_head
-from ..studies.chain import choose, costs, run, shown, steps
+from ..studies.chain import choose, costs, run_steps, shown, steps
 from ..studies.formats import FORMATS, check_agreement, check_formats, make_runner, sample
 from ..studies.timing import BenchmarkConfig
 from ..tasks import own
@@ -195,5 +195,5 @@ def make_evidence(what: ChainOptions) -> None:
             "model, as at toy and mini, gets far less:\n"
         )
         return print(tables.table(costs(scale)))
-    run(chain, what.jobs, lambda line: print(line, flush=True))
+    run_steps(chain, what.jobs, lambda line: print(line, flush=True))
     print("all steps are done; `distilnb report` and `distilnb figures` show what they found")

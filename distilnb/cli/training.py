@@ -5,14 +5,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from accelerate import Accelerator
 from transformers import BertConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from .. import paths, scales
 from ..distillation.batches import make_samples
 from ..distillation.estimate import counted
 from ..distillation.growing import Growth, grow_teacher
-from ..distillation.loop import check_output, check_positions, pretrain
+from ..distillation.loop import check_output, check_positions, check_shares, pretrain
 from ..distillation.recipe import PretrainingConfig
+from ..distillation.training import check_hosts
 from ..evidence.names import REHEARSAL, pretraining_run
 from ..evidence.records import load_record, save_record
 from ..machine import processes
@@ -20,26 +22,42 @@ from ..machine.device import make_accelerator, use_fast_settings
 from ..models import dropout, families
 from ..models.growth import new_teacher
 from ..models.narrowing import narrow_config
-from ..models.sources import further, is_random, read_config, read_teacher, ready_teacher, shipped_name
+from ..models.sources import further, is_random, load_tokenizer, read_config, read_teacher, ready_teacher, shipped_name
 from ..models.student import build_student, student_config
 from ..models.teacher import load_encoder
 from ..report import tables
 from ..scales import Scale
 from ..text import corpus
 from ..text.corpus import corpus_budget, make_tokenizer
+from ..text.forecast import forecast
 from .options import RunOptions, StudentOptions, TeacherOptions
 from .parsing import command
 
 
-def _distil_defaults(scale: str | None) -> dict[str, Any]:
+def _name(role: str, scale: str, out: str | None) -> str:
+    """The name of a run that was given none: that of its folder, else of its kind and scale; its record goes by it."""
+    return Path(out).resolve().name if out else pretraining_run(role, scale)
+
+
+def _distil_defaults(scale: str | None, out: str | None = None) -> dict[str, Any]:
     dial = scales.get(scale)
     names = {
         "scale": dial.name,
-        "name": pretraining_run("student", dial.name),
+        "name": _name("student", dial.name, out),
         "text": dial.text,
         "leave_out": dial.leave_out,
     }
     return names | {"teacher": ready_teacher(dial)} | dial.pretraining
+
+
+def _meet(where: RunOptions, config: PretrainingConfig) -> Accelerator:
+    """The accelerator, by which processes have met; those of other settings or libraries are refused.
+
+    Here, because preparing text takes hours, and before training the text itself is compared.
+    """
+    accelerator = make_accelerator(where.precision, where.cpu)
+    check_hosts(accelerator, config.binding)
+    return accelerator
 
 
 @command(_distil_defaults)
@@ -47,7 +65,8 @@ def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -
     """Distil a student from a teacher by the triple loss (paper section 3).
 
     The student has the teacher's class with half the layers; a BERT's is a DistilBERT. The causal GPT-2 learns the next
-    word (L_clm) in the place of masked ones. --dry-run counts from the configuration alone and trains nothing.
+    word (L_clm) in the place of masked ones. --dry-run counts from the configuration, tells from a sample of the text
+    what preparing it takes, and trains nothing.
 
     examples:
       distilnb distil --scale toy
@@ -65,15 +84,15 @@ def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -
     scale = scales.get(where.scale)
     revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
     if what.dry_run:
-        return _count(read_config(what.teacher, revision), what, config)
-    sources = where.sources
+        return _count(read_config(what.teacher, revision), where, what, config)
     check_output(where.folder, config)
-    accelerator = make_accelerator(where.precision, where.cpu)
+    accelerator = _meet(where, config)
+    check_shares(config, accelerator.num_processes)
     teacher, tokenizer = read_teacher(what.teacher, revision)
     check_positions(config, teacher)
     student, made = _student(teacher, what, config.seed)
     dropout.speed_up(student, accelerator.device)
-    budget = corpus_budget(sources, scale.corpus_tokens, config.tokens)
+    budget = corpus_budget(where.sources, scale.corpus_tokens, config.tokens)
     read = partial(where.read_text, tokenizer, config.seq_length, budget, config.layout)
     text = processes.once_a_disk(paths.cache("corpora"), accelerator, read)
     samples = make_samples(tokenizer, text.token_counts, families.of(teacher).objective, config)
@@ -95,10 +114,25 @@ def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -
     processes.finish(accelerator)
 
 
-def _count(teacher: PreTrainedConfig, what: StudentOptions, config: PretrainingConfig) -> None:
+def _count(teacher: PreTrainedConfig, where: RunOptions, what: StudentOptions, config: PretrainingConfig) -> None:
     """Print what the run would be, once, without meeting the other processes of a launcher."""
     if os.environ.get("RANK", "0") == "0":
         print(counted(_student_config(teacher, what), teacher, config, int(os.environ.get("WORLD_SIZE", 1))))
+        print(_text_told(where, what, config))
+
+
+def _text_told(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -> str:
+    """What preparing the text would take, or why that cannot be told, which keeps nobody from the rest."""
+    scale, sources = scales.get(where.scale), where.sources
+    revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
+    address = what.teacher.removeprefix("random:") + (f"@{revision}" if revision else "")
+    try:
+        tokenizer = load_tokenizer(scales.get("toy").teacher if what.teacher == "random:base" else address)
+        budget = corpus_budget(sources, scale.corpus_tokens, config.tokens)
+        shape = {"seq_length": config.seq_length, "layout": config.layout, "max_tokens": budget}
+        return str(forecast(sources, tokenizer, **shape))
+    except (ValueError, OSError) as error:
+        return f"text: not known beforehand ({error})"
 
 
 def _student_config(teacher: PreTrainedConfig, what: StudentOptions) -> PreTrainedConfig:
@@ -133,9 +167,13 @@ def keep(model: Any, tokenizer: PreTrainedTokenizerBase, record: dict[str, Any],
     path = save_record(record)
     (folder / "model" / "record.json").write_text(path.read_text())  # the model and what made it stay together
     print(f"{tables.summary([record])}\nmodel:  {folder / 'model'}\nrecord: {path}")
+    if record["kind"] == "teacher":
+        print(f"try it: distilnb distil --scale {record['scale']} --teacher {folder / 'model'}")
+    else:
+        print(f"try it: distilnb finetune --scale {record['scale']} --task sst2 --model student={folder / 'model'}")
 
 
-def _teacher_defaults(scale: str | None) -> dict[str, Any]:
+def _teacher_defaults(scale: str | None, out: str | None = None) -> dict[str, Any]:
     dial = scales.get(scale)
     if not dial.teacher_stages:
         raise ValueError(
@@ -143,7 +181,7 @@ def _teacher_defaults(scale: str | None) -> dict[str, Any]:
         )
     names = {
         "scale": dial.name,
-        "name": pretraining_run("teacher", dial.name),
+        "name": _name("teacher", dial.name, out),
         "text": dial.teacher_text,
         "leave_out": dial.leave_out,
     }
@@ -171,7 +209,7 @@ def teacher(where: RunOptions, what: TeacherOptions, config: PretrainingConfig) 
       distilnb teacher --scale mini --text stanfordnlp/imdb:plain_text:unsupervised
     """
     scale, sources = scales.get(where.scale), where.sources
-    accelerator = make_accelerator(where.precision, where.cpu)
+    accelerator = _meet(where, config)
     if what.start:
         model, tokenizer, made = _started(what.start, config.seed)
         stages = stages_of(model.config.num_hidden_layers, bool(made["new_tensors"]), scale)

@@ -1,4 +1,4 @@
-"""A teacher grown stage by stage: the loop of `loop.py`, L_mlm alone, deeper after each stage (notebook 03)."""
+"""A teacher grown stage by stage: the loop of `loop.py` with L_mlm alone, deeper after each stage (notebook 03)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,13 +18,13 @@ from .batches import make_samples
 from .loop import pretrain
 from .recipe import PretrainingConfig
 
-DROPOUT = 0.1  # what those who fine-tune a teacher expect of it
+DROPOUT = 0.1  # of the finished teacher, the usual value for fine-tuning
 
 
 @dataclass(frozen=True)
 class Growth:
-    """What all stages of a teacher share. `text(seq_length)` prepares the blocks of a stage; `made_from` goes into the
-    record; `before` is the record of earlier stages."""
+    """The settings that all stages of a teacher share. `text(seq_length)` prepares the blocks of a stage; `made_from`
+    goes into the record; `before` is the record of earlier stages."""
 
     name: str
     scale: str
@@ -39,14 +39,14 @@ class Growth:
 def grow_teacher(
     model: PreTrainedModel, stages: Sequence[Stage], growth: Growth, accelerator: Accelerator
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """The trained teacher, and one record of all its stages; `config.tokens` is shared out as the stages share theirs.
+    """The trained teacher, and one record of all its stages; `config.tokens` is divided in the stages' proportions.
 
-    Each stage repeats layers up to its depth and trains them on blocks of its length. A teacher that has never seen
-    sentence pairs gets its token type 0 folded into the positions at the end.
+    Each stage repeats layers up to its depth and trains the model on blocks of its length. At the end, a teacher that
+    has never seen sentence pairs gets its token type 0 folded into the positions.
     """
-    set_dropout(model, 0.0)  # too little text to overfit
-    folds = isinstance(model, BertForMaskedLM)  # and the others have no types, or learned them with their encoder
-    if folds and growth.made_from:  # it knows what a pair is
+    set_dropout(model, 0.0)  # because the training is too short to overfit
+    folds = isinstance(model, BertForMaskedLM)  # other models have no token types, or learned them with their encoder
+    if folds and growth.made_from:  # an encoder was trained on pairs
         folds = not model.bert.embeddings.token_type_embeddings.weight[1:].any()
     records = [growth.before] if growth.before else []
     budget = sum(stage.tokens for stage in stages)

@@ -1,10 +1,10 @@
-"""The triple loss (paper section 3): soft targets, masked language modelling, cosine of hidden states.
+"""The triple loss (paper section 3): soft targets, masked language modelling, cosine of hidden states (notebook 02).
 
-Each loss comes as its formula, for reading and for reference; notebook 02 derives them. `vocabulary_head` computes the
-first two again without ever holding the (tokens, vocabulary) logits: it is what training uses, and tests hold it equal.
+Each function is its formula, for reading and for reference. Training uses `vocabulary_head`, which computes the first
+two losses without ever holding the (tokens, vocabulary) logits; tests hold both equal.
 
-Every function returns a mean unless `count` is given: then the sum is divided by `count`, so that the
-micro-batches of one update add up to the mean over all its tokens, however these are spread.
+Every function returns a mean unless `count` is given. Then the sum is divided by `count`, so that the micro-batches of
+one update add up to the mean over all its tokens.
 """
 
 from dataclasses import dataclass, fields
@@ -88,11 +88,11 @@ def triple_loss(
     temperature: float = 2.0,
     positions: str = "all",
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The weighted sum of the three losses and its terms; a term of weight zero is not computed.
+    """The weighted sum of the three losses, and its terms; a term of weight zero is not computed.
 
-    `student` and `teacher` are (logits, last hidden states). `positions="all"` lets L_ce see every non-padding
-    position, "masked" only the masked words (both are in the original code). This is the reference: whole logits, one
-    line a loss.
+    `student` and `teacher` are (logits, last hidden states). `positions="all"` computes L_ce at every non-padding
+    position, "masked" only at the masked words (the original code has both). This is the reference: whole logits, one
+    line per loss.
     """
     (logits, hidden), (t_logits, t_hidden) = student, teacher
     terms = {}

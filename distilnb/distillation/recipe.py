@@ -1,7 +1,8 @@
-"""The recipe of a pre-training run: every setting that changes what is learned, how fast, or what is kept of it."""
+"""The settings of a pre-training run: everything that changes what is learned, how fast, or what is saved of it."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from ..settings import setting
 from ..text.corpus import Corpus
@@ -22,7 +23,7 @@ MAY_CHANGE = (
 
 @dataclass(frozen=True)
 class PretrainingConfig:
-    """How to train. Defaults are the original code's single-GPU recipe where it has one."""
+    """The settings of a pre-training run; defaults are the original code's single-GPU recipe where it has one."""
 
     tokens: int = setting(1_000_000, "token budget: tokens seen by the student, padding not counted")
     seq_length: int = setting(128, "tokens per block (the original: 512)")
@@ -78,15 +79,20 @@ class PretrainingConfig:
         """The three loss weights."""
         return LossWeights(self.ce, self.mlm, self.cos)
 
+    @property
+    def binding(self) -> dict[str, Any]:
+        """The settings that all sittings and all processes of a run must have in common."""
+        return {name: value for name, value in asdict(self).items() if name not in MAY_CHANGE}
+
     def steps(self, corpus: Corpus) -> int:
-        """Number of updates in which the token budget is seen, for this corpus's mean length."""
+        """The number of updates that use up the token budget, for this corpus's mean length."""
         return max(1, math.ceil(self.tokens / (self.batch_size * float(corpus.train_lengths.mean()))))
 
     def rows(self, processes: int) -> int:
-        """Sequences in a forward pass of each of `processes` processes: no more than its share of an update."""
+        """The sequences in a forward pass of each of `processes` processes, at most its share of an update."""
         return max(1, min(self.micro_batch_size, self.batch_size // processes))
 
     def learning_rate_at(self, step: int, steps: int) -> float:
-        """Linear climb over the first `warmup` share of the updates, then a linear fall to zero."""
+        """The learning rate: a linear rise over the first `warmup` share of the updates, then a linear fall to zero."""
         climb = max(1, round(self.warmup * steps))
         return self.learning_rate * min((step + 1) / climb, (steps - step) / max(1, steps - climb))

@@ -1,4 +1,4 @@
-"""L_ce and L_mlm in chunks of tokens: the losses of `losses.py` without ever holding the whole logits."""
+"""L_ce and L_mlm in chunks of tokens: the losses of `losses.py` without ever holding the whole logits (notebook 02)."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -13,14 +13,14 @@ from ..machine.device import now
 from ..text.masking import IGNORE
 from .losses import check_temperature, mlm_loss, soft_target_loss
 
-CACHE = 2**18  # logits that are worked on at once: a few float32 copies of them stay in a processor's cache
+CACHE = 2**18  # logits processed at once, so that a few float32 copies of them fit a processor's cache
 COMPILED_CACHE = 2**21  # the same for compiled kernels, which copy less
 CHUNK = 256  # tokens whose logits are held at once
-CAST_CHUNK = 1024  # the same in half precision: each chunk adds a whole decoder's gradient to float32
+CAST_CHUNK = 1024  # the same in half precision, where each chunk adds a whole decoder's gradient to float32
 
 
 class Decoding(NamedTuple):
-    """What a decoder computes its logits from: `hidden` @ `weight`.T + `bias`."""
+    """The input and parameters of a decoder, whose logits are `hidden` @ `weight`.T + `bias`."""
 
     hidden: Tensor  # (tokens, dim)
     weight: Tensor  # (vocab, dim)
@@ -28,7 +28,7 @@ class Decoding(NamedTuple):
 
 
 class _Sum(NamedTuple):
-    """What is summed up, `ce_scale` · ΣL_ce + `mlm_scale` · ΣL_mlm, and how."""
+    """The settings of the sum `ce_scale` · ΣL_ce + `mlm_scale` · ΣL_mlm."""
 
     ce_scale: float
     mlm_scale: float
@@ -38,9 +38,9 @@ class _Sum(NamedTuple):
 
 
 class _VocabularyLosses(torch.autograd.Function):
-    """ce_scale · ΣL_ce + mlm_scale · ΣL_mlm over chunks of tokens, gradients written on the way forward.
+    """ce_scale · ΣL_ce + mlm_scale · ΣL_mlm over chunks of tokens, with the gradients computed in the forward pass.
 
-    What is done to the logits of a chunk is left to `kernels`; the gradient ends up where the logits were.
+    `kernels` hold the operations on the logits of a chunk; they write the gradient where the logits were.
     """
 
     @staticmethod
@@ -70,7 +70,7 @@ class _VocabularyLosses(torch.autograd.Function):
             # 3. on to hidden states, bias and weight; the weight's is summed in float32, because a frequent word's has
             # thousands of terms
             torch.mm(logits, table, out=grad_hidden[part])
-            grad_bias += (ones[:, : len(logits)] @ logits)[0]  # a product reads them faster than a sum
+            grad_bias += (ones[:, : len(logits)] @ logits)[0]  # as a product, because that is faster than a sum
             if grad_weight.dtype == logits.dtype:
                 grad_weight.addmm_(logits.T, hidden[part])
             else:
@@ -84,12 +84,12 @@ class _VocabularyLosses(torch.autograd.Function):
     def backward(ctx, grad_output, *_):
         if ctx.gradients is None:
             raise RuntimeError("these gradients are kept for one backward pass; compute the loss again")
-        gradients, ctx.gradients = ctx.gradients, None  # they are large, and scaled in place
+        gradients, ctx.gradients = ctx.gradients, None  # large tensors, which are scaled in place
         return *(gradient.mul_(grad_output) for gradient in gradients), None, None, None
 
 
 class _Decoder:
-    """The logits over T of a stretch of tokens without their `bias`, written to the same memory each time."""
+    """The logits over T of a chunk of tokens, without `bias`, written to the same memory each time."""
 
     def __init__(self, what: Decoding, temperature: float, chunk: int):
         hidden, weight, bias = what
@@ -102,7 +102,7 @@ class _Decoder:
 
 
 def _powers(x: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """With the bias added to x: max x, x − max x, the exponential of that and its sum, in float32."""
+    """For y = x + bias in float32: max y, y − max y, its exponential, and the sum of the exponentials."""
     x = x.float() + bias
     highest = x.amax(-1, keepdim=True)
     shifted = x - highest
@@ -111,14 +111,14 @@ def _powers(x: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def _softmax_(x: Tensor, bias: Tensor, scale: float) -> Tensor:
-    """log Σ exp(x + bias) of each row, (rows, 1); x is overwritten by `scale` times that softmax."""
+    """log Σ exp(x + bias) of each row, (rows, 1); x is overwritten by `scale` · softmax(x + bias)."""
     highest, _, powers, total = _powers(x, bias)
     x.copy_(powers.mul_(scale / total))
     return highest + total.log()
 
 
 def _divergence_(s: Tensor, t: Tensor, s_bias: Tensor, t_bias: Tensor, scale: float) -> Tensor:
-    """KL(softmax(t) ‖ softmax(s)) of each row, biases added, (rows, 1); s is overwritten by `scale` · gradient."""
+    """KL(softmax(t + t_bias) ‖ softmax(s + s_bias)) of each row, (rows, 1); s is overwritten by `scale` · gradient."""
     _, shifted, grad, total = _powers(s, s_bias)
     _, ratio, target, t_total = _powers(t, t_bias)
     grad.mul_(scale / total).addcmul_(target, scale / t_total, value=-1)  # softmax(s) − softmax(t)
@@ -150,16 +150,16 @@ PLAIN = Kernels(_in_blocks(_softmax_, CACHE), _in_blocks(_divergence_, CACHE))
 
 @cache
 def compiled_kernels() -> Kernels:
-    """The kernels compiled, a few passes over the logits instead of a dozen: about twice as fast on a CPU.
+    """The compiled kernels, about twice as fast on a CPU because they pass over the logits a few times, not a dozen.
 
-    It takes some seconds, once a process. PLAIN, with a warning, where there is no C++ compiler.
+    Compiling takes some seconds, once per process. Without a C++ compiler, PLAIN is returned with a warning.
     """
     made = (torch.compile(kernel, dynamic=True) for kernel in (_softmax_, _divergence_))
     kernels = Kernels(*(_in_blocks(kernel, COMPILED_CACHE) for kernel in made))
     try:
         logits, bias = torch.zeros(3, 5), torch.zeros(5)
         kernels.softmax_((logits,), bias, 1.0), kernels.divergence_((logits, logits.clone()), bias, bias, 1.0)
-    except Exception as error:  # whatever a compiler may raise
+    except Exception as error:  # because a compiler may raise anything
         warnings.warn(
             f"the vocabulary head is not compiled ({type(error).__name__}) and takes about twice as long; "
             "a C++ compiler such as g++ is needed",
@@ -188,15 +188,15 @@ def vocabulary_losses(
     chunk: int | None = None,
     kernels: Kernels = PLAIN,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """ce_scale · ΣL_ce + mlm_scale · ΣL_mlm, with both sums, without ever holding a (tokens, vocab) tensor.
+    """ce_scale · ΣL_ce + mlm_scale · ΣL_mlm and both sums, computed without ever holding a (tokens, vocab) tensor.
 
-    `student` and `teacher` are what their decoders compute logits from, labels are (tokens,). The caller passes the
-    tokens that L_ce covers and no padding. Equal to `soft_target_loss` and `mlm_loss`, gradients included. `chunk`
-    tokens are worked on at once (None: as many as pay), by `kernels`: PLAIN, or `compiled_kernels()` for a long run.
+    `student` and `teacher` are the inputs of their decoders, labels are (tokens,). The caller passes the tokens that
+    L_ce covers and no padding. The sums and gradients equal those of `soft_target_loss` and `mlm_loss`. `chunk` tokens
+    are processed at once (None: a fast number) by `kernels`: PLAIN, or `compiled_kernels()` for a long run.
     """
     check_temperature(temperature)
     hidden, weight, bias = student
-    if not ce_scale:  # then masked words alone matter, as they are
+    if not ce_scale:  # then only the masked words matter, at T = 1
         temperature, masked = 1.0, labels != IGNORE
         hidden, labels = (hidden, labels) if masked.all() else (hidden[masked], labels[masked])
     chunk = chunk or (CHUNK if hidden.dtype == weight.dtype else CAST_CHUNK)
@@ -213,7 +213,7 @@ def whole_vocabulary_losses(
     mlm_scale: float = 0.0,
     temperature: float = 2.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The same from whole logits, as one writes it down: for `torch.compile` to make fast on a GPU."""
+    """The results of `vocabulary_losses`, from whole logits, which `torch.compile` speeds up on a GPU."""
     check_temperature(temperature)
     hidden, weight, bias = student
     logits = F.linear(hidden, weight.to(hidden.dtype)).float() + bias
@@ -229,15 +229,15 @@ def whole_vocabulary_losses(
 
 
 def faster_head(heads: Sequence[Callable], student: Decoding, *args: Any, trials: int = 3, **settings: Any) -> Callable:
-    """The fastest of `heads`, functions as the two above: forward and backward are timed on these inputs.
+    """The fastest of `heads` (functions like the two above), timed forward and backward on these inputs.
 
-    One that raises (a compiler is missing, memory is short) is skipped; if all do, it is the first.
+    A head that raises (for lack of a compiler or of memory) is skipped; if all raise, the first is returned.
     """
     best, fastest = heads[0], float("inf")
     for head in heads:
         try:
             for trial in range(trials + 1):
-                if trial == 1:  # the first may compile
+                if trial == 1:  # the first trial may compile, so it is not timed
                     began = now(student.hidden.device)
                 inputs = Decoding(*(x.detach().requires_grad_() for x in student))
                 value, *_ = head(inputs, *args, **settings)

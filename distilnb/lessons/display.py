@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
-from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
 from ..report import figures
@@ -23,7 +21,7 @@ WIDEST = 900  # pixels: the column of a book page, and what a projector shows wi
 NUMBER = re.compile(r"^[~≤≥+−-]?[\d,.]*\d( ?[%×M–].*| \[.*|[eE][+-]?\d+)?$|^–?$")
 
 
-class Table:
+class ShownTable:
     """Rows with column heads: an HTML table that scrolls sideways when it must, else aligned text."""
 
     def __init__(self, frame: pd.DataFrame, caption: str = "") -> None:
@@ -50,7 +48,7 @@ class Table:
         return f'<div style="overflow-x: auto">{styler.set_uuid(name).to_html()}</div>'
 
 
-def table(rows: pd.DataFrame | pd.Series | Sequence[Mapping[str, Any]], caption: str = "") -> Table:
+def table(rows: pd.DataFrame | pd.Series | Sequence[Mapping[str, Any]], caption: str = "") -> ShownTable:
     """A table of rows (mappings from column to value) or of a data frame, whose index is shown where it has meaning.
 
     Numbers that are not formatted yet get at most three decimals. Raises ValueError where there is no row.
@@ -58,7 +56,7 @@ def table(rows: pd.DataFrame | pd.Series | Sequence[Mapping[str, Any]], caption:
     frame = rows.to_frame() if isinstance(rows, pd.Series) else pd.DataFrame(rows)
     if frame.empty:
         raise ValueError("there is nothing to show: the table has no rows")
-    return Table(frame, caption)
+    return ShownTable(frame, caption)
 
 
 def _named(frame: pd.DataFrame) -> bool:
@@ -91,58 +89,4 @@ class Picture:
 def picture(figure: Figure, description: str = "") -> Picture:
     """A figure to be shown once, described by its titles and by what is computed from its curves and bars."""
     plt.close(figure)
-    return Picture(figure, description or describe(figure))
-
-
-def describe(figure: Figure) -> str:
-    """A figure in words: its title, then for each panel the ends of its curves, its longest and shortest bars."""
-    titles = [figure.get_suptitle(), *(ax.get_title(loc) for ax in figure.axes for loc in ("left", "center"))]
-    sentences = [". ".join(dict.fromkeys(filter(None, titles)))]
-    sentences += [sentence for ax in figure.axes if (sentence := _panel(ax))]
-    return " ".join(f"{' '.join(sentence.split()).rstrip('.')}." for sentence in sentences if sentence)
-
-
-def _panel(ax: Axes) -> str:
-    """What one panel shows, computed from what was drawn in it."""
-    facts = [fact for container in ax.containers if (fact := _bars(ax, container))][:4]
-    for line in ax.get_lines():
-        label = str(line.get_label())
-        numbers = [float(value) for value in line.get_ydata() if _is_number(value)]
-        if label.startswith("_") or len(numbers) < 2:
-            continue
-        marks_alone = line.get_linestyle() in ("None", "")  # such as one hollow mark for each task
-        facts.append(label if marks_alone else f"{label} goes from {numbers[0]:.3g} to {numbers[-1]:.3g}")
-    facts += [
-        f"a map of {image.get_array().shape[0]} by {image.get_array().shape[1]} values from "
-        f"{image.get_array().min():.2f} to {image.get_array().max():.2f}"
-        for image in ax.get_images()
-    ]
-    names = " against ".join(name.replace("\n", " ") for name in (ax.get_ylabel(), ax.get_xlabel()) if name)
-    return "; ".join(([names] if names else []) + facts[:6])
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        return bool(np.isfinite(float(value)))
-    except (TypeError, ValueError):
-        return False
-
-
-def _bars(ax: Axes, container: Any) -> str:
-    """The longest and the shortest bar of a group, named by their ticks."""
-    if not isinstance(container, BarContainer) or len(container) < 2:
-        return ""
-    flat = container.orientation == "horizontal"
-    sizes = [bar.get_width() if flat else bar.get_height() for bar in container]
-    ticks = [text.get_text() for text in (ax.get_yticklabels() if flat else ax.get_xticklabels())]
-    if not any(ticks) and ax.figure.axes[0] is not ax:  # panels that share an axis are labelled once
-        shared = ax.figure.axes[0]
-        ticks = [text.get_text() for text in (shared.get_yticklabels() if flat else shared.get_xticklabels())]
-    most, least = (pick(range(len(sizes)), key=lambda i: sizes[i]) for pick in (max, min))
-    label = str(container.get_label())
-    group = "" if label.startswith("_") else f"{label}: "
-    if sizes[most] == sizes[least]:
-        return f"{group}all bars {sizes[most]:.3g}"
-    if len(ticks) != len(sizes):  # the bars of a histogram have no names
-        return f"{group}{len(sizes)} bars from {sizes[least]:.3g} to {sizes[most]:.3g}"
-    return f"{group}{ticks[most]} has {sizes[most]:.3g}, {ticks[least]} {sizes[least]:.3g}"
+    return Picture(figure, description or figures.describe(figure))

@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -146,6 +147,50 @@ def die_with_the_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
+_mortal: list[bool] = []  # not empty while children that are forked shall die with this process
+
+
+@contextmanager
+def mortal_children() -> Iterator[None]:
+    """For the time inside, let the kernel kill whatever is forked when this process dies, however it does (Linux).
+
+    Pools leave helpers behind when their owner is killed, which hold its files and pipes open for ever. What another
+    thread forks is left alone: the kernel would kill it as soon as that thread ends.
+    """
+    _mortal.append(False)
+    try:
+        yield
+    finally:
+        _mortal.pop()
+
+
+def _before_fork() -> None:
+    if _mortal:
+        _mortal[-1] = threading.current_thread() is threading.main_thread()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_child=lambda: die_with_the_parent() if _mortal and _mortal[-1] else None
+    )
+
+
+def leftovers() -> str:
+    """Why torch's launcher, which is to start lost processes again, will not bring them together; "" where it will.
+
+    Its agents keep one store for all starts, with the addresses of those that died in it; a process that asks before
+    the new ones have written theirs is refused, is started again, and so on until no start is left.
+    """
+    restarts, shared = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0"), os.environ.get("TORCHELASTIC_USE_AGENT_STORE")
+    if restarts == "0" or shared != "True":
+        return ""
+    return (
+        "processes that torchrun starts again may ask for those that died, until no restart is left: set "
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 and --rdzv-backend c10d, as launch/torchrun.sh does, or use "
+        "`distilnb launch`"
+    )
+
+
 @contextmanager
 def meeting() -> Iterator[None]:
     """End this process when the `with` block, in which processes find each other, lasts longer than `PATIENCE`.
@@ -161,6 +206,8 @@ def meeting() -> Iterator[None]:
     timer.daemon = True
     if "TORCHELASTIC_RUN_ID" in os.environ:
         die_with_the_parent()
+    if os.environ.get("RANK") == "0" and (trouble := leftovers()):
+        warnings.warn(trouble, stacklevel=2)
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         timer.start()
     try:

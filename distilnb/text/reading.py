@@ -1,8 +1,8 @@
-"""Files that people bring → rows → documents: plain text, JSON, tables, Parquet and Arrow, compressed or not.
+"""Reading of documents from users' files: plain text, JSON, tables, Parquet and Arrow, compressed or not.
 
-Whatever the shape of a file (one line of a gigabyte, a million short rows), a document passes through in pieces of
-at most `PIECE` characters, so that reading never holds more than a few of them. What had to be left out or mended is
-counted in a `Tally`, and what cannot be read ends in a ValueError that names the file and the place.
+For every shape of file (one line of a gigabyte, a million short rows), a document is passed on in pieces of at most
+`PIECE` characters, so that only a few pieces are held at once. Rows left out and characters replaced are counted in a
+`Tally`; an unreadable file ends in a ValueError that names the file and the place.
 """
 
 import bz2
@@ -12,6 +12,7 @@ import gzip
 import io
 import json
 import lzma
+import mmap
 import os
 import re
 import tempfile
@@ -20,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TextIO
 
@@ -28,15 +29,15 @@ import pyarrow.parquet
 
 PIECE = 20_000  # characters of text that are tokenized as one; longer documents are cut before a space
 CHUNK = 1_000_000  # characters read at once
-LONGEST_ROW = 100_000_000  # characters of one row of JSON or of a table: it has to be held in memory whole
+LONGEST_ROW = 100_000_000  # characters of one row of JSON or of a table, which has to be held in memory whole
 SAMPLE = 100  # rows that are looked at to choose a column
 TEXT_COLUMNS = "text content body document article passage story review sentence abstract description".split()
-# control characters and lone surrogates: BERT's normalizer deletes them, which glues the words on their two sides
+# control characters and lone surrogates, because BERT's normalizer deletes them and so joins the words around them
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 PARAGRAPH, LINE = re.compile(r"\n\s*\n"), re.compile(r"\n")
 BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark it begins with
+    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, because its mark begins with UTF-16's
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
@@ -45,7 +46,7 @@ LIBRARY_FILES = ("dataset_info.json", "dataset_dict.json", "dataset_infos.json",
 
 
 class Piece(NamedTuple):
-    """A stretch of a document; `ends` says that the document ends with it. Most documents are one piece."""
+    """A stretch of a document; `ends` says whether the document ends with it. Most documents are one piece."""
 
     text: str
     ends: bool
@@ -53,20 +54,20 @@ class Piece(NamedTuple):
 
 @dataclass
 class Tally:
-    """What reading has met: rows left out because they held no text, characters that became spaces, what was told."""
+    """Counts kept while reading: rows left out for lack of text, characters replaced by spaces, sentences printed."""
 
     rows_without_text: int = 0
     mended_characters: int = 0
     notes: list[str] = field(default_factory=list)
 
     def note(self, sentence: str) -> None:
-        """Tell the user once, at once."""
+        """Print a sentence for the user, once only."""
         if sentence not in self.notes:
             self.notes.append(sentence)
             print(sentence, flush=True)
 
     def sentence(self, documents: int) -> str:
-        """What was read, for the user."""
+        """The sentence for the user about what was read."""
         left, mended = self.rows_without_text, self.mended_characters
         return (
             f"documents read: {documents:,}"
@@ -75,7 +76,7 @@ class Tally:
         )
 
     def mend(self, text: str) -> str:
-        """`text` with a space for each control character; they are counted."""
+        """`text` with each control character replaced by a space and counted."""
         mended, count = CONTROLS.subn(" ", text)
         self.mended_characters += count
         return mended
@@ -96,7 +97,7 @@ def kind_of(path: Path) -> str | None:
 
 
 def text_files(path: Path) -> list[Path]:
-    """The files that a path means: itself, or all readable ones below a folder in order of names, without hidden ones.
+    """The files of a path: the file itself, or all readable files below a folder, sorted, without hidden ones.
 
     Raises ValueError when there is none.
     """
@@ -126,18 +127,55 @@ def _kinds() -> str:
     return f"{', '.join(READERS)}, each also as {', '.join(OPENERS)}"
 
 
-def _unzstd(path: Path) -> BinaryIO:
-    return pyarrow.CompressedInputStream(path.open("rb"), "zstd")
+def _unzstd(packed: Path | BinaryIO) -> BinaryIO:
+    return pyarrow.CompressedInputStream(packed.open("rb") if isinstance(packed, Path) else packed, "zstd")
 
 
-OPENERS: dict[str, Callable[[Path], BinaryIO]] = {".gz": gzip.open, ".zst": _unzstd, ".bz2": bz2.open, ".xz": lzma.open}
+OPENERS: dict[str, Callable[[Path | BinaryIO], BinaryIO]] = {
+    ".gz": gzip.open,
+    ".zst": _unzstd,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+}
+
+
+class Span(NamedTuple):
+    """A stretch of a file that is neither packed nor anything but UTF-8, from one byte to before another."""
+
+    start: int
+    stop: int
+
+
+class _Bytes(io.RawIOBase):
+    """The bytes of a stretch of a file, as if they were all."""
+
+    def __init__(self, path: Path, span: Span):
+        self.file, self.left = path.open("rb"), span.stop - span.start
+        self.file.seek(span.start)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        part = self.file.read(min(len(buffer), self.left))
+        buffer[: len(part)] = part
+        self.left -= len(part)
+        return len(part)
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
-    """The bytes of a file, unpacked. What is wrong with them while they are read becomes a sentence."""
+def opened(path: Path, span: Span | None = None) -> Iterator[BinaryIO]:
+    """The decompressed bytes of a file, or of a span of it; errors become a ValueError with a plain sentence."""
+
+    def plain(path: Path) -> BinaryIO:
+        return io.BufferedReader(_Bytes(path, span)) if span else path.open("rb")
+
     try:
-        with OPENERS.get(path.suffix.lower(), lambda name: name.open("rb"))(path) as stream:
+        with OPENERS.get(path.suffix.lower(), plain)(path) as stream:
             yield stream
     except (OSError, EOFError, zlib.error, lzma.LZMAError, pyarrow.ArrowException, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -145,10 +183,12 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def characters(path: Path, encoding: str | None = None, newline: str | None = None) -> Iterator[TextIO]:
-    """The text of a file: in the encoding that its byte order mark names, else in `encoding`, else in UTF-8.
+def characters(
+    path: Path, encoding: str | None = None, newline: str | None = None, span: Span | None = None
+) -> Iterator[TextIO]:
+    """The text of a file, or of a span of it, decoded by its byte order mark, else by `encoding`, else as UTF-8.
 
-    Bytes that this encoding has not become a sentence with their place.
+    Bytes that are invalid in this encoding become a ValueError that names their place.
     """
     with opened(path) as stream:
         start = stream.read(1000)
@@ -163,7 +203,7 @@ def characters(path: Path, encoding: str | None = None, newline: str | None = No
             f"'{shown(path)}' holds zero bytes, as UTF-16 without a byte order mark does; "
             "name the encoding, such as --encoding utf-16-le"
         )
-    with opened(path) as stream, io.TextIOWrapper(stream, encoding=code, newline=newline) as text:
+    with opened(path, span) as stream, io.TextIOWrapper(stream, encoding=code, newline=newline) as text:
         try:
             yield text
         except UnicodeError as error:
@@ -171,7 +211,7 @@ def characters(path: Path, encoding: str | None = None, newline: str | None = No
 
 
 def _undecodable(path: Path, code: str, error: UnicodeError) -> str:
-    """Where the first byte is that is none of this encoding: counted again, because decoders count from their chunk."""
+    """The place of the first byte that is invalid in this encoding, counted anew because decoders count per chunk."""
     decoder, before, line = codecs.getincrementaldecoder(code)(), 0, 1
     with opened(path) as stream:
         while chunk := stream.read(CHUNK):
@@ -190,9 +230,9 @@ def _undecodable(path: Path, code: str, error: UnicodeError) -> str:
 
 
 def cut(documents: Iterable[tuple[str, bool]]) -> Iterator[Piece]:
-    """Stretches of text of any size, each with whether its document ends there, as pieces of at most `PIECE`.
+    """Pieces of at most `PIECE` characters, cut from stretches of text (each with whether its document ends there).
 
-    A cut is made before a space, where no tokenizer joins what stands on both sides; where there is none, anywhere.
+    Cuts are made before a space, because no tokenizer joins text across it; without a space, anywhere.
     """
     held = ""
     for text, ends in documents:
@@ -209,7 +249,7 @@ def cut(documents: Iterable[tuple[str, bool]]) -> Iterator[Piece]:
 
 
 def _last_space(text: str, start: int = 0) -> int:
-    """Where to cut `text` at most `PIECE` characters after `start`."""
+    """The position, at most `PIECE` characters after `start`, at which to cut `text`."""
     end = max(text.rfind(space, start + PIECE // 2, start + PIECE) for space in " \n")
     while end > start + 1 and text[end - 1].isspace():
         end -= 1
@@ -222,7 +262,7 @@ def _chunks(stream: TextIO, tally: Tally) -> Iterator[str]:
 
 
 def _between(separator: re.Pattern, chunks: Iterable[str]) -> Iterator[tuple[str, bool]]:
-    """The documents between separators, blank ones left out; of a long one, first stretches that do not end it."""
+    """The non-blank documents between separators; a long one comes in stretches, of which only the last ends it."""
     held, begun = "", False
     for chunk in chunks:
         *whole, held = separator.split(held + chunk)
@@ -240,13 +280,46 @@ def _between(separator: re.Pattern, chunks: Iterable[str]) -> Iterator[tuple[str
         yield held, True
 
 
-def _text(path: Path, encoding: str | None, tally: Tally) -> Iterator[tuple[str, bool]]:
-    """Documents of plain text: paragraphs where blank lines part any, else lines."""
+def separator(path: Path, encoding: str | None = None) -> re.Pattern:
+    """The pattern that separates documents of plain text: blank lines where there are any, else the ends of lines."""
     with characters(path, encoding) as stream:
         paragraphs = _between(PARAGRAPH, _chunks(stream, Tally()))
         parted = sum(1 for _ in islice((ends for _, ends in paragraphs if ends), 2)) == 2
-    with characters(path, encoding) as stream:
-        yield from _between(PARAGRAPH if parted else LINE, _chunks(stream, tally))
+    return PARAGRAPH if parted else LINE
+
+
+def _text(
+    path: Path, encoding: str | None, tally: Tally, span: Span | None = None, between: re.Pattern | None = None
+) -> Iterator[tuple[str, bool]]:
+    """Documents of plain text: paragraphs where blank lines part any, else lines."""
+    between = between or separator(path, encoding)
+    with characters(path, encoding, span=span) as stream:
+        yield from _between(between, _chunks(stream, tally))
+
+
+def spans(path: Path, size: int, between: re.Pattern) -> list[Span]:
+    """Stretches of a file of about `size` bytes, each but the last ended by a separator of documents.
+
+    Where there are no line feeds at all, it is one.
+    """
+    end, parting = path.stat().st_size, re.compile(between.pattern.encode())
+    cuts = [0]
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        while cuts[-1] + size < end and (match := parting.search(content, cuts[-1] + size)):
+            cuts.append(match.end())
+    return [Span(*pair) for pair in pairwise(dict.fromkeys([*cuts, end]))]
+
+
+def can_be_cut(path: Path, encoding: str | None) -> bool:
+    """Whether stretches of a file can be read by themselves: a document a line or paragraph, in UTF-8, not packed."""
+    if path.suffix.lower() not in (".txt", ".jsonl", ".ndjson") or (encoding or "utf-8").lower() not in UTF_8:
+        return False
+    with opened(path) as stream:
+        start = stream.read(4)
+    return not any(start.startswith(mark) for mark, code in BOMS.items() if code != "utf-8-sig")
+
+
+UTF_8 = ("utf-8", "utf8", "utf-8-sig")
 
 
 def _no_json(place: str, error: Exception) -> ValueError:
@@ -254,24 +327,35 @@ def _no_json(place: str, error: Exception) -> ValueError:
     return ValueError(f"{place} is not valid JSON ({reason})")
 
 
-def _jsonl(path: Path, encoding: str | None, _: str | None = None) -> Iterator[Any]:
-    """Rows, one a line."""
-    with characters(path, encoding) as stream:
+def _jsonl(path: Path, encoding: str | None, _: str | None = None, span: Span | None = None) -> Iterator[Any]:
+    """The rows of a JSON Lines file, or of a span of it, one per line."""
+
+    def place(number: int) -> str:
+        return f"'{shown(path)}', line {number + _lines_before(path, span):,}"
+
+    with characters(path, encoding, span=span) as stream:
         for number, line in enumerate(iter(lambda: stream.readline(LONGEST_ROW), ""), start=1):
-            place = f"'{shown(path)}', line {number:,}"
             if len(line) == LONGEST_ROW:
-                raise ValueError(f"{place} has more than {LONGEST_ROW:,} characters; give texts so long as .txt")
+                raise ValueError(f"{place(number)} has more than {LONGEST_ROW:,} characters; give such texts as .txt")
             if line.isspace():
                 continue
             try:
                 row = json.loads(line.rstrip("\n"))
             except (ValueError, RecursionError) as error:
-                raise _no_json(place, error) from None
+                raise _no_json(place(number), error) from None
             yield row
 
 
+def _lines_before(path: Path, span: Span | None) -> int:
+    """How many lines of a file end before a stretch of it."""
+    if not span or not span.start:
+        return 0
+    with opened(path, Span(0, span.start)) as stream:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: stream.read(CHUNK), b""))
+
+
 def _json(path: Path, encoding: str | None, _: str | None = None) -> Iterator[Any]:
-    """Rows of a JSON array, of one object (of columns, or with the rows in a field), or of values one after another."""
+    """The rows of a JSON array, of one object (columns, or rows in a field), or of consecutive values."""
     values = _json_values(path, encoding)
     first = list(islice(values, 2))
     if len(first) == 1 and isinstance(first[0], dict):
@@ -285,7 +369,7 @@ def _json(path: Path, encoding: str | None, _: str | None = None) -> Iterator[An
 
 
 def _json_values(path: Path, encoding: str | None) -> Iterator[Any]:
-    """The values of an array, else of the whole file; only one of them is held at a time."""
+    """The values of an array, else of the whole file, held one at a time."""
     decode, space = json.JSONDecoder().raw_decode, re.compile(r"\s*")
     with characters(path, encoding) as stream:
         buffer = stream.read(CHUNK).lstrip()
@@ -303,7 +387,7 @@ def _json_values(path: Path, encoding: str | None) -> Iterator[Any]:
                 fault = None
             except (ValueError, RecursionError) as error:
                 value, end, fault = None, len(buffer), error
-            if end == len(buffer):  # cut off by the end of the chunk, or by that of the file
+            if end == len(buffer):  # cut off by the end of the chunk or of the file
                 more = stream.read(max(CHUNK, len(buffer) - position)) if len(buffer) - position < LONGEST_ROW else ""
                 if more:
                     buffer, position = buffer[position:] + more, 0
@@ -317,7 +401,7 @@ def _json_values(path: Path, encoding: str | None) -> Iterator[Any]:
 
 
 def _table(path: Path, encoding: str | None, _: str | None = None) -> Iterator[dict[str, str]]:
-    """Rows of a table with a line of names: CSV as spreadsheets write it, tab-separated without quoting rules.
+    """The rows of a table with a line of names: CSV as spreadsheets write it, or tab-separated without quoting rules.
 
     Raises ValueError for a row with more or fewer fields than names, because its text would be cut.
     """
@@ -361,7 +445,7 @@ def _arrow(path: Path, _: str | None, column: str | None = None) -> Iterator[dic
         try:
             file = pyarrow.ipc.open_file(source)
             batches: Iterable = map(file.get_batch, range(file.num_record_batches))
-        except pyarrow.ArrowInvalid:  # the other of the two layouts, which `datasets` writes
+        except pyarrow.ArrowInvalid:  # the stream layout, which `datasets` writes
             source.seek(0)
             batches = pyarrow.ipc.open_stream(source)
         for batch in batches:
@@ -373,13 +457,13 @@ def _arrow(path: Path, _: str | None, column: str | None = None) -> Iterator[dic
 
 
 def _rows_at_once(size: int, rows: int) -> int:
-    """How many rows of a table of `size` bytes are about 16 MB."""
+    """The number of rows of a table of `size` bytes that take about 16 MB."""
     return max(1, min(10_000, 16_000_000 * rows // max(1, size)))
 
 
 @contextmanager
 def _mapped(path: Path) -> Iterator[pyarrow.NativeFile]:
-    """A file that can be jumped about in: the file itself, or a temporary one that it is unpacked to."""
+    """A file that allows random access: the file itself, or a decompressed temporary copy."""
     with ExitStack() as stack:
         source = stack.enter_context(opened(path))
         if path.suffix.lower() in OPENERS:
@@ -404,9 +488,9 @@ READERS: dict[str, Callable[..., Iterator]] = {
 
 
 def rows(path: Path, encoding: str | None = None, column: str | None = None) -> Iterator[Any]:
-    """The rows of a file that is no plain text, mostly dictionaries; ValueError names the file and the row.
+    """The rows of a file that is not plain text, mostly as dictionaries; ValueError names the file and the row.
 
-    With `column`, a format that is stored by columns gives only that one, where it has it.
+    With `column`, a columnar format gives only that column, if it has it.
     """
     reader = READERS.get(kind_of(path) or "", _text)
     if reader is _text:
@@ -415,9 +499,9 @@ def rows(path: Path, encoding: str | None = None, column: str | None = None) -> 
 
 
 def texts(rows: Iterable[Any], column: str | None, what: str, tally: Tally) -> Iterator[tuple[str, bool]]:
-    """The texts in a column of rows (see `choose_column`); rows without one are counted and left out.
+    """The texts in a column of rows (see `choose_column`); rows without text are left out and counted.
 
-    Raises ValueError when no row has any.
+    Raises ValueError when no row has text.
     """
     rows = ({"text": row} if isinstance(row, str) else row for row in rows)
     first: list[Any] = []
@@ -442,9 +526,9 @@ def texts(rows: Iterable[Any], column: str | None, what: str, tally: Tally) -> I
 
 
 def choose_column(rows: list[Any], column: str | None, what: str, tally: Tally) -> str:
-    """The column that holds the text: the one asked for, or a guess from the first rows, which is told.
+    """The column that holds the text: the one asked for, or a guess from the first rows, which is printed.
 
-    Raises ValueError, naming the columns, when it is not there or when the guess would be a bet.
+    Raises ValueError, naming the columns, when the column is missing or the guess would be unsafe.
     """
     names = list(dict.fromkeys(name for row in rows if isinstance(row, dict) for name in row))
     if not names:
@@ -470,11 +554,25 @@ def choose_column(rows: list[Any], column: str | None, what: str, tally: Tally) 
     return guess
 
 
-def file_texts(path: Path, column: str | None, encoding: str | None, tally: Tally) -> Iterator[tuple[str, bool]]:
-    """The documents of one file, as stretches of text with whether the document ends there."""
+def file_texts(
+    path: Path,
+    column: str | None,
+    encoding: str | None,
+    tally: Tally,
+    span: Span | None = None,
+    between: re.Pattern | None = None,
+) -> Iterator[tuple[str, bool]]:
+    """The documents of one file, or of a span of it, as stretches of text with whether the document ends there."""
     if kind_of(path) == ".txt":
-        return _text(path, encoding, tally)
-    return texts(rows(path, encoding, column or "text"), column, f"'{shown(path)}'", tally)
+        return _text(path, encoding, tally, span, between)
+    made = _jsonl(path, encoding, None, span) if span else rows(path, encoding, column or "text")
+    return texts(made, column, f"'{shown(path)}'", tally)
+
+
+def file_column(path: Path, column: str | None, encoding: str | None, tally: Tally) -> str:
+    """The column of a file with rows that holds its text; see `choose_column`."""
+    first = islice(rows(path, encoding), SAMPLE)
+    return choose_column([{"text": r} if isinstance(r, str) else r for r in first], column, f"'{shown(path)}'", tally)
 
 
 def _first_line(error: object) -> str:
