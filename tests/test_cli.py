@@ -51,6 +51,14 @@ def test_the_same_command_goes_on_and_another_is_refused(distil, tmp_path, capsy
     assert (tmp_path / "out" / "model" / "model.safetensors").read_bytes() == before, "nothing was overwritten"
 
 
+def test_runs_in_two_folders_without_a_name_keep_two_records(distil, tmp_path, capsys):
+    assert distil("--seed", "0", out="one", tokens=600) == distil("--seed", "1", out="two", tokens=600) == 0
+    assert {r["name"]: r["seed"] for r in load_records() if r["name"] in ("one", "two")} == {"one": 0, "two": 1}
+    assert f"try it: distilnb finetune --scale toy --task sst2 --model student={tmp_path / 'one'}" in (
+        capsys.readouterr().out
+    )
+
+
 def test_every_row_of_the_ablation_runs(distil):
     for weights in (["--ce", "0"], ["--mlm", "0"], ["--cos", "0"], ["--init", "random"]):
         assert distil("--name", "ablation", *weights, out="-".join(weights).strip("-"), tokens=600) == 0

@@ -33,7 +33,9 @@ class RunOptions:
         "", "tasks joined by commas: documents that hold a text which one of them scores are left out of the text"
     )
     out: str = setting("", "folder for checkpoints and model (default: runs/NAME); a run found there is taken up again")
-    name: str = setting("", "name of the run and of its record")
+    name: str = setting(
+        "", "name of the run and of its record (default: the name of the folder that --out gives, else COMMAND-SCALE)"
+    )
     precision: str = setting("auto", "auto, no, bf16 or fp16; auto takes what the hardware is fast in")
     cpu: bool = setting(False, "use the processor even when there is a GPU")
 

@@ -34,11 +34,16 @@ from .options import RunOptions, StudentOptions, TeacherOptions
 from .parsing import command
 
 
-def _distil_defaults(scale: str | None) -> dict[str, Any]:
+def _name(role: str, scale: str, out: str | None) -> str:
+    """The name of a run that was given none: that of its folder, else of its kind and scale; its record goes by it."""
+    return Path(out).resolve().name if out else pretraining_run(role, scale)
+
+
+def _distil_defaults(scale: str | None, out: str | None = None) -> dict[str, Any]:
     dial = scales.get(scale)
     names = {
         "scale": dial.name,
-        "name": pretraining_run("student", dial.name),
+        "name": _name("student", dial.name, out),
         "text": dial.text,
         "leave_out": dial.leave_out,
     }
@@ -162,9 +167,13 @@ def keep(model: Any, tokenizer: PreTrainedTokenizerBase, record: dict[str, Any],
     path = save_record(record)
     (folder / "model" / "record.json").write_text(path.read_text())  # so that the model and its record stay together
     print(f"{tables.summary([record])}\nmodel:  {folder / 'model'}\nrecord: {path}")
+    if record["kind"] == "teacher":
+        print(f"try it: distilnb distil --scale {record['scale']} --teacher {folder / 'model'}")
+    else:
+        print(f"try it: distilnb finetune --scale {record['scale']} --task sst2 --model student={folder / 'model'}")
 
 
-def _teacher_defaults(scale: str | None) -> dict[str, Any]:
+def _teacher_defaults(scale: str | None, out: str | None = None) -> dict[str, Any]:
     dial = scales.get(scale)
     if not dial.teacher_stages:
         raise ValueError(
@@ -172,7 +181,7 @@ def _teacher_defaults(scale: str | None) -> dict[str, Any]:
         )
     names = {
         "scale": dial.name,
-        "name": pretraining_run("teacher", dial.name),
+        "name": _name("teacher", dial.name, out),
         "text": dial.teacher_text,
         "leave_out": dial.leave_out,
     }

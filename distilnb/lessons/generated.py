@@ -9,7 +9,7 @@ from .. import paths, scales
 from ..evidence.records import Record, load_records
 from ..machine.device import assumed_watts
 from ..machine.progress import duration
-from ..report import answer, findings, scorecard, tables
+from ..report import answer, figures, findings, scorecard, tables
 from . import quiz
 from .notebooks import NOTEBOOKS, Notebook, folder
 
@@ -148,6 +148,12 @@ def verdict_table(card: scorecard.Card) -> str:
     return tables.table([{key: row[key] for key in kept} for row in scorecard.headlines(card)[:5]])
 
 
+def front_picture(records: list[Record]) -> str:
+    """The README's picture, with its description computed from what it shows."""
+    told = figures.describe(figures.drawings(records)["teaching"]).replace("[", "(").replace("]", ")")
+    return f"![{told}](figures/teaching.png)"
+
+
 def between(text: str, marker: str, new: str) -> str:
     """`text` with what stands between <!-- marker --> and <!-- /marker --> replaced; ValueError without them."""
     start, end = f"<!-- {marker} -->", f"<!-- /{marker} -->"
@@ -185,6 +191,7 @@ def generated(repo: str) -> Iterator[tuple[Path, str]]:
     readme = (root / "README.md").read_text().replace(f"github.com/{old}", f"github.com/{repo}")
     for marker, text in (
         ("badges", front_badges(repo)),
+        ("picture", front_picture(published)),
         ("findings", f"{findings.findings(published)}\n\n{findings.not_run(published)}"),
         ("notebooks", readme_table(repo)),
         ("verdicts", verdict_table(card)),

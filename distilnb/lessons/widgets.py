@@ -30,7 +30,7 @@ from ..tasks import finetuning
 from ..tasks.answers import Answer
 from ..text import masking, toyworld
 from ..text.masking import Masker
-from .display import WIDEST, describe
+from .display import WIDEST
 
 LONGEST = 64  # tokens of a sentence that is drawn token by token
 OWN = "your own"  # a choice of layers that has no name
@@ -89,7 +89,7 @@ class View(ipywidgets.VBox):
         bundle["text/plain"] = HINT + ", ".join(self.controls)
         if isinstance(self._drawn, Figure):
             bundle["image/png"] = _base64(self._drawn, min(100, WIDEST / self._drawn.get_figwidth()))
-            metadata["image/png"] = {"alt": describe(self._drawn)}
+            metadata["image/png"] = {"alt": figures.describe(self._drawn)}
         else:
             bundle["text/html"] = self._drawn
         return bundle, metadata
@@ -102,7 +102,7 @@ def _base64(figure: Figure, dpi: float) -> str:
 def _image(figure: Figure) -> str:
     """A figure as an <img> with its description as alternative text."""
     return (
-        f'<img alt="{html.escape(describe(figure))}" src="data:image/png;base64,{_base64(figure, 120)}" '
+        f'<img alt="{html.escape(figures.describe(figure))}" src="data:image/png;base64,{_base64(figure, 120)}" '
         f'style="width: {100 * figure.get_figwidth():.0f}px; max-width: 100%; height: auto">'
     )
 

@@ -233,7 +233,7 @@ def chosen_layers(
         warnings.warn(
             f"the teacher's LayerNorms add {teacher.layer_norm_eps:g}, which a DistilBERT cannot: the student stays "
             "a BERT, with its token types",
-            stacklevel=2,
+            stacklevel=1,  # one place for all callers, so that it is said once
         )
     return chosen
 

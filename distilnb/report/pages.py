@@ -40,10 +40,9 @@ def html_text(markdown: str) -> str:
 
 
 def html_figure(svg: str, caption: str) -> str:
-    """An <svg> element with its caption, and with ids that differ from those of other figures on the page."""
+    """An <svg> element, described already (`figures.to_svg`), with its caption and with ids unique on the page."""
     key = re.sub(r"\W", "-", caption)
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{key}-", svg)
-    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(caption)}" ', 1)
     return f"<figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>"
 
 

@@ -1,5 +1,6 @@
 """The common style of all figures: colours by role, the finding as title, labels at the lines, byte-stable files."""
 
+import html
 import io
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from PIL import Image
 
 from ... import paths
 from ...evidence.names import human_name
+from .describing import describe
 
 PALETTE = sns.color_palette("colorblind").as_hex()
 GREY = "#6b6b6b"
@@ -66,12 +68,13 @@ def style(projector: bool = False) -> Iterator[None]:
 
 
 def to_svg(figure: Figure) -> str:
-    """A figure as the text of an <svg> element, for a page that needs no other file."""
+    """A figure as the text of an <svg> element with its description, for a page that needs no other file."""
     with style():
         fix_layout(figure)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    return text.getvalue()[text.getvalue().index("<svg") :]
+    drawn, told = text.getvalue(), html.escape(describe(figure))
+    return drawn[drawn.index("<svg") :].replace("<svg ", f'<svg role="img" aria-label="{told}" ', 1)
 
 
 def to_png(figure: Figure, dpi: float = 150) -> bytes:

@@ -185,15 +185,10 @@ def plot_vintages(table: pd.DataFrame, vintages: Sequence[str] = ("2019-10", "20
     macro = table[table["task"] == "macro"].set_index(["vintage", "model"])["value"]
     figure, ax = plt.subplots(figsize=(WIDTH, 3.4))
     for model in ("BERT-base", "DistilBERT"):
-        values = [macro[vintage, model] for vintage in vintages]
-        ax.plot(vintages, values, "o-", color=COLOURS[PAPER_ROLES[model]], mfc="white", label=model)
-        ax.annotate(
-            model,
-            (len(vintages) - 1, values[-1]),
-            (8, -3),
-            textcoords="offset points",
-            color=COLOURS[PAPER_ROLES[model]],
-        )
+        values, colour = [macro[vintage, model] for vintage in vintages], COLOURS[PAPER_ROLES[model]]
+        ax.plot(vintages, values, "o-", color=colour, mfc="white", label=model)
+        place = (len(vintages) - 1, values[-1])
+        ax.annotate(model, place, (8, -3), textcoords="offset points", color=colour)
     shares = [100 * macro[v, "DistilBERT"] / macro[v, "BERT-base"] for v in vintages]
     for place, share in enumerate(shares):
         ax.annotate(f"keeps {share:.1f} %", (place, 72.8), ha="center")
