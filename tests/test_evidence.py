@@ -27,7 +27,7 @@ def test_every_step_is_a_command_that_understands_its_options(scale):
     """Each is read by the parser of its own command."""
     for step in chain_module.steps(scales.get(scale)):
         name, *flags = step.argv
-        assert parsing.read(main.command_function(name), flags, name)
+        assert parsing.read_settings(main.command_function(name), flags, name)
 
 
 @pytest.mark.parametrize("scale", scales.SCALES)

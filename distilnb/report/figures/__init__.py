@@ -1,4 +1,4 @@
-"""Figures of the lessons and of the results, one function each; `gallery` draws all that are published."""
+"""Figures of the lessons and the results, one function each; `gallery` draws all published ones."""
 
 from .ablation import plot_ablation, plot_heldout, plot_layer_choice, plot_pairs
 from .describing import describe
@@ -9,11 +9,11 @@ from .speed import plot_file_sizes, plot_formats, plot_growth, plot_overhead, pl
 from .style import (
     BLACK,
     COLOURS,
-    FORMATS,
     GREY,
-    OTHERS,
+    MUTED,
     PALETTE,
-    ROLES,
+    PAPER_ROLES,
+    SUFFIXES,
     TERMS,
     Scores,
     reduce_png,
@@ -28,11 +28,11 @@ from .training import plot_curve, plot_teaching
 __all__ = [
     "BLACK",
     "COLOURS",
-    "FORMATS",
+    "SUFFIXES",
     "GREY",
-    "OTHERS",
+    "MUTED",
     "PALETTE",
-    "ROLES",
+    "PAPER_ROLES",
     "Scores",
     "TERMS",
     "describe",
