@@ -34,11 +34,16 @@ from .options import RunOptions, StudentOptions, TeacherOptions
 from .parsing import command
 
 
-def _distil_defaults(scale: str | None) -> dict[str, Any]:
+def _name(role: str, scale: str, out: str | None) -> str:
+    """The name of a run that was given none: that of its folder, else of its kind and scale; its record goes by it."""
+    return Path(out).resolve().name if out else pretraining_run(role, scale)
+
+
+def _distil_defaults(scale: str | None, out: str | None = None) -> dict[str, Any]:
     dial = scales.get(scale)
     names = {
         "scale": dial.name,
-        "name": pretraining_run("student", dial.name),
+        "name": _name("student", dial.name, out),
         "text": dial.text,
         "leave_out": dial.leave_out,
     }
@@ -110,7 +115,7 @@ def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -
 
 
 def _count(teacher: PreTrainedConfig, where: RunOptions, what: StudentOptions, config: PretrainingConfig) -> None:
-    """Print what the run would be, once, without meeting the other processes of a launcher."""
+    """Print the expected cost of the run, once, without meeting the other processes of a launcher."""
     if os.environ.get("RANK", "0") == "0":
         print(counted(_student_config(teacher, what), teacher, config, int(os.environ.get("WORLD_SIZE", 1))))
         print(_text_told(where, what, config))
@@ -139,7 +144,7 @@ def _student_config(teacher: PreTrainedConfig, what: StudentOptions) -> PreTrain
 
 
 def _student(teacher: PreTrainedModel, what: StudentOptions, seed: int) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """A new student, or one to train further, and what the record says of how it was made."""
+    """A new student, or one to train further, and the record's entries about its origin."""
     if what.student:
         return further(what.student, teacher)
     layers = what.chosen_layers(teacher.config)
@@ -160,11 +165,15 @@ def keep(model: Any, tokenizer: PreTrainedTokenizerBase, record: dict[str, Any],
     model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
     path = save_record(record)
-    (folder / "model" / "record.json").write_text(path.read_text())  # the model and what made it stay together
+    (folder / "model" / "record.json").write_text(path.read_text())  # so that the model and its record stay together
     print(f"{tables.summary([record])}\nmodel:  {folder / 'model'}\nrecord: {path}")
+    if record["kind"] == "teacher":
+        print(f"try it: distilnb distil --scale {record['scale']} --teacher {folder / 'model'}")
+    else:
+        print(f"try it: distilnb finetune --scale {record['scale']} --task sst2 --model student={folder / 'model'}")
 
 
-def _teacher_defaults(scale: str | None) -> dict[str, Any]:
+def _teacher_defaults(scale: str | None, out: str | None = None) -> dict[str, Any]:
     dial = scales.get(scale)
     if not dial.teacher_stages:
         raise ValueError(
@@ -172,7 +181,7 @@ def _teacher_defaults(scale: str | None) -> dict[str, Any]:
         )
     names = {
         "scale": dial.name,
-        "name": pretraining_run("teacher", dial.name),
+        "name": _name("teacher", dial.name, out),
         "text": dial.teacher_text,
         "leave_out": dial.leave_out,
     }
@@ -227,16 +236,16 @@ def teacher(where: RunOptions, what: TeacherOptions, config: PretrainingConfig) 
 
 
 def _started(start: str, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, dict[str, Any]]:
-    """The model to train on with its tokenizer, and what the record says of where it is from."""
+    """The model to train further, its tokenizer, and the record's entries about its origin."""
     name, revision = (start, "") if Path(start).is_dir() else start.partition("@")[::2]
     model, tokenizer, new = load_encoder(name, revision or None, seed)
     made = {"start": shipped_name(name), "revision": revision or None, "new_tensors": list(new)}
-    model.config.initialized_from = made  # stays with the model, and tells its run from that of another start
+    model.config.initialized_from = made  # kept with the model, because it distinguishes runs of different starts
     return model, tokenizer, made
 
 
 def stages_of(depth: int, headless: bool, scale: Scale) -> list[scales.Stage]:
-    """The stages that train a teacher of `depth` layers on, a new head alone first; ValueError where there is none."""
+    """The stages that train a teacher of `depth` layers further, first a new head alone; ValueError without a stage."""
     stages = [s for s in scale.teacher_stages if s.layers in (0, depth) and s.part == "all"]
     if not stages:
         raise ValueError(f"the teacher has {depth} layers, and no stage of scale {scale.name} has as many")
