@@ -35,7 +35,7 @@ from .parsing import command
 
 
 def _name(role: str, scale: str, out: str | None) -> str:
-    """The name of a run that was given none: that of its folder, else of its kind and scale; its record goes by it."""
+    """The name of an unnamed run and its record: that of its folder, else that of its kind and scale."""
     return Path(out).resolve().name if out else pretraining_run(role, scale)
 
 
@@ -51,9 +51,9 @@ def _distil_defaults(scale: str | None, out: str | None = None) -> dict[str, Any
 
 
 def _meet(where: RunOptions, config: PretrainingConfig) -> Accelerator:
-    """The accelerator, by which processes have met; those of other settings or libraries are refused.
+    """The accelerator, after the processes have met; processes of other settings or libraries are refused.
 
-    Here, because preparing text takes hours, and before training the text itself is compared.
+    They are refused here because preparing text takes hours; the text itself is compared before training.
     """
     accelerator = make_accelerator(where.precision, where.cpu)
     check_hosts(accelerator, config.binding)
@@ -65,8 +65,7 @@ def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -
     """Distil a student from a teacher by the triple loss (paper section 3).
 
     The student has the teacher's class with half the layers; a BERT's is a DistilBERT. The causal GPT-2 learns the next
-    word (L_clm) in the place of masked ones. --dry-run counts from the configuration, tells from a sample of the text
-    what preparing it takes, and trains nothing.
+    word (L_clm) instead. --dry-run counts from the configuration, forecasts the text from a sample, and trains nothing.
 
     examples:
       distilnb distil --scale toy
@@ -122,7 +121,7 @@ def _count(teacher: PreTrainedConfig, where: RunOptions, what: StudentOptions, c
 
 
 def _text_told(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -> str:
-    """What preparing the text would take, or why that cannot be told, which keeps nobody from the rest."""
+    """The expected cost of preparing the text, or the reason why it is unknown, in a sentence."""
     scale, sources = scales.get(where.scale), where.sources
     revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
     address = what.teacher.removeprefix("random:") + (f"@{revision}" if revision else "")
