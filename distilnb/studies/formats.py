@@ -1,8 +1,8 @@
-"""Formats for the device (paper section 4.1, "On device computation"): half precision, int8, ONNX.
+"""Formats for devices (paper section 4.1, "On device computation"; notebook 07): half precision, int8, ONNX.
 
-A `Runner` is a model in one of `FORMATS`, ready to answer and with its size on disk. Nothing is timed before
-`check_agreement` has compared its answers with those of PyTorch in float32. The formats differ in more than bytes:
-the ONNX ones run in ONNX Runtime, which fuses the graph, so a format's speed is that of its runtime as well.
+A `Runner` is a model in one of `FORMATS`, ready to answer, with its size on disk. Nothing is timed before
+`check_agreement` has compared its answers with PyTorch's in float32. The formats differ in more than bytes: the ONNX
+formats run in ONNX Runtime, which fuses the graph, so the speed of a format includes that of its runtime.
 """
 
 import copy
@@ -29,17 +29,19 @@ from ..models import families
 
 Batch = dict[str, Tensor]  # input_ids, attention_mask and token_type_ids, each (batch, seq)
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-SESSION = {  # how ONNX Runtime is set up
-    "session.intra_op.allow_spinning": "0",  # threads that wait for work must not take the processor from others
+SESSION = {  # the settings of ONNX Runtime
+    "session.intra_op.allow_spinning": "0",  # so that waiting threads do not take the processor from others
     "optimization.disable_specified_optimizers": "SkipLayerNormFusion",  # on a CPU slower than what it fuses
 }
 
 
 class Format(NamedTuple):
-    """A way to keep and run a model. `bytes` per weight of the matrices; `tolerance`: how far its answers may be from
-    PyTorch's in float32, as ‖difference‖ / ‖answers‖, before it is held to be broken rather than rounded. A wrong sign
-    gives 2, unrelated answers about 1.4, silence 1; rounding to int8 gave at most 0.09 in sixteen-output heads on
-    random and on distilled encoders, 6 and 12 layers deep, bfloat16 at most 0.03."""
+    """A format for storing and running a model, with `bytes` per weight of the matrices.
+
+    `tolerance` is the largest difference from PyTorch's float32 answers, as ‖difference‖ / ‖answers‖, that counts as
+    rounding. A wrong sign gives 2, unrelated answers about 1.4, zeros 1. With sixteen-output heads on random and on
+    distilled encoders of 6 and 12 layers, int8 gave at most 0.09 and bfloat16 at most 0.03.
+    """
 
     title: str
     bytes: int
@@ -56,8 +58,8 @@ FORMATS = {
 
 
 class Runner(NamedTuple):
-    """A model, called "teacher" or "student", in one format. `answer` maps a batch, of which it takes what the model
-    reads, to logits (batch, labels), or (batch, seq, 2) for spans; `bytes` is the size of the file at `path`."""
+    """A model, called "teacher" or "student", in one format. `answer` maps a batch, from which it takes the model's
+    inputs, to logits (batch, labels), or (batch, seq, 2) for spans; `bytes` is the size of the file at `path`."""
 
     model: str
     format: str
@@ -67,27 +69,27 @@ class Runner(NamedTuple):
 
 
 def require_onnx() -> None:
-    """Raise ValueError that names the extra unless the ONNX packages are installed."""
+    """Raise ValueError, naming the extra to install, unless the ONNX packages are installed."""
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
         raise ValueError(f'{missing[0]} is not installed, which ONNX formats need: pip install "distilnb[export]"')
 
 
 def answers(model: nn.Module, batch: Batch) -> Tensor:
-    """What a model answers, as one tensor: its logits, or start and end logits side by side, (batch, seq, 2)."""
+    """The answers of a model as one tensor: its logits, or start and end logits side by side, (batch, seq, 2)."""
     found = model(**batch)
     return found.logits if hasattr(found, "logits") else torch.stack([found.start_logits, found.end_logits], dim=-1)
 
 
 def inputs(model: PreTrainedModel, batch: Batch) -> Batch:
-    """What this model reads of a batch: DistilBERT, for one, has no token types."""
+    """The entries of a batch that this model reads; DistilBERT, for instance, reads no token types."""
     types = ("token_type_ids",) if families.reads_token_types(model.config) else ()
     wanted = ("input_ids", "attention_mask", *types)
     return {name: batch[name] for name in wanted}
 
 
 def make_runner(model: PreTrainedModel, format: str, folder: Path, name: str = "model", threads: int = 0) -> Runner:
-    """`model`, called `name`, in one of `FORMATS`; its file goes to `folder`, the model itself is not changed.
+    """A Runner called `name` of `model` in one of `FORMATS`; its file goes to `folder`, and `model` is not changed.
 
     `threads` are ONNX Runtime's (0: one for each core); PyTorch's are set by `torch.set_num_threads`.
     Raises ValueError for an unknown format, missing packages, or a model that cannot be exported.
@@ -96,7 +98,7 @@ def make_runner(model: PreTrainedModel, format: str, folder: Path, name: str = "
     folder.mkdir(parents=True, exist_ok=True)
     model.config.save_pretrained(folder)
     if format.startswith("onnx"):
-        path = folder / "onnx" / "model.onnx"  # where optimum and transformers.js look
+        path = folder / "onnx" / "model.onnx"  # the place where optimum and transformers.js look
         if not path.is_file():
             path.parent.mkdir(exist_ok=True)
             to_onnx(model, path)
@@ -108,7 +110,7 @@ def make_runner(model: PreTrainedModel, format: str, folder: Path, name: str = "
 
     def answer(batch: Batch) -> np.ndarray:
         mine = inputs(model, batch)
-        if mine["attention_mask"].all():  # no mask at all lets the faster attention kernel run
+        if mine["attention_mask"].all():  # without a mask, a faster attention kernel runs
             del mine["attention_mask"]
         with torch.inference_mode():
             return answers(made, mine).float().numpy()
@@ -124,7 +126,7 @@ def convert(model: PreTrainedModel, format: str) -> nn.Module:
 
 
 def _keep(model: nn.Module, folder: Path, format: str) -> Path:
-    """Write the weights, each once: safetensors, or for packed int8 torch's own format, which we never read back."""
+    """Save the weights without duplicates, and return the file; int8 goes to torch's format, for its size alone."""
     if format == "int8":
         path = folder / "model.int8.pt"
         torch.save(model.state_dict(), path)
@@ -135,9 +137,9 @@ def _keep(model: nn.Module, folder: Path, format: str) -> Path:
 
 
 def to_int8(model: nn.Module) -> nn.Module:
-    """A copy whose linear layers hold int8 weights and round their inputs as they come (dynamic quantization).
+    """A copy whose linear layers hold int8 weights and round their inputs at run time (dynamic quantization).
 
-    torch has called this interface deprecated for years, in favour of the separate package torchao, and ships it still.
+    torch has deprecated this interface for years, in favour of the separate package torchao, but still ships it.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -145,7 +147,7 @@ def to_int8(model: nn.Module) -> nn.Module:
 
 
 class _Outputs(nn.Module):
-    """A model as a function from tensors to its named outputs, which is what can be exported."""
+    """A model as a function from tensors to its named outputs, the form that can be exported."""
 
     def __init__(self, model: nn.Module, names: Sequence[str]):
         super().__init__()
@@ -159,15 +161,15 @@ class _Outputs(nn.Module):
 
 
 def output_names(model: PreTrainedModel) -> list[str]:
-    """What the outputs of a model's graph are called: by the names that optimum and transformers.js look for."""
+    """The names of a model's outputs in its graph, which are those that optimum and transformers.js look for."""
     spans = type(model).__name__.endswith("ForQuestionAnswering")
     return ["start_logits", "end_logits"] if spans else ["logits"]
 
 
 def to_onnx(model: PreTrainedModel, path: Path) -> Path:
-    """Write `model` as an ONNX graph in float32 that takes any batch size and sequence length.
+    """Write `model` as a float32 ONNX graph for any batch size and sequence length, and return the file.
 
-    Attention is written out ("eager"): ONNX Runtime fuses that graph better than the one of torch's own kernel.
+    Attention is written out ("eager"), because ONNX Runtime fuses that graph better than that of torch's own kernel.
     Raises ValueError when a package is missing or when the model cannot be traced.
     """
     require_onnx()
@@ -175,7 +177,7 @@ def to_onnx(model: PreTrainedModel, path: Path) -> Path:
 
     model = copy.deepcopy(model).float().eval()
     model.set_attn_implementation("eager")
-    model.config.use_cache = False  # of a causal model: its keys and values are no outputs here
+    model.config.use_cache = False  # because a causal model's keys and values are not exported
     ids = torch.ones(2, 16, dtype=torch.long)
     batch = inputs(model, {"input_ids": ids, "attention_mask": ids.clone(), "token_type_ids": 0 * ids})
     free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("seq", max=families.longest(model.config))}
@@ -194,20 +196,21 @@ def to_onnx(model: PreTrainedModel, path: Path) -> Path:
         reason = str(error.__cause__ or error).strip().splitlines()[0]
         raise ValueError(f"this {type(model).__name__} cannot be exported to ONNX: {reason}") from error
     made = program.model_proto
-    del made.graph.value_info[:]  # the exporter's shapes contradict those that quantization finds
+    del made.graph.value_info[:]  # because the exporter's shapes contradict those that quantization finds
     for node in made.graph.node:
-        del node.metadata_props[:]  # where in this machine's folders each operation comes from
+        del node.metadata_props[:]  # local paths, from which each operation comes
     onnx.save(made, path)
     del program, made
-    gc.collect()  # an exported program refers to itself, and holds the weights
+    gc.collect()  # because an exported program refers to itself and holds the weights
     return path
 
 
 def quantize_onnx(source: Path, target: Path, per_channel: bool = True) -> Path:
-    """Write `source` with int8 matrices and embeddings; activations are rounded as they come.
+    """Write the graph `source` with int8 matrices and embeddings, and return the file; activations are rounded at run
+    time.
 
-    `per_channel`: a scale for each output instead of one for the matrix. The weights are signed: products with unsigned
-    ones took 2.7 times as long where we tried (AMX, 32 tokens), as only the signed have the fast kernel there.
+    With `per_channel`, each output has a scale instead of the whole matrix. The weights are signed, because products
+    with unsigned ones took 2.7 times as long (AMX, 32 tokens), where only signed ones have the fast kernel.
     """
     require_onnx()
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -225,7 +228,7 @@ def quantize_onnx(source: Path, target: Path, per_channel: bool = True) -> Path:
 
 
 def open_onnx(path: Path, threads: int = 0) -> Callable[[Batch], np.ndarray]:
-    """A function from batches to answers, by ONNX Runtime on the CPU; ValueError for a file that is no ONNX model."""
+    """A function from batches to answers, run by ONNX Runtime on the CPU; ValueError for a file of another kind."""
     require_onnx()
     import onnxruntime
 
@@ -236,7 +239,7 @@ def open_onnx(path: Path, threads: int = 0) -> Callable[[Batch], np.ndarray]:
         options.add_session_config_entry(name, value)
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions have no common base class
+    except Exception as error:  # because its exceptions have no common base class
         raise ValueError(f"'{path}' is no model that ONNX Runtime can read") from error
     names = [entry.name for entry in session.get_inputs()]
 
@@ -249,7 +252,7 @@ def open_onnx(path: Path, threads: int = 0) -> Callable[[Batch], np.ndarray]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporters' talk of packages that are not needed and names they cannot keep."""
+    """Silence the exporters' messages about unneeded packages and lost names."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -268,7 +271,7 @@ def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
 def check_agreement(runner: Runner, reference: Runner, batches: Sequence[Batch]) -> float:
     """The relative error of all of a runner's answers against the reference's.
 
-    Raises RuntimeError when it is no number or above the tolerance of the format: then nothing may be timed.
+    Raises RuntimeError when the error is not a number or exceeds the format's tolerance, so that nothing is timed.
     """
     pairs = [(runner.answer(batch), reference.answer(batch)) for batch in batches]
     error = relative_error(*(np.concatenate([answer.ravel() for answer in side]) for side in zip(*pairs, strict=True)))
@@ -282,7 +285,7 @@ def check_agreement(runner: Runner, reference: Runner, batches: Sequence[Batch])
 
 
 def sample(model: PreTrainedModel, batches: int = 8, seed: int = 0) -> list[Batch]:
-    """Random ids on which formats are compared: batches of two rows of unequal length, so that the mask counts."""
+    """Batches of random ids for comparing formats, each of two rows of unequal length, so that the mask matters."""
     draw, made = torch.Generator().manual_seed(seed), []
     for number in range(batches):
         length = min(8 * (number + 1), families.longest(model.config))
@@ -294,7 +297,7 @@ def sample(model: PreTrainedModel, batches: int = 8, seed: int = 0) -> list[Batc
 
 
 def check_formats(formats: Sequence[str]) -> tuple[str, ...]:
-    """These formats with float32, against which they are compared, in front; ValueError before any work."""
+    """These formats, with float32 first, because all are compared with it; ValueError for unknown or unusable ones."""
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise ValueError(f"unknown format '{unknown[0]}'; use some of {', '.join(FORMATS)}")
@@ -306,8 +309,8 @@ def check_formats(formats: Sequence[str]) -> tuple[str, ...]:
 def fitting(
     record: Record, megabytes: float = np.inf, milliseconds: float = np.inf, points: float = np.inf
 ) -> pd.DataFrame:
-    """The student's formats in a benchmark record and whether each `fits` a device: at most so many megabytes on disk,
-    milliseconds for an answer, and points of accuracy lost.
+    """The student's formats in a benchmark record, and whether each `fits` a device: at most `megabytes` on disk,
+    `milliseconds` per answer and `points` of accuracy lost.
 
     A format whose accuracy was not measured fits only where any loss is allowed.
     """
