@@ -230,6 +230,18 @@ class ExportOptions:
 
 
 @dataclass(frozen=True)
+class DemoOptions:
+    """Options of `distilnb demo`."""
+
+    teacher: str = setting("", "a masked language model: a folder or a Hub repository (default: the shipped mini one)")
+    student: str = setting("", "its student (default: the shipped one)")
+    twin: str = setting("", "a student without a teacher, to compare (default: the shipped one; none: leave it out)")
+    out: str = setting("", "folder to write (default: runs/demo)")
+    full: bool = setting(False, "add BERT-base and DistilBERT with random weights, to be timed on request")
+    cdn: bool = setting(False, "let the page take its runtime from a CDN, by its hash, although npm is here")
+
+
+@dataclass(frozen=True)
 class PublishOptions:
     """Options of `distilnb publish`."""
 
@@ -270,6 +282,7 @@ class ChainOptions:
 class ReportOptions:
     """Options of `distilnb report`."""
 
+    add: str = setting("", "a result that the page of `distilnb demo` saved on your device: kept among your runs")
     out: str = setting("", "folder to write to (default: runs/report)")
 
 

@@ -18,6 +18,7 @@ from ..report import tables
 from ..studies import ablation
 from ..studies.benchmark import SHAPES, benchmark, fit_student, load_texts, with_head
 from ..studies.chain import choose, costs, run, shown, steps
+from ..studies.demo import build
 from ..studies.formats import FORMATS, check_agreement, check_formats, make_runner, sample
 from ..studies.timing import BenchmarkConfig
 from ..tasks import own
@@ -26,7 +27,7 @@ from ..tasks.own import OwnOptions
 from ..tasks.scored import scored_texts
 from ..text import corpus
 from ..text.corpus import corpus_budget
-from .options import AblationOptions, BenchmarkOptions, ChainOptions, ExportOptions, RunOptions
+from .options import AblationOptions, BenchmarkOptions, ChainOptions, DemoOptions, ExportOptions, RunOptions
 from .parsing import command
 from .tasks import tell
 
@@ -187,6 +188,40 @@ def export_model(what: ExportOptions) -> None:
                 }
             )
     print(tables.table(rows))
+
+
+def _demo_defaults() -> dict[str, Any]:
+    return {
+        "teacher": str(paths.data("teachers", "mini")),
+        "student": str(paths.data("students", "mini")),
+        "out": str(paths.home() / "runs" / "demo"),
+    }
+
+
+@command(_demo_defaults)
+def make_demo(what: DemoOptions) -> None:
+    """Write a page on which teacher and student fill in blanks and are timed on the reader's own device.
+
+    A static folder for any web server; after its first visit it works without a network. Exporting the models takes a
+    minute or two. What the page measured is read by `distilnb report --add FILE`.
+
+    examples:
+      distilnb demo
+      distilnb demo --teacher data/teachers/toy --student data/students/toy --twin none
+      distilnb demo --full
+    """
+    names, out = {"teacher": what.teacher, "student": what.student}, Path(what.out)
+    shipped = paths.data("students", f"{Path(what.student).name}-undistilled")
+    twin = what.twin or (str(shipped) if shipped.is_dir() else "none")
+    names |= {} if twin == "none" else {"undistilled": twin}
+    tokenizer = load_tokenizer(what.teacher)
+    never_cut(tokenizer)
+    models = {name: load_model(source) for name, source in names.items()}
+    scale = next((name for name in scales.SCALES if paths.data("teachers", name) == Path(what.teacher)), "own")
+    manifest = build(models, tokenizer, out, scale=scale, full=what.full, npm=not what.cdn)
+    size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
+    source = "bundled from npm" if manifest["vendor"]["wasm"]["gzip"] else "from a CDN, by its hash"
+    print(f"written: {out} ({size:.0f} MB; the runtime {source})\nlook at it: python -m http.server -d {out}")
 
 
 def make_evidence(what: ChainOptions) -> None:

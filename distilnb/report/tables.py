@@ -376,6 +376,27 @@ def benchmark_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def device_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each device of a reader: how many per cent faster the student is there [quartiles], by its page."""
+    rows, claimed = [], paper.claim("device_faster").value
+    for r in (r for r in records if r["kind"] == "device"):
+        low, middle, high = r["intervals"]["faster"]
+        lengths = sorted(map(int, r["timings"]))
+        rows.append(
+            {
+                "your device": r["name"],
+                "faster": f"{middle:.0f} % [{low:.0f}–{high:.0f}]",
+                "the paper's phone": f"{claimed:g} %",
+                "scale": f"{r['scale']} ({r['config']['weights']} weights)",
+                "tokens": str(lengths[-1]),
+                "ms": " → ".join(f"{median(r['timings'][str(lengths[-1])][name]):.1f}" for name in ("teacher", "student")),
+                "run by": f"{r['versions']['runtime']}, {r['config']['precision']}, threads {r['config']['threads']}",
+                "browser": r["device"]["processor"],
+            }
+        )
+    return rows
+
+
 def format_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for each format of a benchmark's student: size, speed, and beside them what it costs in accuracy.
 
@@ -416,7 +437,7 @@ WATTS = 65.0  # assumed of the whole machine, as in the estimate before a run; w
 def spent_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What the records took: for each scale and kind of run how many, their hours, and energy by the assumed power."""
     rows = []
-    order = [(r["scale"], r["kind"]) for r in records if r["kind"] != "data"]
+    order = [(r["scale"], r["kind"]) for r in records if r["kind"] not in ("data", "device")]
     for scale, kind in dict.fromkeys(order):
         here = [r for r in records if (r["scale"], r["kind"]) == (scale, kind)]
         devices = dict.fromkeys(r["device"]["gpu"] or r["device"]["processor"] for r in here)
@@ -459,9 +480,9 @@ def _range(low: float, high: float) -> str:
 
 def tables(records: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """The results tables that these records give: pre-training, fine-tuning scale by scale, retention, size and speed,
-    ablation."""
+    ablation, devices of readers."""
     by_scale = [[r for r in records if r["scale"] == scale] for scale in dict.fromkeys(r["scale"] for r in records)]
-    kinds = retention_rows, benchmark_rows, format_rows, ablation_rows
+    kinds = retention_rows, benchmark_rows, format_rows, ablation_rows, device_rows
     found = [pretraining_rows(records), *map(finetuning_rows, by_scale), *(kind(records) for kind in kinds)]
     return [rows for rows in found if rows]
 

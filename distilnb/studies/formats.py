@@ -26,9 +26,11 @@ from transformers import PreTrainedModel
 
 from ..evidence.records import Record
 from ..models import families
+from ..models.forward import decoder, head_input
 
 Batch = dict[str, Tensor]  # input_ids, attention_mask and token_type_ids, each (batch, seq)
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+HIDDEN = "last_hidden_state"  # as transformers calls the output of an encoder
 SESSION = {  # how ONNX Runtime is set up
     "session.intra_op.allow_spinning": "0",  # threads that wait for work must not take the processor from others
     "optimization.disable_specified_optimizers": "SkipLayerNormFusion",  # on a CPU slower than what it fuses
@@ -145,7 +147,10 @@ def to_int8(model: nn.Module) -> nn.Module:
 
 
 class _Outputs(nn.Module):
-    """A model as a function from tensors to its named outputs, which is what can be exported."""
+    """A model as a function from tensors to its named outputs, which is what can be exported.
+
+    HIDDEN among the names is the encoder's output: alone, or after the logits of a masked language model.
+    """
 
     def __init__(self, model: nn.Module, names: Sequence[str]):
         super().__init__()
@@ -153,8 +158,14 @@ class _Outputs(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Any:
         batch = {"input_ids": input_ids, "attention_mask": attention_mask}
-        made = self.model(**batch if token_type_ids is None else batch | {"token_type_ids": token_type_ids})
-        tensors = tuple(getattr(made, name) for name in self.names)
+        batch |= {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        if HIDDEN not in self.names:
+            made = self.model(**batch)
+            tensors = tuple(getattr(made, name) for name in self.names)
+        else:
+            tensors = (self.model.base_model(**batch)[0],)
+            if "logits" in self.names:
+                tensors = (nn.functional.linear(head_input(self.model, *tensors), *decoder(self.model)), *tensors)
         return tensors if len(tensors) > 1 else tensors[0]
 
 
@@ -164,10 +175,10 @@ def output_names(model: PreTrainedModel) -> list[str]:
     return ["start_logits", "end_logits"] if spans else ["logits"]
 
 
-def to_onnx(model: PreTrainedModel, path: Path) -> Path:
+def to_onnx(model: PreTrainedModel, path: Path, names: Sequence[str] = ()) -> Path:
     """Write `model` as an ONNX graph in float32 that takes any batch size and sequence length.
 
-    Attention is written out ("eager"): ONNX Runtime fuses that graph better than the one of torch's own kernel.
+    `names` are its outputs (default: those of its head), see `_Outputs`. Attention is written out ("eager"): ONNX Runtime fuses that graph better than the one of torch's own kernel.
     Raises ValueError when a package is missing or when the model cannot be traced.
     """
     require_onnx()
@@ -178,16 +189,17 @@ def to_onnx(model: PreTrainedModel, path: Path) -> Path:
     model.config.use_cache = False  # of a causal model: its keys and values are no outputs here
     ids = torch.ones(2, 16, dtype=torch.long)
     batch = inputs(model, {"input_ids": ids, "attention_mask": ids.clone(), "token_type_ids": 0 * ids})
+    names = list(names or output_names(model))
     free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("seq", max=families.longest(model.config))}
     try:
         with _quiet():
             program = torch.onnx.export(
-                _Outputs(model, output_names(model)).eval(),
+                _Outputs(model, names).eval(),
                 tuple(batch.values()),
                 dynamo=True,
                 dynamic_shapes=(free,) * len(batch),
                 input_names=list(batch),
-                output_names=output_names(model),
+                output_names=names,
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:
