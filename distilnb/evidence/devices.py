@@ -1,9 +1,9 @@
 """What a reader's own device found, as the page of `distilnb demo` gives it: from JSON to a record of kind "device".
 
 `scores` of such a record: `ratio_N`, the teacher's time over the student's at N word pieces, and `faster`, that of the
-longest in percent; `intervals` their quartiles over the rounds; `timings` the milliseconds behind them. Nothing the page
-worked out is believed: all is computed from its rounds. `own` marks it as the reader's, whose models, by their build,
-and whose device it names are taken on trust.
+longest in percent; `intervals` their quartiles over the rounds; `timings` the milliseconds behind them. Nothing that
+the page worked out is believed: all is computed from its rounds. `own` marks it as the reader's; which models and which
+device it was is taken on trust.
 """
 
 import hashlib
@@ -17,7 +17,16 @@ import numpy as np
 from .records import Stopwatch, new_record
 
 MODELS = ("teacher", "student")
-TEXTS = {"build": 12, "scale": 20, "weights": 10, "runtime": 40, "backend": 20, "precision": 10, "browser": 400, "made": 40}
+TEXTS = {
+    "build": 12,
+    "scale": 20,
+    "weights": 10,
+    "runtime": 40,
+    "backend": 20,
+    "precision": 10,
+    "browser": 400,
+    "made": 40,
+}
 
 
 def read_device(path: Path) -> dict[str, Any]:
@@ -30,7 +39,7 @@ def read_device(path: Path) -> dict[str, Any]:
         if told["kind"] != "device" or told["format"] != 1:
             raise ValueError("it is of another kind")
         taken = {int(length): {name: _times(sides[name]) for name in MODELS} for length, sides in told["taken"].items()}
-        texts = {key: str(told[key])[:length] for key, length in TEXTS.items()}
+        texts = {key: " ".join(str(told[key]).replace("|", "/").split())[:length] for key, length in TEXTS.items()}
         shapes = {name: {key: int(value) for key, value in told["models"][name].items()} for name in MODELS}
         seconds, threads = float(told["seconds"]), int(told["threads"])
         ratios = {length: _ratios(sides) for length, sides in sorted(taken.items())}
@@ -39,9 +48,16 @@ def read_device(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path} is no result of the page ({error}): press `Copy the result` or `Save it as a file` there"
         ) from error
-    intervals = {f"ratio_{length}": np.quantile(values, (0.25, 0.5, 0.75)).tolist() for length, values in ratios.items()}
+    intervals = {
+        f"ratio_{length}": np.quantile(values, (0.25, 0.5, 0.75)).tolist() for length, values in ratios.items()
+    }
     intervals["faster"] = [100 * (value - 1) for value in intervals[f"ratio_{longest}"]]
-    device = {"processor": texts["browser"], "cores": told.get("cores"), "memory_gb": told.get("memory_gb"), "gpu": None}
+    device = {
+        "processor": texts["browser"],
+        "cores": told.get("cores"),
+        "memory_gb": told.get("memory_gb"),
+        "gpu": None,
+    }
     record = new_record(
         "device",
         "device-" + hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:10],

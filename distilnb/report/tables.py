@@ -389,7 +389,9 @@ def device_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "the paper's phone": f"{claimed:g} %",
                 "scale": f"{r['scale']} ({r['config']['weights']} weights)",
                 "tokens": str(lengths[-1]),
-                "ms": " → ".join(f"{median(r['timings'][str(lengths[-1])][name]):.1f}" for name in ("teacher", "student")),
+                "ms": " → ".join(
+                    f"{median(r['timings'][str(lengths[-1])][name]):.1f}" for name in ("teacher", "student")
+                ),
                 "run by": f"{r['versions']['runtime']}, {r['config']['precision']}, threads {r['config']['threads']}",
                 "browser": r["device"]["processor"],
             }

@@ -178,7 +178,8 @@ def output_names(model: PreTrainedModel) -> list[str]:
 def to_onnx(model: PreTrainedModel, path: Path, names: Sequence[str] = ()) -> Path:
     """Write `model` as an ONNX graph in float32 that takes any batch size and sequence length.
 
-    `names` are its outputs (default: those of its head), see `_Outputs`. Attention is written out ("eager"): ONNX Runtime fuses that graph better than the one of torch's own kernel.
+    `names` are its outputs (default: those of its head), see `_Outputs`. Attention is written out ("eager"): ONNX
+    Runtime fuses that graph better than the one of torch's own kernel.
     Raises ValueError when a package is missing or when the model cannot be traced.
     """
     require_onnx()
@@ -236,8 +237,11 @@ def quantize_onnx(source: Path, target: Path, per_channel: bool = True) -> Path:
     return target
 
 
-def open_onnx(path: Path, threads: int = 0) -> Callable[[Batch], np.ndarray]:
-    """A function from batches to answers, by ONNX Runtime on the CPU; ValueError for a file that is no ONNX model."""
+def open_onnx(path: Path, threads: int = 0, only: str = "") -> Callable[[Batch], np.ndarray]:
+    """A function from batches to answers, by ONNX Runtime on the CPU; ValueError for a file that is no ONNX model.
+
+    `only` names the one output that is wanted of several; without it they are start and end logits, side by side.
+    """
     require_onnx()
     import onnxruntime
 
@@ -253,7 +257,7 @@ def open_onnx(path: Path, threads: int = 0) -> Callable[[Batch], np.ndarray]:
     names = [entry.name for entry in session.get_inputs()]
 
     def answer(batch: Batch) -> np.ndarray:
-        outputs = session.run(None, {name: batch[name].numpy() for name in names})
+        outputs = session.run([only] if only else None, {name: batch[name].numpy() for name in names})
         return outputs[0] if len(outputs) == 1 else np.stack(outputs, axis=-1)
 
     return answer

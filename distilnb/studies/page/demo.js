@@ -100,7 +100,7 @@ async function draw(name) {
 async function guess() {
   stale = true;
   if (busy) return;
-  busy = true;
+  working(true);
   while (stale) {
     stale = false;
     try {
@@ -117,7 +117,12 @@ async function guess() {
       say(error.message, true);
     }
   }
-  busy = false;
+  working(false);
+}
+
+function working(now) {
+  busy = now;
+  $("cards").setAttribute("aria-busy", now);
 }
 
 function sizes() {
