@@ -12,6 +12,7 @@ from ..settings import setting
 from ..studies import ablation
 from ..studies.benchmark import SHAPES
 from ..studies.formats import FORMATS
+from ..studies.runtimes import LENGTH, RUNTIMES
 from ..tasks import glue, own
 from ..text import corpus
 
@@ -215,6 +216,7 @@ class BenchmarkOptions:
     shape: str = setting("pairs", "pairs as in Table 3, or qa as on the paper's phone", choices=list(SHAPES))
     source: str = setting("", "texts of toyworld, or the real ones from the Hub", choices=["toyworld", "hub"])
     formats: str = setting(",".join(FORMATS), "formats to compare, joined by commas")
+    runtimes: str = setting("", f"further runtimes to compare: some of {', '.join(RUNTIMES)}, joined by commas")
     scored: str = setting("", "a student, fine-tuned in toyworld to score the formats (default: the shipped one)")
     scored_rows: int = setting(500, "rows it is scored on (0: leave that out)")
     name: str = setting("", "name of the record (default: benchmark-SCALE-SHAPE)")
@@ -225,7 +227,10 @@ class ExportOptions:
     """Options of `distilnb export`."""
 
     model: str = setting("", "a BERT or DistilBERT with any head: a folder or a Hub repository")
-    formats: str = setting("onnx_float32,onnx_int8", f"some of {', '.join(FORMATS)}, joined by commas")
+    format: str = setting(
+        "onnx", f"{', '.join(['onnx', *RUNTIMES])}, or one file of one, such as onnx_int8; joined by commas"
+    )
+    length: int = setting(LENGTH, "word pieces of a text, where a format has but one length (litert, coreml)")
     out: str = setting("", "folder for the files (default: runs/export)")
 
 

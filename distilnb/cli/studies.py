@@ -19,7 +19,8 @@ from ..studies import ablation
 from ..studies.benchmark import SHAPES, benchmark, fit_student, load_texts, with_head
 from ..studies.chain import choose, costs, run, shown, steps
 from ..studies.demo import build
-from ..studies.formats import FORMATS, check_agreement, check_formats, make_runner, sample
+from ..studies.formats import KNOWN, check_agreement, check_formats, make_runner, named, sample
+from ..studies.runtimes import NotHere
 from ..studies.timing import BenchmarkConfig
 from ..tasks import own
 from ..tasks.finetuning import FinetuningConfig
@@ -122,7 +123,7 @@ def time_models(what: BenchmarkOptions, config: BenchmarkConfig) -> None:
       distilnb benchmark --scale base --threads 1 --pad
     """
     scale, shape = scales.get(what.scale), what.shape
-    formats = check_formats(what.formats.split(","))
+    formats = check_formats([*what.formats.split(","), *named(what.runtimes)])
     teacher, tokenizer = read_teacher(what.teacher, scale.revision if what.teacher == scale.teacher else None)
     student = load_model(what.student) if what.student else build_student(teacher)
     texts, data = load_texts(shape, what.source, config.rows, config.seed)
@@ -156,16 +157,18 @@ def _export_defaults() -> dict[str, Any]:
 
 @command(_export_defaults)
 def export_model(what: ExportOptions) -> None:
-    """Write a model as ONNX in float32 and int8 (or in other formats), compared with PyTorch before it is kept.
+    """Write a model as ONNX (or for LiteRT, OpenVINO, Core ML, ExecuTorch), and compare its answers with PyTorch's.
 
     The folder is laid out as optimum and transformers.js read it: config.json with the names of the labels, the
-    tokenizer, which cuts and pads nothing by itself, onnx/model.onnx and onnx/model_quantized.onnx.
+    tokenizer, which cuts and pads nothing by itself, onnx/model.onnx and onnx/model_quantized.onnx. Each other format
+    has a folder of its own, whose inputs.json declares the lengths that it takes, and an extra: distilnb[litert].
 
     examples:
       distilnb export --model data/teachers/toy --out runs/toy-onnx
-      distilnb export --model distilbert/distilbert-base-uncased --formats onnx_int8
+      distilnb export --model distilbert/distilbert-base-uncased --format onnx_int8
+      distilnb export --model data/students/mini --format litert,openvino --length 64
     """
-    asked, folder = what.formats.split(","), Path(what.out)
+    asked, folder = named(what.format), Path(what.out)
     check_formats(asked)
     if not what.model:
         raise ValueError("--model is missing; give a folder with config.json and model.safetensors")
@@ -177,13 +180,16 @@ def export_model(what: ExportOptions) -> None:
     with TemporaryDirectory() as aside:  # what is compared with is not among the files that were asked for
         reference = make_runner(model, "float32", Path(aside), what.model)
         for format in asked:
-            runner = make_runner(model, format, folder, what.model)
-            error = check_agreement(runner, reference, sample(model))
+            runner = make_runner(model, format, folder, what.model, length=what.length)
+            try:
+                differs = f"{check_agreement(runner, reference, sample(model, most=what.length)):.1e}"
+            except NotHere as error:
+                differs = str(error)
             rows.append(
                 {
-                    "format": FORMATS[format].title,
+                    "format": KNOWN[format].title,
                     "MB": f"{runner.bytes / 1e6:.1f}",
-                    "differs from PyTorch float32 by": f"{error:.1e}",
+                    "differs from PyTorch float32 by": differs,
                     "file": runner.path,
                 }
             )

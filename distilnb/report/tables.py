@@ -11,7 +11,7 @@ from ..evidence.names import rank
 from ..evidence.statistics import MeanInterval
 from ..machine.progress import duration
 from ..studies import ablation
-from ..studies.formats import FORMATS
+from ..studies.formats import KNOWN
 from ..tasks import glue, metrics
 
 
@@ -414,7 +414,7 @@ def format_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 {
                     "run": r["name"],
                     "weights": _kind_of_weights(r),
-                    "format": FORMATS[form["format"]].title,
+                    "format": KNOWN[form["format"]].title,
                     "MB": f"{form['bytes'] / 1e6:.1f}",
                     "ms": f"{form['ms'][1]:.1f}",
                     "× teacher float32": f"{form['speedup']:.1f}",

@@ -26,6 +26,7 @@ behind the scores; `refused` the formats that were not timed, and why; `weights`
 """
 
 import gc
+import importlib
 import os
 import subprocess
 import sys
@@ -55,7 +56,9 @@ from ..tasks.finetuning import FinetuningConfig
 from ..tasks.finetuning import finetune as finetune_model
 from ..tasks.glue import Task
 from .formats import (
+    ELSEWHERE,
     FORMATS,
+    KNOWN,
     PACKAGES,
     Batch,
     Runner,
@@ -64,8 +67,10 @@ from .formats import (
     convert,
     inputs,
     make_runner,
-    open_onnx,
+    reopen,
 )
+from .graphs import SESSION
+from .runtimes import LENGTH, OPENVINO, RUNTIMES
 from .timing import (
     ENVIRONMENT,
     BenchmarkConfig,
@@ -217,9 +222,11 @@ Refused = list[dict[str, str]]  # model, format, and why it was not timed
 
 
 def make_formats(
-    models: Mapping[str, PreTrainedModel], formats: Sequence[str], folder: Path, threads: int
+    models: Mapping[str, PreTrainedModel], formats: Sequence[str], folder: Path, threads: int, length: int = LENGTH
 ) -> tuple[list[Runner], Refused]:
     """The models in these formats, and those that this machine cannot make: they must not cost the others' results.
+
+    `length` is that of formats which have but one.
 
     Raises ValueError for a model that cannot be exported.
     """
@@ -227,7 +234,7 @@ def make_formats(
     for format in formats:
         for key, model in models.items():
             try:
-                made.append(make_runner(model, format, folder / key, key, threads))
+                made.append(make_runner(model, format, folder / key, key, threads, length))
             except RuntimeError as error:  # PyTorch has no int8 on some processors
                 refused.append({"model": key, "format": format, "why": str(error).strip().splitlines()[0]})
     return made, refused
@@ -299,11 +306,13 @@ def _measure(path: str, format: str, kind: str, length: str) -> float:
     model, process = None, psutil.Process()
     if format.startswith("onnx"):
         import onnxruntime  # noqa: F401  (its own size is not the model's)
+    elif format in ELSEWHERE:
+        importlib.import_module(RUNTIMES[format.partition("_")[0]].packages[-1])
     ids = torch.ones(1, int(length), dtype=torch.long)
     batch = {"input_ids": ids, "attention_mask": ids, "token_type_ids": 0 * ids}
     before = process.memory_info().rss
-    if format.startswith("onnx"):
-        answer = open_onnx(Path(path))
+    if format.startswith("onnx") or format in ELSEWHERE:
+        answer = reopen(format, Path(path))
         answer(batch)
     else:
         model = convert(class_named(kind)(AutoConfig.from_pretrained(Path(path).parent)), format)
@@ -384,7 +393,7 @@ def benchmark(
     with threads(config.threads):
         float32 = [make_runner(model, "float32", folder / key, key) for key, model in models.items()]
         estimate(float32, texts, tokenizer, config, formats)
-        others, refused = make_formats(models, formats[1:] if few else (), folder, config.threads)
+        others, refused = make_formats(models, formats[1:] if few else (), folder, config.threads, config.max_length)
         timings = time_pass(float32, texts, tokenizer, config)
         scores, intervals = pass_scores(timings, config.end_to_end)
         swept = sweep(models, config.sweep_rounds, numbers=powers(), seed=config.seed) if config.sweep_rounds else []
@@ -407,9 +416,22 @@ def benchmark(
         "seed": config.seed,
         "device": describe_device() | {"instructions": instructions(), "load": load and round(load[0], 1)},
         "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
-        "versions": versions() | {name: version(name) for name in PACKAGES if find_spec(name)},
+        "runtime_settings": {
+            name: given for name, given in SETTINGS.items() if any(f.startswith(name) for f in formats)
+        },
+        "versions": versions() | _package_versions(formats),
     }
     return new_record("benchmark", name, scale=scale, model="student", stopwatch=watch, **values | provenance)
+
+
+SETTINGS = {"onnx": SESSION, "openvino": OPENVINO}  # what may make a runtime faster, or less exact, than by default
+
+
+def _package_versions(formats: Sequence[str]) -> dict[str, str]:
+    """Versions of the runtimes' packages."""
+    used = {name.partition("_")[0] for name in formats if name in ELSEWHERE}
+    names = {*PACKAGES, *(package for runtime in used for package in RUNTIMES[runtime].packages)}
+    return {name: version(name) for name in sorted(names) if find_spec(name)}
 
 
 def _check(models: Mapping[str, PreTrainedModel], texts: Texts, config: BenchmarkConfig) -> None:
@@ -422,7 +444,7 @@ def _check(models: Mapping[str, PreTrainedModel], texts: Texts, config: Benchmar
 
 def _tell(refused: Sequence[Mapping[str, str]]) -> None:
     for bad in refused:
-        print(f"not timed: {FORMATS[bad['format']].title} of the {bad['model']}: {bad['why']}", flush=True)
+        print(f"not timed: {KNOWN[bad['format']].title} of the {bad['model']}: {bad['why']}", flush=True)
 
 
 def _add_memory(rows: Mapping[str, dict], runners: Sequence[Runner], model: str, max_length: int) -> None:
@@ -435,7 +457,8 @@ def _accuracy(fitted: Fitted | None, formats: Sequence[str], folder: Path, threa
     """The scores of a fine-tuned student in each format; none where there is no such student or no format."""
     if not (fitted and formats):
         return []
-    runners = [make_runner(fitted.model, format, folder / "fitted", "student", threads) for format in formats]
+    longest = max(map(len, fitted.rows["input_ids"][:]))
+    runners = [make_runner(fitted.model, form, folder / "fitted", "student", threads, longest) for form in formats]
     return score_formats(runners, fitted)
 
 
@@ -464,7 +487,7 @@ def estimate(
         _time(runner, few[:2], tokenizer, config)  # the first answers are slow
     pair = sum(float(_time(runner, few, tokenizer, config)[:, 0].sum()) for runner in runners) / len(few)
     seconds = pair * (config.rows + 1.5 * config.format_rows + 30 * config.sweep_rounds)
-    disk = sum(runner.bytes * FORMATS[name].bytes / 4 for runner in runners for name in formats)
+    disk = sum(runner.bytes * KNOWN[name].bytes / 4 for runner in runners for name in formats)
     told = (
         f"estimate: about {duration(seconds)} for timing, then the formats"
         if config.format_rows

@@ -31,7 +31,7 @@ from transformers import (
 from .. import paths
 from ..models import families
 from ..models.arithmetic import parameter_groups
-from .formats import HIDDEN, quantize_onnx, require_onnx, to_onnx
+from .graphs import HIDDEN, quantize_onnx, require_onnx, to_onnx
 
 ORT, TOKENIZERS = "onnxruntime-web@1.30.0", "@huggingface/tokenizers@0.2.0"
 CDN = "https://cdn.jsdelivr.net/npm"

@@ -1,40 +1,30 @@
-"""Formats for the device (paper section 4.1, "On device computation"): half precision, int8, ONNX.
+"""Formats for the device (paper section 4.1, "On device computation"): half precision, int8, ONNX and other runtimes.
 
-A `Runner` is a model in one of `FORMATS`, ready to answer and with its size on disk. Nothing is timed before
+A `Runner` is a model in one of `KNOWN` formats, ready to answer and with its size on disk. Nothing is timed before
 `check_agreement` has compared its answers with those of PyTorch in float32. The formats differ in more than bytes:
 the ONNX ones run in ONNX Runtime, which fuses the graph, so a format's speed is that of its runtime as well.
 """
 
 import copy
-import gc
-import logging
-import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
-from importlib.util import find_spec
-from io import StringIO
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from ..evidence.records import Record
 from ..models import families
-from ..models.forward import decoder, head_input
+from . import runtimes
+from .graphs import PACKAGES, Batch, answers, inputs, open_onnx, quantize_onnx, require_onnx, to_onnx
+from .runtimes import LENGTH, RUNTIMES, Answer
 
-Batch = dict[str, Tensor]  # input_ids, attention_mask and token_type_ids, each (batch, seq)
-PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-HIDDEN = "last_hidden_state"  # as transformers calls the output of an encoder
-SESSION = {  # how ONNX Runtime is set up
-    "session.intra_op.allow_spinning": "0",  # threads that wait for work must not take the processor from others
-    "optimization.disable_specified_optimizers": "SkipLayerNormFusion",  # on a CPU slower than what it fuses
-}
+__all__ = ["PACKAGES", "answers", "inputs", "open_onnx"]  # asked for here by lessons
 
 
 class Format(NamedTuple):
@@ -55,6 +45,13 @@ FORMATS = {
     "onnx_float32": Format("ONNX float32", 4, 1e-3),
     "onnx_int8": Format("ONNX int8", 1, 0.3),
 }
+BYTES = {"float32": (4, 1e-3), "float16": (2, 0.1), "int8": (1, 0.3)}  # of a weight, and the tolerance
+ELSEWHERE = {  # formats of other runtimes, each with an extra of its own
+    f"{name}_{precision}": Format(f"{runtime.title} {precision}", *BYTES[precision])
+    for name, runtime in RUNTIMES.items()
+    for precision in runtime.files
+}
+KNOWN = FORMATS | ELSEWHERE
 
 
 class Runner(NamedTuple):
@@ -68,31 +65,14 @@ class Runner(NamedTuple):
     path: Path
 
 
-def require_onnx() -> None:
-    """Raise ValueError that names the extra unless the ONNX packages are installed."""
-    missing = [name for name in PACKAGES if find_spec(name) is None]
-    if missing:
-        raise ValueError(f'{missing[0]} is not installed, which ONNX formats need: pip install "distilnb[export]"')
+def make_runner(
+    model: PreTrainedModel, format: str, folder: Path, name: str = "model", threads: int = 0, length: int = LENGTH
+) -> Runner:
+    """`model`, called `name`, in one of `KNOWN`; its file goes to `folder`, the model itself is not changed.
 
-
-def answers(model: nn.Module, batch: Batch) -> Tensor:
-    """What a model answers, as one tensor: its logits, or start and end logits side by side, (batch, seq, 2)."""
-    found = model(**batch)
-    return found.logits if hasattr(found, "logits") else torch.stack([found.start_logits, found.end_logits], dim=-1)
-
-
-def inputs(model: PreTrainedModel, batch: Batch) -> Batch:
-    """What this model reads of a batch: DistilBERT, for one, has no token types."""
-    types = ("token_type_ids",) if families.reads_token_types(model.config) else ()
-    wanted = ("input_ids", "attention_mask", *types)
-    return {name: batch[name] for name in wanted}
-
-
-def make_runner(model: PreTrainedModel, format: str, folder: Path, name: str = "model", threads: int = 0) -> Runner:
-    """`model`, called `name`, in one of `FORMATS`; its file goes to `folder`, the model itself is not changed.
-
-    `threads` are ONNX Runtime's (0: one for each core); PyTorch's are set by `torch.set_num_threads`.
-    Raises ValueError for an unknown format, missing packages, or a model that cannot be exported.
+    `threads` are those of ONNX Runtime and others (0: one for each core); PyTorch's are set by
+    `torch.set_num_threads`. `length` is that of formats which have but one. Raises ValueError for an unknown format,
+    missing packages, or a model that cannot be exported, RuntimeError for one that cannot be run here.
     """
     check_formats([format])
     folder.mkdir(parents=True, exist_ok=True)
@@ -105,6 +85,10 @@ def make_runner(model: PreTrainedModel, format: str, folder: Path, name: str = "
         if format == "onnx_int8":
             path = quantize_onnx(path, path.with_name("model_quantized.onnx"))
         return Runner(name, format, open_onnx(path, threads), path.stat().st_size, path)
+    if format in ELSEWHERE:
+        runtime, _, precision = format.partition("_")
+        path = runtimes.write(model, folder, runtime, precision, length)
+        return Runner(name, format, reopen(format, path, threads), runtimes.size(path), path)
     made = convert(model, format)
     path = _keep(made, folder, format)
 
@@ -116,6 +100,11 @@ def make_runner(model: PreTrainedModel, format: str, folder: Path, name: str = "
             return answers(made, mine).float().numpy()
 
     return Runner(name, format, answer, path.stat().st_size, path)
+
+
+def reopen(format: str, path: Path, threads: int = 0) -> Answer:
+    """A function from batches to answers, from the file of a format that is not PyTorch's."""
+    return RUNTIMES[format.partition("_")[0]].open(path, threads) if format in ELSEWHERE else open_onnx(path, threads)
 
 
 def convert(model: PreTrainedModel, format: str) -> nn.Module:
@@ -146,136 +135,6 @@ def to_int8(model: nn.Module) -> nn.Module:
         return torch.ao.quantization.quantize_dynamic(copy.deepcopy(model).eval(), {nn.Linear}, dtype=torch.qint8)
 
 
-class _Outputs(nn.Module):
-    """A model as a function from tensors to its named outputs, which is what can be exported.
-
-    HIDDEN among the names is the encoder's output: alone, or after the logits of a masked language model.
-    """
-
-    def __init__(self, model: nn.Module, names: Sequence[str]):
-        super().__init__()
-        self.model, self.names = model, names
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Any:
-        batch = {"input_ids": input_ids, "attention_mask": attention_mask}
-        batch |= {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        if HIDDEN not in self.names:
-            made = self.model(**batch)
-            tensors = tuple(getattr(made, name) for name in self.names)
-        else:
-            tensors = (self.model.base_model(**batch)[0],)
-            if "logits" in self.names:
-                tensors = (nn.functional.linear(head_input(self.model, *tensors), *decoder(self.model)), *tensors)
-        return tensors if len(tensors) > 1 else tensors[0]
-
-
-def output_names(model: PreTrainedModel) -> list[str]:
-    """What the outputs of a model's graph are called: by the names that optimum and transformers.js look for."""
-    spans = type(model).__name__.endswith("ForQuestionAnswering")
-    return ["start_logits", "end_logits"] if spans else ["logits"]
-
-
-def to_onnx(model: PreTrainedModel, path: Path, names: Sequence[str] = ()) -> Path:
-    """Write `model` as an ONNX graph in float32 that takes any batch size and sequence length.
-
-    `names` are its outputs (default: those of its head), see `_Outputs`. Attention is written out ("eager"): ONNX
-    Runtime fuses that graph better than the one of torch's own kernel.
-    Raises ValueError when a package is missing or when the model cannot be traced.
-    """
-    require_onnx()
-    import onnx
-
-    model = copy.deepcopy(model).float().eval()
-    model.set_attn_implementation("eager")
-    model.config.use_cache = False  # of a causal model: its keys and values are no outputs here
-    ids = torch.ones(2, 16, dtype=torch.long)
-    batch = inputs(model, {"input_ids": ids, "attention_mask": ids.clone(), "token_type_ids": 0 * ids})
-    names = list(names or output_names(model))
-    free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("seq", max=families.longest(model.config))}
-    try:
-        with _quiet():
-            program = torch.onnx.export(
-                _Outputs(model, names).eval(),
-                tuple(batch.values()),
-                dynamo=True,
-                dynamic_shapes=(free,) * len(batch),
-                input_names=list(batch),
-                output_names=names,
-                verbose=False,
-            )
-    except torch.onnx.OnnxExporterError as error:
-        reason = str(error.__cause__ or error).strip().splitlines()[0]
-        raise ValueError(f"this {type(model).__name__} cannot be exported to ONNX: {reason}") from error
-    made = program.model_proto
-    del made.graph.value_info[:]  # the exporter's shapes contradict those that quantization finds
-    for node in made.graph.node:
-        del node.metadata_props[:]  # where in this machine's folders each operation comes from
-    onnx.save(made, path)
-    del program, made
-    gc.collect()  # an exported program refers to itself, and holds the weights
-    return path
-
-
-def quantize_onnx(source: Path, target: Path, per_channel: bool = True) -> Path:
-    """Write `source` with int8 matrices and embeddings; activations are rounded as they come.
-
-    `per_channel`: a scale for each output instead of one for the matrix. The weights are signed: products with unsigned
-    ones took 2.7 times as long where we tried (AMX, 32 tokens), as only the signed have the fast kernel there.
-    """
-    require_onnx()
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    with _quiet():
-        quantize_dynamic(
-            source,
-            target,
-            weight_type=QuantType.QInt8,
-            per_channel=per_channel,
-            op_types_to_quantize=["MatMul", "Gemm", "Gather"],
-            extra_options={"MatMulConstBOnly": True},
-        )
-    return target
-
-
-def open_onnx(path: Path, threads: int = 0, only: str = "") -> Callable[[Batch], np.ndarray]:
-    """A function from batches to answers, by ONNX Runtime on the CPU; ValueError for a file that is no ONNX model.
-
-    `only` names the one output that is wanted of several; without it they are start and end logits, side by side.
-    """
-    require_onnx()
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads or os.cpu_count() or 1, 1
-    options.log_severity_level = 3
-    for name, value in SESSION.items():
-        options.add_session_config_entry(name, value)
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions have no common base class
-        raise ValueError(f"'{path}' is no model that ONNX Runtime can read") from error
-    names = [entry.name for entry in session.get_inputs()]
-
-    def answer(batch: Batch) -> np.ndarray:
-        outputs = session.run([only] if only else None, {name: batch[name].numpy() for name in names})
-        return outputs[0] if len(outputs) == 1 else np.stack(outputs, axis=-1)
-
-    return answer
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporters' talk of packages that are not needed and names they cannot keep."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), redirect_stderr(StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-
-
 def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
     """‖found − expected‖ / ‖expected‖."""
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
@@ -288,7 +147,7 @@ def check_agreement(runner: Runner, reference: Runner, batches: Sequence[Batch])
     """
     pairs = [(runner.answer(batch), reference.answer(batch)) for batch in batches]
     error = relative_error(*(np.concatenate([answer.ravel() for answer in side]) for side in zip(*pairs, strict=True)))
-    form = FORMATS[runner.format]
+    form = KNOWN[runner.format]
     if not error <= form.tolerance:
         raise RuntimeError(
             f"{form.title} of {runner.model} answers otherwise than PyTorch in float32 (relative error "
@@ -297,11 +156,12 @@ def check_agreement(runner: Runner, reference: Runner, batches: Sequence[Batch])
     return error
 
 
-def sample(model: PreTrainedModel, batches: int = 8, seed: int = 0) -> list[Batch]:
-    """Random ids on which formats are compared: batches of two rows of unequal length, so that the mask counts."""
+def sample(model: PreTrainedModel, batches: int = 8, seed: int = 0, most: int = 512) -> list[Batch]:
+    """Random ids on which formats are compared: batches of two rows of unequal length, so that the mask counts, up to
+    64 tokens or `most`."""
     draw, made = torch.Generator().manual_seed(seed), []
     for number in range(batches):
-        length = min(8 * (number + 1), families.longest(model.config))
+        length = min(8 * (number + 1), most, families.longest(model.config))
         ids = torch.randint(model.config.vocab_size, (2, length), generator=draw)
         mask = torch.ones_like(ids)
         mask[1, length // 2 :] = 0
@@ -309,13 +169,22 @@ def sample(model: PreTrainedModel, batches: int = 8, seed: int = 0) -> list[Batc
     return made
 
 
+def named(text: str) -> list[str]:
+    """The formats that names joined by commas stand for; that of a runtime ("onnx", "litert") stands for all of its."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    found = [[form for form in KNOWN if form.startswith(f"{name}_")] or [name] for name in names]
+    return list(dict.fromkeys(form for forms in found for form in forms))
+
+
 def check_formats(formats: Sequence[str]) -> tuple[str, ...]:
     """These formats with float32, against which they are compared, in front; ValueError before any work."""
-    unknown = [name for name in formats if name not in FORMATS]
+    unknown = [name for name in formats if name not in KNOWN]
     if unknown:
-        raise ValueError(f"unknown format '{unknown[0]}'; use some of {', '.join(FORMATS)}")
+        raise ValueError(f"unknown format '{unknown[0]}'; use some of {', '.join(KNOWN)}")
     if any(name.startswith("onnx") for name in formats):
         require_onnx()
+    for runtime in dict.fromkeys(name.partition("_")[0] for name in formats if name in ELSEWHERE):
+        runtimes.require(runtime)
     return tuple(dict.fromkeys(("float32", *formats)))
 
 
