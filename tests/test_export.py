@@ -260,6 +260,7 @@ def test_the_folder_is_laid_out_for_others(classifier_folder, tmp_path):
         "tokenizer_config.json",
         "onnx/model.onnx",
         "onnx/model_quantized.onnx",
+        "onnx/rounding.json",
     }
     assert json.loads((out / "config.json").read_text())["id2label"] == {"0": "down", "1": "flat", "2": "up"}
     saved = json.loads((out / "tokenizer.json").read_text())

@@ -1,5 +1,6 @@
 """The commands that measure: `ablate`, `benchmark`, `export` and `evidence`."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,11 +16,11 @@ from ..models.sources import load_model, load_tokenizer, read_teacher, shipped_n
 from ..models.student import build_student
 from ..models.teacher import check_vocabulary, never_cut
 from ..report import tables
-from ..studies import ablation
-from ..studies.benchmark import SHAPES, benchmark, fit_student, load_texts, with_head
+from ..studies import ablation, rounding
+from ..studies.benchmark import SHAPES, benchmark, fit_student, held_out, load_texts, scored_rows, with_head
 from ..studies.chain import choose, costs, run, shown, steps
 from ..studies.demo import build
-from ..studies.formats import KNOWN, check_agreement, check_formats, make_runner, named, sample
+from ..studies.formats import KNOWN, check_agreement, check_formats, make_runner, named, sample, whole_onnx
 from ..studies.runtimes import NotHere
 from ..studies.timing import BenchmarkConfig
 from ..tasks import own
@@ -130,7 +131,10 @@ def time_models(what: BenchmarkOptions, config: BenchmarkConfig) -> None:
     models = {
         name: with_head(model, shape, config.attention) for name, model in (("teacher", teacher), ("student", student))
     }
-    fitted = fit_student(what.scored, what.scored_rows) if what.scored_rows else None
+    fitted = fit_student(what.scored, what.scored_rows) if what.scored_rows and not what.scored_task else None
+    if what.scored_task:
+        ready = load_model(what.scored), load_tokenizer(what.scored)
+        fitted = held_out(*ready, what.scored_task, "hub", what.scored_rows, shipped_name(what.scored))
     with TemporaryDirectory() as folder:
         record = benchmark(
             models,
@@ -161,11 +165,13 @@ def export_model(what: ExportOptions) -> None:
 
     The folder is laid out as optimum and transformers.js read it: config.json with the names of the labels, the
     tokenizer, which cuts and pads nothing by itself, onnx/model.onnx and onnx/model_quantized.onnx. Each other format
-    has a folder of its own, whose inputs.json declares the lengths that it takes, and an extra: distilnb[litert].
+    has a folder of its own, whose inputs.json declares the lengths that it takes, and an extra: distilnb[litert]. How
+    int8 is rounded is measured, on a task's held-out rows or on random words, and told in onnx/rounding.json.
 
     examples:
       distilnb export --model data/teachers/toy --out runs/toy-onnx
       distilnb export --model distilbert/distilbert-base-uncased --format onnx_int8
+      distilnb export --model runs/models/mine --task mrpc     int8 rounded as held-out rows of the task allow
       distilnb export --model data/students/mini --format litert,openvino --length 64
     """
     asked, folder = named(what.format), Path(what.out)
@@ -175,12 +181,13 @@ def export_model(what: ExportOptions) -> None:
     model, tokenizer = load_model(what.model), load_tokenizer(what.model)
     check_vocabulary(model.config, tokenizer)
     never_cut(tokenizer)
+    chosen = _choose_rounding(model, tokenizer, what, folder) if "onnx_int8" in asked else "dynamic"
     tokenizer.save_pretrained(folder)
     rows = []
     with TemporaryDirectory() as aside:  # what is compared with is not among the files that were asked for
         reference = make_runner(model, "float32", Path(aside), what.model)
         for format in asked:
-            runner = make_runner(model, format, folder, what.model, length=what.length)
+            runner = make_runner(model, format, folder, what.model, length=what.length, rounding=chosen)
             try:
                 differs = f"{check_agreement(runner, reference, sample(model, most=what.length)):.1e}"
             except NotHere as error:
@@ -194,6 +201,34 @@ def export_model(what: ExportOptions) -> None:
                 }
             )
     print(tables.table(rows))
+
+
+def _choose_rounding(model: Any, tokenizer: Any, what: ExportOptions, folder: Path) -> str:
+    """The name of the way to int8 that is kept, after all were measured: printed, and written to onnx/rounding.json."""
+    if what.task:
+        rows = scored_rows(held_out(model, tokenizer, what.task, what.source, what.rows, what.model))
+    else:
+        rows = rounding.HeldOut([{k: v[:1] for k, v in batch.items()} for batch in sample(model, 8)])
+    with TemporaryDirectory() as aside:
+        found = rounding.measure(whole_onnx(model, folder), Path(aside), rows)
+    chosen = rounding.choose(found)
+    told = {"rows": what.task or "random word pieces", "number": len(rows.batches), "kept": chosen, "ways": found}
+    (folder / "onnx" / "rounding.json").write_text(json.dumps(told, indent=1) + "\n")
+    print(tables.table([_rounding_row(row, found[0], chosen) for row in found]) + "\n")
+    return chosen
+
+
+def _rounding_row(row: dict[str, Any], whole: dict[str, Any], chosen: str) -> dict[str, Any]:
+    name = row["rounding"]
+    points = {"points lost": row["lost"], "on other rows": row["lost_elsewhere"]}
+    return {
+        "int8": name + (" (kept)" if name == chosen else ""),
+        "of float32's bytes": f"{100 * row['bytes'] / whole['bytes']:.0f} %",
+        "error": f"{row['error']:.3f}",
+        "by neighbours": f"{row['neighbours']:.3f}",
+        "CPU ms": f"{row['cpu_ms']:.1f}",
+        **{key: "–" if value is None else f"{value:+.2f}" for key, value in points.items()},
+    }
 
 
 def _demo_defaults() -> dict[str, Any]:

@@ -70,6 +70,7 @@ from .formats import (
     reopen,
 )
 from .graphs import SESSION
+from .rounding import HeldOut
 from .runtimes import LENGTH, OPENVINO, RUNTIMES
 from .timing import (
     ENVIRONMENT,
@@ -234,7 +235,7 @@ def make_formats(
     for format in formats:
         for key, model in models.items():
             try:
-                made.append(make_runner(model, format, folder / key, key, threads, length))
+                made.append(make_runner(model, format, folder / key, key, threads, length=length))
             except RuntimeError as error:  # PyTorch has no int8 on some processors
                 refused.append({"model": key, "format": format, "why": str(error).strip().splitlines()[0]})
     return made, refused
@@ -266,7 +267,7 @@ def score_formats(runners: Sequence[Runner], fitted: Fitted, pad_id: int = 0) ->
     batches = [finetuning.collate(fitted.rows, [i], pad_id) for i in range(len(fitted.rows))]
     labels, found = fitted.rows["labels"][:], []
     for runner in runners:
-        guess = np.concatenate([runner.answer(batch) for batch in batches]).argmax(-1)
+        guess = fitted.task.answers(np.concatenate([runner.answer(batch) for batch in batches]))
         score = metrics.main_score(fitted.task.main, metrics.score(fitted.task.metrics, guess, labels))
         first = found[0] if found else {"guess": guess, "accuracy": score}
         before, after = first["guess"] == labels, guess == labels
@@ -458,7 +459,9 @@ def _accuracy(fitted: Fitted | None, formats: Sequence[str], folder: Path, threa
     if not (fitted and formats):
         return []
     longest = max(map(len, fitted.rows["input_ids"][:]))
-    runners = [make_runner(fitted.model, form, folder / "fitted", "student", threads, longest) for form in formats]
+    runners = [
+        make_runner(fitted.model, form, folder / "fitted", "student", threads, length=longest) for form in formats
+    ]
     return score_formats(runners, fitted)
 
 
@@ -505,6 +508,35 @@ def load_texts(shape: str, source: str, rows: int, seed: int = 0) -> tuple[list[
     loaded = glue.load_split(task, "validation", source, rows, seed)
     pairs = list(zip(*(loaded[column][:] for column in task.columns), strict=True))
     return pairs, glue.provenance(task, source, {"validation": loaded}, seed)
+
+
+def held_out(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str, source: str, rows: int = 0, what: str = ""
+) -> Fitted:
+    """A classifier that is fine-tuned already, and validation rows of its task (0: all), which no choice has seen.
+
+    Raises ValueError for a task or source that there is not, and for a model of another number of labels.
+    """
+    task = glue.get_task(name)
+    if getattr(model.config, "num_labels", 0) != task.num_labels or not type(model).__name__.endswith("Classification"):
+        raise ValueError(
+            f"task {name} has {task.num_labels} labels, and {what or 'the model'} is no classifier of these"
+        )
+    loaded = glue.load_split(task, "validation", source, rows or None)
+    encoded = glue.tokenize(loaded, task, tokenizer, min(128, families.longest(model.config)))
+    info = {"task": name, "scale": "own", "model": what, "rows_scored": len(loaded)}
+    return Fitted(model, task, encoded, info | {"data": glue.provenance(task, source, {"validation": loaded}, 0)})
+
+
+def scored_rows(fitted: Fitted, pad_id: int = 0) -> HeldOut:
+    """The rows of a fitted classifier as `rounding.measure` reads them."""
+    labels = fitted.rows["labels"][:]
+
+    def score(logits: np.ndarray, chosen: np.ndarray) -> float:
+        found = metrics.score(fitted.task.metrics, fitted.task.answers(logits), np.asarray(labels)[chosen])
+        return metrics.main_score(fitted.task.main, found)
+
+    return HeldOut([finetuning.collate(fitted.rows, [i], pad_id) for i in range(len(fitted.rows))], score)
 
 
 def fit_student(student: str, rows: int) -> Fitted:

@@ -21,7 +21,8 @@ from transformers import PreTrainedModel
 from ..evidence.records import Record
 from ..models import families
 from . import runtimes
-from .graphs import PACKAGES, Batch, answers, inputs, open_onnx, quantize_onnx, require_onnx, to_onnx
+from .graphs import PACKAGES, Batch, answers, inputs, open_onnx, require_onnx, to_onnx
+from .rounding import ROUNDINGS
 from .runtimes import LENGTH, RUNTIMES, Answer
 
 __all__ = ["PACKAGES", "answers", "inputs", "open_onnx"]  # asked for here by lessons
@@ -51,7 +52,12 @@ ELSEWHERE = {  # formats of other runtimes, each with an extra of its own
     for name, runtime in RUNTIMES.items()
     for precision in runtime.files
 }
-KNOWN = FORMATS | ELSEWHERE
+ROUNDED = {  # other ways to int8 in ONNX, see `rounding`; onnx_int8 is "dynamic" unless another was chosen
+    f"onnx_{name}": Format(f"ONNX int8, {rounding.title}", 1, 0.3)
+    for name, rounding in ROUNDINGS.items()
+    if name != "dynamic"
+}
+KNOWN = FORMATS | ROUNDED | ELSEWHERE
 
 
 class Runner(NamedTuple):
@@ -66,24 +72,31 @@ class Runner(NamedTuple):
 
 
 def make_runner(
-    model: PreTrainedModel, format: str, folder: Path, name: str = "model", threads: int = 0, length: int = LENGTH
+    model: PreTrainedModel,
+    format: str,
+    folder: Path,
+    name: str = "model",
+    threads: int = 0,
+    *,
+    length: int = LENGTH,
+    rounding: str = "dynamic",
 ) -> Runner:
     """`model`, called `name`, in one of `KNOWN`; its file goes to `folder`, the model itself is not changed.
 
     `threads` are those of ONNX Runtime and others (0: one for each core); PyTorch's are set by
-    `torch.set_num_threads`. `length` is that of formats which have but one. Raises ValueError for an unknown format,
-    missing packages, or a model that cannot be exported, RuntimeError for one that cannot be run here.
+    `torch.set_num_threads`. `length` is that of formats which have but one, `rounding` the way to onnx_int8, one of
+    `ROUNDINGS`. Raises ValueError for an unknown format, missing packages, or a model that cannot be exported,
+    RuntimeError for one that this processor cannot make.
     """
     check_formats([format])
     folder.mkdir(parents=True, exist_ok=True)
     model.config.save_pretrained(folder)
     if format.startswith("onnx"):
-        path = folder / "onnx" / "model.onnx"  # where optimum and transformers.js look
-        if not path.is_file():
-            path.parent.mkdir(exist_ok=True)
-            to_onnx(model, path)
-        if format == "onnx_int8":
-            path = quantize_onnx(path, path.with_name("model_quantized.onnx"))
+        path = source = whole_onnx(model, folder)
+        if format != "onnx_float32":
+            way = rounding if format == "onnx_int8" else format.removeprefix("onnx_")
+            path = source.with_name("model_quantized.onnx" if format == "onnx_int8" else f"model_{way}.onnx")
+            ROUNDINGS[way].write(source, path)
         return Runner(name, format, open_onnx(path, threads), path.stat().st_size, path)
     if format in ELSEWHERE:
         runtime, _, precision = format.partition("_")
@@ -100,6 +113,15 @@ def make_runner(
             return answers(made, mine).float().numpy()
 
     return Runner(name, format, answer, path.stat().st_size, path)
+
+
+def whole_onnx(model: PreTrainedModel, folder: Path) -> Path:
+    """The path of the model in float32 ONNX under `folder`, written unless it is there already."""
+    path = folder / "onnx" / "model.onnx"  # where optimum and transformers.js look
+    if not path.is_file():
+        path.parent.mkdir(exist_ok=True, parents=True)
+        to_onnx(model, path)
+    return path
 
 
 def reopen(format: str, path: Path, threads: int = 0) -> Answer:
@@ -171,8 +193,8 @@ def sample(model: PreTrainedModel, batches: int = 8, seed: int = 0, most: int = 
 
 def named(text: str) -> list[str]:
     """The formats that names joined by commas stand for; that of a runtime ("onnx", "litert") stands for all of its."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    found = [[form for form in KNOWN if form.startswith(f"{name}_")] or [name] for name in names]
+    names, usual = [name.strip() for name in text.split(",") if name.strip()], FORMATS | ELSEWHERE
+    found = [[form for form in usual if form.startswith(f"{name}_")] or [name] for name in names]
     return list(dict.fromkeys(form for forms in found for form in forms))
 
 
