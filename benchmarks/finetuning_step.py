@@ -20,13 +20,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from datasets import Dataset
 from transformers import DistilBertConfig, DistilBertForSequenceClassification, PreTrainedModel
 
 from distilnb import paths, scales
 from distilnb.evidence.records import Stopwatch, new_record, save_record
-from distilnb.machine.device import make_accelerator
+from distilnb.machine.device import forget_accelerator, make_accelerator
 from distilnb.models import dropout
 from distilnb.models.teacher import load_teacher
 from distilnb.report import tables
@@ -91,7 +90,7 @@ class Bare(Plain):
 
     def __init__(self, model: PreTrainedModel, rows: Dataset, config: FinetuningConfig):
         super().__init__(model, rows, config)
-        dropout.for_cpu(self.model)
+        dropout.speed_up(self.model, torch.device("cpu"))
         groups = finetuning.parameter_groups(model, config)
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, eps=1e-6, fused=True)
 
@@ -117,10 +116,10 @@ class Ours:
     """The package's updates, as `finetuning.finetune` makes them."""
 
     def __init__(self, model: PreTrainedModel, rows: Dataset, config: FinetuningConfig, precision: str):
-        AcceleratorState._reset_state(True)
+        forget_accelerator()
         accelerator, long = Accelerator(cpu=True, mixed_precision=precision), replace(config, epochs=1000)
         tokenizer = load_teacher(scales.get("toy").teacher)[1]
-        dropout.for_cpu(model)
+        dropout.speed_up(model, torch.device("cpu"))
         self.run = finetuning.Run(model, rows, {}, tokenizer, accelerator, long, finetuning.UNSAVED)
         self.run.module.train()
 
@@ -169,7 +168,7 @@ def same_scores(rows: int = 2000, seeds: int = 3) -> dict[str, float]:
     teacher, tokenizer = load_teacher(scales.get("toy").teacher)
     data = glue.load_data("sst2", n_train=rows, n_validation=1000)
     config = FinetuningConfig(**scales.get("toy").finetuning)
-    AcceleratorState._reset_state(True)
+    forget_accelerator()
     accelerator, scores = make_accelerator("no", cpu=True), {}
     train, scored = finetuning.encode(data, tokenizer, config)
     for seed in range(seeds):
@@ -185,8 +184,8 @@ def same_scores(rows: int = 2000, seeds: int = 3) -> dict[str, float]:
                     group["lr"] = settings.learning_rate_at(step, steps)
                 plain.update(chosen)
                 step += 1
-        found = finetuning.evaluate(plain.model.eval(), data, (train, scored), accelerator, tokenizer.pad_token_id)
-        scores |= {f"ours_seed{seed}": record["scores"]["main"], f"plain_seed{seed}": found["scores"]["main"]}
+        theirs = finetuning.evaluate(plain.model.eval(), data, (train, scored), accelerator, tokenizer.pad_token_id)
+        scores |= {f"ours_seed{seed}": record["scores"]["main"], f"plain_seed{seed}": theirs["scores"]["main"]}
     return scores
 
 

@@ -33,7 +33,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
 
@@ -44,7 +43,7 @@ from distilnb.distillation.loop import Run
 from distilnb.distillation.recipe import PretrainingConfig
 from distilnb.distillation.step import Distillation
 from distilnb.evidence.records import Stopwatch, new_record, save_record
-from distilnb.machine.device import applied, fast_bf16, matmul_rate, memory, now, probe
+from distilnb.machine.device import applied, fast_bf16, forget_accelerator, matmul_rate, memory_use, now, probe
 from distilnb.models import dropout
 from distilnb.models.student import build_student
 from distilnb.models.teacher import load_teacher
@@ -173,12 +172,12 @@ class Ours:
         config: PretrainingConfig,
         precision: str,
     ):
-        AcceleratorState._reset_state(True)
+        forget_accelerator()
         self.laps = Laps()
         accelerator = Accelerator(cpu=DEVICE.type == "cpu", mixed_precision=precision)
         self.run = Run(student, text, masker, accelerator, config, teacher, None)
         if DEVICE.type == "cpu":
-            dropout.for_cpu(student)  # as the command line does
+            dropout.speed_up(student, torch.device("cpu"))  # as the command line does
         student.train()
         self.laps.wrap(self.run.accelerator, "backward", "backward")
         self.laps.wrap(self.run.accelerator, "clip_grad_norm_", "optimizer")
@@ -254,11 +253,11 @@ def check_equal_losses(shape: dict[str, Any]) -> float:
     tokens, masked = int(batch["attention_mask"].sum()), int((batch["labels"] != IGNORE).sum())
     with torch.no_grad():
         _, expected = plain.losses(batch)
-        _, found = Distillation(student, teacher, config)(batch, float(tokens), float(masked))
-    worst = max(abs(float(a) / float(b) - 1) for a, b in zip(found, expected, strict=True))
+        _, terms = Distillation(student, teacher, config)(batch, float(tokens), float(masked))
+    worst = max(abs(float(a) / float(b) - 1) for a, b in zip(terms, expected, strict=True))
     if worst > 1e-4:
         raise RuntimeError(
-            f"the two steps do not compute the same loss: {found.tolist()} against {[float(x) for x in expected]}"
+            f"the two steps do not compute the same loss: {terms.tolist()} against {[float(x) for x in expected]}"
         )
     return worst
 
@@ -303,24 +302,24 @@ def measure(size: str, rounds: int, steps: int, names: list[str]) -> dict[str, A
     return {"rows": rows, "settings": settings, "peaks": {k: max(v) for k, v in peaks.items()}}
 
 
-def summarize(found: dict[str, Any], flops: float) -> dict[str, Any]:
+def summarize(measured: dict[str, Any], flops: float) -> dict[str, Any]:
     """Scores and the share of each stage, from the rounds."""
     scores, stages = {}, {}
     for on, suffix in ((False, ""), (True, "_set")):
         rows = {}
-        for row in found["rows"]:
+        for row in measured["rows"]:
             if row["settings"] == on:
                 rows.setdefault(row["loop"], []).append(row)
-        for name, mine in rows.items():
-            cpu = statistics.median(row["cpu"] for row in mine)
-            peak = found["peaks"]["bf16" if name == "bf16" else "float32"]
+        for name, own in rows.items():
+            cpu = statistics.median(row["cpu"] for row in own)
+            peak = measured["peaks"]["bf16" if name == "bf16" else "float32"]
             scores[f"{name}_tokens_per_second{suffix}"] = 1 / cpu
             scores[f"{name}_of_peak{suffix}"] = flops / cpu / peak
             for clock, label in (("wall", "ratio"), ("cpu", "cpu_ratio")):
                 if name != "plain":
-                    pairs = zip(rows["plain"], mine, strict=True)
+                    pairs = zip(rows["plain"], own, strict=True)
                     scores[f"{name}_{label}{suffix}"] = statistics.median(p[clock] / m[clock] for p, m in pairs)
-            spent = {stage: statistics.median(row[stage] for row in mine) for stage in STAGES}
+            spent = {stage: statistics.median(row[stage] for row in own) for stage in STAGES}
             stages[name + suffix] = {stage: round(value / sum(spent.values()), 3) for stage, value in spent.items()}
     return {"scores": scores, "stages": stages}
 
@@ -329,12 +328,12 @@ def peak_memory(name: str, size: str) -> int:
     """Bytes that two steps of a loop take at their peak, above what a process has with everything imported."""
     shape, sequences = SIZES[size]
     make(NARROW | {"vocab_size": 3072}, sequences)  # text is tokenized and cached before the clock starts
-    before, _ = memory(DEVICE)
+    before, _ = memory_use(DEVICE)
     each = loop(name, shape, sequences)
     batches = each.batches(2)
     for _ in range(2):
         each.update(batches)
-    return memory(DEVICE)[1] - before
+    return memory_use(DEVICE)[1] - before
 
 
 def memory_scores(size: str, names: list[str]) -> dict[str, float]:
@@ -387,11 +386,11 @@ def main() -> None:
     else:
         shape, _ = SIZES[options.size]
         values = {"loss_difference": check_equal_losses(shape)}
-        found = measure(options.size, options.rounds, steps, names)
-        values |= summarize(found, flops_per_token(shape)) | {k: found[k] for k in ("settings", "peaks")}
+        measured = measure(options.size, options.rounds, steps, names)
+        values |= summarize(measured, flops_per_token(shape)) | {k: measured[k] for k in ("settings", "peaks")}
         values["rounds"] = [
             {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items() if k not in STAGES}
-            for row in found["rows"]
+            for row in measured["rows"]
         ]
         values["scores"] |= memory_scores(options.size, names)
     config = {

@@ -1,4 +1,4 @@
-"""The one dial: how much of everything a run uses, from a laptop's minutes to the paper's eight GPUs.
+"""The one dial: the size of everything in a run, from a laptop's minutes to the paper's eight GPUs.
 
 `DISTILNB_SCALE` (or `--scale`) is read here and nowhere else; single settings can still be given one by one.
 """
@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from . import paths
 
 WIKIPEDIA = "stream=wikimedia/wikipedia:20231101.en@b04c8d1ceb2f5cd4588862100d08de323dccfbaa"
-IMDB = "stanfordnlp/imdb:plain_text:unsupervised@e6281661ce1c48d982bc483cf8a173c1bbeb5d31"
+IMDB, IMDB_REVISION = "stanfordnlp/imdb", "e6281661ce1c48d982bc483cf8a173c1bbeb5d31"
+REVIEWS = f"{IMDB}:plain_text:unsupervised@{IMDB_REVISION}"
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_REVISION = "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
 BERT_BASE = "google-bert/bert-base-uncased"
@@ -20,9 +21,9 @@ DISTILBERT_REVISION = "12040accade4e8a0f71eabdb258fecc2e7e948be"
 
 
 class Stage(NamedTuple):
-    """One stage of a teacher's growth: so many layers (0: as many as it has), trained so long on batches of this shape.
+    """One stage of a teacher's growth: number of layers (0: unchanged), learning rate, batch shape and token budget.
 
-    `part` is what is trained: all weights, or a new masked-word head alone (`teacher.train_only`).
+    `part` is what is trained: all weights, or a new masked-word head alone (`growth.train_only`).
     """
 
     layers: int
@@ -33,22 +34,22 @@ class Stage(NamedTuple):
     part: str = "all"
 
     def title(self, depth: int) -> str:
-        """What a record's name says of it, for a model of `depth` layers."""
+        """The stage's part of a record's name, for a model of `depth` layers."""
         return f"{depth} layers" + (", head alone" if self.part == "head" else "")
 
 
-HEAD = Stage(0, 2e-3, 128, 32, 1_000_000, "head")  # what an encoder without a masked-word head begins with
+HEAD = Stage(0, 2e-3, 128, 32, 1_000_000, "head")  # the first stage of an encoder without a masked-word head
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What one setting of the dial stands for.
+    """All that one setting of the dial fixes.
 
-    `teacher` is a folder or Hub repository, `text` a source for `corpus.parse_sources`, `corpus_tokens` how much of
-    it is used (None: all). `pretraining` are settings of `PretrainingConfig`, `finetuning` of `FinetuningConfig`,
-    `ablation` options of `distilnb ablate`. A teacher of this scale has the sizes
-    `teacher_shape` and is grown in `teacher_stages`; where `teacher` is an `encoder` without a masked-word head, they
-    give it one. Of the text, documents that hold a scored row of the tasks `leave_out` are left out.
+    `teacher` is a folder or Hub repository, `text` a source for `corpus.parse_sources`, `corpus_tokens` the tokens of
+    it that are used (None: all). `pretraining` are settings of `PretrainingConfig`, `finetuning` of
+    `FinetuningConfig`, `ablation` options of `distilnb ablate`. A teacher of this scale has the sizes `teacher_shape`
+    and is grown in `teacher_stages`; where `teacher` is an `encoder` without a masked-word head, the stages give it
+    one. Documents that hold a scored row of the tasks `leave_out` are left out of the text.
     """
 
     name: str
@@ -70,10 +71,9 @@ class Scale:
     leave_out: str = ""
 
     @property
-    def ready_teacher(self) -> str:
-        """The teacher that commands take: of an encoder, what `distilnb teacher` has made of it, once that is there."""
-        own = paths.home() / "runs" / f"teacher-{self.name}" / "model"
-        return str(own) if self.encoder and (own / "model.safetensors").is_file() else self.teacher
+    def source(self) -> str:
+        """The source of the tasks: "toyworld", or "hub" for real ones."""
+        return "toyworld" if self.text == "toyworld" else "hub"
 
 
 NARROW = {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 512, "initializer_range": 0.05}
@@ -108,7 +108,7 @@ SCALES = {
         Scale(
             "mini",
             str(paths.data("teachers", "mini")),
-            f"{WIKIPEDIA}+{IMDB}",
+            f"{WIKIPEDIA}+{REVIEWS}",
             30_000_000,
             {"tokens": 20_000_000, "seq_length": 128, "batch_size": 64, "micro_batch_size": 32, "learning_rate": 1e-3},
             "CPU hours, or minutes of a T4",
@@ -120,7 +120,7 @@ SCALES = {
                 "finetuning_rate": 5e-4,
             },
             teacher_shape=NARROW | {"vocab_size": 8192, "max_position_embeddings": 512},
-            teacher_text=f"{WIKIPEDIA}+{IMDB}",
+            teacher_text=f"{WIKIPEDIA}+{REVIEWS}",
             teacher_corpus_tokens=60_000_000,
             teacher_stages=(
                 Stage(3, 1e-3, 64, 16, 8_000_000),
@@ -133,7 +133,7 @@ SCALES = {
         Scale(
             "small",
             MINILM,
-            f"{WIKIPEDIA}+{IMDB}",
+            f"{WIKIPEDIA}+{REVIEWS}",
             60_000_000,
             {
                 "tokens": 20_000_000,
@@ -158,9 +158,9 @@ SCALES = {
                 "num_attention_heads": 12,
                 "intermediate_size": 1536,
             },
-            teacher_text=f"{WIKIPEDIA}+{IMDB}",
+            teacher_text=f"{WIKIPEDIA}+{REVIEWS}",
             teacher_corpus_tokens=60_000_000,
-            teacher_stages=(HEAD, Stage(0, 5e-4, 128, 32, 21_000_000)),
+            teacher_stages=(HEAD, Stage(0, 5e-4, 128, 32, 19_000_000)),
             teacher_pretraining={"mask_probability": 0.2, "smoothing": 0.0, "checkpoint_minutes": 5.0},
             encoder=True,
             leave_out="cola,sst2,mrpc,stsb,rte,wnli,qnli,qqp,mnli,imdb,squad",
@@ -188,7 +188,7 @@ SCALES = {
 
 
 def get(name: str | None = None) -> Scale:
-    """The scale called `name`, else the one of `$DISTILNB_SCALE`, else toy; ValueError for an unknown one."""
+    """The scale called `name`, else the one in `$DISTILNB_SCALE`, else toy; ValueError for an unknown name."""
     name = name or os.environ.get("DISTILNB_SCALE") or "toy"
     if name not in SCALES:
         raise ValueError(f"unknown scale '{name}'; use one of {', '.join(SCALES)}")

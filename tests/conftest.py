@@ -6,12 +6,14 @@ modules are imported.
 
 import http.server
 import itertools
+import json
 import os
 import random
 import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,10 +21,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from transformers import BertConfig, BertForMaskedLM, BertTokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import BertConfig, BertForMaskedLM, BertTokenizer, PreTrainedTokenizerBase
 
+from distilnb.machine.device import forget_accelerator
 from distilnb.text.corpus import Corpus, TextSource, build_corpus
 from distilnb.text.masking import Masker
 
@@ -49,7 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
 # whole files of tests that start processes, browsers, notebooks or hosts, or train; single ones carry the marker
 SLOW = """ablation benchmark book browser checkpoints cli cli_finetuning digests estimate evidence exercises export
     families faults figures finetuning gpu_evidence grid heads hosts own pretraining quiz real_tasks resume
-    runtime shipped slides step widgets"""
+    resume_families runtime shipped slides step widgets"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -69,9 +73,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def fresh_accelerate() -> Iterator[None]:
     """accelerate keeps the first precision that a process asked for; no test inherits another's."""
-    AcceleratorState._reset_state(reset_partial_state=True)
+    forget_accelerator()
     yield
-    AcceleratorState._reset_state(reset_partial_state=True)
+    forget_accelerator()
 
 
 def story(index: int, sentences: int = 4) -> str:
@@ -96,6 +100,26 @@ def make_tokenizer() -> BertTokenizer:
     words = [*SPECIAL, *NAMES, *ANIMALS, *PLACES, *VERBS, *OTHER, *LETTERS, *(f"##{letter}" for letter in LETTERS)]
     pieces = dict.fromkeys(words)
     return BertTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, do_lower_case=True, model_max_length=128)
+
+
+@cache
+def _bytes() -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Vocabulary and merges of byte pairs of the small language, without special pieces."""
+    learner = Tokenizer(models.BPE())
+    learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False)
+    learner.train_from_iterator(stories(200), trainer)
+    learned = json.loads(learner.to_str())["model"]
+    return learned["vocab"], [tuple(pair) for pair in learned["merges"]]
+
+
+def byte_level(kind: str) -> PreTrainedTokenizerBase:
+    """A RobertaTokenizer or GPT2Tokenizer of the small language: bytes are paired, nothing is unknown."""
+    special = ["<|endoftext|>"] if kind == "GPT2Tokenizer" else ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    pieces, merges = _bytes()
+    vocabulary = {piece: i for i, piece in enumerate([*special, *pieces])}
+    return getattr(transformers, kind)(vocab=vocabulary, merges=merges, model_max_length=128)
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,12 @@ def test_rows_that_are_scored_and_learned_are_counted():
     assert found == {"scored_rows": 2, "in_train": 1, "train_rows": 4, "twice_in_train": 1}
 
 
+def test_unlabelled_texts_that_are_scored_too_are_counted():
+    train, scored = Dataset.from_dict({"text": ["a", "b"]}), Dataset.from_dict({"text": ["c", "a"]})
+    counts = ceilings.read_before(["a", "c", "c", "d"], train, scored)
+    assert counts == {"unlabelled_in_scored": 3, "unlabelled_in_train": 1}
+
+
 def test_the_nearest_row_tells_the_label_of_the_row_with_the_most_words_in_common():
     train = pairs(("the cat sleeps", "it", 1), ("a dog runs", "it", 0), ("birds", "sing", 0))
     scored = pairs(("the cat runs", "it", 0), ("a dog", "it", 0))

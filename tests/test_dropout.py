@@ -92,7 +92,7 @@ def test_a_model_computes_the_same_in_evaluation_and_trains_with_bits(kind, monk
     ids, mask = torch.randint(50, (3, 7)), torch.ones(3, 7, dtype=torch.long)
     mask[1, 4:] = 0
     before, names = model(ids, attention_mask=mask).logits, set(model.state_dict())
-    dropout.for_cpu(model)
+    dropout.speed_up(model, torch.device("cpu"))
     torch.testing.assert_close(model(ids, attention_mask=mask).logits, before)
     assert set(model.state_dict()) == names
     monkeypatch.setattr(F, "dropout", lambda x, p, training: pytest.fail("PyTorch's dropout ran") if training else x)

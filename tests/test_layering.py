@@ -173,3 +173,12 @@ def test_the_package_itself_imports_nothing():
     tree = ast.parse(inspect.getsource(distilnb))
     assert not [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
     assert distilnb.__version__
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_functions_fit_on_a_screen(module):
+    """50 lines at most, docstring included, and eight parameters besides options that are named."""
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < 50, node.name
+            assert len([*node.args.posonlyargs, *node.args.args]) <= 9, node.name  # with self

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from distilnb.machine import device
-from distilnb.machine.device import EXACT, applied, memory, peak_memory, probe, settle, write_rate
+from distilnb.machine.device import EXACT, applied, memory_use, peak_memory, probe, use_fast_settings, write_rate
 
 CPU = torch.device("cpu")
 
@@ -61,9 +61,9 @@ for keep in (False, True):
 
 
 def test_peak_memory_is_a_high_water_mark():
-    before, _ = memory(CPU)
+    before, _ = memory_use(CPU)
     held = torch.ones(2**27)  # 512 MiB, more than the heap may hold in reserve
-    now, peak = memory(CPU)
+    now, peak = memory_use(CPU)
     assert min(now, peak) > before + 2**25
     del held
     assert peak_memory() > before + 2**25
@@ -79,7 +79,7 @@ def test_settling_leaves_the_settings_on_and_says_them(monkeypatch):
     monkeypatch.setattr(device, "probe", lambda: settings)
     monkeypatch.delenv("DISTILNB_FLOAT32", raising=False)
     try:
-        assert settle(CPU) == settings and torch.get_float32_matmul_precision() == "medium"
+        assert use_fast_settings(CPU) == settings and torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision(before)
-    assert settle(torch.device("cuda")) == {}
+    assert use_fast_settings(torch.device("cuda")) == {}

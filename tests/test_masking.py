@@ -186,5 +186,5 @@ def test_of_a_tokenizer(tokenizer):
 
 @pytest.mark.parametrize("probability", [0.0, 1.0, -0.1, 15, float("nan")])
 def test_probability_is_a_share(probability):
-    with pytest.raises(ValueError, match="masking probability is .* it is a share between 0 and 1"):
+    with pytest.raises(ValueError, match="probability"):
         replace(uniform(), probability=probability)

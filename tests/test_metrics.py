@@ -166,5 +166,5 @@ def test_squad_scores_equal_an_independent_implementation():
 @pytest.mark.parametrize("golds", [[], "Denver"])
 @pytest.mark.parametrize("metric", [metrics.exact_match, metrics.squad_f1])
 def test_an_answer_needs_a_list_of_gold_answers(metric, golds):
-    with pytest.raises(ValueError, match="a list of gold answers"):
+    with pytest.raises(ValueError, match="answers"):
         metric("Denver", golds)

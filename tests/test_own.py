@@ -180,7 +180,7 @@ def test_a_damaged_file_is_named(name, content, words, tmp_path):
 def test_a_label_that_no_training_row_has(tmp_path):
     write(tmp_path / "train.csv", moods(30))
     write(tmp_path / "dev.csv", bad(moods(9), 4, mood="sideways"))
-    with pytest.raises(ValueError, match="line 6 of dev.csv has 'sideways'"):
+    with pytest.raises(ValueError, match="sideways"):
         load(str(tmp_path))
 
 

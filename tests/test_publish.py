@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import byte_level
 from huggingface_hub import ModelCard, constants
-from transformers import AutoModelForMaskedLM, AutoTokenizer
+from transformers import AutoModelForMaskedLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from distilnb import paths
 from distilnb.cli import main
@@ -93,8 +94,34 @@ def test_the_card_of_real_text_and_a_teacher_from_the_hub_names_both(model, tmp_
 def test_the_shipped_teacher_can_be_shared_too(tmp_path):
     out = model_card.prepare(paths.data("teachers", "toy"), tmp_path / "out", [], "some/project")
     card = ModelCard.load(out / "README.md")
-    assert "A BERT with 12 layers" in card.text and "L_mlm alone" in card.text and "bert" in card.data.tags
+    assert "This BERT has 12 layers" in card.text and "L_mlm alone" in card.text and "bert" in card.data.tags
     assert AutoModelForMaskedLM.from_pretrained(out).config.num_hidden_layers == 12
+
+
+def test_the_card_of_a_causal_model_speaks_of_next_words(model, tmp_path):
+    """And that of a student that was trained further names the budget in all."""
+    tokenizer = byte_level("GPT2Tokenizer")
+    for file in model.glob("*.json"):
+        if file.name != "record.json":
+            file.unlink()
+    network = GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=2, n_head=2, vocab_size=len(tokenizer)))
+    network.save_pretrained(model)
+    tokenizer.save_pretrained(model)
+    record = load_record(model / "record.json")
+    scores = {"clm_loss" if name == "mlm_loss" else name: value for name, value in record["scores"].items()}
+    made = {"family": "GPT-2", "layers": [0, 2], "student": "runs/first/model", "student_record": "first"}
+    made |= {"teacher": "openai-community/gpt2", "init": "teacher", "tokens_before": 1_000_000}
+    save_record(record | {"scores": scores, "made_from": made}, tmp_path).replace(model / "record.json")
+    card = ModelCard.load(model_card.prepare(model, tmp_path / "out", [], "some/project") / "README.md")
+    assert card.data.pipeline_tag == "text-generation" and "gpt2" in card.data.tags
+    assert {"loss", "accuracy", "agreement"} == {result.metric_type for result in card.data.eval_results}
+    assert "This GPT-2 has 2 layers" in card.text and "L_clm 2" in card.text
+    assert "those of first" in card.text and f"{1_000_000 + record['tokens']:,} with those" in card.text
+    assert not any(word in card.text for word in ("mask", "MASK", "L_mlm", "MLM", "DistilBERT has"))
+    (model / "record.json").unlink()
+    save_record(record | {"made_from": made}, tmp_path).replace(model / "record.json")  # as such a run once wrote it
+    card = ModelCard.load(model_card.prepare(model, tmp_path / "older", [], "some/project") / "README.md")
+    assert "L_clm" in card.text and "next word" in card.text and "MASK" not in card.text
 
 
 def spoil(model: Path, how: str) -> str:

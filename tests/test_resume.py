@@ -115,7 +115,7 @@ def test_a_checkpoint_of_before_is_still_read(packed, masker, accelerator, token
     config = PretrainingConfig(seq_length=32, batch_size=8, micro_batch_size=8, tokens=1000, checkpoint_every=1)
     arguments = (packed, masker, accelerator, config)
     whole = pretrain(build_student(teacher), *arguments, teacher=teacher, out=tmp_path / "new", quiet=True)
-    saved = checkpoints.read(
+    saved = checkpoints.read_checkpoint(
         tmp_path / "new" / "checkpoints" / "step-00000003", identity := _identity(tmp_path / "new")
     )
     state = {key: value for key, value in saved.state.items() if key not in ("worlds", "arithmetic")}

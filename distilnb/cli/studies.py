@@ -7,12 +7,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from .. import paths, scales
-from ..distillation.recipe import PretrainingConfig
+from ..evidence.names import ablation_grid, benchmark_run
 from ..evidence.records import save_record
 from ..machine import processes
 from ..machine.device import make_accelerator
 from ..models import arithmetic
-from ..models.sources import load_model, load_tokenizer, read_teacher, shipped_name
+from ..models.sources import load_model, load_tokenizer, read_teacher, ready_teacher, shipped_name
 from ..models.student import build_student
 from ..models.teacher import check_vocabulary, never_cut
 from ..report import tables
@@ -24,9 +24,7 @@ from ..studies.formats import KNOWN, check_agreement, check_formats, make_runner
 from ..studies.runtimes import NotHere
 from ..studies.timing import BenchmarkConfig
 from ..tasks import own
-from ..tasks.finetuning import FinetuningConfig
 from ..tasks.own import OwnOptions
-from ..tasks.scored import scored_texts
 from ..text import corpus
 from ..text.corpus import corpus_budget
 from .options import AblationOptions, BenchmarkOptions, ChainOptions, DemoOptions, ExportOptions, RunOptions
@@ -36,10 +34,9 @@ from .tasks import tell
 
 def _ablation_defaults(scale: str | None) -> dict[str, Any]:
     dial = scales.get(scale)
-    names = {"scale": dial.name, "name": f"ablation-{dial.name}", "text": dial.text, "leave_out": dial.leave_out}
+    names = {"scale": dial.name, "name": ablation_grid(dial.name), "text": dial.text, "leave_out": dial.leave_out}
     distilling = {key: dial.pretraining[key] for key in ("learning_rate", "tokens") if key in dial.pretraining}
-    source = "toyworld" if dial.name == "toy" else "hub"
-    return names | {"teacher": dial.ready_teacher, "source": source} | distilling | dial.ablation
+    return names | {"teacher": ready_teacher(dial), "source": dial.source} | distilling | dial.ablation
 
 
 @command(_ablation_defaults)
@@ -57,25 +54,15 @@ def ablate(where: RunOptions, what: AblationOptions, columns: OwnOptions) -> Non
     """
     scale = scales.get(where.scale)
     variants, sources = what.chosen(), where.sources
-    distilling = {"tokens": what.tokens, "learning_rate": what.learning_rate, "seed": 0}
-    config = PretrainingConfig(**(scale.pretraining | distilling))
-    tuning = {"epochs": what.epochs, "learning_rate": what.finetuning_rate, "seed": 0}
-    finetuning = FinetuningConfig(**(scale.finetuning | tuning))
+    config, finetuning = what.settings(scale)
     revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
     accelerator = make_accelerator(where.precision, where.cpu)
     teacher, tokenizer = read_teacher(what.teacher, revision)
 
     def prepare() -> tuple[list[Any], corpus.Corpus]:
-        rows = (what.rows, what.validation_rows)
-        return own.find(what.task, what.source, columns, *rows), corpus.build_corpus(
-            sources,
-            tokenizer,
-            seq_length=config.seq_length,
-            layout=config.layout,
-            max_tokens=corpus_budget(sources, scale.corpus_tokens, config.tokens),
-            without=scored_texts(where.leave_out),
-            allow_unknown=where.allow_unknown,
-        )
+        budget = corpus_budget(sources, scale.corpus_tokens, config.tokens)
+        rows = own.find(what.task, what.source, columns, what.rows, what.validation_rows)
+        return rows, where.read_text(tokenizer, config.seq_length, budget, config.layout)
 
     data, text = processes.once_a_disk(paths.cache("corpora"), accelerator, prepare)
     config = replace(config, evaluate_every=max(1, config.steps(text) // 4))  # each costs as much as several updates
@@ -103,10 +90,9 @@ def ablate(where: RunOptions, what: AblationOptions, columns: OwnOptions) -> Non
 
 def _benchmark_defaults(scale: str | None, shape: str | None) -> dict[str, Any]:
     dial, shape = scales.get(scale), shape or "pairs"
-    names = {"scale": dial.name, "shape": shape, "name": f"benchmark-{dial.name}-{shape}"}
-    source = "toyworld" if dial.name == "toy" else "hub"
-    models = {"teacher": dial.ready_teacher, "scored": str(paths.data("students", "toy"))}
-    return names | models | {"source": source} | (SHAPES[shape].settings if shape in SHAPES else {})
+    names = {"scale": dial.name, "shape": shape, "name": benchmark_run(dial.name, shape)}
+    models = {"teacher": ready_teacher(dial), "scored": str(paths.data("students", "toy"))}
+    return names | models | {"source": dial.source} | (SHAPES[shape].settings if shape in SHAPES else {})
 
 
 @command(_benchmark_defaults)
@@ -210,11 +196,11 @@ def _choose_rounding(model: Any, tokenizer: Any, what: ExportOptions, folder: Pa
     else:
         rows = rounding.HeldOut([{k: v[:1] for k, v in batch.items()} for batch in sample(model, 8)])
     with TemporaryDirectory() as aside:
-        found = rounding.measure(whole_onnx(model, folder), Path(aside), rows)
-    chosen = rounding.choose(found)
-    told = {"rows": what.task or "random word pieces", "number": len(rows.batches), "kept": chosen, "ways": found}
+        measured = rounding.measure(whole_onnx(model, folder), Path(aside), rows)
+    chosen = rounding.choose(measured)
+    told = {"rows": what.task or "random word pieces", "number": len(rows.batches), "kept": chosen, "ways": measured}
     (folder / "onnx" / "rounding.json").write_text(json.dumps(told, indent=1) + "\n")
-    print(tables.table([_rounding_row(row, found[0], chosen) for row in found]) + "\n")
+    print(tables.table([_rounding_row(row, measured[0], chosen) for row in measured]) + "\n")
     return chosen
 
 

@@ -23,8 +23,7 @@ from .parsing import command
 
 def _defaults(scale: str | None) -> dict[str, Any]:
     dial = scales.get(scale)
-    source = "toyworld" if dial.name == "toy" else "hub"
-    return {"scale": dial.name, "source": source, "model": ",".join(models_of(dial))} | dial.finetuning
+    return {"scale": dial.name, "source": dial.source, "model": ",".join(models_of(dial))} | dial.finetuning
 
 
 def _glue_defaults(scale: str | None) -> dict[str, Any]:
@@ -70,7 +69,7 @@ def _fine_tune(
     pairs, rates = what.pairs(), what.rates()
     trained = {label: trained_record(source) for label, source in pairs.items()}
     print("\n".join(check_budgets(pairs, trained, what.allow_unequal)), flush=True)
-    tokenizer = load_tokenizer(next(iter(pairs.values())).removeprefix("random:").removeprefix("untrained:"))
+    tokenizer = load_tokenizer(next(iter(pairs.values())))
     models = {label: resolve_model(source) for label, source in pairs.items()}
     accelerator = make_accelerator(where.precision, where.cpu)
 
@@ -104,19 +103,24 @@ def _fine_tune(
         if record["seed"] == 0 and record["task"] in GLUE:
             task = get_task(record["task"])
             model = heads.fine_tuned(folder / "models" / record["name"], task)
+            target = Path(what.submission, record["model"])
             try:
-                submission.predict_tests(
-                    model, task, tokenizer, accelerator, config, Path(what.submission, record["model"]), what.source
-                )
+                submission.predict_tests(model, task, tokenizer, accelerator, config, target, what.source)
             except MissingSplit as error:
                 print(f"no submission: {error}", flush=True)
     if accelerator.is_main_process:
-        print(tables.comparison(records))
-        for record in records:
-            if record["data"].get("own"):
-                scores = ", ".join(f"{name} {value:.3f}" for name, value in record["scores"].items() if name != "main")
-                print(f"{record['task']}, {record['model']}, seed {record['seed']}: {scores}")
+        print("\n".join([tables.comparison(records), *_own_scores(records)]))
     processes.finish(accelerator)
+
+
+def _own_scores(records: list[dict[str, Any]]) -> list[str]:
+    """A line for each run on a task of one's own, whose metrics no table knows."""
+    return [
+        f"{record['task']}, {record['model']}, seed {record['seed']}: "
+        + ", ".join(f"{name} {value:.3f}" for name, value in record["scores"].items() if name != "main")
+        for record in records
+        if record["data"].get("own")
+    ]
 
 
 def tell(data: list[TaskData]) -> None:
@@ -139,8 +143,8 @@ def ceilings(what: CeilingOptions) -> None:
       distilnb ceilings --out data/runs
     """
     watch, tokenizer = Stopwatch(), load_tokenizer(what.tokenizer)
-    found, origins = all_ceilings(tokenizer, tell=lambda line: print(line, flush=True))
-    scores = {f"{task}_{name}": value for task, values in found.items() for name, value in values.items()}
+    by_task, origins = all_ceilings(tokenizer, tell=lambda line: print(line, flush=True))
+    scores = {f"{task}_{name}": value for task, values in by_task.items() for name, value in values.items()}
     config = {"tokenizer": what.tokenizer, "max_length": 384, "stride": 128}
     record = new_record(
         "data", "ceilings", scale="base", model="none", stopwatch=watch, scores=scores, config=config, data=origins

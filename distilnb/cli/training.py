@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from transformers import BertConfig, BertForMaskedLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import BertConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from .. import paths, scales
 from ..distillation.batches import make_samples
@@ -13,19 +13,18 @@ from ..distillation.estimate import counted
 from ..distillation.growing import Growth, grow_teacher
 from ..distillation.loop import check_output, check_positions, pretrain
 from ..distillation.recipe import PretrainingConfig
-from ..evidence.names import REHEARSAL
+from ..evidence.names import REHEARSAL, pretraining_run
 from ..evidence.records import load_record, save_record
 from ..machine import processes
-from ..machine.device import make_accelerator, settle
+from ..machine.device import make_accelerator, use_fast_settings
 from ..models import dropout, families
 from ..models.growth import new_teacher
 from ..models.narrowing import narrow_config
-from ..models.sources import further, read_config, read_teacher, shipped_name
+from ..models.sources import further, is_random, read_config, read_teacher, ready_teacher, shipped_name
 from ..models.student import build_student, student_config
 from ..models.teacher import load_encoder
 from ..report import tables
 from ..scales import Scale
-from ..tasks.scored import scored_texts
 from ..text import corpus
 from ..text.corpus import corpus_budget, make_tokenizer
 from .options import RunOptions, StudentOptions, TeacherOptions
@@ -34,8 +33,13 @@ from .parsing import command
 
 def _distil_defaults(scale: str | None) -> dict[str, Any]:
     dial = scales.get(scale)
-    names = {"scale": dial.name, "name": f"distil-{dial.name}", "text": dial.text, "leave_out": dial.leave_out}
-    return names | {"teacher": dial.ready_teacher} | dial.pretraining
+    names = {
+        "scale": dial.name,
+        "name": pretraining_run("student", dial.name),
+        "text": dial.text,
+        "leave_out": dial.leave_out,
+    }
+    return names | {"teacher": ready_teacher(dial)} | dial.pretraining
 
 
 @command(_distil_defaults)
@@ -61,31 +65,17 @@ def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -
     scale = scales.get(where.scale)
     revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
     if what.dry_run:
-        teacher_config = read_config(what.teacher, revision)
-        processes_in_all = int(os.environ.get("WORLD_SIZE", 1))  # of a launcher, whose processes need not meet for this
-        if os.environ.get("RANK", "0") == "0":
-            print(counted(_student_config(teacher_config, what), teacher_config, config, processes_in_all))
-        return
-    check_output(where.folder, config)
+        return _count(read_config(what.teacher, revision), what, config)
     sources = where.sources
+    check_output(where.folder, config)
     accelerator = make_accelerator(where.precision, where.cpu)
     teacher, tokenizer = read_teacher(what.teacher, revision)
     check_positions(config, teacher)
     student, made = _student(teacher, what, config.seed)
-    made |= {"teacher": shipped_name(what.teacher), "revision": revision}
-    if accelerator.device.type == "cpu":
-        dropout.for_cpu(student)
-    build = partial(
-        corpus.build_corpus,
-        sources,
-        tokenizer,
-        seq_length=config.seq_length,
-        layout=config.layout,
-        max_tokens=corpus_budget(sources, scale.corpus_tokens, config.tokens),
-        without=scored_texts(where.leave_out),
-        allow_unknown=where.allow_unknown,
-    )
-    text = processes.once_a_disk(paths.cache("corpora"), accelerator, build)
+    dropout.speed_up(student, accelerator.device)
+    budget = corpus_budget(sources, scale.corpus_tokens, config.tokens)
+    read = partial(where.read_text, tokenizer, config.seq_length, budget, config.layout)
+    text = processes.once_a_disk(paths.cache("corpora"), accelerator, read)
     samples = make_samples(tokenizer, text.token_counts, families.of(teacher).objective, config)
     record = pretrain(
         student,
@@ -96,13 +86,19 @@ def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -
         teacher=teacher,
         out=where.folder,
         name=where.name,
-        scale=REHEARSAL if what.teacher.startswith("random:") else scale.name,
-        made_from=made,
-        machine=settle(accelerator.device),
+        scale=REHEARSAL if is_random(what.teacher) else scale.name,
+        made_from=made | {"teacher": shipped_name(what.teacher), "revision": revision},
+        machine=use_fast_settings(accelerator.device),
     )
     if accelerator.is_main_process:
         keep(student, tokenizer, record, where.folder)
     processes.finish(accelerator)
+
+
+def _count(teacher: PreTrainedConfig, what: StudentOptions, config: PretrainingConfig) -> None:
+    """Print what the run would be, once, without meeting the other processes of a launcher."""
+    if os.environ.get("RANK", "0") == "0":
+        print(counted(_student_config(teacher, what), teacher, config, int(os.environ.get("WORLD_SIZE", 1))))
 
 
 def _student_config(teacher: PreTrainedConfig, what: StudentOptions) -> PreTrainedConfig:
@@ -145,7 +141,12 @@ def _teacher_defaults(scale: str | None) -> dict[str, Any]:
         raise ValueError(
             f"scale {dial.name} takes a published teacher ({dial.teacher}); use --scale toy, mini or small"
         )
-    names = {"scale": dial.name, "name": f"teacher-{dial.name}", "text": dial.teacher_text, "leave_out": dial.leave_out}
+    names = {
+        "scale": dial.name,
+        "name": pretraining_run("teacher", dial.name),
+        "text": dial.teacher_text,
+        "leave_out": dial.leave_out,
+    }
     budget = {"tokens": sum(s.tokens for s in dial.teacher_stages), "batch_size": dial.teacher_stages[0].batch_size}
     start = {"start": f"{dial.teacher}@{dial.revision}" if dial.encoder else ""}
     return names | start | budget | {"ce": 0.0, "mlm": 1.0, "cos": 0.0, "clip": 1.0} | dial.teacher_pretraining
@@ -153,7 +154,7 @@ def _teacher_defaults(scale: str | None) -> dict[str, Any]:
 
 @command(_teacher_defaults)
 def teacher(where: RunOptions, what: TeacherOptions, config: PretrainingConfig) -> None:
-    """Pre-train a teacher by the same loop with L_mlm alone: from nothing, grown from shallow to deep, or from a BERT.
+    """Pre-train a teacher by the same loop with L_mlm alone: from nothing, grown from shallow to deep, or from a model.
 
     Depth is added in stages by repeating layers, because a deep, narrow BERT started at full depth predicts by
     word frequency for millions of tokens. At scale small a published encoder without a masked-word head gets one: the
@@ -166,6 +167,7 @@ def teacher(where: RunOptions, what: TeacherOptions, config: PretrainingConfig) 
       distilnb teacher --scale mini --start data/teachers/mini --tokens 50000000 --name teacher-mini-more
       distilnb teacher --scale small
       distilnb teacher --scale small --start intfloat/e5-small-v2 --name teacher-e5
+      distilnb teacher --scale small --start sentence-transformers/all-mpnet-base-v2 --name teacher-mpnet
       distilnb teacher --scale mini --text stanfordnlp/imdb:plain_text:unsupervised
     """
     scale, sources = scales.get(where.scale), where.sources
@@ -179,14 +181,12 @@ def teacher(where: RunOptions, what: TeacherOptions, config: PretrainingConfig) 
         tokenizer = processes.once_a_disk(folder, accelerator, partial(make_tokenizer, folder, sources, pieces))
         shape = scale.teacher_shape | {"vocab_size": len(tokenizer), "num_hidden_layers": stages[0].layers}
         model = new_teacher(BertConfig(**shape), seed=config.seed)
-    if accelerator.device.type == "cpu":
-        dropout.for_cpu(model)
-    options = {"without": scored_texts(where.leave_out), "allow_unknown": where.allow_unknown}
-    options["max_tokens"] = corpus_budget(sources, scale.teacher_corpus_tokens)
+    dropout.speed_up(model, accelerator.device)
+    budget = corpus_budget(sources, scale.teacher_corpus_tokens)
 
     def text(seq_length: int) -> corpus.Corpus:
-        build = partial(corpus.build_corpus, sources, tokenizer, seq_length=seq_length, **options)
-        return processes.once_a_disk(paths.cache("corpora"), accelerator, build)
+        read = partial(where.read_text, tokenizer, seq_length, budget)
+        return processes.once_a_disk(paths.cache("corpora"), accelerator, read)
 
     earlier = Path(what.start, "record.json")
     before = load_record(earlier) if what.start and not made["new_tensors"] and earlier.is_file() else None
@@ -197,12 +197,10 @@ def teacher(where: RunOptions, what: TeacherOptions, config: PretrainingConfig) 
     processes.finish(accelerator)
 
 
-def _started(start: str, seed: int) -> tuple[BertForMaskedLM, PreTrainedTokenizerBase, dict[str, Any]]:
-    """The BERT to train on with its tokenizer, and what the record says of where it is from."""
+def _started(start: str, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, dict[str, Any]]:
+    """The model to train on with its tokenizer, and what the record says of where it is from."""
     name, revision = (start, "") if Path(start).is_dir() else start.partition("@")[::2]
     model, tokenizer, new = load_encoder(name, revision or None, seed)
-    if model.config.model_type != "bert":
-        raise ValueError(f"'{name}' is a {model.config.model_type} model; only a BERT can be trained on as a teacher")
     made = {"start": shipped_name(name), "revision": revision or None, "new_tensors": list(new)}
     model.config.initialized_from = made  # stays with the model, and tells its run from that of another start
     return model, tokenizer, made

@@ -1,9 +1,9 @@
-"""Checkpoints as single files in a second place, such as a mounted Drive: what a machine that vanishes leaves.
+"""Backups of checkpoints in a second place, such as a mounted Drive, for a machine that may vanish.
 
     place/step-00000200.tar    the four files of checkpoints/step-00000200
 
-One file, because such places are slow with many; written here, copied under another name and renamed there, so that a
-name that is seen is whole.
+A backup is one file, because such places are slow with many. It is written locally, copied under another name and
+renamed there, so that a file with a final name is always whole.
 """
 
 import os
@@ -17,7 +17,7 @@ from . import checkpoints
 
 
 def save(checkpoint: Path, place: Path, keep: int = 2) -> None:
-    """Copy a checkpoint folder to `place` as one file; older ones beyond `keep` go after that."""
+    """Copy a checkpoint folder to `place` as one file, then delete all but the `keep` newest backups."""
     packed, part = checkpoint.with_name(f".{checkpoint.name}.tar"), place / f".{checkpoint.name}.part"
     try:
         with tarfile.open(packed, "w") as tar:
@@ -38,7 +38,7 @@ def save(checkpoint: Path, place: Path, keep: int = 2) -> None:
 def restore(folder: Path, place: Path, identity: dict[str, Any]) -> None:
     """Unpack the newest good backup in `place` into a `folder` that holds no checkpoint.
 
-    A damaged one is named in a warning and the one before it is taken. Raises ValueError when they are of another run.
+    A damaged backup is named in a warning and the one before it is used. Raises ValueError for backups of another run.
     """
     if any(folder.glob("step-*")):
         return
@@ -49,7 +49,7 @@ def restore(folder: Path, place: Path, identity: dict[str, Any]) -> None:
             with tarfile.open(packed, "r:") as tar:  # uncompressed only, as it was written
                 files = [member for member in tar if member.isfile() and Path(member.name).name == member.name]
                 tar.extractall(aside, files, filter="data")
-            checkpoints.read(aside, identity)
+            checkpoints.read_checkpoint(aside, identity)
             checkpoints.publish(aside)
             return
         except (checkpoints.Damaged, tarfile.TarError, EOFError) as damage:

@@ -1,4 +1,4 @@
-"""Which samples make up an update, masked and stacked: a pure function of the seed, for any number of processes."""
+"""The samples of each update, masked and stacked, as a pure function of the seed for any number of processes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -19,14 +19,14 @@ from .recipe import PretrainingConfig
 def make_samples(
     tokenizer: PreTrainedTokenizerBase, token_counts: np.ndarray, objective: str, config: PretrainingConfig
 ) -> Masker | NextWord:
-    """What makes samples of token blocks for a family's objective, "masked" or "causal"."""
+    """The Masker or NextWord that makes samples from token blocks for the objective "masked" or "causal"."""
     if objective == "causal":
         return NextWord()
     return Masker.of(tokenizer, token_counts, config.smoothing, config.mask_probability, config.seed)
 
 
 class MaskedRows:
-    """Rows of a corpus as masked samples; an item is asked for as (epoch, sample id)."""
+    """The rows of a corpus as masked samples; the key of an item is (epoch, sample id)."""
 
     def __init__(self, rows: Any, masker: Masker | NextWord):
         self.rows, self.masker = rows, masker
@@ -40,8 +40,8 @@ class MaskedRows:
 class MicroBatches:
     """The keys of every micro-batch of one process, from update `start` to `stop`.
 
-    Updates cut one endless stream of samples into stretches of `batch_size`; epochs follow each other without a
-    gap, so no incomplete batch is dropped or carried over. Processes and micro-batches share a stretch out.
+    Each update takes the next `batch_size` samples of one endless stream. Epochs follow each other without a gap, so
+    no incomplete batch is dropped or carried over. Processes and micro-batches divide these samples among them.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class MicroBatches:
 
 
 def pad(columns: Mapping[str, Sequence[np.ndarray]], fillers: Mapping[str, int]) -> dict[str, Tensor]:
-    """Each column as an int64 tensor (batch, seq), padded on the right to its longest row, and their attention_mask."""
+    """The columns as int64 tensors (batch, seq), padded on the right to the longest row, and the attention_mask."""
     padded = {
         key: pad_sequence([torch.as_tensor(row) for row in rows], batch_first=True, padding_value=fillers[key]).long()
         for key, rows in columns.items()

@@ -3,8 +3,8 @@
     folder/step-00000200/  model.safetensors  optimizer.safetensors  state.json  manifest.json
     folder/latest          the name of the newest whole checkpoint
 
-Tensors are safetensors, everything else JSON: nothing that is loaded can run code. No random state is stored,
-because order, masks and dropout are pure functions of (seed, step).
+Tensors are safetensors and everything else is JSON, so that nothing loaded can run code. No random state is stored,
+because order, masks and dropout are pure functions of (seed, step). Notebook 03 cuts a run and resumes it.
 """
 
 import hashlib
@@ -23,11 +23,11 @@ from safetensors.torch import load_file, save_file
 
 from ..machine.files import digest, sync
 
-FORMERLY = "processes"  # part of a run's identity until their number could change
+FORMERLY = "processes"  # a key of older identities, from before the number of processes could change
 
 
 class Checkpoint(NamedTuple):
-    """What a run needs to go on: the step it had finished, its tensors by group and name, its plain state."""
+    """All that a run needs to go on: its last finished step, its tensors by group and name, and its plain state."""
 
     step: int
     tensors: dict[str, dict[str, torch.Tensor]]
@@ -35,14 +35,14 @@ class Checkpoint(NamedTuple):
 
 
 def save(folder: Path, checkpoint: Checkpoint, identity: dict[str, Any], keep: int = 2) -> Path:
-    """Write a checkpoint and move `latest` to it; older ones beyond `keep` go after that.
+    """Write a checkpoint, move `latest` to it, delete all but the `keep` newest, and return the new folder.
 
-    `identity` is what a resumed run must share (configuration, data, vocabulary). Raises OSError in a
-    sentence when the disk is full or read-only; what was there before stays whole.
+    `identity` is what a resumed run must share (configuration, data, vocabulary). Raises OSError when the disk is full
+    or read-only; the earlier checkpoints then stay whole.
     """
     aside = folder / f".step-{checkpoint.step:08d}.{os.getpid()}.writing"
     try:
-        for killed in folder.glob(".*.writing"):  # what a save that was killed has left
+        for killed in folder.glob(".*.writing"):  # the remains of a save that was killed
             shutil.rmtree(killed, ignore_errors=True)
         aside.mkdir(parents=True)
         _write(aside, checkpoint, identity)
@@ -70,9 +70,10 @@ def _write(aside: Path, checkpoint: Checkpoint, identity: dict[str, Any]) -> Non
 
 
 def publish(aside: Path, keep: int = 2) -> Path:
-    """Give a whole checkpoint, written aside as ".step-N.….writing", its name; move `latest` to it; clean up.
+    """Rename a whole checkpoint from ".step-N.….writing", move `latest` to it, clean up, and return its folder.
 
-    Of the others the `keep` - 1 newest before it stay. Later ones can only be damaged: this run did not start there.
+    The `keep` - 1 checkpoints before it stay. Later ones are deleted, because they can only be damaged: this run did
+    not start from them.
     """
     folder, final = aside.parent, aside.with_name(aside.name.split(".")[1])
     sync(aside)
@@ -96,7 +97,7 @@ def _hash(manifest: dict[str, Any]) -> str:
 
 
 def fingerprint(model: torch.nn.Module) -> str:
-    """A hash of all tensors of a model: what a run started from or learned from."""
+    """A hash of all tensors of a model, which identifies the start or the teacher of a run."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())
@@ -105,29 +106,29 @@ def fingerprint(model: torch.nn.Module) -> str:
 
 
 def _whole(folder: Path) -> list[Path]:
-    """Checkpoint folders, newest first (a rename makes them whole at once)."""
+    """The checkpoint folders, newest first; all are whole, because they get their names last."""
     return sorted(folder.glob("step-*"), reverse=True)
 
 
 def load(folder: Path, identity: dict[str, Any]) -> Checkpoint | None:
-    """The newest checkpoint that passes its checksums, or None when there is none.
+    """The newest checkpoint that passes its checksums, or None when there is no checkpoint.
 
-    A damaged one is named in a warning and the one before it is taken. Raises ValueError when the run in this
-    folder is another one, spelling out the difference, and when every checkpoint is damaged.
+    A damaged checkpoint is named in a warning and the one before it is used. Raises ValueError, with the differences,
+    when the folder belongs to another run, and when every checkpoint is damaged.
     """
-    found = _whole(folder)
-    for path in found:
+    candidates = _whole(folder)
+    for path in candidates:
         try:
-            return read(path, identity)
+            return read_checkpoint(path, identity)
         except Damaged as damage:
             warnings.warn(f"checkpoint {path} is damaged ({damage}); going back to the one before it", stacklevel=2)
-    if found:
+    if candidates:
         raise ValueError(f"every checkpoint in {folder} is damaged; delete the folder to start again")
     return None
 
 
 class Damaged(Exception):
-    """A checkpoint that is not what was written, in words that fit into a sentence."""
+    """A checkpoint differs from what was written; the message is a part of a sentence."""
 
 
 def _manifest(path: Path) -> dict[str, Any]:
@@ -141,11 +142,11 @@ def _manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def read(path: Path, identity: dict[str, Any]) -> Checkpoint:
-    """The checkpoint in one folder. Raises Damaged for one that is not whole, ValueError for one of another run.
+def read_checkpoint(path: Path, identity: dict[str, Any]) -> Checkpoint:
+    """The checkpoint in one folder; Damaged for one that is not whole, ValueError for one of another run.
 
-    Checksums tell accidents, not malice, so no file is trusted further than data may be: names stay inside the
-    folder, tensors come from safetensors and all else from JSON.
+    Because checksums detect accidents, not malice, the files are treated as mere data: names must stay inside the
+    folder, tensors come from safetensors, all else from JSON.
     """
     manifest = _manifest(path)
     for name, expected in manifest["sha256"].items():
@@ -165,7 +166,7 @@ def read(path: Path, identity: dict[str, Any]) -> Checkpoint:
 
 
 def send(checkpoint: Checkpoint | None, owner: int, accelerator: Accelerator) -> Checkpoint:
-    """The checkpoint that process `owner` has read, in every process, its tensors on the device."""
+    """The checkpoint that process `owner` has read, sent to every process, with its tensors on the device."""
     if accelerator.num_processes == 1:
         return checkpoint
     outline = checkpoint and {
@@ -184,7 +185,7 @@ def send(checkpoint: Checkpoint | None, owner: int, accelerator: Accelerator) ->
 
 
 def identity(folder: Path) -> dict[str, Any] | None:
-    """The identity of the run whose checkpoints are in `folder`; None when there is no readable one."""
+    """The identity of the run whose checkpoints are in `folder`; None without a readable checkpoint."""
     for path in _whole(folder):
         try:
             return _manifest(path)["identity"]
@@ -194,7 +195,7 @@ def identity(folder: Path) -> dict[str, Any] | None:
 
 
 def check_identity(folder: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Raise ValueError that spells out each key in which two run identities differ."""
+    """Raise ValueError, naming each key and its two values, when two run identities differ."""
     wanted = json.loads(json.dumps(wanted))
     keys = sorted((saved.keys() | wanted.keys()) - {FORMERLY})
     keys = [key for key in keys if saved.get(key) != wanted.get(key)]
@@ -207,7 +208,7 @@ def check_identity(folder: Path, saved: dict[str, Any], wanted: dict[str, Any]) 
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, names: dict[torch.Tensor, str]) -> dict[str, torch.Tensor]:
-    """The state of an optimizer by parameter name: "layer.weight/exp_avg" and so on; no pickle needed."""
+    """The tensors of an optimizer's state by parameter name, such as "layer.weight/exp_avg", to be saved unpickled."""
     return {
         f"{names[p]}/{key}": torch.as_tensor(value)
         for p, state in optimizer.state.items()
@@ -216,7 +217,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, names: dict[torch.Tensor
 
 
 def load_parameters(names: dict[torch.Tensor, str], tensors: dict[str, torch.Tensor]) -> None:
-    """Put saved parameters back into those of `names`; ValueError when they do not fit."""
+    """Copy saved tensors into the parameters of `names`; ValueError when they do not fit."""
     wanted = {name: parameter.shape for parameter, name in names.items()}
     differing = [
         name
@@ -233,7 +234,7 @@ def load_parameters(names: dict[torch.Tensor, str], tensors: dict[str, torch.Ten
 def load_optimizer(
     optimizer: torch.optim.Optimizer, names: dict[torch.Tensor, str], tensors: dict[str, torch.Tensor]
 ) -> None:
-    """Put tensors of `optimizer_tensors` back; the counter of steps stays where the optimizer keeps it (the CPU).
+    """Put the tensors of `optimizer_tensors` back; the step counter stays on the CPU, where the optimizer keeps it.
 
     Raises ValueError for a tensor that AdamW does not have.
     """

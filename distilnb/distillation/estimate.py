@@ -1,4 +1,4 @@
-"""What a run will take, measured before it starts: time, memory, disk, energy."""
+"""Estimates of a run's time, memory, disk and energy, measured before it starts or computed by formula."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
-from ..machine.device import memory, now, write_rate
+from ..machine.device import assumed_watts, memory_use, now, write_rate
 from ..machine.progress import duration
 from ..models import families
 from ..models.arithmetic import GPUS, UTILISATION, distillation_flops, hours, parameter_groups
@@ -19,7 +19,7 @@ from .step import Distillation
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run will take, measured on this machine before it starts. Power and price are the settings' word."""
+    """The expected cost of a run, measured on this machine before it starts; power and price come from the settings."""
 
     seconds: float
     memory_bytes: float
@@ -30,11 +30,11 @@ class Estimate:
 
     @property
     def kwh(self) -> float:
-        """Energy, at constant power."""
+        """The energy in kWh, at constant power."""
         return self.watts * self.seconds / 3.6e6
 
     def __str__(self) -> str:
-        said = (
+        sentence = (
             f"estimate: about {duration(self.seconds)} at {self.tokens_per_second:,.0f} tokens/s, "
             f"{self.memory_bytes / 2**30:.1f} GiB of memory, {self.disk_bytes / 2**20:.0f} MiB of checkpoints"
         )
@@ -42,16 +42,16 @@ class Estimate:
             f", {self.kwh:.2g} kWh for {self.kwh * self.kwh_price:.2g} (assumed: {self.watts:.0f} W, "
             f"{self.kwh_price:g} a kWh)"
         )
-        return said + (energy if self.watts else "")
+        return sentence + (energy if self.watts else "")
 
 
 def estimate_passes(
     step: Distillation, batch: dict[str, Tensor], accelerator: Accelerator, tokens: int, trials: int = 2
 ) -> Estimate:
-    """Time and memory of forward and backward passes of one micro-batch (after one to warm up); nothing is updated.
+    """The time and memory of `tokens` tokens, timed on passes over one micro-batch after a warm-up; nothing is updated.
 
-    Memory is the most that this process will have held (on a GPU: that the GPU will have), with the optimizer's state
-    and, on a CPU, the copy that saving makes of it.
+    Memory is the expected peak of this process (or of the GPU), including the optimizer's state and, on a CPU, the
+    copy of it that saving makes.
     """
     seen, device = int(batch["attention_mask"].sum()), accelerator.device
     for trial in range(trials + 1):
@@ -63,14 +63,14 @@ def estimate_passes(
         step.zero_grad()
     rate = accelerator.num_processes * seen * trials / (now(device) - began)
     own = sum(p.numel() for p in step.student.parameters())
-    held, peak = memory(device)
+    held, peak = memory_use(device)
     saving = 8 * own if device.type == "cpu" else 0
     return Estimate(tokens / rate, max(peak, held + saving) + 8 * own, 2 * 12 * own, rate)
 
 
 @dataclass(frozen=True)
 class Remaining:
-    """What is left of a run, in numbers. `saves` are those at fixed updates; others go by `checkpoint_minutes`."""
+    """The rest of a run, in numbers; `saves` counts those at fixed updates, others follow `checkpoint_minutes`."""
 
     tokens: int
     updates: int
@@ -85,9 +85,9 @@ class Remaining:
 
 
 def estimate_run(step: Distillation, batch: dict[str, Tensor], accelerator: Accelerator, left: Remaining) -> Estimate:
-    """Time, memory and disk of what is left of a run: passes, optimizer, held-out evaluations and checkpoints.
+    """The time, memory and disk of the rest of a run: passes, optimizer, held-out evaluations and checkpoints.
 
-    Nothing in it waits for other processes, so that one alone may ask.
+    No other process is waited for, so that one process alone may call this.
     """
     device, own = accelerator.device, sum(p.numel() for p in step.student.parameters())
     passes = estimate_passes(step, batch, accelerator, left.tokens)
@@ -101,17 +101,17 @@ def estimate_run(step: Distillation, batch: dict[str, Tensor], accelerator: Acce
     kept, saving = min(int(saves), left.keep), 0.0
     if left.folder:
         saving = saves * 12 * own / write_rate(left.folder, min(2**23, 12 * own))
-    watts = left.watts or (300.0 if device.type == "cuda" else 65.0)
+    watts = left.watts or assumed_watts(device.type == "cuda")
     seconds, disk = training + judging + saving, kept * 12 * own if left.folder else 0
     return Estimate(seconds, passes.memory_bytes, disk, left.tokens / training, watts, left.kwh_price)
 
 
 def _optimizer_seconds(parameters: int, device: torch.device, tried: int = 2**20) -> float:
-    """Seconds of clipping and of an AdamW step, judged by one on a million parameters."""
+    """Seconds for gradient clipping and one AdamW step, extrapolated from a million parameters."""
     made = nn.Parameter(torch.zeros(tried, device=device))
     made.grad = torch.zeros_like(made)
     optimizer = torch.optim.AdamW([made], fused=True)
-    for _ in range(2):  # the first makes the optimizer's state
+    for _ in range(2):  # the first pass creates the optimizer's state
         began = now(device)
         nn.utils.clip_grad_norm_([made], 1.0)
         optimizer.step()
@@ -119,7 +119,7 @@ def _optimizer_seconds(parameters: int, device: torch.device, tried: int = 2**20
 
 
 def counted(student: PreTrainedConfig, teacher: PreTrainedConfig, config: PretrainingConfig, processes: int = 1) -> str:
-    """What a run would be, by arithmetic from the configurations: sizes, operations, hours, memory; nothing is loaded.
+    """The sizes, operations, hours and memory of a run, computed from the configurations without loading anything.
 
     Hours assume `arithmetic.UTILISATION` of a GPU's rated peak. Memory is that of weights, gradients and AdamW's state
     in float32, without activations.

@@ -5,13 +5,15 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from ..evidence.names import OBJECTIVES
+from ..models import families
 from ..models.forward import decoder, head_input, hidden_states
 from ..text.corpus import Corpus
 from ..text.masking import IGNORE, Masker, NextWord
 from .batches import MaskedRows, collate
 
-EVALUATION_EPOCH = 2**31 - 1  # held-out masks are drawn for an epoch that training never reaches
-HELD_OUT_ROWS = 256  # that an evaluation reads
+EVALUATION_EPOCH = 2**31 - 1  # of held-out masks; training never reaches this epoch
+HELD_OUT_ROWS = 256  # rows that an evaluation reads
 
 
 @torch.no_grad()
@@ -24,10 +26,10 @@ def evaluate(
     rows: int = HELD_OUT_ROWS,
     batch_size: int = 32,
 ) -> dict[str, float]:
-    """Held-out loss of masked (or next) words, accuracy, and agreement with the teacher, under the same masks always.
+    """The held-out loss of masked (or next) words, accuracy, and agreement with the teacher, always under equal masks.
 
-    The loss is called `mlm_loss` for both objectives. Agreement is the share of masked (or next) words for which
-    student and teacher guess the same piece first.
+    The loss is called `mlm_loss`, or `clm_loss` for a causal model. Agreement is the share of masked (or next) words
+    for which student and teacher have the same first guess.
     """
     data, pad_id = MaskedRows(corpus.heldout, masker.uniform()), student.config.pad_token_id or 0
     rows = min(rows, len(corpus.heldout))
@@ -53,7 +55,7 @@ def evaluate(
         )
     student.train(training)
     loss, correct, agree, count = (accelerator.reduce(sums) if accelerator.num_processes > 1 else sums).tolist()
-    scores = {"mlm_loss": loss / count, "accuracy": correct / count}
+    scores = {OBJECTIVES[families.of(student).objective].loss: loss / count, "accuracy": correct / count}
     return scores | ({"agreement": agree / count} if teacher is not None else {})
 
 

@@ -1,4 +1,4 @@
-"""A teacher grown stage by stage: the loop of `loop.py`, L_mlm alone, deeper after each stage (notebook 03)."""
+"""A teacher grown stage by stage: the loop of `loop.py` with L_mlm alone, deeper after each stage (notebook 03)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from transformers import BertForMaskedLM, PreTrainedTokenizerBase
+from transformers import BertForMaskedLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..evidence.comparing import join_records
-from ..machine.device import settle
+from ..machine.device import use_fast_settings
+from ..models import families
 from ..models.growth import fold_token_types, grow, set_dropout, train_only
 from ..scales import Stage
 from ..text.corpus import Corpus
@@ -17,13 +18,13 @@ from .batches import make_samples
 from .loop import pretrain
 from .recipe import PretrainingConfig
 
-DROPOUT = 0.1  # what those who fine-tune a teacher expect of it
+DROPOUT = 0.1  # of the finished teacher, the usual value for fine-tuning
 
 
 @dataclass(frozen=True)
 class Growth:
-    """What all stages of a teacher share. `text(seq_length)` prepares the blocks of a stage; `made_from` goes into the
-    record; `before` is the record of earlier stages."""
+    """The settings that all stages of a teacher share. `text(seq_length)` prepares the blocks of a stage; `made_from`
+    goes into the record; `before` is the record of earlier stages."""
 
     name: str
     scale: str
@@ -36,24 +37,27 @@ class Growth:
 
 
 def grow_teacher(
-    model: BertForMaskedLM, stages: Sequence[Stage], growth: Growth, accelerator: Accelerator
-) -> tuple[BertForMaskedLM, dict[str, Any]]:
-    """The trained teacher, and one record of all its stages; `config.tokens` is shared out as the stages share theirs.
+    model: PreTrainedModel, stages: Sequence[Stage], growth: Growth, accelerator: Accelerator
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """The trained teacher, and one record of all its stages; `config.tokens` is divided in the stages' proportions.
 
-    Each stage repeats layers up to its depth and trains them on blocks of its length. A teacher that has never seen
-    sentence pairs gets its token type 0 folded into the positions at the end.
+    Each stage repeats layers up to its depth and trains the model on blocks of its length. At the end, a teacher that
+    has never seen sentence pairs gets its token type 0 folded into the positions.
     """
-    set_dropout(model, 0.0)  # too little text to overfit
-    pairs = growth.made_from and model.bert.embeddings.token_type_embeddings.weight[1:].any()  # it knows what a pair is
+    set_dropout(model, 0.0)  # because the training is too short to overfit
+    folds = isinstance(model, BertForMaskedLM)  # other models have no token types, or learned them with their encoder
+    if folds and growth.made_from:  # an encoder was trained on pairs
+        folds = not model.bert.embeddings.token_type_embeddings.weight[1:].any()
     records = [growth.before] if growth.before else []
     budget = sum(stage.tokens for stage in stages)
     for number, stage in enumerate(stages, start=len(growth.before["stages"]) if growth.before else 0):
-        model = grow(model, stage.layers or model.config.num_hidden_layers)
+        if stage.layers not in (0, model.config.num_hidden_layers):
+            model = grow(model, stage.layers)
         train_only(model, stage.part)
         records.append(_train(model, stage, _settings(growth, stage, number, budget), growth, number, accelerator))
         accelerator.free_memory()
     set_dropout(model, DROPOUT)
-    if not pairs:
+    if folds:
         fold_token_types(model)
     return model, join_records(records, growth.name)
 
@@ -73,7 +77,7 @@ def _settings(growth: Growth, stage: Stage, number: int, budget: int) -> Pretrai
 
 
 def _train(
-    model: BertForMaskedLM,
+    model: PreTrainedModel,
     stage: Stage,
     config: PretrainingConfig,
     growth: Growth,
@@ -84,12 +88,12 @@ def _train(
     return pretrain(
         model,
         text,
-        make_samples(growth.tokenizer, text.token_counts, "masked", config),
+        make_samples(growth.tokenizer, text.token_counts, families.of(model).objective, config),
         accelerator,
         config,
         out=growth.folder / f"stage-{number}",
         name=f"{growth.name}, {stage.title(model.config.num_hidden_layers)}",
         scale=growth.scale,
         **({"made_from": growth.made_from} if growth.made_from else {}),
-        machine=settle(accelerator.device),
+        machine=use_fast_settings(accelerator.device),
     )

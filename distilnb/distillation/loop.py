@@ -1,11 +1,11 @@
-"""Distillation pre-training (paper section 3): the loop, on `accelerate`.
+"""Distillation pre-training (paper section 3): the loop, on `accelerate` (notebooks 03 and 10).
 
-One update takes `batch_size` sequences, however many processes and micro-batches share them. Each term is summed
-and divided by the tokens of the whole update, so a short micro-batch does not weigh more than a long one. Order,
-masks and dropout are pure functions of (seed, step): a run that is cut and resumed is the run that was not. How an
-update outlives a lack of memory, bad numbers and kills is in `training`.
+One update takes `batch_size` sequences, for any number of processes and micro-batches. Each term is summed and divided
+by the tokens of the whole update, so that a short micro-batch does not weigh more than a long one. Order, masks and
+dropout are pure functions of (seed, step), so that a resumed run equals an uninterrupted one. `training` handles lack
+of memory, bad numbers and kills.
 
-The same loop pre-trains a teacher: no teacher above it, weights ce = cos = 0.
+The same loop pre-trains a teacher, without a teacher of its own and with weights ce = cos = 0.
 """
 
 import time
@@ -22,8 +22,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
+from ..evidence.names import MASKED, OBJECTIVES
 from ..evidence.records import new_record
-from ..machine.device import memory
+from ..machine.device import memory_use
 from ..machine.processes import alone_in, explained
 from ..machine.signals import leave_signals_to_the_main_process
 from ..models import families
@@ -39,7 +40,7 @@ from .training import Training, is_out_of_memory
 
 
 class Run(Training):
-    """One pre-training run in progress: what `pretrain` steps through, saves and takes up again."""
+    """One pre-training run in progress, which `pretrain` steps through, saves and resumes."""
 
     def __init__(
         self,
@@ -56,12 +57,13 @@ class Run(Training):
         folder = out / "checkpoints" if out else None
         super().__init__(student, accelerator, config, config, config.steps(corpus), folder)
         self.student, self.corpus, self.masker, self.teacher = student, corpus, masker, teacher
+        self.objective = OBJECTIVES[families.of(student).objective]
         self.one_row, self.to_shrink = f"sequence of {config.seq_length} tokens", "--seq-length"
         self.backup = Path(config.backup, out.name) if out and config.backup else None
         self.largest = config.rows(accelerator.num_processes)
         self.micro_batches = config.batch_size // (self.largest * accelerator.num_processes)
         self.teacher_fingerprint = None if teacher is None else checkpoints.fingerprint(teacher)
-        self.estimate: dict[str, float] = {}  # of this sitting, when it began
+        self.estimate: dict[str, float] = {}  # made when this sitting began
         if teacher is not None:
             teacher.to(accelerator.device).eval().requires_grad_(False)
         optimizer = torch.optim.AdamW(
@@ -74,10 +76,13 @@ class Run(Training):
         )
         student.to(accelerator.device)
         self.start(Distillation(student, teacher, config), optimizer)
+        for columns in (self.curve, *self.evaluations):  # older checkpoints call the next-word loss mlm
+            for old in {MASKED.term, MASKED.loss} & columns.keys() if self.objective is not MASKED else ():
+                columns[old.replace(MASKED.term, self.objective.term)] = columns.pop(old)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What must be the same when a run is resumed: settings, data, model shape; processes may be more or fewer."""
+        """The facts that must not change when a run is resumed: settings, data, model shape, but not the processes."""
         settings = {k: v for k, v in asdict(self.config).items() if k not in MAY_CHANGE}
         return settings | {
             "data": self.corpus.info["fingerprint"],
@@ -89,18 +94,18 @@ class Run(Training):
         }
 
     def evaluate(self) -> None:
-        """Append the held-out scores of this moment to `evaluations`."""
+        """Append the present held-out scores to `evaluations`."""
         tokens = sum(self.curve.get("tokens", []))
         scores = evaluate(self.student, self.corpus, self.masker, self.accelerator, self.teacher)
         self.evaluations.append({"step": self.step, "tokens": tokens, **scores})
 
     @property
     def every(self) -> int:
-        """Updates from one held-out evaluation to the next."""
+        """The number of updates between held-out evaluations."""
         return self.config.evaluate_every or max(1, self.steps // 10)
 
     def cost(self) -> Estimate:
-        """What is left of the run will take so much, judged by its next rows; no other process is waited for."""
+        """The expected cost of the rest of the run, measured on its next rows; no other process is waited for."""
         config, updates = self.config, self.steps - self.step
         keys = next(iter(self.loader(self.steps).batch_sampler))[: self.rows]
         batch = self.to_device(collate(MaskedRows(self.corpus.train, self.masker).__getitems__(keys)))
@@ -119,10 +124,10 @@ class Run(Training):
         return estimate_run(self.accelerator.unwrap_model(self.module), batch, self.accelerator, left)
 
     def loader(self, stop: int) -> DataLoader:
-        """Micro-batches of this process from here to update `stop`, prepared by `workers` processes."""
+        """The micro-batches of this process up to update `stop`, prepared by `workers` processes."""
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         keys = MicroBatches(self.corpus, self.config, self.step, stop, rank, processes)
-        # a generator of its own: the loader must not draw from the stream that dropout uses
+        # a separate generator, because the loader must not draw from the stream that dropout uses
         return DataLoader(
             MaskedRows(self.corpus.train, self.masker),
             batch_sampler=keys,
@@ -134,19 +139,20 @@ class Run(Training):
         )
 
     def update(self, batches: Iterator[dict[str, Tensor]]) -> dict[str, float]:
-        """One optimizer step over all micro-batches and processes; its loss terms, tokens and gradient norm.
+        """Take one optimizer step over all micro-batches and processes; return its losses, tokens and gradient norm.
 
-        Where loss or gradient is not finite, weights and optimizer stay as they are, and the step joins `skipped`.
+        If loss or gradient is not finite, weights and optimizer stay as they are, and the step joins `skipped`.
         """
         config, accelerator, began = self.config, self.accelerator, time.perf_counter()
         micro = [self.to_device(next(batches)) for _ in range(self.micro_batches)]
         counts = sum(torch.stack([b["attention_mask"].sum(), (b["labels"] != IGNORE).sum()]) for b in micro)
         tokens, masked = accelerator.reduce(counts, "sum").tolist()
         terms = self.gradients(micro, float(tokens), float(max(masked, 1)))
-        ce, mlm, cos = accelerator.reduce(terms, "sum").tolist()
-        loss = config.ce * ce + config.mlm * mlm + config.cos * cos
+        ce, hard, cos = accelerator.reduce(terms, "sum").tolist()
+        loss = config.ce * ce + config.mlm * hard + config.cos * cos
         norm, made = self.apply(loss)
-        shown = {"step": self.step, "tokens": tokens, "loss": loss, "ce": ce, "mlm": mlm, "cos": cos, "norm": norm}
+        shown = {"step": self.step, "tokens": tokens, "loss": loss, "ce": ce, self.objective.term: hard, "cos": cos}
+        shown["norm"] = norm
         shown["tokens_per_second"] = tokens / (time.perf_counter() - began)
         if made:
             self.note(shown)
@@ -158,8 +164,9 @@ class Run(Training):
             self.evaluate()
 
     def shown(self, terms: dict[str, float]) -> dict[str, str]:
-        """Loss, the terms that have a weight, and the speed."""
-        names = [n for n in ("ce", "mlm", "cos") if getattr(self.config, n)]
+        """The loss, the terms with a weight, and the speed, for the progress line."""
+        weights = {"ce": self.config.ce, self.objective.term: self.config.mlm, "cos": self.config.cos}
+        names = [name for name, weight in weights.items() if weight]
         shown = super().shown(terms) | {n: f"{terms[n]:.3f}" for n in names if len(names) > 1}
         return shown | {"tokens/s": f"{terms['tokens_per_second']:,.0f}"}
 
@@ -195,7 +202,7 @@ def check_output(out: Path, config: PretrainingConfig) -> None:
         return
     saved = checkpoints.identity(out / "checkpoints")
     if saved is None and {path.name for path in out.iterdir()} == {"checkpoints"}:
-        return  # of a run that was stopped before its first checkpoint
+        return  # the run was stopped before its first checkpoint
     if saved is None:
         raise ValueError(f"the output folder {out} is not empty and holds no run; choose another --out or --name")
     settings = {k: v for k, v in asdict(config).items() if k not in MAY_CHANGE}
@@ -216,15 +223,15 @@ def pretrain(
     quiet: bool = False,
     **provenance: Any,
 ) -> dict[str, Any]:
-    """Train `student` in place; the record of the run, with its curve and its held-out `evaluations`.
+    """Train `student` in place and return the run's record, with its curve and its held-out `evaluations`.
 
-    With `out`, checkpoints go to `out/checkpoints`, and a run found there is taken up where it stopped.
+    With `out`, checkpoints go to `out/checkpoints`, and a run found there is resumed.
     `stop_after` ends this sitting after that many updates of the run. `provenance` is added to the record.
 
-    A first SIGTERM or Ctrl-C ends it after the update and a checkpoint, with `Stopped`; a second one at once.
+    A first SIGTERM or Ctrl-C ends the run after its update and a checkpoint, with `Stopped`; a second ends it at once.
 
-    Raises ValueError before any work when settings do not fit, `out` holds another run or one that is in progress,
-    and FloatingPointError when `max_skipped` updates in a row had no finite loss and gradient.
+    Raises ValueError before any work when settings do not fit or `out` holds another run or one in progress, and
+    FloatingPointError when `max_skipped` updates in a row had no finite loss and gradient.
     """
     check_run(config, corpus, teacher, accelerator.num_processes)
     quiet = quiet or not accelerator.is_main_process
@@ -261,7 +268,7 @@ def _record(run: Run, name: str, **provenance: Any) -> dict[str, Any]:
     last = run.evaluations[-1]
     estimate = run.estimate and {key: round(value) for key, value in run.estimate.items()} | {
         "took_seconds": round(run.stopwatch.read()["wall_seconds"]),
-        "peak_memory_bytes": memory(run.accelerator.device)[1],
+        "peak_memory_bytes": memory_use(run.accelerator.device)[1],
     }
     values = {
         "seed": run.config.seed,
@@ -278,7 +285,7 @@ def _record(run: Run, name: str, **provenance: Any) -> dict[str, Any]:
         "precision": run.accelerator.mixed_precision,
         **run.faults(),
         "compiled_head": run.accelerator.unwrap_model(run.module).compiled,
-        "estimate": estimate,  # of the last sitting, beside what it took
+        "estimate": estimate,  # of the last sitting, with its actual cost
     }
     kind = "teacher" if run.teacher is None else "distillation"
     distilled = run.config.ce or run.config.cos

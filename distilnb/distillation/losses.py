@@ -1,10 +1,10 @@
-"""The triple loss (paper section 3): soft targets, masked language modelling, cosine of hidden states.
+"""The triple loss (paper section 3): soft targets, masked language modelling, cosine of hidden states (notebook 02).
 
-Each loss comes as its formula, for reading and for reference. `vocabulary_losses` computes the first two
-again without ever holding the (tokens, vocabulary) logits: it is what training uses, and tests hold it equal.
+Each function is its formula, for reading and for reference. Training uses `vocabulary_head`, which computes the first
+two losses without ever holding the (tokens, vocabulary) logits; tests hold both equal.
 
-Every function returns a mean unless `count` is given: then the sum is divided by `count`, so that the
-micro-batches of one update add up to the mean over all its tokens, however these are spread.
+Every function returns a mean unless `count` is given. Then the sum is divided by `count`, so that the micro-batches of
+one update add up to the mean over all its tokens.
 """
 
 from dataclasses import dataclass, fields
@@ -80,27 +80,27 @@ def cosine_loss(student_hidden: Tensor, teacher_hidden: Tensor, mask: Tensor, co
 
 
 def triple_loss(
-    student_logits: Tensor,
-    teacher_logits: Tensor,
-    student_hidden: Tensor,
-    teacher_hidden: Tensor,
+    student: tuple[Tensor, Tensor],
+    teacher: tuple[Tensor, Tensor],
     labels: Tensor,
     attention_mask: Tensor,
     weights: LossWeights,
     temperature: float = 2.0,
     positions: str = "all",
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The weighted sum of the three losses and its terms; a term of weight zero is not computed.
+    """The weighted sum of the three losses, and its terms; a term of weight zero is not computed.
 
-    `positions="all"` lets L_ce see every non-padding position, "masked" only the masked words (both are in the
-    original code). This is the reference: whole logits, one line a loss.
+    `student` and `teacher` are (logits, last hidden states). `positions="all"` computes L_ce at every non-padding
+    position, "masked" only at the masked words (the original code has both). This is the reference: whole logits, one
+    line per loss.
     """
-    where = attention_mask if positions == "all" else labels != IGNORE
+    (logits, hidden), (t_logits, t_hidden) = student, teacher
     terms = {}
     if weights.ce:
-        terms["ce"] = soft_target_loss(student_logits, teacher_logits, where, temperature)
+        where = attention_mask if positions == "all" else labels != IGNORE
+        terms["ce"] = soft_target_loss(logits, t_logits, where, temperature)
     if weights.mlm:
-        terms["mlm"] = mlm_loss(student_logits, labels)
+        terms["mlm"] = mlm_loss(logits, labels)
     if weights.cos:
-        terms["cos"] = cosine_loss(student_hidden, teacher_hidden, attention_mask)
+        terms["cos"] = cosine_loss(hidden, t_hidden, attention_mask)
     return sum(getattr(weights, name) * term for name, term in terms.items()), terms

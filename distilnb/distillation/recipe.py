@@ -1,4 +1,4 @@
-"""The recipe of a pre-training run: every setting that changes what is learned, how fast, or what is kept of it."""
+"""The settings of a pre-training run: everything that changes what is learned, how fast, or what is saved of it."""
 
 import math
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ MAY_CHANGE = (
 
 @dataclass(frozen=True)
 class PretrainingConfig:
-    """How to train. Defaults are the original code's single-GPU recipe where it has one."""
+    """The settings of a pre-training run; defaults are the original code's single-GPU recipe where it has one."""
 
     tokens: int = setting(1_000_000, "token budget: tokens seen by the student, padding not counted")
     seq_length: int = setting(128, "tokens per block (the original: 512)")
@@ -34,7 +34,7 @@ class PretrainingConfig:
     clip: float = setting(5.0, "gradient norm above which gradients are scaled down")
     temperature: float = setting(2.0, "softens both distributions in L_ce")
     ce: float = setting(5.0, "weight of L_ce, the soft targets")
-    mlm: float = setting(2.0, "weight of L_mlm, masked language modelling")
+    mlm: float = setting(2.0, "weight of L_mlm, masked language modelling; of a causal model, L_clm")
     cos: float = setting(1.0, "weight of L_cos, the direction of hidden states")
     positions: str = setting("all", "what L_ce covers: all tokens, or masked ones only", choices=["all", "masked"])
     mask_probability: float = setting(0.15, "share of tokens chosen for masking")
@@ -79,14 +79,14 @@ class PretrainingConfig:
         return LossWeights(self.ce, self.mlm, self.cos)
 
     def steps(self, corpus: Corpus) -> int:
-        """Number of updates in which the token budget is seen, for this corpus's mean length."""
+        """The number of updates that use up the token budget, for this corpus's mean length."""
         return max(1, math.ceil(self.tokens / (self.batch_size * float(corpus.train_lengths.mean()))))
 
     def rows(self, processes: int) -> int:
-        """Sequences in a forward pass of each of `processes` processes: no more than its share of an update."""
+        """The sequences in a forward pass of each of `processes` processes, at most its share of an update."""
         return max(1, min(self.micro_batch_size, self.batch_size // processes))
 
     def learning_rate_at(self, step: int, steps: int) -> float:
-        """Linear climb over the first `warmup` share of the updates, then a linear fall to zero."""
+        """The learning rate: a linear rise over the first `warmup` share of the updates, then a linear fall to zero."""
         climb = max(1, round(self.warmup * steps))
         return self.learning_rate * min((step + 1) / climb, (steps - step) / max(1, steps - climb))

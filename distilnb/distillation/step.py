@@ -1,6 +1,6 @@
-"""The triple loss of student and teacher on one micro-batch (paper section 3), in float32 or bf16.
+"""The triple loss of student and teacher on one micro-batch (paper section 3), in float32 or bf16 (notebook 02).
 
-Only what the loss needs is computed: encoders once, the vocabulary head for the tokens that a term covers.
+Only what the loss needs is computed: each encoder once, and the vocabulary head for the tokens that a term covers.
 """
 
 from collections.abc import Callable
@@ -15,15 +15,23 @@ from ..models.forward import decoder, head_input, hidden_states
 from ..text.masking import IGNORE
 from .losses import cosine_loss
 from .recipe import PretrainingConfig
-from .vocabulary_head import PLAIN, Kernels, compiled_kernels, faster_head, vocabulary_losses, whole_vocabulary_losses
+from .vocabulary_head import (
+    PLAIN,
+    Decoding,
+    Kernels,
+    compiled_kernels,
+    faster_head,
+    vocabulary_losses,
+    whole_vocabulary_losses,
+)
 
-LONG = 2e10  # logits of a run from which on compiling the head, some seconds, pays
+WORTH_COMPILING = 2e10  # logits in a run from which compiling the head, which takes some seconds, pays
 
 
 def add_projection(student: PreTrainedModel, teacher: PreTrainedModel | None, config: PretrainingConfig) -> None:
-    """Give a student narrower than its teacher a linear map to the teacher's width, which L_cos is computed behind.
+    """Give a student narrower than its teacher a linear map to the teacher's width, because L_cos needs equal widths.
 
-    It is learned with the student, and saved in its checkpoints, until `drop_projection`.
+    The map is learned with the student and saved in its checkpoints, until `drop_projection`.
     """
     width = student.config.hidden_size
     if teacher is None or not config.cos or width == teacher.config.hidden_size:
@@ -34,12 +42,12 @@ def add_projection(student: PreTrainedModel, teacher: PreTrainedModel | None, co
 
 
 def drop_projection(student: PreTrainedModel) -> None:
-    """Take the map away again: what is left is an ordinary model."""
+    """Remove the map of `add_projection`, so that the student is an ordinary model again."""
     student._modules.pop("projection", None)
 
 
 class _Network(nn.Module):
-    """A masked language model up to its decoder, so that all its weights can be exchanged at once."""
+    """A language model up to its decoder as one module, so that all its weights can be exchanged at once."""
 
     def __init__(self, model: PreTrainedModel):
         super().__init__()
@@ -61,52 +69,52 @@ def network(
     dtype: torch.dtype = torch.float32,
     weights: dict[str, Tensor] | None = None,
 ) -> tuple[Tensor, Any]:
-    """Hidden states (tokens, dim), and what the decoder multiplies at `rows` with its weight and bias (None: no rows).
+    """The hidden states (tokens, dim), and the decoder's input at `rows`, weight and bias (None without `rows`).
 
-    In `dtype` from the embeddings on (`precision.call`, to which `weights` go).
+    They are computed in `dtype` from the embeddings on, by `half.call`, which is given `weights`.
     """
     return half.call(_Network(model), model, dtype, batch, rows, weights=weights)
 
 
 class Distillation(nn.Module):
-    """Student and frozen teacher in one forward pass that returns the loss: what `accelerate` wraps.
+    """A module of student and frozen teacher whose forward pass returns the loss; `accelerate` wraps it.
 
-    Under bf16 autocast both run in bf16 from the embeddings on, so that nothing is cast between one operation and the
-    next; weights, their gradients and the loss stay in float32.
+    Under bf16 autocast both models run in bf16 from the embeddings on, so that nothing is cast between operations;
+    weights, their gradients and the loss stay in float32.
     """
 
     def __init__(self, student: PreTrainedModel, teacher: PreTrainedModel | None, config: PretrainingConfig):
         super().__init__()
         self.student, self.config = student, config
         share = 1.0 if config.ce and config.positions == "all" else config.mask_probability
-        self.long = share * config.tokens * student.config.vocab_size >= LONG
+        self.long = share * config.tokens * student.config.vocab_size >= WORTH_COMPILING
         self._teacher = [teacher]  # in a list, so that it is no submodule: not trained, not saved, not synchronized
         self._cast: dict[torch.dtype, dict[str, Tensor]] = {}
         self._head: Callable | None = None
 
     @property
     def kernels(self) -> Kernels:
-        """What works on logits: compiled where the run is long enough for that to pay."""
+        """The operations on logits, compiled where the run is long enough for that to pay."""
         return compiled_kernels() if self.long else PLAIN
 
     @property
     def compiled(self) -> bool:
-        """Whether the head that this run computes with is compiled."""
+        """Whether the head of this run is compiled."""
         if _on_gpu(next(self.student.parameters())):
             return self._head not in (None, vocabulary_losses)
         return self.kernels is not PLAIN
 
     def _ask_teacher(self, batch: dict[str, Tensor], rows: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Any]:
-        """What `network` says of the teacher; its weights are cast once."""
+        """The result of `network` for the teacher, whose weights are cast once."""
         (teacher,) = self._teacher
         if dtype not in self._cast:
             self._cast[dtype] = half.cast(_Network(teacher), teacher, dtype, trained=False)
         return network(teacher, batch, rows, dtype, self._cast[dtype])
 
     def forward(self, batch: dict[str, Tensor], tokens: float, masked: float) -> tuple[Tensor, Tensor]:
-        """(loss, terms): the share of this micro-batch in an update of `tokens` tokens and `masked` masked words.
+        """This micro-batch's part of the loss of an update of `tokens` tokens and `masked` masked words, and its terms.
 
-        terms is (3,): its shares of the mean L_ce, L_mlm and L_cos.
+        The terms, (3,), are its parts of the mean L_ce, L_mlm and L_cos.
         """
         dtype, kind = half.wanted(batch["input_ids"]), batch["input_ids"].device.type
         if dtype == torch.float32:
@@ -128,15 +136,14 @@ class Distillation(nn.Module):
         loss = ce = mlm = cos = hidden.new_zeros((), dtype=torch.float32)
         count = tokens if everywhere else masked
         if rows is not None:
-            # scales are kept near 1 (and the count divided out at the end) so that half precision loses nothing
+            # scales stay near 1, and the count is divided out at the end, so that half precision loses nothing
             loss, ce, mlm = self._vocabulary_losses(
-                _computing(part[0]),
-                *part[1:],
+                Decoding(_computing(part[0]), *part[1:]),
                 labels[rows],
                 temperature=config.temperature,
                 ce_scale=config.ce,
                 mlm_scale=config.mlm * count / masked,
-                teacher=(_computing(t_part[0]), _computing(t_part[1]), t_part[2]) if config.ce else None,
+                teacher=Decoding(_computing(t_part[0]), _computing(t_part[1]), t_part[2]) if config.ce else None,
             )
         loss = loss / count
         if config.cos:
@@ -145,15 +152,14 @@ class Distillation(nn.Module):
             loss = loss + config.cos * cos
         return loss, torch.stack([ce / count, mlm / masked, cos.detach()])
 
-    def _vocabulary_losses(self, hidden: Tensor, *args: Any, **settings: Any) -> tuple[Tensor, Tensor, Tensor]:
-        """The head in chunks; on a GPU, `torch.compile` of the plain one where that is faster on the first batch."""
-        if not _on_gpu(hidden) or not torch.is_grad_enabled():
-            return vocabulary_losses(hidden, *args, kernels=self.kernels, **settings)
+    def _vocabulary_losses(self, student: Decoding, labels: Tensor, **settings: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """The head's losses, in chunks; on a GPU, from a compiled plain head if that is faster on the first batch."""
+        if not _on_gpu(labels) or not torch.is_grad_enabled():
+            return vocabulary_losses(student, labels, kernels=self.kernels, **settings)
         if self._head is None:
             heads = vocabulary_losses, torch.compile(whole_vocabulary_losses, dynamic=True)
-            apart = [x.detach().requires_grad_(x.requires_grad) for x in args]
-            self._head = faster_head(heads, hidden, *apart, **settings)
-        return self._head(hidden, *args, **settings)
+            self._head = faster_head(heads, student, labels, **settings)
+        return self._head(student, labels, **settings)
 
 
 def _on_gpu(tensor: Tensor) -> bool:

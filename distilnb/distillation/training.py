@@ -1,11 +1,11 @@
-"""A training in progress, whatever it learns: updates that outlive a lack of memory, bad numbers, signals and kills.
+"""Training of any kind, with updates that survive a lack of memory, bad numbers, signals and kills.
 
-`loop.Run` distils and `finetuning.Run` fine-tunes by it; each says what a forward pass costs (`loss`), what an update
-is made of (`update`) and what must agree before it is resumed (`identity`). Order, masks and dropout are pure functions
-of (seed, step), so that a run that is cut and resumed is the run that was not.
+`loop.Run` distils and `finetuning.Run` fine-tunes with it. Each defines the loss of a forward pass (`loss`), the parts
+of an update (`update`) and the facts that must agree before it is resumed (`identity`). Order, masks and dropout are
+pure functions of (seed, step), so that a resumed run equals an uninterrupted one.
 
-Gradients travel once per update, after all processes have agreed that none ran out of memory: DDP, which sends in the
-middle of a backward pass, would leave the others waiting for one that cannot end it.
+Gradients are exchanged once per update, after all processes have agreed that none ran out of memory, because DDP,
+which sends during a backward pass, would leave the others waiting for a process that cannot finish it.
 """
 
 import math
@@ -33,7 +33,7 @@ from . import backup, checkpoints
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, of a GPU or of the machine."""
+    """Whether the error means that a GPU or the machine ran out of memory."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
 
 
@@ -44,7 +44,7 @@ def split(batch: dict[str, Tensor], rows: int) -> Iterator[dict[str, Tensor]]:
 
 
 def in_a_row(steps: Sequence[int], last: int) -> int:
-    """How many of the rising `steps` follow each other up to `last`."""
+    """The length of the run of consecutive numbers in the ascending `steps` that ends at `last`."""
     count = 0
     while count < len(steps) and steps[-1 - count] == last - count:
         count += 1
@@ -55,7 +55,7 @@ Batch = dict[str, Tensor]
 
 
 class Safety(Protocol):
-    """The settings by which a run keeps itself safe."""
+    """The settings that keep a run safe: checkpoints, backups and limits."""
 
     micro_batch_size: int
     checkpoint_every: int
@@ -65,7 +65,7 @@ class Safety(Protocol):
 
 
 class Settings(Protocol):
-    """What else `Training` reads of a run's settings."""
+    """The other settings that `Training` reads."""
 
     seed: int
     clip: float
@@ -75,7 +75,7 @@ class Settings(Protocol):
 
 
 def columns_of(rows: list[list]) -> dict[str, list]:
-    """A curve as columns, of a checkpoint that was written when it was a list of rows."""
+    """The columns of a curve that an older checkpoint holds as a list of rows."""
     names = ("step", "tokens", "loss", "ce", "mlm", "cos", "norm", "tokens_per_second")
     return {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=False)}
 
@@ -83,7 +83,7 @@ def columns_of(rows: list[list]) -> dict[str, list]:
 class Training:
     """A model, its optimizer and the updates made so far; `advance` makes further ones, `checkpoint` keeps them."""
 
-    one_row, to_shrink = "row", "--max-length"  # for the message when not even a single row fits into memory
+    one_row, to_shrink = "row", "--max-length"  # for the message when not even one row fits into memory
 
     def __init__(
         self,
@@ -99,41 +99,41 @@ class Training:
         self.backup: Path | None = None
         self.names = {parameter: name for name, parameter in model.named_parameters()}
         self.step, self.evaluations, self.spent = 0, [], {"wall_seconds": 0.0, "cpu_seconds": 0.0}
-        self.curve: dict[str, list] = {}  # column → a value for each update that was made
-        self.largest = safety.micro_batch_size  # rows of a forward pass, while memory lasts
+        self.curve: dict[str, list] = {}  # column → a value for each update made
+        self.largest = safety.micro_batch_size  # rows of a forward pass, as long as memory suffices
         self.exchange = {"waiting_seconds": 0.0, "seconds": 0.0, "gradient_bytes": 0}  # of this sitting
-        self.worlds: list[dict[str, Any]] = []  # from which update on how many processes made it, on which hosts
-        self.skipped: list[list] = []  # [step, loss, norm] of the updates that were not made
+        self.worlds: list[dict[str, Any]] = []  # the processes and hosts, and the update from which they took part
+        self.skipped: list[list] = []  # [step, loss, norm] of each skipped update
         self.halved: list[list[int]] = []  # [step, rows of a forward pass from then on]
-        self.arithmetic: dict[str, str] = {}  # of the processor that the run began on
+        self.arithmetic: dict[str, str] = {}  # the processor on which the run began, and its float32 setting
         self.overflows = 0  # updates that fp16's scaler left out
         self.stopwatch = Stopwatch()
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What must be the same when the run is resumed: settings, data, model, processes."""
+        """The facts that must not change when the run is resumed: settings, data, model, processes."""
         raise NotImplementedError
 
     def loss(self, batch: Batch, *totals: float) -> tuple[Tensor, Tensor]:
-        """The loss of a part of an update, to be differentiated, and the terms that are summed up for the curve.
+        """The loss of a part of an update, to be differentiated, and the terms to be summed for the curve.
 
-        `totals` are counts over the whole update, by which sums are divided: a short part does not weigh more.
+        Sums are divided by `totals`, counts over the whole update, so that a short part does not weigh more.
         """
         return self.module(batch, *totals)
 
     def update(self, batches: Iterator[Any]) -> dict[str, float]:
-        """One optimizer step over all micro-batches and processes; what the curve and the progress say of it."""
+        """Take one optimizer step over all micro-batches and processes; return its values for curve and progress."""
         raise NotImplementedError
 
     def after_update(self) -> None:
-        """What else is due after an update, such as an evaluation."""
+        """Do what is due after an update, such as an evaluation."""
 
     def shown(self, terms: dict[str, float]) -> dict[str, str]:
-        """What the progress says of an update."""
+        """The values that the progress line shows for an update."""
         return {"loss": f"{terms['loss']:.3f}"}
 
     def start(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Take up the newest checkpoint, if there is one, and hand `module` (the model with its loss) to accelerate."""
+        """Load the newest checkpoint, if there is one, and pass `module` (the model with its loss) to accelerate."""
         hosts = self._check_hosts()
         self.first = self.folder is not None and first_on_disk(self.folder, self.accelerator)
         self._resume(optimizer)
@@ -142,11 +142,11 @@ class Training:
         if not self.worlds or world != {key: self.worlds[-1].get(key) for key in world}:
             self.worlds.append({"step": self.step, **world})
         broadcast([parameter.data for parameter in self.names])
-        self.module = self.accelerator.prepare_model(module, evaluation_mode=True)  # without DDP: see above
+        self.module = self.accelerator.prepare_model(module, evaluation_mode=True)  # without DDP, as explained above
         self.optimizer = self.accelerator.prepare(optimizer)
 
     def _check_hosts(self) -> dict[str, int]:
-        """Host → its processes. Raises ValueError when they differ in what makes a run: libraries, settings, data."""
+        """The number of processes per host; ValueError when hosts differ in libraries, settings or data."""
         own = plain({"versions": versions(), **self.identity})
         facts = gathered(self.accelerator, (socket.gethostname(), own))
         (first, wanted), *others = facts
@@ -159,8 +159,10 @@ class Training:
         return dict(Counter(host for host, _ in facts))
 
     def _compute_alike(self) -> None:
-        """Multiply float32 matrices as this run began to, where the processor is the same: its setting is probed by the
-        clock, and another outcome in another process or sitting would change the last bits."""
+        """Set the float32 matrix products to the run's first setting, where the processor is the same.
+
+        The setting was probed by the clock, so another process or sitting might choose another and change last bits.
+        """
         own = {"processor": describe_device()["processor"], "float32": torch.get_float32_matmul_precision()}
         self.arithmetic = self.arithmetic or gathered(self.accelerator, own)[0]
         if self.arithmetic["processor"] == own["processor"]:
@@ -183,7 +185,7 @@ class Training:
             self.accelerator.scaler.load_state_dict(state["scaler"])
 
     def _newest(self) -> checkpoints.Checkpoint | None:
-        """The newest checkpoint on any disk: read by the first process there, sent to all others."""
+        """The newest checkpoint on any disk, read by the first process at its disk and sent to all others."""
         if self.backup:
             on_main(self.accelerator, lambda: backup.restore(self.folder, self.backup, self.identity))
         saved = jointly(self.accelerator, lambda: checkpoints.load(self.folder, self.identity), self.first)
@@ -196,12 +198,12 @@ class Training:
             self.curve.setdefault(column, []).append(value)
 
     def time_spent(self) -> dict[str, float]:
-        """Wall and CPU seconds over all sittings of the run."""
+        """The wall and CPU seconds over all sittings of the run."""
         now = self.stopwatch.read()
         return {key: round(self.spent[key] + now[key], 2) for key in self.spent}
 
     def checkpoint(self) -> None:
-        """Save on every disk, once, what the run needs to go on from here; all wait until that is done."""
+        """Save a checkpoint once on every disk; all processes wait until it is saved."""
         if self.folder:
             jointly(self.accelerator, self._save, self.first)
 
@@ -232,9 +234,9 @@ class Training:
                 )
 
     def advance(self, stop: int, batches: Iterator[Any], name: str, quiet: bool, save_last: bool = True) -> None:
-        """Make the updates up to `stop`, with progress, and checkpoints when they are due or asked for.
+        """Make the updates up to `stop`, show progress, and save checkpoints when they are due or asked for.
 
-        `save_last` also saves after update `stop`. A first SIGTERM or Ctrl-C ends this after the update and a
+        `save_last` also saves after update `stop`. A first SIGTERM or Ctrl-C ends the run after its update and a
         checkpoint, with `Stopped`. Raises FloatingPointError when `max_skipped` updates in a row were not finite.
         """
         safety, saved = self.safety, time.monotonic()
@@ -261,9 +263,9 @@ class Training:
         return {key: value.to(self.accelerator.device, non_blocking=True) for key, value in batch.items()}
 
     def gradients(self, micro: list[Batch], *totals: float) -> Tensor:
-        """Leave the gradients of an update, of all processes, in the model; this process's sum of loss terms.
+        """Compute all processes' gradients of an update in the model, and return this process's sum of loss terms.
 
-        Where one runs out of memory, all begin the update anew with half as many rows in each forward pass.
+        If one process runs out of memory, all begin the update anew with half as many rows in each forward pass.
         """
         while (terms := self._accumulate(micro, totals)) is None:
             if self.rows == 1:
@@ -283,11 +285,12 @@ class Training:
 
     @property
     def rows(self) -> int:
-        """Rows in one forward pass: a micro-batch, or what is left of it after memory ran out."""
+        """The rows in one forward pass: a micro-batch, or fewer after memory ran out."""
         return min(self.largest, self.halved[-1][1]) if self.halved else self.largest
 
     def _accumulate(self, micro: list[Batch], totals: tuple[float, ...]) -> Tensor | None:
-        """Forward and backward passes of this process; None, without gradients, when any process lacks memory."""
+        """The sum of loss terms after this process's forward and backward passes; None, without gradients, when any
+        process lacks memory."""
         terms, lacking = torch.zeros((), device=self.accelerator.device), False
         seed_dropout(self.config.seed, self.step, self.accelerator.process_index)
         try:
@@ -310,11 +313,11 @@ class Training:
         return None
 
     def apply(self, loss: float) -> tuple[float, bool]:
-        """End an update: the gradient norm before clipping, and whether the step was made.
+        """End an update, and return the gradient norm before clipping and whether the step was made.
 
-        Where loss or gradient is not finite, weights and optimizer stay as they are, and the step joins `skipped`;
-        processes decide alike, because they have the same numbers. In fp16 a gradient that overflows is the scaler's
-        business: it leaves the step out itself and scales less.
+        If loss or gradient is not finite, weights and optimizer stay as they are, and the step joins `skipped`; all
+        processes decide alike, because they have the same numbers. In fp16 the scaler handles an overflowing gradient:
+        it leaves out the step and lowers the scale.
         """
         norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip))
         self.step += 1
@@ -333,7 +336,7 @@ class Training:
         return norm, finite
 
     def hopeless(self) -> str:
-        """A sentence when too many updates in a row had no finite numbers, else nothing."""
+        """The sentence for too many updates in a row without finite numbers; "" as long as there are fewer."""
         count = in_a_row([step for step, *_ in self.skipped], self.step)
         if count < min(self.safety.max_skipped, self.steps):
             return ""
@@ -350,7 +353,7 @@ class Training:
         )
 
     def faults(self) -> dict[str, Any]:
-        """What the record says of updates that were left out and of memory that ran out."""
+        """The record's entries about skipped updates and lack of memory."""
         return {
             "skipped": len(self.skipped),
             "skipped_steps": [step for step, *_ in self.skipped[:100]],

@@ -1,4 +1,4 @@
-"""L_ce and L_mlm in chunks of tokens: the losses of `losses.py` without ever holding the whole logits."""
+"""L_ce and L_mlm in chunks of tokens: the losses of `losses.py` without ever holding the whole logits (notebook 02)."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -13,27 +13,50 @@ from ..machine.device import now
 from ..text.masking import IGNORE
 from .losses import check_temperature, mlm_loss, soft_target_loss
 
-CACHE = 2**18  # logits that are worked on at once: a few float32 copies of them stay in a processor's cache
+CACHE = 2**18  # logits processed at once, so that a few float32 copies of them fit a processor's cache
 COMPILED_CACHE = 2**21  # the same for compiled kernels, which copy less
+CHUNK = 256  # tokens whose logits are held at once
+CAST_CHUNK = 1024  # the same in half precision, where each chunk adds a whole decoder's gradient to float32
+
+
+class Decoding(NamedTuple):
+    """The input and parameters of a decoder, whose logits are `hidden` @ `weight`.T + `bias`."""
+
+    hidden: Tensor  # (tokens, dim)
+    weight: Tensor  # (vocab, dim)
+    bias: Tensor  # (vocab,)
+
+
+class _Sum(NamedTuple):
+    """The settings of the sum `ce_scale` · ΣL_ce + `mlm_scale` · ΣL_mlm."""
+
+    ce_scale: float
+    mlm_scale: float
+    temperature: float
+    chunk: int
+    kernels: "Kernels"
 
 
 class _VocabularyLosses(torch.autograd.Function):
-    """ce_scale · ΣL_ce + mlm_scale · ΣL_mlm over chunks of tokens, gradients written on the way forward.
+    """ce_scale · ΣL_ce + mlm_scale · ΣL_mlm over chunks of tokens, with the gradients computed in the forward pass.
 
-    What is done to the logits of a chunk is left to `kernels`; the gradient ends up where the logits were.
+    `kernels` hold the operations on the logits of a chunk; they write the gradient where the logits were.
     """
 
     @staticmethod
-    def forward(ctx, hidden, weight, bias, teacher, labels, ce_scale, mlm_scale, temperature, chunk, kernels):
+    def forward(ctx, hidden, weight, bias, labels, teacher: Decoding | None, how: _Sum):
+        ce_scale, mlm_scale, temperature, chunk, kernels = how
         table, chunk = weight.to(hidden.dtype), min(chunk, max(len(hidden), 1))
-        student = _Decoder(hidden, table, bias, temperature, chunk)
-        teacher = _Decoder(*teacher, temperature, chunk) if ce_scale else None
+        student = _Decoder(Decoding(hidden, table, bias), temperature, chunk)
+        teacher = _Decoder(teacher, temperature, chunk) if ce_scale else None
         grad_hidden, grad_weight, grad_bias = torch.empty_like(hidden), torch.zeros_like(weight), torch.zeros_like(bias)
         ce_sum, mlm_sum = hidden.new_zeros((), dtype=torch.float64), hidden.new_zeros((), dtype=torch.float64)
         ones = hidden.new_ones(1, chunk)
         for start in range(0, len(hidden), chunk):
             part = slice(start, start + chunk)
+            # 1. the student's logits over T, without the bias, which the kernels add in float32
             logits, words = student(part), labels[part]  # (chunk, vocab), (chunk,)
+            # 2. losses, whose gradients by the logits overwrite them: L_ce, and L_mlm of the masked words at T = 1
             if ce_scale:
                 masked = (words != IGNORE).nonzero()[:, 0] if mlm_scale else words[:0]
                 hard = logits[masked].float().mul_(temperature)  # (masked, vocab)
@@ -44,8 +67,10 @@ class _VocabularyLosses(torch.autograd.Function):
                     logits.index_add_(0, masked, hard.to(logits.dtype))
             else:
                 mlm_sum += _cross_entropy_(logits, bias, words, mlm_scale, kernels)
+            # 3. on to hidden states, bias and weight; the weight's is summed in float32, because a frequent word's has
+            # thousands of terms
             torch.mm(logits, table, out=grad_hidden[part])
-            grad_bias += (ones[:, : len(logits)] @ logits)[0]  # a product reads them faster than a sum
+            grad_bias += (ones[:, : len(logits)] @ logits)[0]  # as a product, because that is faster than a sum
             if grad_weight.dtype == logits.dtype:
                 grad_weight.addmm_(logits.T, hidden[part])
             else:
@@ -59,14 +84,15 @@ class _VocabularyLosses(torch.autograd.Function):
     def backward(ctx, grad_output, *_):
         if ctx.gradients is None:
             raise RuntimeError("these gradients are kept for one backward pass; compute the loss again")
-        gradients, ctx.gradients = ctx.gradients, None  # they are large, and scaled in place
-        return *(gradient.mul_(grad_output) for gradient in gradients), *[None] * 7
+        gradients, ctx.gradients = ctx.gradients, None  # large tensors, which are scaled in place
+        return *(gradient.mul_(grad_output) for gradient in gradients), None, None, None
 
 
 class _Decoder:
-    """The logits over T of a stretch of tokens without their `bias`, written to the same memory each time."""
+    """The logits over T of a chunk of tokens, without `bias`, written to the same memory each time."""
 
-    def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor, temperature: float, chunk: int):
+    def __init__(self, what: Decoding, temperature: float, chunk: int):
+        hidden, weight, bias = what
         self.hidden, self.weight, self.bias = hidden / temperature, weight.T, bias.float() / temperature
         self.logits = hidden.new_empty(chunk, len(weight))
 
@@ -76,7 +102,7 @@ class _Decoder:
 
 
 def _powers(x: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """With the bias added to x: max x, x − max x, the exponential of that and its sum, in float32."""
+    """For y = x + bias in float32: max y, y − max y, its exponential, and the sum of the exponentials."""
     x = x.float() + bias
     highest = x.amax(-1, keepdim=True)
     shifted = x - highest
@@ -85,14 +111,14 @@ def _powers(x: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def _softmax_(x: Tensor, bias: Tensor, scale: float) -> Tensor:
-    """log Σ exp(x + bias) of each row, (rows, 1); x is overwritten by `scale` times that softmax."""
+    """log Σ exp(x + bias) of each row, (rows, 1); x is overwritten by `scale` · softmax(x + bias)."""
     highest, _, powers, total = _powers(x, bias)
     x.copy_(powers.mul_(scale / total))
     return highest + total.log()
 
 
 def _divergence_(s: Tensor, t: Tensor, s_bias: Tensor, t_bias: Tensor, scale: float) -> Tensor:
-    """KL(softmax(t) ‖ softmax(s)) of each row, biases added, (rows, 1); s is overwritten by `scale` · gradient."""
+    """KL(softmax(t + t_bias) ‖ softmax(s + s_bias)) of each row, (rows, 1); s is overwritten by `scale` · gradient."""
     _, shifted, grad, total = _powers(s, s_bias)
     _, ratio, target, t_total = _powers(t, t_bias)
     grad.mul_(scale / total).addcmul_(target, scale / t_total, value=-1)  # softmax(s) − softmax(t)
@@ -102,14 +128,14 @@ def _divergence_(s: Tensor, t: Tensor, s_bias: Tensor, t_bias: Tensor, scale: fl
 
 
 class Kernels(NamedTuple):
-    """`_softmax_` and `_divergence_`, given a tuple of logits of as many rows as there are, and the rest."""
+    """The two operations on logits. Each takes a tuple of (rows, vocab) tensors, then its own arguments."""
 
     softmax_: Callable
     divergence_: Callable
 
 
 def _in_blocks(kernel: Callable, cache: int) -> Callable:
-    """`kernel` on rows of `cache` logits at once; on a GPU, on all."""
+    """Apply `kernel` to blocks of rows that fit the cache (`cache` logits); on a GPU, to all rows at once."""
 
     def run(logits: tuple[Tensor, ...], *rest: Any) -> Tensor:
         rows, vocabulary = logits[0].shape
@@ -124,16 +150,16 @@ PLAIN = Kernels(_in_blocks(_softmax_, CACHE), _in_blocks(_divergence_, CACHE))
 
 @cache
 def compiled_kernels() -> Kernels:
-    """The kernels compiled, a few passes over the logits instead of a dozen: about twice as fast on a CPU.
+    """The compiled kernels, about twice as fast on a CPU because they pass over the logits a few times, not a dozen.
 
-    It takes some seconds, once a process. PLAIN, with a warning, where there is no C++ compiler.
+    Compiling takes some seconds, once per process. Without a C++ compiler, PLAIN is returned with a warning.
     """
     made = (torch.compile(kernel, dynamic=True) for kernel in (_softmax_, _divergence_))
     kernels = Kernels(*(_in_blocks(kernel, COMPILED_CACHE) for kernel in made))
     try:
         logits, bias = torch.zeros(3, 5), torch.zeros(5)
         kernels.softmax_((logits,), bias, 1.0), kernels.divergence_((logits, logits.clone()), bias, bias, 1.0)
-    except Exception as error:  # whatever a compiler may raise
+    except Exception as error:  # because a compiler may raise anything
         warnings.warn(
             f"the vocabulary head is not compiled ({type(error).__name__}) and takes about twice as long; "
             "a C++ compiler such as g++ is needed",
@@ -152,74 +178,73 @@ def _cross_entropy_(x: Tensor, bias: Tensor, words: Tensor, scale: float, kernel
 
 
 def vocabulary_losses(
-    hidden: Tensor,
-    weight: Tensor,
-    bias: Tensor,
+    student: Decoding,
     labels: Tensor,
     *,
+    teacher: Decoding | None = None,
     ce_scale: float = 0.0,
     mlm_scale: float = 0.0,
-    teacher: tuple[Tensor, Tensor, Tensor] | None = None,
     temperature: float = 2.0,
-    chunk: int = 256,
+    chunk: int | None = None,
     kernels: Kernels = PLAIN,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """ce_scale · ΣL_ce + mlm_scale · ΣL_mlm, with both sums, without ever holding a (tokens, vocab) tensor.
+    """ce_scale · ΣL_ce + mlm_scale · ΣL_mlm and both sums, computed without ever holding a (tokens, vocab) tensor.
 
-    hidden (tokens, dim) is what the decoder's `weight` (vocab, dim) multiplies before `bias` (vocab,) is added;
-    `teacher` is the same triple for the teacher; labels (tokens,). The caller passes the tokens that L_ce covers
-    and no padding. Equal to `soft_target_loss` and `mlm_loss`, gradients included. `kernels` do the work on the
-    logits: PLAIN, or `compiled_kernels()` for a long run.
+    `student` and `teacher` are the inputs of their decoders, labels are (tokens,). The caller passes the tokens that
+    L_ce covers and no padding. The sums and gradients equal those of `soft_target_loss` and `mlm_loss`. `chunk` tokens
+    are processed at once (None: a fast number) by `kernels`: PLAIN, or `compiled_kernels()` for a long run.
     """
     check_temperature(temperature)
-    if not ce_scale:  # then masked words alone matter, as they are
+    hidden, weight, bias = student
+    if not ce_scale:  # then only the masked words matter, at T = 1
         temperature, masked = 1.0, labels != IGNORE
         hidden, labels = (hidden, labels) if masked.all() else (hidden[masked], labels[masked])
-    return _VocabularyLosses.apply(
-        hidden, weight, bias, teacher, labels, ce_scale, mlm_scale, temperature, chunk, kernels
-    )
+    chunk = chunk or (CHUNK if hidden.dtype == weight.dtype else CAST_CHUNK)
+    how = _Sum(ce_scale, mlm_scale, temperature, chunk, kernels)
+    return _VocabularyLosses.apply(hidden, weight, bias, labels, teacher, how)
 
 
 def whole_vocabulary_losses(
-    hidden: Tensor,
-    weight: Tensor,
-    bias: Tensor,
+    student: Decoding,
     labels: Tensor,
     *,
+    teacher: Decoding | None = None,
     ce_scale: float = 0.0,
     mlm_scale: float = 0.0,
-    teacher: tuple[Tensor, Tensor, Tensor] | None = None,
     temperature: float = 2.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The same from whole logits, as one writes it down: for `torch.compile` to make fast on a GPU."""
+    """The results of `vocabulary_losses`, from whole logits, which `torch.compile` speeds up on a GPU."""
     check_temperature(temperature)
+    hidden, weight, bias = student
     logits = F.linear(hidden, weight.to(hidden.dtype)).float() + bias
     ce = mlm = logits.new_zeros(())
     if ce_scale:
+        hidden, weight, bias = teacher
         with torch.no_grad():
-            targets = F.linear(teacher[0], teacher[1]).float() + teacher[2]
+            targets = F.linear(hidden, weight).float() + bias
         ce = soft_target_loss(logits, targets, torch.ones_like(labels), temperature, count=1)
     if mlm_scale:
         mlm = mlm_loss(logits, labels, count=1)
     return ce_scale * ce + mlm_scale * mlm, ce.detach(), mlm.detach()
 
 
-def faster_head(heads: Sequence[Callable], hidden: Tensor, *args: Any, trials: int = 3, **settings: Any) -> Callable:
-    """The one of `heads`, functions as the two above, that is fastest forth and back on these inputs.
+def faster_head(heads: Sequence[Callable], student: Decoding, *args: Any, trials: int = 3, **settings: Any) -> Callable:
+    """The fastest of `heads` (functions like the two above), timed forward and backward on these inputs.
 
-    One that fails (a compiler is missing, memory is short) is passed over; the first is taken on trust.
+    A head that raises (for lack of a compiler or of memory) is skipped; if all raise, the first is returned.
     """
     best, fastest = heads[0], float("inf")
     for head in heads:
         try:
             for trial in range(trials + 1):
-                if trial == 1:  # the first may compile
-                    began = now(hidden.device)
-                value, *_ = head(hidden.detach().requires_grad_(), *args, **settings)
-                torch.autograd.grad(value, [x for x in args if x.requires_grad])
+                if trial == 1:  # the first trial may compile, so it is not timed
+                    began = now(student.hidden.device)
+                inputs = Decoding(*(x.detach().requires_grad_() for x in student))
+                value, *_ = head(inputs, *args, **settings)
+                torch.autograd.grad(value, inputs)
         except RuntimeError:
             continue
-        took = now(hidden.device) - began
+        took = now(student.hidden.device) - began
         if took < fastest:
             best, fastest = head, took
     return best

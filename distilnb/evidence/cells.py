@@ -1,4 +1,4 @@
-"""A run that is recorded is not made again: of the cells of a grid or an ablation, only those missing are run."""
+"""Runs that are not repeated: of the cells of a grid or an ablation, only those without a record are run."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,27 +16,27 @@ class Cell(Protocol):
     name: str
 
     def differences(self, record: dict[str, Any]) -> list[str]:
-        """In what, in words, `record` is not the record of this run; empty when it is."""
+        """The differences, in words, between `record` and the record of this run; [] when it is that record."""
 
     def run(self) -> dict[str, Any]:
-        """Make the run and save its record; FloatingPointError when it diverges."""
+        """Make the run, save its record and return it; FloatingPointError when the run diverges."""
 
 
 class Outcome(NamedTuple):
-    """The record of every cell (None where it diverged), and why a cell diverged, by its name."""
+    """The record of each cell (None where it diverged), and the reason of each divergence, by the cell's name."""
 
     records: list[dict[str, Any] | None]
     diverged: dict[str, str]
 
 
 class OtherSettings(ValueError):
-    """A record of the same name is of another run, and is not to be replaced."""
+    """A record of the same name belongs to another run and must not be replaced."""
 
 
 def recorded(cell: Cell, folder: Path, keep_others: bool = False) -> tuple[dict[str, Any] | None, str]:
-    """The record of this very run in `folder`, or None and the reason why what lies there is not it.
+    """The record of exactly this run in `folder`, or None and the reason why the file there is not that record.
 
-    With `keep_others` a record of other settings raises OtherSettings; one that cannot be read never does.
+    With `keep_others`, a record of other settings raises OtherSettings; an unreadable record never does.
     """
     path = folder / f"{cell.name}.json"
     if not path.is_file():
@@ -63,10 +63,10 @@ def run_missing(
     announce: Callable[[Sequence[Cell]], str] | None = None,
     quiet: bool = False,
 ) -> Outcome:
-    """The record of every cell, run where `folder` has none; `announce` words what is about to be run.
+    """The record of every cell, after running those without one in `folder`; `announce` words what is about to run.
 
-    A cell whose record is of other settings is run again, and a line says why; `keep_others` raises OtherSettings
-    instead, before anything runs. A cell that diverges is named, and the others are run.
+    A cell whose record has other settings is run again, and a printed line says why; with `keep_others` it raises
+    OtherSettings instead, before anything runs. A cell that diverges is named, and the others are still run.
     """
     quiet = quiet or not accelerator.is_main_process
     if announce or keep_others:
@@ -75,7 +75,7 @@ def run_missing(
             print(announce(left), flush=True)
     outcome, known = Outcome([], {}), 0
     with Progress(len(cells), what, lines=len(cells), quiet=quiet) as progress:
-        for cell in cells:  # looked up in its turn: what it depends on may be the record of a cell before it
+        for cell in cells:  # looked up in turn, because a cell may depend on the record of one before it
             record, why = recorded(cell, folder, keep_others)
             if record:
                 known += 1

@@ -1,4 +1,4 @@
-"""Which records may be compared, and what must be said beside a comparison."""
+"""Rules of comparison: which records may stand side by side, and which caveats must stand under them."""
 
 import json
 from collections import Counter
@@ -9,7 +9,7 @@ from .records import thin
 
 
 def join_records(records: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    """One record for a run made in stages: curves end to end, tokens, steps and times added up, `stages` beside."""
+    """One record for a run made in stages: curves joined, tokens, steps and times summed, each stage in `stages`."""
     last, tokens, steps = records[-1], 0, 0
     joined = {part: {key: [] for key in last[part]} for part in ("curve", "evaluations")}
     for record in records:
@@ -35,23 +35,23 @@ def join_records(records: list[dict[str, Any]], name: str) -> dict[str, Any]:
 
 
 def _first(record: dict[str, Any]) -> dict[str, float] | None:
-    """The held-out scores with which a stage began."""
+    """The held-out scores at the start of a stage; None where the record has none."""
     rows = record.get("evaluations") or {}
     return {key: rows[key][0] for key in record["scores"] if rows.get(key)} or None
 
 
 def is_subset(record: Mapping[str, Any]) -> bool:
-    """Whether a fine-tuning run had only some rows of a real task; tasks of the toy world are no part of a real one."""
+    """Whether a fine-tuning run used only some rows of a real task; False for tasks of the toy world."""
     return record["kind"] == "finetuning" and record["scale"] != "toy" and bool(record["data"].get("stand_in"))
 
 
 def plain(value: Any) -> Any:
-    """A value as a record gives it back: tuples are lists, keys are text."""
+    """A value as JSON gives it back: tuples become lists, keys become text."""
     return json.loads(json.dumps(value))
 
 
 def differences(one: Any, other: Any, where: str = "") -> list[str]:
-    """Where two plain values differ, in words: "config.epochs 3 against 4"; empty when they are equal."""
+    """The differences between two plain values, in words ("config.epochs 3 against 4"); [] when they are equal."""
     if isinstance(one, dict) and isinstance(other, dict):
         return [
             line
@@ -66,10 +66,10 @@ def check_comparable(
     shared: Callable[[Mapping[str, Any]], dict[str, Any]],
     cell: Sequence[str] = ("model", "task", "seed"),
 ) -> list[str]:
-    """Sentences that must stand under a comparison of these records: gaps, other code, libraries or machines.
+    """The sentences that must stand under a comparison of these records: gaps, other code, libraries or machines.
 
-    `shared` says what must be equal in all of them, `cell` which keys tell them apart, the seed last. Raises
-    ValueError, in one sentence, for records of several scales or other settings and for a cell that stands twice.
+    `shared` lists what must be equal in all records, `cell` the keys that tell them apart, the seed last. Raises
+    ValueError for records of several scales or settings, and for two records of one cell.
     """
     if not records:
         return []
@@ -93,9 +93,8 @@ def check_budgets(
 ) -> list[str]:
     """One sentence for each model of a comparison: its label, its folder and the tokens that its run read.
 
-    `records` holds the record that lies beside each model, None where there is none. Raises ValueError when students
-    read unequal amounts of text (by more than a hundredth), unless `allow_unequal`: their difference would be that of
-    the budgets.
+    `records` holds the record beside each model, None where there is none. Raises ValueError, unless `allow_unequal`,
+    when students read amounts of text that differ by more than 1 %, because the comparison would then show the budget.
     """
     read = {label: record["tokens"] for label, record in records.items() if record and record["kind"] == "distillation"}
     if read and max(read.values()) > 1.01 * min(read.values()) and not allow_unequal:
@@ -129,8 +128,11 @@ def _on(tasks: Sequence[str]) -> str:
 
 
 def _mixed_code(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Told, not refused: a grid may be finished on another machine, or after a commit that changed nothing in it."""
-    found = {
+    """The sentences about records of several commits, libraries or machines; these do not forbid a comparison.
+
+    They are allowed because a grid may be finished on another machine, or after a commit that does not affect it.
+    """
+    commits = {
         "commits of the code": Counter(_short(r["commit"]) for r in records),
         "processors": Counter(r["device"]["gpu"] or r["device"]["processor"] for r in records),
         "versions of torch": Counter(r["versions"]["torch"] for r in records),
@@ -139,7 +141,7 @@ def _mixed_code(records: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
         f"the records come from {len(counts)} {what}: "
         + ", ".join(f"{value} ({count})" for value, count in counts.items())
-        for what, counts in found.items()
+        for what, counts in commits.items()
         if len(counts) > 1
     ]
 

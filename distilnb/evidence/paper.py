@@ -31,21 +31,21 @@ class Claim:
 
 
 def names() -> list[str]:
-    """The names that `table` knows, in alphabetical order."""
+    """The names of the tables that `table` can read, in alphabetical order."""
     return sorted(path.stem for path in paths.data("paper").glob("*.csv"))
 
 
 def table(name: str) -> pd.DataFrame:
-    """One of the paper's tables, for instance `table("table1_glue")`; a fresh frame each time."""
+    """One of the paper's tables as a new data frame, for instance `table("table1_glue")`."""
     _check("table", name, names())
     return pd.read_csv(paths.data("paper", f"{name}.csv"), keep_default_na=False)
 
 
 def glue(model: str, task: str, vintage: str = "2020-03") -> float:
-    """A score of Table 1; `task` may be `macro`, names are matched as in `SST-2` = `sst2`.
+    """A score of Table 1; `task` may be `macro`, and `SST-2` equals `sst2`.
 
-    The default vintage is v4 as printed, so BERT-base on MNLI is 86.7, a misprint of 84.7 (which `vintage="readme"`
-    returns).
+    The default vintage is v4 as printed. Its 86.7 for BERT-base on MNLI is a misprint of 84.7, the value of
+    `vintage="readme"`.
     """
     rows = table("table1_glue")
     for column, wanted in (("vintage", vintage), ("model", model), ("task", task)):
@@ -67,12 +67,12 @@ def speed(model: str) -> float:
 
 
 def ablation(variant: str) -> float:
-    """Change of the GLUE macro score in Table 4: `no_ce`, `no_cos`, `no_mlm` or `random_init`."""
+    """The change of the GLUE macro score in Table 4 for `no_ce`, `no_cos`, `no_mlm` or `random_init`."""
     return float(_select(table("table4_ablation"), "variant", variant)["delta_macro"].item())
 
 
 def parameters(name: str) -> int:
-    """Exact parameter count of a transformers class such as `DistilBertModel` at the paper's sizes (counted by us)."""
+    """The exact parameter count, made by us, of a transformers class such as `DistilBertModel` at the paper's sizes."""
     return int(_select(table("parameter_counts"), "class", name)["parameters"].item())
 
 
@@ -83,7 +83,7 @@ def claim(id: str) -> Claim:
 
 
 def _select(rows: pd.DataFrame, column: str, wanted: str) -> pd.DataFrame:
-    """The rows whose `column` is `wanted`, capitals and punctuation aside."""
+    """The rows whose `column` equals `wanted`, ignoring case and punctuation."""
     choices = list(dict.fromkeys(rows[column]))
     _check(column, _plain(wanted), [_plain(choice) for choice in choices], shown=choices)
     return rows[rows[column].map(_plain) == _plain(wanted)]

@@ -1,7 +1,7 @@
-"""Run records: one small JSON per run, with all that is needed to believe and repeat its numbers.
+"""Run records: one small JSON file per run, with all that is needed to believe and repeat its numbers.
 
-A record is a plain dictionary with the keys of `KEYS`; `save` adds a hash of the rest, `load` checks it, so that a
-truncated or edited record is refused instead of averaged over.
+A record is a plain dictionary with the keys of `KEYS`. `save_record` adds a hash of the rest and `load_record` checks
+it, so that a truncated or edited record is refused instead of averaged.
 """
 
 import hashlib
@@ -51,7 +51,7 @@ LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "tokenizers", "n
 
 
 class Stopwatch:
-    """Wall and CPU seconds (all threads, this process) since it was made."""
+    """A clock of the wall time and CPU time (of all threads of this process) since its creation, in seconds."""
 
     def __init__(self) -> None:
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -67,7 +67,7 @@ class Stopwatch:
 
 
 def new_record(kind: str, name: str, *, scale: str, model: str, stopwatch: Stopwatch, **values: Any) -> dict[str, Any]:
-    """A record with its provenance filled in; keys that are not given are None.
+    """A record with its provenance filled in and None for every key that is not given.
 
     Raises ValueError for an unknown kind.
     """
@@ -81,14 +81,14 @@ def new_record(kind: str, name: str, *, scale: str, model: str, stopwatch: Stopw
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that numbers depend on."""
+    """The versions of Python and of the libraries on which numbers depend."""
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
 def commit() -> str | None:
-    """The git commit of the code, "+changes" appended when the working tree differs; None where nobody knows.
+    """The git commit of the code, with "+changes" appended for a modified working tree; None where it is unknown.
 
-    A package that pip installed from a repository was given the commit by pip.
+    For a package that pip installed from a repository, the commit is the one that pip noted.
     """
     if installed := _installed_commit():
         return installed
@@ -107,14 +107,14 @@ def commit() -> str | None:
 
 
 def _installed_commit() -> str | None:
-    """What pip noted when it installed this very package from a repository."""
-    for found in importlib.metadata.distributions(name="distilnb", path=[str(paths.PACKAGE.parent)]):
-        return json.loads(found.read_text("direct_url.json") or "{}").get("vcs_info", {}).get("commit_id")
+    """The commit that pip noted when it installed this package from a repository; None otherwise."""
+    for distribution in importlib.metadata.distributions(name="distilnb", path=[str(paths.PACKAGE.parent)]):
+        return json.loads(distribution.read_text("direct_url.json") or "{}").get("vcs_info", {}).get("commit_id")
     return None
 
 
 def thin(curve: dict[str, list], points: int = CURVE_POINTS) -> dict[str, list]:
-    """Every k-th row of a curve, the last row always kept; numbers rounded to five significant digits."""
+    """Every k-th row of a curve and always the last one, with numbers rounded to five significant digits."""
     rows = max(map(len, curve.values()), default=0)
     step = max(1, math.ceil(rows / points))
     keep = sorted({*range(0, rows, step), rows - 1} - {-1})
@@ -131,11 +131,11 @@ def _hash(record: dict[str, Any]) -> str:
 
 
 def save_record(record: dict[str, Any], folder: Path | None = None) -> Path:
-    """Write `folder/<name>.json` (default `runs/`) in one move; raises ValueError for nan, which no record may hold."""
+    """Write `folder/<name>.json` (default `runs/`) atomically and return its path; ValueError if a number is nan."""
     folder = Path(folder or paths.home() / "runs")
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        record = json.loads(json.dumps(record, allow_nan=False))  # as it will be read: keys are text
+        record = json.loads(json.dumps(record, allow_nan=False))  # as it will be read back, with keys as text
     except ValueError as error:
         raise ValueError(f"record '{record['name']}' holds a number that is not finite; nothing was written") from error
     record["sha256"] = _hash(record)
@@ -147,7 +147,7 @@ def save_record(record: dict[str, Any], folder: Path | None = None) -> Path:
 
 
 def load_record(path: Path) -> dict[str, Any]:
-    """Read one record; raises ValueError naming the file when it is truncated, edited or of another format."""
+    """The record in a file; ValueError, naming the file, when it is truncated, edited or of another format."""
     try:
         record = json.loads(Path(path).read_text(), parse_constant=_refuse)
     except (OSError, ValueError) as error:
@@ -164,18 +164,18 @@ def _refuse(constant: str) -> None:
 
 
 def load_records(*folders: Path, **where: Any) -> list[dict[str, Any]]:
-    """All records of these folders (default: published, then your own), by name, whose keys equal `where`.
+    """The records of these folders (default: the published ones, then your own) whose keys equal `where`, by name.
 
-    A record of your own replaces a published one of the same name. Raises ValueError for a file that is not called
-    after its record: a copy would count twice.
+    Your own record replaces a published one of the same name. Raises ValueError for a file that is not named after
+    its record, because a copy would count twice.
     """
     folders = folders or (paths.data("runs"), paths.home() / "runs")
-    found = {path: load_record(path) for folder in folders for path in sorted(Path(folder).glob("*.json"))}
-    for path, record in found.items():
+    records = {path: load_record(path) for folder in folders for path in sorted(Path(folder).glob("*.json"))}
+    for path, record in records.items():
         if record["name"] != path.stem:
             raise ValueError(f"{path} holds the record '{record['name']}': a copy? Delete it or give it back its name")
-    found = {path.stem: record for path, record in found.items()}
-    return [r for _, r in sorted(found.items()) if all(r.get(key) == value for key, value in where.items())]
+    records = {path.stem: record for path, record in records.items()}
+    return [r for _, r in sorted(records.items()) if all(r.get(key) == value for key, value in where.items())]
 
 
 Record = Mapping[str, Any]

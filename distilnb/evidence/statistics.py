@@ -1,4 +1,4 @@
-"""Intervals over seeds, pairs and rows, and how many pairs it takes to see a difference (notebook 08)."""
+"""Intervals over seeds, pairs and rows, and the number of pairs that a difference needs (notebooks 05 and 08)."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -6,11 +6,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-LARGEST = 10**7  # pairs: beyond this, nobody will ever run them
+MOST_PAIRS = 10**7  # because nobody will ever run more
 
 
 class MeanInterval(NamedTuple):
-    """A mean, its t interval and the p value of a two-sided test against 0; None where values are too few to say."""
+    """A mean, its t interval and the p value of a two-sided test against 0; None where there are too few values."""
 
     mean: float | None
     low: float | None
@@ -21,12 +21,12 @@ class MeanInterval(NamedTuple):
 def mean_interval(values: Sequence[float], level: float = 0.95) -> MeanInterval:
     """The mean with Student's t interval, over runs with different seeds or over differences within pairs.
 
-    With few values the interval is wide, as it should be: of three it is 2.5 standard deviations to either side.
+    With few values the interval is rightly wide: with three it reaches 2.5 standard deviations to either side.
     """
     if len(values) < 2:
         return MeanInterval(float(values[0]) if len(values) else None, None, None, None)
     mean = float(np.mean(values))
-    if np.std(values, ddof=1) <= 1e-9 * max(1.0, abs(mean)):  # all alike, rounding aside
+    if np.std(values, ddof=1) <= 1e-9 * max(1.0, abs(mean)):  # all equal up to rounding
         return MeanInterval(mean, mean, mean, 0.0 if mean else 1.0)
     test = stats.ttest_1samp(values, 0.0)
     low, high = test.confidence_interval(level)
@@ -34,12 +34,12 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> MeanInterval:
 
 
 def half_width(spread: float, count: int, level: float = 0.95) -> float:
-    """How far the t interval of a mean of `count` values reaches to either side; `spread` is their deviation."""
+    """Half the width of the t interval of a mean of `count` values with standard deviation `spread`."""
     return float(stats.t.ppf((1 + level) / 2, count - 1)) * spread / count**0.5
 
 
 def power(pairs: int, spread: float, effect: float, level: float = 0.95) -> float:
-    """How often `pairs` pairs show a true difference of `effect`: the chance that its interval leaves out 0.
+    """The probability that the interval of `pairs` pairs excludes 0 when the true difference is `effect`.
 
     `spread` is the standard deviation of the differences within pairs. The paired t statistic then follows the
     noncentral t distribution (Cohen 1988, chapter 2), and both of its tails beyond the critical value count.
@@ -54,15 +54,15 @@ def power(pairs: int, spread: float, effect: float, level: float = 0.95) -> floa
 def pairs_needed(spread: float, effect: float, level: float = 0.95, often: float = 0.8) -> int:
     """The least number of pairs that shows a true difference of `effect` in a share `often` of all repetitions.
 
-    Asking only that the interval's half-width equals the effect, as one often reads, would show it every second time.
-    Raises ValueError for an effect of 0, which no number of pairs can tell from 0, and where it takes over ten million.
+    A half-width equal to the effect, a common rule, would show it only every second time. Raises ValueError for an
+    effect of 0, which no number of pairs can tell from 0, and where more than ten million pairs would be needed.
     """
     if not effect:
         raise ValueError("no number of pairs tells an effect of 0 from 0")
     low, high = 1, 2
     while power(high, spread, effect, level) < often:
         low, high = high, 2 * high
-        if high > LARGEST:
+        if high > MOST_PAIRS:
             raise ValueError(f"an effect of {effect:g} drowns in a spread of {spread:g}: no feasible number of pairs")
     while high - low > 1:
         middle = (low + high) // 2
@@ -73,19 +73,19 @@ def pairs_needed(spread: float, effect: float, level: float = 0.95, often: float
 def bootstrap(
     statistic: Callable[..., float], *columns: np.ndarray, samples: int = 200, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
-    """Percentile interval of `statistic` over resampled rows of the columns: how much the choice of rows matters.
+    """The percentile interval of `statistic` over resampled rows, which shows how much the choice of rows matters.
 
-    The columns are resampled together. The spread over training seeds is another matter and is not in it.
+    The columns are resampled together. The interval does not include the spread over training seeds.
     """
     columns = tuple(np.asarray(column) for column in columns)
-    if any(len(column) < 2 for column in columns):  # one row can only be drawn again
+    if any(len(column) < 2 for column in columns):  # a single row has no other resample
         value = float(statistic(*columns))
         return value, value
     resampled = stats.bootstrap(
         columns,
         statistic,
         n_resamples=samples,
-        batch=samples if statistic is np.mean else 1,  # a mean of all resamples at once is many times as fast
+        batch=samples if statistic is np.mean else 1,  # the means of all resamples at once are many times faster
         vectorized=statistic is np.mean,
         paired=True,
         confidence_level=level,
@@ -96,9 +96,9 @@ def bootstrap(
 
 
 def linear_cka(one: np.ndarray, other: np.ndarray) -> float:
-    """How alike two sets of hidden states of the same tokens are, (tokens, dim) each: 1 for equal up to rotation.
+    """The similarity of two sets of hidden states of the same tokens, (tokens, dim) each; 1 if equal up to rotation.
 
-    Linear centred kernel alignment (Kornblith et al. 2019): unlike a cosine it does not ask for the same axes.
+    It is linear centred kernel alignment (Kornblith et al. 2019), which unlike a cosine does not need the same axes.
     """
     a, b = one - one.mean(0), other - other.mean(0)
     return float(np.linalg.norm(a.T @ b) ** 2 / (np.linalg.norm(a.T @ a) * np.linalg.norm(b.T @ b)))

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from .. import paths, scales
 from ..evidence.records import Record, load_records
+from ..machine.device import assumed_watts
 from ..machine.progress import duration
-from ..report import findings, scorecard, tables
+from ..report import answer, findings, scorecard, tables
 from . import quiz
 from .notebooks import NOTEBOOKS, Notebook, folder
 
@@ -68,10 +69,10 @@ def front_badges(repo: str) -> str:
         "licence": ("https://img.shields.io/badge/licence-Apache--2.0-24292f", "LICENSE"),
     }
     line = " ".join(f"[![{text}]({picture})]({link})" for text, (picture, link) in pictures.items())
-    said = (
+    note = (
         "*`OWNER` in links stands for an address that is not known yet: `make links REPO=owner/name` mends them all.*"
     )
-    return f"{line}\n\n{said}" if repo == PLACEHOLDER else line
+    return f"{line}\n\n{note}" if repo == PLACEHOLDER else line
 
 
 def navigation(entry: Notebook) -> str:
@@ -134,7 +135,7 @@ def scale_table() -> str:
                 "scale": f"`{scale.name}`",
                 "teacher": f"shipped{width}" if shipped else f"`{scale.teacher}`",
                 "student's text": f"{scale.pretraining['tokens'] / 1e6:,.0f} million tokens of "
-                + ("toyworld" if scale.name == "toy" else "real text"),
+                + ("real text" if scale.source == "hub" else scale.text),
                 "where": scale.hardware,
             }
         )
@@ -156,18 +157,20 @@ def between(text: str, marker: str, new: str) -> str:
 
 
 def results_page(card: scorecard.Card, records: list[Record]) -> str:
-    """RESULTS.md: the scorecard, our own results, what they took."""
+    """RESULTS.md: the answer, the scorecard, our own results, what they took."""
     ours = [
         "## What our own runs found",
         findings.ablation_sentence(records),
         tables.NAMES,
+        *filter(None, [findings.read_before(records)]),
         *map(tables.table, tables.tables(records)),
         "## Time and energy",
-        f"Energy is time times {tables.WATTS:.0f} W, with a GPU 300 W: assumptions. Time is the clock's, "
-        "pauses and other work beside it too.",
+        f"Energy is time times {assumed_watts(False):.0f} W, with a GPU {assumed_watts(True):.0f} W: assumptions. "
+        "Time is the clock's, pauses and other work beside it too.",
         tables.table(tables.spent_rows(records)),
     ]
-    return scorecard.markdown(card) + "\n" + "\n\n".join(ours) + "\n"
+    opening = answer.answer(records) if answer.kept(records, "student") else ""  # an open answer is no beginning
+    return scorecard.markdown(card, opening) + "\n" + "\n\n".join(ours) + "\n"
 
 
 def generated(repo: str) -> Iterator[tuple[Path, str]]:

@@ -149,8 +149,8 @@ def unpack(target: Path) -> list[Path]:
     """
     sources = sorted(path for path in folder().rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
     copies = [target / path.relative_to(folder()) for path in sources]
-    if there := [path for path in copies if path.exists()]:
-        raise ValueError(f"{there[0]} is there already, with your work perhaps; give another folder")
+    if taken := [path for path in copies if path.exists()]:
+        raise ValueError(f"{taken[0]} is there already, with your work perhaps; give another folder")
     for source, copy in zip(sources, copies, strict=True):
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, copy)

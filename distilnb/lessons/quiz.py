@@ -57,5 +57,5 @@ def markdown(notebook: str) -> str:
 
 def _details(answer: Answer) -> str:
     text, reply = (html.escape(words, quote=False) for words in (answer.text, answer.reply))
-    said = f"<b>✓ Right.</b> {reply}" if answer.right else f"<b>✗ Not this one.</b> {reply}"
-    return f'<details class="quiz"><summary>{text}</summary>{said}</details>'
+    comment = f"<b>✓ Right.</b> {reply}" if answer.right else f"<b>✗ Not this one.</b> {reply}"
+    return f'<details class="quiz"><summary>{text}</summary>{comment}</details>'

@@ -140,8 +140,8 @@ def layer_states(
     batch = tokenizer(list(sentences), padding=True, truncation=True, max_length=LONGEST, return_tensors="pt")
     batch = {name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")}
     with torch.no_grad():
-        found = model(**batch, output_hidden_states=True).hidden_states
-    return [hidden[batch["attention_mask"].bool()].float().cpu().numpy() for hidden in found]
+        states = model(**batch, output_hidden_states=True).hidden_states
+    return [hidden[batch["attention_mask"].bool()].float().cpu().numpy() for hidden in states]
 
 
 class LayerPicker(ipywidgets.VBox):
@@ -243,10 +243,8 @@ def loss_pulls(
         theirs = teacher(**read)
     ours = student(**read)
     _, terms = losses.triple_loss(
-        ours.logits,
-        theirs.logits,
-        ours.hidden_states[-1],
-        theirs.hidden_states[-1],
+        (ours.logits, ours.hidden_states[-1]),
+        (theirs.logits, theirs.hidden_states[-1]),
         batch["labels"],
         batch["attention_mask"],
         losses.LossWeights(1, 1, 1),
@@ -305,8 +303,8 @@ def masking_view(tokenizer: PreTrainedTokenizerBase, counts: np.ndarray, sentenc
 
     def draw(sentence: str, smoothing: float, draws: int) -> Figure:
         ids = tuple(guessing.encode(tokenizer, sentence, LONGEST))
-        found = {f"smoothing {value:g}": shares(ids, value, draws) for value in (0.0, round(smoothing, 2))}
-        return figures.plot_masking(tokenizer.convert_ids_to_tokens(ids[1:-1]), found)
+        chances = {f"smoothing {value:g}": shares(ids, value, draws) for value in (0.0, round(smoothing, 2))}
+        return figures.plot_masking(tokenizer.convert_ids_to_tokens(ids[1:-1]), chances)
 
     return View(
         draw,

@@ -1,6 +1,6 @@
-"""What this machine can do: its matmul rate, and settings of the environment that are probed before they are used.
+"""What this machine can do: its speed, its memory, and settings that are measured before they are used.
 
-No setting here changes what is computed beyond float32's own rounding; each run's record can say which were on.
+No setting here changes a result beyond the rounding of float32. A run's record can say which settings were on.
 """
 
 import ctypes
@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate.state import AcceleratorState
 
 from . import processes
 
@@ -33,7 +34,7 @@ def fast_bf16() -> bool:
 
 
 def matmul_rate(dtype: torch.dtype, seconds: float = 0.3, device: torch.device = CPU) -> float:
-    """Floating-point operations in a second of CPU time (on a GPU: of the clock) of square products, at their best."""
+    """The best measured rate of a square matrix product, in operations per second of CPU time (on a GPU: wall time)."""
     size = 1024 if device.type == "cpu" else 8192
     one, other = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     clock = time.process_time if device.type == "cpu" else lambda: now(device)
@@ -47,7 +48,7 @@ def matmul_rate(dtype: torch.dtype, seconds: float = 0.3, device: torch.device =
 
 
 def peak_memory() -> int:
-    """The most bytes of memory that this process has held so far."""
+    """The peak memory of this process so far, in bytes."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
@@ -55,25 +56,25 @@ def peak_memory() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def memory(device: torch.device) -> tuple[int, int]:
-    """Bytes held now and at most so far: by this process, or on the GPU that it uses."""
+def memory_use(device: torch.device) -> tuple[int, int]:
+    """The bytes in use now and at the peak so far: of this process, or of the GPU if `device` is one."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device), torch.cuda.max_memory_allocated(device)
     return psutil.Process().memory_info().rss, peak_memory()
 
 
 def now(device: torch.device) -> float:
-    """The time in seconds, when all work on this device is done."""
+    """The clock in seconds, read after all work queued on this device has ended."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
 def write_rate(folder: Path, size: int = 2**23) -> float:
-    """Bytes that are written, forced to the disk and hashed in a second, where `folder` is or will be."""
-    there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+    """The bytes per second at which data is written, synced and hashed on the disk where `folder` is or will be."""
+    parent = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
     data, began = os.urandom(size), time.perf_counter()
-    with tempfile.TemporaryFile(dir=there) as file:
+    with tempfile.TemporaryFile(dir=parent) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -82,7 +83,7 @@ def write_rate(folder: Path, size: int = 2**23) -> float:
 
 
 def _error(size: int = 512) -> float:
-    """Relative error of a float32 product as it is computed now."""
+    """The relative error of a float32 matrix product under the present settings."""
     make = torch.Generator().manual_seed(0)
     one, other = (torch.randn(size, size, generator=make) for _ in range(2))
     exact = one.double() @ other.double()
@@ -90,36 +91,36 @@ def _error(size: int = 512) -> float:
 
 
 def probe() -> dict[str, Any]:
-    """Which settings help here: name → value, with what was measured. Empty where nothing does.
+    """The settings that suit this processor (name → value), with the rates and errors measured under "probed".
 
-    `matmul_precision` "medium" sends float32 products another way: faster and as exact on some processors, bf16 on
-    others, where it is refused.
+    `matmul_precision` "medium" is taken where it is faster and as exact as float32; it is refused on processors where
+    it means bf16.
     """
     before = torch.get_float32_matmul_precision()
-    found = {}
+    measured = {}
     try:
         for name in ("highest", "medium"):
             torch.set_float32_matmul_precision(name)
-            found[name] = {"rate": matmul_rate(torch.float32), "error": _error()}
+            measured[name] = {"rate": matmul_rate(torch.float32), "error": _error()}
     finally:
         torch.set_float32_matmul_precision(before)
-    better = found["medium"]["error"] < EXACT and found["medium"]["rate"] > 1.3 * found["highest"]["rate"]
+    better = measured["medium"]["error"] < EXACT and measured["medium"]["rate"] > 1.3 * measured["highest"]["rate"]
     return {
         "matmul_precision": "medium" if better else before,
         "keep_memory": _mallopt() is not None,
-        "probed": {name: {k: float(f"{v:.3g}") for k, v in values.items()} for name, values in found.items()},
+        "probed": {name: {k: float(f"{v:.3g}") for k, v in values.items()} for name, values in measured.items()},
     }
 
 
 def _mallopt() -> Any:
-    """glibc's mallopt; None elsewhere."""
+    """The function `mallopt` of glibc; None where there is no glibc."""
     return getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
 
 
-def settle(device: torch.device) -> dict[str, Any]:
-    """Probe, leave what helps switched on for the rest of this process, and say so; on a GPU, nothing.
+def use_fast_settings(device: torch.device) -> dict[str, Any]:
+    """Probe this processor, switch the fast settings on for the rest of the process, and return them; {} on a GPU.
 
-    `$DISTILNB_FLOAT32` ("highest" or "medium") is taken instead of the probe: for runs that are compared to the bit.
+    `$DISTILNB_FLOAT32` ("highest" or "medium") replaces the probe, for runs that are compared bit by bit.
     """
     if device.type != "cpu":
         return {}
@@ -137,7 +138,7 @@ def _switch_on(settings: dict[str, Any]) -> None:
 
 @contextmanager
 def applied(settings: dict[str, Any]) -> Iterator[None]:
-    """These settings on; afterwards as before."""
+    """Switch these settings on for the `with` block, and restore the former ones after it."""
     before = torch.get_float32_matmul_precision()
     _switch_on(settings)
     try:
@@ -149,7 +150,7 @@ def applied(settings: dict[str, Any]) -> Iterator[None]:
 
 
 def _keep_memory(on: bool) -> None:
-    """Keep freed memory for the next step instead of giving it back: each new page costs a fault."""
+    """Keep freed memory for the next step instead of returning it, because each new page costs a page fault."""
     trim, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX
     _mallopt()(trim, 2**31 - 1 if on else 128 * 1024)
     _mallopt()(mmap_max, 0 if on else 65536)
@@ -176,7 +177,10 @@ def _processor() -> str:
 
 
 def instructions() -> list[str]:
-    """What this processor has for products of matrices of few bits, as far as Linux tells: the formats live on it."""
+    """The processor's instructions for matrix products in few bits, as Linux lists them; [] elsewhere.
+
+    The speed of int8 and bf16 models depends on them.
+    """
     try:
         flags = set(Path("/proc/cpuinfo").read_text().split())
     except OSError:
@@ -196,6 +200,19 @@ def instructions() -> list[str]:
             "bf16",
         }
     )
+
+
+def assumed_watts(gpu: bool) -> float:
+    """The power in watts that a whole machine is assumed to draw where it was not measured."""
+    return 300.0 if gpu else 65.0
+
+
+def forget_accelerator() -> None:
+    """Clear accelerate's state, so that the next Accelerator of this process may have another precision than the first.
+
+    Tests and benchmarks need this. No other place touches a private name of accelerate.
+    """
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def make_accelerator(precision: str = "auto", cpu: bool = False) -> Accelerator:

@@ -1,4 +1,4 @@
-"""One run in a folder at a time: a lock that its owner's death takes away, however it died."""
+"""Locks that keep a folder to one run and vanish with their owner; hashes of files; writes forced to the disk."""
 
 import errno
 import hashlib
@@ -17,12 +17,12 @@ HELD = (errno.EACCES, errno.EAGAIN)
 
 @contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Keep every other process out of `folder` (made if it is missing) until the end of the `with` block.
+    """Lock `folder` (made if it is missing) against other processes until the end of the `with` block.
 
-    A record lock, which the kernel drops when its process ends and which child processes do not inherit, so that
-    loader workers do not prolong it. Where a file system has no locks, nothing is locked.
+    The kernel drops this record lock when its process ends. Child processes do not inherit it, so loader workers
+    cannot prolong it. Where a file system has no locks, nothing is locked.
 
-    Raises ValueError when another process holds it, OSError when the folder cannot be written to.
+    Raises ValueError when another process holds the lock, OSError when the folder cannot be written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

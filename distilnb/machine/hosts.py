@@ -1,4 +1,4 @@
-"""Several hosts that run as one: torchrun's agent on each, its troubles in a sentence, begun again when one is lost.
+"""Several hosts that run as one: each starts torchrun's agent, and all start again when a process or host is lost.
 
     distilnb launch --hosts 2 --processes 8 --head node1:29400 -- distil --scale paper        on each of the two
 
@@ -24,14 +24,14 @@ import psutil
 
 from .processes import die_with_the_parent
 
-REFUSED, LOST, ALONE = 2, 75, 76  # of an attempt: bad input, a process or host was lost, hosts did not meet
-FREED = 10.0  # seconds after which a port of a launcher that was killed is free
+REFUSED, LOST, ALONE = 2, 75, 76  # exit statuses: bad input; a process or host was lost; the hosts did not meet
+FREED = 10.0  # seconds until the port of a killed launcher is free again
 GRACE = 5.0  # seconds for torch to give up by itself
 
 
 @dataclass(frozen=True)
 class Meeting:
-    """How many hosts meet where, how many processes each starts, and how patient they are."""
+    """Where how many hosts meet, how many processes each starts, and how long (in seconds) they wait."""
 
     hosts: int
     processes: int
@@ -67,7 +67,7 @@ class Meeting:
 
 
 def is_here(address: str) -> bool:
-    """Whether an address belongs to this host: nobody can listen at another's."""
+    """Whether an address belongs to this host, tested by listening at it."""
     with socket.socket() as listener:
         try:
             listener.bind((address, 0))
@@ -77,7 +77,7 @@ def is_here(address: str) -> bool:
 
 
 def check_head(meeting: Meeting, seconds: float) -> None:
-    """Raise ValueError when the hosts cannot meet at the head: its port is taken, or not to be reached from here."""
+    """Raise ValueError when the head's port is taken, or when this host cannot reach it within `seconds`."""
     address, until, reason = meeting.address(), time.monotonic() + seconds, None
     here = is_here(address)
     until = min(until, time.monotonic() + FREED) if here else until
@@ -103,16 +103,16 @@ def check_head(meeting: Meeting, seconds: float) -> None:
 
 
 def own_address(meeting: Meeting) -> str:
-    """The address of this host on the way to the head."""
+    """The address of this host on the network that leads to the head."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((meeting.address(), int(meeting.port)))
         return probe.getsockname()[0]
 
 
-def settle(meeting: Meeting) -> str:
-    """Tell torch by which network the hosts are joined, where the environment does not say so; this host's address.
+def choose_network(meeting: Meeting) -> str:
+    """Set gloo's and NCCL's network device unless the environment names one, and return this host's address.
 
-    gloo and NCCL go by the host's name otherwise, which many systems give to the loopback device.
+    The device is set because both would look up the host's name, which many systems map to the loopback device.
     """
     address = own_address(meeting)
     networks = psutil.net_if_addrs().items()
@@ -133,7 +133,7 @@ def attempt(meeting: Meeting, address: str, command: list[str]) -> None:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     die_with_the_parent()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # the launcher's are not for its processes
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the launcher's own handlers do not suit its processes
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     waits = {"join_timeout": round(meeting.patience), "read_timeout": round(min(60, meeting.patience))}
@@ -157,7 +157,7 @@ def attempt(meeting: Meeting, address: str, command: list[str]) -> None:
         sys.exit(ALONE)
     except SignalException as stop:
         sys.exit(128 + stop.sigval)
-    except (RuntimeError, OSError):  # the head is gone while its agent was asked something
+    except (RuntimeError, OSError):  # the head went away while its agent was being asked
         sys.exit(LOST)
 
 
@@ -166,11 +166,11 @@ def _pass_on(agent: multiprocessing.Process, number: int, frame: FrameType | Non
 
 
 def watched(agent: multiprocessing.Process, until: float, patience: float) -> int:
-    """The status of an agent, which is ended when it has started no process by `until` (ALONE), or has none left for
-    longer than `patience` (LOST).
+    """The exit status of an agent, which is killed when no process has started by `until` (ALONE) or when none has
+    been left for longer than `patience` (LOST).
 
-    torch waits without end for an answer from a port where something else than its own agent listens, and for the
-    first host's when the cable between them is cut.
+    The watch is needed because torch waits for ever when another program listens at the port, and when the cable to
+    the first host is cut.
     """
     started = False
     while agent.exitcode is None:
@@ -187,13 +187,13 @@ def watched(agent: multiprocessing.Process, until: float, patience: float) -> in
 
 
 def launch(meeting: Meeting, command: list[str]) -> int:
-    """Run a distilnb command on all hosts, again after each loss; its status.
+    """Run a distilnb command on all hosts, start it again after each loss, and return its exit status.
 
-    Raises ValueError when this host cannot take part, and RuntimeError when the others stay away longer than
-    `patience`, or more than `restarts` attempts have failed.
+    Raises ValueError when this host cannot take part, and RuntimeError when the other hosts stay away longer than
+    `patience` or when more than `restarts` attempts have failed.
     """
     check_head(meeting, meeting.patience)
-    address = settle(meeting)
+    address = choose_network(meeting)
     importlib.import_module("torch.distributed.launcher.api")  # once for all attempts
     fork = multiprocessing.get_context("fork")
     failures, until = 0, time.monotonic() + meeting.patience
@@ -201,7 +201,7 @@ def launch(meeting: Meeting, command: list[str]) -> int:
         agent = fork.Process(target=attempt, args=(meeting, address, command))
         agent.start()
         signal.signal(signal.SIGTERM, partial(_pass_on, agent))
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal tells the agent itself
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C on the terminal reaches the agent directly
         status = watched(agent, until + GRACE, meeting.patience)
         if status not in (LOST, ALONE):
             return status
@@ -221,7 +221,7 @@ def launch(meeting: Meeting, command: list[str]) -> int:
         if not is_here(meeting.address()):
             try:
                 check_head(meeting, max(1.0, until - time.monotonic()))
-            except ValueError as error:  # it was reached before: nothing is wrong with what was typed
+            except ValueError as error:  # the head was reached before, so the user's input is right
                 raise RuntimeError(str(error)) from error
 
 

@@ -1,4 +1,4 @@
-"""Asking the Hugging Face Hub: one quick, bounded question first, and one sentence when there is no answer."""
+"""The Hugging Face Hub: a question with a deadline before each download, and one sentence when there is no answer."""
 
 import json
 import os
@@ -17,24 +17,24 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from safetensors import SafetensorError, safe_open
 from transformers.utils import logging
 
-MISSING = (RepositoryNotFoundError, HFValidationError)
-DEADLINE = 15.0  # seconds until an unanswered question becomes a sentence
-SILENCE = 60.0  # seconds without a byte after which a download becomes one
+NO_REPOSITORY = (RepositoryNotFoundError, HFValidationError)
+DEADLINE = 15.0  # seconds until an unanswered question becomes an error
+SILENCE = 60.0  # seconds without a byte until a download becomes an error
 PAUSE = 1.0  # seconds between two tries
-CONVERT_AT_MOST = 1800.0  # seconds for weights to be converted
-LARGEST = 10_000_000  # of a number in a configuration; a network of such a size would never be built
-LAYERS = "num_hidden_layers", "n_layers", "n_layer"
+CONVERT_AT_MOST = 1800.0  # seconds that a conversion of weights may take
+LARGEST_NUMBER = 10_000_000  # for any number in a configuration, because a larger network could not be built
+DEPTH_FIELDS = "num_hidden_layers", "n_layers", "n_layer"
 BINARY = "pytorch_model*.bin"
-converting = False  # whether weights that are there as pickled files only may be converted (--convert)
+converting = False  # whether weights that exist only as pickled files may be converted (--convert)
 ADVICE = "check the name and the network, give a local folder, or use the offline scale (--scale toy)"
 
 
 def reach(path: str, kind: str, what: str, deadline: float = DEADLINE) -> dict[str, bool]:
-    """Make sure that `path` exists here or is a repository that the Hub knows; `kind` is "model" or "dataset".
+    """Make sure that `path` is a local folder or a repository of the Hub, and return arguments for `from_pretrained`.
 
-    Retries what may pass (a 503, a dropped connection) for `deadline` seconds. {"local_files_only": True} when the
-    Hub does not answer, so that the caller can still look into the local cache. Raises ValueError, naming `what` and
-    the way out, when there is no such repository.
+    `kind` is "model" or "dataset". Transient errors (a 503, a dropped connection) are tried again for `deadline`
+    seconds. When the Hub does not answer, {"local_files_only": True} sends the caller to the local cache. Raises
+    ValueError, naming `what` and the way out, when there is no such repository.
     """
     if Path(path).exists() or constants.HF_HUB_OFFLINE:
         return {}
@@ -46,8 +46,8 @@ def reach(path: str, kind: str, what: str, deadline: float = DEADLINE) -> dict[s
             try:
                 HfApi().repo_info(path, repo_type=kind, timeout=deadline / 3)
                 answer.append(None)
-            except Exception as error:  # of several HTTP libraries; what it was is decided below
-                if isinstance(error, MISSING) or time.monotonic() + 1 > end:
+            except Exception as error:  # several HTTP libraries raise here; the kind of error is decided below
+                if isinstance(error, NO_REPOSITORY) or time.monotonic() + 1 > end:
                     answer.append(error)
                 else:
                     time.sleep(1)
@@ -56,16 +56,16 @@ def reach(path: str, kind: str, what: str, deadline: float = DEADLINE) -> dict[s
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(deadline)
-    if answer and isinstance(answer[0], MISSING):
+    if answer and isinstance(answer[0], NO_REPOSITORY):
         raise ValueError(f"{what} was found neither as a local path nor on the Hub; {ADVICE}")
     return {} if answer == [None] else {"local_files_only": True}
 
 
 def fetch(load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any) -> Any:
-    """`load(path, ...)`, which may ask the Hub for files; what may pass (a 503, a cut body) is tried again.
+    """The result of `load(path, ...)`, which may download files; transient errors (a 503, a cut body) are tried again.
 
-    Files are looked at before they are loaded. Raises OSError or ValueError, whatever a library raises: for a file that
-    is not what its name says, and when nothing has arrived for `SILENCE` seconds. See `cause`.
+    Files are checked before they are loaded. Whatever a library raises becomes an OSError or ValueError: for a file
+    that is not what its name says, and when nothing has arrived for `SILENCE` seconds. `cause` words the reason.
     """
     try:
         if Path(path).is_dir() and load.__name__ == "from_pretrained":
@@ -80,7 +80,7 @@ def fetch(load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any)
 
 
 def cause(path: str, error: Exception) -> str:
-    """The end of a sentence about what could not be loaded: why, as it was read, and a way out if the Hub was asked."""
+    """The end of a sentence about a failed load: the reason, and a way out if the Hub was asked."""
     return f" ({_first_line(error)})" + ("" if Path(path).exists() else f"; {ADVICE}")
 
 
@@ -99,14 +99,14 @@ def _fetch(load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any
         while not answer:
             try:
                 if load.__name__ == "from_pretrained":
-                    # transformers takes a file that it cannot get for one that is not there, and guesses another class
+                    # transformers takes a failed download for a missing file, and guesses another class
                     weights = ["model*.safetensors"] if keywords.get("use_safetensors") else []
-                    there = snapshot_download(
+                    copy = snapshot_download(
                         path, revision=keywords.get("revision"), allow_patterns=["*.json", "*.txt", *weights]
                     )
                     if weights:
-                        _check_published(Path(there), path, keywords.get("revision"))
-                        check_weights(Path(there))
+                        _check_published(Path(copy), path, keywords.get("revision"))
+                        check_weights(Path(copy))
                 answer.append((load(path, *arguments, **keywords), None))
             except Exception as error:  # raised again below, in the thread that asked
                 if not _may_pass(error) or time.monotonic() - heard + PAUSE > SILENCE:
@@ -121,9 +121,9 @@ def _fetch(load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any
             heard, arrived = time.monotonic(), now
     if not answer:
         raise ValueError(f"'{path}' could not be fetched: the Hub has sent nothing for {SILENCE:.0f} s; {ADVICE}")
-    found, error = answer[0]
+    loaded, error = answer[0]
     if error is None:
-        return found
+        return loaded
     if _may_pass(error):
         reason = str(error).strip().splitlines()[0][:150]
         raise ValueError(f"'{path}' could not be fetched in {SILENCE:.0f} s of trying ({reason}); {ADVICE}") from error
@@ -131,8 +131,8 @@ def _fetch(load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any
 
 
 def check_folder(folder: Path, weights: bool) -> None:
-    """Raise ValueError for a model's folder without a configuration or with a broken one; with `weights`, see
-    `check_weights` as well."""
+    """Raise ValueError for a model's folder whose configuration is missing or broken, and, with `weights`, whatever
+    `check_weights` raises."""
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder} holds no config.json")
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
@@ -146,14 +146,14 @@ def check_folder(folder: Path, weights: bool) -> None:
             config = content
     if weights:
         check_weights(folder)
-    most = dict.fromkeys(LAYERS, _tensors(folder) or LARGEST) if weights else {}
+    most = dict.fromkeys(DEPTH_FIELDS, _tensors(folder) or LARGEST_NUMBER) if weights else {}
     for setting, value in config.items():
-        if isinstance(value, int) and abs(value) > most.get(setting, LARGEST):
+        if isinstance(value, int) and abs(value) > most.get(setting, LARGEST_NUMBER):
             raise ValueError(f"{folder / 'config.json'} sets {setting} to {value:,}, which cannot be")
 
 
 def _check_published(folder: Path, name: str, revision: str | None) -> None:
-    """Raise ValueError for a repository that has its weights only in a format that can run code."""
+    """Raise ValueError for a repository whose weights exist only in a format that can run code."""
     if not list(folder.glob("*.safetensors")):
         files = HfApi().list_repo_files(name, revision=revision)
         binary = next((file for file in files if Path(file).match(BINARY)), None)
@@ -165,10 +165,10 @@ def _check_published(folder: Path, name: str, revision: str | None) -> None:
 
 
 def check_weights(folder: Path) -> None:
-    """Raise ValueError unless there are weights, every safetensors file is one, and every index names files beside it.
+    """Raise ValueError unless the folder has weights, every safetensors file is valid, and every indexed file exists.
 
-    transformers would try to unpickle, with restrictions, what it cannot read as safetensors. Pickled weights that
-    are there alone are converted if that was asked for (`converting`).
+    The check is needed because transformers would try to unpickle, with restrictions, what it cannot read as
+    safetensors. Where only pickled weights exist, they are converted if `converting` allows it.
     """
     binary = sorted(folder.glob(BINARY))
     if not list(folder.glob("*.safetensors")) and binary:
@@ -177,7 +177,7 @@ def check_weights(folder: Path) -> None:
                 f"{folder} holds its weights only as {binary[0].name}, a format that can run code when it is read; the "
                 "same command with --convert writes model.safetensors beside it, in a process of its own"
             )
-        convert(binary, folder / "model.safetensors")
+        to_safetensors(binary, folder / "model.safetensors")
     for index in folder.glob("*.safetensors.index.json"):
         try:
             names = set(json.loads(index.read_text())["weight_map"].values())
@@ -194,7 +194,7 @@ def check_weights(folder: Path) -> None:
             raise ValueError(f"{file} is no safetensors file ({str(error)[:100]})") from error
 
 
-# run in a process of its own: a damaged file may also crash what reads it
+# in a process of its own, because a damaged file can crash its reader
 CONVERSION = """
 import sys, torch
 from safetensors.torch import save_file
@@ -209,7 +209,7 @@ save_file({name: value.clone().contiguous() for name, value in tensors.items()},
 
 
 def _tensors(folder: Path) -> int:
-    """How many tensors the weights in a folder have."""
+    """The number of tensors in a folder's weights."""
     count = 0
     for file in folder.glob("*.safetensors"):
         with safe_open(file, "pt") as weights:
@@ -217,10 +217,10 @@ def _tensors(folder: Path) -> int:
     return count
 
 
-def convert(binary: list[Path], target: Path) -> None:
-    """Write the weights of pickled files to one safetensors file; nothing but tensors is unpickled.
+def to_safetensors(binary: list[Path], target: Path) -> None:
+    """Write the weights of pickled files to one safetensors file; only tensors are unpickled.
 
-    Raises ValueError when they hold anything else, or cannot be read.
+    Raises ValueError when the files hold anything else or cannot be read.
     """
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     command = [sys.executable, "-c", CONVERSION, str(part), *map(str, binary)]
@@ -239,7 +239,7 @@ def convert(binary: list[Path], target: Path) -> None:
 
 
 def _may_pass(error: BaseException | None) -> bool:
-    """Whether an error, or what it came from, is trouble of network or server that another try may not meet."""
+    """Whether an error, or one of its causes, is a transient one of network or server, so that another try may help."""
     while error is not None:
         if isinstance(error, HfHubHTTPError):
             return error.response.status_code in (408, 429) or error.response.status_code >= 500
@@ -253,7 +253,7 @@ def _may_pass(error: BaseException | None) -> bool:
 
 
 def _arrived() -> int:
-    """Bytes in the caches: they grow while something comes."""
+    """The bytes in the library's caches, which grow during a download."""
     total = 0
     for root, pattern in (
         (constants.HF_HUB_CACHE, "*/blobs/*"),
@@ -263,14 +263,14 @@ def _arrived() -> int:
         for file in Path(root).glob(pattern):
             try:
                 total += file.stat().st_size
-            except OSError:  # moved to its place in between
+            except OSError:  # the library has moved the file to its place meanwhile
                 continue
     return total
 
 
 @contextmanager
 def only_cached(only: bool) -> Iterator[None]:
-    """With `only`, what is loaded inside comes from the cache: an endpoint that has just not answered is not asked."""
+    """Load from the cache alone inside the `with` block if `only`, because the endpoint has just not answered."""
     before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, only or constants.HF_HUB_OFFLINE
     try:
         yield
@@ -280,7 +280,7 @@ def only_cached(only: bool) -> Iterator[None]:
 
 @contextmanager
 def no_report() -> Iterator[None]:
-    """Without the table of missing tensors that `transformers` prints, for callers that judge them themselves."""
+    """Silence the table of missing tensors that `transformers` prints, for callers that check tensors themselves."""
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     try:

@@ -1,4 +1,4 @@
-"""Several processes that run as one: they agree, they fail together, and none waits for ever for one that is gone."""
+"""Several processes that run as one: they agree, they fail together, and none waits for ever for a dead one."""
 
 import ctypes
 import gc
@@ -21,26 +21,26 @@ from torch import distributed
 
 from . import files
 
-# seconds that processes wait for one that does not answer; a dead one is noticed at once
+# seconds that processes wait for a silent one; a dead one is noticed at once
 PATIENCE = float(os.environ.get("DISTILNB_PATIENCE", 600))
-PREPARING = 12 * 3600.0  # seconds, while one prepares the text for all
+PREPARING = 12 * 3600.0  # seconds that the others wait while one process prepares the text
 
 
 def agree(accelerator: Accelerator, *wishes: bool) -> list[bool]:
-    """For each wish whether any process has it: clocks and faults differ, and what one does all must do."""
+    """For each wish, whether any process has it, because clocks and faults differ and all must do the same."""
     wanted = torch.tensor(wishes, dtype=torch.float32, device=accelerator.device)
     return accelerator.reduce(wanted, "sum").bool().tolist()
 
 
 def gathered(accelerator: Accelerator, value: Any) -> list[Any]:
-    """The values of all processes, by their rank."""
+    """The values of all processes, in the order of their ranks."""
     return gather_object([value]) if accelerator.num_processes > 1 else [value]
 
 
 def jointly(accelerator: Accelerator, act: Callable[[], Any], acting: bool = True) -> Any:
-    """What `act` returned here (None where not `acting`), after all processes that act have done it.
+    """The result of `act` in this process (None where not `acting`), once all acting processes have finished.
 
-    When it fails in one of them (OSError, ValueError), all raise: the others say where and why.
+    When `act` fails in one process (OSError, ValueError), all raise; the others name the host and the reason.
     """
     result = failure = None
     try:
@@ -55,14 +55,14 @@ def jointly(accelerator: Accelerator, act: Callable[[], Any], acting: bool = Tru
 
 
 def on_main(accelerator: Accelerator, act: Callable[[], object]) -> None:
-    """Let the main process act while the others wait; when it fails there (OSError, ValueError), all raise."""
+    """Call `act` in the main process while the others wait; when it fails (OSError, ValueError), all raise."""
     jointly(accelerator, act, accelerator.is_main_process)
 
 
 def first_on_disk(folder: Path, accelerator: Accelerator) -> bool:
     """Whether this process is the first of those that see the same `folder` (made if it is missing).
 
-    Hosts may share a disk or have one each: what is written, locked or prepared once a disk is the first's to do.
+    Hosts may share a disk or have one each. The first process at each disk writes, locks and prepares what lies there.
     """
     if accelerator.num_processes == 1:
         return True
@@ -73,7 +73,7 @@ def first_on_disk(folder: Path, accelerator: Accelerator) -> bool:
             folder.mkdir(parents=True, exist_ok=True)
             own.touch()
     except OSError:
-        pass  # nobody can write here: whoever tries to in earnest says so
+        pass  # nobody can write here; the later attempt that matters raises
     accelerator.wait_for_everyone()
     seen = sorted(path.name for path in folder.glob(f".{key}-*"))
     accelerator.wait_for_everyone()
@@ -82,9 +82,9 @@ def first_on_disk(folder: Path, accelerator: Accelerator) -> bool:
 
 
 def once_a_disk(folder: Path, accelerator: Accelerator, prepare: Callable[[], Any]) -> Any:
-    """What `prepare` returns, called first by one process at each disk (where it does the work), then by the others.
+    """The result of `prepare`, called first by one process at each disk, which does the work, then by the others.
 
-    They wait for it up to `PREPARING`, because a large text takes hours.
+    The others wait up to `PREPARING` seconds, because a large text takes hours.
     """
     if accelerator.num_processes == 1:
         return prepare()
@@ -103,7 +103,7 @@ def once_a_disk(folder: Path, accelerator: Accelerator, prepare: Callable[[], An
 
 @contextmanager
 def alone_in(folder: Path | None, accelerator: Accelerator) -> Iterator[None]:
-    """Hold the lock of `folder` for all processes of this run, and keep those of another one out."""
+    """Lock `folder` for all processes of this run, so that processes of another run stay out."""
     with ExitStack() as held:
         if folder:
             first = first_on_disk(folder, accelerator)
@@ -117,7 +117,7 @@ class ProcessLost(RuntimeError):
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Say in a sentence what a broken connection between processes means."""
+    """Turn the error of a broken connection between processes into a ProcessLost with a plain sentence."""
     try:
         yield
     except RuntimeError as error:
@@ -138,9 +138,9 @@ def _lost(reason: str) -> str:
 
 
 def die_with_the_parent() -> None:
-    """Let the kernel kill this process when the one that started it dies (Linux; elsewhere nothing is done).
+    """Ask the kernel to kill this process when its parent dies (on Linux; elsewhere nothing is done).
 
-    A launcher that is killed would leave processes behind that hold the folder of the run and train on.
+    Otherwise the processes of a killed launcher would go on training and hold the folder of the run.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
@@ -148,9 +148,9 @@ def die_with_the_parent() -> None:
 
 @contextmanager
 def meeting() -> Iterator[None]:
-    """For the time inside, in which processes find each other: one that waits longer than `PATIENCE` ends itself.
+    """End this process when the `with` block, in which processes find each other, lasts longer than `PATIENCE`.
 
-    torch itself waits as long, then a random part of a minute more, and then tries once again.
+    The timer is needed because torch, after the same wait, adds a random part of a minute and tries once again.
     """
 
     def leave_alone() -> None:
@@ -170,7 +170,7 @@ def meeting() -> Iterator[None]:
 
 
 def finish(accelerator: Accelerator) -> None:
-    """Leave a run of several processes cleanly: gloo can hang when collectives are still referenced."""
+    """End a run of several processes cleanly, because gloo can hang while collectives are still referenced."""
     accelerator.wait_for_everyone()
     accelerator.free_memory()
     gc.collect()
@@ -178,7 +178,10 @@ def finish(accelerator: Accelerator) -> None:
 
 
 def leave(status: int) -> int:
-    """`status`, to be exited with. One of several processes exits here: its group, left in the middle, could hang."""
+    """Return `status` for `sys.exit`; in a run of several processes, exit here at once.
+
+    The exit is immediate because tearing down a half-dead process group can hang.
+    """
     if distributed.is_available() and distributed.is_initialized():
         sys.stdout.flush()
         sys.stderr.flush()

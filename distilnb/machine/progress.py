@@ -1,4 +1,4 @@
-"""Progress that fits where it is read: a bar on a terminal, one changing line in a notebook, a few lines in a log."""
+"""Progress of long work: a bar on a terminal, one changing line in a notebook, a few lines in a log."""
 
 import sys
 import time
@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 
 class Progress:
-    """Count `total` steps; `show` says what to print beside them. Use it as a context manager."""
+    """A context manager that counts `total` steps; the arguments of `step` are printed beside the count."""
 
     def __init__(self, total: int, what: str, start: int = 0, lines: int = 10, quiet: bool = False):
         self.total, self.what, self.done, self.start = total, what, start, start
@@ -27,14 +27,14 @@ class Progress:
             self.bar.close()
 
     def skip(self) -> None:
-        """One step was done in an earlier sitting: it counts, but says nothing about the time that is left."""
+        """Count a step that an earlier run did; it is left out of the estimate of the time left."""
         self.done += 1
         self.start += 1
         if self.bar is not None:
             self.bar.update()
 
     def step(self, **show: str) -> None:
-        """One more step is done."""
+        """Count one finished step and print the values of `show` when a line is due."""
         self.done += 1
         if self.bar is not None:
             self.bar.set_postfix(show, refresh=False)
@@ -44,11 +44,11 @@ class Progress:
             left = took / (self.done - self.start) * (self.total - self.done)
             facts = " · ".join(f"{name} {value}" for name, value in show.items())
             time_said = f"in {duration(took)}" if self.line and ended else f"{duration(left)} left"
-            said = f"{self.what} {self.done:,}/{self.total:,} · {facts} · {time_said}"
-            self.line(said) if self.line else print(said, flush=True)
+            line = f"{self.what} {self.done:,}/{self.total:,} · {facts} · {time_said}"
+            self.line(line) if self.line else print(line, flush=True)
 
     def _is_due(self) -> bool:
-        """Whether to say something: in a notebook twice a second, in a log every tenth; at the end always."""
+        """Whether a line is due: in a notebook twice a second, in a log ten times in all; always at the end."""
         if not self.line or self.done == self.total:
             return self.done % self.every == 0 or self.done == self.total
         due = time.monotonic() - self.shown > 0.5
@@ -58,7 +58,7 @@ class Progress:
 
 
 def _notebook_line() -> Callable[[str], None] | None:
-    """In a notebook's kernel: a function that writes a line over the one before it. Elsewhere None."""
+    """A function that overwrites the last line of output in a notebook's kernel; None elsewhere."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is None or not hasattr(shell, "kernel"):
         return None
@@ -69,7 +69,7 @@ def _notebook_line() -> Callable[[str], None] | None:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a reader says them: 42 s, 3 min 20 s, 2 h 5 min."""
+    """Seconds in words: 42 s, 3 min 20 s, 2 h 5 min."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"

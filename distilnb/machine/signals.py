@@ -1,4 +1,4 @@
-"""Being asked to stop: the first SIGTERM or Ctrl-C is obeyed after the step, the second one at once."""
+"""Stopping on a signal: the first SIGTERM or Ctrl-C ends the run after its step, the second at once."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(KeyboardInterrupt):
-    """A run ended because a signal asked for it; `status` is what its process should exit with: 128 + the signal."""
+    """A signal ended the run; `status`, 128 + the signal's number, is the exit status of its process."""
 
     def __init__(self, number: int, what: str):
         super().__init__(what)
@@ -18,10 +18,10 @@ class Stopped(KeyboardInterrupt):
 
 
 class Interrupts:
-    """While it is entered, a first signal is only noted, so that a loop can end its step and save.
+    """A context manager that only notes a first signal, so that a loop can end its step and save.
 
-    It also gives the signals back their meaning, for a second one. A signal that the process ignored before (as those
-    started with `nohup` do) is ignored further, and outside the main thread nothing is done: only that one is told.
+    After the first signal the old handlers return, so a second Ctrl-C acts at once. A signal that the process already
+    ignored (as under `nohup`) stays ignored. Outside the main thread, which alone receives signals, nothing is done.
     """
 
     def __init__(self, quiet: bool = False):
@@ -46,11 +46,11 @@ class Interrupts:
 
     @property
     def flags(self) -> tuple[bool, ...]:
-        """Which of `SIGNALS` was caught: what processes can agree on."""
+        """For each of `SIGNALS`, whether it was caught, in a form on which processes can agree."""
         return tuple(self.caught == number for number in SIGNALS)
 
 
 def leave_signals_to_the_main_process(_: int = 0) -> None:
-    """For processes that only help: a Ctrl-C goes to all of a group, and their batches are needed to end the step."""
+    """Ignore the stop signals in a helper process, because a Ctrl-C reaches it too and its batches are still needed."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

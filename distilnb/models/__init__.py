@@ -1,1 +1,1 @@
-"""BERT, its student, and their arithmetic."""
+"""Teachers, the students cut from them, and their arithmetic."""

@@ -1,7 +1,7 @@
-"""Parameters and operations of a model by formula, from its configuration alone (notebooks 01, 07 and 10).
+"""Parameters and operations of a model by formula, from its configuration alone (notebooks 00, 01, 07 and 10).
 
-Rated peaks of GPUs are reached by nobody. UTILISATION is the share that training a BERT of base size usually gets;
-hours below are an estimate by that assumption, not a measurement.
+No training reaches a GPU's rated peak. UTILISATION is the share that training a BERT of base size usually reaches;
+the hours below are estimates under that assumption, not measurements.
 """
 
 import ast
@@ -16,7 +16,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from . import families
 
 FORMULAS = {group: formula for group, formula in families.BERT_COUNTS.items() if group != "decoder"}  # tied, in BERT
-GROUPS = {  # where a model's own names put a parameter: the first pattern that is found
+GROUPS = {  # the group of a parameter by its name in a model: the first pattern that matches
     "word embeddings": r"word_embeddings|tok_embeddings|\bwte\.",
     "position embeddings": r"position_embeddings|\bwpe\.",
     "token-type embeddings": r"token_type_embeddings",
@@ -29,18 +29,18 @@ GROUPS = {  # where a model's own names put a parameter: the first pattern that 
     "feed-forward": r"\.\d+\.(intermediate|output|ffn|mlp)\.",
     "final LayerNorm": r"final_norm|ln_f",
     "pooler": r"pooler",
-    "MLM head": r"^(cls|vocab_transform|vocab_layer_norm|vocab_projector|lm_head|generator_\w+|head|decoder)\.",
+    "MLM head": r"^(cls|vocab_\w+|lm_head|lm_predictions|generator_\w+|head|decoder)\.",
     "task head": r"^(pre_classifier|classifier|qa_outputs|score)\.",
 }
 
 
 def count_parameters(model: torch.nn.Module) -> int:
-    """Number of parameters; tied ones are counted once."""
+    """The number of a model's parameters; tied ones are counted once."""
     return sum(p.numel() for p in model.parameters())
 
 
 def letters(config: PreTrainedConfig) -> dict[str, int]:
-    """What the formulas of `families` speak of, read from a configuration."""
+    """The values of the letters in the formulas of `families`, read from a configuration."""
     h, known = config.hidden_size, config.to_dict()
     values = {
         "v": config.vocab_size,
@@ -61,7 +61,7 @@ def letters(config: PreTrainedConfig) -> dict[str, int]:
 
 
 def _deberta_letters(known: dict) -> dict[str, int]:
-    """What DeBERTa's own groups need: rows of relative positions, and what each layer does with them."""
+    """The letters that only DeBERTa's groups need: rows of relative positions, and what each layer does with them."""
     relative, longest = bool(known["relative_attention"]), known["max_relative_positions"]
     longest = longest if longest > 0 else known["max_position_embeddings"]
     buckets = known.get("position_buckets", -1)
@@ -75,11 +75,11 @@ def _deberta_letters(known: dict) -> dict[str, int]:
 
 
 def parameter_groups(config: PreTrainedConfig, head: bool | str = True) -> dict[str, int]:
-    """Parameters per group by arithmetic, from the configuration alone; the sum is the model's exact count.
+    """Parameters per group by arithmetic, from the configuration alone; their sum is the model's exact count.
 
-    `head=True` counts a language model (none has a pooler), `head=False` what `AutoModel` builds (BERT's and others'
-    have a pooler), `head="qa"` an encoder with two outputs for each token and no pooler. A decoder that is tied to
-    the word embeddings adds only its bias.
+    `head=True` counts a language model, which has no pooler; `head=False` counts what `AutoModel` builds, with a
+    pooler in BERT and some others; `head="qa"` counts an encoder with two outputs per token and no pooler. A decoder
+    tied to the word embeddings adds only its bias.
     """
     missing = {True: ("pooler", "task head"), False: ("MLM head", "decoder", "task head")}
     missing["qa"] = ("pooler", "MLM head", "decoder")
@@ -97,7 +97,7 @@ OPERATIONS |= {ast.FloorDiv: operator.floordiv, ast.NotEq: operator.ne, ast.Gt: 
 
 
 def _value(node: ast.expr, names: dict[str, int]) -> float:
-    """The value of a formula of letters, numbers and OPERATIONS; nothing else is understood."""
+    """The value of a formula made of letters, numbers and OPERATIONS only."""
     if isinstance(node, ast.BinOp):
         return OPERATIONS[type(node.op)](_value(node.left, names), _value(node.right, names))
     if isinstance(node, ast.Compare):  # 1 where it holds
@@ -106,7 +106,7 @@ def _value(node: ast.expr, names: dict[str, int]) -> float:
 
 
 def count_groups(model: torch.nn.Module) -> dict[str, int]:
-    """Parameters per group by counting; tied ones once. Raises ValueError for a parameter of no known group."""
+    """Parameters per group by counting, tied ones once; ValueError for a parameter of no known group."""
     groups = dict.fromkeys(GROUPS, 0)
     # some families name the word embeddings after the decoder that is tied to them
     words = model.get_input_embeddings().weight if isinstance(model, PreTrainedModel) else None
@@ -123,7 +123,7 @@ UTILISATION = 0.3
 
 
 class Gpu(NamedTuple):
-    """A GPU by its data sheet: dense half-precision operations in a second, and watts."""
+    """A GPU by its data sheet: dense half-precision operations per second, and watts."""
 
     peak: float
     watts: float
@@ -133,10 +133,10 @@ GPUS = {"T4": Gpu(65e12, 70), "L4": Gpu(121e12, 72), "A100": Gpu(312e12, 400)}  
 
 
 def encoder_flops(config: PreTrainedConfig, length: float) -> float:
-    """Additions and multiplications for one token of a row of `length` tokens, forward, without a head.
+    """Additions and multiplications of a forward pass without a head, for one token in a row of `length` tokens.
 
-    Two for each weight that is multiplied, and what attention compares: a local layer looks no further than its
-    window.
+    Each multiplied weight counts two operations; the comparisons of attention are added, in a local layer only those
+    within its window.
     """
     h, window = config.hidden_size, getattr(config, "local_attention", math.inf)
     names = letters(config)
@@ -147,7 +147,7 @@ def encoder_flops(config: PreTrainedConfig, length: float) -> float:
 
 
 def head_flops(config: PreTrainedConfig) -> float:
-    """The same of the vocabulary head, for one token that it is asked about."""
+    """Additions and multiplications of the vocabulary head for one token whose logits are computed."""
     names = letters(config)
     dense = names["h"] if families.of(config).head else 0
     return 2 * names["e"] * (dense + names["v"])
@@ -156,9 +156,10 @@ def head_flops(config: PreTrainedConfig) -> float:
 def distillation_flops(
     student: PreTrainedConfig, teacher: PreTrainedConfig | None, tokens: float, length: int, head_share: float = 1.0
 ) -> float:
-    """Pre-training on so many tokens: the teacher (None: no teacher) forward, the student forth and back (thrice).
+    """Operations of pre-training on `tokens` tokens: teacher forward (if any), student forward and backward.
 
-    `head_share` is the share of tokens that the vocabulary head covers: 1 for L_ce, the masked ones without it.
+    Forward and backward together cost three forward passes. `head_share` is the share of tokens whose logits are
+    computed: 1 with L_ce, else the share of masked tokens.
     """
     once = encoder_flops(student, length) + head_share * head_flops(student)
     above = encoder_flops(teacher, length) + head_share * head_flops(teacher) if teacher else 0.0
@@ -166,10 +167,10 @@ def distillation_flops(
 
 
 def finetuning_flops(config: PreTrainedConfig, rows: int, length: float, epochs: float) -> float:
-    """Fine-tuning on so many rows of `length` tokens in the mean; heads and evaluation are too little to count."""
+    """Operations of fine-tuning on `rows` rows of `length` tokens on average; heads and evaluation are negligible."""
     return 3 * epochs * rows * length * encoder_flops(config, length)
 
 
 def hours(flops: float, gpu: str) -> float:
-    """How long so many operations take on a GPU of `GPUS`, at UTILISATION of its peak."""
+    """The hours that `flops` operations take on a GPU of `GPUS`, at UTILISATION of its peak."""
     return flops / (UTILISATION * GPUS[gpu].peak) / 3600

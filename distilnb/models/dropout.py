@@ -1,9 +1,9 @@
-"""Dropout from raw random bits, and the attention that uses it: what a model trains with on a CPU.
+"""Dropout from raw random bits, and attention that uses it, for training on a CPU.
 
-PyTorch draws the mask of a dropout there one Bernoulli number at a time, a quarter of a narrow model's training
-step. Sixteen raw bits decide as well, in a fifth of the time: an element is dropped when they fall below p · 2¹⁶, so
-that p is kept to 1/131,072, and what stays is scaled by the exact share that does. Like PyTorch's own, the masks
-come from the default generator: a seed fixes them.
+On a CPU, PyTorch draws a dropout mask one Bernoulli number at a time, which takes a quarter of a narrow model's
+training step. Sixteen raw bits per element take a fifth of that time: an element is dropped when its bits, read as a
+number, are below p · 2¹⁶, which rounds p to within 1/131,072; the kept elements are scaled by the exact kept share.
+As with PyTorch's dropout, the masks come from the default generator, so that a seed fixes them.
 """
 
 import torch
@@ -17,7 +17,7 @@ ATTENTION = "eager_bits"
 
 
 class _Dropout(torch.autograd.Function):
-    """Keeps one byte an element for the way back, as PyTorch's does."""
+    """Dropout that stores one byte per element for the backward pass, as PyTorch's does."""
 
     @staticmethod
     def forward(ctx, x: Tensor, dropped: int) -> Tensor:
@@ -32,7 +32,7 @@ class _Dropout(torch.autograd.Function):
 
 
 def drop(x: Tensor, p: float, training: bool = True) -> Tensor:
-    """As `F.dropout`, which a GPU keeps: each element zero with probability `p`, the others divided by 1 − p."""
+    """`x` with each element zeroed with probability `p` and the others divided by 1 − p; on a GPU, `F.dropout`."""
     dropped = round(p * LEVELS)
     if not training or x.device.type != "cpu" or not 0 < dropped < LEVELS:
         return F.dropout(x, p, training)
@@ -43,7 +43,7 @@ class BitDropout(nn.Dropout):
     """`nn.Dropout` with masks from raw bits."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """As `drop`, of any shape."""
+        """The result of `drop` for a tensor of any shape."""
         return drop(x, self.p, self.training)
 
 
@@ -57,14 +57,14 @@ def attention(
     dropout: float = 0.0,
     **_: object,
 ) -> tuple[Tensor, Tensor]:
-    """Scaled dot-product attention written out: three (batch, heads, seq, size) → (batch, seq, heads, size).
+    """Scaled dot-product attention of three (batch, heads, seq, size) tensors: (batch, seq, heads, size), and weights.
 
-    `attention_mask` is added to the scores. On short rows the backward pass of the fused kernels takes twice as long
-    as this one, or more.
+    `attention_mask` is added to the scores. The attention is written out because, on short rows, the backward pass of
+    the fused kernels takes at least twice as long.
     """
     scores = query @ key.transpose(2, 3) * (query.size(-1) ** -0.5 if scaling is None else scaling)
     if attention_mask is not None:
-        scores = scores + attention_mask.to(scores.dtype)  # made beside the embeddings, which stay float32
+        scores = scores + attention_mask.to(scores.dtype)  # the mask is made in the embeddings' dtype, float32
     weights = drop(scores.softmax(-1), dropout, module.training)
     return (weights @ value).transpose(1, 2).contiguous(), weights
 
@@ -73,9 +73,11 @@ AttentionInterface.register(ATTENTION, attention)
 AttentionMaskInterface.register(ATTENTION, eager_mask)
 
 
-def for_cpu(model: PreTrainedModel) -> None:
-    """Let a model that trains on a CPU use this attention and dropout; what it computes in evaluation is unchanged."""
+def speed_up(model: PreTrainedModel, device: torch.device) -> None:
+    """Switch a model that trains on a CPU to this attention and dropout; its results in evaluation are unchanged."""
+    if device.type != "cpu":
+        return
     for module in model.modules():
         if type(module) is nn.Dropout:
-            module.__class__ = BitDropout  # in place: it keeps its hooks and its mode
+            module.__class__ = BitDropout  # in place, so that the module keeps its hooks and its mode
     model.set_attn_implementation(ATTENTION)

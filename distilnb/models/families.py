@@ -1,7 +1,7 @@
-"""The families of models that can be halved, a row each: where things lie, what belongs to a layer, what needs care.
+"""The families of models that can be halved, as a table: names of modules, parts of a layer, exceptions (notebook 10).
 
-A student has its teacher's own class with fewer layers, except that BERT's is a DistilBERT. To add a family, add a
-row to FAMILIES and a tiny model of it to the tests.
+A student has the class of its teacher with fewer layers, except that the student of a BERT is a DistilBERT. To add a
+family, add a row to FAMILIES and a tiny model of it to the tests.
 """
 
 import warnings
@@ -26,10 +26,10 @@ from transformers import (
     XLMRobertaForMaskedLM,
 )
 
-DISTILBERT_EPSILON = 1e-12  # of its LayerNorms; no configuration can change it
+DISTILBERT_EPSILON = 1e-12  # of DistilBERT's LayerNorms; no configuration can change it
 
 # parameters per group; v words, h width, e embedding width, f feed-forward width, p positions, t token types, L layers,
-# a heads, u 1 where the decoder has a table of its own, and what `arithmetic.letters` adds for single families
+# a heads, u 1 where the decoder has a table of its own; `arithmetic.letters` adds further letters for single families
 LAYERS = {"attention": "L * 4 * (h**2 + h)", "feed-forward": "L * (2 * h * f + f + h)", "layer LayerNorms": "L * 4 * h"}
 BERT_COUNTS = {
     "word embeddings": "v * h",
@@ -39,14 +39,14 @@ BERT_COUNTS = {
     **LAYERS,
     "pooler": "h**2 + h",
     "MLM head": "h**2 + h + 2 * h + v",
-    "decoder": "u * v * (h + 1)",  # with a second bias that nobody reads
+    "decoder": "u * v * (h + 1)",  # including a second bias that is never read
     "task head": "2 * h + 2",  # for questions
 }
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Names of the linear layers inside a layer: of attention, and of the feed-forward network."""
+    """The names of a layer's linear modules: in attention, and in the feed-forward network."""
 
     query: str
     key: str
@@ -61,31 +61,35 @@ BERT_PARTS = Parts(
     "intermediate.dense",
     "output.dense",
 )
-Kept = Sequence[int]
+KeptLayers = Sequence[int]
 
 
 @dataclass(frozen=True)
 class Family:
-    """One row of the table; names of modules are those of the class with the language-modelling head."""
+    """One row of the table; module names are those of the class with the language-modelling head."""
 
     name: str
     model: type[PreTrainedModel]
     layers: str  # the list of layers
-    embeddings: tuple[str, ...]  # tables that tokens and positions are looked up in: float32 in half precision too
-    head: tuple[str | Callable[[Tensor], Tensor], ...]  # from the last hidden states to what the decoder multiplies
+    embeddings: tuple[str, ...]  # lookup tables of tokens and positions, which stay float32 even in half precision
+    head: tuple[str | Callable[[Tensor], Tensor], ...]  # the modules between the last hidden states and the decoder
     decoder: str = "cls.predictions.decoder"
+    bias: str = ""  # of the decoder, where it is not in the decoder's own module
     objective: str = "masked"  # or "causal": the next word
-    casts: tuple[str, ...] = ()  # whose output is cast in half precision; the embeddings unless given
+    casts: tuple[str, ...] = ()  # modules whose output is cast in half precision; the embeddings unless given
     follows: tuple[str, ...] = ()  # configuration fields with an entry for each layer
-    first_position: bool = False  # positions are counted from the padding id on, as fairseq does
+    first_position: bool = False  # positions are counted from the padding id, as in fairseq
     counts: dict[str, str] = field(default_factory=lambda: BERT_COUNTS)
     parts: Parts | None = None  # None: layers cannot be made narrower
-    check: Callable[[PreTrainedConfig, Kept], None] | None = None  # refuses or tells what a choice of layers breaks
-    mend: Callable[[PreTrainedConfig, Kept, dict[str, Tensor]], None] | None = None  # what depends on a layer's place
+    check: Callable[[PreTrainedConfig, KeptLayers], None] | None = None  # refuses a choice of layers, or warns
+    mend: Callable[[PreTrainedConfig, KeptLayers, dict[str, Tensor]], None] | None = None  # by a layer's place
 
 
-def _check_modernbert(config: PreTrainedConfig, kept: Kept) -> None:
-    """Layer 0 has no norm in front of its attention and cannot stand elsewhere; nor can another stand in its place."""
+def _check_modernbert(config: PreTrainedConfig, kept: KeptLayers) -> None:
+    """Raise ValueError unless layer 0, which alone has no norm before its attention, becomes layer 0 and no other.
+
+    Warn where the student's pattern of local and global layers is worse than its teacher's.
+    """
     if kept[0] != 0 or 0 in kept[1:]:
         raise ValueError(
             f"layers {','.join(map(str, kept))}: ModernBERT's layer 0 alone has no norm before its attention, so it "
@@ -103,19 +107,20 @@ def _check_modernbert(config: PreTrainedConfig, kept: Kept) -> None:
 
 
 def _longest_local(kinds: Sequence[str]) -> int:
-    """The most local layers that follow each other."""
+    """The length of the longest sequence of consecutive local layers."""
     return max((len(list(run)) for kind, run in groupby(kinds) if kind == "sliding_attention"), default=0)
 
 
-def _mend_gpt2(config: PreTrainedConfig, kept: Kept, tensors: dict[str, Tensor]) -> None:
-    """Some GPT-2s divide the scores of layer i by i + 1: what a new place changes is given to the queries."""
+def _mend_gpt2(config: PreTrainedConfig, kept: KeptLayers, tensors: dict[str, Tensor]) -> None:
+    """Scale the queries of moved layers, because some GPT-2s divide the scores of layer i by i + 1."""
     for new, old in enumerate(kept) if config.scale_attn_by_inverse_layer_idx else ():
-        for kind in ("weight", "bias"):
-            tensors[f"transformer.h.{new}.attn.c_attn.{kind}"][..., : config.hidden_size] *= (new + 1) / (old + 1)
+        for name in (f"transformer.h.{new}.attn.c_attn.{kind}" for kind in ("weight", "bias")):
+            tensors[name] = tensors[name].clone()  # it is the teacher's
+            tensors[name][..., : config.hidden_size] *= (new + 1) / (old + 1)
 
 
 def _roberta(name: str, model: type[PreTrainedModel]) -> Family:
-    """RoBERTa and those that only differ from it in their text and vocabulary."""
+    """The row of RoBERTa and of models that differ from it only in text and vocabulary."""
     return Family(
         name,
         model,
@@ -128,6 +133,20 @@ def _roberta(name: str, model: type[PreTrainedModel]) -> Family:
     )
 
 
+DEBERTA_COUNTS = {
+    "word embeddings": "v * e",
+    "position embeddings": "p * e * absolute",
+    "token-type embeddings": "t * e",
+    "embedding projection": "e * h * (e != h)",
+    "embedding LayerNorm": "2 * h",
+    "relative positions": "buckets * h + 2 * h * normed",
+    "convolution": "(h * h * kernel + h + 2 * h) * (kernel > 0)",
+    **LAYERS,
+    "attention": "L * (4 + apart) * (h**2 + h)",
+    "MLM head": "h**2 + h + 2 * h + v",
+    "decoder": "u * v * (e + 1)",
+    "task head": "2 * h + 2",
+}
 FAMILIES = {
     "bert": Family(
         "BERT",
@@ -187,20 +206,17 @@ FAMILIES = {
         layers="deberta.encoder.layer",
         embeddings=("deberta.embeddings",),
         head=("cls.predictions.transform",),
-        counts={
-            "word embeddings": "v * e",
-            "position embeddings": "p * e * absolute",
-            "token-type embeddings": "t * e",
-            "embedding projection": "e * h * (e != h)",
-            "embedding LayerNorm": "2 * h",
-            "relative positions": "buckets * h + 2 * h * normed",
-            "convolution": "(h * h * kernel + h + 2 * h) * (kernel > 0)",
-            **LAYERS,
-            "attention": "L * (4 + apart) * (h**2 + h)",
-            "MLM head": "h**2 + h + 2 * h + v",
-            "decoder": "u * v * (e + 1)",
-            "task head": "2 * h + 2",
-        },
+        counts=DEBERTA_COUNTS,
+    ),
+    "deberta-v2, legacy=false": Family(
+        "DeBERTa with its own head",
+        DebertaV2ForMaskedLM,
+        layers="deberta.encoder.layer",
+        embeddings=("deberta.embeddings",),
+        head=tuple(f"lm_predictions.lm_head.{step}" for step in ("dense", "transform_act_fn", "LayerNorm")),
+        decoder="deberta.embeddings.word_embeddings",  # always, because DeBERTa's decoder has no table of its own
+        bias="lm_predictions.lm_head.bias",
+        counts=DEBERTA_COUNTS | {"decoder": "0"},
     ),
     "modernbert": Family(
         "ModernBERT",
@@ -215,7 +231,7 @@ FAMILIES = {
             "embedding LayerNorm": "h * (1 + norm_bias)",
             "attention": "L * 4 * (h**2 + h * attention_bias)",
             "feed-forward": "L * (3 * h * f + (2 * f + h) * mlp_bias)",
-            "layer LayerNorms": "(2 * L - 1) * h * (1 + norm_bias)",  # none before the first attention
+            "layer LayerNorms": "(2 * L - 1) * h * (1 + norm_bias)",  # the first attention has none before it
             "final LayerNorm": "h * (1 + norm_bias)",
             "MLM head": "h**2 + h * classifier_bias + h * (1 + norm_bias) + v * decoder_bias",
             "decoder": "u * v * h",
@@ -247,39 +263,35 @@ FAMILIES = {
 def of(model: PreTrainedModel | PreTrainedConfig, what: str = "") -> Family:
     """The row of a model or of its configuration.
 
-    Raises ValueError, which names `what` and the families of the table, for one that is in no row.
+    Raises ValueError, naming `what` and the families of the table, for a model that has no row.
     """
     config = getattr(model, "config", model)
-    if config.model_type not in FAMILIES:
+    kind = config.model_type + ", legacy=false" * (getattr(config, "legacy", True) is False)
+    if kind not in FAMILIES:
         names = ", ".join(family.name for family in FAMILIES.values())
         raise ValueError(
             f"{what or 'this model'} is a model of type '{config.model_type}'; these families can be distilled: {names}"
         )
-    if getattr(config, "legacy", True) is False:
-        raise ValueError(
-            f"{what or 'this DeBERTa'} has legacy=false, a head that PyTorch cannot call like the others'; load it "
-            "with legacy=true and train that head first (distilnb teacher --start)"
-        )
-    return FAMILIES[config.model_type]
+    return FAMILIES[kind]
 
 
 def longest(config: PreTrainedConfig) -> int:
-    """The most tokens that a model of this configuration can read at once."""
+    """The greatest number of tokens that a model of this configuration can read at once."""
     return config.max_position_embeddings - (of(config).first_position and config.pad_token_id + 1)
 
 
 def reads_token_types(config: PreTrainedConfig) -> bool:
-    """Whether a model is told which text of a pair a token is of."""
+    """Whether a model has token types, which say to which text of a pair a token belongs."""
     return getattr(config, "type_vocab_size", 0) > 1 and config.model_type != "modernbert"
 
 
 def epsilon(config: PreTrainedConfig) -> float:
-    """What the norms of a model add to a variance."""
+    """The constant that the norms of a model add to a variance."""
     names = ("layer_norm_eps", "layer_norm_epsilon", "norm_eps")
     return next((getattr(config, name) for name in names if hasattr(config, name)), DISTILBERT_EPSILON)
 
 
 def embeddings(model: PreTrainedModel) -> tuple[list[nn.Module], list[nn.Module]]:
-    """The modules that hold a model's tables, and those whose output goes to the layers; with any head."""
+    """The modules that hold a model's lookup tables, and those whose output goes to the layers; for any head."""
     row = of(model)
     return tuple([attrgetter(name)(model) for name in names] for names in (row.embeddings, row.casts or row.embeddings))

@@ -1,4 +1,4 @@
-"""Hidden states of a language model, what its vocabulary head multiplies, and the decoder: for every family."""
+"""The hidden states, the head's input and the decoder of a language model, for every family (notebook 02)."""
 
 from functools import reduce
 from operator import attrgetter
@@ -10,24 +10,25 @@ from . import families
 
 
 def hidden_states(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
-    """Last hidden states (batch, seq, dim), after the family's last norm: what the head is given, and L_cos compares.
+    """The last hidden states (batch, seq, dim) after the last norm, which the head reads and L_cos compares.
 
-    A student is of its teacher's class (or a DistilBERT of a BERT, whose layers both end in a norm), so that normed
-    states meet normed states.
+    Both models are compared after a norm: a student has its teacher's class, or is the DistilBERT of a BERT, and the
+    layers of both end in a norm.
     """
-    full = bool(batch["attention_mask"].all())  # no mask at all lets the faster attention kernel run
+    full = bool(batch["attention_mask"].all())  # without a mask, a faster attention kernel runs
     more = {"use_cache": False} if families.of(model).objective == "causal" else {}
     return model.base_model(batch["input_ids"], attention_mask=None if full else batch["attention_mask"], **more)[0]
 
 
 def head_input(model: PreTrainedModel, hidden: Tensor) -> Tensor:
-    """What the decoder multiplies, (..., width of the word embeddings), from the last hidden states (..., dim)."""
+    """The decoder's input (..., width of the word embeddings) for the last hidden states (..., dim)."""
     steps = (attrgetter(step)(model) if isinstance(step, str) else step for step in families.of(model).head)
     return reduce(lambda states, step: step(states), steps, hidden)
 
 
 def decoder(model: PreTrainedModel) -> tuple[Tensor, Tensor]:
-    """The decoder's weight (vocab, dim) and bias (vocab,): zeros where it has none."""
-    linear = attrgetter(families.of(model).decoder)(model)
-    bias = linear.bias if linear.bias is not None else linear.weight.new_zeros(len(linear.weight))
-    return linear.weight, bias
+    """The decoder's weight (vocab, dim) and bias (vocab,); the bias is zeros where there is none."""
+    row = families.of(model)
+    weight = attrgetter(row.decoder)(model).weight
+    bias = attrgetter(row.bias or f"{row.decoder}.bias")(model)
+    return weight, bias if bias is not None else weight.new_zeros(len(weight))

@@ -1,38 +1,38 @@
-"""The teacher: load any BERT with a masked-language-model head, or start one that trains on a laptop.
+"""Growing a teacher: a small BERT that starts well and becomes deeper, so that it can be trained on a laptop.
 
-A deep, narrow BERT from the usual initialization predicts by word frequency for millions of tokens.
-Three things take it off that plateau: sinusoidal positions with a first layer whose heads look at fixed
-neighbours (in the spirit of mimetic initialization, Trockman and Kolter 2023), masks drawn uniformly as BERT's
-were (rare words, which the original distillation prefers, are the hardest to begin with), and growing the depth
-3 → 6 → 12 by repeating layers once the shallow model has learned to use its context. `data/teachers/mini_probes.csv`
-holds what was tried: three layers, a million tokens of real text each, held-out loss under uniform masks.
+From the usual initialization, a deep and narrow BERT predicts by word frequency alone for millions of tokens.
+Three measures shorten that plateau: sinusoidal positions with a first layer whose heads look at fixed neighbours (in
+the spirit of mimetic initialization, Trockman and Kolter 2023); masks drawn uniformly, as BERT's were, because the
+rare words that the original distillation prefers are the hardest to begin with; and growing the depth 3 → 6 → 12 by
+repeating layers once the shallow model uses its context. `data/teachers/mini_probes.csv` holds the trials: three
+layers, a million tokens of real text each, held-out loss under uniform masks.
 """
 
 import copy
 import math
 
 import torch
-from transformers import BertConfig, BertForMaskedLM
+from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
 
-from .teacher import PARTS
+from .teacher import TRAINED_PARTS
 
 OFFSETS = (-1, 1, -2, 2)  # where a new teacher's first heads look
 
 
-def train_only(teacher: BertForMaskedLM, part: str) -> None:
-    """Let training reach "all" weights, or those of the "head" alone, its decoder (the word embeddings) left out."""
-    if part not in PARTS:
-        raise ValueError(f"part is '{part}'; use {' or '.join(PARTS)}")
+def train_only(teacher: PreTrainedModel, part: str) -> None:
+    """Make "all" weights trainable, or only those of the "head", without its decoder (the word embeddings)."""
+    if part not in TRAINED_PARTS:
+        raise ValueError(f"part is '{part}'; use {' or '.join(TRAINED_PARTS)}")
     teacher.requires_grad_(True)
     if part == "head":
         teacher.base_model.requires_grad_(False)
 
 
 def new_teacher(config: BertConfig, offsets: tuple[int, ...] = OFFSETS, seed: int = 0) -> BertForMaskedLM:
-    """A randomly initialized teacher; with `offsets`, its first layer starts out looking at those neighbours.
+    """A randomly initialized teacher whose first layer at first looks at the neighbours given by `offsets`.
 
-    Positions start sinusoidal (they stay trainable); head i of layer 0 looks at offset offsets[i].
-    `offsets=()` is the usual initialization.
+    Head i of layer 0 looks at offset offsets[i]; positions start sinusoidal and stay trainable. `offsets=()` is the
+    usual initialization.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -50,10 +50,10 @@ def sinusoids(positions: int, width: int, amplitude: float = 0.1, base: float = 
 
 
 def _look_at_offsets(teacher: BertForMaskedLM, offsets: tuple[int, ...], sharpness: float = 3.0) -> None:
-    """Query picks the fastest sine/cosine pairs, key the same pairs rotated by the offset: score peaks there.
+    """Set each head's query to the fastest sine/cosine pairs and its key to those pairs rotated by the head's offset.
 
-    Words are made small in the columns of those pairs. A word resembles itself, so that at full size it would keep
-    most of the attention of the ±1 heads; larger sinusoids would cure that too, but drown the words everywhere.
+    The score then peaks at the offset. Word embeddings are made small in the columns of those pairs, because a word
+    resembles itself and would keep most of the attention of the ±1 heads; larger sinusoids would drown the words.
     """
     config, embeddings = teacher.config, teacher.bert.embeddings
     embeddings.position_embeddings.weight.copy_(sinusoids(config.max_position_embeddings, config.hidden_size))
@@ -75,7 +75,7 @@ def _look_at_offsets(teacher: BertForMaskedLM, offsets: tuple[int, ...], sharpne
 def grow(teacher: BertForMaskedLM, layers: int) -> BertForMaskedLM:
     """The same model made deeper by repeating each layer in place: 3 → 6 gives layers 0 0 1 1 2 2.
 
-    The copies of a layer share what it adds to its input (3 → 6: half each), so that less has to be learned again:
+    The copies of a layer share what the layer adds to its input (3 → 6: half each), because then less is lost:
     `data/teachers/mini_growth_probes.csv` compares ways to grow. Raises ValueError unless `layers` is a multiple of
     the present depth.
     """
@@ -96,10 +96,10 @@ def grow(teacher: BertForMaskedLM, layers: int) -> BertForMaskedLM:
 
 
 def fold_token_types(teacher: BertForMaskedLM) -> None:
-    """Move token type 0 into the positions and leave both types at zero; single segments are computed as before.
+    """Add token type 0 to the positions and set both types to zero; results for single segments are unchanged.
 
-    Pre-training without sentence pairs never shows a teacher type 1: left at its random start, it would disturb
-    every pair task later. With the types at zero, a student loses nothing by having none.
+    The types are zeroed because pre-training without sentence pairs never trains type 1, and its random values would
+    disturb every later pair task. A student without token types then loses nothing.
     """
     embeddings = teacher.bert.embeddings
     with torch.no_grad():
@@ -107,8 +107,13 @@ def fold_token_types(teacher: BertForMaskedLM) -> None:
         embeddings.token_type_embeddings.weight.zero_()
 
 
-def set_dropout(teacher: BertForMaskedLM, probability: float) -> None:
-    """Give a model built with another dropout this one, in its configuration and wherever it is applied."""
+def set_dropout(teacher: PreTrainedModel, probability: float) -> None:
+    """Set a built model's dropout to `probability`, in its configuration and wherever it is applied.
+
+    Families whose dropout has other names than BERT's (ModernBERT, where it is 0, and GPT-2) keep their own.
+    """
+    if not hasattr(teacher.config, "hidden_dropout_prob"):
+        return
     teacher.config.update({"hidden_dropout_prob": probability, "attention_probs_dropout_prob": probability})
     for module in teacher.modules():
         if isinstance(module, torch.nn.Dropout):

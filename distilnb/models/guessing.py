@@ -1,4 +1,4 @@
-"""Fill in the blank: what a language model, teacher or student, says for the hidden or the next word of a sentence."""
+"""Fill in the blank: a language model's guesses for the hidden or the next word of a sentence (notebooks 02 and 03)."""
 
 from typing import NamedTuple
 
@@ -20,8 +20,8 @@ class Guess(NamedTuple):
 def encode(tokenizer: PreTrainedTokenizerBase, text: str, longest: int, what: str = "the sentence") -> list[int]:
     """The ids of a text that a reader typed, [CLS] and [SEP] included.
 
-    Raises ValueError, in a sentence that names the way out, for an empty text, one of more than `longest` tokens, and
-    one with a word that the vocabulary cannot spell.
+    Raises ValueError, naming the way out, for an empty text, for more than `longest` tokens, and for a word that the
+    vocabulary cannot spell.
     """
     if not text.strip():
         raise ValueError(f"{what} is empty: write some words")
@@ -41,9 +41,9 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str, longest: int, what: st
 def mask_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentence: str) -> Tensor:
     """The logits (vocab,) at the one [MASK] of a sentence, in evaluation mode, on the CPU.
 
-    [MASK] is read in every family, whatever its own mask looks like; a causal model has none, and what is returned is
-    for the word after the sentence. Raises ValueError for what `encode` refuses, and unless the sentence of a masked
-    language model hides exactly one word.
+    [MASK] stands for the mask of every family. A causal model has no mask, and the logits are for the word after the
+    sentence. Raises ValueError for what `encode` refuses, and unless the sentence of a masked language model hides
+    exactly one word.
     """
     causal = families.of(model).objective == "causal"
     text = sentence if causal or not tokenizer.mask_token else sentence.replace("[MASK]", tokenizer.mask_token)
@@ -62,9 +62,9 @@ def mask_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sent
 
 
 def best_guesses(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentence: str, k: int = 5) -> list[Guess]:
-    """The `k` likeliest word pieces for the one [MASK] of a sentence, or after it for a causal model, best first.
+    """The `k` likeliest word pieces for the [MASK] of a sentence (for a causal model, after the sentence), best first.
 
-    Raises as `mask_logits` does. Pieces are shown as they are written: a byte-level space is a space.
+    Raises as `mask_logits` does. Pieces are shown as readable text: a byte-level space is a space.
     """
     best = mask_logits(model, tokenizer, sentence).softmax(-1).topk(k)
     pieces = tokenizer.convert_ids_to_tokens(best.indices)

@@ -1,7 +1,7 @@
 """bf16 from the embeddings to the last layer, on copies of float32 weights.
 
-Autocast chooses anew for every operation, and casts between one and the next; a narrow model spends a good part of
-its time there. Here each weight is cast once for a forward pass, and its gradient once on the way back.
+Autocast decides for every operation and casts between operations, which takes a good part of a narrow model's time.
+Here each weight is cast once per forward pass, and its gradient once per backward pass.
 """
 
 from typing import Any
@@ -15,9 +15,9 @@ from . import families
 
 
 def wanted(tensor: Tensor) -> torch.dtype:
-    """The precision that autocast asks for on this tensor's device, if it is bf16; else float32.
+    """bfloat16 if autocast asks for it on this tensor's device, else float32.
 
-    In fp16 gradients need a scaler, and autocast's own choice of operations.
+    Under fp16 this returns float32 on purpose: fp16 needs a gradient scaler, and autocast must pick its operations.
     """
     kind = tensor.device.type
     on = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16
@@ -25,14 +25,15 @@ def wanted(tensor: Tensor) -> torch.dtype:
 
 
 def cast(module: nn.Module, model: PreTrainedModel, dtype: torch.dtype, trained: bool = True) -> dict[str, Tensor]:
-    """The weights of a module in `dtype`, by name; where it is trained, those of the embeddings stay as they are.
+    """The weights of a module in `dtype`, by name; in a trained module, those of the embeddings stay as they are.
 
-    `model` is the language model in it. A frequent word's gradient sums thousands of terms; bf16, with 8 significant
-    bits, would lose most of them. The same holds of a decoder that is not tied.
+    `model` is the language model in the module. A frequent word's gradient sums thousands of terms; bf16, with 8
+    significant bits, would lose most of them. An untied decoder stays as it is for the same reason.
     """
     tables, _ = families.embeddings(model)
     kept = {id(parameter) for table in tables for parameter in table.parameters()} if trained else set()
-    if trained and (decoder := model.get_output_embeddings()) is not None:
+    decoder = dict(model.named_modules()).get(families.of(model).decoder)  # None where the model has a task head
+    if trained and decoder is not None:
         kept.add(id(decoder.weight))
     return {
         name: parameter if id(parameter) in kept else parameter.to(dtype)
@@ -48,9 +49,10 @@ def call(
     weights: dict[str, Tensor] | None = None,
     **kwargs: Any,
 ) -> Any:
-    """`module(*args, **kwargs)` in `dtype` from the embeddings on; `model` is the network in it, or `module` itself.
+    """The result of `module(*args, **kwargs)`, computed in `dtype` from the embeddings on.
 
-    `weights` are those of `cast`, where they stay the same from call to call.
+    `model` is the network inside `module`, or `module` itself. `weights` are the result of `cast`, for a caller whose
+    weights stay the same from call to call.
     """
     if model.dtype == dtype:
         return module(*args, **kwargs)

@@ -1,8 +1,8 @@
 """Students narrower than their teacher: which columns, heads and feed-forward units are kept.
 
-Kept are the largest by norm: of the width, the columns in which the word embeddings are longest, the same ones
-everywhere because every layer adds to them; of each layer, the heads and units whose own weights are longest. Such a
-start is no copy of the teacher, only nearer to it than random weights.
+The largest by norm are kept. Of the width, these are the columns with the largest word embeddings, the same ones in
+all layers, because every layer adds to them. Of each layer, they are the heads and units with the largest weights. The
+result is no copy of the teacher, only nearer to it than random weights.
 """
 
 import copy
@@ -18,9 +18,9 @@ from .arithmetic import letters
 
 
 def narrow_config(config: PreTrainedConfig, width: int | None, heads: int | None) -> PreTrainedConfig:
-    """`config` at another width, with a feed-forward network narrower in proportion.
+    """`config` at another width, with the feed-forward network narrowed in proportion.
 
-    Without `heads`, each keeps its size; without `width`, the width stays. Raises ValueError where they do not fit.
+    Without `heads`, the size of each head is kept; without `width`, the width. Raises ValueError where they do not fit.
     """
     before, size = config.hidden_size, config.hidden_size // config.num_attention_heads
     width = width or before
@@ -36,7 +36,7 @@ def narrow_config(config: PreTrainedConfig, width: int | None, heads: int | None
     name = next(n for n in ("hidden_dim", "n_inner", "intermediate_size") if hasattr(config, n))
     units = getattr(config, name)
     setattr(narrow, name, units and max(1, units * width // before))
-    if config.model_type == "electra":  # which projects its embeddings unless they are as wide as its layers
+    if config.model_type == "electra":  # ELECTRA projects its embeddings unless they are as wide as its layers
         if config.embedding_size == width != before:
             raise ValueError(f"a width of {width} is that of this ELECTRA's embeddings; choose a neighbouring one")
         narrow.embedding_size = width if config.embedding_size == before else config.embedding_size
@@ -44,17 +44,18 @@ def narrow_config(config: PreTrainedConfig, width: int | None, heads: int | None
 
 
 def largest(norms: Tensor, count: int) -> Tensor:
-    """The places of the `count` largest entries, in order."""
+    """The indices of the `count` largest entries, in ascending order."""
     return norms.topk(count).indices.sort().values
 
 
 def narrow_tensors(tensors: dict[str, Tensor], full: PreTrainedConfig, narrow: PreTrainedConfig) -> dict[str, Tensor]:
-    """The tensors of a student of the teacher's width cut down to `narrow`; ValueError for a family without `parts`."""
+    """The tensors of a full-width student, cut down to the configuration `narrow`; ValueError for a family without
+    `parts`."""
     family = families.of(full)
     if family.parts is None:
         raise ValueError(f"{family.name} cannot start narrower from its teacher's weights; use --init random")
     words = next(tensor for name, tensor in tensors.items() if name.endswith("word_embeddings.weight"))
-    if words.shape[1] != full.hidden_size:  # ELECTRA: smaller embeddings are projected, and stay
+    if words.shape[1] != full.hidden_size:  # ELECTRA's smaller embeddings are projected, so they stay
         words = tensors["electra.embeddings_project.weight"].T
     columns = largest(words.norm(dim=0), narrow.hidden_size)
     made, of_layer = {}, re.compile(rf"^{re.escape(family.layers)}\.\d+\.")
@@ -70,7 +71,7 @@ def narrow_tensors(tensors: dict[str, Tensor], full: PreTrainedConfig, narrow: P
 
 
 def _cut(tensor: Tensor, columns: Tensor, width: int, only_last: bool = False) -> Tensor:
-    """`tensor` with `columns` left of each axis (or of the last alone) that is `width` long."""
+    """`tensor` with only `columns` kept on each axis of length `width` (with `only_last`, on the last axis alone)."""
     for axis in range(tensor.ndim):
         if tensor.shape[axis] == width and (not only_last or axis == tensor.ndim - 1):
             tensor = tensor.index_select(axis, columns)
@@ -80,11 +81,11 @@ def _cut(tensor: Tensor, columns: Tensor, width: int, only_last: bool = False) -
 def _narrow_layer(
     layer: dict[str, Tensor], parts: families.Parts, full: PreTrainedConfig, narrow: PreTrainedConfig, columns: Tensor
 ) -> dict[str, Tensor]:
-    """The tensors of one layer: heads and units by their norms, all else by the columns of the width."""
+    """The tensors of one narrowed layer: heads and units chosen by norm, the rest cut to the columns of the width."""
     heads, size = narrow.num_attention_heads, narrow.hidden_size // narrow.num_attention_heads
     shape = (full.num_attention_heads, -1)
     query, key, value, out = (layer[f"{name}.weight"] for name in (parts.query, parts.key, parts.value, parts.out))
-    matching = query.norm(dim=1).mul(key.norm(dim=1)).view(shape)  # what a row adds to the scores at most
+    matching = query.norm(dim=1).mul(key.norm(dim=1)).view(shape)  # an upper bound of a row's share in the scores
     passing = value.norm(dim=1).mul(out.norm(dim=0)).view(shape)
     best = largest(matching.sum(1) * passing.sum(1), heads)
 
@@ -101,6 +102,6 @@ def _narrow_layer(
         module = name.rpartition(".")[0]
         tensor = tensor.index_select(0, outputs.get(module, columns))
         made[name] = tensor.index_select(1, inputs.get(module, columns)) if tensor.ndim == 2 else tensor
-    for kind in ("weight", "bias"):  # scores are divided by the root of the head's size, which has changed
+    for kind in ("weight", "bias"):  # because scores are divided by the root of the head's size, which has changed
         made[f"{parts.query}.{kind}"] *= math.sqrt(size * full.num_attention_heads / full.hidden_size)
     return made

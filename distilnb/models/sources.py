@@ -1,4 +1,4 @@
-"""A model by its address: a folder, NAME@REVISION on the Hub, random:ADDRESS or untrained:ADDRESS."""
+"""Models by their addresses: a folder, NAME@REVISION on the Hub, random:ADDRESS or untrained:ADDRESS."""
 
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,21 @@ from transformers import (
 )
 
 from .. import paths, scales
+from ..evidence.names import pretraining_run
 from ..evidence.records import load_record
 from ..machine import hub
 from ..scales import Scale
 from . import families
 from .families import FAMILIES
 from .student import build_student
-from .teacher import check_vocabulary, load_teacher, pad_causal
+from .teacher import check_vocabulary, load_teacher, pad_causal, pad_with_end
 
 Source = PreTrainedModel | str | Path
+RANDOM, UNTRAINED = "random:", "untrained:"  # before an address
 
 
 def locate(source: str | Path) -> tuple[str, dict[str, Any]]:
-    """NAME or NAME@REVISION → (name, arguments for `from_pretrained`); a folder has no revision."""
+    """The name in NAME or NAME@REVISION, and the arguments for `from_pretrained`; a folder has no revision."""
     name, _, revision = str(source).partition("@")
     if Path(source).is_dir():
         name, revision = str(source), ""
@@ -37,16 +39,16 @@ def locate(source: str | Path) -> tuple[str, dict[str, Any]]:
 
 
 def class_named(name: str) -> type[PreTrainedModel] | None:
-    """The class that a configuration names, if it is one of our families with a head that we know."""
+    """The class called `name`, if it belongs to one of our families and has a known head; else None."""
     stems = [kind.model.__name__.removesuffix("ForMaskedLM").removesuffix("LMHeadModel") for kind in FAMILIES.values()]
     heads = ("ForMaskedLM", "LMHeadModel", "ForSequenceClassification", "ForQuestionAnswering")
     return getattr(transformers, name, None) if name in {stem + head for stem in stems for head in heads} else None
 
 
 def load_model(path: str) -> PreTrainedModel:
-    """The model in a folder or on the Hub, with the head that its configuration names, in float32.
+    """The float32 model in a folder or on the Hub, with the head that its configuration names.
 
-    Raises ValueError in one sentence for what is no such model.
+    Raises ValueError where there is no such model.
     """
     if Path(path).is_file():
         raise ValueError(f"'{path}' is no model: give the folder that holds config.json and model.safetensors")
@@ -71,10 +73,10 @@ def load_model(path: str) -> PreTrainedModel:
 
 
 def read_config(source: str, revision: str | None = None) -> PreTrainedConfig:
-    """The configuration of a model at an address, random:ADDRESS included; no weights are fetched."""
+    """The configuration of the model at an address (also random:ADDRESS), without loading its weights."""
     if source == "random:base":
         return BertConfig()
-    name, where = locate(source.removeprefix("random:"))
+    name, where = locate(source.removeprefix(RANDOM))
     try:
         config = hub.fetch(AutoConfig.from_pretrained, name, **where | ({"revision": revision} if revision else {}))
     except (OSError, ValueError) as error:
@@ -84,7 +86,7 @@ def read_config(source: str, revision: str | None = None) -> PreTrainedConfig:
 
 
 def further(source: str, teacher: PreTrainedModel) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """A student to be trained further, and what is known of how it came to be: `tokens_before` is its budget so far.
+    """A student to be trained further, and its history, in which `tokens_before` is its token budget so far.
 
     Raises ValueError for a model that `teacher` cannot teach.
     """
@@ -109,45 +111,67 @@ def further(source: str, teacher: PreTrainedModel) -> tuple[PreTrainedModel, dic
 
 
 def shipped_name(path: str) -> str:
-    """A model's name for the record: one that we ship by its place in data/, not by this machine's folders."""
+    """A model's name for the record; a model that we ship is named by its place in data/, not by a local path."""
     return str(Path("data") / Path(path).relative_to(paths.data())) if Path(path).is_relative_to(paths.data()) else path
 
 
+def ready_teacher(scale: Scale) -> str:
+    """The address of the teacher that commands use; for an encoder, the `distilnb teacher` model, own or shipped."""
+    own = paths.home() / "runs" / pretraining_run("teacher", scale.name) / "model"
+    made = (own, shipped_teacher(scale)) if scale.encoder else ()
+    return next((str(folder) for folder in made if (folder / "model.safetensors").is_file()), scale.teacher)
+
+
+def shipped_teacher(scale: Scale) -> Path:
+    """The folder of a scale's teacher in data/; it may not exist."""
+    return paths.data("teachers", scale.name)
+
+
 def models_of(scale: Scale) -> list[str]:
-    """LABEL=FOLDER of the teacher of a scale, of its students where they are made or shipped, of released models."""
-    teacher = scale.ready_teacher
-    found = [f"teacher={teacher}" + (f"@{scale.revision}" if scale.revision and teacher == scale.teacher else "")]
+    """LABEL=FOLDER for the teacher of a scale, its students that exist or are shipped, and released models."""
+    teacher = ready_teacher(scale)
+    pairs = [f"teacher={teacher}" + (f"@{scale.revision}" if scale.revision and teacher == scale.teacher else "")]
     shipped = {
         "student": paths.data("students", scale.name),
         "undistilled": paths.data("students", f"{scale.name}-undistilled"),
     }
-    for label, run in (("student", f"distil-{scale.name}"), ("undistilled", f"undistilled-{scale.name}")):
-        own = paths.home() / "runs" / run / "model"
-        folder = next((f for f in (own, shipped[label]) if (f / "model.safetensors").is_file()), None)
+    for label, here in shipped.items():
+        own = paths.home() / "runs" / pretraining_run(label, scale.name) / "model"
+        folder = next((f for f in (own, here) if (f / "model.safetensors").is_file()), None)
         if folder:
-            found.append(f"{label}={folder}")
+            pairs.append(f"{label}={folder}")
     if scale.teacher == scales.BERT_BASE:
-        found.append(f"released={scales.DISTILBERT}@{scales.DISTILBERT_REVISION}")
-    return found
+        pairs.append(f"released={scales.DISTILBERT}@{scales.DISTILBERT_REVISION}")
+    return pairs
 
 
 def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
-    """The tokenizer beside a model; ValueError in one sentence when there is none."""
-    name, where = locate(source)
+    """The tokenizer of a model (also of random:ADDRESS and untrained:ADDRESS), with a padding token.
+
+    Raises ValueError when the model has no tokenizer.
+    """
+    name, where = locate(source.removeprefix(RANDOM).removeprefix(UNTRAINED))
     try:
-        return hub.fetch(AutoTokenizer.from_pretrained, name, **where)
+        tokenizer = hub.fetch(AutoTokenizer.from_pretrained, name, **where)
     except (OSError, ValueError) as error:
         raise ValueError(f"no model with its tokenizer can be read at '{source}'{hub.cause(name, error)}") from error
+    pad_with_end(tokenizer)
+    return tokenizer
+
+
+def is_random(source: str) -> bool:
+    """Whether an address means a network with random weights."""
+    return source.startswith(RANDOM)
 
 
 def resolve_model(source: str) -> Any:
-    """A folder or repository as it is; "random:FOLDER" is its network with random weights, "untrained:FOLDER" the
-    student made of its layers, before any training."""
-    if source.startswith("untrained:"):
-        name, _, revision = source.removeprefix("untrained:").partition("@")
+    """The address itself for a folder or repository; for "random:FOLDER" its network with random weights; for
+    "untrained:FOLDER" the student made of its layers, before any training."""
+    if source.startswith(UNTRAINED):
+        name, _, revision = source.removeprefix(UNTRAINED).partition("@")
         teacher, _ = load_teacher(name, revision or None)
         return build_student(teacher)
-    if not source.startswith("random:"):
+    if not is_random(source):
         return source
     config = read_config(source)
     with torch.random.fork_rng(devices=[]):
@@ -156,19 +180,19 @@ def resolve_model(source: str) -> Any:
 
 
 def trained_record(source: str) -> dict[str, Any] | None:
-    """The record of the run that made the model in folder `source`; None where none lies beside it."""
+    """The record, beside the model in folder `source`, of the run that made it; None where there is none."""
     path = Path(source, "record.json")
     return load_record(path) if path.is_file() else None
 
 
 def read_teacher(source: str, revision: str | None = None) -> tuple[Any, PreTrainedTokenizerBase]:
-    """A teacher with its tokenizer. random:FOLDER has random weights, random:base needs no folder."""
+    """A teacher and its tokenizer; random:FOLDER has random weights, and random:base needs no folder."""
     if source == "random:base":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return BertForMaskedLM(BertConfig()), load_tokenizer(scales.get("toy").teacher)
-    if source.startswith("random:"):
-        teacher, tokenizer = resolve_model(source).eval(), load_tokenizer(source.removeprefix("random:"))
+    if is_random(source):
+        teacher, tokenizer = resolve_model(source).eval(), load_tokenizer(source)
         check_vocabulary(teacher.config, tokenizer)
         pad_causal(teacher.config, tokenizer)
         return teacher, tokenizer

@@ -1,7 +1,7 @@
-"""The student: its teacher with half the layers, started from them (paper section 3, "Student initialization").
+"""The student: half of its teacher's layers, copied (paper section 3, "Student initialization"; notebooks 01 and 10).
 
 A student is an ordinary model of `transformers`: DistilBertForMaskedLM for a BERT, else of its teacher's own class.
-What is ours is the map from teacher tensors to student tensors, by name, so that it can be read, checked and drawn.
+Our part is the map from teacher tensors to student tensors, by name, so that it can be read, checked and drawn.
 """
 
 import copy
@@ -82,15 +82,15 @@ def _checked(layers: tuple[int, ...], teacher_layers: int, student_layers: int) 
 
 
 def becomes_distilbert(teacher: PreTrainedConfig) -> bool:
-    """Whether a student of this teacher is a DistilBERT: of a BERT whose norms a DistilBERT can have."""
+    """Whether a student of this teacher is a DistilBERT: the teacher is a BERT whose epsilon a DistilBERT can have."""
     return teacher.model_type == "bert" and teacher.layer_norm_eps == families.DISTILBERT_EPSILON
 
 
 def student_config(teacher: PreTrainedConfig, layers: int | Sequence[int] = 6) -> PreTrainedConfig:
-    """The teacher's architecture with `layers` layers, or with those of its layers that are named.
+    """The configuration of a student with `layers` layers, or with exactly the teacher layers that are listed.
 
-    Of a BERT it is a DistilBERT's, without token-type embeddings and pooler (section 3), unless its norms add another
-    epsilon than DistilBERT's fixed 1e-12; then, as in the other families, it is the teacher's own with fewer layers.
+    For a BERT it is a DistilBERT's, without token-type embeddings and pooler (section 3), unless the BERT's epsilon
+    differs from DistilBERT's fixed 1e-12; then, as in other families, it is the teacher's own with fewer layers.
     """
     family, kept = families.of(teacher), range(layers) if isinstance(layers, int) else layers
     if becomes_distilbert(teacher):
@@ -121,7 +121,7 @@ def _distilbert_config(teacher: BertConfig, layers: int) -> DistilBertConfig:
 
 
 def parameter_sources(layers: Sequence[int]) -> Iterator[tuple[str, str]]:
-    """Pairs (student parameter, teacher parameter) for a DistilBERT made of these layers of a BERT."""
+    """The pairs (student parameter, teacher parameter) of a DistilBERT made of these layers of a BERT."""
     pairs = dict(OUTER)
     for s, t in enumerate(layers):
         pairs |= {
@@ -134,7 +134,7 @@ def parameter_sources(layers: Sequence[int]) -> Iterator[tuple[str, str]]:
 
 
 def tensor_sources(teacher: PreTrainedModel, layers: Sequence[int]) -> Iterator[tuple[str, str]]:
-    """Pairs (student tensor, teacher tensor) of any family, by the names of `state_dict`."""
+    """The pairs (student tensor, teacher tensor) for any family, by their names in `state_dict`."""
     if becomes_distilbert(teacher.config):
         yield from parameter_sources(layers)
         return
@@ -150,20 +150,22 @@ def tensor_sources(teacher: PreTrainedModel, layers: Sequence[int]) -> Iterator[
 
 
 def expected_tensors(teacher: PreTrainedModel, layers: Sequence[int], token_types: str = "drop") -> dict[str, Tensor]:
-    """What each student tensor must equal, by name, in copies; `token_types="fold"` adds type 0 to every position.
+    """The tensors that a fresh student must have, by name; `token_types="fold"` adds type 0 to each position.
 
-    A single-segment input always carries token type 0, so folding loses nothing for it; the paper and the
-    original code drop the type embeddings altogether. Students that are no DistilBERT keep them.
+    Those of a float32 teacher are its own, not copies, so that building a student takes no more memory than itself.
+
+    Folding loses nothing for a single segment, whose token type is always 0. The paper and the original code drop
+    the type embeddings. Students that are no DistilBERT keep them.
     """
     if token_types not in ("drop", "fold"):
         raise ValueError(f"token_types is '{token_types}'; use 'drop' (the paper) or 'fold'")
     source, family = teacher.state_dict(), families.of(teacher)
-    expected = {own: source[theirs].float().clone() for own, theirs in tensor_sources(teacher, layers)}
+    expected = {own: source[theirs].float() for own, theirs in tensor_sources(teacher, layers)}
     if token_types == "fold":
         if not becomes_distilbert(teacher.config):
             raise ValueError(f"token_types 'fold' is for a BERT whose student is a DistilBERT, not for {family.name}")
         name = "distilbert.embeddings.position_embeddings.weight"
-        expected[name] += source["bert.embeddings.token_type_embeddings.weight"][0].float()
+        expected[name] = expected[name] + source["bert.embeddings.token_type_embeddings.weight"][0].float()
     if family.mend:
         family.mend(teacher.config, layers, expected)
     return expected
@@ -179,11 +181,11 @@ def build_student(
     width: int | None = None,
     heads: int | None = None,
 ) -> PreTrainedModel:
-    """A student of `teacher`, an ordinary model whose decoder is tied to its word embeddings if the teacher's is.
+    """A student of `teacher`; its decoder is tied to its word embeddings if the teacher's is.
 
     `n_layers` is half the teacher's depth unless given, or the length of explicit `layers`. `init="random"`
     leaves the weights as the configuration initializes them (the ablation's last row), drawn from `seed`.
-    `width` and `heads` make it narrower than its teacher: `narrowing` tells what is kept.
+    `width` and `heads` make the student narrower than its teacher; `narrowing` says what is kept.
     Raises ValueError for a choice that does not fit, before any weight is copied.
     """
     chosen = chosen_layers(teacher.config, layers, n_layers)
@@ -208,17 +210,22 @@ def build_student(
     made = {"layers": list(chosen), "init": init, "token_types": token_types, "seed": seed}
     if config is not full:
         made |= {"width": config.hidden_size, "heads": config.num_attention_heads}
-    student.config.initialized_from = made  # stays with the model, and tells its run from that of another student
+    student.config.initialized_from = made  # kept with the model, because it distinguishes runs of different students
     return student
+
+
+def half_depth(teacher: PreTrainedConfig) -> int:
+    """Half the teacher's number of layers, rounded down, and at least 1."""
+    return max(teacher.num_hidden_layers // 2, 1)
 
 
 def chosen_layers(
     teacher: PreTrainedConfig, layers: str | Sequence[int] = "original", n_layers: int | None = None
 ) -> tuple[int, ...]:
-    """The layers of this teacher that become its student's; ValueError for a choice that its family cannot make."""
+    """The indices of the teacher's layers that the student gets; ValueError for a choice that its family excludes."""
     depth = teacher.num_hidden_layers
     if n_layers is None:
-        n_layers = max(depth // 2, 1) if isinstance(layers, str) else len(layers)
+        n_layers = half_depth(teacher) if isinstance(layers, str) else len(layers)
     chosen, family = choose_layers(layers, depth, n_layers), families.of(teacher)
     if family.check:
         family.check(teacher, chosen)
@@ -234,7 +241,7 @@ def chosen_layers(
 def check_student(
     student: PreTrainedModel, teacher: PreTrainedModel, layers: Sequence[int], token_types: str = "drop"
 ) -> int:
-    """Compare every tensor of a fresh student with the teacher tensor it came from; the number compared.
+    """Compare every tensor of a fresh student with its source in the teacher, and return the number compared.
 
     Raises ValueError naming the first tensor that differs, is missing, or has no source.
     """

@@ -10,17 +10,17 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrained
 from ..machine import hub
 from . import families, forward
 
-PADDED_ROWS = 128  # embeddings without a word piece that a model may have
+PADDED_ROWS = 128  # the most embeddings without a word piece that a model may have
 
-PARTS = "all", "head"
+TRAINED_PARTS = "all", "head"
 
 
 def load_teacher(path: str | Path, revision: str | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A float32 language model in evaluation mode and its fast tokenizer, from safetensors only.
 
-    `path` is a folder or a Hub repository (pin its `revision`). Raises ValueError in one sentence when there is
-    no such teacher, when it is of another family, when weights are missing, or when tokenizer and
-    embeddings disagree on the vocabulary.
+    `path` is a folder or a Hub repository (pin its `revision`). Raises ValueError when there is no such teacher, when
+    its family is not in our table, when weights are missing, or when tokenizer and embeddings disagree on the
+    vocabulary.
     """
     teacher, tokenizer, new = load_encoder(path, revision)
     if new:
@@ -35,10 +35,10 @@ def load_teacher(path: str | Path, revision: str | None = None) -> tuple[PreTrai
 def load_encoder(
     path: str | Path, revision: str | None = None, seed: int = 0
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, tuple[str, ...]]:
-    """As `load_teacher`, but an encoder without a masked-word head is given one: (model, tokenizer, new tensors).
+    """The model, its tokenizer and the names of its new tensors: an encoder without a masked-word head is given one.
 
-    The new head is drawn from `seed`, its decoder is tied to the word embeddings. A pooler is dropped: no masked
-    word needs it. Raises ValueError as `load_teacher`, and for a head of which only a part is there.
+    The new head is drawn from `seed` and its decoder tied to the word embeddings. A pooler is dropped, because
+    predicting masked words does not use it. Raises ValueError as `load_teacher` does, and for an incomplete head.
     """
     path, at = str(path), f" at revision {revision}" if revision else ""
     reached = hub.reach(path, "model", f"teacher '{path}'")
@@ -77,14 +77,14 @@ def load_encoder(
 
 
 def never_cut(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Switch off the truncation and padding that a tokenizer.json may bring (sentence encoders': at 128)."""
+    """Switch off truncation and padding set in a tokenizer.json (in those of sentence encoders, at 128 tokens)."""
     if tokenizer.is_fast:
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.backend_tokenizer.no_padding()
 
 
 def _missing_head(path: str, teacher: PreTrainedModel, report: dict[str, Any]) -> tuple[str, ...]:
-    """The tensors of the head, where all of them are missing and nothing else is; else nothing, or ValueError."""
+    """The head's tensors if exactly these are missing, () if none is missing; ValueError in any other case."""
     tied = (teacher._tied_weights_keys or {}) if teacher.config.tie_word_embeddings else {}
     missing = sorted(name for name in report["missing_keys"] if name not in tied)
     inside = f"{teacher.base_model_prefix}."
@@ -101,7 +101,7 @@ def _missing_head(path: str, teacher: PreTrainedModel, report: dict[str, Any]) -
 
 
 def _draw_head(teacher: PreTrainedModel, new: tuple[str, ...], seed: int) -> None:
-    """Initialize the head's tensors from `seed` as the family does, its decoder tied to the word embeddings."""
+    """Initialize the head's tensors from `seed` as the family does, and tie its decoder to the word embeddings."""
     draw = torch.Generator().manual_seed(seed)
     teacher.config.tie_word_embeddings = True
     teacher.tie_weights()
@@ -115,18 +115,23 @@ def _draw_head(teacher: PreTrainedModel, new: tuple[str, ...], seed: int) -> Non
         forward.decoder(teacher)[1].zero_()
 
 
-def pad_causal(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Let a model that came without a padding token, as GPT-2 does, pad with its end of text."""
+def pad_with_end(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Let a tokenizer without a padding token, such as GPT-2's, pad with its end-of-text token."""
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+
+
+def pad_causal(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Give a configuration without a padding token, such as GPT-2's, the one of its tokenizer (`pad_with_end`)."""
+    pad_with_end(tokenizer)
     if config.pad_token_id is None:
         config.pad_token_id = tokenizer.pad_token_id
 
 
 def check_vocabulary(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raise ValueError when the tokenizer writes ids that the model has no embedding for, or far too few of them.
+    """Raise ValueError when the tokenizer has ids without an embedding, or far fewer ids than there are embeddings.
 
-    Tables are often padded to a multiple of 64 or 128; the rows beyond the vocabulary are never read.
+    A small surplus is allowed, because tables are often padded to a multiple of 64 or 128 with rows never read.
     """
     words, rows = len(tokenizer), config.vocab_size
     if not 0 <= rows - words < min(PADDED_ROWS, 1 + rows // 4):

@@ -12,23 +12,24 @@ from typing import Any, NamedTuple
 from .. import scales
 from ..evidence import paper
 from ..evidence.comparing import is_subset
+from ..evidence.names import ablation_grid
 from ..evidence.statistics import MeanInterval, mean_interval
 from ..studies import ablation
 from ..tasks import glue, metrics
 from . import tables
 
 Records = Sequence[Mapping[str, Any]]
-OTHERS = {
+OTHER_MODELS = {
     "student_2": "a student of another distillation seed",
     "undistilled": "the same start trained as long without a teacher",
     "untrained": "the start itself, not trained",
     "scratch": "random weights, trained as long without a teacher",
     "random": "random weights, not trained",
 }
-MISSING = "; not run yet: "
+NOT_RUN = "; not run yet: "
 
 
-class Kept(NamedTuple):
+class Retention(NamedTuple):
     """What a model keeps of its teacher's macro score over `tasks`, in percent over paired seeds; `behind` is how many
     points the student has more."""
 
@@ -50,7 +51,7 @@ def scores_of(records: Records, scale: str) -> dict[tuple[str, str, int], Mappin
     return {(r["model"], r["task"], r["seed"]): r["scores"] for r in runs if not is_subset(r)}
 
 
-def kept(records: Records, model: str, scale: str = "small") -> Kept | None:
+def kept(records: Records, model: str, scale: str = "small") -> Retention | None:
     """What `model` keeps of the teacher of this scale; None while one of the tasks has no pair of seeds."""
     scores = scores_of(records, scale)
 
@@ -62,7 +63,7 @@ def kept(records: Records, model: str, scale: str = "small") -> Kept | None:
 
     def above(task: str) -> bool:
         theirs = [scores["teacher", task, seed] for seed in seeds("teacher", task)]
-        over = mean_interval([found["main"] - found["majority"] for found in theirs])
+        over = mean_interval([run["main"] - run["majority"] for run in theirs])
         return bool(theirs) and (over.mean if over.low is None else over.low) > 0
 
     chosen = [task for task in glue.GLUE if above(task)]
@@ -75,7 +76,7 @@ def kept(records: Records, model: str, scale: str = "small") -> Kept | None:
     share = mean_interval([100 * macro(model, seed) / macro("teacher", seed) for seed in paired])
     both = sorted(common[model] & common["student"])
     behind = mean_interval([macro("student", seed) - macro(model, seed) for seed in both])
-    return Kept(model, tuple(chosen), tuple(paired), share, behind)
+    return Retention(model, tuple(chosen), tuple(paired), share, behind)
 
 
 def answer(records: Records, scale: str = "small") -> str:
@@ -94,11 +95,11 @@ def _subject(records: Records, scale: str) -> str:
     return f"**Scale {scale}** is the paper's step done to another, smaller BERT: {name}{learned}, halved in depth."
 
 
-def _shares(records: Records, student: Kept, scale: str) -> list[str]:
+def _shares(records: Records, student: Retention, scale: str) -> list[str]:
     claimed = 100 * _claim()
-    others = {model: kept(records, model, scale) for model in OTHERS}
-    told = [f"{OTHERS[model]} {found}" for model, found in others.items() if found]
-    missing = [OTHERS[model] for model, found in others.items() if not found]
+    others = {model: kept(records, model, scale) for model in OTHER_MODELS}
+    told = [f"{OTHER_MODELS[model]} {share}" for model, share in others.items() if share]
+    missing = [OTHER_MODELS[model] for model, share in others.items() if not share]
     low, high = student.share.low, student.share.high
     where = (
         "one seed has no interval"
@@ -107,20 +108,20 @@ def _shares(records: Records, student: Kept, scale: str) -> list[str]:
         + ("inside" if low <= claimed <= high else "above" if high < claimed else "below")
         + " that interval"
     )
-    said = [
+    sentences = [
         f"Over {', '.join(glue.TASKS[task].title for task in student.tasks)}, where the teacher is above the majority, "
         f"the student keeps **{student}**; {where}.",
-        f"Beside it: {'; '.join(told) or 'nothing yet'}{MISSING + '; '.join(missing) if missing else ''}.",
+        f"Beside it: {'; '.join(told) or 'nothing yet'}{NOT_RUN + '; '.join(missing) if missing else ''}.",
     ]
     twin = others["undistilled"]
     if twin and twin.behind.low is not None:
         gain = twin.behind
         words = "is ahead of" if gain.low > 0 else "is behind" if gain.high < 0 else "cannot be told from"
-        said.append(
+        sentences.append(
             f"The student {words} its twin without a teacher: {tables.signed(gain.mean)} points "
             f"[{tables.signed(gain.low)}, {tables.signed(gain.high)}]."
         )
-    return said
+    return sentences
 
 
 def _claim() -> float:
@@ -129,7 +130,9 @@ def _claim() -> float:
 
 
 def _losses(records: Records, scale: str) -> list[str]:
-    cells = [r for r in records if r["kind"] == "ablation" and r["scale"] == scale and r["grid"] == f"ablation-{scale}"]
+    cells = [
+        r for r in records if r["kind"] == "ablation" and r["scale"] == scale and r["grid"] == ablation_grid(scale)
+    ]
     if ablation.REFERENCE not in {r["model"] for r in cells}:
         return ["What each loss does (Table 4) is not run yet."]
     rows = [row for row in ablation.compare(cells).rows if row["paper"] is not None]

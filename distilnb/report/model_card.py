@@ -14,18 +14,24 @@ from httpx import HTTPError
 from huggingface_hub import EvalResult, HfApi, ModelCardData, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+from ..evidence.names import CAUSAL, OBJECTIVES, objective_of, tokens_before
 from ..evidence.records import load_record
 from ..machine.progress import duration
-from ..models.sources import load_model
+from ..models import families
+from ..models.sources import load_model, load_tokenizer
 from . import tables
 
 WEIGHTS = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 FILES = (*WEIGHTS, "record.json", "README.md")
 SCORES = {
-    "mlm_loss": ("loss", "held-out MLM loss"),
+    **{objective.loss: ("loss", objective.title) for objective in OBJECTIVES.values()},
     "accuracy": ("accuracy", "right guesses"),
     "agreement": ("agreement", "agreement with the teacher"),
 }
+FILL = """fill = pipeline("fill-mask", model="{repo}")
+print([guess["token_str"] for guess in fill("{example}")])"""
+CONTINUE = """go_on = pipeline("text-generation", model="{repo}")
+print(go_on("{example}", max_new_tokens=8)[0]["generated_text"])"""
 CARD = """---
 {header}
 ---
@@ -41,8 +47,7 @@ CARD = """---
 ```python
 from transformers import pipeline
 
-fill = pipeline("fill-mask", model="{repo}")
-print([guess["token_str"] for guess in fill("{example}")])
+{use}
 ```
 
 ## How it was made
@@ -124,7 +129,8 @@ def prepare(
         and r["model_record"] == record["name"]
         and r["model"] in ("teacher", "student", "undistilled")
     ]
-    text = card(record, network, tuned, repo or f"YOUR-NAME/{record['name']}", project, license, language)
+    mask = load_tokenizer(str(model)).mask_token
+    text = card(record, network, tuned, repo or f"YOUR-NAME/{record['name']}", project, license, language, mask)
     out.mkdir(parents=True, exist_ok=True)
     for name in FILES[:-1]:
         shutil.copyfile(model / name, out / name)
@@ -140,17 +146,19 @@ def card(
     project: str,
     license: str,
     language: str,
+    mask: str = "[MASK]",
 ) -> str:
-    """The model card: a header that the Hub reads and a page that people read."""
+    """The model card: a header that the Hub reads and a page that people read; `mask` is what hides its words."""
     toy = "toyworld" in record["data"]["id"]
+    blank = "" if objective_of(record) is CAUSAL else f" {mask}."
+    example = ("The owl is a kind of" if toy else "The capital of France is") + blank
     return CARD.format(
-        header=header(record, tuned, license, language).to_yaml(),
+        header=header(record, network, tuned, license, language).to_yaml(),
         name=record["name"],
-        repo=repo,
+        use=(FILL if blank else CONTINUE).format(repo=repo, example=example),
         what=_what(record, network),
         limits=_limits(record, toy),
         made=tables.table(made_rows(record)),
-        example="The owl is a kind of [MASK]." if toy else "The capital of France is [MASK].",
         scores=_scores(record, tuned),
         license=license,
         checksum=record["sha256"][:16],
@@ -158,21 +166,25 @@ def card(
     )
 
 
-def header(record: dict[str, Any], tuned: list[dict[str, Any]], license: str, language: str) -> ModelCardData:
+def header(
+    record: dict[str, Any], network: Any, tuned: list[dict[str, Any]], license: str, language: str
+) -> ModelCardData:
     """The card's header: licence, language, data sets, base model, tags, and the scores as a model index."""
-    teacher = record.get("made_from", {}).get("teacher", "")
-    text = _text(record)
+    made = record.get("made_from", {})
+    teacher = made.get("teacher") or made.get("start") or ""
+    text, objective = _text(record), objective_of(record)
+    kind = "text-generation" if objective is CAUSAL else "fill-mask"
     scores = [
         EvalResult(
-            "fill-mask",
+            kind,
             record["data"]["id"],
             f"{text}, held-out",
-            kind,
+            metric,
             record["scores"][score],
             metric_name=f"{title}, scale {record['scale']}",
-            task_name="Masked words",
+            task_name=objective.words.capitalize(),
         )
-        for score, (kind, title) in SCORES.items()
+        for score, (metric, title) in SCORES.items()
         if score in record["scores"]
     ]
     for task, runs in _by_task(tuned).items():
@@ -189,16 +201,15 @@ def header(record: dict[str, Any], tuned: list[dict[str, Any]], license: str, la
                 metric_name=f"fine-tuned, median of seeds: {len(values)}, from {min(values):.3f} to {max(values):.3f}",
             )
         )
-    kind = "distilbert" if record["kind"] == "distillation" else "bert"
     return ModelCardData(
         language=language,
         license=license,
         library_name="transformers",
-        pipeline_tag="fill-mask",
+        pipeline_tag=kind,
         datasets=_hub_names(record["data"]["id"]) or None,
         base_model=teacher if _on_hub(teacher) else None,
         tags=[
-            kind,
+            network.config.model_type,
             *(["knowledge-distillation"] if record["model"] == "student" else []),
             "distilnb",
             f"scale:{record['scale']}",
@@ -212,37 +223,44 @@ def made_rows(record: dict[str, Any]) -> list[dict[str, str]]:
     """Text, budget, losses, machine, time and energy of a run, one row each."""
     config, device, data, made = record["config"], record["device"], record["data"], record.get("made_from")
     revisions = ", ".join(str(r)[:12] for r in data["revision"] if r)
+    term, earlier = objective_of(record).term, tokens_before(record)
+    further = f" ({earlier + record['tokens']:,} with those of the student that it goes on from)" if earlier else ""
     facts = {
         "text": _text(record) + (f", revision {revisions}" if revisions else ""),
-        "budget": f"{record['tokens']:,} tokens in {record['steps']:,} updates of {config['batch_size']} × "
+        "budget": f"{record['tokens']:,} tokens{further} in {record['steps']:,} updates of {config['batch_size']} × "
         f"{config['seq_length']} tokens, seed {record['seed']}",
-        "losses": f"L_ce {config['ce']:g}, L_mlm {config['mlm']:g}, L_cos {config['cos']:g}; temperature "
+        "losses": f"L_ce {config['ce']:g}, L_{term} {config['mlm']:g}, L_cos {config['cos']:g}; temperature "
         f"{config['temperature']:g}"
-        if made
-        else "L_mlm alone",
+        if record["kind"] == "distillation"
+        else f"L_{term} alone",
         "machine": f"{device['gpu'] or device['processor']}, {device['cores']} cores, precision {record['precision']}",
         "time": f"{duration(record['wall_seconds'])}, processor {duration(record['cpu_seconds'])}",
         "energy": "not measured" if record["energy_wh"] is None else f"{record['energy_wh']:.3g} Wh",
         "code": f"commit {record['commit'] or 'unknown'}",
         "libraries": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
     }
-    if made:
-        layers = ", ".join(map(str, made["layers"]))
-        start = f"its layers {layers}" if made["init"] == "teacher" else "random weights"
-        facts = {"teacher": f"{_name(made['teacher'])}; the student starts from {start}"} | facts
+    if record["kind"] == "distillation" and made:
+        facts = {"teacher": f"{_name(made['teacher'])}; the student starts from {_start(made)}"} | facts
     return [{"": key, "this model": value} for key, value in facts.items()]
 
 
+def _start(made: dict[str, Any]) -> str:
+    """What the weights of a student were before its run."""
+    if made.get("student"):
+        return f"those of {made.get('student_record') or _name(made['student'])}, which it trains further"
+    layers = ", ".join(map(str, made["layers"]))
+    return f"its layers {layers}" if made["init"] == "teacher" else "random weights"
+
+
 def _what(record: dict[str, Any], network: Any) -> str:
-    size = f"{network.config.num_hidden_layers} layers, {network.num_parameters() / 1e6:.1f} million parameters"
+    family, depth = families.of(network).name.split(" ")[0], network.config.num_hidden_layers
+    size = f"This {family} has {depth} layers and {network.num_parameters() / 1e6:.1f} million parameters."
+    how = f"trained on {objective_of(record).words} alone, as a baseline for a distilled twin,"
     if record["kind"] == "teacher":
-        return f"A BERT with {size}, pre-trained on {_text(record)}."
-    how = (
-        "distilled by the triple loss of DistilBERT"
-        if record["model"] == "student"
-        else ("trained on masked words alone, as a baseline for a distilled twin,")
-    )
-    return f"A DistilBERT with {size}, {how} on {_text(record)}."
+        how = "pre-trained"
+    elif record["model"] == "student":
+        how = "distilled by the triple loss of DistilBERT"
+    return f"{size} It was {how} on {_text(record)}."
 
 
 def _limits(record: dict[str, Any], toy: bool) -> str:
@@ -259,7 +277,8 @@ def _limits(record: dict[str, Any], toy: bool) -> str:
 
 
 def _scores(record: dict[str, Any], tuned: list[dict[str, Any]]) -> str:
-    parts = ["Held-out text, masked as in training:", tables.table(tables.pretraining_rows([record]))]
+    masked = "" if objective_of(record) is CAUSAL else ", masked as in training"
+    parts = [f"Held-out text{masked}:", tables.table(tables.pretraining_rows([record]))]
     if tuned:
         parts += [
             "After fine-tuning, median [lowest–highest] over the seeds, in points; `majority` is what the most "

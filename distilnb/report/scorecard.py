@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 from ..evidence import paper, statistics
 from ..evidence.comparing import check_comparable, is_subset
+from ..evidence.names import ablation_grid
+from ..models.sources import is_random
 from ..studies import ablation
 from ..studies.benchmark import less_time
 from ..tasks.glue import GLUE
@@ -96,10 +98,10 @@ class Runs:
     def tuned(self, model: str, task: str) -> dict[int, Mapping[str, Any]]:
         """The fine-tuning records of a model, as the paper calls it, on a task, by seed; checked."""
         for label in MODELS.get(model, (model,)):
-            found = [r for r in self.records if (r["kind"], r["model"], r["task"]) == ("finetuning", label, task)]
-            if found:
-                check_comparable(found, lambda r: _settings(r) | {"model_record": r["model_record"]})
-                return {record["seed"]: record for record in found}
+            runs = [r for r in self.records if (r["kind"], r["model"], r["task"]) == ("finetuning", label, task)]
+            if runs:
+                check_comparable(runs, lambda r: _settings(r) | {"model_record": r["model_record"]})
+                return {record["seed"]: record for record in runs}
         return {}
 
     def score(self, model: str, task: str, metric: str = "main") -> Found | None:
@@ -119,19 +121,19 @@ class Runs:
 
         At the scales that count it is all nine or none.
         """
-        found = {task: [self.tuned(model, task) for model in models] for task in GLUE}
-        whole = [task for task in GLUE if not any(is_subset(r) for by_seed in found[task] for r in by_seed.values())]
-        there = [task for task in whole if all(found[task])]
-        if not there or (self.scale in EVIDENCE and len(there) < len(GLUE)):
+        runs = {task: [self.tuned(model, task) for model in models] for task in GLUE}
+        whole = [task for task in GLUE if not any(is_subset(r) for by_seed in runs[task] for r in by_seed.values())]
+        scored = [task for task in whole if all(runs[task])]
+        if not scored or (self.scale in EVIDENCE and len(scored) < len(GLUE)):
             return [{} for _ in models], ""
-        for task in there:
-            check_comparable([r for by_seed in found[task] for r in by_seed.values()], _settings)
-        seeds = sorted(set.intersection(*(set(by_seed) for task in there for by_seed in found[task])))
+        for task in scored:
+            check_comparable([r for by_seed in runs[task] for r in by_seed.values()], _settings)
+        seeds = sorted(set.intersection(*(set(by_seed) for task in scored for by_seed in runs[task])))
         by_seed = [
-            {seed: 100 * mean(found[task][i][seed]["scores"]["main"] for task in there) for seed in seeds}
+            {seed: 100 * mean(runs[task][i][seed]["scores"]["main"] for task in scored) for seed in seeds}
             for i in range(len(models))
         ]
-        return by_seed, f"{len(there)} of {len(GLUE)} tasks" if len(there) < len(GLUE) else ""
+        return by_seed, f"{len(scored)} of {len(GLUE)} tasks" if len(scored) < len(GLUE) else ""
 
     def macro(self, model: str) -> Found | None:
         """The mean of the nine GLUE scores; at small scales of those tasks that there are."""
@@ -144,12 +146,12 @@ class Runs:
         The control that the paper lacks is named where it was run: what the student without a teacher keeps of the
         same tasks.
         """
-        (theirs, mine), remark = self.macros(teacher, student)
+        (theirs, own), remark = self.macros(teacher, student)
         (*_, twin), same = self.macros(teacher, student, "undistilled")
         if twin and same == remark:  # on the same tasks
             kept = mean(100 * twin[seed] / theirs[seed] for seed in twin)
             remark = f"{remark}, " * bool(remark) + f"without a teacher {kept:.1f} %"
-        return _over_runs([100 * mine[seed] / theirs[seed] for seed in theirs], mean, remark=remark)
+        return _over_runs([100 * own[seed] / theirs[seed] for seed in theirs], mean, remark=remark)
 
     def gap(self, better: str, worse: str, task: str, metric: str) -> Found | None:
         """`better` minus `worse`, over seeds that both have."""
@@ -162,7 +164,7 @@ class Runs:
 
     def ablation(self, variant: str) -> Found | None:
         """A variant's difference from the triple loss, in the grid called ablation-SCALE."""
-        grid = [r for r in self.records if r["kind"] == "ablation" and r["grid"] == f"ablation-{self.scale}"]
+        grid = [r for r in self.records if r["kind"] == "ablation" and r["grid"] == ablation_grid(self.scale)]
         if not {variant, ablation.REFERENCE} <= {record["model"] for record in grid}:
             return None
         row = next(row for row in ablation.compare(grid).rows if row["variant"] == variant)
@@ -175,14 +177,14 @@ class Runs:
         """
         key, of = BENCHMARK[row]
         task = "squad" if row in ON_DEVICE else "stsb"
-        found = [r for r in self.records if r["kind"] == "benchmark" and r["scores"].get(key) is not None]
-        found = [r for r in found if r["task"] == task]
-        values = [of(record["scores"][key]) for record in found]
-        single = [values[0]] * 2 if found and row.endswith("parameters") else None
-        if len(found) == 1 and key in (found[0].get("intervals") or {}):
-            low, *_, high = found[0]["intervals"][key]  # quartiles of its rounds
+        runs = [r for r in self.records if r["kind"] == "benchmark" and r["scores"].get(key) is not None]
+        runs = [r for r in runs if r["task"] == task]
+        values = [of(record["scores"][key]) for record in runs]
+        single = [values[0]] * 2 if runs and row.endswith("parameters") else None
+        if len(runs) == 1 and key in (runs[0].get("intervals") or {}):
+            low, *_, high = runs[0]["intervals"][key]  # quartiles of its rounds
             single = [of(low), of(high)]
-        random = any(record.get("weights", {}).get("teacher", "").startswith("random:") for record in found)
+        random = any(is_random(record.get("weights", {}).get("teacher", "")) for record in runs)
         return _over_runs(values, mean, single, "random weights" if random else "")
 
     def smaller(self) -> Found | None:
@@ -321,28 +323,28 @@ def rows() -> list[Row]:
 
 
 def _columns(table: str, *columns: str, **where: str) -> list[tuple]:
-    found = paper.table(table)
+    rows = paper.table(table)
     for column, value in where.items():
-        found = found[found[column] == value]
-    return list(found[list(columns)].itertuples(index=False, name=None))
+        rows = rows[rows[column] == value]
+    return list(rows[list(columns)].itertuples(index=False, name=None))
 
 
-def verdict(target: float, found: Found, tolerance: float, direction: str = "equal") -> str:
+def verdict(target: float, measured: Found, tolerance: float, direction: str = "equal") -> str:
     """One of "reproduced", "exceeded", "partly", "not reproduced", by `RULE`; "least" and "most" are bounds."""
     low = -float("inf") if direction == "most" else target - tolerance
     high = float("inf") if direction == "least" else target + tolerance
-    inside = low <= found.value <= high
-    beyond = found.low is not None and {
-        "least": found.low > target + tolerance,
-        "most": found.high < target - tolerance,
+    inside = low <= measured.value <= high
+    beyond = measured.low is not None and {
+        "least": measured.low > target + tolerance,
+        "most": measured.high < target - tolerance,
     }.get(direction, False)
     if beyond:
         return "exceeded"
-    if found.low is None:
+    if measured.low is None:
         return "partly" if inside else "not reproduced"
     if inside:
-        return "reproduced" if found.high - found.low <= 6 * tolerance else "partly"
-    return "partly" if found.low <= high and found.high >= low else "not reproduced"
+        return "reproduced" if measured.high - measured.low <= 6 * tolerance else "partly"
+    return "partly" if measured.low <= high and measured.high >= low else "not reproduced"
 
 
 @dataclass(frozen=True)
@@ -357,34 +359,36 @@ class Line:
 
     def cells(self) -> dict[str, str]:
         """The row as text, by column."""
-        row, found = self.row, self.found
+        row, measured = self.row, self.found
         sic = "" if row.correct is None else f" (sic; {row.number(row.correct, printed=True)})"
-        several = f", {found.runs} runs" if found and found.runs > 1 else ""
-        remark = f", {found.remark}" if found and found.remark else ""
+        several = f", {measured.runs} runs" if measured and measured.runs > 1 else ""
+        remark = f", {measured.remark}" if measured and measured.remark else ""
         return {
             "what": row.what,
             "paper": row.number(row.printed, printed=True) + sic,
-            "measured": row.number(found.value) + " computed" * (found.runs == 0) if found else "–",
-            "delta": ("+" if found.value > row.target else "") + row.number(found.value - row.target) if found else "–",
-            "interval": _interval(row, found),
-            "paper inside": _holds(row, found),
+            "measured": row.number(measured.value) + " computed" * (measured.runs == 0) if measured else "–",
+            "delta": ("+" if measured.value > row.target else "") + row.number(measured.value - row.target)
+            if measured
+            else "–",
+            "interval": _interval(row, measured),
+            "paper inside": _holds(row, measured),
             "scale": f"{self.scale}{several}{remark}" or "–",
             "verdict": f"{MARKS[self.verdict]} {self.verdict}",
             "small scales: not evidence": self.small or "–",
         }
 
 
-def _interval(row: Row, found: Found | None) -> str:
-    if found is None or found.low is None:
+def _interval(row: Row, measured: Found | None) -> str:
+    if measured is None or measured.low is None:
         return "–"
-    return "a count" if found.low == found.high else f"{row.number(found.low)} to {row.number(found.high)}"
+    return "a count" if measured.low == measured.high else f"{row.number(measured.low)} to {row.number(measured.high)}"
 
 
-def _holds(row: Row, found: Found | None) -> str:
+def _holds(row: Row, measured: Found | None) -> str:
     """Whether the paper's value lies in our interval, as far as both print."""
-    if found is None or found.low in (None, found.high) or row.rule["kind"] != "measured":
+    if measured is None or measured.low in (None, measured.high) or row.rule["kind"] != "measured":
         return "–"
-    return "yes" if found.low - row.half_digit <= row.target <= found.high + row.half_digit else "no"
+    return "yes" if measured.low - row.half_digit <= row.target <= measured.high + row.half_digit else "no"
 
 
 class Card(NamedTuple):
@@ -397,7 +401,7 @@ class Card(NamedTuple):
 def scorecard(records: Sequence[Mapping[str, Any]]) -> Card:
     """Every cell of Tables 1–4 and every claim against these records."""
     runs = {scale: Runs(records, scale) for scale in EVIDENCE + SMALL}
-    notes, lines = [note for there in runs.values() for note in _notes(there)], []
+    notes, lines = [note for of_scale in runs.values() for note in _notes(of_scale)], []
     for row in rows():
         line, troubles = _line(row, runs)
         lines.append(line)
@@ -410,29 +414,29 @@ def _line(row: Row, runs: Mapping[str, Runs]) -> tuple[Line, list[str]]:
     if kind in ("protocol", "quoted"):
         return Line(row, "how it was done" if kind == "protocol" else "quoted"), []
     if kind == "arithmetic":
-        found = row.read(runs["paper"])
-        fits = abs(found.value - row.target) <= row.tolerance + 1e-9
-        return Line(row, "adds up" if fits else "does not add up", found, "arithmetic"), []
-    found, troubles = {}, {}
-    for scale, there in runs.items():
+        measured = row.read(runs["paper"])
+        fits = abs(measured.value - row.target) <= row.tolerance + 1e-9
+        return Line(row, "adds up" if fits else "does not add up", measured, "arithmetic"), []
+    measured, troubles = {}, {}
+    for scale, of_scale in runs.items():
         try:
-            found[scale] = row.read(there)
+            measured[scale] = row.read(of_scale)
         except ValueError as error:
-            found[scale], troubles[scale] = None, f"{scale}: {error}"
-    small = " · ".join(_small(row, scale, found[scale]) for scale in SMALL if found[scale])
-    scale = next((scale for scale in EVIDENCE if found[scale]), "")
+            measured[scale], troubles[scale] = None, f"{scale}: {error}"
+    small = " · ".join(_small(row, scale, measured[scale]) for scale in SMALL if measured[scale])
+    scale = next((scale for scale in EVIDENCE if measured[scale]), "")
     if not scale:
         refused = any(scale in troubles for scale in EVIDENCE)
         return Line(row, "refused" if refused else "not run", small=small), list(troubles.values())
     word = "other hardware"
     if kind == "measured":
-        word = verdict(row.target, found[scale], row.tolerance, row.rule["direction"])
-    return Line(row, word, found[scale], scale, small), list(troubles.values())
+        word = verdict(row.target, measured[scale], row.tolerance, row.rule["direction"])
+    return Line(row, word, measured[scale], scale, small), list(troubles.values())
 
 
-def _small(row: Row, scale: str, found: Found) -> str:
-    spread = "" if found.low in (None, found.high) else f" [{_interval(row, found)}]"
-    return f"{scale} {row.number(found.value)}{spread}" + (f", {found.remark}" if found.remark else "")
+def _small(row: Row, scale: str, measured: Found) -> str:
+    spread = "" if measured.low in (None, measured.high) else f" [{_interval(row, measured)}]"
+    return f"{scale} {row.number(measured.value)}{spread}" + (f", {measured.remark}" if measured.remark else "")
 
 
 def _notes(runs: Runs) -> list[str]:
@@ -444,10 +448,10 @@ def _notes(runs: Runs) -> list[str]:
             grids.setdefault(record["grid"], []).append(record)
     gone = {f"{r['task']}: {r['data'].get('stand_in_why')}" for r in runs.left_out}
     notes = [f"{runs.scale}, left out because it is not the paper's task, {why}" for why in sorted(gone)]
-    for name, found in grids.items():
+    for name, grid in grids.items():
         try:
-            said = check_comparable(found, lambda _: {}) if found is tuned else ablation.compare(found).notes
-            notes += [f"{name}: {note}" for note in said]
+            sentences = check_comparable(grid, lambda _: {}) if grid is tuned else ablation.compare(grid).notes
+            notes += [f"{name}: {note}" for note in sentences]
         except ValueError as error:
             notes.append(f"{name}: {error}")
     return notes
@@ -471,8 +475,8 @@ def _falsified(row: Row) -> str:
     if row.rule["kind"] != "measured":
         return "–"
     low, high = row.number(row.target - row.tolerance), row.number(row.target + row.tolerance)
-    said = {"least": f"below {low}", "most": f"above {high}", "equal": f"outside {low} to {high}"}
-    return said[row.rule["direction"]]
+    bounds = {"least": f"below {low}", "most": f"above {high}", "equal": f"outside {low} to {high}"}
+    return bounds[row.rule["direction"]]
 
 
 def tally(card: Card) -> str:
@@ -486,16 +490,16 @@ IN_SHORT = ("reproduced", "exceeded", "partly", "not reproduced", "refused", "ot
 
 def in_short(card: Card) -> str:
     """What reproduced, what did not, what was not run and what of that the mini scale shows: a Markdown list."""
-    said = []
+    bullets = []
     for word in IN_SHORT:
         lines = [line for line in card.lines if line.verdict == word]
         told = [f"{line.row.what} (paper {line.cells()['paper']}, here {line.cells()['measured']})" for line in lines]
         if told or word in ("reproduced", "not reproduced"):
-            said.append(f"- **{word}**: {'; '.join(told) or 'none'}.")
+            bullets.append(f"- **{word}**: {'; '.join(told) or 'none'}.")
     missing = [line for line in card.lines if line.verdict == "not run"]
     if missing:
         parts = Counter(line.row.part for line in missing)
-        said.append(
+        bullets.append(
             f"- **not run**: {', '.join(f'{count} of {part}' for part, count in parts.items())}. They need the "
             "paper's models and a GPU: `distilnb evidence --scale base`."
         )
@@ -505,34 +509,35 @@ def in_short(card: Card) -> str:
         if line.row.part in ("Table 4", "Claims") and line.small.startswith("mini ")
     ]
     if small:
-        said.append(f"- of these, on real text and tasks in small, **not evidence**: {'; '.join(small)}.")
-    return "\n".join(said)
+        bullets.append(f"- of these, on real text and tasks in small, **not evidence**: {'; '.join(small)}.")
+    return "\n".join(bullets)
 
 
 def tables(card: Card) -> dict[str, list[dict[str, str]]]:
     """The scorecard by heading, as rows of text."""
-    found: dict[str, list[dict[str, str]]] = {}
+    parts: dict[str, list[dict[str, str]]] = {}
     for line in card.lines:
-        found.setdefault(line.row.part, []).append(line.cells())
-    return found
+        parts.setdefault(line.row.part, []).append(line.cells())
+    return parts
 
 
 TITLE = "Does the paper hold?"
 HEADLINES = "The headline claims, and what would falsify them"
 
 
-def markdown(card: Card) -> str:
-    """The whole scorecard as a Markdown document."""
+def markdown(card: Card, opening: str = "") -> str:
+    """The whole scorecard as a Markdown document, after an `opening` paragraph."""
     text = [
         f"# {TITLE}",
         "*Written by `distilnb report` from the records; not to be edited.*",
+        *([opening] if opening else []),
         tally(card),
         in_short(card),
         f"## {HEADLINES}",
         tables_module.table(headlines(card)),
     ]
-    for part, found in tables(card).items():
-        text += [f"## {part}", tables_module.table(found)]
+    for part, rows in tables(card).items():
+        text += [f"## {part}", tables_module.table(rows)]
     text += ["## How a verdict is found", RULE]
     if card.notes:
         text += ["## Notes on the records", "\n".join(f"- {note}" for note in card.notes)]
@@ -543,10 +548,10 @@ def page(card: Card, results_tables: Sequence[list[dict[str, Any]]], drawn: Mapp
     """The scorecard, our own results tables and the figures (name → svg) as one HTML page that needs no other file."""
     short = pages.html_text(f"{tally(card)}\n\n{in_short(card)}")
     sections = {HEADLINES: short + pages.html_table(headlines(card))}
-    sections |= {part: pages.html_table(found) for part, found in tables(card).items()}
+    sections |= {part: pages.html_table(rows) for part, rows in tables(card).items()}
     sections["How a verdict is found"] = pages.html_text(RULE)
     if card.notes:
         sections["Notes on the records"] = pages.html_text("\n".join(f"- {note}" for note in card.notes))
-    sections["Our results"] = "\n".join(pages.html_table(found) for found in results_tables)
+    sections["Our results"] = "\n".join(pages.html_table(rows) for rows in results_tables)
     sections["Figures"] = "\n".join(pages.html_figure(svg, name) for name, svg in drawn.items())
     return pages.page(TITLE, sections)

@@ -7,9 +7,11 @@ import pandas as pd
 
 from ..evidence import paper, statistics
 from ..evidence.comparing import is_subset
-from ..evidence.names import rank
+from ..evidence.names import CAUSAL, held_out_loss, objective_of, rank, tokens_before
 from ..evidence.statistics import MeanInterval
+from ..machine.device import assumed_watts
 from ..machine.progress import duration
+from ..models.sources import is_random
 from ..studies import ablation
 from ..studies.formats import KNOWN
 from ..tasks import glue, metrics
@@ -28,31 +30,32 @@ def table(rows: list[dict[str, Any]]) -> str:
 def pretraining_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for each teacher or distillation: budget, held-out loss, agreement with its teacher, time.
 
-    Of a distillation both are told before and after.
+    Of a distillation both are told before and after. Of a student that was trained further, the budget in all too.
     """
-    rows = []
+    records = [r for r in records if r["kind"] in ("teacher", "distillation")]
+    titles, rows = {objective_of(r).title for r in records}, []
+    mixed = len(titles) > 1
     for r in sorted(records, key=lambda r: (r["scale"], rank(r["model"]))):
-        if r["kind"] in ("teacher", "distillation"):
-            scores, before = r["scores"], {}
-            if r["kind"] == "distillation" and r.get("evaluations"):
-                before = {
-                    name: f"{values[0]:.3f} → " if name == "mlm_loss" else f"{100 * values[0]:.1f} → "
-                    for name, values in r["evaluations"].items()
-                }
-            agreement = f"{100 * scores['agreement']:.1f} %" if "agreement" in scores else "–"
-            rows.append(
-                {
-                    "run": r["name"],
-                    "scale": r["scale"],
-                    "model": r["model"],
-                    "block": r["config"]["seq_length"],
-                    "tokens": f"{r['tokens'] / 1e6:.2f} M",
-                    "held-out MLM loss": f"{before.get('mlm_loss', '')}{scores['mlm_loss']:.3f}",
-                    "right guesses": f"{100 * scores['accuracy']:.1f} %",
-                    "agrees with teacher": before.get("agreement", "") + agreement,
-                    "time": duration(r["wall_seconds"]),
-                }
-            )
+        scores, loss = r["scores"], f"{held_out_loss(r['scores']):.3f}"
+        agreement = f"{100 * scores['agreement']:.1f} %" if "agreement" in scores else "–"
+        if r["kind"] == "distillation" and (before := r.get("evaluations")):
+            loss = f"{held_out_loss(before)[0]:.3f} → {loss}"
+            agreement = f"{100 * before['agreement'][0]:.1f} → {agreement}" if "agreement" in before else agreement
+        loss += ", of the next word" * (mixed and objective_of(r) is CAUSAL)
+        tokens, earlier = f"{r['tokens'] / 1e6:.2f} M", tokens_before(r)
+        rows.append(
+            {
+                "run": r["name"],
+                "scale": r["scale"],
+                "model": r["model"],
+                "block": r["config"]["seq_length"],
+                "tokens": tokens + f", {(earlier + r['tokens']) / 1e6:.2f} M in all" * bool(earlier),
+                "held-out loss" if mixed else objective_of(r).title: loss,
+                "right guesses": f"{100 * scores['accuracy']:.1f} %",
+                "agrees with teacher": agreement,
+                "time": duration(r["wall_seconds"]),
+            }
+        )
     return rows
 
 
@@ -433,7 +436,6 @@ words alone. `scratch` does so too, from random weights. `untrained` is the star
 weights, `student_d` had a second, fine-tuned teacher. Scores are median [lowest–highest] over seeds. Blocks and
 held-out texts of a teacher differ from its students', so their held-out losses do not compare. What `toy` and `mini`
 show is **not evidence about the paper's claims**."""
-WATTS = 65.0  # assumed of the whole machine, as in the estimate before a run; with a GPU 300
 
 
 def spent_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -443,7 +445,7 @@ def spent_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for scale, kind in dict.fromkeys(order):
         here = [r for r in records if (r["scale"], r["kind"]) == (scale, kind)]
         devices = dict.fromkeys(r["device"]["gpu"] or r["device"]["processor"] for r in here)
-        joules = sum(r["wall_seconds"] * (300.0 if r["device"]["gpu"] else WATTS) for r in here)
+        joules = sum(r["wall_seconds"] * assumed_watts(bool(r["device"]["gpu"])) for r in here)
         rows.append(
             {
                 "scale": scale,
@@ -458,7 +460,7 @@ def spent_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _kind_of_weights(record: dict[str, Any]) -> str:
-    return "random" if record["weights"]["teacher"].startswith("random:") else "trained"
+    return "random" if is_random(record["weights"]["teacher"]) else "trained"
 
 
 def _interval(record: dict[str, Any], score: str) -> str:
@@ -485,11 +487,11 @@ def tables(records: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     ablation, devices of readers."""
     by_scale = [[r for r in records if r["scale"] == scale] for scale in dict.fromkeys(r["scale"] for r in records)]
     kinds = retention_rows, benchmark_rows, format_rows, ablation_rows, device_rows
-    found = [pretraining_rows(records), *map(finetuning_rows, by_scale), *(kind(records) for kind in kinds)]
-    return [rows for rows in found if rows]
+    parts = [pretraining_rows(records), *map(finetuning_rows, by_scale), *(kind(records) for kind in kinds)]
+    return [rows for rows in parts if rows]
 
 
 def summary(records: list[dict[str, Any]], short: bool = False) -> str:
     """The results tables of these records, as text; the `short` ones leave out the formats of the device."""
-    found = [rows for rows in tables(records) if not (short and "format" in rows[0])]
-    return "\n\n".join(map(table, found)) or table([])
+    parts = [rows for rows in tables(records) if not (short and "format" in rows[0])]
+    return "\n\n".join(map(table, parts)) or table([])

@@ -26,11 +26,12 @@ from ..distillation.recipe import MAY_CHANGE, PretrainingConfig
 from ..distillation.step import Distillation
 from ..evidence import comparing, paper, statistics
 from ..evidence.cells import run_missing
+from ..evidence.names import MASKED, OBJECTIVES, Objective, held_out_loss
 from ..evidence.records import Stopwatch, new_record, save_record, thin
 from ..machine.progress import duration
 from ..models import dropout, families
 from ..models.narrowing import narrow_config
-from ..models.student import build_student, choose_layers, student_config
+from ..models.student import build_student, choose_layers, half_depth, student_config
 from ..tasks import finetuning, metrics
 from ..tasks.finetuning import FinetuningConfig
 from ..tasks.glue import TaskData
@@ -56,6 +57,10 @@ class Variant:
     layers: str | tuple[int, ...] = "original"
     trained: bool = True
     width: int = 0  # the teacher's
+
+    def title_for(self, objective: Objective) -> str:
+        """The title, which speaks of next words where these are learned."""
+        return self.title.replace(MASKED.words, objective.words).replace(f"L_{MASKED.term}", f"L_{objective.term}")
 
     def changes(self) -> dict[str, Any]:
         """What the record says of it; empty for the triple loss itself."""
@@ -149,15 +154,15 @@ class Grid:
         seeds, depth = list(seeds), self.teacher.config.num_hidden_layers
         if not (self.data and seeds):
             raise ValueError("an ablation needs at least one task and one seed")
-        layers = choose_layers("original", depth, max(1, depth // 2))
+        layers = choose_layers("original", depth, half_depth(self.teacher.config))
         made = {REFERENCE: VARIANTS[REFERENCE]}  # what the others are compared with
         for v in variants:
-            there = choose_layers(v.layers, depth, len(layers) if isinstance(v.layers, str) else len(v.layers))
+            chosen = choose_layers(v.layers, depth, len(layers) if isinstance(v.layers, str) else len(v.layers))
             config = replace(self.pretraining, **v.settings)
             narrow = v.width not in (0, self.teacher.config.hidden_size)
             if narrow:
-                narrow_config(student_config(self.teacher.config, there), v.width, None)
-            if (config, there, v.init, v.trained, narrow) == (self.pretraining, layers, "teacher", True, False):
+                narrow_config(student_config(self.teacher.config, chosen), v.width, None)
+            if (config, chosen, v.init, v.trained, narrow) == (self.pretraining, layers, "teacher", True, False):
                 continue  # the triple loss itself: an axis may pass through it
             if made.setdefault(v.name, v) != v:
                 raise ValueError(f"two variants are called {v.name}")
@@ -239,8 +244,7 @@ def start(grid: Grid, cell: Cell) -> PreTrainedModel:
     """The student of a cell before its first update."""
     shape = {"init": cell.variant.init, "width": cell.variant.width or None}
     student = build_student(grid.teacher, cell.variant.layers, seed=cell.seed, **shape)
-    if grid.accelerator.device.type == "cpu":
-        dropout.for_cpu(student)
+    dropout.speed_up(student, grid.accelerator.device)
     return student
 
 
@@ -286,12 +290,13 @@ def run_cell(grid: Grid, cell: Cell, quiet: bool = False) -> dict[str, Any]:
 def _record(
     grid: Grid, cell: Cell, watch: Stopwatch, distilled: dict[str, Any], tuned: list[dict[str, Any]]
 ) -> dict[str, Any]:
+    objective = OBJECTIVES[families.of(grid.teacher).objective]
     heldout, main = distilled["scores"], {record["task"]: record["scores"]["main"] for record in tuned}
     scores = {
         "macro": metrics.macro(main, grid.tasks),
         **main,
-        "mlm_loss": heldout["mlm_loss"],
-        "mlm_accuracy": heldout["accuracy"],
+        objective.loss: heldout[objective.loss],
+        f"{objective.term}_accuracy": heldout["accuracy"],
         "agreement": heldout["agreement"],
     }
     more = {
@@ -300,7 +305,7 @@ def _record(
         "evaluations": distilled["evaluations"],
         "curve": distilled["curve"] and thin(distilled["curve"], CURVE_POINTS),
         "grid": grid.name,
-        "title": cell.variant.title,
+        "title": cell.variant.title_for(objective),
         "tasks": grid.tasks,
         "finetuning": {r["task"]: r["scores"] | {"interval": r["interval"], "steps": r["steps"]} for r in tuned},
         "processes": grid.accelerator.num_processes,
@@ -383,7 +388,7 @@ def compare(
     records: Iterable[Mapping[str, Any]], score: str = "macro", reference: str = REFERENCE, level: float = 0.95
 ) -> Comparison:
     """Differences from the triple loss over pairs of equal seeds, in points of the macro score or of another score of
-    the records ("agreement", a task); of "mlm_loss" as it is.
+    the records ("agreement", a task); of the held-out loss, "mlm_loss" or "clm_loss", whichever there is, as it is.
 
     A row has `variant`, `title`, `seeds` (those of its pairs), `values` (by seed), `deltas` (by pair), `mean`, `low`,
     `high` and `p` (t interval and two-sided paired t test; None with fewer than two pairs), `paper` (Table 4's macro).
@@ -397,17 +402,20 @@ def compare(
     by_variant: dict[str, dict[int, Mapping[str, Any]]] = {}
     for record in sorted(records, key=lambda r: (_place(r["model"]), r["model"], r["seed"])):
         by_variant.setdefault(record["model"], {})[record["seed"]] = record
-    unit = 1 if score == "mlm_loss" else 100
+    loss = score in {objective.loss for objective in OBJECTIVES.values()}
     published = dict(zip(*(paper.table("table4_ablation")[c] for c in ("variant", "delta_macro")), strict=True))
     rows, unknown = [], statistics.MeanInterval(None, None, None, None)
     values = {
-        variant: {seed: unit * record["scores"][score] for seed, record in by_seed.items()}
+        variant: {
+            seed: held_out_loss(record["scores"]) if loss else 100 * record["scores"][score]
+            for seed, record in by_seed.items()
+        }
         for variant, by_seed in by_variant.items()
     }
     for variant, by_seed in by_variant.items():
         seeds = sorted(by_seed.keys() & by_variant[reference].keys())
         deltas = [values[variant][seed] - values[reference][seed] for seed in seeds]
-        found = unknown if variant == reference else statistics.mean_interval(deltas, level)
+        interval = unknown if variant == reference else statistics.mean_interval(deltas, level)
         rows.append(
             {
                 "variant": variant,
@@ -415,7 +423,7 @@ def compare(
                 "seeds": seeds,
                 "values": values[variant],
                 "deltas": deltas,
-                **found._asdict(),
+                **interval._asdict(),
                 "paper": published.get(variant) if score == "macro" else None,
             }
         )
@@ -424,7 +432,7 @@ def compare(
 
 def significance(comparison: Comparison, level: float = 0.95) -> list[str]:
     """Is Table 4 above the noise? One sentence for each of its rows that was run, from our own spread over pairs."""
-    said = []
+    sentences = []
     for row in comparison.rows:
         if row["paper"] is None or len(row["deltas"]) < 2:
             continue
@@ -436,12 +444,12 @@ def significance(comparison: Comparison, level: float = 0.95) -> list[str]:
         told = f"{count} pairs would show a true difference of that size in {shown:.0%} of repetitions"
         if shown < 0.8:
             told += f", {statistics.pairs_needed(spread, row['paper'], level):,} pairs in 80 %"
-        said.append(
+        sentences.append(
             f"{row['title']}: {count} pairs average {mean} points and spread by {spread:.2f} (standard "
             f"deviation), so the {level:.0%} interval reaches {reach:.2f} to either side; the runs {own} the triple "
             f"loss. Table 4's {row['paper']:+g} lies {inside} the interval; {told}."
         )
-    return said
+    return sentences
 
 
 def shared(record: Mapping[str, Any]) -> dict[str, Any]:

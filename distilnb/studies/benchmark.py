@@ -211,11 +211,11 @@ def sweep(
 
 def _forward(model: PreTrainedModel, batch: Batch, passes: int) -> list[float]:
     """Seconds of a forward pass, wall and CPU: the mean of this many."""
-    mine = inputs(model, batch)
-    del mine["attention_mask"]
+    read = inputs(model, batch)
+    del read["attention_mask"]
     clock = _Clock()
     for _ in range(passes):
-        model(**mine)
+        model(**read)
     return [float(f"{seconds / passes:.4g}") for seconds in clock.lap()]
 
 
@@ -265,13 +265,13 @@ def score_formats(runners: Sequence[Runner], fitted: Fitted, pad_id: int = 0) ->
     how many of these were right before (`spoilt`) or are now (`mended`).
     """
     batches = [finetuning.collate(fitted.rows, [i], pad_id) for i in range(len(fitted.rows))]
-    labels, found = fitted.rows["labels"][:], []
+    labels, scored = fitted.rows["labels"][:], []
     for runner in runners:
         guess = fitted.task.answers(np.concatenate([runner.answer(batch) for batch in batches]))
         score = metrics.main_score(fitted.task.main, metrics.score(fitted.task.metrics, guess, labels))
-        first = found[0] if found else {"guess": guess, "accuracy": score}
+        first = scored[0] if scored else {"guess": guess, "accuracy": score}
         before, after = first["guess"] == labels, guess == labels
-        found.append(
+        scored.append(
             {
                 "format": runner.format,
                 "guess": guess,
@@ -282,7 +282,7 @@ def score_formats(runners: Sequence[Runner], fitted: Fitted, pad_id: int = 0) ->
                 "mended": int((after & ~before).sum()),
             }
         )
-    return [{key: value for key, value in row.items() if key != "guess"} for row in found]
+    return [{key: value for key, value in row.items() if key != "guess"} for row in scored]
 
 
 def memory(runner: Runner, kind: str, length: int) -> float:
@@ -379,7 +379,6 @@ def benchmark(
     formats: Sequence[str] = tuple(FORMATS),
     fitted: Fitted | None = None,
     name: str = "benchmark",
-    scale: str = "toy",
     **provenance: Any,
 ) -> dict[str, Any]:
     """Measure `models`, {"teacher": BERT, "student": DistilBERT}, each with a head; the record of the run.
@@ -387,8 +386,7 @@ def benchmark(
     `folder` takes the files of the formats, 2.3 GB at base size. `fitted` is scored in every format. `provenance` is
     added to the record. Raises ValueError before any work for texts that are too few or too long, or an unknown format.
     """
-    formats, watch = check_formats(formats), Stopwatch()
-    load = os.getloadavg() if hasattr(os, "getloadavg") else None
+    formats, watch, device = check_formats(formats), Stopwatch(), describe_device() | _state()
     _check(models, texts, config)
     texts, few = texts[: config.rows], texts[: config.format_rows]
     with threads(config.threads):
@@ -415,14 +413,20 @@ def benchmark(
         "refused": refused,
         "accuracy": {"rows": accuracy, **(fitted.info if fitted else {})},
         "seed": config.seed,
-        "device": describe_device() | {"instructions": instructions(), "load": load and round(load[0], 1)},
+        "device": device,
         "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
         "runtime_settings": {
             name: given for name, given in SETTINGS.items() if any(f.startswith(name) for f in formats)
         },
         "versions": versions() | _package_versions(formats),
     }
-    return new_record("benchmark", name, scale=scale, model="student", stopwatch=watch, **values | provenance)
+    return new_record("benchmark", name, stopwatch=watch, **{"scale": "toy", "model": "student"} | values | provenance)
+
+
+def _state() -> dict[str, Any]:
+    """What else about this computer a time depends on: its instructions, and what runs on it already."""
+    load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
+    return {"instructions": instructions(), "load": load}
 
 
 SETTINGS = {"onnx": SESSION, "openvino": OPENVINO}  # what may make a runtime faster, or less exact, than by default
@@ -533,8 +537,8 @@ def scored_rows(fitted: Fitted, pad_id: int = 0) -> HeldOut:
     labels = fitted.rows["labels"][:]
 
     def score(logits: np.ndarray, chosen: np.ndarray) -> float:
-        found = metrics.score(fitted.task.metrics, fitted.task.answers(logits), np.asarray(labels)[chosen])
-        return metrics.main_score(fitted.task.main, found)
+        scores = metrics.score(fitted.task.metrics, fitted.task.answers(logits), np.asarray(labels)[chosen])
+        return metrics.main_score(fitted.task.main, scores)
 
     return HeldOut([finetuning.collate(fitted.rows, [i], pad_id) for i in range(len(fitted.rows))], score)
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,11 @@ from transformers import BertConfig
 
 from .. import paths, scales
 from ..distillation.recipe import PretrainingConfig
+from ..evidence.names import benchmark_run, pretraining_run
 from ..machine.progress import duration
 from ..models import arithmetic
-from ..models.student import student_config
+from ..models.sources import RANDOM, UNTRAINED, shipped_teacher
+from ..models.student import half_depth, student_config
 from ..scales import Scale, Stage
 from ..tasks.finetuning import FinetuningConfig
 from ..tasks.glue import GLUE
@@ -30,6 +32,7 @@ from . import ablation
 
 STARTS = "untrained", "random"  # the two starts themselves, before any distillation
 COMPARED = "teacher", "student", "undistilled", "released"  # on the tasks that take long
+Settings = dict[str, Any]  # option of a command → its value
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,9 @@ class Plan:
     """What is run at one scale: Table 1's `tasks` in full and `subsets` of others, IMDb, SQuAD, ablation, benchmarks.
 
     For Table 1 every model chooses among the same learning rates; `fewer_seeds` are those of subsets, IMDb and the
-    models of `few`. Of student and undistilled twin there are as many as `distillations`, a seed each. The tuples are
-    further options of a command; `squad_subset` is SQuAD once more on fewer questions with `fewer_seeds`, `axes` are
-    further ablations.
+    models of `few`. Of student and undistilled twin there are as many as `distillations`, a seed each. `subset`, `imdb`
+    and `squad` are further settings of those runs; `squad_subset` is SQuAD once more on fewer questions with
+    `fewer_seeds`, `axes` are further ablations.
     """
 
     seeds: int = 5
@@ -47,48 +50,49 @@ class Plan:
     trial_rows: int = 20_000
     tasks: str = ",".join(GLUE)
     subsets: str = ""
-    subset: tuple[str, ...] = ()
-    imdb: tuple[str, ...] = ("--max_length", "512", "--truncation", "head_tail")
+    subset: Settings = field(default_factory=dict)
+    imdb: Settings = field(default_factory=lambda: {"max_length": 512, "truncation": "head_tail"})
     fewer_seeds: int = 3
     few: tuple[str, ...] = STARTS
-    squad: tuple[str, ...] = ("--max_length", "384", "--epochs", "2")
+    squad: Settings = field(default_factory=lambda: {"max_length": 384, "epochs": 2})
     squad_seeds: int = 3
     squad_twin: bool = False
-    squad_subset: tuple[str, ...] = ()
-    axes: tuple[tuple[str, ...], ...] = ()
+    squad_subset: Settings = field(default_factory=dict)
+    axes: tuple[Settings, ...] = ()
     distillations: int = 1
-    benchmarks: tuple[tuple[str, ...], ...] = ((), ("--shape", "qa"))
+    shapes: tuple[str, ...] = ("pairs", "qa")
 
 
 EXACT = "cola,sst2,mrpc,stsb,rte,wnli"  # run in full; of the three large ones, a part
-FIXED = ("--learning_rate", "3e-4")  # of the long tasks at mini scale, where a choice would cost as much as the runs
-GENTLE = ("--learning_rate", "1e-4")  # the same at small scale
-QUESTIONS = ("--max_length", "384", "--stride", "128", "--epochs", "2", *GENTLE)
+FIXED = {"learning_rate": 3e-4}  # of the long tasks at mini scale, where a choice would cost as much as the runs
+GENTLE = {"learning_rate": 1e-4}  # the same at small scale
+PART = {"train_rows": 10_000, "validation_rows": 2000}  # of a large task
+QUESTIONS = {"max_length": 384, "stride": 128, "epochs": 2} | GENTLE
 PLANS = {
-    "toy": Plan(seeds=3, rates="", imdb=(), squad=(), squad_seeds=1),
+    "toy": Plan(seeds=3, rates="", imdb={}, squad={}, squad_seeds=1),
     "mini": Plan(
         rates="1e-3,3e-4,1e-4",
         tasks=EXACT,
         subsets="qnli,qqp,mnli",
-        subset=("--train_rows", "10000", "--validation_rows", "2000", *FIXED),
-        imdb=("--max_length", "128", "--truncation", "head_tail", "--epochs", "1", *FIXED),
-        squad=("--train_rows", "30000", "--max_length", "256", "--stride", "96", "--epochs", "1", *FIXED),
+        subset=PART | FIXED,
+        imdb={"max_length": 128, "truncation": "head_tail", "epochs": 1} | FIXED,
+        squad={"train_rows": 30_000, "max_length": 256, "stride": 96, "epochs": 1} | FIXED,
         squad_seeds=1,
-        benchmarks=((),),
+        shapes=("pairs",),
     ),
     "small": Plan(
         rates="3e-4,1e-4,3e-5",
         trial_rows=10_000,
         tasks=EXACT,
         subsets="qnli,qqp,mnli",
-        subset=("--train_rows", "10000", "--validation_rows", "2000", *GENTLE),
-        imdb=("--max_length", "256", "--truncation", "head_tail", "--epochs", "1", *GENTLE),
+        subset=PART | GENTLE,
+        imdb={"max_length": 256, "truncation": "head_tail", "epochs": 1} | GENTLE,
         few=("random", "scratch", "student_2", "undistilled_2"),
         squad=QUESTIONS,
         squad_seeds=1,
         squad_twin=True,
-        squad_subset=("--train_rows", "30000", "--suffix", "30000", *QUESTIONS),
-        axes=(("--temperature", "1", "4", "--ce_positions", "masked", "--seeds", "2"),),
+        squad_subset={"train_rows": 30_000, "suffix": "30000"} | QUESTIONS,
+        axes=({"temperature": [1, 4], "ce_positions": ["masked"], "seeds": 2},),
         distillations=2,
     ),
     "base": Plan(),
@@ -96,15 +100,16 @@ PLANS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
-    """One command: its name, its arguments, the steps that must be done before, and how to see that it is done.
+    """One command with its settings, the steps that must be done before, and how to see that it is done.
 
     `alone` is for measurements of time: nothing may run beside it.
     """
 
     name: str
-    command: tuple[str, ...]
+    command: str
+    settings: Settings = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     makes: Path | None = None
     alone: bool = False
@@ -114,99 +119,110 @@ class Step:
         """Whether what it makes is there; a step that checks its own records is never skipped."""
         return self.makes is not None and self.makes.is_file()
 
+    @property
+    def argv(self) -> list[str]:
+        """The command, as it is typed after `distilnb`."""
+        words = [self.command]
+        for name, value in self.settings.items():
+            words.append("--" + name.replace("_", "-"))
+            words += [str(one) for one in (value if isinstance(value, list) else [value])]
+        return words
+
 
 class _Chain:
     """The steps of a scale while they are put together: where its models lie, and which step makes them."""
 
     def __init__(self, scale: Scale, runs: Path):
         self.scale, self.plan, self.runs = scale, PLANS[scale.name], runs
-        self.own = runs / f"teacher-{scale.name}" / "model"
-        made = bool(scale.teacher_stages) and not (Path(scale.teacher) / "model.safetensors").is_file()
+        self.own = runs / pretraining_run("teacher", scale.name) / "model"
+        shipped = shipped_teacher(scale)
+        made = bool(scale.teacher_stages) and not (shipped / "model.safetensors").is_file()
         published = scale.teacher + (f"@{scale.revision}" if scale.revision else "")
-        self.teacher = str(self.own) if made else scale.teacher
-        self.pinned = str(self.own) if made else published
-        self.like = ("--teacher", self.teacher) if made else ()
+        self.pinned = str(self.own) if made else str(shipped) if scale.encoder else published
+        self.like: Settings = {"teacher": self.pinned} if scale.encoder or made else {}
         self.steps: list[Step] = []
         self.models = {"teacher": self.pinned}
         self.makers: dict[str, tuple[str, ...]] = {}
         self.before = ("teacher",) if made else ()
         if made:
-            self.add("teacher", "teacher", makes=self.own / "record.json")
+            self.add("teacher", "teacher", {}, makes=self.own / "record.json")
         if scale.encoder:
             self.models["published"] = published
 
-    def add(self, name: str, command: str, *options: str, needs: Sequence[str] = (), **more: Any) -> None:
+    def add(self, name: str, command: str, settings: Settings, needs: Sequence[str] = (), **more: Any) -> None:
         needs = (*needs, *(self.before if name != "teacher" else ()))
-        self.steps.append(Step(name, (command, "--scale", self.scale.name, *options), needs, **more))
+        self.steps.append(Step(name, command, {"scale": self.scale.name} | settings, needs, **more))
 
-    def distil(self, label: str, run: str, *options: str) -> None:
-        """A step that makes the model `label` in the folder `run`."""
+    def distil(self, role: str, number: int = 1, **settings: Any) -> None:
+        """A step that makes a role's model, for the `number`th time."""
+        label, run = f"{role}_{number}" if number > 1 else role, pretraining_run(role, self.scale.name, number)
         folder = self.runs / run / "model"
-        self.add(label, "distil", *self.like, "--name", run, *options, makes=folder / "record.json")
+        self.add(label, "distil", self.like | {"name": run} | settings, makes=folder / "record.json")
         self.models[label], self.makers[label] = str(folder), (label,)
 
-    def pair(self, *labels: str) -> tuple[str, str]:
-        """The option that names these models."""
-        return "--model", ",".join(f"{label}={self.models[label]}" for label in labels)
+    def pair(self, *labels: str) -> Settings:
+        """The setting that names these models."""
+        return {"model": ",".join(f"{label}={self.models[label]}" for label in labels)}
 
     def needs(self, *labels: str) -> tuple[str, ...]:
         return tuple(step for label in labels for step in self.makers.get(label, ()))
 
-    def tune(self, step: str, command: str, task: str, label: str, seeds: int, *options: str) -> None:
+    def tune(self, step: str, task: str, label: str, seeds: int, settings: Settings) -> None:
         """A step that fine-tunes one model."""
-        seen = ("--task", task, *self.pair(label), "--seeds", str(seeds))
-        self.add(f"{step}-{label}", command, *seen, *options, needs=self.needs(label))
+        command = "finetune" if task in ("imdb", "squad") else "glue"
+        settings = {"task": task} | self.pair(label) | {"seeds": seeds} | settings
+        self.add(f"{step}-{label}", command, settings, self.needs(label))
 
 
 def steps(scale: Scale, runs: Path | None = None) -> list[Step]:
     """The chain of a scale, in order."""
     chain = _Chain(scale, runs or paths.home() / "runs")
-    plan, name, silent = chain.plan, scale.name, ("--ce", "0", "--cos", "0")
-    chain.distil("student", f"distil-{name}")
-    chain.distil("undistilled", f"undistilled-{name}", *silent)
-    chain.distil("scratch", f"scratch-{name}", *silent, "--init", "random")
-    chain.models["untrained"] = f"untrained:{chain.pinned}"
-    chain.models["random"], chain.makers["random"] = f"random:{chain.models['student']}", ("student",)
+    plan, silent = chain.plan, {"ce": 0, "cos": 0}
+    chain.distil("student")
+    chain.distil("undistilled", **silent)
+    chain.distil("scratch", **silent, init="random")
+    chain.models["untrained"] = UNTRAINED + chain.pinned
+    chain.models["random"], chain.makers["random"] = RANDOM + chain.models["student"], ("student",)
     if scale.teacher == scales.BERT_BASE:
         chain.models["released"] = f"{scales.DISTILBERT}@{scales.DISTILBERT_REVISION}"
     _add_table_1(chain, list(chain.models))
-    chain.add("ablation", "ablate", *chain.like)
+    chain.add("ablation", "ablate", chain.like)
     _add_long_tasks(chain, [label for label in COMPARED if label in chain.models])
-    for number, options in enumerate(plan.axes, start=1):
-        chain.add(f"axes-{number}", "ablate", *chain.like, *options, needs=("ablation",))
+    for number, axis in enumerate(plan.axes, start=1):
+        chain.add(f"axes-{number}", "ablate", chain.like | axis, ("ablation",))
     for number in range(2, plan.distillations + 1):
-        again = ("--seed", str(PretrainingConfig.seed + number - 1))
-        chain.distil(f"student_{number}", f"distil-{name}-{number}", *again)
-        chain.distil(f"undistilled_{number}", f"undistilled-{name}-{number}", *silent, *again)
+        seed = PretrainingConfig.seed + number - 1
+        chain.distil("student", number, seed=seed)
+        chain.distil("undistilled", number, **silent, seed=seed)
         _add_table_1(chain, [f"student_{number}", f"undistilled_{number}"])
-    for options in plan.benchmarks:
-        record = f"benchmark-{name}-{options[1] if options else 'pairs'}"
-        chain.add(record, "benchmark", *options, makes=chain.runs / f"{record}.json", alone=True)
+    for shape in plan.shapes:
+        record = benchmark_run(scale.name, shape)
+        chain.add(record, "benchmark", {"shape": shape}, makes=chain.runs / f"{record}.json", alone=True)
     return chain.steps
 
 
 def _add_table_1(chain: _Chain, labels: Sequence[str]) -> None:
     plan = chain.plan
-    rates = ("--learning_rates", plan.rates, "--trial_rows", str(plan.trial_rows)) if plan.rates else ()
+    rates = {"learning_rates": plan.rates, "trial_rows": plan.trial_rows} if plan.rates else {}
     for label in labels:
-        chain.tune("glue", "glue", plan.tasks, label, plan.fewer_seeds if label in plan.few else plan.seeds, *rates)
+        chain.tune("glue", plan.tasks, label, plan.fewer_seeds if label in plan.few else plan.seeds, rates)
 
 
 def _add_long_tasks(chain: _Chain, compared: Sequence[str]) -> None:
     """Subsets, IMDb and SQuAD; the last also with a fine-tuned teacher, as in DistilBERT (D)."""
     plan = chain.plan
     for label in compared:
-        chain.tune("imdb", "finetune", "imdb", label, plan.fewer_seeds, *plan.imdb)
+        chain.tune("imdb", "imdb", label, plan.fewer_seeds, plan.imdb)
     pairs = {"squad": (plan.squad, plan.squad_seeds), "squad-subset": (plan.squad_subset, plan.fewer_seeds)}
-    for step, (options, seeds) in pairs.items():
-        if step == "squad-subset" and not options:
+    for step, (settings, seeds) in pairs.items():
+        if step == "squad-subset" and not settings:
             continue
         if plan.squad_twin:
-            chain.tune(step, "finetune", "squad", "undistilled", seeds, *options)
-        both = ("--task", "squad", *chain.pair("teacher", "student"), "--task_teacher", "teacher")
-        chain.add(step, "finetune", *both, "--seeds", str(seeds), *options, needs=chain.needs("student"))
+            chain.tune(step, "squad", "undistilled", seeds, settings)
+        both = {"task": "squad"} | chain.pair("teacher", "student") | {"task_teacher": "teacher", "seeds": seeds}
+        chain.add(step, "finetune", both | settings, chain.needs("student"))
     for label in compared if plan.subsets else ():
-        chain.tune("subsets", "glue", plan.subsets, label, plan.fewer_seeds, *plan.subset)
+        chain.tune("subsets", plan.subsets, label, plan.fewer_seeds, plan.subset)
 
 
 def choose(chain: list[Step], names: Sequence[str] | None) -> list[Step]:
@@ -281,7 +297,7 @@ def _start(step: Step, folder: Path, jobs: int) -> subprocess.Popen:
         environment |= {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
     with open(folder / f"{step.name}.log", "a") as log:  # a session of its own: Ctrl-C reaches it through us
         return subprocess.Popen(
-            [sys.executable, "-m", "distilnb", *step.command],
+            [sys.executable, "-m", "distilnb", *step.argv],
             stdout=log,
             stderr=log,
             stdin=subprocess.DEVNULL,
@@ -298,7 +314,7 @@ def last_line(log: Path) -> str:
 
 def shown(step: Step) -> str:
     """The command, as one would type it."""
-    return "distilnb " + " ".join(step.command)
+    return " ".join(["distilnb", *step.argv])
 
 
 def costs(scale: Scale) -> list[dict[str, str]]:
@@ -320,7 +336,7 @@ def costs(scale: Scale) -> list[dict[str, str]]:
 def _operations(scale: Scale) -> dict[str, float]:
     """The operations of each part of the chain; 0 for a part that the scale does not have."""
     plan, teacher = PLANS[scale.name], BertConfig(**({"num_hidden_layers": 12} | scale.teacher_shape))
-    student = student_config(teacher, teacher.num_hidden_layers // 2)
+    student = student_config(teacher, half_depth(teacher))
     tokens, length = scale.pretraining["tokens"], scale.pretraining["seq_length"]
     masked, runs = PretrainingConfig.mask_probability, plan.distillations
     labels = [step.name.removeprefix("glue-") for step in steps(scale) if step.name.startswith("glue-")]
@@ -348,14 +364,13 @@ def _operations(scale: Scale) -> dict[str, float]:
 
 
 def _tuning_flops(
-    names: str, runs: int, models: Sequence[Any], options: Sequence[str] = (), rows: int = 10**9
+    names: str, runs: int, models: Sequence[Any], settings: Settings | None = None, rows: int = 10**9
 ) -> float:
-    """The operations of `runs` fine-tunings of each model on each task, under the options of their command."""
+    """The operations of `runs` fine-tunings of each model on each task, under these settings."""
     lengths = pd.read_csv(paths.data("task_lengths.csv")).set_index("task")
-    given = dict(zip(options[::2], options[1::2], strict=True))
-    rows = min(rows, int(given.get("--train_rows", rows)))
-    epochs = runs * float(given.get("--epochs", FinetuningConfig.epochs))
-    longest = float(given.get("--max_length", FinetuningConfig.max_length))
+    given = {"train_rows": rows, "epochs": FinetuningConfig.epochs, "max_length": FinetuningConfig.max_length}
+    given |= settings or {}
+    rows, epochs, longest = min(rows, given["train_rows"]), runs * given["epochs"], given["max_length"]
     return sum(
         arithmetic.finetuning_flops(
             config, min(rows, int(lengths.train_rows[name])), min(longest, lengths.mean_tokens[name]), epochs

@@ -259,7 +259,7 @@ def vendor(out: Path) -> dict[str, dict[str, Any]]:
 
     Raises ValueError when what npm brings is not what was pinned.
     """
-    found = {}
+    parts = {}
     for part, (package, path, pinned) in VENDOR.items():
         archive = _npm(package)
         if archive is None:
@@ -268,8 +268,8 @@ def vendor(out: Path) -> dict[str, dict[str, Any]]:
             data = tar.extractfile(f"package/{path}").read()
         if _hash(data) != pinned:
             raise ValueError(f"{path} of {package} is not the pinned file: delete {archive} and try again")
-        found[part] = _packed(out, Path(path).name, data)
-    return found
+        parts[part] = _packed(out, Path(path).name, data)
+    return parts
 
 
 def _at_cdn(part: str) -> dict[str, Any]:

@@ -133,7 +133,7 @@ def measure(source: Path, folder: Path, rows: HeldOut, threads: int = 1) -> list
     logits = {name: [answer(batch) for batch in rows.batches] for name, answer in run.items()}
     spent = _in_turns(run, rows.batches[:: max(1, len(rows.batches) // 8)])
     halves = [np.arange(start, len(rows.batches), 2) for start in (0, 1)]
-    found = []
+    measured = []
     for name, answer in run.items():
         lost = [
             100 * (rows.score(_joined(logits["float32"], half), half) - rows.score(_joined(logits[name], half), half))
@@ -141,7 +141,7 @@ def measure(source: Path, folder: Path, rows: HeldOut, threads: int = 1) -> list
             else None
             for half in halves
         ]
-        found.append(
+        measured.append(
             {
                 "rounding": name,
                 "bytes": paths[name].stat().st_size,
@@ -152,13 +152,13 @@ def measure(source: Path, folder: Path, rows: HeldOut, threads: int = 1) -> list
                 "lost_elsewhere": lost[1],
             }
         )
-    return found
+    return measured
 
 
-def choose(found: Sequence[dict[str, Any]]) -> str:
+def choose(measured: Sequence[dict[str, Any]]) -> str:
     """The name of the fastest way to round that holds: bytes within `SHARE`, points within `POINTS`, or, without
     labels, the error within `ERROR`; where none does, of the most exact among the small."""
-    whole, *rest = found
+    whole, *rest = measured
     small = [row for row in rest if row["bytes"] <= SHARE * whole["bytes"]] or rest
     held = [
         row for row in small if (row["lost"] if row["lost"] is not None else row["error"] / ERROR * POINTS) <= POINTS
@@ -172,13 +172,13 @@ def _joined(logits: Sequence[np.ndarray], chosen: np.ndarray) -> np.ndarray:
     return np.concatenate([logits[i] for i in chosen])
 
 
-def _distance(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:
-    off, whole = (np.concatenate([a.ravel() for a in part]) for part in (_minus(found, expected), expected))
+def _distance(measured: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:
+    off, whole = (np.concatenate([a.ravel() for a in part]) for part in (_minus(measured, expected), expected))
     return float(np.linalg.norm(off) / np.linalg.norm(whole))
 
 
-def _minus(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> list[np.ndarray]:
-    return [a - b for a, b in zip(found, expected, strict=True)]
+def _minus(measured: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return [a - b for a, b in zip(measured, expected, strict=True)]
 
 
 def _neighbours(answer: Callable[[Batch], np.ndarray], batches: Sequence[Batch], alone: Sequence[np.ndarray]) -> float:

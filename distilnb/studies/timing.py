@@ -116,21 +116,21 @@ def time_pass(
 
     A row for each model, format, round and part (of `PARTS`), with columns pairs, wall and cpu.
     """
-    found = []
+    measured = []
     for runner in runners:
         for pair in texts[: config.warmup]:
             runner.answer(collate(tokenize(tokenizer, pair, config)))
     with Progress(config.rounds, what) as progress:
         for number in range(config.rounds):
-            mine = texts[number :: config.rounds]
+            dealt = texts[number :: config.rounds]
             for runner in runners[:: 1 if number % 2 == 0 else -1]:
-                seconds = _time(runner, mine, tokenizer, config) / len(mine)
-                found += [
-                    (runner.model, runner.format, number, part, len(mine), wall, cpu)
+                seconds = _time(runner, dealt, tokenizer, config) / len(dealt)
+                measured += [
+                    (runner.model, runner.format, number, part, len(dealt), wall, cpu)
                     for part, (wall, cpu) in zip(PARTS, seconds, strict=True)
                 ]
-            progress.step(pairs=f"{min(len(texts), (number + 1) * len(mine)):,}")
-    return pd.DataFrame(found, columns=["model", "format", "round", "part", "pairs", "wall", "cpu"])
+            progress.step(pairs=f"{min(len(texts), (number + 1) * len(dealt)):,}")
+    return pd.DataFrame(measured, columns=["model", "format", "round", "part", "pairs", "wall", "cpu"])
 
 
 def _time(runner: Runner, texts: Texts, tokenizer: PreTrainedTokenizerBase, config: BenchmarkConfig) -> np.ndarray:

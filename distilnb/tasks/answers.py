@@ -53,9 +53,9 @@ def best_spans(
     if not kept:
         return []
     least = np.partition(scores, -kept)[-kept]
-    found = np.flatnonzero(scores >= least)
-    found = found[np.argsort(-scores[found], kind="stable")][:kept]
-    return [Span(int(k // longest), int(k // longest + k % longest), float(scores[k])) for k in found]
+    places = np.flatnonzero(scores >= least)
+    places = places[np.argsort(-scores[places], kind="stable")][:kept]
+    return [Span(int(k // longest), int(k // longest + k % longest), float(scores[k])) for k in places]
 
 
 def find_answers(
@@ -88,7 +88,7 @@ def find_answers(
         first = scores[:length, 0] if starts is None else np.where(starts[i], scores[:length, 0], -np.inf)
         for start, end, score in best_spans(first, scores[:length, 1], offsets, n_best, max_answer_length):
             spans[example].append((score, int(offsets[start, 0]), int(offsets[end, 1])))
-    return [_ranked(found, context, n_best) for found, context in zip(spans, rows["context"][:], strict=True)]
+    return [_ranked(candidates, context, n_best) for candidates, context in zip(spans, rows["context"][:], strict=True)]
 
 
 def most_context_starts(features: Dataset) -> list[np.ndarray]:
@@ -125,41 +125,41 @@ def _ranked(spans: list[tuple[float, int, int]], context: str, n_best: int) -> l
     ]
 
 
-def row_scores(found: Sequence[Sequence[Answer]], rows: Dataset) -> dict[str, np.ndarray]:
+def row_scores(answers: Sequence[Sequence[Answer]], rows: Dataset) -> dict[str, np.ndarray]:
     """Exact match and F1 of each row's first answer against its gold answers, (rows,) each."""
-    if len(found) != len(rows) or not len(rows):
-        raise ValueError(f"there are answers to {len(found)} of {len(rows)} questions; each needs one")
-    pairs = [(best[0].text, gold["text"]) for best, gold in zip(found, rows["answers"][:], strict=True)]
+    if len(answers) != len(rows) or not len(rows):
+        raise ValueError(f"there are answers to {len(answers)} of {len(rows)} questions; each needs one")
+    pairs = [(best[0].text, gold["text"]) for best, gold in zip(answers, rows["answers"][:], strict=True)]
     return {
         "exact_match": np.array([metrics.exact_match(*pair) for pair in pairs]),
         "f1": np.array([metrics.squad_f1(*pair) for pair in pairs]),
     }
 
 
-def score(found: Sequence[Sequence[Answer]], rows: Dataset) -> dict[str, float]:
+def score(answers: Sequence[Sequence[Answer]], rows: Dataset) -> dict[str, float]:
     """Exact match and F1 over all rows, fractions of 1 (the paper's are percentages)."""
-    return {name: float(values.mean()) for name, values in row_scores(found, rows).items()}
+    return {name: float(values.mean()) for name, values in row_scores(answers, rows).items()}
 
 
-def interval(found: Sequence[Sequence[Answer]], rows: Dataset, metric: str = "f1") -> tuple[float, float]:
+def interval(answers: Sequence[Sequence[Answer]], rows: Dataset, metric: str = "f1") -> tuple[float, float]:
     """95 % bootstrap interval of a score over resampled questions."""
-    return statistics.bootstrap(np.mean, row_scores(found, rows)[metric], samples=1000)
+    return statistics.bootstrap(np.mean, row_scores(answers, rows)[metric], samples=1000)
 
 
-def none_odds(found: Sequence[Sequence[Answer]], logits: Sequence[np.ndarray], features: Dataset) -> np.ndarray:
+def none_odds(answers: Sequence[Sequence[Answer]], logits: Sequence[np.ndarray], features: Dataset) -> np.ndarray:
     """How much higher than its best answer each row scores "there is none", (rows,), as BERT's code has it.
 
     "None" is the span of [CLS] alone; of several windows the one that gives it the lowest score decides, because a
     window without the answer is right to find none.
     """
-    least = np.full(len(found), np.inf)
+    least = np.full(len(answers), np.inf)
     for example, scores in zip(features["example"][:], logits, strict=True):
         least[example] = min(least[example], float(scores[0][0]) + float(scores[0][1]))
-    return least - np.array([best[0].score for best in found])
+    return least - np.array([best[0].score for best in answers])
 
 
 def score_with_none(
-    found: Sequence[Sequence[Answer]], odds: np.ndarray, rows: Dataset, threshold: float = 0.0
+    answers: Sequence[Sequence[Answer]], odds: np.ndarray, rows: Dataset, threshold: float = 0.0
 ) -> Judgement:
     """Scores by SQuAD 2.0's rules, fractions of 1, and the interval of F1.
 
@@ -170,19 +170,19 @@ def score_with_none(
     """
     golds = [[text for text in gold["text"] if metrics.normalize_answer(text)] for gold in rows["answers"][:]]
     answered = np.array([bool(gold["text"]) for gold in rows["answers"][:]])
-    texts, silent = [best[0].text for best in found], odds > threshold
+    texts, silent = [best[0].text for best in answers], odds > threshold
     functions = {"exact_match": metrics.exact_match, "f1": metrics.squad_f1}
     scores: dict[str, float] = {}
     best_of: dict[str, float] = {}
     for name, function in functions.items():
-        said = np.array([function(text, gold or [""], none=True) for text, gold in zip(texts, golds, strict=True)])
-        values = np.where(silent, ~answered, said)
+        of_text = np.array([function(text, gold or [""], none=True) for text, gold in zip(texts, golds, strict=True)])
+        values = np.where(silent, ~answered, of_text)
         scores[name] = float(values.mean())
         for kind, part in (("HasAns", answered), ("NoAns", ~answered)):
             if part.any():
                 scores[f"{kind}_{name}"] = float(values[part].mean())
         short = "exact" if name == "exact_match" else name
-        gains = np.where(answered, said, [-bool(text) for text in texts])
+        gains = np.where(answered, of_text, [-bool(text) for text in texts])
         best_of |= _best_threshold(short, gains, odds, int((~answered).sum()))
         if name == "f1":
             bounds = statistics.bootstrap(np.mean, values, samples=1000)
@@ -207,7 +207,7 @@ def word_matching(rows: Dataset) -> list[list[Answer]]:
     Of the sentence that shares the most words with the question, the last run of words that the question has not,
     function words apart. A relative of the sliding window that SQuAD's authors compare with (Rajpurkar et al. 2016).
     """
-    found = []
+    answers = []
     for question, context in zip(rows["question"][:], rows["context"][:], strict=True):
         asked = {word.lower() for word in _WORD.findall(question)} - ENGLISH_STOP_WORDS
         sentences = [match.span() for match in _SENTENCE.finditer(context)] or [(0, 0)]
@@ -216,5 +216,5 @@ def word_matching(rows: Dataset) -> list[list[Answer]]:
         runs = [list(run) for known, run in groupby(words, key=lambda word: word[0]) if not known]
         if runs:
             start, end = runs[-1][0][1].start(), runs[-1][-1][1].end()
-        found.append([Answer(context[start:end], 0.0, 1.0, start, end)])
-    return found
+        answers.append([Answer(context[start:end], 0.0, 1.0, start, end)])
+    return answers

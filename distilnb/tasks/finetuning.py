@@ -36,7 +36,7 @@ from ..evidence.records import new_record
 from ..machine import device
 from ..machine.processes import alone_in, explained, first_on_disk, jointly
 from ..models import dropout, families, half
-from ..models.teacher import check_vocabulary
+from ..models.teacher import check_vocabulary, pad_causal
 from ..settings import setting
 from ..text.corpus import vocabulary_hash
 from ..text.randomness import epoch_order
@@ -215,7 +215,7 @@ def predict(
         logits = torch.full((len(rows), int(lengths.max()), 2), NEVER, device=accelerator.device)
     else:
         logits = torch.zeros(len(rows), model.config.num_labels, device=accelerator.device)
-    mine = torch.zeros(len(rows), dtype=torch.bool, device=accelerator.device)
+    own = torch.zeros(len(rows), dtype=torch.bool, device=accelerator.device)
     order = np.argsort(-lengths, kind="stable")  # the longest first: too little memory shows at once
     step, training = batch_size * accelerator.num_processes, model.training
     model.eval()
@@ -223,15 +223,15 @@ def predict(
         chosen = order[first : first + batch_size]
         batch = {key: value.to(accelerator.device) for key, value in collate(rows, chosen, pad_id).items()}
         with accelerator.autocast():
-            found = forward(model, batch)
-        mine[chosen] = True
-        if found.ndim == 3:
-            logits[chosen, : found.shape[1]] = found
+            answer = forward(model, batch)
+        own[chosen] = True
+        if answer.ndim == 3:
+            logits[chosen, : answer.shape[1]] = answer
         else:
-            logits[chosen] = found
+            logits[chosen] = answer
     model.train(training)
     if accelerator.num_processes > 1:  # each row was filled by one process
-        logits[~mine] = 0
+        logits[~own] = 0
         logits = accelerator.reduce(logits, "sum")
     return logits.cpu().numpy(), rows["labels"][:]
 
@@ -250,6 +250,7 @@ def ask(
     rows = Dataset.from_dict(
         {"question": [question], "context": [context], "answers": [{"text": [""], "answer_start": [0]}]}
     )
+    pad_causal(model.config, tokenizer)
     windows = squad.features(rows, tokenizer, min(max_length, tokenizer.model_max_length), stride)
     batch = {
         key: value.to(model.device)
@@ -278,13 +279,13 @@ def evaluate(
         logits, _ = predict(model, rows, accelerator, pad_id)
         if not np.isfinite(logits).all():
             raise FloatingPointError("the model's answers are no finite numbers; use a smaller learning rate")
-        found, bounds = data.judge(split, rows, logits)
+        scored, bounds = data.judge(split, rows, logits)
         if interval is None:
             baseline = {} if (lazy := data.baseline(split)) is None else {"majority": lazy}
-            scores = {"main": metrics.main_score(data.task.main, found), **found, **baseline}
+            scores = {"main": metrics.main_score(data.task.main, scored), **scored, **baseline}
             interval = bounds
         else:
-            scores |= {f"{split}_{name}": value for name, value in found.items()}
+            scores |= {f"{split}_{name}": value for name, value in scored.items()}
     return {"scores": scores, "interval": [round(bound, 5) for bound in interval]}
 
 
@@ -326,6 +327,8 @@ class Run(Training):
         safety: Safety,
         teacher: PreTrainedModel | None = None,
     ):
+        for one in (model, teacher) if teacher is not None else (model,):
+            pad_causal(one.config, tokenizer)
         share = math.ceil(config.batch_size / accelerator.num_processes)
         kept = replace(safety, micro_batch_size=min(share, safety.micro_batch_size or share))
         folder = Path(safety.checkpoints) if safety.checkpoints else None
@@ -417,8 +420,7 @@ def finetune(
     name = about.pop("name", "finetuning")
     attention = model.config._attn_implementation
     heads.name_labels(model, data.task)
-    if accelerator.device.type == "cpu":
-        dropout.for_cpu(model)
+    dropout.speed_up(model, accelerator.device)
     folder = Path(safety.checkpoints) if safety.checkpoints else None
     with explained(), alone_in(folder, accelerator):
         run = Run(model, encoded[0], data.info, tokenizer, accelerator, config, safety, teacher)
@@ -460,8 +462,7 @@ def pace(
     config: FinetuningConfig,
 ) -> float:
     """Seconds for each token of an update, measured on a few updates, which spoil `model`."""
-    if accelerator.device.type == "cpu":
-        dropout.for_cpu(model)
+    dropout.speed_up(model, accelerator.device)
     run = Run(model, encode(data, tokenizer, config)[0], data.info, tokenizer, accelerator, config, UNSAVED)
     run.module.train()
     tokens, enough = 0, replace(config, epochs=config.epochs + MEASURED)

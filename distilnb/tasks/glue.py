@@ -13,10 +13,12 @@ import numpy as np
 from datasets import Dataset, load_dataset
 from transformers import PreTrainedTokenizerBase
 
+from .. import scales
 from ..machine.hub import ADVICE, fetch, only_cached, reach
 from ..text import toyworld
 from ..text.corpus import vocabulary_hash
 from ..text.randomness import generator
+from .layout import framed
 from .metrics import interval, main_score, majority, score
 
 SOURCES = ("toyworld", "hub")
@@ -125,7 +127,7 @@ class Task:
 
 
 PAIR, ENTAILMENT = ("sentence1", "sentence2"), ("entailment", "not_entailment")
-IMDB = {"hub": "stanfordnlp/imdb", "revision": "e6281661ce1c48d982bc483cf8a173c1bbeb5d31"}
+IMDB = {"hub": scales.IMDB, "revision": scales.IMDB_REVISION}
 TASKS = {
     task.name: task
     for task in (
@@ -224,9 +226,9 @@ class MissingSplit(ValueError):
     """A split that this copy of a data set does not have."""
 
 
-def _check_split(task: Task, split: str, there: tuple[str, ...], where: str) -> None:
-    if split not in there:
-        raise MissingSplit(f"task {task.name} has no split '{split}' in {where}, only {', '.join(there)}")
+def _check_split(task: Task, split: str, known: tuple[str, ...], where: str) -> None:
+    if split not in known:
+        raise MissingSplit(f"task {task.name} has no split '{split}' in {where}, only {', '.join(known)}")
 
 
 def check(rows: Dataset, task: Task, split: str, labelled: bool = True) -> None:
@@ -388,7 +390,8 @@ def fingerprint(splits: dict[str, Dataset], columns: tuple[str, ...]) -> str:
 def tokenize(
     rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, max_length: int = 128, truncation: str = "head"
 ) -> Dataset:
-    """Rows `input_ids` and `token_type_ids` (seq,), `length`, `labels`; nothing is padded yet.
+    """Rows `input_ids` and `token_type_ids` (seq,), `length`, `labels`, laid out as the tokenizer's family does;
+    nothing is padded yet.
 
     Of a pair that is too long, the longer text loses its end first. A single text keeps its "head", its "tail", or
     "head_tail": a quarter of the room for the beginning, the rest for the end, where reviewers conclude (Sun et al.
@@ -400,15 +403,16 @@ def tokenize(
         raise ValueError(f"task {task.name} has pairs of texts, which are cut by 'head' only, not '{truncation}'")
     if not 8 <= max_length <= tokenizer.model_max_length:
         raise ValueError(f"max_length is {max_length}; this tokenizer allows 8 to {tokenizer.model_max_length}")
-    found: dict[str, list] = {"input_ids": [], "token_type_ids": []}
+    columns: dict[str, list] = {"input_ids": [], "token_type_ids": []}
+    tokenizer = framed(tokenizer)
     cut = {"truncation": "longest_first", "max_length": max_length} if truncation == "head" else {"verbose": False}
     for first in range(0, len(rows), 1000):
         texts = [_texts(rows[first : first + 1000][column], column, first) for column in task.columns]
         encoded = tokenizer(*texts, return_token_type_ids=True, return_attention_mask=False, **cut)
-        for key, lists in found.items():
+        for key, lists in columns.items():
             lists += [np.asarray(_cut(ids, max_length, truncation), dtype=np.int32) for ids in encoded[key]]
-    lengths = [len(ids) for ids in found["input_ids"]]
-    return Dataset.from_dict(found | {"length": lengths, "labels": targets(rows, task)}).with_format("numpy")
+    lengths = [len(ids) for ids in columns["input_ids"]]
+    return Dataset.from_dict(columns | {"length": lengths, "labels": targets(rows, task)}).with_format("numpy")
 
 
 def targets(rows: Dataset, task: Task) -> np.ndarray:

@@ -18,12 +18,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from .. import paths
 from ..distillation.checkpoints import fingerprint
 from ..evidence import cells
+from ..evidence.names import finetuning_run
 from ..evidence.records import save_record
 from ..machine.progress import duration
 from ..models.sources import Source
 from . import finetuning, heads
 from .finetuning import FinetuningConfig, Safety
 from .glue import TaskData
+from .layout import framed
 
 LONG = 1000  # updates from which a run inside a grid shows its own progress
 SECOND_STAGE = "_d"  # DistilBERT (D) is the paper's name for a student that was distilled a second time
@@ -60,7 +62,7 @@ class Grid:
     def run_name(self, label: str, task: TaskData, which: str) -> str:
         """The name of a run and of its record."""
         name = task.task.name + (f"-{self.suffix}" if self.suffix else "")
-        return f"finetuning-{self.scale}-{label}-{name}-{which}"
+        return finetuning_run(self.scale, label, name, which)
 
     def cell(self, model: str, task: TaskData, config: FinetuningConfig, **more: Any) -> "Cell":
         """`model` on `task` with the seed of `config`; `more` are keys for its record."""
@@ -199,7 +201,7 @@ class Cell:
         if grid.accelerator.is_main_process:
             if self.keeps:
                 model.save_pretrained(self.keeps)
-                grid.tokenizer.save_pretrained(self.keeps)
+                framed(grid.tokenizer).save_pretrained(self.keeps)
             save_record(record, self.records)
             shutil.rmtree(unfinished, ignore_errors=True)
             if not any(unfinished.parent.iterdir()):

@@ -15,6 +15,7 @@ import transformers
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from .. import paths
+from ..evidence.names import finetuning_run
 from ..machine import hub
 from ..models import families
 from ..models.sources import Source, locate
@@ -134,7 +135,7 @@ def fine_tuned_run(scale: str, task: str, label: str) -> tuple[Path, Path]:
 
     Your own are kept by `distilnb finetune --keep`. Raises ValueError in one sentence where there is neither.
     """
-    name = f"finetuning-{scale}-{label}-{task}-seed0"
+    name = finetuning_run(scale, label, task)
     shipped, own = paths.data("heads", name), paths.home() / "runs"
     for folder, record in ((shipped, shipped / "record.json"), (own / "models" / name, own / f"{name}.json")):
         if (folder / "model.safetensors").is_file() and record.is_file():

@@ -13,8 +13,8 @@ def scored_texts(names: str, source: str = "hub") -> Scored | None:
     that are learned from with their labels. Raises ValueError for an unknown task or one that cannot be read.
     """
     chosen = [name.strip().lower() for name in names.split(",") if name.strip()]
-    found = {name: squad.SQUAD if name == "squad" else glue.get_task(name) for name in chosen}  # all names first
-    return Scored({name: _texts(task, source) for name, task in found.items()}) if found else None
+    tasks = {name: squad.SQUAD if name == "squad" else glue.get_task(name) for name in chosen}  # all names first
+    return Scored({name: _texts(task, source) for name, task in tasks.items()}) if tasks else None
 
 
 def _texts(task: glue.Task, source: str) -> list[str]:

@@ -21,6 +21,7 @@ from ..text.randomness import generator
 from . import glue
 from .answers import find_answers, interval, none_odds, score, score_with_none
 from .glue import Judgement, Task, TaskData
+from .layout import layout_of
 
 COLUMNS = ("question", "context", "answers")
 
@@ -147,10 +148,10 @@ def check(rows: Dataset, split: str, task: SpanTask = SQUAD) -> None:
             if start < 0 or not gold or context[start : start + len(gold)] != gold
         ]
     if wrong:
-        i, gold, there = wrong[0]
+        i, gold, words = wrong[0]
         raise ValueError(
             f"{len(wrong)} answer(s) of {what} are not where they are said to be, first in row "
-            f"{_name(rows, i)}: the answer is {gold!r}, the context has {there!r} there"
+            f"{_name(rows, i)}: the answer is {gold!r}, the context has {words!r} there"
         )
 
 
@@ -159,15 +160,15 @@ def _name(rows: Dataset, row: int) -> str:
 
 
 def _repeated(rows: Dataset) -> dict[str, int]:
-    found = {"rows": 0, "at_first": 0}
+    counts = {"rows": 0, "at_first": 0}
     for context, answers in zip(rows["context"][:], rows["answers"][:], strict=True):
         if not answers["text"]:
             continue
         text, start = answers["text"][0], answers["answer_start"][0]
         if text in context[context.find(text) + 1 :]:
-            found["rows"] += 1
-            found["at_first"] += context.find(text) == start
-    return found
+            counts["rows"] += 1
+            counts["at_first"] += context.find(text) == start
+    return counts
 
 
 # ---------------------------------------------------------------------------------------------- windows
@@ -176,7 +177,8 @@ def _repeated(rows: Dataset) -> dict[str, int]:
 def features(
     rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int = 384, stride: int = 128, max_question: int = 64
 ) -> Dataset:
-    """The windows that a model reads, a row each: [CLS] question [SEP] a part of the context [SEP].
+    """The windows that a model reads, a row each: [CLS] question [SEP] a part of the context [SEP], or as else the
+    tokenizer's family lays out a pair (`layout`).
 
     The next window starts `stride` tokens of the context later, or where the last one ended if that is earlier, until
     the end of the context is reached: BERT's `doc_stride`. (The tokenizers of `transformers` call the overlap so; taken
@@ -184,8 +186,9 @@ def features(
     `max_question` tokens are kept, as in BERT; `cut` counts those lost. Columns:
 
     - `input_ids`, `token_type_ids` (seq,), `length`; nothing is padded yet;
-    - `labels` (2,): first and last token of the row's first answer in this window, or 0, 0, which is [CLS], where
-      the window does not hold all of it (as in BERT). An answer that begins or ends inside a token gets all of it;
+    - `labels` (2,): first and last token of the row's first answer in this window, or 0, 0, which is [CLS] or what
+      else stands first, where the window does not hold all of it (as in BERT). An answer that begins or ends inside a
+      token gets all of it;
     - `example`: the number of the row that the window is of;
     - `offsets` (2 · seq,): for each token, the characters [from, to) of the context that it stands for, and -1, -1
       outside the context; `reshape(-1, 2)` makes pairs of them.
@@ -201,36 +204,43 @@ def features(
     questions, _ = _tokens(rows["question"][:], tokenizer)
     numbers = _numbered(texts := rows["context"][:])
     contexts, places = _tokens(list(numbers), tokenizer)
-    cls, sep = [tokenizer.cls_token_id], [tokenizer.sep_token_id]
-    found: list[dict[str, Any]] = []
+    around = layout_of(tokenizer)
+    windows: list[dict[str, Any]] = []
     for i, (question, text, gold) in enumerate(zip(questions, texts, rows["answers"][:], strict=True)):
-        head = np.concatenate([cls, question[:max_question], sep])
-        context, offsets = contexts[numbers[text]], places[numbers[text]]
-        room = max_length - len(head) - 1
+        head = np.concatenate([around.opening, question[:max_question], around.between])
+        room = max_length - len(head) - len(around.closing)
         if room < 1:
             raise ValueError(
                 f"the question of row {i} has {len(question)} tokens and leaves no room for its context "
                 f"in {max_length}: use a larger max_length or a smaller max_question"
             )
-        first, last = _answer_tokens(offsets, gold)
-        step = min(stride, room)
-        for start in range(0, max(len(context) - room, 0) + step, step):
-            ids = np.concatenate([head, context[start : start + room], sep])
-            at = np.full((len(ids), 2), -1)
-            at[len(head) : -1] = offsets[start : start + room]
-            whole, shift = start <= first <= last < start + room, len(head) - start
-            found.append(
-                {
-                    "input_ids": ids.astype(np.int32),
-                    "token_type_ids": (np.arange(len(ids)) >= len(head)).astype(np.int32),
-                    "length": len(ids),
-                    "labels": (first + shift, last + shift) if whole else (0, 0),
-                    "example": i,
-                    "offsets": at.ravel().astype(np.int32),
-                    "cut": max(0, len(question) - max_question),
-                }
-            )
-    return Dataset.from_dict({name: [window[name] for window in found] for name in found[0]}).with_format("numpy")
+        context, offsets = contexts[numbers[text]], places[numbers[text]]
+        answer, about = _answer_tokens(offsets, gold), {"example": i, "cut": max(0, len(question) - max_question)}
+        for start in range(0, max(len(context) - room, 0) + min(stride, room), min(stride, room)):
+            part = slice(start, start + room)
+            window = _window(head, context[part], offsets[part], around.closing)
+            windows.append(window | {"labels": _place(answer, part, len(head))} | about)
+    return Dataset.from_dict({name: [window[name] for window in windows] for name in windows[0]}).with_format("numpy")
+
+
+def _window(head: np.ndarray, context: np.ndarray, offsets: np.ndarray, closing: Sequence[int]) -> dict[str, Any]:
+    """What the model reads in one window, and where in the text its tokens stand."""
+    ids = np.concatenate([head, context, closing])
+    at = np.full((len(ids), 2), -1)
+    at[len(head) : len(head) + len(context)] = offsets
+    return {
+        "input_ids": ids.astype(np.int32),
+        "token_type_ids": (np.arange(len(ids)) >= len(head)).astype(np.int32),
+        "length": len(ids),
+        "offsets": at.ravel().astype(np.int32),
+    }
+
+
+def _place(answer: tuple[int, int], part: slice, before: int) -> tuple[int, int]:
+    """Where the answer's first and last token stand in the window that shows this part; (0, 0) if not wholly there."""
+    first, last = answer
+    shift = before - part.start
+    return (first + shift, last + shift) if part.start <= first <= last < part.stop else (0, 0)
 
 
 def _numbered(contexts: list[str]) -> dict[str, int]:
@@ -239,19 +249,18 @@ def _numbered(contexts: list[str]) -> dict[str, int]:
 
 
 def _tokens(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """For each text its ids (tokens,) and the characters that they stand for (tokens, 2)."""
-    ids, places = [], []
+    """For each text its ids (tokens,) and the characters that they stand for (tokens, 2), without a space in front."""
+    ids, places, settings = [], [], {"add_special_tokens": False, "return_offsets_mapping": True, "verbose": False}
+    second = tokenizer("a a", **settings)["offset_mapping"][-1][0]
+    spaced = second < 2  # pieces of bytes or of SentencePiece begin with the space before their word
     for first in range(0, len(texts), 1000):
-        made = tokenizer(
-            texts[first : first + 1000],
-            add_special_tokens=False,
-            return_offsets_mapping=True,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-        )
+        part = texts[first : first + 1000]
+        made = tokenizer(part, return_attention_mask=False, return_token_type_ids=False, **settings)
         ids += [np.asarray(one, dtype=np.int64) for one in made["input_ids"]]
-        places += [np.asarray(one, dtype=np.int64).reshape(-1, 2) for one in made["offset_mapping"]]
+        for text, offsets in zip(part, made["offset_mapping"], strict=True):
+            if spaced:
+                offsets = [(end - len(text[start:end].lstrip()), end) for start, end in offsets]
+            places.append(np.asarray(offsets, dtype=np.int64).reshape(-1, 2))
     return ids, places
 
 

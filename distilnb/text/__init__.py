@@ -1,1 +1,1 @@
-"""From documents to masked rows."""
+"""Text: from documents to token blocks and masked samples."""

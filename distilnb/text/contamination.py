@@ -1,8 +1,8 @@
-"""Text for pre-training must not hold what is scored later: which documents do, found by content.
+"""Contamination: which documents of a pre-training text contain a text that is scored later, found by content.
 
-A scored text counts as held when all its letters and digits stand in the document in the same order, whatever the case,
-the spaces and the punctuation between them (GLUE spells "do n't" where the source has "don't"). Short ones, which
-anybody might write, count only when they are the whole document.
+A document contains a scored text when all letters and digits of the text stand in it in the same order; case, spaces
+and punctuation are ignored (GLUE spells "do n't" where the source has "don't"). Short texts, which anybody might
+write, count only when they are the whole document.
 """
 
 import hashlib
@@ -12,18 +12,18 @@ from typing import Any
 
 import numpy as np
 
-SHORT = 40  # letters and digits, some eight words: a shorter text must be the whole document
-BASE = np.uint64(0x9E3779B97F4A7C15)  # of the hash of a stretch; any large odd number
+SHORT = 40  # letters and digits, about eight words; a shorter text must be the whole document
+BASE = np.uint64(0x9E3779B97F4A7C15)  # of the hash; any large odd number would do
 INVERSE = np.uint64(pow(int(BASE), -1, 2**64))
 
 
 def squeezed(text: str) -> str:
-    """The letters and digits of a text in lower case, without what stands between them and without line breaks."""
+    """The letters and digits of a text in lower case, without anything between them."""
     return "".join(re.findall(r"[^\W_]+", re.sub(r"<br */?>", " ", text).casefold()))
 
 
 class Scored:
-    """Texts that are scored later, by the name of their task; knows which of them a document holds."""
+    """The texts that are scored later, by the names of their tasks, and the search for them in a document."""
 
     def __init__(self, texts: Mapping[str, Iterable[str]]):
         self.tasks, self._whole, self._long = list(texts), {}, {}
@@ -40,13 +40,13 @@ class Scored:
 
     @property
     def info(self) -> dict[str, Any]:
-        """For a record: the tasks, how many texts, and a fingerprint of them."""
+        """The entry for a record: the tasks, the number of texts, and a fingerprint of the texts."""
         texts = sorted((*self._whole, *self._long))
         digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
         return {"tasks": self.tasks, "texts": len(texts), "fingerprint": digest}
 
     def within(self, document: str) -> set[str]:
-        """The tasks of which a text stands in this document; empty for a document that may be learned from."""
+        """The tasks that have a text in this document; empty for a document that may be used for training."""
         text = squeezed(document)
         tasks = set(self._whole.get(text, ()))
         if len(text) < SHORT or not len(self._hashes):
@@ -61,9 +61,9 @@ class Scored:
 
 
 def _stretches(text: str) -> np.ndarray:
-    """A hash of every SHORT characters in a row: (len(text) - SHORT + 1,), equal for equal stretches anywhere.
+    """The hashes of all stretches of SHORT characters: (len(text) - SHORT + 1,), equal for equal stretches.
 
-    Sums of character × BASE^place, so that a stretch is a difference of two of them, moved back to place 0.
+    The hash of a stretch is the difference of two prefix sums of character × BASE^place, shifted back to place 0.
     """
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.uint64)
     sums = np.concatenate([[np.uint64(0)], np.cumsum(codes * _powers(BASE, len(codes)), dtype=np.uint64)])

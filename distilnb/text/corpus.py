@@ -1,7 +1,7 @@
-"""Text → token blocks on disk: from local files, from the Hub (map-style or streamed) or from toyworld.
+"""Token blocks on disk, made from local files, the Hub (map-style or streamed) or toyworld (notebook 03).
 
-Documents are tokenized once, in batches, and written as rows of an Arrow file that training reads memory-mapped:
-the corpus is never held in memory, and processes share it. Every hundredth document is held out for evaluation.
+Documents are tokenized once, in batches, and written as rows of an Arrow file. Training reads it memory-mapped, so that
+the corpus is never held in memory and processes share it. Every hundredth document is held out for evaluation.
 """
 
 import hashlib
@@ -30,20 +30,20 @@ from .contamination import Scored
 from .reading import Piece, Tally
 
 HELD_OUT_EVERY = 100  # document i is held out when i % 100 == 99
-KEPT = "tokens", "seq_length", "layout", "tokenizer", "fingerprint", "read", "left_out"  # of an info, for a record
-FORMAT = 2  # of the folder on disk; a change makes older ones be rebuilt
+RECORDED_KEYS = "tokens", "seq_length", "layout", "tokenizer", "fingerprint", "read", "left_out"  # for a record
+FORMAT = 2  # version of the folder on disk; folders of another version are built again
 GROUP = 1_000_000  # characters that are tokenized at once, on all cores
-SHORTEST = 12  # tokens of a document that the grouped layout keeps
-TOLD_UNKNOWN, MOST_UNKNOWN = 0.001, 0.1  # shares of [UNK] that are worth a word, and that no training should start with
+SHORTEST = 12  # the fewest tokens of a document that the grouped layout keeps
+TOLD_UNKNOWN, MOST_UNKNOWN = 0.001, 0.1  # shares of [UNK] above which a warning is printed, and training refused
 
 
 @dataclass(frozen=True)
 class TextSource:
-    """One place text comes from.
+    """One source of text.
 
-    `name` is "toyworld", a local file or folder (see `reading`), or a Hub data set; `stream` fetches no more of that
-    than is used. `column` holds the text where there are columns (None: "text", or a guess that is told); `encoding`
-    is that of files that are not in UTF-8 and have no byte order mark.
+    `name` is "toyworld", a local file or folder (see `reading`), or a data set of the Hub; with `stream`, only the part
+    that is used is fetched. `column` names the column of the text (None: "text", or a guess that is printed);
+    `encoding` applies to files without a byte order mark that are not UTF-8.
     """
 
     name: str
@@ -56,7 +56,7 @@ class TextSource:
 
     @property
     def path(self) -> Path | None:
-        """The file or folder, where it is one; ValueError for a path that leads nowhere."""
+        """The file or folder of a local source, else None; ValueError for a path that does not exist."""
         path = Path(self.name).expanduser()
         if self.name == "toyworld":
             return None
@@ -68,16 +68,16 @@ class TextSource:
 
     @property
     def shown(self) -> str:
-        """Its name in messages and records, without the folders of this machine."""
+        """The source's name in messages and records, without the local folders."""
         return reading.shown(self.path.resolve()) if self.path else self.name
 
 
 def parse_sources(text: str, column: str | None = None, encoding: str | None = None) -> tuple[TextSource, ...]:
-    """Read `--text`: sources joined by "+", each NAME[:CONFIG[:SPLIT]][@REVISION], `stream=` in front to stream.
+    """The sources in `--text`: joined by "+", each NAME[:CONFIG[:SPLIT]][@REVISION], with `stream=` before to stream.
 
     Examples: "toyworld", "books/", "stream=wikimedia/wikipedia:20231101.en+stanfordnlp/imdb:plain_text:unsupervised".
-    What exists as a file or folder is taken as it is, whatever characters its name has. `column` and `encoding` are
-    those of all sources. Raises ValueError when a source is empty, and for a path that leads nowhere.
+    The name of an existing file or folder may hold any characters. `column` and `encoding` apply to all sources.
+    Raises ValueError for an empty source and for a path that does not exist.
     """
     sources, parts = [], text.split("+")
     more = {"column": column or None, "encoding": encoding or None}
@@ -97,7 +97,7 @@ def parse_sources(text: str, column: str | None = None, encoding: str | None = N
             sources.append(TextSource(address, config or None, split or "train", revision or None, stream, **more))
         del parts[:count]
     for source in sources:
-        source.path  # noqa: B018 says now what is wrong with it
+        source.path  # noqa: B018 raises now if it is wrong
     return tuple(sources)
 
 
@@ -106,7 +106,7 @@ def _is_here(name: str) -> bool:
 
 
 def read_pieces(source: TextSource, tally: Tally) -> Iterator[Piece]:
-    """The documents of one source in pieces, in a fixed order; raises ValueError at once when there is no such text."""
+    """The documents of one source in pieces, in a fixed order; ValueError at once when there is no such text."""
     if source.name == "toyworld":
         return reading.cut((text, True) for text in toyworld.documents())
     if source.path:
@@ -121,7 +121,7 @@ def read_pieces(source: TextSource, tally: Tally) -> Iterator[Piece]:
 
 
 def documents(source: TextSource) -> Iterator[str]:
-    """The documents of one source, whole, to look at; raises as `read_pieces` does."""
+    """The whole documents of one source, for readers to look at; raises as `read_pieces` does."""
     pieces = read_pieces(source, Tally())
 
     def joined() -> Iterator[str]:
@@ -152,7 +152,7 @@ def _from_hub(source: TextSource) -> Any:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Token blocks ready for training: rows of `input_ids` (seq,), lengths, counts of every vocabulary entry."""
+    """Token blocks ready for training: rows of `input_ids` (seq,), their lengths, and the count of each word piece."""
 
     train: Dataset
     heldout: Dataset
@@ -162,11 +162,11 @@ class Corpus:
 
     @property
     def padded(self) -> bool:
-        """Whether rows differ in length, so that batches hold padding."""
+        """Whether rows differ in length, so that batches contain padding."""
         return self.info["layout"] == "grouped"
 
     def provenance(self) -> dict[str, Any]:
-        """What a record says of the text: where from, which revision, how much, and that it is a stand-in."""
+        """A record's entry about the text: source, revision, amount, and that it is a stand-in for the paper's."""
         sources, names = self.info["sources"], self.info["shown"]
         toy = names == ["toyworld"]
         return {
@@ -175,7 +175,7 @@ class Corpus:
             "rows": {"train": len(self.train), "heldout": len(self.heldout)},
             "stand_in": True,
             "stand_in_why": "toyworld, a made-up world" if toy else "not the paper's Wikipedia and Toronto Book Corpus",
-        } | {key: self.info[key] for key in KEPT if key in self.info}
+        } | {key: self.info[key] for key in RECORDED_KEYS if key in self.info}
 
 
 def build_corpus(
@@ -193,7 +193,7 @@ def build_corpus(
 
     `packed` joins documents end to end, so that no token is padding; `grouped` keeps documents apart, splits long
     ones, drops those under 12 tokens or half unknown (as the original code does) and leaves rows of unequal
-    length to be batched by length. Several sources take turns, a document each. `max_tokens` stops early, also
+    length to be batched by length. Several sources take turns, a document each. `max_tokens` limits the text, also
     when streaming; toyworld is endless and needs it. Documents that hold a text of `without` are left out and counted.
 
     Raises ValueError for an unknown layout, for empty text, for text shorter than a block, and, unless
@@ -226,15 +226,15 @@ def build_corpus(
 
 
 def train_tokenizer(sources: Iterable[TextSource], pieces: int, characters: int = 50_000_000) -> BertTokenizer:
-    """A lower-casing WordPiece tokenizer of `pieces` pieces from the first `characters` of the text.
+    """A lower-casing WordPiece tokenizer of `pieces` pieces, trained on the first `characters` of the text.
 
-    Trained by the `tokenizers` library; saves and loads as any BERT tokenizer.
+    The `tokenizers` library trains it, and it is saved and loaded like any BERT tokenizer.
     """
 
     def texts() -> Iterator[str]:
         seen = inside = 0
         for text, ends in _take_turns([read_pieces(source, Tally()) for source in sources]):
-            if inside < 100_000:  # a novel gives its beginning, so that no source crowds out the others
+            if inside < 100_000:  # of a novel only the beginning is taken, so that no source crowds out the others
                 yield text[: 100_000 - inside]
                 seen += min(len(text), 100_000 - inside)
             inside = 0 if ends else inside + len(text)
@@ -245,14 +245,14 @@ def train_tokenizer(sources: Iterable[TextSource], pieces: int, characters: int 
 
 
 def vocabulary_hash(tokenizer: PreTrainedTokenizerBase) -> str:
-    """A fingerprint of the vocabulary: equal when every piece has the same id."""
+    """A fingerprint of the vocabulary, equal for tokenizers in which every piece has the same id."""
     return hashlib.sha256(json.dumps(sorted(tokenizer.get_vocab().items())).encode()).hexdigest()[:16]
 
 
 def whole_texts(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
-    """A copy of what tokenizes, with truncation and padding off, which some tokenizer files switch on.
+    """A copy of the inner tokenizer with truncation and padding off, because some tokenizer files switch them on.
 
-    Raises ValueError for a tokenizer that is not of the `tokenizers` library.
+    Raises ValueError for a tokenizer that is not from the `tokenizers` library.
     """
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError(f"{type(tokenizer).__name__} has no tokenizer.json; a fast tokenizer is needed")
@@ -263,7 +263,7 @@ def whole_texts(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
 
 
 def _stamp(source: TextSource) -> list | str:
-    """What tells that local files changed: names, sizes and times; for toyworld, the version of its text."""
+    """The names, sizes and times of local files, by which a change is noticed; for toyworld, its text's version."""
     if source.name == "toyworld":
         return f"text {toyworld.TEXT_VERSION}"
     if not source.path:
@@ -273,7 +273,7 @@ def _stamp(source: TextSource) -> list | str:
 
 
 def _take_turns(streams: list[Iterator[Piece]]) -> Iterator[Piece]:
-    """A document of each stream in turn, until all have ended."""
+    """The documents of all streams, one of each in turn, until all streams have ended."""
     while streams:
         for stream in list(streams):
             for piece in stream:
@@ -285,13 +285,13 @@ def _take_turns(streams: list[Iterator[Piece]]) -> Iterator[Piece]:
 
 
 def _clean(parts: Iterator[Piece], without: Scored, left_out: Counter) -> Iterator[Piece]:
-    """The documents that hold nothing of `without`; the others are counted, in all and by task."""
+    """The documents without a text of `without`; the others are counted in `left_out`, in all and by task."""
     document: list[Piece] = []
     for piece in parts:
         document.append(piece)
         if not piece.ends:
             continue
-        stretches = (document[i : i + 50] for i in range(0, max(1, len(document) - 2), 48))  # they overlap
+        stretches = (document[i : i + 50] for i in range(0, max(1, len(document) - 2), 48))  # overlapping ones
         tasks = set().union(*(without.within("".join(part.text for part in stretch)) for stretch in stretches))
         left_out.update(["documents", *tasks] if tasks else [])
         if not tasks:
@@ -338,7 +338,7 @@ def _write(
         try:
             building.rename(folder)
         except OSError:
-            if not (folder / "info.json").is_file():  # else another process was first
+            if not (folder / "info.json").is_file():  # otherwise another process was first
                 raise
     except KeyboardInterrupt:
         raise KeyboardInterrupt("stopped while text was being prepared, of which nothing is kept") from None
@@ -347,7 +347,7 @@ def _write(
 
 
 def _write_rows(path: Path, parts: Iterator[Piece], encoder: Tokenizer, blocks: "_Blocks", offenders: Counter) -> int:
-    """Tokenize and write group after group; how many rows there are."""
+    """Tokenize and write the text group by group, and return the number of rows."""
     schema = pyarrow.schema({"input_ids": pyarrow.list_(pyarrow.int32()), "heldout": pyarrow.bool_()})
     written = 0
     with path.open("wb") as file, pyarrow.ipc.new_stream(file, schema) as out:
@@ -365,7 +365,7 @@ def _write_rows(path: Path, parts: Iterator[Piece], encoder: Tokenizer, blocks: 
 
 
 def _groups(parts: Iterator[Piece], blocks: "_Blocks") -> Iterator[list[Piece]]:
-    """Pieces of `GROUP` characters together, of fewer where few tokens are still to come."""
+    """The pieces in groups of about `GROUP` characters, smaller when few tokens are still missing."""
     group, size = [], 0
     for piece in parts:
         group.append(piece)
@@ -378,7 +378,7 @@ def _groups(parts: Iterator[Piece], blocks: "_Blocks") -> Iterator[list[Piece]]:
 
 
 def _encoded(groups: Iterator[list[Piece]], encoder: Tokenizer) -> Iterator[tuple[list[Piece], list[Encoding]]]:
-    """Groups with their encodings; while one is being written, the next is tokenized on all cores."""
+    """The groups with their encodings; the next group is tokenized on all cores while one is being written."""
     with ThreadPoolExecutor(1) as worker:
         begun: deque = deque()
         for group in groups:
@@ -392,7 +392,7 @@ def _encoded(groups: Iterator[list[Piece]], encoder: Tokenizer) -> Iterator[tupl
 
 
 def _unknown_words(group: list[Piece], encodings: list[Encoding], encoder: Tokenizer, unknown: int) -> Iterator[str]:
-    """The words of a few texts that became [UNK]."""
+    """The words that became [UNK] in a few texts."""
     having = (piece.text for piece, encoding in zip(group, encodings, strict=True) if unknown in encoding.ids)
     for text in islice(having, 50):
         encoding = encoder.encode(text, add_special_tokens=False)
@@ -400,9 +400,9 @@ def _unknown_words(group: list[Piece], encodings: list[Encoding], encoder: Token
 
 
 def frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int], list[int]]:
-    """The ids before and after each block, and after each document in it.
+    """The ids before each block, after each block, and after each document in it.
 
-    They are [CLS], [SEP] and [SEP], by whatever name, or nothing, nothing and the end of text for a causal model.
+    They are the family's [CLS], [SEP] and [SEP]; for a causal model they are nothing, nothing and the end of text.
     """
     if tokenizer.cls_token_id is None:
         return [], [], [tokenizer.eos_token_id]
@@ -410,34 +410,34 @@ def frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int], lis
 
 
 class _Blocks:
-    """Token ids of documents → rows of ids, counted; training and held-out documents never share a row."""
+    """A cutter of documents' token ids into rows, with counts; training and held-out documents never share a row."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, info: dict):
         self.opening, self.closing, self.between = frame(tokenizer)
-        self.unk = None if self.between == [tokenizer.unk_token_id] else tokenizer.unk_token_id  # bytes know all words
+        self.unk = None if self.between == [tokenizer.unk_token_id] else tokenizer.unk_token_id  # bytes spell all words
         self.packed, self.wanted = info["layout"] == "packed", info["max_tokens"]
         self.seq_length, self.body = info["seq_length"], info["seq_length"] - len(self.opening) - len(self.closing)
         self.counts, self.digest = np.zeros(len(tokenizer), dtype=np.int64), hashlib.sha256()
         self.tokens = self.documents = 0
-        self.carried: dict[bool, list[int]] = {False: [], True: []}  # what does not fill a block yet
+        self.carried: dict[bool, list[int]] = {False: [], True: []}  # ids that do not fill a block yet
 
     @property
     def missing(self) -> float:
-        """Tokens that are still asked for."""
+        """The number of tokens still wanted."""
         return self.wanted - self.tokens if self.wanted else math.inf
 
     @property
     def full(self) -> bool:
-        """Whether there are as many tokens as were asked for."""
+        """Whether there are as many tokens as wanted."""
         return self.missing <= 0
 
     @property
     def unknown(self) -> int:
-        """How many tokens are [UNK]."""
+        """The number of [UNK] tokens."""
         return self.counts[self.unk] if self.unk is not None else 0
 
     def why_none(self) -> str:
-        """The end of a sentence about text that gave no row."""
+        """The reason, as the end of a sentence, why the text gave no row."""
         if not self.documents:
             return "is empty"
         if self.packed:
@@ -445,7 +445,7 @@ class _Blocks:
         return f"has no document of {SHORTEST} known tokens; give longer documents or take --layout packed"
 
     def add(self, ids: list[list[int]], ends: list[bool]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The next pieces of documents → the rows that they fill: ids end to end, length of each row, held out?"""
+        """The rows that the next pieces fill: their ids end to end, each row's length, and whether it is held out."""
         rows, start = [], 0
         while start < len(ids):
             heldout = self.documents % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
@@ -462,11 +462,11 @@ class _Blocks:
         return self._count(rows)
 
     def _turns(self, heldout: bool, ended: bool) -> bool:
-        """Whether the next piece cannot join the ones before."""
+        """Whether the next piece cannot join the pieces before it."""
         return ended and (not self.packed or heldout or self.documents % HELD_OUT_EVERY == HELD_OUT_EVERY - 1)
 
     def _cut(self, heldout: bool, ended: bool) -> list[np.ndarray]:
-        """Rows without [CLS] and [SEP] out of what is carried; the rest is carried on."""
+        """The rows, without [CLS] and [SEP], that the carried ids fill; the rest stays carried."""
         stream = np.array(self.carried[heldout], dtype=np.int32)
         whole = len(stream) // self.body * self.body
         rows, rest = list(stream[:whole].reshape(-1, self.body)), stream[whole:]
@@ -491,7 +491,7 @@ class _Blocks:
 
 
 def _tell_unknown(corpus: Corpus, allowed: bool) -> None:
-    """Say how much of the text the vocabulary does not know; ValueError when that is most of it and not `allowed`."""
+    """Print the share of unknown tokens; ValueError when it exceeds MOST_UNKNOWN and is not `allowed`."""
     share = corpus.info["read"]["unknown"] / corpus.info["tokens"]
     words = ", ".join(f"{word!r}" for word, _ in corpus.info["offenders"])
     what = (
@@ -508,7 +508,7 @@ def _read(folder: Path) -> Corpus:
     info = json.loads((folder / "info.json").read_text())
     data = Dataset.from_file(str(folder / "blocks.arrow"))
     heldout = data.data.column("heldout").to_numpy()
-    if not heldout.any():  # a short text: its last tenth, at least one block
+    if not heldout.any():  # a short text: hold out its last tenth, at least one block
         heldout = np.arange(len(data)) >= len(data) - max(1, len(data) // 10)
     if heldout.all():
         raise ValueError(
@@ -528,9 +528,9 @@ def _read(folder: Path) -> Corpus:
 
 
 def corpus_budget(sources: tuple[TextSource, ...], tokens: int | None, wanted: int | None = None) -> int | None:
-    """How many tokens of text to prepare: `tokens` for endless or streamed text, else all there is.
+    """The number of tokens to prepare: `tokens` for endless or streamed text, else None for the whole text.
 
-    Of a stream no more is fetched than a run of `wanted` tokens reads once, with what is held out.
+    From a stream, no more is fetched than a run of `wanted` tokens reads once, plus the held-out part.
     """
     if any(s.stream for s in sources) and tokens and wanted:
         return min(tokens, wanted + wanted // 20 + 10_000)
@@ -539,7 +539,7 @@ def corpus_budget(sources: tuple[TextSource, ...], tokens: int | None, wanted: i
 
 
 def make_tokenizer(folder: Path, sources: tuple[TextSource, ...], pieces: int) -> PreTrainedTokenizerBase:
-    """The tokenizer of an earlier sitting, else a new word-piece vocabulary trained on the text."""
+    """The tokenizer that an earlier run left in `folder`, else a new WordPiece tokenizer trained on the text."""
     if not (folder / "tokenizer.json").is_file():
         toy = [s.name for s in sources] == ["toyworld"]
         made = toyworld.train_tokenizer(pieces) if toy else train_tokenizer(sources, pieces)

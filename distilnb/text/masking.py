@@ -1,7 +1,7 @@
-"""Dynamic masking as a pure function: the masks of a sample depend on (seed, epoch, sample id) and nothing else.
+"""Dynamic masking as a pure function of (seed, epoch, sample id) (notebooks 02 and 03).
 
-No worker, process or restart can change them, which is what makes resuming exact. The recipe is BERT's
-15 % and 80/10/10 with the original code's smoothing by token counts, after XLM.
+No worker, process or restart can change the masks, so that resuming is exact. The recipe is BERT's 15 % and 80/10/10
+with the original code's smoothing by token counts, after XLM.
 """
 
 from dataclasses import dataclass, replace
@@ -13,9 +13,9 @@ from .randomness import generator
 
 
 def mask_weights(token_counts: np.ndarray, special_ids: list[int], smoothing: float = 0.7) -> np.ndarray:
-    """Relative chance of each vocabulary entry to be masked: max(count, 1) ** −smoothing, 0 for special tokens.
+    """The relative chance of each word piece to be masked: max(count, 1) ** −smoothing, 0 for special tokens.
 
-    token_counts is (vocab,). smoothing 0.7 prefers rare words as the original code does; 0 treats all alike.
+    token_counts is (vocab,). smoothing 0.7 prefers rare words as the original code does; 0 treats all pieces alike.
     """
     weights = np.maximum(token_counts.astype(np.float64), 1.0) ** -smoothing
     weights[special_ids] = 0.0
@@ -24,7 +24,7 @@ def mask_weights(token_counts: np.ndarray, special_ids: list[int], smoothing: fl
 
 @dataclass(frozen=True)
 class Masker:
-    """Masks single sequences: 15 % of the tokens are chosen, 80 % of these become [MASK], 10 % a random piece.
+    """A masker of single sequences: it chooses 15 % of the tokens; 80 % of these become [MASK], 10 % a random piece.
 
     The chosen tokens are drawn without replacement with chances proportional to `weights[token]`. Special
     tokens are never chosen but count in the 15 %, as in the original; a fraction of a token is rounded at
@@ -56,11 +56,11 @@ class Masker:
         return cls(tokenizer.mask_token_id, weights, probability, seed)
 
     def uniform(self) -> "Masker":
-        """The masks that held-out text is scored with, always the same: 15 %, all words alike."""
+        """The masker for scoring held-out text, with masks that never change: 15 %, all pieces alike."""
         return replace(self, weights=(self.weights > 0).astype(float), probability=0.15, seed=0)
 
     def __call__(self, ids: np.ndarray, epoch: int, sample_id: int) -> tuple[np.ndarray, np.ndarray]:
-        """(masked ids, labels), both (seq,): labels hold the true token where one was chosen, IGNORE elsewhere."""
+        """The masked ids and the labels, both (seq,); labels hold the true token where one was chosen, else IGNORE."""
         draw = generator(self.seed, epoch, sample_id)
         weights = self.weights[ids]
         wanted = int(self.probability * len(ids) + draw.random())
@@ -82,14 +82,14 @@ IGNORE = -100  # label of a position without a masked word
 
 @dataclass(frozen=True)
 class NextWord:
-    """The causal objective in the place of a Masker: nothing is hidden, and each token's label is its successor."""
+    """The causal counterpart of a Masker: nothing is hidden, and the label of each token is the next token."""
 
     probability: float = 1.0
 
     def uniform(self) -> "NextWord":
-        """Itself: there is nothing to draw."""
+        """This object itself, because nothing is drawn at random."""
         return self
 
     def __call__(self, ids: np.ndarray, epoch: int, sample_id: int) -> tuple[np.ndarray, np.ndarray]:
-        """(ids, labels), both (seq,): the last token has no successor, and IGNORE as its label."""
+        """The ids and the labels, both (seq,); the last token has no successor, so its label is IGNORE."""
         return ids, np.append(ids[1:], IGNORE).astype(np.int64)

@@ -1,14 +1,14 @@
-"""Every random choice as a pure function of (seed, epoch, sample id): what makes resuming exact (notebook 03)."""
+"""Random choices as pure functions of (seed, epoch, sample id), so that resuming is exact (notebook 03)."""
 
 import numpy as np
 import torch
 
 
 def epoch_order(lengths: np.ndarray, batch_size: int, seed: int, epoch: int, group: bool = False) -> np.ndarray:
-    """The order of samples in an epoch: (samples,) indices, a pure function of (seed, epoch).
+    """The order of the samples in an epoch: indices (samples,), a pure function of (seed, epoch).
 
     With `group`, stretches of up to 50 batches (a quarter of a small set) are sorted by length and the batches
-    shuffled again, so that a batch holds sequences of like length and little padding.
+    shuffled again, so that a batch holds sequences of similar length and little padding.
     """
     draw = generator(seed, epoch)
     order = draw.permutation(len(lengths))
@@ -23,10 +23,10 @@ def epoch_order(lengths: np.ndarray, batch_size: int, seed: int, epoch: int, gro
 
 
 def generator(*key: int) -> np.random.Generator:
-    """A random generator that is a pure function of `key` (non-negative integers, their number included)."""
+    """A random generator that is a pure function of `key`, any number of non-negative integers."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence((len(key), *key))))
 
 
 def seed_dropout(seed: int, step: int, rank: int) -> None:
-    """Dropout as a pure function of (seed, step, process): nothing random has to be saved or restored."""
+    """Seed dropout from (seed, step, process), so that no random state has to be saved or restored."""
     torch.manual_seed(int(generator(seed, step, rank).integers(2**62)))

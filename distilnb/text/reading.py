@@ -1,8 +1,8 @@
-"""Files that people bring → rows → documents: plain text, JSON, tables, Parquet and Arrow, compressed or not.
+"""Reading of documents from users' files: plain text, JSON, tables, Parquet and Arrow, compressed or not.
 
-Whatever the shape of a file (one line of a gigabyte, a million short rows), a document passes through in pieces of
-at most `PIECE` characters, so that reading never holds more than a few of them. What had to be left out or mended is
-counted in a `Tally`, and what cannot be read ends in a ValueError that names the file and the place.
+For every shape of file (one line of a gigabyte, a million short rows), a document is passed on in pieces of at most
+`PIECE` characters, so that only a few pieces are held at once. Rows left out and characters replaced are counted in a
+`Tally`; an unreadable file ends in a ValueError that names the file and the place.
 """
 
 import bz2
@@ -28,15 +28,15 @@ import pyarrow.parquet
 
 PIECE = 20_000  # characters of text that are tokenized as one; longer documents are cut before a space
 CHUNK = 1_000_000  # characters read at once
-LONGEST_ROW = 100_000_000  # characters of one row of JSON or of a table: it has to be held in memory whole
+LONGEST_ROW = 100_000_000  # characters of one row of JSON or of a table, which has to be held in memory whole
 SAMPLE = 100  # rows that are looked at to choose a column
 TEXT_COLUMNS = "text content body document article passage story review sentence abstract description".split()
-# control characters and lone surrogates: BERT's normalizer deletes them, which glues the words on their two sides
+# control characters and lone surrogates, because BERT's normalizer deletes them and so joins the words around them
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 PARAGRAPH, LINE = re.compile(r"\n\s*\n"), re.compile(r"\n")
 BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark it begins with
+    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, because its mark begins with UTF-16's
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
@@ -45,7 +45,7 @@ LIBRARY_FILES = ("dataset_info.json", "dataset_dict.json", "dataset_infos.json",
 
 
 class Piece(NamedTuple):
-    """A stretch of a document; `ends` says that the document ends with it. Most documents are one piece."""
+    """A stretch of a document; `ends` says whether the document ends with it. Most documents are one piece."""
 
     text: str
     ends: bool
@@ -53,20 +53,20 @@ class Piece(NamedTuple):
 
 @dataclass
 class Tally:
-    """What reading has met: rows left out because they held no text, characters that became spaces, what was told."""
+    """Counts kept while reading: rows left out for lack of text, characters replaced by spaces, sentences printed."""
 
     rows_without_text: int = 0
     mended_characters: int = 0
     notes: list[str] = field(default_factory=list)
 
     def note(self, sentence: str) -> None:
-        """Tell the user once, at once."""
+        """Print a sentence for the user, once only."""
         if sentence not in self.notes:
             self.notes.append(sentence)
             print(sentence, flush=True)
 
     def sentence(self, documents: int) -> str:
-        """What was read, for the user."""
+        """The sentence for the user about what was read."""
         left, mended = self.rows_without_text, self.mended_characters
         return (
             f"documents read: {documents:,}"
@@ -75,7 +75,7 @@ class Tally:
         )
 
     def mend(self, text: str) -> str:
-        """`text` with a space for each control character; they are counted."""
+        """`text` with each control character replaced by a space and counted."""
         mended, count = CONTROLS.subn(" ", text)
         self.mended_characters += count
         return mended
@@ -96,7 +96,7 @@ def kind_of(path: Path) -> str | None:
 
 
 def text_files(path: Path) -> list[Path]:
-    """The files that a path means: itself, or all readable ones below a folder in order of names, without hidden ones.
+    """The files of a path: the file itself, or all readable files below a folder, sorted, without hidden ones.
 
     Raises ValueError when there is none.
     """
@@ -135,7 +135,7 @@ OPENERS: dict[str, Callable[[Path], BinaryIO]] = {".gz": gzip.open, ".zst": _unz
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """The bytes of a file, unpacked. What is wrong with them while they are read becomes a sentence."""
+    """The decompressed bytes of a file; errors while they are read become a ValueError with a plain sentence."""
     try:
         with OPENERS.get(path.suffix.lower(), lambda name: name.open("rb"))(path) as stream:
             yield stream
@@ -146,9 +146,9 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def characters(path: Path, encoding: str | None = None, newline: str | None = None) -> Iterator[TextIO]:
-    """The text of a file: in the encoding that its byte order mark names, else in `encoding`, else in UTF-8.
+    """The text of a file, decoded by its byte order mark, else by `encoding`, else as UTF-8.
 
-    Bytes that this encoding has not become a sentence with their place.
+    Bytes that are invalid in this encoding become a ValueError that names their place.
     """
     with opened(path) as stream:
         start = stream.read(1000)
@@ -171,7 +171,7 @@ def characters(path: Path, encoding: str | None = None, newline: str | None = No
 
 
 def _undecodable(path: Path, code: str, error: UnicodeError) -> str:
-    """Where the first byte is that is none of this encoding: counted again, because decoders count from their chunk."""
+    """The place of the first byte that is invalid in this encoding, counted anew because decoders count per chunk."""
     decoder, before, line = codecs.getincrementaldecoder(code)(), 0, 1
     with opened(path) as stream:
         while chunk := stream.read(CHUNK):
@@ -190,9 +190,9 @@ def _undecodable(path: Path, code: str, error: UnicodeError) -> str:
 
 
 def cut(documents: Iterable[tuple[str, bool]]) -> Iterator[Piece]:
-    """Stretches of text of any size, each with whether its document ends there, as pieces of at most `PIECE`.
+    """Pieces of at most `PIECE` characters, cut from stretches of text (each with whether its document ends there).
 
-    A cut is made before a space, where no tokenizer joins what stands on both sides; where there is none, anywhere.
+    Cuts are made before a space, because no tokenizer joins text across it; without a space, anywhere.
     """
     held = ""
     for text, ends in documents:
@@ -209,7 +209,7 @@ def cut(documents: Iterable[tuple[str, bool]]) -> Iterator[Piece]:
 
 
 def _last_space(text: str, start: int = 0) -> int:
-    """Where to cut `text` at most `PIECE` characters after `start`."""
+    """The position, at most `PIECE` characters after `start`, at which to cut `text`."""
     end = max(text.rfind(space, start + PIECE // 2, start + PIECE) for space in " \n")
     while end > start + 1 and text[end - 1].isspace():
         end -= 1
@@ -222,7 +222,7 @@ def _chunks(stream: TextIO, tally: Tally) -> Iterator[str]:
 
 
 def _between(separator: re.Pattern, chunks: Iterable[str]) -> Iterator[tuple[str, bool]]:
-    """The documents between separators, blank ones left out; of a long one, first stretches that do not end it."""
+    """The non-blank documents between separators; a long one comes in stretches, of which only the last ends it."""
     held, begun = "", False
     for chunk in chunks:
         *whole, held = separator.split(held + chunk)
@@ -241,7 +241,7 @@ def _between(separator: re.Pattern, chunks: Iterable[str]) -> Iterator[tuple[str
 
 
 def _text(path: Path, encoding: str | None, tally: Tally) -> Iterator[tuple[str, bool]]:
-    """Documents of plain text: paragraphs where blank lines part any, else lines."""
+    """The documents of plain text: paragraphs where blank lines separate them, else lines."""
     with characters(path, encoding) as stream:
         paragraphs = _between(PARAGRAPH, _chunks(stream, Tally()))
         parted = sum(1 for _ in islice((ends for _, ends in paragraphs if ends), 2)) == 2
@@ -255,7 +255,7 @@ def _no_json(place: str, error: Exception) -> ValueError:
 
 
 def _jsonl(path: Path, encoding: str | None, _: str | None = None) -> Iterator[Any]:
-    """Rows, one a line."""
+    """The rows of a JSON Lines file, one per line."""
     with characters(path, encoding) as stream:
         for number, line in enumerate(iter(lambda: stream.readline(LONGEST_ROW), ""), start=1):
             place = f"'{shown(path)}', line {number:,}"
@@ -271,7 +271,7 @@ def _jsonl(path: Path, encoding: str | None, _: str | None = None) -> Iterator[A
 
 
 def _json(path: Path, encoding: str | None, _: str | None = None) -> Iterator[Any]:
-    """Rows of a JSON array, of one object (of columns, or with the rows in a field), or of values one after another."""
+    """The rows of a JSON array, of one object (columns, or rows in a field), or of consecutive values."""
     values = _json_values(path, encoding)
     first = list(islice(values, 2))
     if len(first) == 1 and isinstance(first[0], dict):
@@ -285,7 +285,7 @@ def _json(path: Path, encoding: str | None, _: str | None = None) -> Iterator[An
 
 
 def _json_values(path: Path, encoding: str | None) -> Iterator[Any]:
-    """The values of an array, else of the whole file; only one of them is held at a time."""
+    """The values of an array, else of the whole file, held one at a time."""
     decode, space = json.JSONDecoder().raw_decode, re.compile(r"\s*")
     with characters(path, encoding) as stream:
         buffer = stream.read(CHUNK).lstrip()
@@ -303,7 +303,7 @@ def _json_values(path: Path, encoding: str | None) -> Iterator[Any]:
                 fault = None
             except (ValueError, RecursionError) as error:
                 value, end, fault = None, len(buffer), error
-            if end == len(buffer):  # cut off by the end of the chunk, or by that of the file
+            if end == len(buffer):  # cut off by the end of the chunk or of the file
                 more = stream.read(max(CHUNK, len(buffer) - position)) if len(buffer) - position < LONGEST_ROW else ""
                 if more:
                     buffer, position = buffer[position:] + more, 0
@@ -317,7 +317,7 @@ def _json_values(path: Path, encoding: str | None) -> Iterator[Any]:
 
 
 def _table(path: Path, encoding: str | None, _: str | None = None) -> Iterator[dict[str, str]]:
-    """Rows of a table with a line of names: CSV as spreadsheets write it, tab-separated without quoting rules.
+    """The rows of a table with a line of names: CSV as spreadsheets write it, or tab-separated without quoting rules.
 
     Raises ValueError for a row with more or fewer fields than names, because its text would be cut.
     """
@@ -361,7 +361,7 @@ def _arrow(path: Path, _: str | None, column: str | None = None) -> Iterator[dic
         try:
             file = pyarrow.ipc.open_file(source)
             batches: Iterable = map(file.get_batch, range(file.num_record_batches))
-        except pyarrow.ArrowInvalid:  # the other of the two layouts, which `datasets` writes
+        except pyarrow.ArrowInvalid:  # the stream layout, which `datasets` writes
             source.seek(0)
             batches = pyarrow.ipc.open_stream(source)
         for batch in batches:
@@ -373,13 +373,13 @@ def _arrow(path: Path, _: str | None, column: str | None = None) -> Iterator[dic
 
 
 def _rows_at_once(size: int, rows: int) -> int:
-    """How many rows of a table of `size` bytes are about 16 MB."""
+    """The number of rows of a table of `size` bytes that take about 16 MB."""
     return max(1, min(10_000, 16_000_000 * rows // max(1, size)))
 
 
 @contextmanager
 def _mapped(path: Path) -> Iterator[pyarrow.NativeFile]:
-    """A file that can be jumped about in: the file itself, or a temporary one that it is unpacked to."""
+    """A file that allows random access: the file itself, or a decompressed temporary copy."""
     with ExitStack() as stack:
         source = stack.enter_context(opened(path))
         if path.suffix.lower() in OPENERS:
@@ -404,9 +404,9 @@ READERS: dict[str, Callable[..., Iterator]] = {
 
 
 def rows(path: Path, encoding: str | None = None, column: str | None = None) -> Iterator[Any]:
-    """The rows of a file that is no plain text, mostly dictionaries; ValueError names the file and the row.
+    """The rows of a file that is not plain text, mostly as dictionaries; ValueError names the file and the row.
 
-    With `column`, a format that is stored by columns gives only that one, where it has it.
+    With `column`, a columnar format gives only that column, if it has it.
     """
     reader = READERS.get(kind_of(path) or "", _text)
     if reader is _text:
@@ -415,9 +415,9 @@ def rows(path: Path, encoding: str | None = None, column: str | None = None) -> 
 
 
 def texts(rows: Iterable[Any], column: str | None, what: str, tally: Tally) -> Iterator[tuple[str, bool]]:
-    """The texts in a column of rows (see `choose_column`); rows without one are counted and left out.
+    """The texts in a column of rows (see `choose_column`); rows without text are left out and counted.
 
-    Raises ValueError when no row has any.
+    Raises ValueError when no row has text.
     """
     rows = ({"text": row} if isinstance(row, str) else row for row in rows)
     first: list[Any] = []
@@ -442,9 +442,9 @@ def texts(rows: Iterable[Any], column: str | None, what: str, tally: Tally) -> I
 
 
 def choose_column(rows: list[Any], column: str | None, what: str, tally: Tally) -> str:
-    """The column that holds the text: the one asked for, or a guess from the first rows, which is told.
+    """The column that holds the text: the one asked for, or a guess from the first rows, which is printed.
 
-    Raises ValueError, naming the columns, when it is not there or when the guess would be a bet.
+    Raises ValueError, naming the columns, when the column is missing or the guess would be unsafe.
     """
     names = list(dict.fromkeys(name for row in rows if isinstance(row, dict) for name in row))
     if not names:
@@ -471,7 +471,7 @@ def choose_column(rows: list[Any], column: str | None, what: str, tally: Tally) 
 
 
 def file_texts(path: Path, column: str | None, encoding: str | None, tally: Tally) -> Iterator[tuple[str, bool]]:
-    """The documents of one file, as stretches of text with whether the document ends there."""
+    """The documents of one file as stretches of text, each with whether the document ends there."""
     if kind_of(path) == ".txt":
         return _text(path, encoding, tally)
     return texts(rows(path, encoding, column or "text"), column, f"'{shown(path)}'", tally)

@@ -70,13 +70,13 @@ def check(name: str, *answer: Any) -> Verdict:
 
     Raises ValueError for an exercise that there is not.
     """
-    found = {e.name: e for e in exercises(name.partition(".")[0])}
-    if name not in found:
-        raise ValueError(f"there is no exercise {name}; this notebook has {', '.join(found)}")
+    known = {e.name: e for e in exercises(name.partition(".")[0])}
+    if name not in known:
+        raise ValueError(f"there is no exercise {name}; this notebook has {', '.join(known)}")
     if any(part is STUB or part is None for part in answer):
         return Verdict(name, False, "not solved yet: write your answer where the ... stands, then run this cell again")
     try:
-        return Verdict(name, True, found[name].judge(*answer))
+        return Verdict(name, True, known[name].judge(*answer))
     except NotYet as hint:
         return Verdict(name, False, str(hint))
     except Exception as error:  # whatever a learner's answer does, the notebook goes on

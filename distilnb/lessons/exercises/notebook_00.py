@@ -78,12 +78,12 @@ def should_be(function: object) -> str:
     """{task: the value it would need} from {task: score} and the printed mean."""
     bert = dict(_rows().loc["BERT-base"])
     for scores, mean in (({"a": 80.0, "b": 60.0, "c": 40.0}, 70.0), (bert, paper.glue("BERT-base", "macro"))):
-        found = ask(function, dict(scores), mean)
-        if not isinstance(found, dict) or set(found) != set(scores):
+        result = ask(function, dict(scores), mean)
+        if not isinstance(result, dict) or set(result) != set(scores):
             raise NotYet(
                 "return one number for every task, {task: number}: by addition alone any of them could be the misprint"
             )
-        off = {name: found[name] - scores[name] for name in scores}
+        off = {name: result[name] - scores[name] for name in scores}
         excess = sum(scores.values()) - len(scores) * mean
         if all(close(value, -excess, 0, 0.01) for value in off.values()):
             continue
@@ -100,7 +100,7 @@ def should_be(function: object) -> str:
         )
     readme = paper.glue("BERT-base", "MNLI", vintage="readme")
     return (
-        f"MNLI would have to be {found['MNLI']:.1f}, and the README has {readme}. But every task has such a value: "
+        f"MNLI would have to be {result['MNLI']:.1f}, and the README has {readme}. But every task has such a value: "
         "addition tells that a cell is wrong, only a second source tells which."
     )
 

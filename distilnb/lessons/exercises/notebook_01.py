@@ -72,23 +72,23 @@ def half_the_size(layers: int) -> str:
 def evenly(function: Callable) -> str:
     """`original` for any depth: function(teacher_layers, student_layers) → layers."""
     for depth, kept in ((12, 6), (12, 4), (24, 12), (24, 6), (7, 3), (12, 12), (24, 2)):
-        found, right = tuple(int(i) for i in ask(function, depth, kept)), choose_layers("original", depth, kept)
-        if found == right:
+        result, right = tuple(int(i) for i in ask(function, depth, kept)), choose_layers("original", depth, kept)
+        if result == right:
             continue
-        what = f"{kept} of {depth} layers: {list(found)}. "
-        if len(found) != kept:
+        what = f"{kept} of {depth} layers: {list(result)}. "
+        if len(result) != kept:
             raise NotYet(f"{what}Their number must be {kept}")
-        if found == choose_layers("every_other", depth, kept):
+        if result == choose_layers("every_other", depth, kept):
             raise NotYet(
                 f"{what}That is the paper's sentence taken literally, and it leaves out the top layer, which "
                 "the output head was trained to read: spread them from the first to the last, both included"
             )
-        if found == tuple(i * (depth - 1) // (kept - 1) for i in range(kept)):
+        if result == tuple(i * (depth - 1) // (kept - 1) for i in range(kept)):
             raise NotYet(
                 f"{what}The ends are right; a layer between two numbers goes to the nearer one, and cutting "
                 "off the decimals always takes the lower"
             )
-        if max(found) >= depth:
+        if max(result) >= depth:
             raise NotYet(f"{what}Layers are counted from 0, so the last one is {depth - 1}")
         raise NotYet(f"{what}Layer i of the student stands at i / {kept - 1} of the way from layer 0 to {depth - 1}")
     return "both ends and equal steps, for any depth: the twelve layers of the lesson are one case of it."
@@ -116,9 +116,9 @@ def copied(function: Callable) -> str:
         raise NotYet("return the student's layer, filled: the second of the two arguments")
     if any(not torch.equal(before[name], tensor) for name, tensor in theirs.state_dict().items()):
         raise NotYet("the teacher's layer has changed: copy from it into the student's, not the other way round")
-    mine = dict(made.named_parameters())
+    tensors = dict(made.named_parameters())
     pairs = [(f"{a}.{kind}", f"{b}.{kind}") for a, b in LAYER.items() for kind in ("weight", "bias")]
-    wrong = [(a, b) for a, b in pairs if not torch.equal(mine[a], before[b])]
+    wrong = [(a, b) for a, b in pairs if not torch.equal(tensors[a], before[b])]
     if len(wrong) == len(pairs):
         raise NotYet(
             "no tensor has arrived: `own.weight = …` on a local name changes nothing; use `.data.copy_` or "
@@ -128,7 +128,7 @@ def copied(function: Callable) -> str:
     if (
         norms
         and len(norms) == len(wrong)
-        and any(torch.equal(mine[name], tensor) for name in norms for tensor in before.values())
+        and any(torch.equal(tensors[name], tensor) for name in norms for tensor in before.values())
     ):
         raise NotYet(
             "the two LayerNorms are swapped: the one after attention is `attention.output.LayerNorm` in BERT "
@@ -139,7 +139,7 @@ def copied(function: Callable) -> str:
             f"{len(wrong)} of {len(pairs)} tensors differ, the first is {wrong[0][0]}, which comes from "
             f"{wrong[0][1]}; weights and biases count separately"
         )
-    shared = [name for name, theirs_ in pairs if mine[name].data_ptr() == theirs.get_parameter(theirs_).data_ptr()]
+    shared = [name for name, theirs_ in pairs if tensors[name].data_ptr() == theirs.get_parameter(theirs_).data_ptr()]
     if shared:
         raise NotYet(
             f"the values are right, but {shared[0]} is the teacher's own tensor under another name: training "
@@ -186,14 +186,14 @@ def searched(function: Callable) -> str:
             calls.append(layers)
             return score(tuple(layers))
 
-        found, right = tuple(int(i) for i in ask(function, counted, depth, keep)), _greedy(score, depth, keep)
-        if found != right and sorted(found) == list(right):
+        result, right = tuple(int(i) for i in ask(function, counted, depth, keep)), _greedy(score, depth, keep)
+        if result != right and sorted(result) == list(right):
             raise NotYet(
-                f"the right layers in another order, {list(found)}: the student keeps the teacher's order, "
+                f"the right layers in another order, {list(result)}: the student keeps the teacher's order, "
                 "from the bottom up"
             )
-        if found != right:
-            raise NotYet(f"of {depth} layers {keep} were to be kept, these are {list(found)}; {hint}")
+        if result != right:
+            raise NotYet(f"of {depth} layers {keep} were to be kept, these are {list(result)}; {hint}")
         if len(calls) > depth * depth:
             raise NotYet(
                 f"right, but with {len(calls)} losses; a step needs one for each layer that is left, "

@@ -46,26 +46,26 @@ def in_two(function: Callable) -> str:
     """function(student_logits, teacher_logits, mask, cut): the batch's loss from its rows [:cut] and [cut:]."""
     for cut in (1, 2, 3):
         s, t, mask = _logits(cut)
-        found, whole = ask(function, s, t, mask, cut), soft_target_loss(s, t, mask)
-        if close(found, whole):
+        result, whole = ask(function, s, t, mask, cut), soft_target_loss(s, t, mask)
+        if close(result, whole):
             continue
         parts = [soft_target_loss(s[part], t[part], mask[part]) for part in (slice(cut), slice(cut, None))]
-        if close(found, sum(parts) / 2):
+        if close(result, sum(parts) / 2):
             raise NotYet(
                 "that is the mean of two means: a token in the short part weighs more than one in the long "
                 "part. Give both parts the same `count`"
             )
-        if close(found, sum(parts)):
+        if close(result, sum(parts)):
             raise NotYet(
                 "two means added up make about twice the loss; each part's sum must be divided by the tokens "
                 "of the whole batch"
             )
-        if close(found, (cut * parts[0] + (4 - cut) * parts[1]) / 4):
+        if close(result, (cut * parts[0] + (4 - cut) * parts[1]) / 4):
             raise NotYet("weighted by rows, but rows differ in length: weight by their tokens, `mask.sum()`")
-        if close(found, whole * mask.sum() / mask.numel()):
+        if close(result, whole * mask.sum() / mask.numel()):
             raise NotYet("divided by all positions, padding included; only tokens count, `mask.sum()`")
         raise NotYet(
-            f"{float(found):.4f} where the whole batch gives {float(whole):.4f}: call `soft_target_loss` on "
+            f"{float(result):.4f} where the whole batch gives {float(whole):.4f}: call `soft_target_loss` on "
             "each part with the `count` of the whole, and add"
         )
     return "one count for all parts: that is why an update may be cut into micro-batches and stay the same update."
@@ -77,8 +77,8 @@ def reversed_divergence(function: Callable) -> str:
     s, t, mask = _logits()
     log_s, log_t, real = s.log_softmax(-1), t.log_softmax(-1), mask.bool()
     each = (log_s.exp() * (log_s - log_t)).sum(-1)
-    found, right = ask(function, s, t, mask), each[real].mean()
-    if close(found, right):
+    result, right = ask(function, s, t, mask), each[real].mean()
+    if close(result, right):
         return (
             "this direction asks only where the student puts its belief: it may drop words that the teacher "
             "allows, and is punished for words that the teacher excludes. L_ce is the other way round."
@@ -97,10 +97,10 @@ def reversed_divergence(function: Callable) -> str:
             "that is at T = 2; this one is asked for without a temperature",
         ),
     ):
-        if close(found, wrong):
+        if close(result, wrong):
             raise NotYet(hint)
     raise NotYet(
-        f"{float(found):.4f} where {float(right):.4f} was expected: with log_s and log_t the two "
+        f"{float(result):.4f} where {float(right):.4f} was expected: with log_s and log_t the two "
         "log-softmaxes, it is (log_s.exp() * (log_s - log_t)).sum(-1), averaged over real tokens"
     )
 
@@ -111,11 +111,11 @@ def limit(function: Callable) -> str:
     s, t, mask = _logits(7)
     s, t = s[mask.bool()], t[mask.bool()]
     s, t = s + 3.0, t - torch.arange(len(t), dtype=t.dtype)[:, None]  # an offset that a softmax does not see
-    found = ask(function, s, t)
+    result = ask(function, s, t)
     apart = (s - s.mean(-1, keepdim=True)) - (t - t.mean(-1, keepdim=True))
     log_s, log_t = (F.log_softmax(x / 1e4, dim=-1) for x in (s, t))
     right = 1e8 * (log_t.exp() * (log_t - log_s)).sum(-1).mean()
-    if close(found, right):
+    if close(result, right):
         return (
             "half the squared distance of centred logits, divided by the vocabulary: at high temperatures L_ce "
             "matches logits, all of them alike, the improbable words too."
@@ -135,10 +135,10 @@ def limit(function: Callable) -> str:
         ),
         (torch.zeros(()), "without the factor T² the divergence does vanish; with it, it does not"),
     ):
-        if close(found, wrong):
+        if close(result, wrong):
             raise NotYet(hint)
     raise NotYet(
-        f"{float(found):.4f} where L_ce at T = 10,000 is {float(right):.4f}. For large T a probability is "
+        f"{float(result):.4f} where L_ce at T = 10,000 is {float(right):.4f}. For large T a probability is "
         "about (1 + z/T) / vocabulary when the logits z are centred; put that into the formula"
     )
 
@@ -168,19 +168,19 @@ def at_every_layer(function: Callable) -> str:
     """function(student, teacher, batch, chosen): L_cos of each student layer with the layer it was copied from."""
     teacher, student, chosen, batch = _pair()
     with torch.no_grad():
-        found = [float(x) for x in ask(function, student, teacher, batch, chosen)]
+        result = [float(x) for x in ask(function, student, teacher, batch, chosen)]
         own, theirs = (m(**batch, output_hidden_states=True).hidden_states for m in (student, teacher))
     everything = torch.ones_like(batch["attention_mask"])
 
-    def losses(mine: list[int], other: list[int], mask: Tensor = batch["attention_mask"]) -> list[float]:
-        return [float(cosine_loss(own[i], theirs[j], mask)) for i, j in zip(mine, other, strict=True)]
+    def losses(layers: list[int], other: list[int], mask: Tensor = batch["attention_mask"]) -> list[float]:
+        return [float(cosine_loss(own[i], theirs[j], mask)) for i, j in zip(layers, other, strict=True)]
 
     right = losses([1, 2], [layer + 1 for layer in chosen])
-    if len(found) == len(right) + 1:
+    if len(result) == len(right) + 1:
         raise NotYet("one too many: the first of the hidden states are the embeddings, which are no layer")
-    if len(found) != len(right):
-        raise NotYet(f"one number for each layer of the student was asked for, {len(right)} here, not {len(found)}")
-    if close(found, right):
+    if len(result) != len(right):
+        raise NotYet(f"one number for each layer of the student was asked for, {len(right)} here, not {len(result)}")
+    if close(result, right):
         return (
             "one L_cos per layer: the paper's is the last of them. TinyBERT, a little later, matches inner "
             "layers as well."
@@ -206,9 +206,9 @@ def at_every_layer(function: Callable) -> str:
         ),
         ([1 - x for x in right], "that is the cosine; the loss is 1 minus it, zero where they point the same way"),
     ):
-        if close(found, wrong):
+        if close(result, wrong):
             raise NotYet(hint)
     raise NotYet(
-        f"{[round(x, 4) for x in found]} where {[round(x, 4) for x in right]} was expected: `cosine_loss` "
+        f"{[round(x, 4) for x in result]} where {[round(x, 4) for x in right]} was expected: `cosine_loss` "
         "of `hidden_states[i + 1]` of the student with `hidden_states[chosen[i] + 1]` of the teacher"
     )

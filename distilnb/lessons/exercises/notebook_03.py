@@ -75,22 +75,22 @@ def packed(function: Callable) -> str:
     ):
         given, stream = [list(document) for document in documents], [i for d in documents for i in [*d, 2]]
         right = [[1, *block, 2] for block in _cut(stream, length - 2)]
-        found = [list(map(int, block)) for block in ask(function, given, length, 1, 2)]
+        blocks = [list(map(int, block)) for block in ask(function, given, length, 1, 2)]
         if given != documents:
             raise NotYet("the documents themselves were changed; build new lists")
-        if found == right:
+        if blocks == right:
             continue
-        shown = f"{documents} in blocks of {length} gave {found}. "
-        if any(len(block) != length for block in found):
+        shown = f"{documents} in blocks of {length} gave {blocks}. "
+        if any(len(block) != length for block in blocks):
             raise NotYet(
                 f"{shown}Every block has exactly {length} tokens, [CLS] = 1 and [SEP] = 2 included; what does "
                 "not fill one at the end is left out"
             )
-        if any(block[0] != 1 or block[-1] != 2 for block in found):
+        if any(block[0] != 1 or block[-1] != 2 for block in blocks):
             raise NotYet(f"{shown}A block begins with [CLS] = 1 and ends with [SEP] = 2")
-        if found == [[1, *block, 2] for block in _cut(sum(documents, []), length - 2)]:
+        if blocks == [[1, *block, 2] for block in _cut(sum(documents, []), length - 2)]:
             raise NotYet(f"{shown}A [SEP] = 2 stands after every document, or nothing tells where one ends")
-        if len(found) < len(right):
+        if len(blocks) < len(right):
             raise NotYet(
                 f"{shown}Tokens were lost: what a document leaves over goes on in the next block, together "
                 "with the next document"

@@ -15,11 +15,11 @@ from . import NotYet, ask, close, exercise
 @lru_cache
 def _baselines() -> dict[str, float]:
     """What reading nothing scores on the tasks of toyworld."""
-    found = {}
+    scores = {}
     for name in glue.TASKS:
         data = glue.load_data(name, "toyworld", n_train=60, n_validation=60)
-        found[name] = data.baseline(next(iter(data.validations)))
-    return found
+        scores[name] = data.baseline(next(iter(data.validations)))
+    return scores
 
 
 @exercise("04.1", 1)
@@ -77,9 +77,9 @@ def _computed(lengths: np.ndarray, batches: Sequence[np.ndarray]) -> float:
 def grouped(function: Callable) -> str:
     """function(lengths, size, seed) → batches of row numbers, little padding, in no order of length."""
     lengths, size = np.minimum(8 + np.random.default_rng(1).geometric(0.04, 1003), 128), 16
-    found = [np.asarray(batch, dtype=int) for batch in ask(function, lengths.copy(), size, 0)]
-    rows = np.concatenate(found) if found else np.zeros(0, dtype=int)
-    if any(batch.ndim != 1 or not 1 <= len(batch) <= size for batch in found):
+    batches = [np.asarray(batch, dtype=int) for batch in ask(function, lengths.copy(), size, 0)]
+    rows = np.concatenate(batches) if batches else np.zeros(0, dtype=int)
+    if any(batch.ndim != 1 or not 1 <= len(batch) <= size for batch in batches):
         raise NotYet(f"a batch is a list of 1 to {size} row numbers; only one of them may be shorter than {size}")
     if len(rows) == len(lengths) and np.array_equal(np.sort(rows), np.sort(lengths)):
         raise NotYet("these are the lengths; the batches should hold the numbers of the rows")
@@ -91,24 +91,24 @@ def grouped(function: Callable) -> str:
             if gone
             else "every row once: some stand in two batches"
         )
-    if len(found) > math.ceil(len(lengths) / size):
-        raise NotYet(f"{len(found)} batches where {math.ceil(len(lengths) / size)} would do: fill them")
-    padding, ideal = _computed(lengths, found), _computed(lengths, np.array_split(np.argsort(lengths), len(found)))
+    if len(batches) > math.ceil(len(lengths) / size):
+        raise NotYet(f"{len(batches)} batches where {math.ceil(len(lengths) / size)} would do: fill them")
+    padding, ideal = _computed(lengths, batches), _computed(lengths, np.array_split(np.argsort(lengths), len(batches)))
     if padding > 1 + 2 * (ideal - 1) + 0.05:
         raise NotYet(
             f"{padding:.2f} tokens are computed for each real one, {ideal:.2f} would do: rows of like length "
             "belong together, so sort before you cut"
         )
-    means = np.array([lengths[batch].mean() for batch in found])
+    means = np.array([lengths[batch].mean() for batch in batches])
     if abs(metrics.spearman(means, np.arange(len(means)))) > 0.9:
         raise NotYet(
             "little padding, but the batches go through the lengths in order, so that the model sees all "
             "short rows first and all long ones last: shuffle the batches, not the rows"
         )
     again, other = (ask(function, lengths.copy(), size, seed) for seed in (0, 1))
-    if any(not np.array_equal(a, b) for a, b in zip(found, again, strict=False)):
+    if any(not np.array_equal(a, b) for a, b in zip(batches, again, strict=False)):
         raise NotYet("the same seed gave other batches: draw from np.random.default_rng(seed)")
-    if all(np.array_equal(a, b) for a, b in zip(found, other, strict=False)):
+    if all(np.array_equal(a, b) for a, b in zip(batches, other, strict=False)):
         raise NotYet("seed 0 and seed 1 give the same order; let the seed shuffle the batches")
     return (
         f"{padding:.2f} tokens computed for each real one, in an order that tells nothing: the same training for "

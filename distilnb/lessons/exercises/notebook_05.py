@@ -88,24 +88,24 @@ def calibration_error(answer: Callable[[np.ndarray, np.ndarray, Sequence[float]]
         place = np.digitize(confidence, edges)
         gaps = {b: (right[place == b].mean() - confidence[place == b].mean(), (place == b).sum()) for b in set(place)}
         gap, rows = np.array(list(gaps.values())).T
-        found = float(ask(answer, confidence.copy(), right.copy(), list(edges)))
-        _judge_calibration(found, gap, rows / rows.sum(), abs(right.mean() - confidence.mean()))
+        result = float(ask(answer, confidence.copy(), right.copy(), list(edges)))
+        _judge_calibration(result, gap, rows / rows.sum(), abs(right.mean() - confidence.mean()))
     return (
         "calibrated is not good: a model that answers everything by chance and is 50 % sure of it has an error of "
         "0, as the one above nearly has."
     )
 
 
-def _judge_calibration(found: float, gap: np.ndarray, share: np.ndarray, whole: float) -> None:
-    if close(found, share @ abs(gap)):
+def _judge_calibration(result: float, gap: np.ndarray, share: np.ndarray, whole: float) -> None:
+    if close(result, share @ abs(gap)):
         return
-    if np.isnan(found):
+    if np.isnan(result):
         raise NotYet("nan: the mean of an empty bin is no number; leave out bins in which no confidence falls")
-    if close(found, abs(share @ gap)) or close(found, share @ gap) or close(found, whole):
+    if close(result, abs(share @ gap)) or close(result, share @ gap) or close(result, whole):
         raise NotYet("too sure in one bin makes up for too timid in another: take absolute values before adding up")
-    if close(found, abs(gap).mean()):
+    if close(result, abs(gap).mean()):
         raise NotYet("each bin counts alike in yours; one with a handful of rows should weigh a handful")
-    if close(found, abs(gap).sum()):
+    if close(result, abs(gap).sum()):
         raise NotYet("a sum over bins grows with their number; weight each by its share of the rows")
     raise NotYet(
         "in each bin take |share of right answers − mean confidence| (not the middle of the bin), then the "
@@ -131,21 +131,21 @@ def rival(answer: Callable[[list[str], list[int], list[str]], Sequence[int]]) ->
             f"and holds {guesses.ravel()[:1].tolist()}"
         )
     student = 100 * median(r["scores"]["main"] for r in _published("student"))
-    mine = 100 * metrics.accuracy(guesses, np.asarray(test["label"][:]))
-    if mine > student:
+    share = 100 * metrics.accuracy(guesses, np.asarray(test["label"][:]))
+    if share > student:
         return (
             f"above the published student's {student:.1f} %: it read 128 word pieces of each review, yours read "
             "them all. A baseline is worth an afternoon before a network is worth a GPU."
         )
-    if mine <= 52:
-        raise NotYet(f"{mine:.1f} %: half is right by chance here. Do the answers depend on the words of the text?")
-    if mine < 65:
+    if share <= 52:
+        raise NotYet(f"{share:.1f} %: half is right by chance here. Do the answers depend on the words of the text?")
+    if share < 65:
         raise NotYet(
-            f"{mine:.1f} %: good and bad words stand in the same sentence, so counting each for itself says "
+            f"{share:.1f} %: good and bad words stand in the same sentence, so counting each for itself says "
             "little; learn all weights together, as a logistic regression does"
         )
     raise NotYet(
-        f"{mine:.1f} %, the student has {student:.1f}: “far from good” and “despite its poor stage” need more "
+        f"{share:.1f} %, the student has {student:.1f}: “far from good” and “despite its poor stage” need more "
         "than single words; count pairs of neighbours too"
     )
 

@@ -19,14 +19,14 @@ from . import NotYet, ask, close, exercise
 def two_thirds(prediction: str, gold: str) -> str:
     """Two texts with F1 = 2/3 and no exact match."""
     exact, f1 = metrics.exact_match(prediction, [gold]), metrics.squad_f1(prediction, [gold])
-    mine, theirs = (len(metrics.normalize_answer(text).split()) for text in (prediction, gold))
-    shared = round(f1 * (mine + theirs) / 2)
-    told = f"{shared} shared of {mine} and {theirs} words: 2 · {shared} / ({mine} + {theirs}) = {f1:.2f}"
+    guessed, theirs = (len(metrics.normalize_answer(text).split()) for text in (prediction, gold))
+    shared = round(f1 * (guessed + theirs) / 2)
+    told = f"{shared} shared of {guessed} and {theirs} words: 2 · {shared} / ({guessed} + {theirs}) = {f1:.2f}"
     if exact:
         raise NotYet("these match exactly once case, punctuation and articles are gone; one needs a word more")
     if not close(f1, 2 / 3):
         raise NotYet(f"{told}; for 2/3, three times the shared words must be the words of both together")
-    return f"{told}; precision {shared}/{mine} and recall {shared}/{theirs}, and still no exact match."
+    return f"{told}; precision {shared}/{guessed} and recall {shared}/{theirs}, and still no exact match."
 
 
 @cache
@@ -49,21 +49,21 @@ def number_of_windows(answer: Callable[[int, int, int, int], int]) -> str:
     usual = [(context, 20, 384, 128) for context in (300, 1000, 361, 362)]  # 361 just fit
     for sizes in (*usual, (500, 10, 64, 16)):
         context, question, max_length, stride = sizes
-        found, right = ask(answer, *sizes), _windows(*sizes)
-        if found == right:
+        result, right = ask(answer, *sizes), _windows(*sizes)
+        if result == right:
             continue
         room = max_length - question - 3
-        beyond, told = max(context - room, 0), f"{sizes}: yours says {found}, the package makes {right}. "
+        beyond, told = max(context - room, 0), f"{sizes}: yours says {result}, the package makes {right}. "
         if right == 1:
             raise NotYet(told + "A context that fits is one window, whatever the stride")
-        if found == 1 - (-beyond // (room - stride)):
+        if result == 1 - (-beyond // (room - stride)):
             raise NotYet(
                 told + "You took the stride for the overlap, as transformers' tokenizers do; here, as in "
                 "BERT, it is the step to the next window"
             )
-        if found == -(-context // room):
+        if result == -(-context // room):
             raise NotYet(told + "Your windows lie end to end; here the next one starts `stride` tokens after the last")
-        if found in {1 - (-max(context - max_length + question + n, 0) // stride) for n in (0, 1, 2)}:
+        if result in {1 - (-max(context - max_length + question + n, 0) // stride) for n in (0, 1, 2)}:
             raise NotYet(told + "[CLS], the [SEP] after the question and the one at the end take three places")
         raise NotYet(told + "The first holds `room` tokens; each further one adds `stride`, until none is left over")
     return (
@@ -111,21 +111,21 @@ def ceiling(answer: Callable[[Dataset], tuple[float, float]]) -> str:
     """EM and F1 of the last reader of each row against the others."""
     if not callable(answer):
         ask(answer)
-    found = ask(answer, _read())
+    result = ask(answer, _read())
     texts = [golds["text"] for golds in _read()["answers"][:]]
     right = _agreement([(golds[-1], golds[:-1]) for golds in texts])
-    if close(found, right, absolute=1e-4):
+    if close(result, right, absolute=1e-4):
         return (
             f"the third reader of toyworld has EM {100 * right[0]:.0f} and F1 {100 * right[1]:.0f} against the "
             "other two: what people disagree about, no model can be blamed for."
         )
-    if close(found, [1.0, 1.0]):
+    if close(result, [1.0, 1.0]):
         raise NotYet("full marks: the last answer is among the golds it is compared with; leave it out of them")
-    if close(found, 100 * np.array(right), absolute=0.01):
+    if close(result, 100 * np.array(right), absolute=0.01):
         raise NotYet("right in percent; the package counts in fractions of 1, so do the same here")
-    if close(found, _agreement([(golds[-1], golds[:1]) for golds in texts]), absolute=1e-4):
+    if close(result, _agreement([(golds[-1], golds[:1]) for golds in texts]), absolute=1e-4):
         raise NotYet("compared with the first reader only; the best of all the others counts, as it does for a model")
-    if close(found, right[::-1], absolute=1e-4):
+    if close(result, right[::-1], absolute=1e-4):
         raise NotYet("the right two numbers in the wrong order: EM comes first and is never above F1")
     raise NotYet(
         "for each row: the last of answers['text'] is the prediction, all before it are the golds; then "

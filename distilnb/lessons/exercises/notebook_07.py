@@ -76,9 +76,9 @@ def hiding_overhead(overhead: float, slow: float, fast: float) -> str:
     right = benchmark.overhead_for(slow, fast, 1.5)
     if close(overhead, 1000 * right, relative=0.01):
         raise NotYet("right in milliseconds; the forward times are in seconds, so give the overhead in seconds as well")
-    found = (overhead + slow) / (overhead + fast)
-    if abs(found - 1.5) > 0.005:
-        raise NotYet(f"with that overhead the ratio is {found:.3f}, not 1.5; solve (o + slow) / (o + fast) = 1.5 for o")
+    ratio = (overhead + slow) / (overhead + fast)
+    if abs(ratio - 1.5) > 0.005:
+        raise NotYet(f"with that overhead the ratio is {ratio:.3f}, not 1.5; solve (o + slow) / (o + fast) = 1.5 for o")
     return (
         "o = 2 slow − 3 fast; were the slow model exactly twice as slow, that would be one pass of the fast one: "
         "so little is enough to hide half of the gain."
@@ -91,10 +91,10 @@ def rows_to_int8(answer: Callable[[Tensor], tuple[Tensor, Tensor]]) -> str:
     draw = torch.Generator().manual_seed(7)
     for rows, columns in ((4, 6), (16, 64)):
         weight = torch.randn(rows, columns, generator=draw) * torch.logspace(-3, 1, rows)[:, None]
-        found = ask(answer, weight.clone())
-        if not (isinstance(found, tuple | list) and len(found) == 2):
+        result = ask(answer, weight.clone())
+        if not (isinstance(result, tuple | list) and len(result) == 2):
             raise NotYet("two things are asked for: the int8 matrix and a scale for each of its rows")
-        numbers, scale = (torch.as_tensor(part) for part in found)
+        numbers, scale = (torch.as_tensor(part) for part in result)
         if numbers.dtype != torch.int8 or numbers.shape != weight.shape:
             raise NotYet(
                 f"the numbers are {numbers.dtype} of shape {tuple(numbers.shape)}; they should be torch.int8 "
@@ -135,8 +135,8 @@ def _errors() -> dict[str, float]:
 
     def answers(model: torch.nn.Module) -> np.ndarray:
         with torch.inference_mode():
-            found = [formats.answers(model, formats.inputs(exact, batch)) for batch in batches]
-        return np.concatenate([answer.numpy().ravel() for answer in found])
+            logits = [formats.answers(model, formats.inputs(exact, batch)) for batch in batches]
+        return np.concatenate([answer.numpy().ravel() for answer in logits])
 
     def rounded(dim: int | None, part: str) -> float:
         model = copy.deepcopy(exact)
@@ -162,8 +162,8 @@ def price_of_one_scale(per_row: float, per_matrix: float) -> str:
     """The relative error of the shipped student's answers, its layers rounded with a scale per row and per matrix."""
     per_row, per_matrix, errors = float(per_row), float(per_matrix), _errors()
 
-    def near(found: float, name: str) -> bool:
-        return close(found, errors[name], relative=0.03)
+    def near(value: float, name: str) -> bool:
+        return close(value, errors[name], relative=0.03)
 
     if near(per_row, "row") and near(per_matrix, "matrix"):
         return (

@@ -34,8 +34,8 @@ def pairs_for_the_cosine(answer: int) -> str:
             "two pairs reach 9 standard deviations"
         )
     reach = statistics.half_width(spread, int(answer))
-    said = "not enough to leave out 0" if reach > abs(effect) else "and fewer pairs will do"
-    raise NotYet(f"{answer} pairs reach ±{reach:.2f}, {said}; `metrics.pairs_needed` takes the spread, then the effect")
+    hint = "not enough to leave out 0" if reach > abs(effect) else "and fewer pairs will do"
+    raise NotYet(f"{answer} pairs reach ±{reach:.2f}, {hint}; `metrics.pairs_needed` takes the spread, then the effect")
 
 
 @exercise("08.2", 5)
@@ -89,18 +89,18 @@ def seeds_out_of_step(answer: Callable[[list[dict[str, Any]], str], Sequence[Map
     if not callable(answer):
         ask(answer)
     given, variant = copy.deepcopy(_published()), "untrained"
-    found = list(ask(answer, given, variant))
+    shuffled = list(ask(answer, given, variant))
     if given != _published():
         raise NotYet(
             "the records that were given have changed; make new ones, record | {'seed': …}, or the next "
             "comparison starts from the shuffled ones"
         )
-    if len(found) != len(given):
+    if len(shuffled) != len(given):
         raise NotYet(
-            f"{len(given)} records went in and {len(found)} came back: the other variants stay as they are, "
+            f"{len(given)} records went in and {len(shuffled)} came back: the other variants stay as they are, "
             "and the triple loss must be among them"
         )
-    before, after = ({(r["model"], r["scores"]["macro"]): r["seed"] for r in records} for records in (given, found))
+    before, after = ({(r["model"], r["scores"]["macro"]): r["seed"] for r in records} for records in (given, shuffled))
     if before.keys() != after.keys():
         raise NotYet("only seeds may change; scores and names of the variants must be the same as before")
     moved = {model for (model, score), seed in before.items() if after[model, score] != seed}
@@ -115,7 +115,7 @@ def seeds_out_of_step(answer: Callable[[list[dict[str, Any]], str], Sequence[Map
             f"seed {stayed[0]} of {variant} has kept its number and is still a pair; 0, 1, 2 can become 1, 2, 0"
         )
     try:
-        apart = _reach(found, variant)
+        apart = _reach(shuffled, variant)
     except ValueError as error:
         raise NotYet(f"these cannot be compared: {error}") from error
     return (
@@ -129,23 +129,23 @@ def seeds_out_of_step(answer: Callable[[list[dict[str, Any]], str], Sequence[Map
 def sign_flips(answer: Callable[[Sequence[float]], float]) -> str:
     """The exact two-sided p value of the mean difference when every sign might as well be the other one."""
     for deltas in ([-2.0, -1.0, -3.0], [0.5, 1.5, -1.0, 2.0], [1.0] * 6, [-1.0, 2.0, 0.5, -3.0, 1.0]):
-        found = float(ask(answer, list(deltas)))
+        result = float(ask(answer, list(deltas)))
         flips = stats.permutation_test((deltas,), np.mean, permutation_type="samples", n_resamples=np.inf)
         right, all_ = float(flips.pvalue), 2 ** len(deltas)
-        if close(found, right):
+        if close(result, right):
             continue
-        told = f"{deltas}: yours is {found:.4f}, enumeration gives {right:.4f}. "
-        if close(found, right / 2) or close(found, 1 - right / 2 + 1 / all_):
+        told = f"{deltas}: yours is {result:.4f}, enumeration gives {right:.4f}. "
+        if close(result, right / 2) or close(result, 1 - right / 2 + 1 / all_):
             raise NotYet(
                 told + "That is one side; a mean as far on the other side would have surprised as much, so "
                 "compare absolute values"
             )
-        if found < right and close(found * all_, round(found * all_)):
+        if result < right and close(result * all_, round(result * all_)):
             raise NotYet(
                 told + "Means as far from 0 as the observed one count too, the observed one first of all; "
                 "mind the rounding of floats when you compare"
             )
-        if close(found, statistics.mean_interval(deltas).p):
+        if close(result, statistics.mean_interval(deltas).p):
             raise NotYet(
                 told + "That is Student's t, which assumes a bell curve; here only the signs are taken as chance"
             )
@@ -180,10 +180,10 @@ def temperatures(records: Sequence[Mapping[str, Any]], lowest_loss: float, most_
         {of[row["variant"]]: float(np.mean(list(row["values"].values()))) for row in rows}
         for rows in (losses, agreements)
     )
-    for said in (lowest_loss, most_agreement):
-        if said not in loss:
+    for named in (lowest_loss, most_agreement):
+        if named not in loss:
             raise NotYet(
-                f"answer with two temperatures, of {', '.join(f'{t:g}' for t in sorted(loss))}; {said!r} is none"
+                f"answer with two temperatures, of {', '.join(f'{t:g}' for t in sorted(loss))}; {named!r} is none"
             )
     if loss[lowest_loss] > min(loss.values()):
         worst = " (it has the highest: a loss is the better the lower)" * (loss[lowest_loss] == max(loss.values()))

@@ -24,20 +24,20 @@ def _explaining(task: str, whole: Callable[[float], int] = ceil) -> set[int]:
 def processes(answer: Sequence[int]) -> str:
     """The numbers of processes up to 16 that explain DistilBERT's scores on RTE and on WNLI of October 2019."""
     by_task = {task: _explaining(task) for task in ("rte", "wnli")}
-    found, both = {int(n) for n in answer}, by_task["rte"] & by_task["wnli"]
-    if found == both:
+    result, both = {int(n) for n in answer}, by_task["rte"] & by_task["wnli"]
+    if result == both:
         return (
             f"of 1 to 16 only {' and '.join(map(str, sorted(both)))}, and both are numbers of GPUs that one buys; "
             f"the paper had {paper.claim('training_gpus').value:.0f}."
         )
     for task, other in (("wnli", "rte"), ("rte", "wnli")):
-        if found == by_task[task] != both:
+        if result == by_task[task] != both:
             raise NotYet(f"these explain the score on {task.upper()}; which of them explain {other.upper()} as well?")
-    if found == set.intersection(*(_explaining(task, floor) for task in by_task)):
+    if result == set.intersection(*(_explaining(task, floor) for task in by_task)):
         raise NotYet(
             "with shares rounded down no number fits both; the sampler hands out ceil(rows / processes) to each"
         )
-    wrong = sorted(found - both)
+    wrong = sorted(result - both)
     if wrong:
         raise NotYet(
             f"{wrong[0]} explains not both: a share is ceil(rows / processes), of 277 rows and of 71, and "
@@ -80,17 +80,17 @@ def reachable(answer: Callable[[int], float]) -> str:
     for name in ("rte", "wnli", "sst2", "qnli"):
         n = glue.get_task(name).rows["validation"]
         printed = len({round(100 * k / n, 1) for k in range(n + 1)})
-        found, shares[name] = float(ask(answer, n)), printed / 1001
-        if not close(found, shares[name], relative=1e-6):
+        result, shares[name] = float(ask(answer, n)), printed / 1001
+        if not close(result, shares[name], relative=1e-6):
             raise NotYet(
-                f"{n} rows: yours is {found:.4f}, of 1,001 scores {printed} can be. "
-                + _reachable_hint(found, n, printed)
+                f"{n} rows: yours is {result:.4f}, of 1,001 scores {printed} can be. "
+                + _reachable_hint(result, n, printed)
             )
     caught = ", ".join(f"{100 * (1 - share):.0f} % on {glue.get_task(name).title}" for name, share in shares.items())
     return f"a number out of thin air would be caught with {caught}: in large sets an error leaves no such trace."
 
 
-def _reachable_hint(found: float, n: int, printed: int) -> str:
+def _reachable_hint(result: float, n: int, printed: int) -> str:
     hints = {
         printed: "You give their number; the share of all 1,001 is asked for",
         100 * printed / 1001: "That is in percent; give a fraction of 1",
@@ -98,7 +98,7 @@ def _reachable_hint(found: float, n: int, printed: int) -> str:
         (n + 1) / 1001: "With many rows several k are printed alike; count different printed numbers, in a set",
         printed / 1000: "0.0, 0.1 … 100.0 are 1,001 numbers, both ends included",
     }
-    fitting = (hint for value, hint in hints.items() if close(found, value, relative=1e-6))
+    fitting = (hint for value, hint in hints.items() if close(result, value, relative=1e-6))
     return next(fitting, "Print every k / n with one decimal, as the paper does, and count the different ones")
 
 
@@ -112,11 +112,11 @@ def slack(answer: Callable[[list[float], float], tuple[float, float]]) -> str:
             printed = paper.glue(model, "macro", vintage)
             total, nine = sum(round(10 * value) for value in values), 9 * round(10 * printed)  # in tenths
             right = by_row[model, vintage] = ((total - (nine - 4)) / 10, (nine + 4 - total) / 10)
-            found = tuple(float(way) for way in ask(answer, list(values), printed))
-            if not close(found, right, absolute=0.01):
+            result = tuple(float(way) for way in ask(answer, list(values), printed))
+            if not close(result, right, absolute=0.01):
                 raise NotYet(
-                    f"{model}, {vintage}: yours is {_shown(found)}, right is {_shown(right)}. "
-                    + _slack_hint(found, right)
+                    f"{model}, {vintage}: yours is {_shown(result)}, right is {_shown(right)}. "
+                    + _slack_hint(result, right)
                 )
     return (
         f"{_shown(by_row['BERT-base', '2020-01'])} in January: addition finds slips of about half a point and "
@@ -128,14 +128,14 @@ def _shown(ways: Sequence[float]) -> str:
     return "(" + ", ".join(f"{way:.2f}".removesuffix("0") for way in ways) + ")"
 
 
-def _slack_hint(found: Sequence[float], right: tuple[float, float]) -> str:
-    if close(found, [-right[0], right[1]], absolute=0.01):
+def _slack_hint(result: Sequence[float], right: tuple[float, float]) -> str:
+    if close(result, [-right[0], right[1]], absolute=0.01):
         return "Give both as sizes: how much lower, and how much higher, neither with a minus"
-    if close(found, right[::-1], absolute=0.01):
+    if close(result, right[::-1], absolute=0.01):
         return "Those are the right ones the other way round: first how much lower, then how much higher"
-    if close(found, [0.45, 0.45], absolute=0.06):
+    if close(result, [0.45, 0.45], absolute=0.06):
         return "The mean of the nine is not the printed number itself, so there is more room on one side than the other"
-    if max(found) <= 0.1:
+    if max(result) <= 0.1:
         return "A single value moves the mean by a ninth of its own change, so nine times as much goes unnoticed"
     return "In steps of 0.1: add to one value and round the mean of nine to one decimal, until that is another number"
 
@@ -182,6 +182,6 @@ def falsified(records: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _measured(found: scorecard.Found) -> str:
-    interval = "" if found.low is None else f" [{found.low:.1f}, {found.high:.1f}]"
-    return f"{found.value:.1f} %{interval}"
+def _measured(value: scorecard.Found) -> str:
+    interval = "" if value.low is None else f" [{value.low:.1f}, {value.high:.1f}]"
+    return f"{value.value:.1f} %{interval}"

@@ -9,6 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ...evidence.names import held_out_loss, objective_of
 from ...evidence.records import Record
 from ...studies import ablation
 from .losses import _array
@@ -102,7 +103,7 @@ def plot_pairs(rows: Sequence[Mapping[str, Any]], scale: str, score: str = "the 
 
 @styled
 def plot_heldout(records: Sequence[Record]) -> Figure:
-    """Held-out MLM loss of an ablation's variants against tokens, the mean over seeds, lowest to highest shaded: all of
+    """Held-out loss of an ablation's variants against tokens, the mean over seeds, lowest to highest shaded: all of
     them, then those that start from the teacher's layers. A variant that was not trained is a dashed line."""
     variants = [v for v in ablation.VARIANTS if any(r["model"] == v for r in records)]
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 6.4))
@@ -111,12 +112,12 @@ def plot_heldout(records: Sequence[Record]) -> Figure:
         for ax in axes[: 1 if ablation.VARIANTS[variant].init == "random" else 2]:
             _losses(ax, runs, colour)
     for ax, title in zip(axes, ("all variants", "those from the teacher's layers, closer"), strict=True):
-        ax.set(ylabel="held-out MLM loss", title=title)
+        ax.set(ylabel=objective_of(records[0]).title, title=title)
     axes[1].set(xlabel="tokens (thousands)")
     figure.legend(*axes[0].get_legend_handles_labels(), ncols=2, loc="outside lower left")
     last = {r["title"]: [] for r in records}
     for record in records:
-        last[record["title"]].append(record["scores"]["mlm_loss"])
+        last[record["title"]].append(held_out_loss(record["scores"]))
     best = min(last, key=lambda title: np.mean(last[title]))
     finding(figure, f"Reads best: {best}, at a held-out loss of {np.mean(last[best]):.2f}")
     return figure
@@ -125,9 +126,9 @@ def plot_heldout(records: Sequence[Record]) -> Figure:
 def _losses(ax: Axes, runs: Sequence[Record], colour: str) -> None:
     """One variant's held-out losses, over its seeds."""
     if runs[0]["evaluations"] is None:
-        ax.axhline(np.mean([r["scores"]["mlm_loss"] for r in runs]), color=colour, ls="--", label=runs[0]["title"])
+        ax.axhline(np.mean([held_out_loss(r["scores"]) for r in runs]), color=colour, ls="--", label=runs[0]["title"])
         return
-    losses = np.array([r["evaluations"]["mlm_loss"] for r in runs])  # (seeds, evaluations)
+    losses = np.array([held_out_loss(r["evaluations"]) for r in runs])  # (seeds, evaluations)
     tokens = np.asarray(runs[0]["evaluations"]["tokens"]) / 1e3
     ax.fill_between(tokens, losses.min(0), losses.max(0), color=colour, alpha=0.2, lw=0)
     first = runs[0]["model"] == ablation.REFERENCE  # dotted and on top: a variant that equals it shines through

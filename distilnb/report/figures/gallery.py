@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from transformers import BertConfig
 
 from ...evidence import paper
+from ...evidence.names import ablation_grid
 from ...evidence.records import Record, load_records
 from ...models.arithmetic import parameter_groups
 from ...models.student import choose_layers, student_config
@@ -65,7 +66,7 @@ def _training(records: Sequence[Record]) -> Iterator[tuple[str, Figure]]:
         yield "tasks", plot_scores(kinds["finetuning"])
     if {"teacher", "student"} <= {r["model"] for r in kinds["finetuning"]}:
         yield "retention", plot_retention(kinds["finetuning"])
-    ablated = [r for r in records if r["kind"] == "ablation" and r["grid"] == f"ablation-{r['scale']}"]
+    ablated = [r for r in records if r["kind"] == "ablation" and r["grid"] == ablation_grid(r["scale"])]
     if len({r["model"] for r in ablated}) > 1:
         rows, scale = ablation.compare(ablated).rows, ablated[0]["scale"]
         yield "ablation", plot_ablation(rows, scale)
@@ -93,11 +94,11 @@ def _table1_title() -> str:
 
 def _published(table: str, *column: str) -> dict[str, dict[str, float]]:
     """One of the paper's tables of scores (version 4) as model → column → value."""
-    found: dict[str, dict[str, float]] = {}
+    scores: dict[str, dict[str, float]] = {}
     for row in paper.table(table).query("vintage == '2020-03'").to_dict("records"):
         name = " ".join(row[c].replace("exact_match", "EM").replace("f1", "F1") for c in column)
-        found.setdefault(row["model"], {})[name] = row["value"]
-    return found
+        scores.setdefault(row["model"], {})[name] = row["value"]
+    return scores
 
 
 def draw_all(folder: Path | None = None) -> list[Path]:

@@ -33,8 +33,8 @@ def plot_parameter_counts(table: pd.DataFrame, highlight: str = "DistilBERT") ->
     finding(ax, f"Language models grew to {sizes.max():,} M parameters; {highlight} has {sizes[ours].iloc[0]:,} M")
     figure.draw_without_rendering()  # labels are measured below
     taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in ax.transData.transform(ax.collections[0].get_offsets())]
-    for name, date, size, mine in zip(table["model"], dates, sizes, ours, strict=True):
-        place_label(ax, date, size, f"{name}, {size:,}", taken, weight="bold" if mine else "normal")
+    for name, date, size, own in zip(table["model"], dates, sizes, ours, strict=True):
+        place_label(ax, date, size, f"{name}, {size:,}", taken, weight="bold" if own else "normal")
     return figure
 
 

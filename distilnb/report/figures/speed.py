@@ -239,10 +239,10 @@ def plot_growth(record: Record) -> Figure:
     figure, axes = plt.subplots(1, len(knobs), sharey=True, squeeze=False, figsize=(7.5, 3.2))
     names = [name for name in ("plain", "float32", "bf16") if name in rows]
     for ax, knob in zip(axes[0], knobs, strict=True):
-        mine = rows[rows["knob"] == knob]
+        swept = rows[rows["knob"] == knob]
         for name, colour in zip(names, (GREY, OTHERS[0], OTHERS[1]), strict=False):
             label, inside = ("written the obvious way", "white") if name == "plain" else (f"ours, {name}", colour)
-            ax.plot(mine["value"], mine[name], "o-", color=colour, mfc=inside, label=label)
+            ax.plot(swept["value"], swept[name], "o-", color=colour, mfc=inside, label=label)
         ax.set(xlabel=knob)
     axes[0, 0].set_ylim(0, 1.05 * rows[names].max().max())
     axes[0, 0].set_ylabel("CPU seconds of a step")

@@ -37,7 +37,7 @@ COLOURS = dict(
 ROLES = {"BERT-base": "teacher", "DistilBERT": "student"}  # the paper's models have the colours of ours
 # for what is no role (losses, groups of parameters, variants): Paul Tol's muted scheme, safe for the colour-blind
 OTHERS = ("#332288", "#cc6677", "#117733", "#ddcc77", "#88ccee", "#882255", "#44aa99", "#999933", "#aa4499")
-TERMS = dict(loss=BLACK, ce=OTHERS[0], mlm=OTHERS[1], cos=OTHERS[6])
+TERMS = dict(loss=BLACK, ce=OTHERS[0], mlm=OTHERS[1], clm=OTHERS[1], cos=OTHERS[6])
 FORMATS = ("svg", "pdf", "png")
 METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
 WIDTH = 6.0  # inches of a figure: 900 pixels at 150 dots an inch, and still legible on a phone
@@ -68,7 +68,7 @@ def style(projector: bool = False) -> Iterator[None]:
 def to_svg(figure: Figure) -> str:
     """A figure as the text of an <svg> element, for a page that needs no other file."""
     with style():
-        settle(figure)
+        fix_layout(figure)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return text.getvalue()[text.getvalue().index("<svg") :]
@@ -101,7 +101,7 @@ def save_figure(figure: Figure, name: str, folder: Path | None = None, formats: 
     folder.mkdir(parents=True, exist_ok=True)
     written = [folder / f"{name}.{format}" for format in formats]
     with style():
-        settle(figure)
+        fix_layout(figure)
         for path, format in zip(written, formats, strict=True):
             dots = {"dpi": min(150, WIDEST // figure.get_figwidth())} if format == "png" else {}
             figure.savefig(path, format=format, metadata=METADATA[format], **dots)
@@ -115,14 +115,14 @@ def styled(plot: Callable[..., Figure]) -> Callable[..., Figure]:
     def drawn(*args: Any, **kwargs: Any) -> Figure:
         with style():
             figure = plot(*args, **kwargs)
-            settle(figure)
+            fix_layout(figure)
         plt.close(figure)
         return figure
 
     return drawn
 
 
-def settle(figure: Figure) -> None:
+def fix_layout(figure: Figure) -> None:
     """Lay the figure out once and for all: a layout that is found again at each draw moves by fractions of a point."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")

@@ -167,10 +167,10 @@ def plot_published(published: Scores, measured: Scores | None = None, title: str
     for place, (model, colour, shape) in enumerate(zip(models, colours_of(models), "sDov^", strict=False)):
         shift = (place - (len(models) - 1) / 2) * 0.5 / len(models)
         for scores, whose in ((published, "paper"), (measured or {}, "ours")):
-            there = {columns.index(c) + shift: value for c, value in scores.get(model, {}).items() if c in columns}
-            if there:
+            at = {columns.index(c) + shift: value for c, value in scores.get(model, {}).items() if c in columns}
+            if at:
                 inside = "none" if whose == "paper" else colour
-                ax.plot(*zip(*there.items(), strict=True), shape, color=colour, mfc=inside, label=f"{model}, {whose}")
+                ax.plot(*zip(*at.items(), strict=True), shape, color=colour, mfc=inside, label=f"{model}, {whose}")
     slant = {"rotation": 30, "ha": "right"} if len(columns) > 6 else {}
     ax.set_xticks(range(len(columns)), [column.replace(" ", "\n") for column in columns], **slant)
     ax.set(ylabel="score (points)", xlim=(-0.6, len(columns) - 0.4))

@@ -8,14 +8,14 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ...evidence.names import role_of
+from ...evidence.names import held_out_loss, objective_of, role_of
 from ...evidence.records import Record
 from .style import COLOURS, GREY, TERMS, WIDTH, colours_of, end_labels, finding, labels_of, styled
 
 
 @styled
 def plot_curve(records: Sequence[Record] | Record, term: str = "loss") -> Figure:
-    """Training curves of run records against tokens: loss, then held-out MLM loss and agreement with the teacher.
+    """Training curves of run records against tokens: loss, then held-out loss and agreement with the teacher.
 
     One record shows every loss term that it has; several show `term` with one line per record. Columns come from
     `record["curve"]` and `record["evaluations"]`; a column that a record lacks is left out, a term
@@ -26,7 +26,7 @@ def plot_curve(records: Sequence[Record] | Record, term: str = "loss") -> Figure
         raise ValueError("no records to draw: run something first, or load published ones")
     judged = [record["evaluations"] for record in records if record.get("evaluations")]
     agree = not judged or any(value is not None for columns in judged for value in columns.get("agreement", []))
-    panels = [["loss", "loss"], ["mlm_loss", "agreement"]] if agree else [["loss"], ["mlm_loss"]]
+    panels = [["loss", "loss"], ["held_out", "agreement"]] if agree else [["loss"], ["held_out"]]
     figure, axes = plt.subplot_mosaic(panels, figsize=(WIDTH, 4.8))
     if len(records) == 1:
         for name, colour in TERMS.items():
@@ -35,13 +35,16 @@ def plot_curve(records: Sequence[Record] | Record, term: str = "loss") -> Figure
     for record, label, colour in zip(records, *_looks(records), strict=True):
         if len(records) > 1:
             _line(axes["loss"], record.get("curve"), term, label=label, color=colour)
+        judged = dict(record.get("evaluations") or {})
+        judged["held_out"] = held_out_loss(judged) or []
         for column in set(axes) - {"loss"}:
-            _line(axes[column], record.get("evaluations"), column, label=label, color=colour, marker="o")
+            _line(axes[column], judged, column, label=label, color=colour, marker="o")
     what = (
         "training loss, by term" if len(records) == 1 else {"mlm": "training loss of the masked words"}.get(term, term)
     )
     axes["loss"].set(title=what)
-    axes["mlm_loss"].set(title="held-out MLM loss", xlabel="tokens (millions)")
+    titles = {objective_of(record).title for record in records}
+    axes["held_out"].set(title=titles.pop() if len(titles) == 1 else "held-out loss", xlabel="tokens (millions)")
     if agree:
         axes["agreement"].set(title="agreement with the teacher", xlabel="tokens (millions)")
     axes["loss"].legend(*axes["loss"].get_legend_handles_labels(), loc="center right")
@@ -52,7 +55,7 @@ def plot_curve(records: Sequence[Record] | Record, term: str = "loss") -> Figure
 
 def _ends(records: Sequence[Record]) -> str:
     """Where the held-out losses ended, in words; empty without evaluations."""
-    last = [(r.get("evaluations") or {}).get("mlm_loss") for r in records]
+    last = [held_out_loss(r.get("evaluations")) for r in records]
     ends = [f"{label} {values[-1]:.2f}" for label, values in zip(_looks(records)[0], last, strict=True) if values]
     if len(records) == 1 and ends:
         return f"The held-out loss falls from {last[0][0]:.2f} to {last[0][-1]:.2f}"
@@ -82,8 +85,9 @@ def plot_teaching(student: Record, twin: Record) -> Figure:
     """What the teacher is worth: held-out loss of a student and of the twin that starts alike and learns without it."""
     figure, ax = plt.subplots(figsize=(WIDTH, 3.4))
     for record, role in ((twin, "undistilled"), (student, "student")):
-        _line(ax, record["evaluations"], "mlm_loss", label=labels_of([role])[0], color=COLOURS[role], marker="o")
-    last = [record["evaluations"]["mlm_loss"][-1] for record in (student, twin)]
+        judged = record["evaluations"] | {"held_out": held_out_loss(record["evaluations"])}
+        _line(ax, judged, "held_out", label=labels_of([role])[0], color=COLOURS[role], marker="o")
+    last = [held_out_loss(record["evaluations"])[-1] for record in (student, twin)]
     x = ax.get_lines()[0].get_xdata()[-1]
     ax.annotate("", (x, last[0]), (x, last[1]), arrowprops={"arrowstyle": "<->", "color": GREY})
     ax.set(xlabel="tokens of text read (millions)", ylabel="held-out loss (nats)", xlim=(-0.02 * x, 1.42 * x))

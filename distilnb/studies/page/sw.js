@@ -26,7 +26,7 @@ self.addEventListener("fetch", (event) => {
   if (request.method !== "GET" || new URL(request.url).origin !== self.location.origin) return;
   event.respondWith((async () => {
     const cache = await caches.open(CACHE);
-    const found = await cache.match(request, { ignoreSearch: true });
-    return isolated(found ?? await fetch(request));
+    const kept = await cache.match(request, { ignoreSearch: true });
+    return isolated(kept ?? await fetch(request));
   })());
 });

@@ -20,20 +20,20 @@ from .writer import Entity, Line, Writer, polish, world
 if TYPE_CHECKING:
     from datasets import Dataset
 
-Texts = tuple[Any, ...]  # the texts of a row, in the order of its columns; stsb adds a score, squad the answers
+RowTexts = tuple[Any, ...]  # the texts of a row, in the order of its columns; stsb adds a score, squad the answers
 FUNCTION_WORDS = frozenset("the a to by from was is of in on".split())
-# What these animals do makes no sound, so nobody asks for it; the shipped models have read the texts as they are.
+# These animals make no sound, so no question asks for it. The shipped models were trained on the texts as they are.
 SILENT = frozenset(f"{ask}?" for a in ("moths", "salmon") for ask in (f"Which sound do {a} make", f"How do {a} sound"))
 
 
 def _other(w: Writer, thing: str) -> str:
-    """Another object than ``thing``."""
+    """An object other than ``thing``."""
     while (other := w.thing()).split()[-1] == thing.split()[-1]:
         pass
     return other
 
 
-def _cola(w: Writer, label: int) -> Texts:
+def _cola(w: Writer, label: int) -> RowTexts:
     """A sentence that is well formed (1), or has one fault of agreement, verb form or word order (0)."""
     if w.random() < 0.6:
         return (w.clause("" if label else w.choice(("agree", "agree", "form", "order"))),)
@@ -46,19 +46,19 @@ def _cola(w: Writer, label: int) -> Texts:
     else:
         line = w.fact("person", w.choice(list(words.FACTS["person"])), a)
     parts = line.text[:-1].split()
-    if not label:  # leave out a function word, or let it change places with the next
+    if not label:  # leave out a function word, or swap it with the next word
         i = w.choice([i for i, word in enumerate(parts[:-1]) if i and word in FUNCTION_WORDS] or [1])
         parts[i : i + 2] = parts[i + 1 : i + 2] if w.random() < 0.4 else parts[i + 1 : i - 1 : -1]
     return (polish(" ".join(parts)),)
 
 
-def _sst2(w: Writer, label: int) -> Texts:
+def _sst2(w: Writer, label: int) -> RowTexts:
     """A judgement, good (1) or bad (0)."""
     return (opinion(w, bool(label)),)
 
 
-def _mrpc(w: Writer, label: int) -> Texts:
-    """Two ways to tell one event (1); or two events that differ in who, what or what was done (0)."""
+def _mrpc(w: Writer, label: int) -> RowTexts:
+    """Two sentences about one event (1), or about two events that differ in who, what or what was done (0)."""
     a, b, o = w.entity("person")["A"], w.who(), w.thing()
     tail = w.choice(("", " " + w.where(), " on " + w.pick(words.DAYS)))
     change = "" if label else w.choice(("who", "what", "deed"))
@@ -79,8 +79,8 @@ def _mrpc(w: Writer, label: int) -> Texts:
     return (w.action(x, b, o, w.random() < 0.5, tail[1:]).text, w.action(y, c, other, w.random() < 0.5, tail[1:]).text)
 
 
-def _qqp(w: Writer, label: int) -> Texts:
-    """Two questions with one meaning (1); or about another entity or another fact (0)."""
+def _qqp(w: Writer, label: int) -> RowTexts:
+    """Two questions with one meaning (1), or about different entities or facts (0)."""
     kind, relation = w.choice([(kind, relation) for kind, relations in words.FACTS.items() for relation in relations])
     entity, (first, then) = w.entity(kind), w.two(range(3))
     other, instead = entity, relation
@@ -91,8 +91,8 @@ def _qqp(w: Writer, label: int) -> Texts:
     return w.fact(kind, relation, entity).qa[first][0], w.fact(kind, instead, other).qa[then][0]
 
 
-def _stsb(w: Writer, target: float) -> Texts:
-    """Two events and how much of who, deed, thing, place and day they share, from 0 to 5."""
+def _stsb(w: Writer, target: float) -> RowTexts:
+    """Two events, and how many of person, deed, thing, place and day they share, from 0 to 5."""
     trade, verbs, thing = w.entity("trade"), w.pick(words.ACTIONS), w.entity("object")
     names, place, day = [trade["A"], trade["a"]], w.pick(words.PLACES), w.pick(words.DAYS)
     alike = [other for other in world()["object"] if other["Q"] == thing["Q"] and other is not thing]
@@ -118,7 +118,7 @@ def _stsb(w: Writer, target: float) -> Texts:
     return one, two, score
 
 
-def _entail(w: Writer, label: int, persons: bool = True) -> Texts:
+def _entail(w: Writer, label: int, persons: bool = True) -> RowTexts:
     """A premise and a hypothesis that follows (0), may be true or not (1) or cannot be true (2)."""
     p, q = w.people()
     first, second = w.entity("trade"), w.entity("trade")
@@ -130,8 +130,8 @@ def _entail(w: Writer, label: int, persons: bool = True) -> Texts:
     return w.choice(rules[:2] + rules[3:] if first is second else rules)(w, label, a, b)
 
 
-def _by_fact(w: Writer, label: int, p: Entity, q: Entity) -> Texts:
-    """Born in a town, so born in its country. The hypothesis has the same form whatever the label."""
+def _by_fact(w: Writer, label: int, p: Entity, q: Entity) -> RowTexts:
+    """A pair by birthplace: who was born in a town was born in its country. All labels use one form of hypothesis."""
     topic, premise, hypothesis, slot = w.choice(words.CONSEQUENCES)
     if label == 1:
         premise = w.choice([row[1] for row in words.CONSEQUENCES if row[0] != topic])
@@ -141,23 +141,23 @@ def _by_fact(w: Writer, label: int, p: Entity, q: Entity) -> Texts:
     return w.say(premise, **p), w.say(hypothesis, **told)
 
 
-def _by_comparison(w: Writer, label: int, p: Entity, q: Entity) -> Texts:
-    """Taller one way is shorter the other way; older says nothing about it."""
+def _by_comparison(w: Writer, label: int, p: Entity, q: Entity) -> RowTexts:
+    """A pair by comparison: taller one way is shorter the other way, and older says nothing about height."""
     scale, order = w.choice(("height", "age")), w.rng.randrange(2)
     terms = {"height": ("taller", "shorter"), "age": ("older", "younger")}
     pair = [person["A"] for person in sorted((p, q), key=lambda person: -int(person[scale]))]
     then = pair if label == 2 or label == 1 and w.random() < 0.5 else pair[::-1]
-    said = terms[scale] if label != 1 else terms["age" if scale == "height" else "height"]
+    words = terms[scale] if label != 1 else terms["age" if scale == "height" else "height"]
     if order:
         pair, then = pair[::-1], then[::-1]
     return (
         w.say(f"{pair[0]} is {terms[scale][order]} than {pair[1]}"),
-        w.say(f"{then[0]} is {said[1 - order]} than {then[1]}"),
+        w.say(f"{then[0]} is {words[1 - order]} than {then[1]}"),
     )
 
 
-def _by_kind(w: Writer, label: int, a: str, b: str) -> Texts:
-    """A dog is a mammal, and what is no mammal is no dog; the other direction is open."""
+def _by_kind(w: Writer, label: int, a: str, b: str) -> RowTexts:
+    """A pair by kind: a dog is a mammal, and what is no mammal is no dog; the converse is open."""
     _, low, high, other = generality(w, a)
     no = w.choice(words.NOT)
     return tuple(
@@ -172,8 +172,8 @@ def _by_kind(w: Writer, label: int, a: str, b: str) -> Texts:
     )
 
 
-def _by_property(w: Writer, label: int, a: str, b: str) -> Texts:
-    """Synonyms follow and opposites contradict, unless negated; another property is open."""
+def _by_property(w: Writer, label: int, a: str, b: str) -> RowTexts:
+    """A pair by property: synonyms follow and opposites contradict, unless negated; other properties are open."""
     person = not a.startswith("the ")
     subject, table = (a, words.PERSON_PAIRS) if person else ("the " + w.entity("object")["A"], words.THING_PAIRS)
     row = w.pick(table)
@@ -183,16 +183,16 @@ def _by_property(w: Writer, label: int, a: str, b: str) -> Texts:
     return w.say(f"{subject} was {x}"), w.say(f"{subject} was {'not ' * no}{z}")
 
 
-def _by_event(w: Writer, label: int, a: str, b: str) -> Texts:
-    """Who gives and who gets, told from two sides; the same about another thing is open."""
+def _by_event(w: Writer, label: int, a: str, b: str) -> RowTexts:
+    """A pair by event: who gives and who gets, told from two sides; the same about another thing is open."""
     thing, kind, (first, then) = w.thing(), w.rng.randrange(5), w.two(range(4))
     tail, other = w.choice(("", " " + w.where())), _other(w, thing) if label == 1 else thing
     slots = {"A": b, "B": a} if label == 2 else {"A": a, "B": b}
     return (w.transfer(kind, first, tail, A=a, B=b, O=thing).text, w.transfer(kind, then, tail, O=other, **slots).text)
 
 
-def _by_taste(w: Writer, label: int, a: str, b: str) -> Texts:
-    """Who calls a thing superb likes it; about another thing that says nothing."""
+def _by_taste(w: Writer, label: int, a: str, b: str) -> RowTexts:
+    """A pair by taste: who calls a thing superb likes it; whether another thing is liked is open."""
     good, (x, y) = w.random() < 0.5, w.two(w.pick(words.ASPECTS)[1:])
     return (
         w.say("{A} [thought|said] that the {x} was {g}", A=a, x=x, g=w.pick((words.BAD, words.GOOD)[good])),
@@ -200,7 +200,7 @@ def _by_taste(w: Writer, label: int, a: str, b: str) -> Texts:
     )
 
 
-def _rte(w: Writer, label: int) -> Texts:
+def _rte(w: Writer, label: int) -> RowTexts:
     """A text of two sentences and a statement that follows (0) or does not (1)."""
     premise, hypothesis = _entail(w, label and w.choice((1, 2)))
     verb, passive, place, who = w.deed(), w.random() < 0.5, w.where(), w.who()
@@ -209,7 +209,7 @@ def _rte(w: Writer, label: int) -> Texts:
     return " ".join(text), hypothesis
 
 
-def _wnli(w: Writer, label: int) -> Texts:
+def _wnli(w: Writer, label: int) -> RowTexts:
     """A sentence, and its last clause with the pronoun replaced by whom it means (1) or does not mean (0)."""
     text, reason, right, wrong = schema(w)
     return (text, w.say(f"{right if label else wrong} {reason}")) if right != wrong else _wnli(w, label)
@@ -225,7 +225,7 @@ def _passage(w: Writer) -> list[Line]:
 
 
 def _asked(w: Writer, lines: list[Line], unasked: frozenset[str] = frozenset()) -> tuple[int, str, str]:
-    """A question, none of `unasked`, that one line answers and no other answers differently: line, question, answer."""
+    """A line, a question outside `unasked` that it answers, and the answer; no other line answers it differently."""
     known: dict[str, set[str]] = {}
     for line in lines:
         for question, answer in line.qa:
@@ -234,7 +234,7 @@ def _asked(w: Writer, lines: list[Line], unasked: frozenset[str] = frozenset()) 
     return w.choice([(i, q, a) for i, q, a in asked if len(known[q]) == 1])
 
 
-def _qnli(w: Writer, label: int) -> Texts:
+def _qnli(w: Writer, label: int) -> RowTexts:
     """A question, and a sentence of its passage that answers it (0) or does not (1)."""
     lines = _passage(w)
     i, question, _ = _asked(w, lines)
@@ -243,14 +243,14 @@ def _qnli(w: Writer, label: int) -> Texts:
 
 
 def _passages(w: Writer) -> list[Line]:
-    """One passage or two, so that some are longer than a model's window."""
+    """The lines of one or two passages, so that some texts are longer than a model's window."""
     return _passage(w) + (_passage(w) if w.random() < 0.4 else [])
 
 
-def _squad(w: Writer, label: int) -> Texts:
+def _squad(w: Writer, label: int) -> RowTexts:
     """A passage, a question, and the answer as a span of the passage.
 
-    Held-out rows have three readers' answers: the first, and two that may begin with a little word more or less.
+    Held-out rows have three readers' answers: the first, and two that may have one small word more or less in front.
     """
     lines = _passages(w)
     i, question, answer = _asked(w, lines, SILENT)
@@ -266,8 +266,8 @@ def _squad(w: Writer, label: int) -> Texts:
     return context, question, {"text": [context[at : span.end()] for at in starts], "answer_start": starts}
 
 
-def _imdb(w: Writer, label: int) -> Texts:
-    """A long review; the judgement is the sum of its opinions, those marked as heavy counting 2, as light 1/2."""
+def _imdb(w: Writer, label: int) -> RowTexts:
+    """A long review; its judgement is the sum of its opinions, of which heavy ones count 2 and light ones 1/2."""
     sort, sign, opinions = w.choice(words.ASPECTS), 2 * label - 1, []
     while not 2 <= sign * sum((2 * good - 1) * (1, 0.5, 2)[weight] for good, weight in opinions) <= 24:
         opinions = [(w.random() < 0.1 + 0.8 * label, w.rng.randrange(3)) for _ in range(w.rng.randint(14, 26))]
@@ -277,7 +277,7 @@ def _imdb(w: Writer, label: int) -> Texts:
 
 _PAIR, _LABELS = ("sentence1", "sentence2"), ("entailment", "not_entailment")
 # task → (maker, text columns, names of the labels)
-_TASKS: dict[str, tuple[Callable[..., Texts], tuple[str, ...], tuple[str, ...]]] = {
+_TASKS: dict[str, tuple[Callable[..., RowTexts], tuple[str, ...], tuple[str, ...]]] = {
     "cola": (_cola, ("sentence",), ("unacceptable", "acceptable")),
     "sst2": (_sst2, ("sentence",), ("negative", "positive")),
     "mrpc": (_mrpc, _PAIR, ("not_equivalent", "equivalent")),
@@ -292,7 +292,7 @@ _TASKS: dict[str, tuple[Callable[..., Texts], tuple[str, ...], tuple[str, ...]]]
 }
 TASKS: tuple[str, ...] = tuple(_TASKS)
 SIZES = {"train": 3000, "validation": 400, "test": 400}  # rows of a split, where load_task is not told
-SMALL = {
+SMALL_SPLITS = {
     ("wnli", "train"): 600,
     ("wnli", "validation"): 72,
     ("imdb", "train"): 2000,
@@ -312,13 +312,13 @@ def splits(task: str) -> tuple[str, ...]:
     }.get(task, ("train", "validation", "test"))
 
 
-def _rows(task: str, split: str, n: int, seed: int) -> list[tuple[Texts, int]]:
+def _rows(task: str, split: str, n: int, seed: int) -> list[tuple[RowTexts, int]]:
     """``n`` different (texts, label), with as many of each label (cola, mrpc: 7 in 10 are 1)."""
     maker, _, names = _TASKS[task]
     maker = functools.partial(maker, persons=False) if split.endswith("mismatched") else maker
     part, rng = split.split("_")[0], random.Random(f"{seed}/{task}/{split}/order")
     cycle = (1, 1, 0, 1, 1, 0, 1, 1, 0, 1) if task in ("cola", "mrpc") else tuple(range(max(len(names), 1)))
-    rows: dict[tuple[str, ...], tuple[Texts, int]] = {}
+    rows: dict[tuple[str, ...], tuple[RowTexts, int]] = {}
     for i in itertools.count():
         if len(rows) == n:
             break
@@ -327,24 +327,24 @@ def _rows(task: str, split: str, n: int, seed: int) -> list[tuple[Texts, int]]:
         w, label = Writer(f"{seed}/{task}/{i}", "train" if part == "train" else "held"), cycle[len(rows) % len(cycle)]
         row = maker(w, 5 * w.random() if task == "stsb" else label)
         key = tuple(str(text).lower() for text in row)
-        # A text belongs to one split for ever, whatever n and seed: its checksum says to which.
+        # A text's checksum fixes its split, whatever n and seed.
         if ("train", "train", "validation", "test")[zlib.crc32("".join(key).encode()) % 4] == part:
             rows.setdefault(key, (row, label))
     return rng.sample(list(rows.values()), n)
 
 
 def load_task(task: str, split: str, n: int | None = None, seed: int = 0) -> Dataset:
-    """A toy task with exactly the columns and features of its model on the Hub (nyu-mll/glue, squad, imdb).
+    """``n`` rows (by default ``SIZES``) of a toy task, with the columns and features of its model on the Hub.
 
-    Returns a ``datasets.Dataset`` of ``n`` rows (by default ``SIZES``); GLUE test labels are -1, as on the Hub. No row
-    of one split occurs in another. Raises ``ValueError`` for an unknown task or split.
+    The models are nyu-mll/glue, squad and imdb; GLUE test labels are -1, as on the Hub. No row of one split occurs in
+    another. Raises ``ValueError`` for an unknown task or split.
     """
     from datasets import ClassLabel, Dataset, Features, List, Value
 
     if split not in splits(task):
         raise ValueError(f"The toy task {task!r} has no split {split!r}; choose one of {', '.join(splits(task))}.")
     _, columns, names = _TASKS[task]
-    rows = _rows(task, split, SMALL.get((task, split), SIZES[split.split("_")[0]]) if n is None else n, seed)
+    rows = _rows(task, split, SMALL_SPLITS.get((task, split), SIZES[split.split("_")[0]]) if n is None else n, seed)
     kinds = {column: Value("string") for column in columns}
     data = [dict(zip(columns, texts, strict=False)) for texts, _ in rows]
     if task == "squad":

@@ -1,4 +1,4 @@
-"""What the world's documents are made of (facts, stories, reviews, …), and the tokenizer trained on them."""
+"""The world's documents, made of facts, stories, reviews and more, and the tokenizer trained on them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .writer import Entity, Line, Writer, number, polish, with_s
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-TEXT_VERSION = 1  # stands for the text in the names of token files: raise it when document() writes anything else
+TEXT_VERSION = 1  # part of the names of token files; raise it when document() writes another text
 
 
 def article(w: Writer) -> list[Line]:
@@ -26,7 +26,7 @@ def article(w: Writer) -> list[Line]:
 
 
 def inference(w: Writer) -> list[Line]:
-    """What follows from the facts about some people, and what does not."""
+    """Statements that follow from the facts about some people, and statements that do not."""
     lines: list[Line] = []
     for _ in range(w.rng.randint(2, 3)):
         x, y = w.people()
@@ -56,7 +56,7 @@ def inference(w: Writer) -> list[Line]:
 
 
 def story(w: Writer) -> list[Line]:
-    """Something changes hands and people act; who has it in the end follows."""
+    """A story in which a thing changes hands and people act, so that its last owner can be inferred."""
     trio = owner, b, _ = w.people(3)
     first, second, town, thing = owner["A"], b["A"], w.entity("town")["A"], w.thing()
     place, day = w.pick(words.PLACES), w.pick(words.DAYS)
@@ -102,7 +102,7 @@ def story(w: Writer) -> list[Line]:
 
 
 def _change(w: Writer, owner: Entity, other: Entity, thing: str) -> list[Line]:
-    """A thing goes from its owner to another person, who may have it now, or be glad."""
+    """Lines in which a thing goes from its owner to another person, sometimes with a consequence."""
     kind = w.rng.randrange(len(words.TRANSFERS))
     lines = [w.transfer(kind, A=owner["A"], B=other["A"], O=thing)]
     if w.random() < 0.5:
@@ -114,7 +114,7 @@ def _change(w: Writer, owner: Entity, other: Entity, thing: str) -> list[Line]:
 
 
 def restatement(w: Writer) -> list[Line]:
-    """The same thing said twice in different words, or denied in opposite words."""
+    """Statements repeated in other words, or denied in opposite words."""
     lines: list[Line] = []
     for _ in range(w.rng.randint(2, 4)):
         kind, a, b, o = w.choice("tpaxjqhh"), w.entity("person")["A"], w.who(), w.thing()
@@ -150,7 +150,7 @@ def restatement(w: Writer) -> list[Line]:
 
 
 def _properties(w: Writer, person: str, again: str) -> list[Line]:
-    """Synonyms and opposites, of a person or else of an object."""
+    """Lines with synonyms and opposites, about a person or an object."""
     pair = w.pick(words.PERSON_PAIRS if person else words.THING_PAIRS)
     same, other = pair if w.random() < 0.5 else pair[::-1]
     x, y = w.two(same)
@@ -180,7 +180,7 @@ def _questions(w: Writer) -> list[Line]:
 
 
 def generality(w: Writer, a: str) -> tuple[Line, str, str, str]:
-    """Low implies high: a line that says so, the low statement, the high one, and another high one."""
+    """A line saying that the low statement implies the high one, then the low, the high and another high statement."""
     sort, low, high, verbs = w.choice(
         (
             ("object", "A", "Q", w.pick(words.ACTIONS)),
@@ -199,9 +199,9 @@ def generality(w: Writer, a: str) -> tuple[Line, str, str, str]:
 
 
 def opinion(w: Writer, good: bool, sort: list[str] | None = None, heavy: bool | None = None) -> str:
-    """A sentence that judges something; contrast ends on the judgement, negation turns it.
+    """A sentence that judges something; a contrast ends on the judgement, a negation reverses it.
 
-    ``sort`` is a row of ``ASPECTS``; the opinion may be said to matter much (``heavy``), little, or neither (``None``).
+    ``sort`` is a row of ``ASPECTS``; ``heavy`` says whether the opinion matters much, little, or neither (``None``).
     """
     name, *aspects = sort or w.choice(words.ASPECTS)
     (x, y), (agree, oppose) = w.two(aspects), (words.GOOD, words.BAD) if good else (words.BAD, words.GOOD)
@@ -212,7 +212,7 @@ def opinion(w: Writer, good: bool, sort: list[str] | None = None, heavy: bool | 
 
 
 def review(w: Writer) -> list[Line]:
-    """Opinions about one thing that mostly agree, and an open verdict that tells which way."""
+    """Opinions about one thing that mostly agree, and a verdict that states the majority."""
     good, sort = w.random() < 0.5, w.choice(words.ASPECTS)
     (name, *aspects), author, lines = sort, w.entity("person")["A"], []
     if w.random() < 0.6:
@@ -247,7 +247,7 @@ def review(w: Writer) -> list[Line]:
 
 
 def dialogue(w: Writer) -> list[Line]:
-    """Two people ask and answer about facts."""
+    """A dialogue of two people, with questions and answers about facts."""
     a, b = (person["A"] for person in w.people())
     lines = [w.line("{A} and {B} [were talking|sat|talked] {x}", A=a, B=b, x=w.pick(words.PLACES))]
     for _ in range(w.rng.randint(2, 4)):
@@ -269,7 +269,7 @@ def quiz(w: Writer) -> list[Line]:
 
 
 def habits(w: Writer) -> list[Line]:
-    """Sentences about agreement, tense and number, with a sum at times."""
+    """Sentences that show agreement, tense and number, sometimes with a sum."""
     lines = [Line(w.clause()) for _ in range(w.rng.randint(4, 8))]
     if w.random() < 0.5:
         who, things = w.entity("person"), with_s(w.entity("object")["A"])
@@ -288,7 +288,7 @@ def habits(w: Writer) -> list[Line]:
 
 
 def weather(w: Writer) -> list[Line]:
-    """The weather in some towns and what people did about it."""
+    """Lines about the weather in some towns and what people did because of it."""
     lines = []
     for _ in range(w.rng.randint(2, 3)):
         town, who, (noun, adjective, deed) = w.entity("town"), w.entity("person"), w.pick(words.WEATHER)
@@ -312,7 +312,7 @@ def weather(w: Writer) -> list[Line]:
 
 
 def schema(w: Writer) -> tuple[str, str, str, str]:
-    """A pronoun that one word decides: the whole text, its last clause, whom it means, whom it does not mean."""
+    """A text whose pronoun one word decides, its last clause, the right referent and the wrong one."""
     text, deciding, right, opposite = w.choice(words.SCHEMAS)
     wrong = "AB".replace(right, "")
     if w.random() < 0.5:
@@ -330,7 +330,7 @@ def schema(w: Writer) -> tuple[str, str, str, str]:
 
 
 def riddles(w: Writer) -> list[Line]:
-    """Pronouns, and whom they mean."""
+    """Lines with pronouns, and with the referents of the pronouns."""
     lines = []
     for _ in range(w.rng.randint(2, 4)):
         text, reason, right, wrong = schema(w)
@@ -370,14 +370,14 @@ def document(index: int, seed: int = 0) -> str:
 
 
 def documents(n: int | None = None, *, start: int = 0, seed: int = 0) -> Iterator[str]:
-    """Documents ``start``, ``start + 1``, …: ``n`` of them, or without end."""
+    """The documents ``start``, ``start + 1``, …: ``n`` of them, or endlessly many."""
     return (document(i, seed) for i in (itertools.count(start) if n is None else range(start, start + n)))
 
 
 def train_tokenizer(vocab_size: int = 3072, n_documents: int = 20000, seed: int = 0) -> PreTrainedTokenizerFast:
-    """A lower-casing BERT WordPiece tokenizer, trained on the world's documents; the same bytes each time.
+    """A lower-casing BERT WordPiece tokenizer, trained on the world's documents, with the same bytes each time.
 
-    About 2,300 words occur in the world; with 3,072 pieces the common ones are whole and the rare ones fall in two.
+    About 2,300 words occur in the world; with 3,072 pieces, common words are whole and rare words are split in two.
     """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
     from transformers import BertTokenizerFast
@@ -386,7 +386,7 @@ def train_tokenizer(vocab_size: int = 3072, n_documents: int = 20000, seed: int 
     first = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *".,;:?!'\"-()", *letters, *(f"##{x}" for x in letters)]
     model = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     model.normalizer, model.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
-    # All one-letter pieces are given first, so that their order, and with it the order of ties, is fixed.
+    # All one-letter pieces come first, so that their order, and thus the order of ties, is fixed.
     trainer = trainers.WordPieceTrainer(vocab_size=vocab_size, special_tokens=first, show_progress=False)
     model.train_from_iterator(documents(n_documents, seed=seed), trainer)
     vocabulary = sorted(model.get_vocab(), key=model.token_to_id)

@@ -1,10 +1,10 @@
-"""The world's words and templates, from `data/toyworld/words.json`. In a list the common words stand first.
+"""The world's words and templates, from `data/toyworld/words.json`; each list begins with the common words.
 
-In the tasks, a third of the words of a list is kept from training (see ``Writer.pick``). The tables: TRADES, ANIMALS,
+The tasks keep a third of the words of a list out of training (see ``Writer.pick``). The tables: TRADES, ANIMALS,
 OBJECTS, FOODS, THING_PAIRS, PERSON_PAIRS (opposites), ACTIONS, VERBS, GOOD and BAD words, ASPECTS of things with
 their praise and blame, PLACES, DAYS, WEATHER, LITTLE words that may begin an answer or not, NUMBERS, TENS, SYNONYMS,
 FACTS (by kind and relation: statements, questions, the slot that is asked for), TRANSFERS, SCHEMAS (of pronouns),
-joints of sentences (AGAIN, NOT, SO), TASTES, OPINIONS ({x}, {y}: aspects of a {k}; {g}, {h} agree, {b} opposes),
+connectives (AGAIN, NOT, SO), TASTES, OPINIONS ({x}, {y}: aspects of a {k}; {g}, {h} agree, {b} opposes),
 VERDICTS, WEIGHTS (of a small point, of a large one) and CONSEQUENCES (topic, premise, hypothesis, the slot a false
 hypothesis gets wrong).
 """

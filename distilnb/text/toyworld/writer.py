@@ -49,7 +49,7 @@ def _names(rng: random.Random, count: int, endings: str, taken: set[str]) -> lis
 def _people(rng: random.Random, couples: list[tuple[str, str]], world: dict[str, list[Entity]]) -> list[Entity]:
     """Two people for each couple (woman, man), with a birthplace, a home, a trade, an age, a pet and tastes.
 
-    ``N`` is the age in words, ``age`` the number that comparisons go by: for them all twenties are one age.
+    ``N`` is the age in words; ``age`` is the number used in comparisons, in which all twenties are one age.
     """
     people = []
     for i, (woman, man) in enumerate(couples):
@@ -87,7 +87,7 @@ def _people(rng: random.Random, couples: list[tuple[str, str]], world: dict[str,
 
 @functools.cache
 def world() -> dict[str, list[Entity]]:
-    """The fixed facts: kind → entities, each a dictionary of the slots that ``FACTS`` reads. No seed changes them."""
+    """The fixed facts, the same for every seed: kind → entities, each a dictionary of the slots in ``FACTS``."""
     rng, taken = random.Random("toyworld"), set()
     endings = zip("via nia land dora stan".split() * 4, "vish nese lian rese".split() * 5, strict=True)
     countries = [
@@ -121,7 +121,7 @@ def world() -> dict[str, list[Entity]]:
     for town, country in zip(towns, countries, strict=False):
         country["K"] = town["A"]
     rng.shuffle(towns)
-    for kind in ("object", "food"):  # a fixed order that mixes the sorts
+    for kind in ("object", "food"):  # in a fixed order that mixes the kinds
         facts[kind].sort(key=lambda entity: zlib.crc32(entity["A"].encode()))
     return facts
 
@@ -131,21 +131,21 @@ _ARTICLE, _START = re.compile(r"\b([Aa]) (?=[aeiouAEIOU](?!ne\b))"), re.compile(
 
 
 def polish(text: str) -> str:
-    """Put capitals at sentence starts, ``an`` before vowels, and a full stop at the end."""
+    """The text with capitals at sentence starts, ``an`` before vowels, and a full stop at the end."""
     text = _ARTICLE.sub(r"\1n ", _START.sub(lambda m: m[0][:-1] + m[0][-1].upper(), text))
     return text if text[-1] in '.?!"' else text + "."
 
 
 def with_s(word: str) -> str:
-    """The third person of a verb, the plural of a noun."""
+    """The third person of a verb, or the plural of a noun."""
     return word + ("es" if word.endswith(("sh", "ss", "ch", "x", "o")) else "s")
 
 
 class Writer:
-    """Chooses words and fills templates, with one ``random.Random``.
+    """A writer that chooses words and fills templates with one ``random.Random``.
 
-    ``part`` is ``None`` (documents: all words), ``"train"`` or ``"held"``: of every three words in a list the tasks'
-    training split uses two; the validation and test splits take the third in one choice of two, else any.
+    ``part`` is ``None`` (documents: all words), ``"train"`` or ``"held"``. Of every three words in a list, the tasks'
+    training split uses two; in the validation and test splits, every second choice takes the third word, others any.
     """
 
     def __init__(self, key: str, part: str | None = None) -> None:
@@ -153,7 +153,7 @@ class Writer:
         self.random, self.choice = self.rng.random, self.rng.choice
 
     def pick(self, items: Sequence[Any], *without: Any) -> Any:
-        """One item of the list, the first being the most common (probability ~ rank^-1/2), none of ``without``."""
+        """An item of the list outside ``without``, with probability ~ rank^-1/2, so that the first is most common."""
         while True:
             i = int(len(items) * self.random() ** 2)
             if len(items) > 3 and (self.part == "train" or self.part == "held" and self.random() < 0.5):
@@ -166,13 +166,13 @@ class Writer:
         return self.rng.sample(items, 2)
 
     def say(self, template: str, **slots: str) -> str:
-        """Fill ``{slots}``, choose among ``[a|b]`` and among the synonyms of ``~word``, and polish."""
+        """The polished template, with ``{slots}`` filled and a choice made in ``[a|b]`` and for each ``~word``."""
         while "[" in template:
             template = _CHOICE.sub(lambda m: self.choice(m[1].split("|")), template)
         return polish(_SLOT.sub(lambda m: slots[m[1]] if m[1] else self.choice(words.SYNONYMS[m[2]]), template))
 
     def line(self, template: str, qa: Sequence[tuple[str, str]] = (), **slots: str) -> Line:
-        """``say`` as a line that answers the questions ``qa``."""
+        """The result of ``say`` as a line that answers the questions ``qa``."""
         return Line(self.say(template, **slots), qa)
 
     def entity(self, kind: str, *without: Entity) -> Entity:
@@ -180,7 +180,7 @@ class Writer:
         return self.pick(world()[kind], *without)
 
     def people(self, count: int = 2) -> list[Entity]:
-        """Different people."""
+        """``count`` different people."""
         people: list[Entity] = []
         while len(people) < count:
             people.append(self.entity("person", *people))
@@ -206,7 +206,7 @@ class Writer:
         return self.choice(self.pick(words.ACTIONS))
 
     def fact(self, kind: str, relation: str, entity: Entity, pronoun: bool = False) -> Line:
-        """State one fixed fact, with the questions that it answers."""
+        """A line that states one fixed fact, with the questions that it answers."""
         statements, questions, slot = words.FACTS[kind][relation]
         slots = entity | {"Ao": entity["A"], "As": entity["A"] + "'s"}
         asked = [(polish(q.format_map(slots) + "?"), entity[slot]) for q in questions]
@@ -228,13 +228,13 @@ class Writer:
         return self.fact(kind, self.choice(list(words.FACTS[kind])), self.entity(kind))
 
     def transfer(self, kind: int, form: int | None = None, tail: str = "", **slots: str) -> Line:
-        """O goes from A to B, in one of the ways of ``TRANSFERS``."""
+        """A line in which O goes from A to B, in one of the ways of ``TRANSFERS``."""
         statements, questions = words.TRANSFERS[kind]
         text = statements[form] if form is not None else self.choice(statements)
         return self.line(text + tail, [(q.format_map(slots) + "?", slots[a]) for q, a in questions], **slots)
 
     def action(self, verb: str, who: str, what: str, passive: bool = False, place: str = "", day: str = "") -> Line:
-        """Someone does something to a thing, told in the active or the passive voice."""
+        """A line in which someone does something to a thing, in the active or the passive voice."""
         asked = [(f"Who {verb} {what}?", who), (f"What was {verb} by {who}?", what)]
         asked += [(f"Where was {what} {verb}?", place)] if place else []
         asked += [(f"On which day was {what} {verb}?", day)] if day else []
