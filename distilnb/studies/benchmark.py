@@ -415,10 +415,7 @@ def benchmark(
         "seed": config.seed,
         "device": device,
         "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
-        "runtime_settings": {
-            name: given for name, given in SETTINGS.items() if any(f.startswith(name) for f in formats)
-        },
-        "versions": versions() | _package_versions(formats),
+        **_of_runtimes(formats),
     }
     return new_record("benchmark", name, stopwatch=watch, **{"scale": "toy", "model": "student"} | values | provenance)
 
@@ -432,11 +429,14 @@ def _state() -> dict[str, Any]:
 SETTINGS = {"onnx": SESSION, "openvino": OPENVINO}  # what may make a runtime faster, or less exact, than by default
 
 
-def _package_versions(formats: Sequence[str]) -> dict[str, str]:
-    """Versions of the runtimes' packages."""
-    used = {name.partition("_")[0] for name in formats if name in ELSEWHERE}
-    names = {*PACKAGES, *(package for runtime in used for package in RUNTIMES[runtime].packages)}
-    return {name: version(name) for name in sorted(names) if find_spec(name)}
+def _of_runtimes(formats: Sequence[str]) -> dict[str, Any]:
+    """For the record: how the runtimes were set up, and the versions of their packages and of ours."""
+    used = {name.partition("_")[0] for name in formats}
+    names = {*PACKAGES, *(package for runtime in used & RUNTIMES.keys() for package in RUNTIMES[runtime].packages)}
+    return {
+        "runtime_settings": {name: given for name, given in SETTINGS.items() if name in used},
+        "versions": versions() | {name: version(name) for name in sorted(names) if find_spec(name)},
+    }
 
 
 def _check(models: Mapping[str, PreTrainedModel], texts: Texts, config: BenchmarkConfig) -> None:
