@@ -197,7 +197,13 @@ def _no_memory(real: Callable, arguments: tuple, keywords: dict) -> Any:
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
 
+def _other_libraries(real: Callable, arguments: tuple, keywords: dict) -> dict[str, str]:
+    """Of `versions`: what it says of a machine with an old transformers."""
+    return real(*arguments, **keywords) | {"transformers": "0.0.1"}
+
+
 ACTIONS = {
+    "other libraries": _other_libraries,
     "kill": _signal(signal.SIGKILL),
     "freeze": _signal(signal.SIGSTOP),
     "term": _signal(signal.SIGTERM),

@@ -18,8 +18,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import product
 from multiprocessing import Process
@@ -134,103 +133,125 @@ def exits(count: int, where: tuple[Path, Path], root: Path) -> Counter:
 # two hosts
 
 LOSSES = tuple(product(("a process", "a launcher", "a host"), (0, 1)))
+LAUNCHERS = ("distilnb launch", "torchrun")
 
 
-@dataclass(frozen=True)
 class HostedRun:
-    """A run on two hosts, with a disk each."""
+    """A run on two hosts, with a disk each, and what supervises their launchers, as systemd or a loop in a shell do."""
 
-    pair: tuple[Host, Host]
-    flags: tuple[str, ...]
-    updates: int
+    def __init__(self, pair: tuple[Host, Host], flags: tuple[str, ...], updates: int, launcher: str):
+        self.pair, self.flags, self.updates, self.launcher = pair, flags, updates, launcher
+        self.launchers = [self.launch(which) for which in (0, 1)]
+        self.begun_again = 0
 
     def log(self, host: Host) -> Path:
         """What a host prints."""
         return host.disk / "log"
 
     def launch(self, which: int) -> Process:
-        """Start `distilnb launch` on one of the hosts."""
-        where = ["--hosts", "2", "--head", f"{self.pair[0].address}:29400"]
+        """Start a launcher on one of the hosts."""
+        head = f"{self.pair[0].name}:29400"
+        how = ["--hosts", "2", "--head", head, "--"]
+        if self.launcher == "torchrun":
+            how = ["torchrun", "--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", "100"]
+            how += ["--rdzv-backend", "c10d", "--rdzv-endpoint", head, "-m", "distilnb"]
         command = ["distil", *self.flags, "--out", str(self.pair[which].disk / "run"), "--name", "run"]
-        return self.pair[which].launch([*where, "--", *command], self.log(self.pair[which]), 120.0)
+        return self.pair[which].launch([*how, *command], self.log(self.pair[which]), 120.0)
 
     def step(self) -> int:
         """The newest update that is saved on a disk."""
         saved = [host.disk / "run" / "checkpoints" / "latest" for host in self.pair]
         return max((int(path.read_text()[5:]) for path in saved if path.exists()), default=0)
 
+    def tend_until(self, condition: Callable[[], bool]) -> None:
+        """Start launchers that failed once more with the same command, until the condition holds."""
+        until = time.monotonic() + SLOW
+        while not condition() and time.monotonic() < until:
+            for which, launcher in enumerate(self.launchers):
+                if launcher.exitcode not in (None, 0):
+                    self.launchers[which] = self.launch(which)
+                    self.begun_again += 1
+            time.sleep(0.05)
 
-def lose(what: str, host: Host, launcher: Process, draw: random.Random) -> None:
-    """SIGKILL one of the processes that train, the launcher, or everything on the host."""
-    if what == "a host":
-        return host.kill()
-    victims = [launcher.pid]
-    if what == "a process":
-        agents = psutil.Process(launcher.pid).children()
-        victims = [child.pid for agent in agents for child in agent.children()] or victims
-    os.kill(draw.choice(victims), signal.SIGKILL)
+    def trainers(self, which: int) -> list[int]:
+        """The processes that train on a host."""
+        agents = [psutil.Process(self.launchers[which].pid)]
+        if self.launcher == "distilnb launch":  # whose agent is a process of its own
+            agents = agents[0].children()
+        return [child.pid for agent in agents for child in agent.children()]
+
+    def lose(self, what: str, which: int, draw: random.Random) -> None:
+        """SIGKILL one of the processes that train, the launcher, or everything on the host."""
+        if what == "a host":
+            return self.pair[which].kill()
+        self.tend_until(lambda: what == "a launcher" or self.trainers(which))
+        victims = self.trainers(which) if what == "a process" else [self.launchers[which].pid]
+        os.kill(draw.choice(victims), signal.SIGKILL)
 
 
 def lose_and_compare(losses: list[tuple], run: HostedRun, whole: dict, draw: random.Random, counts: Counter) -> None:
-    """Lose something at random updates, start a launcher that died again, let the run end, compare."""
-    launchers = [run.launch(which) for which in (0, 1)]
+    """Lose something at random updates, let the supervisor do what it does, let the run end, compare."""
     for what, which in losses:
         goal = min(run.step() + draw.randint(2, 6), run.updates - 2)
-        until = time.monotonic() + SLOW
-        while run.step() < goal and time.monotonic() < until:
-            time.sleep(0.05)
+        run.tend_until(lambda goal=goal: run.step() >= goal)
         time.sleep(draw.uniform(0, 0.3))
         with contextlib.suppress(psutil.Error, ProcessLookupError):
-            lose(what, run.pair[which], launchers[which], draw)
+            run.lose(what, which, draw)
             counts["kills"] += 1
             counts[what, which] += 1
-        launchers[which].join(3)
-        for each in (0, 1):
-            if not launchers[each].is_alive():
-                launchers[each] = run.launch(each)  # what a supervisor, such as Slurm or systemd, does
-    counts["runs"] += 1
-    statuses = ended(launchers, SLOW)
+        if what != "a process":
+            run.launchers[which].join()
+    run.tend_until(lambda: all(launcher.exitcode == 0 for launcher in run.launchers))
+    statuses = ended(run.launchers, 1)
     alike = all((host.disk / "run").exists() and outcome(host.disk / "run") == whole for host in run.pair)
+    counts["runs"] += 1
     counts["identical to the bit"] += statuses == [0, 0] and alike
+    counts["begun again"] += run.begun_again
     if not alike or statuses != [0, 0]:
         print(statuses, *(run.log(host).read_text()[-3000:] for host in run.pair), sep="\n", flush=True)
 
 
-def hosts_lost(kills: int, where: tuple[Path, Path], root: Path, draw: random.Random) -> Iterator[Counter]:
-    """Lose processes, launchers and hosts in turn, six in a run; what was counted so far, after every run."""
-    updates, counts = 36, Counter()
+def hosts_lost(kills: int, where: tuple[Path, Path], root: Path, draw: random.Random) -> Iterator[dict[str, Counter]]:
+    """Lose processes, launchers and hosts in turn, six in a run; after every run what was counted, by launcher."""
+    updates, counts = 36, {launcher: Counter() for launcher in LAUNCHERS}
     flags = cutting.flags(*where, updates=updates, micro_batch_size=4)
     whole = Job(root / "undisturbed" / "run", flags, 2)
     assert cutting.run(whole, SLOW) == [0, 0], whole.said()
-    for number in range(0, kills, len(LOSSES)):
+    for number, launcher in product(range(0, kills, len(LOSSES)), LAUNCHERS):
         losses = draw.sample(LOSSES, min(len(LOSSES), kills - number))
-        (root / f"hosts-{number}").mkdir()
-        with two_hosts(root / f"hosts-{number}") as pair:
-            lose_and_compare(losses, HostedRun(pair, flags, updates), outcome(whole.out), draw, counts)
-        print(dict(counts), flush=True)
+        folder = root / f"hosts-{number}-{launcher.split()[0]}"
+        folder.mkdir()
+        with two_hosts(folder) as pair:
+            run = HostedRun(pair, flags, updates, launcher)
+            lose_and_compare(losses, run, outcome(whole.out), draw, counts[launcher])
+        print(launcher, dict(counts[launcher]), flush=True)
         yield counts
 
 
-def hosts_section(counts: Counter, provenance: str) -> str:
+def hosts_section(counts: dict[str, Counter], provenance: str) -> str:
     """What RELIABILITY.md says of two hosts."""
+    lines = {loss: f"{loss[0]}, {('first', 'other')[loss[1]]} host" for loss in LOSSES} | {
+        "kills": "all",
+        "begun again": "launchers begun again",
+        "runs": "runs",
+        "identical to the bit": "**identical to the bit**",
+    }
     rows = "\n".join(
-        f"| {what} | {counts[what, 0]} | {counts[what, 1]} |" for what in dict.fromkeys(what for what, _ in LOSSES)
+        f"| {text} | {' | '.join(str(counts[each][key]) for each in LAUNCHERS)} |" for key, text in lines.items()
     )
     return f"""## Two hosts
 
 Written by `python tests/soak.py --only hosts`, not by hand: {provenance}.
 
-Two network namespaces joined by a veth pair, each with a process, a launcher (`distilnb launch`) and a disk of its own.
-A run of 36 updates loses one of the processes that train, a launcher, or everything on a host (SIGKILL) at random
-updates, six times a run. A launcher that died is started again with the same command, as a supervisor does; all else
-comes back by itself. "Identical" means that weights, optimizer, curve and evaluations on both disks equal those of two
-processes that nothing happened to, to the last bit.
+Two network namespaces joined by a veth pair, each with a process, a launcher and a disk of its own. A run of 36 updates
+loses one of the processes that train, a launcher, or everything on a host (SIGKILL) at random updates, six times a run.
+The launchers are `distilnb launch`, and torch's as `launch/torchrun.sh` calls it. One that died or gave up is begun
+again with the same command, as a supervisor does; all else comes back by itself. "Identical" means that weights,
+optimizer, curve and evaluations on both disks equal those of two processes that nothing happened to, to the last bit.
 
-| SIGKILL to | on the first host | on the other |
-|---|---:|---:|
+| SIGKILL to | {" | ".join(LAUNCHERS)} |
+|---|{"---:|" * len(LAUNCHERS)}
 {rows}
-
-{counts["kills"]} kills in {counts["runs"]} runs, of which identical to the bit: {counts["identical to the bit"]}.
 """
 
 
@@ -310,7 +331,7 @@ def main() -> None:
             made = f"{datetime.now(UTC):%Y-%m-%d}, code {commit.stdout.strip()}, {describe_device()['processor']}"
             made += f", {(time.monotonic() - began) / 60:.0f} minutes beside other work, random seed {options.seed}"
             write_section(options.out, hosts_section(counts, made))
-        sys.exit(0 if counts["identical to the bit"] == counts["runs"] else 1)
+        sys.exit(0 if all(each["identical to the bit"] == each["runs"] for each in counts.values()) else 1)
     ended = exits(options.exits, where, root)
     for counts in resumes(options.kills, where, root, random.Random(options.seed)):
         minutes = (time.monotonic() - began) / 60

@@ -3,22 +3,28 @@
 The hosts are network namespaces with a disk each (see `two_hosts`); elsewhere than as root, these tests are skipped.
 """
 
+import contextlib
+import json
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing import Process
 from pathlib import Path
 
 import pytest
+import torch
 from accelerate.commands.config.config_args import load_config_from_file
 from conftest import free_port
-from cutting import Job, flags, outcome, run
+from cutting import Fault, Job, flags, outcome, run
+from safetensors.torch import load_file
 from two_hosts import Host, ended, ends, possible, two_hosts
 
-from distilnb.machine import hosts
+from distilnb.machine import hosts, processes
 from distilnb.machine.hosts import Meeting
 
 ROOT, UPDATES = Path(__file__).parents[1], 12
@@ -40,6 +46,16 @@ def given(teacher_folder, text_file) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="module")
+def still(teacher_folder, text_file, tmp_path_factory) -> tuple[str, ...]:
+    """Flags of a run without dropout, but for the rows of a forward pass."""
+    teacher = shutil.copytree(teacher_folder, tmp_path_factory.mktemp("still") / "teacher")
+    config = json.loads((teacher / "config.json").read_text())
+    none = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (teacher / "config.json").write_text(json.dumps(config | none))
+    return flags(teacher, text_file, updates=UPDATES)
+
+
+@pytest.fixture(scope="module")
 def undisturbed(given, tmp_path_factory) -> dict:
     """What two processes of one host come to."""
     job = Job(tmp_path_factory.mktemp("undisturbed") / "run", given, 2)
@@ -47,11 +63,10 @@ def undisturbed(given, tmp_path_factory) -> dict:
     return outcome(job.out)
 
 
-def start(host: Host, launcher: list[str], given: tuple[str, ...], *more: str) -> subprocess.Popen:
-    """Start a run on one of the hosts, into its own disk."""
-    command = ["distil", *given, *more, "--out", str(host.here / "run"), "--name", "run"]
+def start(host: Host, command: list, **environment: str) -> subprocess.Popen:
+    """Start the command of a run on one of the hosts, into its own disk."""
     where = {"DISTILNB_HOME": host.here / "home", "DISTILNB_CACHE": host.here / "cache"}
-    return host.start([sys.executable, "-m", *launcher, *command], log(host), **where)
+    return host.start([*command, "--out", str(host.here / "run"), "--name", "run"], log(host), **where, **environment)
 
 
 def log(host: Host) -> Path:
@@ -66,10 +81,11 @@ def launch(pair: tuple[Host, Host], which: int, given: tuple[str, ...], patience
     return pair[which].launch([*where, "--", *command], log(pair[which]), patience)
 
 
-def torchrun(pair: tuple[Host, Host]) -> list[str]:
-    """torch's launcher, which the hosts find as they find each other."""
-    where = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"{pair[0].name}:29400", "--max-restarts", "3"]
-    return ["torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", *where, "-m", "distilnb"]
+def torchrun(pair: tuple[Host, Host], which: int, given: tuple[str, ...]) -> subprocess.Popen:
+    """torch's own launcher on one of the hosts, by its launch file; hosts call each other by name."""
+    bash = ["bash", ROOT / "launch" / "torchrun.sh", pair[0].name, "distil", *given]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return start(pair[which], bash, PROCESSES="1", PATH=path)
 
 
 def until(condition: Callable[[], bool], seconds: float = SLOW) -> None:
@@ -85,19 +101,89 @@ def trained(host: Host) -> bool:
     return (host.disk / "run" / "checkpoints" / "latest").exists()
 
 
-def said(pair: tuple[Host, Host]) -> str:
-    """What both have printed."""
+def newest(out: Path) -> dict[str, torch.Tensor]:
+    """The weights of the newest checkpoint."""
+    return load_file(out / "checkpoints" / (out / "checkpoints" / "latest").read_text() / "model.safetensors")
+
+
+def said(pair: Sequence[Host]) -> str:
+    """What hosts have printed."""
     return "\n".join(log(host).read_text() for host in pair)
 
 
 @needs_hosts
-def test_torchrun_crosses_the_wire(pair, given, undisturbed):
-    """Each host with a disk of its own: weights are those of two processes on one host, to the bit."""
-    jobs = [start(host, torchrun(pair), given) for host in pair]
+def test_torchrun_crosses_the_wire_and_starts_a_lost_process_again(pair, given, undisturbed):
+    """Process 0 is killed; each host has a disk of its own; weights are those of an undisturbed run, to the bit."""
+    jobs = [torchrun(pair, which, given) for which in (0, 1)]
+    until(lambda: all(map(trained, pair)))
+    trainers = [pid for pid, words in pair[0].processes() if " -u -m distilnb " in words]
+    os.kill(trainers[0], signal.SIGKILL)
     assert ends(jobs, SLOW) == [0, 0], said(pair)
+    assert "going on from update" in log(pair[0]).read_text(), said(pair)
     assert all(outcome(host.disk / "run") == undisturbed for host in pair)
     weights = next((pair[0].disk / "run" / "checkpoints").glob("step-*/model.safetensors")).stat().st_size
     assert all(host.sent() > UPDATES * weights for host in pair), "gradients crossed the wire"
+
+
+@needs_hosts
+def test_accelerate_crosses_the_wire_by_its_launch_file(pair, given, undisturbed):
+    """Two hosts, here with a process each; the record names them."""
+    file = ["--config_file", ROOT / "launch" / "two_nodes.yaml", "--num_processes", "2"]
+    module = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", *file]
+    where = [["--machine_rank", str(rank), "--main_process_ip", pair[0].name] for rank in (0, 1)]
+    jobs = [start(pair[rank], [*module, *where[rank], "-m", "distilnb", "distil", *given]) for rank in (0, 1)]
+    assert ends(jobs, SLOW) == [0, 0], said(pair)
+    assert all(outcome(host.disk / "run") == undisturbed for host in pair)
+    record = json.loads((pair[0].disk / "run" / "model" / "record.json").read_text())
+    assert record["worlds"] == [{"step": 0, "processes": 2, "hosts": {host.name: 1 for host in pair}}]
+
+
+@needs_hosts
+def test_two_hosts_compute_what_one_process_does(pair, still, tmp_path):
+    """The same batch without dropout, which processes draw for themselves.
+
+    To the bit where one process sums the same halves; of the batch in one pass, sums are taken in another order.
+    """
+    assert ended([launch(pair, which, (*still, "--micro_batch_size", "4")) for which in (0, 1)], SLOW) == [0, 0]
+    halves, whole = (
+        Job(tmp_path / name, (*still, "--micro_batch_size", rows)) for name, rows in (("4", "4"), ("8", "8"))
+    )
+    assert run(halves, SLOW) == run(whole, SLOW) == [0], whole.said()
+    assert outcome(pair[0].disk / "run") == outcome(pair[1].disk / "run") == outcome(halves.out)
+    assert outcome(whole.out) != outcome(halves.out), "else this says nothing about the tolerance"
+    torch.testing.assert_close(newest(pair[0].disk / "run"), newest(whole.out), rtol=0, atol=1e-4)
+
+
+@needs_hosts
+@pytest.mark.parametrize("differing", [("--learning_rate", "1e-4"), ("--text", "other.txt")])
+def test_hosts_that_differ_are_named_before_training(pair, given, differing, text_file):
+    """On both, with what differs; what was refused is not tried again."""
+    (pair[1].disk / "other.txt").write_text(text_file.read_text().replace("a", "e"))
+    given = [given, (*given, differing[0], differing[1].replace("other", f"{pair[1].disk}/other"))]
+    assert ended([launch(pair, which, given[which]) for which in (0, 1)], SLOW) == [2, 2], said(pair)
+    for host in pair:
+        assert f"{pair[1].name} is not as {pair[0].name} is" in log(host).read_text()
+        assert not trained(host)
+
+
+def test_other_libraries_are_named_before_the_text_is_prepared(given, tmp_path):
+    """By all processes; preparing may take hours."""
+    fault = Fault("distilnb.distillation.training.versions", 1, "other libraries", rank=1)
+    job = Job(tmp_path / "run", (*given, "--seq_length", "31"), 2, (fault,))
+    assert run(job, SLOW) == [2, 2]
+    for rank in (0, 1):
+        assert "versions.transformers" in job.said(rank)
+        assert "tokenizing" not in job.said(rank)
+
+
+@needs_hosts
+@pytest.mark.parametrize("alone", [0, 1])
+def test_fewer_hosts_than_promised(pair, given, alone):
+    """The one that came says so within its patience."""
+    began = time.monotonic()
+    assert ended([launch(pair, alone, given, patience=6)], SLOW) == [2 if alone else 1], said(pair[alone : alone + 1])
+    assert time.monotonic() - began < SLOW / 4
+    assert pair[0].address in log(pair[alone]).read_text().strip().splitlines()[-1]
 
 
 @needs_hosts
@@ -170,6 +256,17 @@ def test_a_launch_of_nothing():
         hosts.main(["--hosts", "2"])
 
 
+def test_a_dry_run_waits_for_no_host(monkeypatch):
+    """The command takes the launcher's place, and is told of all the processes that there would be."""
+
+    def execve(program: str, words: list[str], environment: dict[str, str]) -> None:
+        raise SystemExit(f"{words[-2:]} {environment['WORLD_SIZE']}")
+
+    monkeypatch.setattr(os, "execve", execve)
+    with pytest.raises(SystemExit, match="--dry-run.* 16"):
+        hosts.main(["--hosts", "2", "--processes", "8", "--", "distil", "--dry-run"])
+
+
 @pytest.mark.parametrize("name, machines, processes", [("one_gpu", 1, 1), ("eight_gpus", 1, 8), ("two_nodes", 2, 16)])
 def test_accelerate_reads_the_launch_files(name, machines, processes):
     config = load_config_from_file(str(ROOT / "launch" / f"{name}.yaml"))
@@ -185,6 +282,32 @@ def test_two_processes_on_a_cpu_by_their_launch_file(given, tmp_path, undisturbe
     assert outcome(tmp_path / "run") == undisturbed
 
 
+@pytest.mark.parametrize("shared, restarts, warned", [("True", "3", True), ("True", "0", False), ("False", "3", False)])
+def test_restarts_that_would_ask_for_the_dead_are_announced(monkeypatch, shared, restarts, warned):
+    """By process 0 of torchrun, whose agents keep one store for all starts unless they are told otherwise."""
+    told = {"RANK": "0", "TORCHELASTIC_MAX_RESTARTS": restarts, "TORCHELASTIC_USE_AGENT_STORE": shared}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    with pytest.warns(UserWarning, match="torchrun") if warned else contextlib.nullcontext(), processes.meeting():
+        pass
+
+
 @pytest.mark.parametrize("script", ["slurm.sh", "torchrun.sh"])
 def test_launch_scripts_are_shell(script):
     subprocess.run(["bash", "-n", ROOT / "launch" / script], check=True)
+
+
+def test_torchrun_is_told_to_keep_no_store_from_one_start_to_the_next(tmp_path):
+    """By its launch file, which hands on what it is given."""
+    told = tmp_path / "torchrun"
+    told.write_text('#!/bin/sh\necho "$TORCH_DISABLE_SHARE_RDZV_TCP_STORE" "$@"\n')
+    told.chmod(0o755)
+    said = subprocess.run(
+        ["bash", ROOT / "launch" / "torchrun.sh", "node1", "distil", "--name", "two words"],
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert said[0] == "1"
+    assert "--rdzv-backend c10d --rdzv-endpoint node1:29400 -m distilnb distil --name two words" in " ".join(said)

@@ -57,9 +57,10 @@ class Host:
             )
 
     def launch(self, argv: Sequence[str], log: Path, patience: float = 600.0) -> multiprocessing.Process:
-        """Start `distilnb launch` here, and by it processes, as forks of one that has imported torch already.
+        """Start `distilnb launch`, or `torchrun` where `argv` begins with it, and by it processes, as forks.
 
-        What takes part is torch's agent and its rendezvous; only that processes are forked and not executed is other.
+        They are forks of a process that has imported torch already, and that is all that is other: arguments, agents
+        and rendezvous are torch's own.
         """
         process = CONTEXT.Process(target=live_on, args=(self, list(argv), log, patience))
         process.start()
@@ -89,7 +90,8 @@ class Host:
         tc = ["tc", "-n", self.name, "qdisc"]
         subprocess.run([*tc, "del", "dev", self.wire, "root"], capture_output=True)
         if megabits:
-            shape = ["rate", f"{megabits}mbit", "burst", f"{max(64, megabits)}kb", "latency", "100ms"]
+            burst = max(128, megabits // 8)  # kilobytes that go by at once: those of a millisecond
+            shape = ["rate", f"{megabits}mbit", "burst", f"{burst}kb", "latency", "100ms"]
             subprocess.run([*tc, "add", "dev", self.wire, "root", "tbf", *shape], check=True)
 
     def sent(self) -> int:
@@ -100,6 +102,7 @@ class Host:
 
 def live_on(host: Host, argv: list[str], log: Path, patience: float) -> None:
     """The life of a launcher on a host."""
+    from torch.distributed import run
     from torch.distributed.launcher import api
 
     from distilnb.cli import main
@@ -108,21 +111,32 @@ def live_on(host: Host, argv: list[str], log: Path, patience: float) -> None:
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1), os.dup2(file, 2)
     os.setsid()
-    libc = ctypes.CDLL(None, use_errno=True)
-    network = os.open(f"/run/netns/{host.name}", os.O_RDONLY)
-    if libc.setns(network, 0x40000000) or libc.unshare(0x04000000):  # CLONE_NEWNET, CLONE_NEWUTS
-        raise OSError(ctypes.get_errno(), "this process cannot move to the host")
-    socket.sethostname(host.name)
+    move_to(host)
     os.environ |= {"DISTILNB_HOME": str(host.disk / "home"), "DISTILNB_CACHE": str(host.disk / "cache")}
     multiprocessing.set_start_method("fork", force=True)
     processes.PATIENCE, real = patience, api.elastic_launch
 
-    def forked(config: api.LaunchConfig, _: str) -> Callable:
+    def forked(config: api.LaunchConfig, entrypoint: str) -> Callable:
         config.start_method = "fork"
-        return lambda *command: real(config, run_command)(list(command[2:]))
+        return lambda *command: real(config, run_command)(list(command[command.index("distilnb") + 1 :]))
 
-    api.elastic_launch = forked
-    sys.exit(main.main(["launch", "--patience", str(patience), *argv]))
+    api.elastic_launch = run.elastic_launch = forked
+    if argv[0] == "torchrun":
+        os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # as in launch/torchrun.sh
+        run.main(argv[1:])
+    else:
+        sys.exit(main.main(["launch", "--patience", str(patience), *argv]))
+
+
+def move_to(host: Host) -> None:
+    """Let this process see the network, the name and the `/etc/hosts` of a host."""
+    libc, uts, mounts = ctypes.CDLL(None, use_errno=True), 0x04000000, 0x00020000
+    network = os.open(f"/run/netns/{host.name}", os.O_RDONLY)
+    if libc.setns(network, 0x40000000) or libc.unshare(uts | mounts):
+        raise OSError(ctypes.get_errno(), "this process cannot move to the host")
+    socket.sethostname(host.name)
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    subprocess.run(["mount", "--bind", str(host.addresses), "/etc/hosts"], check=True)
 
 
 def run_command(argv: list[str]) -> None:

@@ -5,14 +5,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from accelerate import Accelerator
 from transformers import BertConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from .. import paths, scales
 from ..distillation.batches import make_samples
 from ..distillation.estimate import counted
 from ..distillation.growing import Growth, grow_teacher
-from ..distillation.loop import check_output, check_positions, pretrain
+from ..distillation.loop import check_output, check_positions, check_shares, pretrain
 from ..distillation.recipe import PretrainingConfig
+from ..distillation.training import check_hosts
 from ..evidence.names import REHEARSAL, pretraining_run
 from ..evidence.records import load_record, save_record
 from ..machine import processes
@@ -42,6 +44,16 @@ def _distil_defaults(scale: str | None) -> dict[str, Any]:
     return names | {"teacher": ready_teacher(dial)} | dial.pretraining
 
 
+def _meet(where: RunOptions, config: PretrainingConfig) -> Accelerator:
+    """The accelerator, by which processes have met; those of other settings or libraries are refused.
+
+    Here, because preparing text takes hours, and before training the text itself is compared.
+    """
+    accelerator = make_accelerator(where.precision, where.cpu)
+    check_hosts(accelerator, config.binding)
+    return accelerator
+
+
 @command(_distil_defaults)
 def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -> None:
     """Distil a student from a teacher by the triple loss (paper section 3).
@@ -66,14 +78,14 @@ def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -
     revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
     if what.dry_run:
         return _count(read_config(what.teacher, revision), what, config)
-    sources = where.sources
     check_output(where.folder, config)
-    accelerator = make_accelerator(where.precision, where.cpu)
+    accelerator = _meet(where, config)
+    check_shares(config, accelerator.num_processes)
     teacher, tokenizer = read_teacher(what.teacher, revision)
     check_positions(config, teacher)
     student, made = _student(teacher, what, config.seed)
     dropout.speed_up(student, accelerator.device)
-    budget = corpus_budget(sources, scale.corpus_tokens, config.tokens)
+    budget = corpus_budget(where.sources, scale.corpus_tokens, config.tokens)
     read = partial(where.read_text, tokenizer, config.seq_length, budget, config.layout)
     text = processes.once_a_disk(paths.cache("corpora"), accelerator, read)
     samples = make_samples(tokenizer, text.token_counts, families.of(teacher).objective, config)
@@ -171,7 +183,7 @@ def teacher(where: RunOptions, what: TeacherOptions, config: PretrainingConfig) 
       distilnb teacher --scale mini --text stanfordnlp/imdb:plain_text:unsupervised
     """
     scale, sources = scales.get(where.scale), where.sources
-    accelerator = make_accelerator(where.precision, where.cpu)
+    accelerator = _meet(where, config)
     if what.start:
         model, tokenizer, made = _started(what.start, config.seed)
         stages = stages_of(model.config.num_hidden_layers, bool(made["new_tensors"]), scale)

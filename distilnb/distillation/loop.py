@@ -34,7 +34,7 @@ from . import checkpoints
 from .batches import MaskedRows, MicroBatches, collate
 from .estimate import Estimate, Remaining, estimate_run
 from .evaluation import HELD_OUT_ROWS, evaluate
-from .recipe import MAY_CHANGE, PretrainingConfig
+from .recipe import PretrainingConfig
 from .step import Distillation, add_projection, drop_projection
 from .training import Training, is_out_of_memory
 
@@ -83,8 +83,7 @@ class Run(Training):
     @property
     def identity(self) -> dict[str, Any]:
         """The facts that must not change when a run is resumed: settings, data, model shape, but not the processes."""
-        settings = {k: v for k, v in asdict(self.config).items() if k not in MAY_CHANGE}
-        return settings | {
+        return self.config.binding | {
             "data": self.corpus.info["fingerprint"],
             "vocabulary": self.corpus.info["tokenizer"],
             "parameters": sum(p.numel() for p in self.names),
@@ -171,15 +170,20 @@ class Run(Training):
         return shown | {"tokens/s": f"{terms['tokens_per_second']:,.0f}"}
 
 
-def check_run(config: PretrainingConfig, corpus: Corpus, teacher: PreTrainedModel | None, processes: int) -> None:
-    """Raise ValueError for settings that do not fit each other, before any long work."""
-    if teacher is None and (config.ce or config.cos):
-        raise ValueError("without a teacher only L_mlm is defined: set the weights ce and cos to 0")
+def check_shares(config: PretrainingConfig, processes: int) -> None:
+    """Raise ValueError when an update cannot be shared out evenly among the processes."""
     if config.batch_size % (config.rows(processes) * processes):
         raise ValueError(
             f"batch_size {config.batch_size} is no multiple of micro_batch_size {config.rows(processes)} × "
             f"{processes} process{'es' * (processes > 1)}: every update must share out evenly"
         )
+
+
+def check_run(config: PretrainingConfig, corpus: Corpus, teacher: PreTrainedModel | None, processes: int) -> None:
+    """Raise ValueError for settings that do not fit each other, before any long work."""
+    if teacher is None and (config.ce or config.cos):
+        raise ValueError("without a teacher only L_mlm is defined: set the weights ce and cos to 0")
+    check_shares(config, processes)
     if corpus.info["seq_length"] != config.seq_length:
         raise ValueError(
             f"the corpus has blocks of {corpus.info['seq_length']} tokens, the configuration says "
@@ -205,7 +209,7 @@ def check_output(out: Path, config: PretrainingConfig) -> None:
         return  # the run was stopped before its first checkpoint
     if saved is None:
         raise ValueError(f"the output folder {out} is not empty and holds no run; choose another --out or --name")
-    settings = {k: v for k, v in asdict(config).items() if k not in MAY_CHANGE}
+    settings = config.binding
     checkpoints.check_identity(out / "checkpoints", {k: v for k, v in saved.items() if k in settings}, settings)
 
 

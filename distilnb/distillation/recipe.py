@@ -1,7 +1,8 @@
 """The settings of a pre-training run: everything that changes what is learned, how fast, or what is saved of it."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from ..settings import setting
 from ..text.corpus import Corpus
@@ -77,6 +78,11 @@ class PretrainingConfig:
     def weights(self) -> LossWeights:
         """The three loss weights."""
         return LossWeights(self.ce, self.mlm, self.cos)
+
+    @property
+    def binding(self) -> dict[str, Any]:
+        """The settings that all sittings and all processes of a run must have in common."""
+        return {name: value for name, value in asdict(self).items() if name not in MAY_CHANGE}
 
     def steps(self, corpus: Corpus) -> int:
         """The number of updates that use up the token budget, for this corpus's mean length."""

@@ -51,6 +51,19 @@ def in_a_row(steps: Sequence[int], last: int) -> int:
     return count
 
 
+def check_hosts(accelerator: Accelerator, facts: dict[str, Any]) -> dict[str, int]:
+    """The number of processes per host; ValueError when hosts differ in libraries or `facts` (settings, data)."""
+    own = (socket.gethostname(), plain({"versions": versions(), **facts}))
+    (first, wanted), *others = everywhere = gathered(accelerator, own)
+    for host, theirs in others:
+        if differing := differences(wanted, theirs):
+            raise ValueError(
+                f"{host} is not as {first} is ({'; '.join(differing[:3])}): give all the same libraries, "
+                "data and command"
+            )
+    return dict(Counter(host for host, _ in everywhere))
+
+
 Batch = dict[str, Tensor]
 
 
@@ -134,7 +147,7 @@ class Training:
 
     def start(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Load the newest checkpoint, if there is one, and pass `module` (the model with its loss) to accelerate."""
-        hosts = self._check_hosts()
+        hosts = check_hosts(self.accelerator, self.identity)
         self.first = self.folder is not None and first_on_disk(self.folder, self.accelerator)
         self._resume(optimizer)
         self._compute_alike()
@@ -144,19 +157,6 @@ class Training:
         broadcast([parameter.data for parameter in self.names])
         self.module = self.accelerator.prepare_model(module, evaluation_mode=True)  # without DDP, as explained above
         self.optimizer = self.accelerator.prepare(optimizer)
-
-    def _check_hosts(self) -> dict[str, int]:
-        """The number of processes per host; ValueError when hosts differ in libraries, settings or data."""
-        own = plain({"versions": versions(), **self.identity})
-        facts = gathered(self.accelerator, (socket.gethostname(), own))
-        (first, wanted), *others = facts
-        for host, theirs in others:
-            if differing := differences(wanted, theirs):
-                raise ValueError(
-                    f"{host} is not as {first} is ({'; '.join(differing[:3])}): give all the same libraries, "
-                    "data and command"
-                )
-        return dict(Counter(host for host, _ in facts))
 
     def _compute_alike(self) -> None:
         """Set the float32 matrix products to the run's first setting, where the processor is the same.

@@ -23,7 +23,7 @@ WIDEST = 900  # pixels: the column of a book page, and what a projector shows wi
 NUMBER = re.compile(r"^[~≤≥+−-]?[\d,.]*\d( ?[%×M–].*| \[.*|[eE][+-]?\d+)?$|^–?$")
 
 
-class Table:
+class ShownTable:
     """Rows with column heads: an HTML table that scrolls sideways when it must, else aligned text."""
 
     def __init__(self, frame: pd.DataFrame, caption: str = "") -> None:
@@ -50,7 +50,7 @@ class Table:
         return f'<div style="overflow-x: auto">{styler.set_uuid(name).to_html()}</div>'
 
 
-def table(rows: pd.DataFrame | pd.Series | Sequence[Mapping[str, Any]], caption: str = "") -> Table:
+def table(rows: pd.DataFrame | pd.Series | Sequence[Mapping[str, Any]], caption: str = "") -> ShownTable:
     """A table of rows (mappings from column to value) or of a data frame, whose index is shown where it has meaning.
 
     Numbers that are not formatted yet get at most three decimals. Raises ValueError where there is no row.
@@ -58,7 +58,7 @@ def table(rows: pd.DataFrame | pd.Series | Sequence[Mapping[str, Any]], caption:
     frame = rows.to_frame() if isinstance(rows, pd.Series) else pd.DataFrame(rows)
     if frame.empty:
         raise ValueError("there is nothing to show: the table has no rows")
-    return Table(frame, caption)
+    return ShownTable(frame, caption)
 
 
 def _named(frame: pd.DataFrame) -> bool:

@@ -230,6 +230,7 @@ def main(argv: list[str]) -> None:
 
     The hosts meet at a port of the first one. When a process, a host or the cable fails, all end, meet again, and the
     run goes on from its last checkpoint; what a process refuses (status 2) ends it at once. Hosts need no shared disk.
+    With --dry-run behind `distil`, what the run would be is printed at once, by any one of them.
 
     examples:
       distilnb launch --processes 8 -- distil --scale paper
@@ -247,4 +248,8 @@ def main(argv: list[str]) -> None:
     options = parser.parse_args(own)
     if not command:
         raise ValueError("launch what? Put -- and a command behind the options, such as -- distil --scale toy")
-    sys.exit(launch(Meeting(**vars(options)), command))
+    meeting = Meeting(**vars(options))
+    if "--dry-run" in command or "--dry_run" in command:  # counts from configurations: no other host is needed
+        in_all = {"WORLD_SIZE": str(meeting.hosts * meeting.processes)}
+        os.execve(sys.executable, [sys.executable, "-m", "distilnb", *command], os.environ | in_all)
+    sys.exit(launch(meeting, command))

@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -146,6 +147,22 @@ def die_with_the_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
+def leftovers() -> str:
+    """Why torch's launcher, which is to start lost processes again, will not bring them together; "" where it will.
+
+    Its agents keep one store for all starts, with the addresses of those that died in it; a process that asks before
+    the new ones have written theirs is refused, is started again, and so on until no start is left.
+    """
+    restarts, shared = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0"), os.environ.get("TORCHELASTIC_USE_AGENT_STORE")
+    if restarts == "0" or shared != "True":
+        return ""
+    return (
+        "processes that torchrun starts again may ask for those that died, until no restart is left: set "
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 and --rdzv-backend c10d, as launch/torchrun.sh does, or use "
+        "`distilnb launch`"
+    )
+
+
 @contextmanager
 def meeting() -> Iterator[None]:
     """End this process when the `with` block, in which processes find each other, lasts longer than `PATIENCE`.
@@ -161,6 +178,8 @@ def meeting() -> Iterator[None]:
     timer.daemon = True
     if "TORCHELASTIC_RUN_ID" in os.environ:
         die_with_the_parent()
+    if os.environ.get("RANK") == "0" and (trouble := leftovers()):
+        warnings.warn(trouble, stacklevel=2)
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         timer.start()
     try:

@@ -1,4 +1,4 @@
-"""From start and end logits to answers, and their exact match and F1 (notebook 06)."""
+"""Answer spans: from start and end logits to answers, and their exact match and F1 (notebook 06)."""
 
 import math
 import re
@@ -17,7 +17,7 @@ from .glue import Judgement
 
 
 class Span(NamedTuple):
-    """A first and a last token of one window, and the sum of their logits."""
+    """The first and last token of a span in one window, and the sum of their logits."""
 
     start: int
     end: int
@@ -25,7 +25,7 @@ class Span(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A text of the context, its characters [start, end), its score, and its share of the n best answers' softmax."""
+    """An answer's text, its characters [start, end) in the context, its score, and its softmax share of the n best."""
 
     text: str
     score: float
@@ -37,11 +37,11 @@ class Answer(NamedTuple):
 def best_spans(
     start_logits: np.ndarray, end_logits: np.ndarray, offsets: np.ndarray, n_best: int = 20, max_answer_length: int = 30
 ) -> list[Span]:
-    """The `n_best` spans of one window with the highest start + end logit, best first; of equals the earlier, shorter.
+    """The `n_best` spans of one window with the highest start + end logit, best first; ties go to the earlier, shorter.
 
-    Logits are (seq,) or longer, `offsets` (seq, 2) as `features` has them. A span begins and ends in the context and
-    has at most `max_answer_length` tokens. BERT's code pairs the 20 best starts with the 20 best ends and drops the
-    pairs that are no span, so that it may miss a good one; this looks at all (seq × max_answer_length) of them.
+    Logits are (seq,) or longer, `offsets` (seq, 2) as in `features`. A span begins and ends in the context and has at
+    most `max_answer_length` tokens. All (seq × max_answer_length) spans are compared, because BERT's code, which pairs
+    the 20 best starts with the 20 best ends and drops invalid pairs, may miss a good span.
     """
     inside = offsets[:, 0] >= 0
     starts = np.where(inside, start_logits[: len(inside)], -np.inf).astype(np.float64)
@@ -66,11 +66,11 @@ def find_answers(
     max_answer_length: int = 30,
     most_context: bool = False,
 ) -> list[list[Answer]]:
-    """For each row of `rows` its `n_best` answers over all of its windows, best first; never none.
+    """For each row of `rows`, the `n_best` answers over all of its windows, best first, and at least one.
 
-    `logits[i]` is (length or longer, 2), start and end, for window i of `features`. An answer is cut from the context
-    by its characters, so it is as it was written. Of answers with the same text the best is kept, as BERT's code
-    does; where there is no span at all, the answer is the empty text. Raises ValueError when `logits` do not fit.
+    `logits[i]` is (length or longer, 2), start and end, for window i of `features`. The text of an answer is cut from
+    the context. Of answers with equal texts the best is kept, as in BERT's code; without any span, the answer is the
+    empty text. Raises ValueError when `logits` do not fit.
     """
     if len(logits) != len(features):
         raise ValueError(f"there are logits for {len(logits)} windows, but {len(features)} windows")
@@ -92,10 +92,10 @@ def find_answers(
 
 
 def most_context_starts(features: Dataset) -> list[np.ndarray]:
-    """For each window, which of its tokens (seq,) have more context here than in any other window of their passage.
+    """For each window, whether each token (seq,) has more context in it than in any other window of the passage.
 
-    BERT's measure: the smaller of the numbers of tokens to the left and to the right in the window, and a hundredth of
-    the window's length for each token of it; of equals the first window.
+    The measure is BERT's: the smaller of the token counts to the left and to the right in the window, plus a hundredth
+    of the window's length; ties go to the first window.
     """
     windows = features.select_columns(["example", "offsets"])[:]
     best: dict[tuple[int, int, int], tuple[float, int]] = {}
@@ -126,7 +126,7 @@ def _ranked(spans: list[tuple[float, int, int]], context: str, n_best: int) -> l
 
 
 def row_scores(answers: Sequence[Sequence[Answer]], rows: Dataset) -> dict[str, np.ndarray]:
-    """Exact match and F1 of each row's first answer against its gold answers, (rows,) each."""
+    """The exact match and F1 of each row's first answer against its gold answers, (rows,) each."""
     if len(answers) != len(rows) or not len(rows):
         raise ValueError(f"there are answers to {len(answers)} of {len(rows)} questions; each needs one")
     pairs = [(best[0].text, gold["text"]) for best, gold in zip(answers, rows["answers"][:], strict=True)]
@@ -137,20 +137,20 @@ def row_scores(answers: Sequence[Sequence[Answer]], rows: Dataset) -> dict[str, 
 
 
 def score(answers: Sequence[Sequence[Answer]], rows: Dataset) -> dict[str, float]:
-    """Exact match and F1 over all rows, fractions of 1 (the paper's are percentages)."""
+    """The exact match and F1 over all rows, as fractions of 1 (the paper prints percentages)."""
     return {name: float(values.mean()) for name, values in row_scores(answers, rows).items()}
 
 
 def interval(answers: Sequence[Sequence[Answer]], rows: Dataset, metric: str = "f1") -> tuple[float, float]:
-    """95 % bootstrap interval of a score over resampled questions."""
+    """The 95 % bootstrap interval of a score over resampled questions."""
     return statistics.bootstrap(np.mean, row_scores(answers, rows)[metric], samples=1000)
 
 
 def none_odds(answers: Sequence[Sequence[Answer]], logits: Sequence[np.ndarray], features: Dataset) -> np.ndarray:
-    """How much higher than its best answer each row scores "there is none", (rows,), as BERT's code has it.
+    """For each row (rows,), the score of "there is no answer" minus the score of its best answer, as in BERT's code.
 
-    "None" is the span of [CLS] alone; of several windows the one that gives it the lowest score decides, because a
-    window without the answer is right to find none.
+    "No answer" is the span of [CLS] alone. Of several windows, the one with its lowest score decides, because a window
+    that does not show the answer is right to find none.
     """
     least = np.full(len(answers), np.inf)
     for example, scores in zip(features["example"][:], logits, strict=True):
@@ -161,12 +161,12 @@ def none_odds(answers: Sequence[Sequence[Answer]], logits: Sequence[np.ndarray],
 def score_with_none(
     answers: Sequence[Sequence[Answer]], odds: np.ndarray, rows: Dataset, threshold: float = 0.0
 ) -> Judgement:
-    """Scores by SQuAD 2.0's rules, fractions of 1, and the interval of F1.
+    """The scores by SQuAD 2.0's rules, as fractions of 1, and the interval of F1.
 
-    A row answers "there is none" where its `odds` exceed `threshold`. A row without an answer scores 1 for that and 0
-    for anything else; a row with answers scores 0 for it. `HasAns_` and `NoAns_` are the means over either kind of row.
-    `best_exact` and `best_f1` are the highest scores over all thresholds, `best_exact_thresh` and `best_f1_thresh` the
-    thresholds: chosen on the rows that they score, as the official evaluation does, so they flatter.
+    A row answers "there is none" where its `odds` exceed `threshold`. This answer scores 1 in a row without an answer,
+    where any other scores 0, and 0 in a row with answers. `HasAns_` and `NoAns_` are the means over the two kinds of
+    rows. `best_exact` and `best_f1` are the highest scores over all thresholds, `best_exact_thresh` and
+    `best_f1_thresh` those thresholds; as in the official evaluation, they are chosen on the scored rows and flatter.
     """
     golds = [[text for text in gold["text"] if metrics.normalize_answer(text)] for gold in rows["answers"][:]]
     answered = np.array([bool(gold["text"]) for gold in rows["answers"][:]])
@@ -190,7 +190,7 @@ def score_with_none(
 
 
 def _best_threshold(name: str, gains: np.ndarray, odds: np.ndarray, silent: int) -> dict[str, float]:
-    """The best mean score over all thresholds: rows speak up in the order of their odds, from `silent` points on."""
+    """The best mean score over all thresholds, and its threshold; `silent` is the score when no row gives an answer."""
     order = np.argsort(odds, kind="stable")
     points = silent + np.cumsum(gains[order])
     best = int(points.argmax())
@@ -202,10 +202,10 @@ _WORD, _SENTENCE = re.compile(r"\w+"), re.compile(r"\S.*?(?:[.?!](?=\s)|$)", re.
 
 
 def word_matching(rows: Dataset) -> list[list[Answer]]:
-    """What matching words alone answers: a score to beat, as a classifier must beat the commonest class.
+    """The answers of word matching alone: a score to beat, as a classifier must beat the commonest class.
 
-    Of the sentence that shares the most words with the question, the last run of words that the question has not,
-    function words apart. A relative of the sliding window that SQuAD's authors compare with (Rajpurkar et al. 2016).
+    The answer comes from the sentence that shares the most words with the question: the last run of words that are
+    neither in the question nor stop words. The sliding window of SQuAD's authors is similar (Rajpurkar et al. 2016).
     """
     answers = []
     for question, context in zip(rows["question"][:], rows["context"][:], strict=True):

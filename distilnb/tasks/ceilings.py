@@ -1,8 +1,8 @@
-"""What the data itself allows: no score can be read without it (notebooks 04, 05, 06 and 09).
+"""The limits that the data itself sets to scores (notebooks 04, 05, 06 and 09).
 
-Rows that are scored and stand in the training split too, rows that occur twice, what the nearest training row answers,
-how much of a review a model can read, and what a perfect span model scores on SQuAD. `distilnb ceilings` computes all
-of it from the data sets and keeps it as a record.
+They are scored rows that are also training rows, repeated rows, the score of the nearest training row, the part of a
+review that a model can read, and the score of a perfect span model on SQuAD. `distilnb ceilings` computes them all from
+the data sets and keeps them as a record.
 """
 
 from collections import Counter
@@ -17,8 +17,8 @@ from . import glue, metrics
 from .answers import Answer, row_scores
 from .squad import SQUAD, features
 
-BREAK = "<br />"  # what IMDb's reviews have for a new line
-LONGEST_ANSWER = 30  # tokens, `answers.find_answers`' own limit
+BREAK = "<br />"  # a line break in IMDb's reviews
+LONGEST_ANSWER = 30  # tokens, the limit of `answers.find_answers`
 
 
 def texts(rows: Dataset, task: glue.Task) -> list[tuple[str, ...]]:
@@ -27,7 +27,7 @@ def texts(rows: Dataset, task: glue.Task) -> list[tuple[str, ...]]:
 
 
 def repeated(train: Dataset, scored: Dataset, task: glue.Task) -> dict[str, int]:
-    """How many scored rows have the texts of a training row, and how many training rows repeat an earlier one."""
+    """The number of scored rows with the texts of a training row, and of training rows that repeat an earlier one."""
     learned = Counter(texts(train, task))
     return {
         "scored_rows": len(scored),
@@ -38,14 +38,14 @@ def repeated(train: Dataset, scored: Dataset, task: glue.Task) -> dict[str, int]
 
 
 def read_before(unlabelled: Sequence[str], train: Dataset, scored: Dataset) -> dict[str, int]:
-    """How many unlabelled texts, which a teacher may have read, stand word for word in the labelled splits."""
+    """The number of unlabelled texts, which a teacher may have read, that occur verbatim in the labelled splits."""
     splits = {"scored": set(scored["text"][:]), "train": set(train["text"][:])}
     return {f"unlabelled_in_{name}": sum(text in rows for text in unlabelled) for name, rows in splits.items()}
 
 
 def nearest_neighbour(train: Dataset, scored: Dataset, task: glue.Task) -> dict[str, float]:
-    """The accuracy of the label of the training row with the most words in common (Jaccard; of equals the first), and
-    of the commonest training label: on WNLI the nearest row tells the opposite."""
+    """The accuracy of the nearest training row's label (by Jaccard overlap of words; ties go to the first row), and of
+    the commonest training label. On WNLI the nearest row has the opposite label."""
     bags = [set(" ".join(row).lower().split()) for row in texts(train, task)]
     labels, wanted = np.asarray(train["label"][:]), np.asarray(scored["label"][:])
     guesses = []
@@ -59,8 +59,8 @@ def nearest_neighbour(train: Dataset, scored: Dataset, task: glue.Task) -> dict[
 
 
 def review_lengths(reviews: Sequence[str], tokenizer: PreTrainedTokenizerBase, longest: int = 512) -> dict[str, float]:
-    """How many reviews are longer than a model reads, with [CLS] and [SEP], as they are and without line breaks; and
-    the share of all pieces that are line breaks."""
+    """The share of reviews that are longer than a model reads, [CLS] and [SEP] included, with and without their line
+    breaks; and the share of all pieces that are line breaks."""
     broken = len(tokenizer(BREAK, add_special_tokens=False)["input_ids"])
     lengths, breaks = [], [review.count(BREAK) * broken for review in reviews]
     for first in range(0, len(reviews), 1000):
@@ -78,10 +78,10 @@ def review_lengths(reviews: Sequence[str], tokenizer: PreTrainedTokenizerBase, l
 def span_ceiling(
     rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int = 384, stride: int = 128
 ) -> dict[str, float]:
-    """Exact match and F1 of a model that always points at the best span of at most 30 tokens in one window.
+    """The exact match and F1 of a model that always points at the best span of at most 30 tokens in one window.
 
-    The span is that of a gold answer, cut to 30 tokens where it is longer, in the characters of whole tokens.
-    `cannot_be_hit` counts the rows whose gold answers no span of whole tokens matches, whatever its length.
+    The span is that of a gold answer, in whole tokens, cut to 30 tokens where it is longer. `cannot_be_hit` counts the
+    rows whose gold answers match no span of whole tokens of any length.
     """
     windows = features(rows, tokenizer, max_length, stride).select_columns(["example", "offsets"])[:]
     best: list[list[str]] = [[] for _ in range(len(rows))]
@@ -124,7 +124,7 @@ def _best_scores(spans: Sequence[Sequence[str]], rows: Dataset) -> dict[str, np.
 def all_ceilings(
     tokenizer: PreTrainedTokenizerBase, source: str = "hub", tell: Callable[[str], Any] = lambda line: None
 ) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
-    """Every number of this module by task, and where the data is from, by task."""
+    """All numbers of this module by task, and the provenance of the data by task."""
     ceilings: dict[str, dict[str, float]] = {}
     origins: dict[str, Any] = {}
     for name in ("cola", "stsb", "rte", "mrpc", "sst2", "wnli", "imdb"):
@@ -135,7 +135,7 @@ def all_ceilings(
         if name == "wnli":
             ceilings[name] |= nearest_neighbour(data.train, scored, data.task)
         if name == "imdb":
-            unlabelled = glue.read(data.task, "unsupervised", source)["text"][:]
+            unlabelled = glue.read_rows(data.task, "unsupervised", source)["text"][:]
             ceilings[name] |= read_before(unlabelled, data.train, scored)
             ceilings[name] |= review_lengths(scored["text"][:], tokenizer)
         tell(f"{name}: {ceilings[name]}")

@@ -1,12 +1,12 @@
-"""Fine-tuning on a task (paper sections 4 and 4.1): one loop for classes, numbers and answer spans.
+"""Fine-tuning on a task (paper sections 4 and 4.1): one loop for classes, numbers and answer spans (notebooks 04–06).
 
-Padding is the enemy: rows are padded to the longest of their batch only, and batches hold rows of like length.
-Order, dropout and the new head are pure functions of the seed, and the result of an update does not depend on how
-many processes share it. Every row of a validation split is scored, once, by whichever process it falls to: the
-paper's early numbers are thought to have suffered from scoring only one process's share.
+To avoid padding, rows are padded only to the longest of their batch, and batches hold rows of similar length. Order,
+dropout and the new head are pure functions of the seed, and the result of an update does not depend on the number of
+processes. Every row of a validation split is scored exactly once, by one of the processes; the paper's early numbers
+are thought to have suffered from scoring only one process's share.
 
-With a `teacher` that has been fine-tuned on the same task, the student also learns from its answers: the second
-distillation step behind the paper's DistilBERT (D).
+With a `teacher` that has been fine-tuned on the same task, the student also learns from the teacher's answers. This is
+the second distillation step behind the paper's DistilBERT (D).
 """
 
 import math
@@ -44,12 +44,12 @@ from . import heads, metrics, squad
 from .answers import Answer, find_answers
 from .glue import TRUNCATIONS, Task, TaskData
 
-NEVER = -1e4  # the logit of padding: no probability at all, and still a number that a KL divergence can bear
+NEVER = -1e4  # the logit of padding: probability 0, but finite, so that a KL divergence stays finite
 
 
 @dataclass(frozen=True)
 class FinetuningConfig:
-    """How to fine-tune. The paper states none of it; these are BERT's own settings (Devlin et al. 2019, A.3).
+    """The settings of a fine-tuning. The paper states none; the defaults are BERT's own (Devlin et al. 2019, A.3).
 
     `soft_weight` and `temperature` matter only with a fine-tuned teacher; their defaults are those of the original
     code's SQuAD script. `stride` matters only for SQuAD.
@@ -78,18 +78,18 @@ class FinetuningConfig:
             raise ValueError(f"soft_weight is {self.soft_weight}; it is a share of the loss, above 0 to 1")
         check_temperature(self.temperature)
 
-    learning_rate_at = PretrainingConfig.learning_rate_at  # the same climb and fall
+    learning_rate_at = PretrainingConfig.learning_rate_at  # the same rise and fall
 
     def steps(self, rows: int) -> int:
-        """Number of updates for this many training rows; the last batch of an epoch may be short."""
+        """The number of updates for this many training rows; the last batch of an epoch may be short."""
         return max(1, round(self.epochs * math.ceil(rows / self.batch_size)))
 
 
 @dataclass(frozen=True)
 class Safety:
-    """How a fine-tuning outlives kills, signals, a lack of memory and bad numbers, as distillation does.
+    """The settings by which a fine-tuning survives kills, signals, a lack of memory and bad numbers.
 
-    Nothing of it changes what is learned, but for rounding and, in micro-batches, the draws of dropout.
+    They do not change what is learned, except for rounding and, with micro-batches, the draws of dropout.
     """
 
     micro_batch_size: int = setting(0, "rows per forward pass and process; the rest is accumulated (0: all of them)")
@@ -98,7 +98,7 @@ class Safety:
     checkpoint_minutes: float = setting(10.0, "minutes between checkpoints")
     max_skipped: int = setting(10, "updates in a row without a finite loss and gradient after which a run has diverged")
 
-    keep = 1  # checkpoints of a run, which are deleted when it is recorded
+    keep = 1  # checkpoints of a run, deleted when the run is recorded
 
     def __post_init__(self) -> None:
         for name in ("micro_batch_size", "checkpoint_every"):
@@ -109,19 +109,19 @@ class Safety:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
 
 
-UNSAVED = Safety()  # no folder: nothing is kept of a run that is cut
+UNSAVED = Safety()  # without a folder, an interrupted run leaves nothing
 
 
 def encode(
     data: TaskData, tokenizer: PreTrainedTokenizerBase, config: FinetuningConfig
 ) -> tuple[Dataset, dict[str, Dataset]]:
-    """(train, validations) of `data` as rows of token ids, tokenized once for all models and seeds."""
+    """The training and validation splits of `data` as rows of token ids, tokenized once for all models and seeds."""
     how = config.stride if data.task.spans else config.truncation
     return data.encoded(tokenizer, config.max_length, how)
 
 
 def batch_order(lengths: np.ndarray, config: FinetuningConfig) -> Iterator[np.ndarray]:
-    """The row numbers of each update: rows of like length together, a pure function of (seed, epoch)."""
+    """The row numbers of each update, rows of similar length together, as a pure function of (seed, epoch)."""
     left, epoch = config.steps(len(lengths)), 0
     while left:
         order = epoch_order(lengths, config.batch_size, config.seed, epoch, group=True)
@@ -131,7 +131,7 @@ def batch_order(lengths: np.ndarray, config: FinetuningConfig) -> Iterator[np.nd
 
 
 def collate(rows: Dataset, chosen: Sequence[int], pad_id: int = 0) -> dict[str, Tensor]:
-    """These rows, padded to the longest of them: input_ids, token_type_ids, attention_mask (batch, seq), labels.
+    """The chosen rows as one padded batch: input_ids, token_type_ids and attention_mask (batch, seq), and labels.
 
     Labels are (batch,), or (batch, 2) for the first and last token of an answer.
     """
@@ -141,12 +141,12 @@ def collate(rows: Dataset, chosen: Sequence[int], pad_id: int = 0) -> dict[str, 
 
 
 def forward(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
-    """Logits in float32: (batch, num_labels), or (batch, seq, 2) for start and end of an answer, padding at NEVER.
+    """The float32 logits: (batch, num_labels), or (batch, seq, 2) for start and end of an answer, padding at NEVER.
 
-    BERT is told which text of a pair a token is of; DistilBERT and others cannot be.
+    Token types are passed to families that have them, such as BERT; DistilBERT has none.
     """
     inputs, mask = {"input_ids": batch["input_ids"]}, batch["attention_mask"]
-    if not mask.all():  # no mask at all lets the faster attention kernel run
+    if not mask.all():  # without a mask, a faster attention kernel runs
         inputs["attention_mask"] = mask
     if families.reads_token_types(model.config):
         inputs["token_type_ids"] = batch["token_type_ids"]
@@ -160,9 +160,9 @@ def forward(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
 def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """The loss of each row against its label, (batch,): cross-entropy, or the squared error of a regression.
 
-    With several labels a row, labels (batch, num_labels) of 0.0 and 1.0, it is the mean of their cross-entropies.
+    For several labels per row, labels (batch, num_labels) of 0.0 and 1.0, it is the mean of their cross-entropies.
 
-    Of a span it is the mean of the cross-entropies of start and end: logits (batch, seq, 2), labels (batch, 2).
+    For spans, logits (batch, seq, 2) and labels (batch, 2), it is the mean of the cross-entropies of start and end.
     """
     if labels.is_floating_point():
         if labels.ndim == 1:
@@ -175,8 +175,9 @@ def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
 def teacher_loss(logits: Tensor, teacher_logits: Tensor, temperature: float = 2.0) -> Tensor:
     """The loss of each row against a fine-tuned teacher, (batch,): T² · KL(teacher ‖ student), both softened by T.
 
-    Classes: over num_labels. Spans: over the tokens of a row, mean of start and end; padding has no share in it
-    (the original's script let it in). A regression has one output and no distribution: the squared difference.
+    For classes the distribution is over num_labels. For spans it is over the tokens of a row without padding (which
+    the original's script included), and the loss is the mean of start and end. A regression has one output and no
+    distribution, so the loss is the squared difference.
     """
     if logits.shape[-1] == 1:
         return (logits - teacher_logits).squeeze(-1) ** 2
@@ -186,14 +187,14 @@ def teacher_loss(logits: Tensor, teacher_logits: Tensor, temperature: float = 2.
 
 
 class Finetuning(nn.Module):
-    """A model and its loss in one forward pass: what `accelerate` wraps."""
+    """A module whose forward pass returns a model's loss; `accelerate` wraps it."""
 
     def __init__(self, model: PreTrainedModel, config: FinetuningConfig):
         super().__init__()
         self.model, self.config = model, config
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """The loss of each row, (batch,): against its label, and where the batch brings them, a teacher's logits."""
+        """The loss of each row, (batch,), against its label and, if the batch has them, a teacher's logits."""
         logits, config = forward(self.model, batch), self.config
         loss = label_loss(logits, batch["labels"])
         if "teacher_logits" not in batch:
@@ -206,9 +207,9 @@ class Finetuning(nn.Module):
 def predict(
     model: PreTrainedModel, rows: Dataset, accelerator: Accelerator, pad_id: int = 0, batch_size: int = 64
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(logits, labels) of all rows, in their order: (rows, num_labels) and (rows,). Processes share the work.
+    """The logits and labels of all rows in order, (rows, num_labels) and (rows,); processes share the work.
 
-    For spans: (rows, longest row, 2) and (rows, 2); what is beyond the end of a row is at NEVER.
+    For spans they are (rows, longest row, 2) and (rows, 2), with NEVER beyond the end of a row.
     """
     lengths = rows["length"][:]
     if heads.is_answerer(model):
@@ -216,7 +217,7 @@ def predict(
     else:
         logits = torch.zeros(len(rows), model.config.num_labels, device=accelerator.device)
     own = torch.zeros(len(rows), dtype=torch.bool, device=accelerator.device)
-    order = np.argsort(-lengths, kind="stable")  # the longest first: too little memory shows at once
+    order = np.argsort(-lengths, kind="stable")  # the longest first, so that too little memory shows at once
     step, training = batch_size * accelerator.num_processes, model.training
     model.eval()
     for first in range(batch_size * accelerator.process_index, len(order), step):
@@ -246,7 +247,7 @@ def ask(
     max_length: int = 192,
     stride: int = 64,
 ) -> list[Answer]:
-    """What a question answerer says to one question about one passage: its `n_best` spans, best first."""
+    """The `n_best` answers of a model to one question about one passage, best first."""
     rows = Dataset.from_dict(
         {"question": [question], "context": [context], "answers": [{"text": [""], "answer_start": [0]}]}
     )
@@ -270,9 +271,10 @@ def evaluate(
     accelerator: Accelerator,
     pad_id: int = 0,
 ) -> dict[str, Any]:
-    """Scores of every validation split, with the majority baseline and a 95 % bootstrap `interval` of the main score.
+    """The scores of all validation splits, with the majority baseline and a 95 % bootstrap `interval` of the main one.
 
-    The first split's metrics have their plain names, another's its name in front ("validation_mismatched_accuracy").
+    The metrics of the first split have plain names, those of others the split's name as a prefix
+    ("validation_mismatched_accuracy").
     """
     scores, interval = {}, None
     for split, rows in encoded[1].items():
@@ -314,7 +316,7 @@ def check_run(
 
 
 class Run(Training):
-    """One fine-tuning in progress: what `finetune` steps through, saves and takes up again."""
+    """One fine-tuning in progress, which `finetune` steps through, saves and resumes."""
 
     def __init__(
         self,
@@ -348,7 +350,7 @@ class Run(Training):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What must be the same when a run is resumed: settings, data, weights, teacher, processes."""
+        """The facts that must not change when a run is resumed: settings, data, weights, teacher, processes."""
         return asdict(self.config) | {
             "micro_batch_size": self.safety.micro_batch_size,
             "data": self.data_info.get("fingerprint"),
@@ -361,7 +363,7 @@ class Run(Training):
         }
 
     def loss(self, batch: Batch, *totals: float) -> tuple[Tensor, Tensor]:
-        """The share of these rows in the mean loss of an update of `totals[0]` rows."""
+        """These rows' part of the mean loss of an update of `totals[0]` rows."""
         if self.teacher is not None:
             with torch.no_grad(), self.accelerator.autocast():
                 batch = batch | {"teacher_logits": forward(self.teacher, batch)}
@@ -369,10 +371,10 @@ class Run(Training):
         return loss, loss.detach()
 
     def update(self, batches: Iterator[np.ndarray]) -> dict[str, float]:
-        """One optimizer step on the next rows, shared out over the processes; their mean loss."""
+        """Take one optimizer step on the next rows, divided among the processes, and return their mean loss."""
         chosen, size = next(batches), self.safety.micro_batch_size
         own = chosen[self.accelerator.process_index :: self.accelerator.num_processes]
-        # a process without a row takes part all the same, with a share of nothing
+        # a process without a row also takes part, with weight 0
         parts = [own[first : first + size] for first in range(0, len(own), size)] or [chosen[:1]]
         micro = [self.to_device(collate(self.train, part, self.pad_id)) for part in parts]
         terms = self.gradients(micro, float(len(chosen)) if len(own) else math.inf)
@@ -405,15 +407,15 @@ def finetune(
     quiet: bool = False,
     **about: Any,
 ) -> dict[str, Any]:
-    """Train a model with a head (`heads.for_task`) on a task, in place, and score it after the last update; its record.
+    """Train a model with a head (`heads.for_task`) on a task in place, score it once at the end, and return the record.
 
-    With a `teacher`, which has been fine-tuned on the task, the loss is a mixture of the labels and its answers.
+    With a `teacher` that has been fine-tuned on the task, the loss mixes the labels with the teacher's answers.
     No update, setting or stopping point is chosen on a validation split. `about` holds the record's `name`, `scale`
-    and `model_name`, and further keys for it. With `safety.checkpoints`, a folder, a run that was cut goes on from its
-    last checkpoint; a first SIGTERM or Ctrl-C ends it after the update and a checkpoint, with `Stopped`.
+    and `model_name`, and further keys. With `safety.checkpoints`, a folder, an interrupted run goes on from its last
+    checkpoint; a first SIGTERM or Ctrl-C ends it after its update and a checkpoint, with `Stopped`.
 
-    Raises ValueError before any work when things do not fit, FloatingPointError when `safety.max_skipped` updates in a
-    row had no finite loss and gradient.
+    Raises ValueError before any work for arguments that do not fit each other, and FloatingPointError when
+    `safety.max_skipped` updates in a row had no finite loss and gradient.
     """
     check_run(model, data.task, tokenizer, config, teacher)
     encoded, quiet = encode(data, tokenizer, config), quiet or not accelerator.is_main_process
@@ -451,7 +453,7 @@ def _record(run: Run, name: str, data: TaskData, about: dict[str, Any]) -> dict[
     return new_record("finetuning", name, model=model, stopwatch=run.stopwatch, **values)
 
 
-MEASURED = 4  # updates that an estimate takes
+MEASURED = 4  # updates timed for an estimate
 
 
 def pace(
@@ -461,13 +463,13 @@ def pace(
     accelerator: Accelerator,
     config: FinetuningConfig,
 ) -> float:
-    """Seconds for each token of an update, measured on a few updates, which spoil `model`."""
+    """The seconds per token of an update, measured on a few updates, which change `model`."""
     dropout.speed_up(model, accelerator.device)
     run = Run(model, encode(data, tokenizer, config)[0], data.info, tokenizer, accelerator, config, UNSAVED)
     run.module.train()
     tokens, enough = 0, replace(config, epochs=config.epochs + MEASURED)
     for turn, chosen in enumerate(islice(batch_order(run.lengths, enough), MEASURED)):
-        if turn == 1:  # the first warms up
+        if turn == 1:  # the first turn warms up
             began = device.now(accelerator.device)
         run.update(iter([chosen]))
         tokens += int(run.lengths[chosen].sum()) if turn else 0
@@ -477,13 +479,13 @@ def pace(
 
 
 def work(encoded: tuple[Dataset, dict[str, Dataset]], config: FinetuningConfig) -> float:
-    """Tokens of a run, for an estimate: those trained on, and a third of those scored, which go forward only."""
+    """The tokens of a run for an estimate: those trained on, and a third of those scored, without backward passes."""
     trained, *scored = (int(rows["length"][:].sum()) for rows in (encoded[0], *encoded[1].values()))
     return config.epochs * trained + sum(scored) / 3
 
 
 def parameter_groups(model: nn.Module, config: FinetuningConfig) -> list[dict[str, Any]]:
-    """The parameters for AdamW: matrices with weight decay, biases and norms without."""
+    """The parameter groups for AdamW: matrices with weight decay, biases and norms without."""
     matrices = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
     return [{"params": matrices, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}]

@@ -1,8 +1,8 @@
-"""GLUE's nine tasks and IMDb as rows of one table, and how a row becomes token ids (paper sections 4 and 4.1).
+"""GLUE's nine tasks and IMDb as data, and their rows as token ids (paper sections 4 and 4.1; notebooks 04 and 05).
 
-A task is data: its text columns, its labels, its metrics, where it lies. The same code reads toyworld's tasks and
-the real ones. What a number rests on is written down as it is loaded: a split that has not the official number of
-rows is a stand-in, and its record says so.
+A task is data: text columns, labels, metrics and location. The same code reads toyworld's tasks and the real ones.
+The provenance is noted as the data is loaded: a split without the official number of rows is a stand-in, and its
+record says so.
 """
 
 import hashlib
@@ -28,11 +28,11 @@ TRUNCATIONS = ("head", "tail", "head_tail")
 
 @dataclass(frozen=True)
 class Task:
-    """One task of classes or numbers: what it is, and how its rows are checked, encoded and scored.
+    """One task of classes or numbers: its description, and the checking, encoding and scoring of its rows.
 
-    `labels` is empty for a regression; `rows` are the official numbers of rows of its splits, of which the first after
+    `labels` is empty for a regression; `rows` are the official row counts of the splits, of which the first after
     "train" gives the main score (MNLI: matched, as in Table 1). `main_metric` is set where the main score is one metric
-    of several. With `several`, a row may have any number of the labels. `center` is what a regression starts from.
+    of several. With `several`, a row may have any number of the labels. `center` is the start value of a regression.
     `squad.SpanTask` is a task whose answers are spans of a text.
     """
 
@@ -50,20 +50,20 @@ class Task:
     center: float = 0.0
 
     spans = False  # whether the answer is a span of the text
-    target = "label"  # the column that tells what is right
+    target = "label"  # the column of the right answer
 
     @property
     def main(self) -> str:
-        """What enters the macro score: its metric, or "accuracy+f1", the mean of two.
+        """The metric that enters the macro score, or a mean of two such as "accuracy+f1".
 
-        The mean is GLUE's own rule; how the paper mixes the metrics of MRPC, QQP and STS-B it does not say. The
-        other convention in print is BERT's, see `main_of_bert`.
+        The mean is GLUE's own rule; the paper does not say how it combines the metrics of MRPC, QQP and STS-B. BERT's
+        paper has another rule, see `main_of_bert`.
         """
         return self.main_metric or "+".join(self.metrics)
 
     @property
     def main_of_bert(self) -> str:
-        """The one metric that Devlin et al. 2019 (Table 1) print: F1 for MRPC and QQP, Spearman for STS-B."""
+        """The metric that Devlin et al. 2019 (Table 1) print: F1 for MRPC and QQP, Spearman for STS-B."""
         return self.metrics[-1]
 
     @property
@@ -83,7 +83,7 @@ class Task:
 
     @property
     def num_labels(self) -> int:
-        """Outputs of the model: a class each, or the one number of a regression."""
+        """The number of the model's outputs: one per class, or one for a regression."""
         return len(self.labels) or 1
 
     def check(self, rows: Dataset, split: str, labelled: bool = True) -> None:
@@ -91,17 +91,17 @@ class Task:
         check(rows, self, split, labelled)
 
     def encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, how: str) -> Dataset:
-        """Rows of token ids, as `tokenize` returns them; `how` is the truncation."""
+        """The rows of token ids that `tokenize` returns; `how` is the truncation."""
         return tokenize(rows, self, tokenizer, max_length, how)
 
     def counted(self, splits: dict[str, Dataset]) -> dict[str, Any]:
-        """What else a record should say of these rows; of classes and numbers, nothing."""
+        """Further entries for a record about these rows; {} for classes and numbers."""
         return {}
 
     def answers(self, logits: np.ndarray) -> np.ndarray:
-        """(rows, num_labels) → (rows,): the class of each row, or the number of a regression.
+        """The class, or the number of a regression, of each row: (rows, num_labels) → (rows,).
 
-        With several labels a row: (rows, num_labels), 1 where a label is more likely than not.
+        For several labels per row, it is (rows, num_labels), with 1 where a label is more likely than not.
         """
         if self.several:
             return (logits > 0).astype(np.int64)
@@ -113,13 +113,13 @@ class Task:
         return score(self.metrics, answers, labels), interval(self.main, answers, labels)
 
     def baseline(self, train: Dataset, rows: Dataset) -> float | None:
-        """The main score of the commonest training label as every row's answer (a regression: of the mean label)."""
+        """The main score of the majority-class baseline (for a regression, of the mean label)."""
         learned, labels = (targets(split, self) for split in (train, rows))
         guesses = majority(learned, len(labels))
         return main_score(self.main, score(self.metrics, guesses, labels))
 
     def held_out(self, train: Dataset, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers of the training rows that stay, in random order, and of the `share` that is held out."""
+        """The numbers of the training rows that stay, in random order, and of the `share` that is held out."""
         order, held = generator(seed).permutation(len(train)), max(1, round(share * len(train)))
         if held >= len(train):
             raise ValueError(f"task {self.name} has {len(train)} training row(s); too few to hold some out")
@@ -184,20 +184,20 @@ def get_task(name: str) -> Task:
 def load_split(
     task: str | Task, split: str, source: str = "toyworld", n: int | None = None, seed: int = 0, labelled: bool = True
 ) -> Dataset:
-    """One split, from toyworld or from the Hub (a pinned revision). `n` rows: toyworld writes that many, a Hub split
-    is sampled with `seed` (IMDb's rows stand by label: its first thousand are all negative). `labelled=False` is
-    for GLUE's test splits, whose labels only its server knows.
+    """One split, from toyworld or from the Hub (a pinned revision), with `n` rows if given.
 
-    Raises ValueError in one sentence for an unknown task, source or split, and for rows that `check` refuses.
+    Toyworld writes `n` rows; a Hub split is sampled with `seed`, because IMDb's rows are sorted by label.
+    `labelled=False` is for GLUE's test splits, whose labels only its server knows. Raises ValueError for an unknown
+    task, source or split, and for rows that `check` refuses.
     """
     task = get_task(task) if isinstance(task, str) else task
-    rows = read(task, split, source, n, seed)
+    rows = read_rows(task, split, source, n, seed)
     task.check(rows, split, labelled)
     return rows
 
 
-def read(task: Task, split: str, source: str = "toyworld", n: int | None = None, seed: int = 0) -> Dataset:
-    """The rows that `load_split` checks; `task` is a `Task`, or what describes another task by the same attributes."""
+def read_rows(task: Task, split: str, source: str = "toyworld", n: int | None = None, seed: int = 0) -> Dataset:
+    """The unchecked rows of a split; `task` is a `Task` or an object with its attributes. `load_split` also checks."""
     if source not in SOURCES:
         raise ValueError(f"task source is '{source}'; use {' or '.join(SOURCES)}")
     if n is not None and n < 1:
@@ -223,7 +223,7 @@ def _from_hub(task: Task, split: str) -> Dataset:
 
 
 class MissingSplit(ValueError):
-    """A split that this copy of a data set does not have."""
+    """This copy of a data set lacks a split."""
 
 
 def _check_split(task: Task, split: str, known: tuple[str, ...], where: str) -> None:
@@ -232,9 +232,9 @@ def _check_split(task: Task, split: str, known: tuple[str, ...], where: str) -> 
 
 
 def check(rows: Dataset, task: Task, split: str, labelled: bool = True) -> None:
-    """Raise ValueError unless these rows can train or score `task`: columns, labels known, in range, not all alike.
+    """Raise ValueError unless rows can train or score `task`: columns present, labels known, in range, not all equal.
 
-    Rows with one label only teach nothing, and a correlation with them is 0 / 0. One single row is let through.
+    Equal labels are refused because they teach nothing and give correlations of 0 / 0; a single row is allowed.
     """
     what = f"split '{split}' of task {task.name}"
     missing = [column for column in (*task.columns, "label") if column not in rows.column_names]
@@ -244,7 +244,7 @@ def check(rows: Dataset, task: Task, split: str, labelled: bool = True) -> None:
         raise ValueError(f"{what} is empty; it needs at least one row")
     if not labelled or task.several:
         return
-    labels = np.asarray(rows["label"][:], dtype=float)  # None, an unknown label, becomes nan
+    labels = np.asarray(rows["label"][:], dtype=float)  # an unknown label, None, becomes nan
     if (np.isnan(labels) | (labels == -1)).all():
         raise ValueError(f"{what} comes without labels (all are -1): use train or {' or '.join(task.validations)}")
     right = np.isfinite(labels) if task.regression else np.isin(labels, range(task.num_labels))
@@ -262,10 +262,10 @@ def check(rows: Dataset, task: Task, split: str, labelled: bool = True) -> None:
 
 @dataclass(frozen=True)
 class TaskData:
-    """A task ready to train on: its rows and, for the record, where they are from (`info`). Made by `load_data`.
+    """A task ready for training, made by `load_data`: its rows and, for the record, their provenance (`info`).
 
-    Rows that were carved out of another TaskData are `part` of it: (that one, numbers of its training rows that are
-    trained on, numbers of those held out); so they are tokenized with it, once.
+    For rows carved out of another TaskData, `part` holds that TaskData, the numbers of its training rows that are
+    trained on, and the numbers of those held out, so that all are tokenized together, once.
     """
 
     task: Task
@@ -284,7 +284,7 @@ class TaskData:
     def encoded(
         self, tokenizer: PreTrainedTokenizerBase, max_length: int = 128, how: str | int = "head"
     ) -> tuple[Dataset, dict[str, Dataset]]:
-        """(train, validations) as rows of token ids; made once, however many models and seeds follow.
+        """The training and validation splits as rows of token ids, made once for all models and seeds.
 
         `how` is the truncation of a long text, or the stride of the windows over a long passage.
         """
@@ -308,9 +308,11 @@ class TaskData:
         return self.task.baseline(self.train, self.validations[split])
 
     def carve(self, share: float = 0.1, seed: int = 0, most: int = 0) -> "TaskData":
-        """The training rows alone, `share` of them held out as the split "carved": where settings are chosen, so
-        that validation rows judge and never choose. The same rows for every model. Of the rest, `most` rows are kept
-        (0: all)."""
+        """The training rows alone, with `share` of them held out as the split "carved", the same for every model.
+
+        Settings are chosen on the carved rows, so that validation rows judge and never choose. Of the remaining
+        training rows, `most` are kept (0: all).
+        """
         left, held = self.task.held_out(self.train, share, seed)
         parts = np.sort(left[: most or None]), np.sort(held)
         train, carved = (self.train.select(part) for part in parts)
@@ -319,7 +321,7 @@ class TaskData:
 
 
 def _select(encoded: Dataset, rows: np.ndarray) -> Dataset:
-    """What `rows`, a rising list of row numbers, became when they were encoded; their windows, renumbered, of spans."""
+    """The encoded rows with the ascending numbers `rows`; for spans, their windows with new example numbers."""
     if "example" not in encoded.column_names:
         return encoded.select(rows)
     example = encoded["example"][:]
@@ -338,7 +340,7 @@ def load_data(
 ) -> TaskData:
     """The training split and every validation split of a task (or those named), with their provenance.
 
-    A copy of a data set may lack one of several validation splits (MNLI's mismatched one): it is left out, and
+    A validation split that this copy of the data set lacks, such as MNLI's mismatched one, is left out, and
     `info["missing"]` says so in a sentence.
     """
     task = get_task(name) if isinstance(name, str) else name
@@ -357,7 +359,7 @@ def load_data(
 
 
 def provenance(task: Task, source: str, splits: dict[str, Dataset], seed: int) -> dict[str, Any]:
-    """Where the rows of a task are from, for its record."""
+    """The provenance of a task's rows, for its record."""
     toy, rows = source == "toyworld", {split: len(data) for split, data in splits.items()}
     why = [
         f"{split} has {count:,} of {task.rows[split]:,} rows"
@@ -378,7 +380,7 @@ def provenance(task: Task, source: str, splits: dict[str, Dataset], seed: int) -
 
 
 def fingerprint(splits: dict[str, Dataset], columns: tuple[str, ...]) -> str:
-    """A hash of all texts and labels, so that a record is not taken for one of other data."""
+    """A hash of all texts and labels, which distinguishes records of different data."""
     digest = hashlib.sha256()
     for split, rows in splits.items():
         for first in range(0, len(rows), 1000):
@@ -390,12 +392,11 @@ def fingerprint(splits: dict[str, Dataset], columns: tuple[str, ...]) -> str:
 def tokenize(
     rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, max_length: int = 128, truncation: str = "head"
 ) -> Dataset:
-    """Rows `input_ids` and `token_type_ids` (seq,), `length`, `labels`, laid out as the tokenizer's family does;
-    nothing is padded yet.
+    """Unpadded rows of `input_ids` and `token_type_ids` (seq,), `length` and `labels`, in the layout of the family.
 
-    Of a pair that is too long, the longer text loses its end first. A single text keeps its "head", its "tail", or
+    In a pair that is too long, the longer text loses its end first. A single text keeps its "head", its "tail", or
     "head_tail": a quarter of the room for the beginning, the rest for the end, where reviewers conclude (Sun et al.
-    2019: 128 + 382 of 510, their best for IMDb). The paper does not say what it does.
+    2019: 128 + 382 of 510, their best for IMDb). The paper does not state its choice.
     """
     if truncation not in TRUNCATIONS:
         raise ValueError(f"truncation is '{truncation}'; use one of {', '.join(TRUNCATIONS)}")
@@ -416,9 +417,9 @@ def tokenize(
 
 
 def targets(rows: Dataset, task: Task) -> np.ndarray:
-    """What is right in each row: a class or a number, (rows,); with several labels a row, 0 or 1 each, (rows, labels).
+    """The right answer of each row: a class or a number, (rows,), or 0 or 1 for each of several labels, (rows, labels).
 
-    Several labels are floats, as their loss wants them; so are the numbers of a regression.
+    Several labels and the numbers of a regression are floats, because their losses need floats.
     """
     if not task.several:
         return np.asarray(rows["label"][:], dtype=np.float32 if task.regression else np.int64)
@@ -435,7 +436,7 @@ def _texts(texts: list[str | None], column: str, first: int) -> list[str]:
 
 
 def _cut(ids: list[int], max_length: int, truncation: str) -> list[int]:
-    """A single text, [CLS] … [SEP], shortened to its tail, or to its head and tail."""
+    """The ids of a single text, [CLS] … [SEP], shortened to its tail, or to its head and tail."""
     if len(ids) <= max_length:
         return ids
     head = 1 + ((max_length - 2) // 4 if truncation == "head_tail" else 0)

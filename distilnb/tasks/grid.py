@@ -1,8 +1,8 @@
-"""Every model on every task with every seed: a record each, and a second call does only what is missing.
+"""A grid of every model on every task with every seed, one record each; a second call runs only missing cells.
 
-A run is known by its name; what it was made of (settings, data, starting weights, teacher) is compared with its
-record, and a line says why a run is made again. Learning rates are chosen on rows held out of the training split,
-from the same list for every model; validation rows judge and never choose.
+A run is identified by its name. Its settings, data, starting weights and teacher are compared with its record, and a
+printed line says why a run is repeated. Learning rates are chosen on rows held out of the training split, from the
+same list for every model; validation rows judge and never choose (notebook 04).
 """
 
 import math
@@ -28,13 +28,13 @@ from .glue import TaskData
 from .layout import framed
 
 LONG = 1000  # updates from which a run inside a grid shows its own progress
-SECOND_STAGE = "_d"  # DistilBERT (D) is the paper's name for a student that was distilled a second time
+SECOND_STAGE = "_d"  # as in DistilBERT (D), the paper's name for a student distilled a second time
 ONLY_WITH_TEACHER, ONLY_WITH_SPANS = ("soft_weight", "temperature"), ("stride",)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What all runs of a grid share; `finetune_grid` says what each setting does."""
+    """The settings that all runs of a grid share; `finetune_grid` explains them."""
 
     models: Mapping[str, Source]
     tokenizer: PreTrainedTokenizerBase
@@ -65,21 +65,21 @@ class Grid:
         return finetuning_run(self.scale, label, name, which)
 
     def cell(self, model: str, task: TaskData, config: FinetuningConfig, **more: Any) -> "Cell":
-        """`model` on `task` with the seed of `config`; `more` are keys for its record."""
+        """The cell of `model` on `task` with the seed of `config`; `more` are keys for its record."""
         name = self.run_name(model, task, f"seed{config.seed}")
         about = {"scale": self.scale} | self.provenance.get(model, {}) | more
         keeps = self.folder / "models" / name if self.keep or model == self.task_teacher else None
         return Cell(self, name, model, self.models[model], task, config, about, self.folder, keeps)
 
     def trials(self, model: str, task: TaskData, seed: int) -> list["Cell"]:
-        """`model` on carved rows of `task` with every learning rate; nothing is kept but the records."""
+        """The cells of `model` on carved rows of `task`, one per learning rate; they keep only their records."""
         made = [self.cell(model, task, replace(self.config, learning_rate=r, seed=seed)) for r in self.learning_rates]
         names = [self.run_name(model, task, f"lr{rate:g}") for rate in self.learning_rates]
         records = self.folder / "selection"
         return [replace(cell, name=name, records=records, keeps=None) for cell, name in zip(made, names, strict=True)]
 
     def taught(self, cell: "Cell") -> "Cell":
-        """The same run once more, now also by the answers of the second teacher, fine-tuned with the same seed."""
+        """The cell of the same run that also learns from the task teacher, fine-tuned with the same seed."""
         label = cell.model_name + SECOND_STAGE
         name, teacher = (self.run_name(x, cell.data, f"seed{cell.config.seed}") for x in (label, self.task_teacher))
         about = cell.about | {"teacher_record": teacher}
@@ -89,7 +89,7 @@ class Grid:
         )
 
     def left(self, model: str, task: TaskData, seeds: Sequence[int]) -> tuple[int, int]:
-        """How many runs and how many trials of `model` on `task` have no record of their name."""
+        """The number of runs and of trials of `model` on `task` without a record."""
         labels = [model, model + SECOND_STAGE] if self.task_teacher not in (None, model) else [model]
         runs = [self.run_name(label, task, f"seed{seed}") for label in labels for seed in seeds]
         trials = [f"selection/{self.run_name(model, task, f'lr{rate:g}')}" for rate in self.learning_rates]
@@ -97,7 +97,7 @@ class Grid:
         return missing[0], missing[1]
 
     def cells(self, task: TaskData, seeds: Sequence[int]) -> list["Cell"]:
-        """All runs on a task, a teacher's before those of its pupils; learning rates are chosen now, by trials."""
+        """The cells of a task, a teacher's before those of its students; trials choose the learning rates now."""
         made, taught = [], []
         carved = task.carve(most=self.trial_rows) if self.learning_rates else None
         for model in self.models:
@@ -122,7 +122,7 @@ class Grid:
 class Cell:
     """One run of a grid: a model on a task with a seed (in `config`), and further keys for its record.
 
-    Its record goes to the folder `records`, its weights to `keeps`, if they are kept; `teacher` is the folder of a
+    The record goes to the folder `records`; the weights, if kept, go to `keeps`; `teacher` is the folder of a
     fine-tuned teacher.
     """
 
@@ -138,11 +138,11 @@ class Cell:
     teacher: Path | None = None
 
     def model(self) -> PreTrainedModel:
-        """The model that this run starts from."""
+        """The model with which this run starts."""
         return heads.for_task(self.source, self.data.task, self.config.seed)[0]
 
     def identity(self) -> dict[str, Any]:
-        """What a record must agree with to be the record of this run."""
+        """The facts with which the record of this run must agree."""
         silent = (() if self.teacher else ONLY_WITH_TEACHER) + (() if self.data.task.spans else ONLY_WITH_SPANS)
         made_of = {key: value for key, value in asdict(self.config).items() if key not in silent}
         if self.teacher:
@@ -155,7 +155,7 @@ class Cell:
         return made_of | {"weights": fingerprint(self.model())}
 
     def differences(self, record: dict[str, Any]) -> list[str]:
-        """In what, in words, `record` is not the record of this run."""
+        """The differences, in words, between `record` and the record of this run."""
         data = record["data"]
         made_of = record["config"] | {
             "data": data["fingerprint"],
@@ -177,7 +177,7 @@ class Cell:
         return why
 
     def run(self) -> dict[str, Any]:
-        """Make the run and keep what is to be kept: the weights first, so that a record never lacks them."""
+        """Make the run, save the weights (if kept) and then the record, so that no record lacks its weights."""
         grid, teacher = self.grid, None
         if self.teacher:
             if not (self.teacher / "model.safetensors").is_file():
@@ -218,19 +218,18 @@ def finetune_grid(
     config: FinetuningConfig,
     **settings: Any,
 ) -> list[dict[str, Any]]:
-    """Fine-tune every model on every task with every seed; a record each, in `folder` (default `runs/`).
+    """Fine-tune every model on every task with every seed, and return the records, kept in `folder` (default `runs/`).
 
-    A cell whose record is there, with the same settings, data and starting weights, is not run again, and one that
-    was cut goes on from its last checkpoint. Further settings, all of them fields of `Grid`: with `learning_rates`,
-    each model and task first tries all of these (the same for every model) on nine tenths of the training rows (at
-    most `trial_rows`; 0: all of them) and keeps the one that does best on the tenth; those trials are recorded in
-    `folder/selection`. With `task_teacher`, one of `models`, every other model is fine-tuned once more, now also by
-    the answers of that model, fine-tuned with the same seed: these runs have the model name `<model>_d`. `keep` saves
-    the fine-tuned models in `folder/models`. `suffix` is added to the names of tasks in names of runs. `provenance`
-    adds keys to the records of a model, by its name in `models`. `safety` is a `finetuning.Safety`; `quiet` prints
-    nothing.
+    A cell with a record of the same settings, data and starting weights is not run again, and an interrupted one goes
+    on from its last checkpoint. The other settings are fields of `Grid`. With `learning_rates`, each model and task
+    first tries all these rates (the same for every model) on nine tenths of the training rows (at most `trial_rows`;
+    0: all) and keeps the rate that does best on the other tenth; trials are recorded in `folder/selection`. With
+    `task_teacher`, one of `models`, every other model is fine-tuned again, now also on the answers of that model,
+    fine-tuned with the same seed; these runs have the model name `<model>_d`. `keep` saves the fine-tuned models in
+    `folder/models`. `suffix` is added to the tasks in names of runs. `provenance` adds keys to the records of a model,
+    by its name in `models`. `safety` is a `finetuning.Safety`; `quiet` prints nothing.
 
-    Raises ValueError before any work for what does not fit, FloatingPointError at the end when a run diverged.
+    Raises ValueError before any work for arguments that do not fit, FloatingPointError at the end when a run diverged.
     """
     data, seeds = list(data), list(seeds)
     if not (models and seeds):
@@ -239,10 +238,10 @@ def finetune_grid(
     grid = Grid(models, tokenizer, accelerator, config, **given)
     grid, asked = replace(grid, folder=Path(grid.folder)), not grid.quiet
     grid = replace(grid, quiet=grid.quiet or not accelerator.is_main_process)
-    for source in models.values():  # a model that cannot be used should not be found out hours later
+    for source in models.values():  # now, because an unusable model should not be noticed hours later
         for task in data[:1]:
             finetuning.check_run(heads.for_task(source, task.task)[0], task.task, tokenizer, config)
-    told = _announce(grid, data, seeds) if asked else ""  # measured by all processes together
+    told = _announce(grid, data, seeds) if asked else ""  # all processes measure together
     if not grid.quiet:
         print(told, end="", flush=True)
     made = [cell for task in data for cell in grid.cells(task, seeds)]
@@ -257,9 +256,9 @@ def finetune_grid(
 
 
 def select(rates: Sequence[float], trials: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
-    """The learning rate that did best on the carved rows (the first of equals), beside all that were tried.
+    """The best learning rate on the carved rows (the first of equals), and the scores of all that were tried.
 
-    A trial that diverged is None. Raises FloatingPointError when all did.
+    The trial of a rate that diverged is None. Raises FloatingPointError when all trials diverged.
     """
     scores = [None if trial is None else trial["scores"]["main"] for trial in trials]
     if all(score is None for score in scores):
@@ -269,7 +268,7 @@ def select(rates: Sequence[float], trials: Sequence[dict[str, Any] | None]) -> d
 
 
 def _announce(grid: Grid, data: Sequence[TaskData], seeds: Sequence[int]) -> str:
-    """What the runs without a record will take, judged by a few updates of each model; nothing where rows are few."""
+    """The expected time of the runs without a record, as a sentence, from a few updates per model; "" for few rows."""
     seconds, left, pace = 0.0, 0, {}
     for task in data:
         for model, source in grid.models.items():

@@ -1,6 +1,7 @@
-"""A pre-trained encoder with the head of a task: a classifier or regressor, or the two pointers of an answer span.
+"""Task heads on a pre-trained encoder: a classifier, a regressor, or the two pointers of a span (notebooks 04 to 06).
 
-A masked language model has neither. What is new is drawn from a seed and named, so that nothing is lost unnoticed.
+A masked language model has no such head. New tensors are drawn from a seed and named, so that no loss of weights goes
+unnoticed.
 """
 
 import copy
@@ -32,17 +33,16 @@ def classifier(source: Source, num_labels: int, seed: int = 0) -> Made:
     """A classifier (num_labels = 1: a regressor) with the encoder of `source`, and the names of its new tensors.
 
     `source` is a model already built (it is copied, not changed), a folder, or a Hub repository as NAME or
-    NAME@REVISION. New are always the
-    last layer and, for DistilBERT, the layer before it. BERT's pooler is new as well unless the checkpoint brings
-    one: a masked language model has none. New tensors are drawn from `seed`.
+    NAME@REVISION. The last layer is always new, and in DistilBERT also the layer before it; BERT's pooler is new
+    unless the checkpoint has one, which a masked language model lacks. New tensors are drawn from `seed`.
 
-    Raises ValueError for a model of a family that `families` lacks, or that lacks a tensor of its encoder.
+    Raises ValueError for a model whose family is not in `families`, or that lacks a tensor of its encoder.
     """
     return _told(source, *_with_head(source, CLASSIFIERS, num_labels, seed))
 
 
 def question_answerer(source: Source, seed: int = 0) -> Made:
-    """The encoder of `source` with a layer that scores each token as start and as end of the answer, and what is new.
+    """The encoder of `source` with a layer that scores each token as start and end of the answer; its new tensors.
 
     Raises as `classifier` does.
     """
@@ -52,8 +52,8 @@ def question_answerer(source: Source, seed: int = 0) -> Made:
 def for_task(source: Source, task: Task, seed: int = 0) -> Made:
     """The encoder of `source` with the head that `task` needs, and the names of its new tensors.
 
-    A head with the labels of the task is kept, its outputs brought into the task's order; one of another size or with
-    other labels is replaced, and a warning says so. Raises as `classifier` does.
+    A head with the labels of the task is kept, and its outputs are put in the task's order. A head of another size or
+    with other labels is replaced, and a warning says so. Raises as `classifier` does.
     """
     if task.spans:
         return question_answerer(source, seed)
@@ -69,7 +69,7 @@ def for_task(source: Source, task: Task, seed: int = 0) -> Made:
 
 
 def fine_tuned(source: Source, task: Task) -> PreTrainedModel:
-    """A model that has been fine-tuned on `task` already; ValueError when its head would be new or has other labels."""
+    """A model already fine-tuned on `task`; ValueError when its head would be new or has other labels."""
     what = f"model '{source}'" if isinstance(source, str | Path) else f"this {type(source).__name__}"
     model, new, _ = _with_head(source, ANSWERERS if task.spans else CLASSIFIERS, task.num_labels, 0)
     if new:
@@ -88,7 +88,7 @@ def _told(source: Source, model: PreTrainedModel, new: tuple[str, ...], replaced
 
 @cache
 def _warn(what: str) -> None:
-    """Say once of every model that its head is replaced."""
+    """Warn, once per model, that its head is replaced."""
     warnings.warn(f"the head of {what} is of another task: a new one is drawn and trained", stacklevel=4)
 
 
@@ -100,9 +100,9 @@ def _output(model: PreTrainedModel) -> tuple[str, ...]:
 
 
 def _in_order(model: PreTrainedModel, task: Task) -> bool:
-    """Whether the outputs of a classifier mean the labels of `task`; those in another order are moved to their places.
+    """Whether the outputs of a classifier mean the labels of `task`; outputs in another order are rearranged.
 
-    A configuration without names ("LABEL_0") is believed.
+    A configuration without label names ("LABEL_0") is taken to have the right order.
     """
     names = [str(model.config.id2label.get(i, "")).casefold() for i in range(task.num_labels)]
     wanted = [label.casefold() for label in task.labels]
@@ -120,7 +120,7 @@ def _in_order(model: PreTrainedModel, task: Task) -> bool:
 
 
 def name_labels(model: PreTrainedModel, task: Task) -> None:
-    """Let the configuration that is saved with the model say what its outputs mean."""
+    """Write the names of the labels into the configuration that is saved with the model."""
     if task.spans:
         return
     if task.labels:
@@ -131,9 +131,9 @@ def name_labels(model: PreTrainedModel, task: Task) -> None:
 
 
 def fine_tuned_run(scale: str, task: str, label: str) -> tuple[Path, Path]:
-    """The folder of a model fine-tuned on `task`, and its record: shipped with the lessons, else your own.
+    """The folder of a model fine-tuned on `task`, and its record: the shipped one, else your own.
 
-    Your own are kept by `distilnb finetune --keep`. Raises ValueError in one sentence where there is neither.
+    `distilnb finetune --keep` keeps your own models. Raises ValueError where there is neither.
     """
     name = finetuning_run(scale, label, task)
     shipped, own = paths.data("heads", name), paths.home() / "runs"
@@ -154,7 +154,7 @@ def is_answerer(model: PreTrainedModel) -> bool:
 def _with_head(
     source: Source, head: str, outputs: int, seed: int
 ) -> tuple[PreTrainedModel, tuple[str, ...], tuple[str, ...]]:
-    """The model, the names of its new tensors, and of these the ones that the source has in another size."""
+    """The model, the names of its new tensors, and those of them that the source has in another size."""
     if isinstance(source, PreTrainedModel):
         model, missing, differing = _around(source, head, outputs)
         what = f"this {type(source).__name__}"
@@ -169,7 +169,7 @@ def _with_head(
 
 
 def _draw(model: PreTrainedModel, names: Sequence[str], seed: int) -> None:
-    """Draw these tensors anew: weights at random, biases 0, weights of a norm 1."""
+    """Initialize these tensors: weights at random, biases to 0, weights of norms to 1."""
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name in names:
@@ -192,8 +192,8 @@ def class_for(config: PreTrainedConfig, head: str, what: str) -> type[PreTrained
 
 
 def _around(source: PreTrainedModel, head: str, outputs: int) -> tuple[PreTrainedModel, list[str], list[str]]:
-    """The tensors of a model in memory under a head, the names of those that it lacks, and of these
-    the ones that it has in another size."""
+    """The tensors of a model in memory under a head, the names of its missing tensors, and those of them that
+    it has in another size."""
     config = copy.deepcopy(source.config)
     config.num_labels = outputs
     with torch.random.fork_rng(devices=[]):
@@ -207,7 +207,7 @@ def _around(source: PreTrainedModel, head: str, outputs: int) -> tuple[PreTraine
 
 
 def _read(source: str | Path, head: str, outputs: int) -> tuple[PreTrainedModel, list[str], list[str]]:
-    """The same from safetensors in a folder or on the Hub."""
+    """The results of `_around` for safetensors in a folder or on the Hub."""
     path, where = locate(source)
     try:
         with hub.no_report():

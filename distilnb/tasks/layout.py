@@ -1,8 +1,8 @@
-"""What stands around the texts of a task: each family's own separators.
+"""The layout of a task's texts: the separators that each family puts around them.
 
 A tokenizer knows its family's layout: `[CLS] a [SEP] b [SEP]` is BERT's, `<s> a </s></s> b </s>` RoBERTa's. GPT-2's
-puts nothing anywhere and would glue a pair into one text, so its end of text is put before each, as between the
-documents that it learned from.
+has no separators and would join a pair into one text, so its end-of-text token is put before each text, as between the
+documents of its training.
 """
 
 import copy
@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 
 class Layout(NamedTuple):
-    """The ids before the first text of a pair, between the two, and after the second."""
+    """The ids before the first text of a pair, between the two texts, and after the second."""
 
     opening: list[int]
     between: list[int]
@@ -21,7 +21,7 @@ class Layout(NamedTuple):
 
 
 def framed(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """The tokenizer; a copy of one that marks no beginning, which puts its end of text before every text."""
+    """The tokenizer itself, or, if it marks no beginning, a copy that puts its end of text before every text."""
     if not tokenizer.is_fast or tokenizer.num_special_tokens_to_add(pair=True):
         return tokenizer
     made, end = copy.deepcopy(tokenizer), tokenizer.eos_token
@@ -32,7 +32,7 @@ def framed(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
 
 
 def layout_of(tokenizer: PreTrainedTokenizerBase) -> Layout:
-    """How a fast tokenizer lays out a pair, seen from one that it has encoded."""
+    """The layout of a fast tokenizer, read from a pair that it has encoded."""
     read = framed(tokenizer)("a", "a")
     sides, ids = read.sequence_ids(0), read["input_ids"]  # None, 0 or 1 for each token
     first, second = ([place for place, side in enumerate(sides) if side == text] for text in (0, 1))

@@ -1,7 +1,7 @@
-"""GLUE's metrics, SQuAD's, the majority baseline, the macro score and intervals: fractions of 1, never nan.
+"""Metrics of GLUE and SQuAD, the majority baseline, the macro score and intervals, as fractions of 1, never nan.
 
-A model that has learned nothing answers with one class. Its Matthews and its correlations are 0 / 0; GLUE counts
-that as 0, and so do we: a nan would silently drop out of a mean, or spoil it.
+A model that has learned nothing predicts one class, so that its Matthews score and correlations are 0 / 0. They count
+as 0, as in GLUE, because a nan would silently drop out of a mean, or spoil it (notebooks 04, 06 and 09).
 """
 
 import re
@@ -23,12 +23,12 @@ def accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
 
 
 def f1(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """F1 of class 1 (paraphrase, duplicate); 0 when it is neither predicted nor there."""
+    """F1 of class 1 (paraphrase, duplicate); 0 when class 1 is neither predicted nor present."""
     return float(f1_score(labels, predictions, labels=[1], average="macro", zero_division=0))
 
 
 def macro_f1(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """Mean over the classes of their F1, so that a rare class counts as much as a common one."""
+    """The mean of the classes' F1, in which a rare class counts as much as a common one."""
     return float(f1_score(labels, predictions, average="macro", zero_division=0))
 
 
@@ -38,22 +38,22 @@ def micro_f1(predictions: np.ndarray, labels: np.ndarray) -> float:
 
 
 def matthews(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """Matthews correlation, from −1 to 1; 0 when predictions or labels are all alike."""
+    """Matthews correlation, from −1 to 1; 0 when predictions or labels are all equal."""
     return 0.0 if _constant(predictions) or _constant(labels) else float(matthews_corrcoef(labels, predictions))
 
 
 def pearson(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """Linear correlation; 0 when predictions or labels are all alike."""
+    """Linear correlation; 0 when predictions or labels are all equal."""
     return _correlation(stats.pearsonr, predictions, labels)
 
 
 def spearman(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """Correlation of ranks, ties sharing theirs; 0 when predictions or labels are all alike."""
+    """Correlation of ranks, with ties sharing a rank; 0 when predictions or labels are all equal."""
     return _correlation(stats.spearmanr, predictions, labels)
 
 
 def r2(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """Share of the variance that is explained: 0 for the labels' mean, below 0 for worse; 0 when labels are alike."""
+    """Explained share of the variance: 0 for the labels' mean, below 0 for worse; 0 when labels are all equal."""
     spread = float(((labels - labels.mean()) ** 2).sum())
     return 1 - float(((predictions - labels) ** 2).sum()) / spread if spread else 0.0
 
@@ -64,11 +64,11 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
 
 
 def score(names: str | Iterable[str], predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """These metrics of (rows,) predictions: classes, or numbers for a regression. A fraction each, by name.
+    """The named metrics, as fractions, of predictions (rows,): classes, or numbers for a regression.
 
-    Of rows with several labels, predictions and labels are (rows, labels) of 0 and 1; a row is right if all are.
+    For several labels per row, predictions and labels are (rows, labels) of 0 and 1; a row is right if all are right.
 
-    Raises ValueError for an unknown metric, for unequal lengths, no rows, or a prediction that is no number.
+    Raises ValueError for an unknown metric, unequal lengths, no rows, or a prediction that is not a number.
     """
     names = [names] if isinstance(names, str) else list(names)
     predictions, labels = np.asarray(predictions), np.asarray(labels)
@@ -85,15 +85,15 @@ def score(names: str | Iterable[str], predictions: np.ndarray, labels: np.ndarra
 
 
 def main_score(main: str, scores: Mapping[str, float]) -> float:
-    """The one number of a task: `main` is a metric, or several joined by "+", of which the mean is taken."""
+    """The main score of a task: `main` is a metric, or several joined by "+", whose mean is returned."""
     parts = main.split("+")
     return sum(scores[name] for name in parts) / len(parts)
 
 
 def majority(train_labels: np.ndarray, rows: int) -> np.ndarray:
-    """What a model that reads nothing would answer to `rows` rows: the commonest training label.
+    """The predictions, for `rows` rows, of a baseline that ignores its input: the commonest training label.
 
-    For a regression (labels of a floating type) it is their mean.
+    For a regression (labels of a floating type) they are the mean of the labels.
     """
     labels = np.asarray(train_labels)
     if labels.dtype.kind == "f" and labels.ndim == 1:
@@ -103,7 +103,7 @@ def majority(train_labels: np.ndarray, rows: int) -> np.ndarray:
 
 
 def macro(scores: Mapping[str, float], tasks: Iterable[str]) -> float:
-    """Plain mean of the main scores of these tasks, as in Table 1; ValueError when one of them is missing."""
+    """The plain mean of the main scores of these tasks, as in Table 1; ValueError when one of them is missing."""
     tasks = list(tasks)
     missing = [task for task in tasks if task not in scores]
     if missing:
@@ -112,9 +112,9 @@ def macro(scores: Mapping[str, float], tasks: Iterable[str]) -> float:
 
 
 def interval(main: str, predictions: np.ndarray, labels: np.ndarray, samples: int = 200) -> tuple[float, float]:
-    """95 % bootstrap interval of a task's main score over resampled rows: how much the choice of rows matters."""
+    """The 95 % bootstrap interval of a task's main score over resampled rows."""
     parts = main.split("+")
-    if np.ndim(labels) == 2:  # several labels a row: scipy would resample each column apart
+    if np.ndim(labels) == 2:  # for several labels per row, because scipy would resample each column separately
 
         def of_rows(rows: np.ndarray) -> float:
             return main_score(main, score(parts, predictions[rows], labels[rows]))
@@ -123,29 +123,29 @@ def interval(main: str, predictions: np.ndarray, labels: np.ndarray, samples: in
     return bootstrap(lambda p, y: main_score(main, score(parts, p, y)), predictions, labels, samples=samples)
 
 
-_PUNCTUATION = str.maketrans("", "", string.punctuation)  # ASCII only, as the official evaluation has it
+_PUNCTUATION = str.maketrans("", "", string.punctuation)  # ASCII only, as in the official evaluation
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 
 
 def normalize_answer(text: str) -> str:
     """An answer as SQuAD's evaluation compares it: lower case, no punctuation, no articles, single spaces.
 
-    In this order: "A.N." is no article until its points are gone.
+    The steps are done in this order; so "A.N." becomes "an" and then, as an article, nothing.
     """
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
 def exact_match(prediction: str, golds: Sequence[str], none: bool = False) -> float:
-    """1 when the prediction, normalized, is one of the gold answers, else 0; alike in both versions of SQuAD."""
+    """1 when the normalized prediction equals a gold answer, else 0, in both versions of SQuAD."""
     return float(normalize_answer(prediction) in map(normalize_answer, _golds(golds)))
 
 
 def squad_f1(prediction: str, golds: Sequence[str], none: bool = False) -> float:
-    """F1 over the words that prediction and gold answer share, counted as often as they occur; of several gold
-    answers the best (SQuAD v1.1's evaluation).
+    """F1 over the words, with their counts, that prediction and gold answer share; the best over several gold answers
+    (SQuAD v1.1's evaluation).
 
-    Nothing shared is 0, even between two answers of which normalization leaves nothing ("the", "."): there version
-    1.1 says F1 0 and exact match 1; version 2 (`none`), where no answer can be right, says 1 and 1.
+    Without a shared word it is 0, even for two answers that normalization empties ("the", "."): version 1.1 then gives
+    F1 0 and exact match 1. Version 2 (`none`), where an empty answer can be right, gives 1 and 1.
     """
     words = normalize_answer(prediction).split()
     return max(_word_f1(words, normalize_answer(gold).split(), none) for gold in _golds(golds))

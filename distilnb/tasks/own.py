@@ -1,7 +1,8 @@
-"""Your own task: a file, a folder or a data set of the Hub becomes the same rows that GLUE's and SQuAD's tasks are.
+"""Your own task: a file, a folder or a data set of the Hub, read into the same rows as GLUE's and SQuAD's tasks.
 
-What is not told is guessed and said: which columns are texts and which the label; whether labels are classes, numbers,
-several classes a row, or spans of a passage. What cannot be used is named by file and row, before any long work.
+What the options leave open is guessed and printed: the columns of the texts and of the label, and whether labels are
+classes, numbers, several classes per row, or spans of a passage. Unusable data is named by file and row, before any
+long work.
 """
 
 import bz2
@@ -29,10 +30,10 @@ from . import glue, metrics
 from .glue import Task, TaskData
 from .squad import SQUAD, SpanTask
 
-LABELS = ("label", "labels", "class", "category", "target", "score", "rating", "answers")  # names taken for the label
-IDS = ("id", "idx", "index", "guid", "uid", "title", "is_impossible")  # columns that are no text to read
+LABELS = ("label", "labels", "class", "category", "target", "score", "rating", "answers")  # taken for labels
+IDS = ("id", "idx", "index", "guid", "uid", "title", "is_impossible")  # columns that are not texts
 KINDS = ("classes", "numbers", "several", "spans")
-MOST_CLASSES = 20  # whole numbers with more different values are taken for numbers
+MOST_CLASSES = 20  # whole numbers with more different values are a regression
 IMBALANCED = 1.5  # times its fair share that the commonest class may have before macro F1 is the main score
 OPENERS: dict[str, Callable] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 SPLITS = {"train": ("train",), "validation": ("validation", "valid", "val", "dev", "eval", "test")}
@@ -41,7 +42,7 @@ SQUAD_COLUMNS = {"question", "context", "answers"}
 
 @dataclass(frozen=True)
 class OwnOptions:
-    """How an own task is read; whatever is left empty is guessed, and the guess is told."""
+    """The options for reading an own task; empty ones are guessed, and the guess is printed."""
 
     columns: str = setting("", "own task: the column of the text, or the two of a pair, joined by a comma")
     label: str = setting("", "own task: the column of the label")
@@ -53,17 +54,17 @@ class OwnOptions:
 
 
 class Place(NamedTuple):
-    """Where a row stands, for those who have to mend it."""
+    """The place of a row in its file, for the user who has to mend it."""
 
     file: str
-    lines: Sequence[int]  # of each row; empty where rows have no lines
+    lines: Sequence[int]  # the line of each row; empty where rows have no lines
 
     def __call__(self, row: int) -> str:
         return f"line {self.lines[row]} of {self.file}" if len(self.lines) else f"row {row + 1} of {self.file}"
 
 
 class Table(NamedTuple):
-    """Rows as read, a dictionary each, and where they stand."""
+    """The rows of a file as dictionaries, and their places."""
 
     rows: list[dict[str, Any]]
     place: Place
@@ -73,15 +74,15 @@ class Table(NamedTuple):
 def find(
     names: str, source: str, options: OwnOptions | None = None, n_train: int = 0, n_validation: int = 0
 ) -> list[TaskData]:
-    """The tasks that `names`, joined by commas, names, with their rows (0: all of them).
+    """The tasks in `names`, joined by commas, with `n_train` and `n_validation` rows (0: all of them).
 
     A name is one of GLUE's tasks, imdb or squad, from `source`; else a file, a folder or a data set of the Hub. All
-    names are looked at before the first is loaded: a typing error should not cost a download.
+    names are checked before the first is loaded, because a typing error should not cost a download.
     """
     parts = [names] if Path(names).exists() else [name.strip() for name in names.split(",") if name.strip()]
     if not parts:
         raise ValueError(f"--task '{names}' names no task; use one or several of {', '.join(KNOWN)}, or a file")
-    known = {name: None if is_own(name) else get(name) for name in parts}
+    known = {name: None if is_own(name) else known_task(name) for name in parts}
     return [
         load(name, options, n_train, n_validation)
         if task is None
@@ -90,7 +91,7 @@ def find(
     ]
 
 
-def get(name: str) -> Task:
+def known_task(name: str) -> Task:
     """The task of GLUE, IMDb or SQuAD called `name`; ValueError for an unknown one."""
     return SQUAD if name.lower() == SQUAD.name else glue.get_task(name)
 
@@ -102,26 +103,26 @@ KNOWN = (*glue.TASKS, SQUAD.name)
 
 
 def is_own(name: str) -> bool:
-    """Whether this names a file, a folder or a data set of the Hub rather than a task that we know."""
+    """Whether `name` is a file, a folder or a data set of the Hub rather than a known task."""
     return (
         Path(name).exists()
         or "/" in name
-        or Path(name.removesuffix(Path(name).suffix)).suffix in FORMATS
-        or (Path(name).suffix.lower() in {*FORMATS, *OPENERS})
+        or Path(name.removesuffix(Path(name).suffix)).suffix in READERS
+        or (Path(name).suffix.lower() in {*READERS, *OPENERS})
     )
 
 
 def read_file(path: Path) -> Table:
-    """All rows of a csv, tsv, jsonl, json or parquet file, packed as .gz, .bz2 or .xz or not.
+    """All rows of a csv, tsv, jsonl, json or parquet file, which may be compressed as .gz, .bz2 or .xz.
 
-    A json file is a list of rows, or SQuAD's own format. Raises ValueError that names the file, and the line where one
+    A json file is a list of rows, or SQuAD's own format. Raises ValueError that names the file, and the line that
     cannot be read.
     """
     suffixes = [suffix.lower() for suffix in path.suffixes]
     packed = suffixes.pop() if suffixes and suffixes[-1] in OPENERS else ""
     kind = suffixes[-1] if suffixes else ""
-    if kind not in FORMATS:
-        raise ValueError(f"{path} is no task file; use one of {', '.join(FORMATS)}, also with {', '.join(OPENERS)}")
+    if kind not in READERS:
+        raise ValueError(f"{path} is no task file; use one of {', '.join(READERS)}, also with {', '.join(OPENERS)}")
     try:
         if kind == ".parquet":
             rows = pyarrow.parquet.read_table(path).to_pylist()
@@ -132,7 +133,7 @@ def read_file(path: Path) -> Table:
         raise ValueError(f"{path} is no UTF-8 (byte {error.start}); save it as UTF-8") from error
     except (OSError, EOFError, lzma.LZMAError, ArrowException) as error:
         raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-    return FORMATS[kind](text, path)
+    return READERS[kind](text, path)
 
 
 def _separated(text: str, path: Path, delimiter: str) -> Table:
@@ -190,7 +191,7 @@ def _object(row: Any, where: str) -> dict[str, Any]:
 
 
 def _squad_rows(articles: list[Any], name: str) -> Iterator[dict[str, Any]]:
-    """The questions of SQuAD's own format, a row each."""
+    """The questions of SQuAD's own format, one row each."""
     try:
         for article in articles:
             for paragraph in article["paragraphs"]:
@@ -206,7 +207,7 @@ def _squad_rows(articles: list[Any], name: str) -> Iterator[dict[str, Any]]:
         raise ValueError(f"{name} is not in SQuAD's format: {error} is missing or of another kind") from error
 
 
-FORMATS: dict[str, Callable[[str, Path], Table]] = {
+READERS: dict[str, Callable[[str, Path], Table]] = {
     ".csv": lambda text, path: _separated(text, path, ","),
     ".tsv": lambda text, path: _separated(text, path, "\t"),
     ".jsonl": _json_lines,
@@ -236,7 +237,7 @@ def read_hub(name: str) -> dict[str, Table]:
 
 
 def read_tables(source: str, options: OwnOptions) -> dict[str, Table]:
-    """The tables "train" and, where there is one, "validation" of a file, a folder or a data set of the Hub."""
+    """The tables "train" and, if present, "validation" of a file, a folder or a data set of the Hub."""
     path = Path(source)
     if path.is_dir():
         files = {split: _file_of(path, names) for split, names in SPLITS.items()}
@@ -245,7 +246,7 @@ def read_tables(source: str, options: OwnOptions) -> dict[str, Table]:
         tables = {split: read_file(file) for split, file in files.items() if file}
     elif path.is_file():
         tables = {"train": read_file(path)}
-    elif re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?(@\w+)?", source) and path.suffix.lower() not in FORMATS:
+    elif re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?(@\w+)?", source) and path.suffix.lower() not in READERS:
         tables = read_hub(source)
         if "train" not in tables:
             raise ValueError(f"data set '{source}' has no split called train")
@@ -259,12 +260,12 @@ def read_tables(source: str, options: OwnOptions) -> dict[str, Table]:
 
 
 def _file_of(folder: Path, names: Sequence[str]) -> Path | None:
-    files = [f for f in sorted(folder.iterdir()) if f.is_file() and {s.lower() for s in f.suffixes} & FORMATS.keys()]
+    files = [f for f in sorted(folder.iterdir()) if f.is_file() and {s.lower() for s in f.suffixes} & READERS.keys()]
     return next((file for name in names for file in files if file.name.lower().split(".")[0] == name), None)
 
 
 def _share(text: str) -> float:
-    """The share that `text` writes, or 0 when it is none."""
+    """The share that `text` states, or 0 when it is not a share."""
     try:
         return float(text) if 0 < float(text) < 1 else 0.0
     except ValueError:
@@ -275,10 +276,10 @@ def _share(text: str) -> float:
 
 
 def load(source: str, options: OwnOptions | None = None, n_train: int = 0, n_validation: int = 0) -> TaskData:
-    """An own task, ready to train on; `info["told"]` says in sentences what was guessed.
+    """An own task, ready for training; `info["told"]` holds the guesses as sentences.
 
-    `n_train` and `n_validation` rows of it are drawn by seed 0 (0: all). Raises ValueError, in a sentence that names
-    the file and the row, for what cannot be used.
+    `n_train` and `n_validation` rows are drawn with seed 0 (0: all). Raises ValueError, naming the file and the row,
+    for data that cannot be used.
     """
     options = options or OwnOptions()
     tables = read_tables(source, options)
@@ -314,7 +315,7 @@ def load(source: str, options: OwnOptions | None = None, n_train: int = 0, n_val
 
 
 def _columns(table: Table, options: OwnOptions, told: list[str]) -> tuple[tuple[str, ...], str]:
-    """The columns of the texts, one or two, and that of the label."""
+    """The one or two columns of the texts, and the column of the label."""
     if not table.rows:
         raise ValueError(f"{table.place.file} has no rows")
     names = list(dict.fromkeys(name for row in table.rows for name in row))
@@ -347,7 +348,7 @@ def _check_texts(table: Table, texts: Sequence[str], label: str) -> None:
 
 
 def _number(value: Any) -> float | None:
-    """A finite number, written or as it is; None for all else."""
+    """The finite number that `value` is or spells; None for anything else."""
     if isinstance(value, bool):
         return None
     try:
@@ -357,7 +358,7 @@ def _number(value: Any) -> float | None:
 
 
 def _kind(table: Table, label: str, options: OwnOptions, told: list[str]) -> str:
-    """What the labels are, guessed from all of them."""
+    """The kind of the labels, guessed from all of them."""
     if options.kind:
         return options.kind
     values = [row.get(label) for row in table.rows if row.get(label) is not None]
@@ -376,7 +377,7 @@ def _kind(table: Table, label: str, options: OwnOptions, told: list[str]) -> str
 def _labelled(
     name: str, tables: dict[str, Table], texts: tuple[str, ...], label: str, kind: str
 ) -> tuple[Task, dict[str, Dataset]]:
-    """A task of classes, several classes a row, or numbers, and its rows with the columns of texts and "label"."""
+    """A task of classes, several classes per row, or numbers, and its rows with the columns of texts and "label"."""
     values = {split: [_value(row[label], kind) for row in table.rows] for split, table in tables.items()}
     if kind == "numbers":
         names: tuple[str, ...] = ()
@@ -403,7 +404,7 @@ def _labelled(
 
 
 def _value(value: Any, kind: str) -> Any:
-    """A label as it is compared: a name, a list of names, or a number (None for what is none)."""
+    """A label in comparable form: a name, a list of names, or a number (None for a label that is none of these)."""
     if kind == "numbers":
         return _number(value)
     if kind == "several":
@@ -432,7 +433,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _spans(name: str, tables: dict[str, Table], texts: tuple[str, ...]) -> tuple[SpanTask, dict[str, Dataset]]:
-    """A task of answers in passages; unanswerable where a row has none."""
+    """A task of answers in passages, `unanswerable` if a row has no answer, and its rows."""
     splits, empty = {}, False
     for split, table in tables.items():
         rows = []
@@ -453,7 +454,7 @@ def _spans(name: str, tables: dict[str, Table], texts: tuple[str, ...]) -> tuple
 
 
 def _answers(answers: Any, where: str) -> dict[str, list]:
-    """{text: [...], answer_start: [...]} of either way to write answers."""
+    """The answers as {text: [...], answer_start: [...]}, from either of the two common forms."""
     if isinstance(answers, list):
         made = {key: [one.get(key) if isinstance(one, dict) else None for one in answers] for key in ANSWER}
     else:
@@ -471,13 +472,13 @@ ANSWER = ("text", "answer_start")
 
 
 def _split(task: Task, rows: Dataset, share: float, told: list[str]) -> dict[str, Dataset]:
-    """Training and validation rows, by seed 0: whole passages of a task of spans, the same share of every class."""
+    """The training and validation rows, split with seed 0: by whole passages for spans, else evenly by class."""
     try:
         kept, held = task.held_out(rows, share, 0)
     except ValueError:  # one passage only
         told.append("all questions are about one passage: it is in both splits, which flatters")
         kept, held = Task.held_out(task, rows, share, 0)
-    if task.labels and not task.several:  # the share of each class, and of a rare one at least a row
+    if task.labels and not task.several:  # the same share of each class, and at least one row of a rare class
         labels, order = np.asarray(rows["label"][:]), np.concatenate([held, kept])
         rank = np.empty(len(rows), dtype=int)
         for label in np.unique(labels):
@@ -496,7 +497,7 @@ def _few(rows: Dataset, n: int) -> Dataset:
 
 
 def _measured(task: Task, train: Dataset, metric: str, told: list[str]) -> Task:
-    """The task with the metrics of its kind; the main one is the one asked for."""
+    """The task with the metrics of its kind; the metric asked for is the main one."""
     if task.spans:
         names, main = task.metrics, "f1"
     elif task.several:
@@ -525,7 +526,7 @@ def _measured(task: Task, train: Dataset, metric: str, told: list[str]) -> Task:
 
 
 def _leaks(task: Task, splits: dict[str, Dataset]) -> list[str]:
-    """A sentence when texts that are scored stand in the training rows as well."""
+    """A sentence, in a list, when scored texts are also in the training rows; else []."""
     keys = {split: list(zip(*(rows[c][:] for c in task.columns), strict=True)) for split, rows in splits.items()}
     learned = set(keys["train"])
     count = sum(key in learned for key in keys["validation"])

@@ -1,4 +1,4 @@
-"""The rows that judge a model, as texts: what pre-training text is checked against before it is learned from."""
+"""The texts of scored rows, against which pre-training text is checked before it is used."""
 
 from datasets import Dataset
 
@@ -7,10 +7,10 @@ from . import glue, squad
 
 
 def scored_texts(names: str, source: str = "hub") -> Scored | None:
-    """All texts that these tasks (joined by commas) score, each by its task; None where no task is named.
+    """All texts that these tasks (joined by commas) score, by task; None where no task is named.
 
-    Of IMDb the training reviews are among them: its unsupervised reviews repeat 270 that are scored, and 371 of those
-    that are learned from with their labels. Raises ValueError for an unknown task or one that cannot be read.
+    IMDb's training reviews are included, because its unsupervised reviews repeat 270 scored reviews and 371 labelled
+    training reviews. Raises ValueError for an unknown task or one that cannot be read.
     """
     chosen = [name.strip().lower() for name in names.split(",") if name.strip()]
     tasks = {name: squad.SQUAD if name == "squad" else glue.get_task(name) for name in chosen}  # all names first
@@ -22,7 +22,7 @@ def _texts(task: glue.Task, source: str) -> list[str]:
     texts: list[str] = []
     for split in splits:
         try:
-            rows: Dataset = glue.read(task, split, source)
+            rows: Dataset = glue.read_rows(task, split, source)
         except glue.MissingSplit:  # MNLI's second one, in some copies
             if len(splits) == 1:
                 raise

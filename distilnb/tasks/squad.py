@@ -1,12 +1,12 @@
-"""SQuAD v1.1 (paper section 4.1, Table 2): passages in windows, start and end logits to answers, answers to EM and F1.
+"""SQuAD v1.1 (paper section 4.1, Table 2) as windows over passages; `answers` makes answers and scores (notebook 06).
 
 A passage longer than the model's input is read in overlapping windows, each with the whole question before it. In a
-window the model gives every token a score for being the answer's first and one for being its last; the answer is the
-best span over all windows. Windows and labels are BERT's own (Devlin et al. 2019, section 4.2, and its
-`run_squad.py`), which the paper's code took over. An answer begins and ends in the context, in one window, and has at
-most 30 tokens, as in BERT. In two points the search differs: it is exact, where BERT pairs the 20 best starts with the
-20 best ends; and a span counts in every window that holds it, where BERT lets it begin only in the window in which its
-first token has the most context (`most_context=True` does so too).
+window the model gives every token one score as the answer's first token and one as its last; the answer is the best
+span over all windows. Windows and labels are BERT's own (Devlin et al. 2019, section 4.2, and its `run_squad.py`),
+which the paper's code adopted. An answer begins and ends in the context, in one window, and has at most 30 tokens, as
+in BERT. The search differs in two points. It is exact, whereas BERT pairs the 20 best starts with the 20 best ends; and
+a span counts in every window that contains it, whereas BERT lets it begin only in the window in which its first token
+has the most context (as `most_context=True` does).
 """
 
 from collections.abc import Sequence
@@ -28,14 +28,14 @@ COLUMNS = ("question", "context", "answers")
 
 @dataclass(frozen=True)
 class SpanTask(Task):
-    """A task whose answer is a span of a passage. Where `unanswerable`, a passage may hold no answer at all, and the
-    rules are those of SQuAD 2.0 (Rajpurkar et al. 2018)."""
+    """A task whose answer is a span of a passage. If `unanswerable`, a passage may hold no answer, and the rules are
+    those of SQuAD 2.0 (Rajpurkar et al. 2018)."""
 
     columns: tuple[str, ...] = ("question", "context")
     labels: tuple[str, ...] = ()
     rows: dict[str, int] = field(default_factory=dict)
     metrics: tuple[str, ...] = ("exact_match", "f1")
-    main_metric: str = "f1"  # the mean over the questions of the best F1 over the gold answers
+    main_metric: str = "f1"  # the mean over the questions of each question's best F1 over its gold answers
     unanswerable: bool = False
 
     spans, target = True, "answers"
@@ -47,11 +47,11 @@ class SpanTask(Task):
 
     @property
     def regression(self) -> bool:
-        """No number is predicted."""
+        """False, because no number is predicted."""
         return False
 
     def check(self, rows: Dataset, split: str, labelled: bool = True) -> None:
-        """Raise ValueError unless each answer stands in its context, as the function `check` says."""
+        """Raise ValueError unless each answer is in its context, as the function `check` says."""
         check(rows, split, self)
 
     def encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, how: int) -> Dataset:
@@ -59,21 +59,24 @@ class SpanTask(Task):
         return features(rows, tokenizer, max_length, how)
 
     def judge(self, rows: Dataset, encoded: Dataset, logits: Sequence[np.ndarray]) -> Judgement:
-        """Exact match and F1 for logits (windows, seq, 2), and the interval of F1; see `score_with_none`."""
+        """The exact match and F1 for logits (windows, seq, 2), and the interval of F1; see `score_with_none`."""
         best = find_answers(logits, encoded, rows)
         if not self.unanswerable:
             return score(best, rows), interval(best, rows)
         return score_with_none(best, none_odds(best, logits, encoded), rows)
 
     def baseline(self, train: Dataset, rows: Dataset) -> float | None:
-        """None: no answer is the commonest one (`word_matching` gives a score to beat). Where a passage may hold no
-        answer, the share of such rows, which never answering scores."""
+        """None, because no answer is the commonest one (`word_matching` gives a score to beat); if `unanswerable`, the
+        share of rows without an answer, which is the score of never answering."""
         if not self.unanswerable:
             return None
         return float(np.mean([not gold["text"] for gold in rows["answers"][:]]))
 
     def held_out(self, train: Dataset, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """As for every task, but whole contexts: one on both sides, with other questions, would flatter."""
+        """The numbers of the training rows that stay and of those held out, split by whole contexts.
+
+        A context on both sides, with different questions, would flatter the score.
+        """
         numbers = _numbered(texts := train["context"][:])
         contexts, order = np.array([numbers[text] for text in texts]), generator(seed).permutation(len(numbers))
         sizes = np.bincount(contexts)
@@ -84,10 +87,12 @@ class SpanTask(Task):
         return generator(seed).permutation(np.flatnonzero(~held)), np.flatnonzero(held)
 
     def counted(self, splits: dict[str, Dataset]) -> dict[str, Any]:
-        """`repeated_answers`: for each split, the rows whose first answer occurs more than once in its context, and of
-        these the ones placed at the first occurrence: 7 in 10 where people marked the answers (SQuAD's validation
-        split), all where a copy of the data lost the places and looked the texts up again. With unanswerable rows also
-        how many there are of them."""
+        """The record's `repeated_answers` and, with unanswerable rows, their number.
+
+        `repeated_answers` counts, for each split, the rows whose first answer occurs more than once in its context, and
+        those of them placed at the first occurrence: 7 in 10 where people marked the answers (SQuAD's validation
+        split), all where a copy of the data lost the places and looked the texts up again.
+        """
         told: dict[str, Any] = {"repeated_answers": {split: _repeated(rows) for split, rows in splits.items()}}
         if self.unanswerable:
             told["unanswerable"] = {
@@ -107,21 +112,21 @@ SQUAD = SpanTask(
 
 def load_split(split: str, source: str = "toyworld", n: int | None = None, seed: int = 0) -> Dataset:
     """One split of SQuAD v1.1 with columns id, title, context, question and answers {text: [...], answer_start: [...]};
-    as `glue.load_split`."""
+    the parameters are those of `glue.load_split`."""
     return glue.load_split(SQUAD, split, source, n, seed)
 
 
 def load_data(
     source: str = "toyworld", n_train: int | None = None, n_validation: int | None = None, seed: int = 0
 ) -> TaskData:
-    """SQuAD v1.1, as `glue.load_data` loads any task."""
+    """The data of SQuAD v1.1, loaded as `glue.load_data` loads other tasks."""
     return glue.load_data(SQUAD, source, n_train, n_validation, seed=seed)
 
 
 def check(rows: Dataset, split: str, task: SpanTask = SQUAD) -> None:
-    """Raise ValueError unless each row has an answer and each answer stands in its context where it is said to.
+    """Raise ValueError unless each row has an answer and each answer is at its stated place in the context.
 
-    Where passages without an answer are allowed, only the answers are checked, and that not all are missing.
+    Where passages without an answer are allowed, only the existing answers are checked, and at least one must exist.
     """
     what = f"split '{split}' of task {task.name}"
     missing = [column for column in COLUMNS if column not in rows.column_names]
@@ -177,21 +182,21 @@ def _repeated(rows: Dataset) -> dict[str, int]:
 def features(
     rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int = 384, stride: int = 128, max_question: int = 64
 ) -> Dataset:
-    """The windows that a model reads, a row each: [CLS] question [SEP] a part of the context [SEP], or as else the
-    tokenizer's family lays out a pair (`layout`).
+    """The windows that a model reads, one per row: [CLS] question [SEP] a part of the context [SEP], or the layout of
+    a pair in the tokenizer's family (`layout`).
 
     The next window starts `stride` tokens of the context later, or where the last one ended if that is earlier, until
-    the end of the context is reached: BERT's `doc_stride`. (The tokenizers of `transformers` call the overlap so; taken
-    for that, 128 makes 10,784 windows of SQuAD's validation split instead of BERT's 10,833.) Of a question, the first
-    `max_question` tokens are kept, as in BERT; `cut` counts those lost. Columns:
+    the end of the context is reached; this is BERT's `doc_stride`. (In `transformers`, a tokenizer's `stride` is the
+    overlap; as an overlap, 128 makes 10,784 windows of SQuAD's validation split instead of BERT's 10,833.) Of a
+    question, the first `max_question` tokens are kept, as in BERT; `cut` counts those lost. Columns:
 
     - `input_ids`, `token_type_ids` (seq,), `length`; nothing is padded yet;
-    - `labels` (2,): first and last token of the row's first answer in this window, or 0, 0, which is [CLS] or what
-      else stands first, where the window does not hold all of it (as in BERT). An answer that begins or ends inside a
-      token gets all of it;
-    - `example`: the number of the row that the window is of;
-    - `offsets` (2 · seq,): for each token, the characters [from, to) of the context that it stands for, and -1, -1
-      outside the context; `reshape(-1, 2)` makes pairs of them.
+    - `labels` (2,): first and last token of the row's first answer in this window, or, as in BERT, 0, 0 (the first
+      token, [CLS] in BERT) where the window does not contain the whole answer. An answer that begins or ends inside a
+      token gets the whole token;
+    - `example`: the number of the window's row;
+    - `offsets` (2 · seq,): for each token, its characters [from, to) in the context, or -1, -1 outside the context;
+      `reshape(-1, 2)` makes pairs of them.
 
     Raises ValueError for impossible lengths and for a question that leaves no room for the context.
     """
@@ -224,7 +229,7 @@ def features(
 
 
 def _window(head: np.ndarray, context: np.ndarray, offsets: np.ndarray, closing: Sequence[int]) -> dict[str, Any]:
-    """What the model reads in one window, and where in the text its tokens stand."""
+    """The model's input for one window, and the places of its tokens in the text."""
     ids = np.concatenate([head, context, closing])
     at = np.full((len(ids), 2), -1)
     at[len(head) : len(head) + len(context)] = offsets
@@ -237,22 +242,22 @@ def _window(head: np.ndarray, context: np.ndarray, offsets: np.ndarray, closing:
 
 
 def _place(answer: tuple[int, int], part: slice, before: int) -> tuple[int, int]:
-    """Where the answer's first and last token stand in the window that shows this part; (0, 0) if not wholly there."""
+    """The places of the answer's first and last token in the window of this part; (0, 0) if it is not wholly inside."""
     first, last = answer
     shift = before - part.start
     return (first + shift, last + shift) if part.start <= first <= last < part.stop else (0, 0)
 
 
 def _numbered(contexts: list[str]) -> dict[str, int]:
-    """Each context once, with its number: several questions share one."""
+    """The number of each distinct context, because several questions share one."""
     return {context: i for i, context in enumerate(dict.fromkeys(contexts))}
 
 
 def _tokens(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """For each text its ids (tokens,) and the characters that they stand for (tokens, 2), without a space in front."""
+    """For each text, its ids (tokens,) and their characters (tokens, 2), without a space in front."""
     ids, places, settings = [], [], {"add_special_tokens": False, "return_offsets_mapping": True, "verbose": False}
     second = tokenizer("a a", **settings)["offset_mapping"][-1][0]
-    spaced = second < 2  # pieces of bytes or of SentencePiece begin with the space before their word
+    spaced = second < 2  # byte-level and SentencePiece pieces begin with the space before their word
     for first in range(0, len(texts), 1000):
         part = texts[first : first + 1000]
         made = tokenizer(part, return_attention_mask=False, return_token_type_ids=False, **settings)
@@ -265,7 +270,7 @@ def _tokens(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> tuple[list[
 
 
 def _answer_tokens(offsets: np.ndarray, answers: dict[str, list]) -> tuple[int, int]:
-    """First and last token with a character of the first answer; (0, -1) when none has one, or there is no answer."""
+    """The first and last token with a character of the first answer; (0, -1) without such a token or an answer."""
     if not answers["text"]:
         return 0, -1
     start = answers["answer_start"][0]
@@ -275,14 +280,14 @@ def _answer_tokens(offsets: np.ndarray, answers: dict[str, list]) -> tuple[int, 
 
 
 def lost_answers(features: Dataset, rows: Dataset) -> int:
-    """How many rows have an answer that no window holds whole: it cannot be learned, nor found."""
+    """The number of rows whose answer is whole in no window, so that it can be neither learned nor found."""
     windows = features.select_columns(["example", "labels"])[:]
     answered = sum(bool(gold["text"]) for gold in rows["answers"][:])
     return answered - len(np.unique(windows["example"][windows["labels"][:, 1] > 0]))
 
 
 def counts(features: Dataset, rows: Dataset) -> dict[str, int]:
-    """What a record should say about the windows of a split: rows, windows, lost_answers, cut_questions."""
+    """The record's entries about the windows of a split: rows, windows, lost_answers, cut_questions."""
     windows = features.select_columns(["example", "cut"])[:]
     cut = len(np.unique(windows["example"][windows["cut"] > 0]))
     return {

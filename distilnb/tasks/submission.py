@@ -1,4 +1,4 @@
-"""Predictions for GLUE's test splits, in the files that its server scores: the labels there are not public."""
+"""Predictions for GLUE's test splits, whose labels are not public, as files that GLUE's server scores."""
 
 from pathlib import Path
 
@@ -21,16 +21,16 @@ FILES = {
     ("stsb", "test"): "STS-B",
     ("wnli", "test"): "WNLI",
 }
-NAMED = ("mnli", "qnli", "rte")  # their labels are written as words, the others' as numbers
+NAMED = ("mnli", "qnli", "rte")  # tasks whose labels are written as words, not as numbers
 
 
 def test_splits(task: str) -> tuple[str, ...]:
-    """The splits of a task whose predictions are handed in; none for IMDb and SQuAD."""
+    """The test splits of a task whose predictions can be submitted; none for IMDb and SQuAD."""
     return tuple(split for name, split in FILES if name == task)
 
 
 def write(task: glue.Task, split: str, answers: np.ndarray, folder: Path) -> Path:
-    """One file, `index <tab> prediction`, from the answers (rows,) of a split in its order; its path.
+    """Write the answers (rows,) of a split as lines `index <tab> prediction`, and return the file's path.
 
     Answers are classes, or STS-B's numbers, which are clipped to its range of 0 to 5.
     """
@@ -55,8 +55,8 @@ def predict_tests(
     folder: Path,
     source: str = "hub",
 ) -> list[Path]:
-    """Answer every test split of `task` with a fine-tuned model and write its files; splits that are missing raise
-    `tasks.MissingSplit`, a ValueError."""
+    """Answer every test split of `task` with a fine-tuned model, write its files and return their paths; a missing
+    split raises `glue.MissingSplit`, a ValueError."""
     written = []
     for split in test_splits(task.name):
         rows = glue.load_split(task, split, source, labelled=False)
