@@ -324,10 +324,7 @@ def test_the_shipped_pair_is_small_and_guesses_as_python_does(browser, tmp_path)
     ready(page)
     assert asked and all(url.startswith((address, f"blob:{address}", "data:")) for url in asked)
     assert 6e6 < Quiet.sent - before <= 10e6
-    tokenizer, student = (
-        load_tokenizer(str(paths.data("students", "mini"))),
-        load_model(str(paths.data("students", "mini"))),
-    )
+    student, tokenizer = (load(str(paths.data("students", "mini"))) for load in (load_model, load_tokenizer))
     for text in SENTENCES:
         agree(guesses(page, "student", text), int8_guesses(out, tmp_path / "aside", "student", tokenizer, text), 0.3)
     page.check("input[value=float32]")
