@@ -48,7 +48,7 @@ from distilnb.models import dropout
 from distilnb.models.student import build_student
 from distilnb.models.teacher import load_teacher
 from distilnb.report import tables
-from distilnb.text import corpus
+from distilnb.text import corpus, sources
 from distilnb.text.masking import IGNORE, Masker
 
 NARROW = {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 512}
@@ -217,7 +217,7 @@ def make(shape: dict[str, Any], sequences: int, layout: str = "packed", layers: 
     teacher = BertForMaskedLM(BertConfig(num_hidden_layers=layers, **shape)).eval().requires_grad_(False)
     _, tokenizer = load_teacher(scales.get("toy").teacher)
     text = corpus.build_corpus(
-        corpus.parse_sources("toyworld"), tokenizer, seq_length=SEQUENCE, max_tokens=600_000, layout=layout
+        sources.parse_sources("toyworld"), tokenizer, seq_length=SEQUENCE, max_tokens=600_000, layout=layout
     )
     config = PretrainingConfig(
         seq_length=SEQUENCE,

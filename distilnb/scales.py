@@ -45,7 +45,7 @@ HEAD = Stage(0, 2e-3, 128, 32, 1_000_000, "head")  # the first stage of an encod
 class Scale:
     """All that one setting of the dial fixes.
 
-    `teacher` is a folder or Hub repository, `text` a source for `corpus.parse_sources`, `corpus_tokens` the tokens of
+    `teacher` is a folder or Hub repository, `text` a source for `sources.parse_sources`, `corpus_tokens` the tokens of
     it that are used (None: all). `pretraining` are settings of `PretrainingConfig`, `finetuning` of
     `FinetuningConfig`, `ablation` options of `distilnb ablate`. A teacher of this scale has the sizes `teacher_shape`
     and is grown in `teacher_stages`; where `teacher` is an `encoder` without a masked-word head, the stages give it

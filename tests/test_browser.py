@@ -34,10 +34,6 @@ FAILED = '.jp-OutputArea [data-mime-type$="jupyter.stderr"], .jp-OutputArea [dat
 BADGES = {"colab.research.google.com", "img.shields.io", "kaggle.com", "mybinder.org", "studiolab.sagemaker.aws"}
 PATIENCE = 60_000  # milliseconds for a picture to change on a busy machine
 BAD = {"": "is empty", "a ☃ sees a [MASK]": "cannot spell", "word " * 600: "shorten it"}
-FEW = """from distilnb.tasks import glue
-whole = glue.load_data
-glue.load_data = lambda *task, **rows: whole(*task, n_train=64, n_validation=64)
-"""
 
 
 @dataclass(frozen=True)
@@ -82,8 +78,8 @@ LESSONS = (
     Lesson(
         "06_squad_finetuning",
         {"question_view": {"question": "Where?", "passage": "Nolea met Serina in the hallway. Serina had the hoop."}},
-        "02 04 06 08 18 25 27 29 34 34b",
-        {"08": ("n_train=1500, n_validation=200", "n_train=32, n_validation=8")},
+        "02 04 06 08 18 25 32b 34 34b",
+        {"06": ("n_train=1500", "n_train=32, n_validation=60")},
     ),
     Lesson(
         "07_size_and_speed",
@@ -91,11 +87,11 @@ LESSONS = (
             "format_view": {"points at most": "Home", "ms at most": "End", "MB at most": "Home"},
             "speed_view": {"overhead share": "PageUp", "picture": "settings"},
         },
-        "02 04 06 22 24 32 36 38 46 50b",
+        "02 04 06 22 24 32 36 38 42 46 50b",
         {
             "06": ("ready or not", "not"),
-            "36": ("fitted = ", FEW + "fitted = "),  # PyTorch's formats alone
-            "24": ("rows=400, format_rows=100", "rows=20, format_rows=10"),
+            "36": ('["test"],', '["test"].select(range(32)),'),  # PyTorch's formats alone
+            "24": ("rows=200, format_rows=50", "rows=20, format_rows=10"),
         },
     ),
     Lesson(

@@ -6,7 +6,7 @@ import string
 import pytest
 from conftest import stories
 
-from distilnb.text import corpus
+from distilnb.text import corpus, sources
 from distilnb.text.contamination import SHORT, Scored, squeezed
 
 REVIEW = "The plot isn't new , but I do n't mind : it 's well told by a fine cast ."
@@ -57,7 +57,7 @@ def test_what_is_scored_is_left_out_of_the_corpus_and_counted(tmp_path, tokenize
     (tmp_path / "some.txt").write_text("\n\n".join(text for i, text in enumerate(texts) if i not in held))
 
     def build(name, **more):
-        return corpus.build_corpus([corpus.TextSource(str(tmp_path / name))], tokenizer, seq_length=32, **more)
+        return corpus.build_corpus([sources.TextSource(str(tmp_path / name))], tokenizer, seq_length=32, **more)
 
     clean, expected, dirty = build("all.txt", without=scored), build("some.txt"), build("all.txt")
     assert clean.info["fingerprint"] == expected.info["fingerprint"] != dirty.info["fingerprint"]

@@ -17,10 +17,11 @@ from huggingface_hub import constants
 from transformers import BertTokenizer
 
 from distilnb.machine import hub
-from distilnb.text import corpus, reading, toyworld
-from distilnb.text.corpus import TextSource, build_corpus, documents, parse_sources
+from distilnb.text import corpus, portions, preparing, reading, toyworld
+from distilnb.text.corpus import build_corpus
 from distilnb.text.randomness import epoch_order
 from distilnb.text.reading import Piece
+from distilnb.text.sources import TextSource, documents, parse_sources
 
 
 def write(path: Path, texts: list[str]) -> TextSource:
@@ -224,7 +225,7 @@ def test_max_tokens_stops_early(text_file, tokenizer, monkeypatch):
             read.append(1)
             yield Piece("the cat sees the dog .", True)
 
-    monkeypatch.setattr(corpus, "read_pieces", endless)
+    monkeypatch.setattr(portions, "read_pieces", endless)
     built = build_corpus([TextSource(str(text_file))], tokenizer, seq_length=32, max_tokens=1000)
     assert 1000 <= built.info["tokens"] < 1032
     assert 100 < len(read) <= 1000
@@ -351,14 +352,14 @@ def test_truncation_and_padding_of_a_tokenizers_file_cut_and_pad_nothing(tmp_pat
 
 def test_an_interrupted_build_is_begun_again(tmp_path, tokenizer, monkeypatch):
     source, cache = write(tmp_path / "a.txt", stories(120)), tmp_path / "cache"
-    real = corpus.read_pieces
+    real = portions.read_pieces
 
     def broken(*arguments) -> Iterator[Piece]:
         yield from list(real(*arguments))[:50]
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(corpus, "read_pieces", broken)
+        patch.setattr(portions, "read_pieces", broken)
         with pytest.raises(KeyboardInterrupt):
             build_corpus([source], tokenizer, seq_length=16, folder=cache)
     assert not list(cache.glob("*/info.json"))
@@ -577,7 +578,7 @@ def test_pieces_of_long_documents_are_the_whole_documents_tokens(tmp_path, token
     source = write(tmp_path / "a.jsonl", texts)
     whole = build_corpus([source], tokenizer, seq_length=32, layout=layout, folder=tmp_path / "whole")
     monkeypatch.setattr(reading, "PIECE", 50)
-    monkeypatch.setattr(corpus, "GROUP", 170)
+    monkeypatch.setattr(preparing, "GROUP", 170)
     cut = build_corpus([source], tokenizer, seq_length=32, layout=layout, folder=tmp_path / "cut")
     assert cut.info["fingerprint"] == whole.info["fingerprint"] and cut.info["read"]["documents"] == 5
     assert ids_of(cut.train) == ids_of(whole.train)

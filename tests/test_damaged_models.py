@@ -4,10 +4,12 @@ import json
 import random
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import BertForMaskedLM
 
 from distilnb.machine import hub
 from distilnb.models.sources import load_model
@@ -113,3 +115,33 @@ def test_a_folder_without_a_file_is_no_matter_of_the_network(tmp_path, teacher_f
         with pytest.raises(ValueError, match=missing) as error:
             load(str(tmp_path / "model"))
         assert "network" not in str(error.value)
+
+
+def test_pickled_weights_of_a_repository_are_fetched_and_converted_once(pickled, teacher_folder, tmp_path, monkeypatch):
+    """Only where that is asked for; afterwards they are there, also without a network."""
+    fetched = []
+
+    def snapshot(*_, allow_patterns=(), **__) -> str:
+        fetched.append(allow_patterns)
+        return str(pickled)
+
+    files = SimpleNamespace(list_repo_files=lambda *_, **__: [file.name for file in pickled.iterdir()])
+    monkeypatch.setattr(hub, "HfApi", lambda: files)
+    monkeypatch.setattr(hub, "snapshot_download", snapshot)
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("DISTILNB_CACHE", str(tmp_path / "cache"))
+
+    def load() -> BertForMaskedLM:
+        return hub.fetch(BertForMaskedLM.from_pretrained, "owner/name", revision="main", use_safetensors=True)
+
+    with pytest.raises(ValueError, match="--convert") as error:
+        load()
+    assert "network" not in hub.cause("owner/name", error.value) and ["pytorch_model.bin"] not in fetched
+    monkeypatch.setattr(hub, "converting", True)
+    converted = load()
+    monkeypatch.setattr(hub, "converting", False)
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
+    again, (original, _) = load(), load_teacher(teacher_folder)
+    for one, two, other in zip(converted.parameters(), again.parameters(), original.parameters(), strict=True):
+        assert torch.equal(one, other) and torch.equal(two, other)
+    assert fetched.count(["pytorch_model.bin"]) == 1 and not (pickled / "model.safetensors").exists()

@@ -72,6 +72,18 @@ def test_a_picture_is_described_by_its_title_and_what_was_drawn(drawn):
     assert metadata["image/png"]["alt"] == shown.description and shown.description in data["text/plain"]
 
 
+@pytest.mark.parametrize(("look", "told"), [("o-", "ours goes from 2 to 1"), ("o", "ours lies between 1 and 4")])
+def test_points_with_error_bars_are_described_by_their_middles(look, told):
+    figure, ax = plt.subplots()
+    ax.errorbar([0, 1, 2], [2, 4, 1], [0.1, 0.2, 0.3], fmt=look, label="ours")
+    assert told in figures.describe(figure)
+    plt.close(figure)
+
+
+def test_a_figure_on_a_page_says_what_it_shows(drawn):
+    assert 'role="img" aria-label="The student is half as long. ' in figures.to_svg(drawn)
+
+
 def test_no_picture_is_wider_than_a_page(drawn):
     import base64
     import io

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,7 +97,8 @@ def test_time_is_that_of_passes_optimizer_evaluations_and_checkpoints(
     assert found.seconds == pytest.approx(training + judging + saving)
     assert found.tokens_per_second == pytest.approx(1024 / training)
     assert found.kwh == pytest.approx(100 * found.seconds / 3.6e6)
-    assert f"{found.kwh:.2g} kWh for {found.kwh / 2:.2g} (assumed: 100 W, 0.5 a kWh)" in str(found)
+    assert str(replace(found, seconds=72)).endswith("2 Wh (100 W assumed)")
+    assert "2 kWh (100 W assumed), which costs 1 at 0.5 a kWh" in str(replace(found, seconds=72_000))
 
 
 def test_without_a_folder_nothing_is_saved(packed, masker, accelerator, teacher, costs):

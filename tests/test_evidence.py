@@ -27,7 +27,7 @@ def test_every_step_is_a_command_that_understands_its_options(scale):
     """Each is read by the parser of its own command."""
     for step in chain_module.steps(scales.get(scale)):
         name, *flags = step.argv
-        assert parsing.read(main.command_function(name), flags, name)
+        assert parsing.read_settings(main.command_function(name), flags, name)
 
 
 @pytest.mark.parametrize("scale", scales.SCALES)
@@ -79,7 +79,7 @@ def test_a_failure_stops_only_what_needs_it(started):
         Step("d", ""),
     ]
     with pytest.raises(RuntimeError, match="failed"):
-        chain_module.run(chain, say=said.append)
+        chain_module.run_steps(chain, say=said.append)
     assert started == ["a", "d"]
     assert any(line.startswith("a: failed") and line.endswith("out of luck") for line in said)
     assert "c: left out, it needs b" in said
@@ -88,7 +88,7 @@ def test_a_failure_stops_only_what_needs_it(started):
 def test_what_is_done_is_not_done_again(started, tmp_path):
     (tmp_path / "there").touch()
     chain = [Step("a", "", makes=tmp_path / "there"), Step("b", "", needs=("a",), makes=tmp_path / "missing")]
-    chain_module.run(chain)
+    chain_module.run_steps(chain)
     assert started == ["b"]
 
 
@@ -100,7 +100,7 @@ def test_steps_run_side_by_side_and_measurements_alone(started, tmp_path):
         "time.sleep(0.2); os.remove(me)"
     )
     chain = [Step("alone", meet, alone=True), *(Step(name, meet) for name in "abcd")]
-    chain_module.run(chain, jobs=2)
+    chain_module.run_steps(chain, jobs=2)
     assert started[-1] == "alone"
     logs = {name: (tmp_path / "runs" / "evidence" / f"{name}.log").read_text().strip() for name in started}
     assert logs["alone"] == "1" and logs["a"] == logs["b"] == "2" and max(logs.values()) == "2"
@@ -118,7 +118,7 @@ from distilnb.studies import chain
 def start(step, folder, jobs):
     return subprocess.Popen([sys.executable, "-c", {step!r}], stdout=open(folder / "a.log", "w"))
 chain._start = start
-chain.run([chain.Step("a", "")])
+chain.run_steps([chain.Step("a", "")])
 """
     chain = subprocess.Popen([sys.executable, "-c", program], env=os.environ | {"DISTILNB_HOME": str(tmp_path)})
     log = tmp_path / "runs" / "evidence" / "a.log"

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import warnings
 from dataclasses import replace
 from operator import attrgetter
 
@@ -257,6 +258,17 @@ def test_untied_decoders_stay_untied(kind, tmp_path):
     for model in (student, type(student).from_pretrained(tmp_path).eval()):
         assert apart(model, cut(teacher, layers)) <= 1e-6
     assert sum(parameter_groups(student.config).values()) == size(student)
+
+
+def test_a_command_says_once_that_the_student_stays_a_bert():
+    """It chooses the layers twice, once for the configuration and once for the model."""
+    config = copy.deepcopy(CONFIGS["bert"])
+    config.layer_norm_eps = 1e-3
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        chosen_layers(config)
+        chosen_layers(config)
+    assert [str(one.message) for one in told if "stays a BERT" in str(one.message)] == [str(told[0].message)]
 
 
 def test_a_bert_whose_norms_a_distilbert_cannot_have_stays_a_bert(tmp_path):

@@ -31,8 +31,9 @@ from distilnb.evidence.records import KEYS, load_record, save_record
 from distilnb.models.growth import new_teacher
 from distilnb.models.student import build_student
 from distilnb.models.teacher import load_teacher
-from distilnb.text.corpus import TextSource, build_corpus, parse_sources
+from distilnb.text.corpus import build_corpus
 from distilnb.text.masking import IGNORE, Masker
+from distilnb.text.sources import TextSource, parse_sources
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -16,8 +16,8 @@ from conftest import stories
 from datasets import Dataset
 
 from distilnb.text import reading
-from distilnb.text.corpus import TextSource, parse_sources, read_pieces
 from distilnb.text.reading import Piece, Tally
+from distilnb.text.sources import TextSource, parse_sources, read_pieces
 
 TEXTS = ['He said "no", then left.', "Ünïcode — ☃", "a\ttab", *stories(20)]
 

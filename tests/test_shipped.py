@@ -15,7 +15,7 @@ from distilnb.models.teacher import load_teacher
 from distilnb.tasks import heads
 from distilnb.tasks.glue import get_task
 from distilnb.tasks.squad import SQUAD
-from distilnb.text import corpus
+from distilnb.text import corpus, sources
 from distilnb.text.masking import Masker
 
 STUDENTS = {"toy": "distil-toy", "toy-undistilled": "undistilled-toy"}
@@ -31,7 +31,7 @@ def teacher():
 @pytest.fixture(scope="module")
 def text(teacher):
     """Toyworld sentences that were not chosen for being easy."""
-    return corpus.build_corpus(corpus.parse_sources("toyworld"), teacher[1], seq_length=64, max_tokens=150_000)
+    return corpus.build_corpus(sources.parse_sources("toyworld"), teacher[1], seq_length=64, max_tokens=150_000)
 
 
 def shipped(name: str) -> torch.nn.Module:
@@ -89,7 +89,7 @@ def reviews():
     """Reviews of films: real text, on the Hub."""
     _, tokenizer = load_teacher(paths.data("teachers", "mini"))
     return corpus.build_corpus(
-        corpus.parse_sources(f"stream={scales.REVIEWS}"), tokenizer, seq_length=128, max_tokens=400_000
+        sources.parse_sources(f"stream={scales.REVIEWS}"), tokenizer, seq_length=128, max_tokens=400_000
     )
 
 

@@ -14,7 +14,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from transformers import AutoTokenizer
 
-from distilnb.text.toyworld import tasks
+from distilnb.text.toyworld import kinds, tasks
 from distilnb.text.toyworld.tasks import TASKS, load_task, splits
 from distilnb.text.toyworld.text import document, documents, story, train_tokenizer
 from distilnb.text.toyworld.words import BAD, GOOD, LITTLE, PERSON_PAIRS
@@ -315,6 +315,30 @@ def test_nobody_asks_which_sound_a_silent_animal_makes(rows):
     lines = [(w := Writer("salmon")).fact("animal", "sound", salmon)]
     assert tasks.SILENT & dict(lines[0].qa).keys(), "the fact has a question that nobody should ask"
     assert {tasks._asked(w, lines, tasks.SILENT)[1] for _ in range(20)} == {"What do salmon do when they are hungry?"}
+
+
+def test_every_gold_answer_is_of_the_kind_that_its_question_asks_for(rows):
+    for row in [row for split in splits("squad") for row in rows("squad", split)]:
+        assert kinds.kind_of(row["question"]), row["question"]
+        assert all(kinds.is_of_kind(answer, row["question"]) for answer in row["answers"]["text"]), row
+
+
+@pytest.mark.parametrize(
+    ("question", "near", "far"),
+    [
+        ("To which class does the dog belong?", "fish", "meat. You can hear dogs bark"),
+        ("What can Hador not stand?", "sorrel", "sorrel. He cannot stand bacon"),
+        ("Who had the old hammer in the end?", "Bekea", "the hammer"),
+        ("What was mended by Bekea?", "the old hammer", "Bekea"),
+        ("What does an actor make?", "boots", "Monday"),
+    ],
+)
+def test_a_wrong_answer_may_be_of_the_right_kind(question, near, far):
+    assert kinds.is_of_kind(near, question) and not kinds.is_of_kind(far, question)
+
+
+def test_a_question_from_elsewhere_has_no_kind():
+    assert not kinds.kind_of("Why is the sky blue?") and not kinds.is_of_kind("", "Who is the mayor of Sedport?")
 
 
 def test_acceptable_sentences_agree_in_number(rows):

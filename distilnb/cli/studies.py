@@ -18,7 +18,7 @@ from ..models.teacher import check_vocabulary, never_cut
 from ..report import tables
 from ..studies import ablation, rounding
 from ..studies.benchmark import SHAPES, benchmark, fit_student, held_out, load_texts, scored_rows, with_head
-from ..studies.chain import choose, costs, run, shown, steps
+from ..studies.chain import choose, costs, run_steps, shown, steps
 from ..studies.demo import build
 from ..studies.formats import KNOWN, check_agreement, check_formats, make_runner, named, sample, whole_onnx
 from ..studies.runtimes import NotHere
@@ -65,7 +65,7 @@ def ablate(where: RunOptions, what: AblationOptions, columns: OwnOptions) -> Non
         return rows, where.read_text(tokenizer, config.seq_length, budget, config.layout)
 
     data, text = processes.once_a_disk(paths.cache("corpora"), accelerator, prepare)
-    config = replace(config, evaluate_every=max(1, config.steps(text) // 4))  # each costs as much as several updates
+    config = replace(config, evaluate_every=max(1, config.steps(text) // 4))  # each costs several updates
     if accelerator.is_main_process:
         tell(data)
     grid = ablation.Grid(
@@ -170,7 +170,7 @@ def export_model(what: ExportOptions) -> None:
     chosen = _choose_rounding(model, tokenizer, what, folder) if "onnx_int8" in asked else "dynamic"
     tokenizer.save_pretrained(folder)
     rows = []
-    with TemporaryDirectory() as aside:  # what is compared with is not among the files that were asked for
+    with TemporaryDirectory() as aside:  # because the reference files were not asked for
         reference = make_runner(model, "float32", Path(aside), what.model)
         for format in asked:
             runner = make_runner(model, format, folder, what.model, length=what.length, rounding=chosen)
@@ -271,5 +271,5 @@ def make_evidence(what: ChainOptions) -> None:
             "model, as at toy and mini, gets far less:\n"
         )
         return print(tables.table(costs(scale)))
-    run(chain, what.jobs, lambda line: print(line, flush=True))
+    run_steps(chain, what.jobs, lambda line: print(line, flush=True))
     print("all steps are done; `distilnb report` and `distilnb figures` show what they found")

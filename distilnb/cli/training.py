@@ -22,22 +22,28 @@ from ..machine.device import make_accelerator, use_fast_settings
 from ..models import dropout, families
 from ..models.growth import new_teacher
 from ..models.narrowing import narrow_config
-from ..models.sources import further, is_random, read_config, read_teacher, ready_teacher, shipped_name
+from ..models.sources import further, is_random, load_tokenizer, read_config, read_teacher, ready_teacher, shipped_name
 from ..models.student import build_student, student_config
 from ..models.teacher import load_encoder
 from ..report import tables
 from ..scales import Scale
 from ..text import corpus
 from ..text.corpus import corpus_budget, make_tokenizer
+from ..text.forecast import forecast
 from .options import RunOptions, StudentOptions, TeacherOptions
 from .parsing import command
 
 
-def _distil_defaults(scale: str | None) -> dict[str, Any]:
+def _name(role: str, scale: str, out: str | None) -> str:
+    """The name of an unnamed run and its record: that of its folder, else that of its kind and scale."""
+    return Path(out).resolve().name if out else pretraining_run(role, scale)
+
+
+def _distil_defaults(scale: str | None, out: str | None = None) -> dict[str, Any]:
     dial = scales.get(scale)
     names = {
         "scale": dial.name,
-        "name": pretraining_run("student", dial.name),
+        "name": _name("student", dial.name, out),
         "text": dial.text,
         "leave_out": dial.leave_out,
     }
@@ -45,9 +51,9 @@ def _distil_defaults(scale: str | None) -> dict[str, Any]:
 
 
 def _meet(where: RunOptions, config: PretrainingConfig) -> Accelerator:
-    """The accelerator, by which processes have met; those of other settings or libraries are refused.
+    """The accelerator, after the processes have met; processes of other settings or libraries are refused.
 
-    Here, because preparing text takes hours, and before training the text itself is compared.
+    They are refused here because preparing text takes hours; the text itself is compared before training.
     """
     accelerator = make_accelerator(where.precision, where.cpu)
     check_hosts(accelerator, config.binding)
@@ -59,7 +65,8 @@ def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -
     """Distil a student from a teacher by the triple loss (paper section 3).
 
     The student has the teacher's class with half the layers; a BERT's is a DistilBERT. The causal GPT-2 learns the next
-    word (L_clm) in the place of masked ones. --dry-run counts from the configuration alone and trains nothing.
+    word (L_clm) in the place of masked ones. --dry-run counts from the configuration, tells from a sample of the text
+    what preparing it takes, and trains nothing.
 
     examples:
       distilnb distil --scale toy
@@ -77,7 +84,7 @@ def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -
     scale = scales.get(where.scale)
     revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
     if what.dry_run:
-        return _count(read_config(what.teacher, revision), what, config)
+        return _count(read_config(what.teacher, revision), where, what, config)
     check_output(where.folder, config)
     accelerator = _meet(where, config)
     check_shares(config, accelerator.num_processes)
@@ -107,10 +114,25 @@ def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -
     processes.finish(accelerator)
 
 
-def _count(teacher: PreTrainedConfig, what: StudentOptions, config: PretrainingConfig) -> None:
-    """Print what the run would be, once, without meeting the other processes of a launcher."""
+def _count(teacher: PreTrainedConfig, where: RunOptions, what: StudentOptions, config: PretrainingConfig) -> None:
+    """Print the expected cost of the run, once, without meeting the other processes of a launcher."""
     if os.environ.get("RANK", "0") == "0":
         print(counted(_student_config(teacher, what), teacher, config, int(os.environ.get("WORLD_SIZE", 1))))
+        print(_text_told(where, what, config))
+
+
+def _text_told(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -> str:
+    """The expected cost of preparing the text, or the reason why it is unknown, in a sentence."""
+    scale, sources = scales.get(where.scale), where.sources
+    revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
+    address = what.teacher.removeprefix("random:") + (f"@{revision}" if revision else "")
+    try:
+        tokenizer = load_tokenizer(scales.get("toy").teacher if what.teacher == "random:base" else address)
+        budget = corpus_budget(sources, scale.corpus_tokens, config.tokens)
+        shape = {"seq_length": config.seq_length, "layout": config.layout, "max_tokens": budget}
+        return str(forecast(sources, tokenizer, **shape))
+    except (ValueError, OSError) as error:
+        return f"text: not known beforehand ({error})"
 
 
 def _student_config(teacher: PreTrainedConfig, what: StudentOptions) -> PreTrainedConfig:
@@ -122,7 +144,7 @@ def _student_config(teacher: PreTrainedConfig, what: StudentOptions) -> PreTrain
 
 
 def _student(teacher: PreTrainedModel, what: StudentOptions, seed: int) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """A new student, or one to train further, and what the record says of how it was made."""
+    """A new student, or one to train further, and the record's entries about its origin."""
     if what.student:
         return further(what.student, teacher)
     layers = what.chosen_layers(teacher.config)
@@ -143,11 +165,15 @@ def keep(model: Any, tokenizer: PreTrainedTokenizerBase, record: dict[str, Any],
     model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
     path = save_record(record)
-    (folder / "model" / "record.json").write_text(path.read_text())  # the model and what made it stay together
+    (folder / "model" / "record.json").write_text(path.read_text())  # so that the model and its record stay together
     print(f"{tables.summary([record])}\nmodel:  {folder / 'model'}\nrecord: {path}")
+    if record["kind"] == "teacher":
+        print(f"try it: distilnb distil --scale {record['scale']} --teacher {folder / 'model'}")
+    else:
+        print(f"try it: distilnb finetune --scale {record['scale']} --task sst2 --model student={folder / 'model'}")
 
 
-def _teacher_defaults(scale: str | None) -> dict[str, Any]:
+def _teacher_defaults(scale: str | None, out: str | None = None) -> dict[str, Any]:
     dial = scales.get(scale)
     if not dial.teacher_stages:
         raise ValueError(
@@ -155,7 +181,7 @@ def _teacher_defaults(scale: str | None) -> dict[str, Any]:
         )
     names = {
         "scale": dial.name,
-        "name": pretraining_run("teacher", dial.name),
+        "name": _name("teacher", dial.name, out),
         "text": dial.teacher_text,
         "leave_out": dial.leave_out,
     }
@@ -210,16 +236,16 @@ def teacher(where: RunOptions, what: TeacherOptions, config: PretrainingConfig) 
 
 
 def _started(start: str, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, dict[str, Any]]:
-    """The model to train on with its tokenizer, and what the record says of where it is from."""
+    """The model to train further, its tokenizer, and the record's entries about its origin."""
     name, revision = (start, "") if Path(start).is_dir() else start.partition("@")[::2]
     model, tokenizer, new = load_encoder(name, revision or None, seed)
     made = {"start": shipped_name(name), "revision": revision or None, "new_tensors": list(new)}
-    model.config.initialized_from = made  # stays with the model, and tells its run from that of another start
+    model.config.initialized_from = made  # kept with the model, because it distinguishes runs of different starts
     return model, tokenizer, made
 
 
 def stages_of(depth: int, headless: bool, scale: Scale) -> list[scales.Stage]:
-    """The stages that train a teacher of `depth` layers on, a new head alone first; ValueError where there is none."""
+    """The stages that train a teacher of `depth` layers further, first a new head alone; ValueError without a stage."""
     stages = [s for s in scale.teacher_stages if s.layers in (0, depth) and s.part == "all"]
     if not stages:
         raise ValueError(f"the teacher has {depth} layers, and no stage of scale {scale.name} has as many")

@@ -200,11 +200,17 @@ def check_identity(folder: Path, saved: dict[str, Any], wanted: dict[str, Any]) 
     keys = sorted((saved.keys() | wanted.keys()) - {FORMERLY})
     keys = [key for key in keys if saved.get(key) != wanted.get(key)]
     if keys:
-        difference = ", ".join(f"{key} {saved.get(key)} there, {wanted.get(key)} now" for key in keys)
+        difference = ", ".join(f"{key} {_plain(saved.get(key))} there, {_plain(wanted.get(key))} now" for key in keys)
+        run = folder.parent if folder.name == "checkpoints" else folder
         raise ValueError(
-            f"{folder} holds another run ({difference}); choose another output folder or name, or give "
-            "the same settings to go on with that run"
+            f"{run} holds another run ({difference}). A new run: --name NAME. That run, taken up again: its own "
+            "settings. The new one in its place: remove the folder first"
         )
+
+
+def _plain(value: Any) -> str:
+    """A setting as a reader writes it: 100,000."""
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, names: dict[torch.Tensor, str]) -> dict[str, torch.Tensor]:

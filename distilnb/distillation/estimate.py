@@ -38,10 +38,11 @@ class Estimate:
             f"estimate: about {duration(self.seconds)} at {self.tokens_per_second:,.0f} tokens/s, "
             f"{self.memory_bytes / 2**30:.1f} GiB of memory, {self.disk_bytes / 2**20:.0f} MiB of checkpoints"
         )
-        energy = (
-            f", {self.kwh:.2g} kWh for {self.kwh * self.kwh_price:.2g} (assumed: {self.watts:.0f} W, "
-            f"{self.kwh_price:g} a kWh)"
-        )
+        if self.kwh < 0.01:  # less than anyone is billed for
+            energy = f", {1000 * self.kwh:.2g} Wh ({self.watts:.0f} W assumed)"
+        else:
+            price = f"{self.kwh * self.kwh_price:.2g} at {self.kwh_price:g} a kWh"
+            energy = f", {self.kwh:.2g} kWh ({self.watts:.0f} W assumed), which costs {price}"
         return sentence + (energy if self.watts else "")
 
 

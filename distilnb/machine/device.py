@@ -156,6 +156,11 @@ def _keep_memory(on: bool) -> None:
     _mallopt()(mmap_max, 0 if on else 65536)
 
 
+def cores() -> int:
+    """The number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def describe_device() -> dict[str, Any]:
     """Processor, core count, memory in GiB, and the GPU if there is one."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else None

@@ -2,11 +2,13 @@
 
 import errno
 import hashlib
+import json
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TextIO
 
 try:
     import fcntl
@@ -16,35 +18,61 @@ HELD = (errno.EACCES, errno.EAGAIN)
 
 
 @contextmanager
-def hold(folder: Path) -> Iterator[None]:
+def hold(folder: Path, waiting: str = "") -> Iterator[None]:
     """Lock `folder` (made if it is missing) against other processes until the end of the `with` block.
 
     The kernel drops this record lock when its process ends. Child processes do not inherit it, so loader workers
     cannot prolong it. Where a file system has no locks, nothing is locked.
 
-    Raises ValueError when another process holds the lock, OSError when the folder cannot be written to.
+    Raises ValueError when another process holds the lock, unless `waiting` is given: the beginning of a line that says
+    who is waited for. Raises OSError when the folder cannot be written to.
     """
+    while True:
+        file = _lock(folder, waiting)
+        try:
+            if os.path.samestat(os.fstat(file.fileno()), (folder / ".lock").stat()):
+                break
+        except FileNotFoundError:  # the folder was moved or deleted by the one that was waited for
+            pass
+        file.close()
+    with file:
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+
+
+def _lock(folder: Path, waiting: str) -> TextIO:
+    """The file `.lock` of a folder, locked; see `hold`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = open(folder / ".lock", "a+")
     except OSError as error:
         raise OSError(f"{folder} cannot be written to ({error.strerror}); choose another output folder") from error
-    with file:
-        try:
-            if fcntl is not None:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in HELD:
-                file.seek(0)
-                owner = file.read().strip() or "another process"
+    try:
+        if fcntl is not None:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in HELD:
+            file.seek(0)
+            owner = file.read().strip() or "another process"
+            if not waiting:
+                file.close()
                 raise ValueError(
                     f"{folder} is in use by {owner}: a run of its own; wait until it ends, stop it, or "
                     "choose another output folder or name"
                 ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        yield
+            print(f"{waiting} {owner}: waiting until it ends", flush=True)
+            fcntl.lockf(file, fcntl.LOCK_EX)
+    return file
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a file of JSON whole or not at all."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=1))
+    sync(part)
+    part.rename(path)
 
 
 def digest(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -17,6 +18,8 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from safetensors import SafetensorError, safe_open
 from transformers.utils import logging
 
+from .. import paths
+
 NO_REPOSITORY = (RepositoryNotFoundError, HFValidationError)
 DEADLINE = 15.0  # seconds until an unanswered question becomes an error
 SILENCE = 60.0  # seconds without a byte until a download becomes an error
@@ -27,6 +30,10 @@ DEPTH_FIELDS = "num_hidden_layers", "n_layers", "n_layer"
 BINARY = "pytorch_model*.bin"
 converting = False  # whether weights that exist only as pickled files may be converted (--convert)
 ADVICE = "check the name and the network, give a local folder, or use the offline scale (--scale toy)"
+
+
+class Explained(ValueError):
+    """The error's own sentence already names the way out."""
 
 
 def reach(path: str, kind: str, what: str, deadline: float = DEADLINE) -> dict[str, bool]:
@@ -70,8 +77,11 @@ def fetch(load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any)
     try:
         if Path(path).is_dir() and load.__name__ == "from_pretrained":
             check_folder(Path(path), bool(keywords.get("use_safetensors")))
-        if Path(path).exists() or constants.HF_HUB_OFFLINE or keywords.get("local_files_only"):
+        if Path(path).exists():
             return load(path, *arguments, **keywords)
+        if constants.HF_HUB_OFFLINE or keywords.get("local_files_only"):
+            made = _converted_before(path, keywords) if keywords.get("use_safetensors") else None
+            return load(made or path, *arguments, **(_local(keywords) if made else keywords))
         return _fetch(load, path, *arguments, **keywords)
     except (OSError, ValueError):
         raise
@@ -81,7 +91,7 @@ def fetch(load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any)
 
 def cause(path: str, error: Exception) -> str:
     """The end of a sentence about a failed load: the reason, and a way out if the Hub was asked."""
-    return f" ({_first_line(error)})" + ("" if Path(path).exists() else f"; {ADVICE}")
+    return f" ({_first_line(error)})" + ("" if Path(path).exists() or isinstance(error, Explained) else f"; {ADVICE}")
 
 
 def _first_line(error: Exception) -> str:
@@ -105,8 +115,10 @@ def _fetch(load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any
                         path, revision=keywords.get("revision"), allow_patterns=["*.json", "*.txt", *weights]
                     )
                     if weights:
-                        _check_published(Path(copy), path, keywords.get("revision"))
-                        check_weights(Path(copy))
+                        made = _converted(Path(copy), path, keywords.get("revision"))
+                        check_weights(made or Path(copy))
+                        if made:
+                            return answer.append((load(str(made), *arguments, **_local(keywords)), None))
                 answer.append((load(path, *arguments, **keywords), None))
             except Exception as error:  # raised again below, in the thread that asked
                 if not _may_pass(error) or time.monotonic() - heard + PAUSE > SILENCE:
@@ -120,13 +132,13 @@ def _fetch(load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any
         if (now := _arrived()) != arrived:
             heard, arrived = time.monotonic(), now
     if not answer:
-        raise ValueError(f"'{path}' could not be fetched: the Hub has sent nothing for {SILENCE:.0f} s; {ADVICE}")
+        raise Explained(f"'{path}' could not be fetched: the Hub has sent nothing for {SILENCE:.0f} s; {ADVICE}")
     loaded, error = answer[0]
     if error is None:
         return loaded
     if _may_pass(error):
         reason = str(error).strip().splitlines()[0][:150]
-        raise ValueError(f"'{path}' could not be fetched in {SILENCE:.0f} s of trying ({reason}); {ADVICE}") from error
+        raise Explained(f"'{path}' could not be fetched in {SILENCE:.0f} s of trying ({reason}); {ADVICE}") from error
     raise error
 
 
@@ -152,16 +164,50 @@ def check_folder(folder: Path, weights: bool) -> None:
             raise ValueError(f"{folder / 'config.json'} sets {setting} to {value:,}, which cannot be")
 
 
-def _check_published(folder: Path, name: str, revision: str | None) -> None:
-    """Raise ValueError for a repository whose weights exist only in a format that can run code."""
-    if not list(folder.glob("*.safetensors")):
-        files = HfApi().list_repo_files(name, revision=revision)
-        binary = next((file for file in files if Path(file).match(BINARY)), None)
-        if binary:
-            raise ValueError(
-                f"'{name}' has its weights only as {binary}, a format that can run code when it is read; fetch it by "
-                f"`hf download {name} --local-dir FOLDER`, then give FOLDER with --convert"
-            )
+def _converted(folder: Path, name: str, revision: str | None) -> Path | None:
+    """The folder of converted weights that replaces a snapshot with only pickled weights; None for other snapshots.
+
+    The weights are converted now if `converting` allows it, or were converted earlier. Raises ValueError otherwise.
+    """
+    if list(folder.glob("*.safetensors")):
+        return None
+    made = _place(name, folder)
+    if (made / "model.safetensors").is_file():
+        return made
+    binary = [file for file in HfApi().list_repo_files(name, revision=revision) if Path(file).match(BINARY)]
+    if not binary:
+        return None
+    if not converting:
+        raise Explained(
+            f"'{name}' has its weights only as {binary[0]}, a format that can run code when it is read; the same "
+            "command with --convert fetches them and writes model.safetensors, in a process of its own"
+        )
+    snapshot_download(name, revision=revision, allow_patterns=binary)
+    made.mkdir(parents=True, exist_ok=True)
+    for file in (*folder.glob("*.json"), *folder.glob("*.txt")):
+        shutil.copy(file, made)
+    to_safetensors(sorted(folder.glob(BINARY)), made / "model.safetensors")
+    return made
+
+
+def _place(name: str, snapshot: Path) -> Path:
+    """The folder of a repository's converted weights, named after the commit of its snapshot."""
+    return paths.cache("converted", name.replace("/", "--"), snapshot.name)
+
+
+def _converted_before(name: str, keywords: dict[str, Any]) -> str | None:
+    """The folder of weights converted earlier from a repository that cannot be reached; None if there is none."""
+    try:
+        revision = keywords.get("revision")
+        made = _place(name, Path(snapshot_download(name, revision=revision, local_files_only=True)))
+    except (OSError, ValueError):
+        return None
+    return str(made) if (made / "model.safetensors").is_file() else None
+
+
+def _local(keywords: dict[str, Any]) -> dict[str, Any]:
+    """The arguments for a repository that also apply to a folder."""
+    return {key: value for key, value in keywords.items() if key not in ("revision", "local_files_only")}
 
 
 def check_weights(folder: Path) -> None:

@@ -147,6 +147,34 @@ def die_with_the_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
+_mortal: list[bool] = []  # not empty while children that are forked shall die with this process
+
+
+@contextmanager
+def mortal_children() -> Iterator[None]:
+    """For the time inside, let the kernel kill whatever is forked when this process dies, however it does (Linux).
+
+    Pools leave helpers behind when their owner is killed, which hold its files and pipes open for ever. What another
+    thread forks is left alone: the kernel would kill it as soon as that thread ends.
+    """
+    _mortal.append(False)
+    try:
+        yield
+    finally:
+        _mortal.pop()
+
+
+def _before_fork() -> None:
+    if _mortal:
+        _mortal[-1] = threading.current_thread() is threading.main_thread()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_child=lambda: die_with_the_parent() if _mortal and _mortal[-1] else None
+    )
+
+
 def leftovers() -> str:
     """Why torch's launcher, which is to start lost processes again, will not bring them together; "" where it will.
 

@@ -102,7 +102,7 @@ def _check_modernbert(config: PreTrainedConfig, kept: KeptLayers) -> None:
         warnings.warn(
             f"{share} of the student's {len(kept)} layers see the whole text, and up to {student} local ones follow "
             f"each other (the teacher's: {teacher}); 'every_other', or indices of both kinds in turn, keep the pattern",
-            stacklevel=2,
+            stacklevel=1,  # one place for all callers, so that it is said once
         )
 
 

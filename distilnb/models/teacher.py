@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from .. import scales
 from ..machine import hub
 from . import families, forward
 
@@ -24,10 +25,11 @@ def load_teacher(path: str | Path, revision: str | None = None) -> tuple[PreTrai
     """
     teacher, tokenizer, new = load_encoder(path, revision)
     if new:
-        pinned = f"{path}@{revision}" if revision else path
+        pinned, depth = f"{path}@{revision}" if revision else path, teacher.config.num_hidden_layers
+        fits = [s.name for s in scales.SCALES.values() if any(stage.layers in (0, depth) for stage in s.teacher_stages)]
         raise ValueError(
             f"teacher '{path}' is an encoder without a masked-word head (its weights lack {new[0]}); give it one "
-            f"first: distilnb teacher --scale small --start {pinned}"
+            f"first: distilnb teacher --scale {'|'.join(fits)} --start {pinned}"
         )
     return teacher, tokenizer
 

@@ -1,1 +1,1 @@
-"""One file for each table or claim: ablation, size and speed, formats for devices, the whole chain."""
+"""Studies of the paper's tables and claims, one file each: ablation, size and speed, formats, the whole chain."""

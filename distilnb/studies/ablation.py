@@ -1,10 +1,10 @@
-"""The ablation (paper section 4.2, Table 4): one thing changed at a time, everything else equal, seeds in pairs.
+"""The ablation (paper section 4.2, Table 4; notebook 08): one change at a time, all else equal, with paired seeds.
 
 A cell is one variant with one seed: a student is distilled, fine-tuned on every task of the grid and described by one
 record. Cells share teacher, text, token budget and fine-tuning; variants with the same seed also share the order of
-the text, the masks, the new heads and the order of the rows. So the effect of a change is a mean of differences
-within pairs. Table 4 prints four differences, without seeds, spread or budget; and its third row cannot be run with
-the original code, where an assertion forbids L_mlm = 0.
+the text, the masks, the new heads and the order of the rows. The effect of a change is thus a mean of differences
+within pairs. Table 4 prints four differences, without seeds, spread or budget. Its third row cannot be run with the
+original code, because an assertion there forbids L_mlm = 0.
 """
 
 import shutil
@@ -41,14 +41,14 @@ from ..text.corpus import Corpus
 from ..text.masking import Masker, NextWord
 
 REFERENCE = "triple"
-SEEDS = 3  # pairs of every variant, unless told otherwise
+SEEDS = 3  # pairs of every variant by default
 LONG = 1000  # updates from which the distillation of a cell shows its own progress
-CURVE_POINTS = 40  # there are many cells: their curves are kept short
+CELL_CURVE_POINTS = 40  # of a cell's curve, which is short because there are many cells
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A row of the ablation: what differs from the triple loss. `settings` are those of `PretrainingConfig`."""
+    """A row of the ablation: its differences from the triple loss, with `settings` of `PretrainingConfig`."""
 
     name: str
     title: str
@@ -56,14 +56,14 @@ class Variant:
     init: str = "teacher"
     layers: str | tuple[int, ...] = "original"
     trained: bool = True
-    width: int = 0  # the teacher's
+    width: int = 0  # 0: the teacher's
 
     def title_for(self, objective: Objective) -> str:
-        """The title, which speaks of next words where these are learned."""
+        """The title, in which a causal objective is called by its name."""
         return self.title.replace(MASKED.words, objective.words).replace(f"L_{MASKED.term}", f"L_{objective.term}")
 
     def changes(self) -> dict[str, Any]:
-        """What the record says of it; empty for the triple loss itself."""
+        """The record's entries about this variant; {} for the triple loss itself."""
         plain = Variant(self.name, self.title)
         others = {key: getattr(self, key) for key in ("init", "layers", "trained", "width")}
         return dict(self.settings) | {k: v for k, v in others.items() if v != getattr(plain, k)}
@@ -86,7 +86,7 @@ VARIANTS = {
 
 
 def along(axis: str, values: Iterable[Any]) -> list[Variant]:
-    """Variants of the triple loss along one axis: "temperature" (numbers), "positions" (all, masked), "layers" (a
+    """The variants of the triple loss along one axis: "temperature" (numbers), "positions" (all, masked), "layers" (a
     name or indices), "width" or "weights" (three numbers, of L_ce, L_mlm and L_cos). ValueError for another axis."""
     made = []
     for value in values:
@@ -108,7 +108,7 @@ def along(axis: str, values: Iterable[Any]) -> list[Variant]:
 
 
 class Cell(NamedTuple):
-    """One variant with one seed; `config` is its distillation."""
+    """One variant with one seed; `config` holds the settings of its distillation."""
 
     name: str
     variant: Variant
@@ -116,13 +116,14 @@ class Cell(NamedTuple):
 
     @property
     def seed(self) -> int:
-        """It also fixes random initial weights, the new heads and the order of the tasks' rows."""
+        """The seed, which also fixes random initial weights, the new heads and the order of the tasks' rows."""
         return self.config.seed
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What all cells share. `pretraining` is the triple loss; records go to `records`, unfinished cells lie in `work`.
+    """The settings that all cells share: `pretraining` is the triple loss, `records` the folder of records, `work` that
+    of unfinished cells.
 
     `provenance` (for instance the teacher's name) is added to each record.
     """
@@ -146,16 +147,16 @@ class Grid:
         return [data.task.name for data in self.data]
 
     def cells(self, variants: Iterable[Variant], seeds: Iterable[int]) -> list[Cell]:
-        """The triple loss and every variant with every seed, seed by seed, so that whole pairs are there early.
+        """The cells of the triple loss and every variant with every seed, seed by seed, so that pairs are whole early.
 
-        Raises ValueError before any work: no task or seed, a variant that does not fit the teacher, all weights zero,
-        two variants of one name.
+        Raises ValueError before any work for a lack of tasks or seeds, a variant that does not fit the teacher, weights
+        that are all zero, and two variants of one name.
         """
         seeds, depth = list(seeds), self.teacher.config.num_hidden_layers
         if not (self.data and seeds):
             raise ValueError("an ablation needs at least one task and one seed")
         layers = choose_layers("original", depth, half_depth(self.teacher.config))
-        made = {REFERENCE: VARIANTS[REFERENCE]}  # what the others are compared with
+        made = {REFERENCE: VARIANTS[REFERENCE]}  # with which the others are compared
         for v in variants:
             chosen = choose_layers(v.layers, depth, len(layers) if isinstance(v.layers, str) else len(v.layers))
             config = replace(self.pretraining, **v.settings)
@@ -163,7 +164,7 @@ class Grid:
             if narrow:
                 narrow_config(student_config(self.teacher.config, chosen), v.width, None)
             if (config, chosen, v.init, v.trained, narrow) == (self.pretraining, layers, "teacher", True, False):
-                continue  # the triple loss itself: an axis may pass through it
+                continue  # the triple loss itself, through which an axis may pass
             if made.setdefault(v.name, v) != v:
                 raise ValueError(f"two variants are called {v.name}")
         return [
@@ -173,7 +174,7 @@ class Grid:
         ]
 
     def identity(self, cell: Cell) -> dict[str, Any]:
-        """What decides whether a record is the one of this cell: seed, settings, data, weights to learn from."""
+        """The facts that identify the record of this cell: seed, settings, data, weights to learn from."""
         shared = {k: v for k, v in asdict(self.pretraining).items() if k not in ("seed", *MAY_CHANGE)}
         silent = ("seed", *ONLY_WITH_TEACHER, *ONLY_WITH_SPANS)
         tuning = {k: v for k, v in asdict(self.finetuning).items() if k not in silent}
@@ -190,10 +191,10 @@ class Grid:
 def run_grid(
     grid: Grid, variants: Iterable[Variant], seeds: Iterable[int], quiet: bool = False
 ) -> list[dict[str, Any]]:
-    """The record of every cell; those that are recorded with the same settings are not run again.
+    """The record of every cell; cells that have a record of the same settings are not run again.
 
-    A cell that was interrupted is taken up at its last checkpoint. Raises ValueError before any work for what does
-    not fit and for a record of other settings, and FloatingPointError at the end when a cell diverged.
+    An interrupted cell goes on from its last checkpoint. Raises ValueError before any work for arguments that do not
+    fit and for a record of other settings, and FloatingPointError at the end when a cell diverged.
     """
     planned = [_Planned(cell.name, grid, cell, quiet) for cell in grid.cells(variants, seeds)]
 
@@ -227,12 +228,12 @@ class _Planned(NamedTuple):
     quiet: bool
 
     def differences(self, record: dict[str, Any]) -> list[str]:
-        """In what the record differs, as "config.finetuning.epochs 3 against 4"."""
+        """The differences of a record from this cell, such as "config.finetuning.epochs 3 against 4"."""
         wanted = comparing.plain(self.grid.identity(self.cell))
         return comparing.differences({key: record.get(key) for key in wanted}, wanted)
 
     def run(self) -> dict[str, Any]:
-        """Run the cell, save its record and delete what it left to go on from."""
+        """Run the cell, save its record, delete its checkpoints, and return the record."""
         record = run_cell(self.grid, self.cell, self.quiet)
         if self.grid.accelerator.is_main_process:
             save_record(record, self.grid.records)
@@ -249,7 +250,7 @@ def start(grid: Grid, cell: Cell) -> PreTrainedModel:
 
 
 def run_cell(grid: Grid, cell: Cell, quiet: bool = False) -> dict[str, Any]:
-    """Distil (unless the variant is not trained), fine-tune on every task; the record of both, not yet saved."""
+    """Distil (unless the variant is not trained), fine-tune on every task, and return the unsaved record of both."""
     watch, config, folder = Stopwatch(), cell.config, grid.work / cell.name
     student = start(grid, cell)
     masker = make_samples(grid.tokenizer, grid.corpus.token_counts, families.of(student).objective, config)
@@ -303,7 +304,7 @@ def _record(
         "tokens": distilled["tokens"],
         "steps": distilled["steps"],
         "evaluations": distilled["evaluations"],
-        "curve": distilled["curve"] and thin(distilled["curve"], CURVE_POINTS),
+        "curve": distilled["curve"] and thin(distilled["curve"], CELL_CURVE_POINTS),
         "grid": grid.name,
         "title": cell.variant.title_for(objective),
         "tasks": grid.tasks,
@@ -327,7 +328,7 @@ def _record(
 def _announce(grid: Grid, cells: Sequence[Cell], left: Sequence[Cell]) -> str:
     names, seeds = {cell.variant.name for cell in cells}, {cell.seed for cell in cells}
     done = f", {len(cells) - len(left)} recorded already" if len(left) < len(cells) else ""
-    seconds, disk = estimate(grid, left)
+    seconds, disk = estimate_cells(grid, left)
     return (
         f"{grid.name}: {len(names)} variants × {len(seeds)} seeds = {len(cells)} cells{done}; each reads "
         f"{grid.pretraining.tokens:,} tokens and is fine-tuned on {', '.join(grid.tasks)}\n"
@@ -335,8 +336,8 @@ def _announce(grid: Grid, cells: Sequence[Cell], left: Sequence[Cell]) -> str:
     )
 
 
-def estimate(grid: Grid, cells: Sequence[Cell]) -> tuple[float, float]:
-    """(seconds, bytes of disk) that these cells will take, measured by a few updates of each kind of work."""
+def estimate_cells(grid: Grid, cells: Sequence[Cell]) -> tuple[float, float]:
+    """The seconds and the bytes of disk that these cells will take, measured on a few updates of each kind of work."""
     student, config = start(grid, cells[0]).to(grid.accelerator.device), grid.pretraining
     masker = make_samples(
         grid.tokenizer, grid.corpus.token_counts, families.of(grid.teacher).objective, grid.pretraining
@@ -364,21 +365,21 @@ def estimate(grid: Grid, cells: Sequence[Cell]) -> tuple[float, float]:
 
 
 def _evaluation_seconds(grid: Grid, student: PreTrainedModel, masker: Masker | NextWord, rows: int = 32) -> float:
-    """Seconds of one held-out evaluation, judged by one of a few rows."""
+    """The seconds of one held-out evaluation, extrapolated from a few rows."""
     watch = Stopwatch()
     evaluation.evaluate(student, grid.corpus, masker, grid.accelerator, grid.teacher, rows=rows)
     return watch.read()["wall_seconds"] * max(1, min(256, len(grid.corpus.heldout)) // rows)
 
 
 def _finetuning_seconds(grid: Grid, student: PreTrainedModel, data: TaskData) -> float:
-    """Seconds of one fine-tuning on a task, judged by a few of its updates."""
+    """The seconds of one fine-tuning on a task, extrapolated from a few updates."""
     model, _ = for_task(student, data.task)
     pace = finetuning.pace(model, data, grid.tokenizer, grid.accelerator, grid.finetuning)
     return pace * finetuning.work(finetuning.encode(data, grid.tokenizer, grid.finetuning), grid.finetuning)
 
 
 class Comparison(NamedTuple):
-    """The rows of the ablation's table (see `compare`) and, in sentences, what a reader must know of its records."""
+    """The rows of the ablation's table (see `compare`), and notes in sentences about its records."""
 
     rows: list[dict[str, Any]]
     notes: list[str]
@@ -387,13 +388,13 @@ class Comparison(NamedTuple):
 def compare(
     records: Iterable[Mapping[str, Any]], score: str = "macro", reference: str = REFERENCE, level: float = 0.95
 ) -> Comparison:
-    """Differences from the triple loss over pairs of equal seeds, in points of the macro score or of another score of
-    the records ("agreement", a task); of the held-out loss, "mlm_loss" or "clm_loss", whichever there is, as it is.
+    """The differences from the triple loss over pairs of equal seeds, in points of the macro score or another `score`.
 
+    `score` may be "agreement", a task, or the held-out loss, "mlm_loss" or "clm_loss", which is not in points.
     A row has `variant`, `title`, `seeds` (those of its pairs), `values` (by seed), `deltas` (by pair), `mean`, `low`,
     `high` and `p` (t interval and two-sided paired t test; None with fewer than two pairs), `paper` (Table 4's macro).
-    The notes name missing seeds and other code. Raises ValueError, in a sentence, for records that must not be
-    compared: of several scales, budgets or settings, or a cell that stands twice, or no reference.
+    The notes name missing seeds and other code. Raises ValueError for records that must not be compared: of several
+    scales, budgets or settings, with two records of one cell, or without the reference.
     """
     records = [record for record in records if record["kind"] == "ablation"]
     if reference not in {record["model"] for record in records}:
@@ -431,7 +432,7 @@ def compare(
 
 
 def significance(comparison: Comparison, level: float = 0.95) -> list[str]:
-    """Is Table 4 above the noise? One sentence for each of its rows that was run, from our own spread over pairs."""
+    """A sentence for each row of Table 4 that was run: whether it is above the noise of our own pairs."""
     sentences = []
     for row in comparison.rows:
         if row["paper"] is None or len(row["deltas"]) < 2:
@@ -453,7 +454,7 @@ def significance(comparison: Comparison, level: float = 0.95) -> list[str]:
 
 
 def shared(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be equal in all cells of a comparison: the triple loss's settings, tasks, data, teacher, precision."""
+    """The facts that must be equal in all cells of a comparison: settings, tasks, data, teacher, precision."""
     config = {key: value for key, value in record["config"].items() if key != "changes"}
     return {"config": config} | {key: record.get(key) for key in ("tasks", "data", "teacher", "precision")}
 

@@ -1,9 +1,9 @@
-"""Size and speed, side by side (paper Table 3 and section 4.1, "On device computation").
+"""Size and speed of teacher and student (paper Table 3 and section 4.1, "On device computation"; notebook 07).
 
-The paper's protocol is one pass over the STS-B dev set on a CPU, one pair at a time. What it does not say are knobs
-of `BenchmarkConfig`. The pass is dealt out in rounds: in each, every model answers the same pairs in turn, and the
-order is turned round from one round to the next, so that whatever else the machine does falls on all alike. Ratios
-are taken round by round; a score is their median, and its interval runs from the lower to the upper quartile.
+The paper's protocol is one pass over the STS-B dev set on a CPU, one pair at a time. What it leaves open is a setting
+of `BenchmarkConfig`. The pass is divided into rounds. In each round, every model answers the same pairs in turn, and
+the order is reversed from round to round, so that other work of the machine affects all models alike. Ratios are taken
+round by round; a score is their median, and its interval runs from the lower to the upper quartile.
 
 `scores` of a record of kind "benchmark", where `teacher` and `student` are the two models:
 
@@ -11,7 +11,7 @@ are taken round by round; a score is their median, and its interval runs from th
     ratio_*_cpu                           the same in CPU time
     less_time_forward, less_time_*        the same as "% less time": 100 (1 − 1/ratio)
     seconds_teacher, seconds_student      the whole pass, end to end
-    overhead_ms, overhead_ms_needed       time per pair outside the models; how much would give the paper's ratio
+    overhead_ms, overhead_ms_needed       time per pair outside the models; the time that gives the paper's ratio
     parameters_teacher, parameters_student, smaller      encoders counted; % fewer
     bytes_FORMAT, bytes_teacher_FORMAT    the file on disk
     ms_FORMAT, ms_teacher_FORMAT          median milliseconds of one forward pass
@@ -20,9 +20,9 @@ are taken round by round; a score is their median, and its interval runs from th
     accuracy_FORMAT, lost_FORMAT          a fine-tuned student in this format; points lost against float32
     memory_mb_FORMAT                      what opening the student and one answer add to a fresh process
 
-FORMAT is one of `export.FORMATS`. `intervals` holds quartiles; `timings`, `formats`, `accuracy` and `sweeps` the rows
+FORMAT is one of `formats.FORMATS`. `intervals` holds quartiles; `timings`, `formats`, `accuracy` and `sweeps` the rows
 behind the scores; `refused` the formats that were not timed, and why; `weights` says which weights were random;
-`device` has the processor's instructions and the load (how many programs wanted it) when the benchmark began.
+`device` has the processor's instructions and its load when the benchmark began.
 """
 
 import gc
@@ -75,7 +75,7 @@ from .runtimes import LENGTH, OPENVINO, RUNTIMES
 from .timing import (
     ENVIRONMENT,
     BenchmarkConfig,
-    Texts,
+    Pairs,
     _Clock,
     _time,
     collate,
@@ -88,11 +88,11 @@ from .timing import (
 
 LENGTHS, BATCH_SIZES = (8, 32, 128, 384), (1, 4, 16)
 OUTPUTS = 16  # of a new head for pairs, see `with_head`
-SHORTEST = 0.02  # seconds that a single measurement of a sweep should take, by repeating what is shorter
+SHORTEST = 0.02  # seconds that a single measurement of a sweep should take; shorter work is repeated
 
 
 class Shape(NamedTuple):
-    """What is asked of the models: pairs of texts of `task`, and what it sets in `BenchmarkConfig`."""
+    """The questions for the models: pairs of texts of `task`, with their settings of `BenchmarkConfig`."""
 
     task: str
     settings: dict[str, Any]
@@ -115,19 +115,19 @@ SHAPES = {
 
 
 class Fitted(NamedTuple):
-    """A fine-tuned classifier with the rows it is scored on: what a format costs in accuracy."""
+    """A fine-tuned classifier and the rows on which it is scored, to measure the accuracy lost by a format."""
 
     model: PreTrainedModel
     task: Task
-    rows: Dataset  # as `tasks.tokenize` returns them
+    rows: Dataset  # as `glue.tokenize` returns them
     info: dict[str, Any]
 
 
 def with_head(model: PreTrainedModel, shape: str, attention: str = "sdpa", seed: int = 0) -> PreTrainedModel:
-    """A network for `shape` with the encoder of `model`; its head is random, which takes the same time as any.
+    """A network for `shape` with the encoder of `model` and a random head, which takes the same time as any other.
 
-    STS-B needs one output, but a single random one may be next to nought by chance, and then the rounding of any
-    format looks large beside it. The size of `OUTPUTS` of them is no accident, and they take no time either.
+    STS-B needs one output, but one random output may be close to zero, which inflates relative errors. `OUTPUTS` of
+    them have a stable norm and cost no measurable time.
     """
     made, _ = heads.question_answerer(model, seed) if shape == "qa" else heads.classifier(model, OUTPUTS, seed)
     made.set_attn_implementation(attention)
@@ -135,26 +135,26 @@ def with_head(model: PreTrainedModel, shape: str, attention: str = "sdpa", seed:
 
 
 def less_time(ratio: float) -> float:
-    """The other way to say it, in percent: 1.63 times as fast is 38.6 % less time."""
+    """The percentage of time saved at a ratio of speeds: 1.63 times as fast is 38.6 % less time."""
     return 100 * (1 - 1 / ratio)
 
 
 def fixed_overhead(slow: float, fast: float, forward_ratio: float = 2.0) -> float:
-    """The part of two end-to-end times that does not depend on the model.
+    """The overhead, independent of the model, that is contained in two end-to-end times.
 
     With t = overhead + forward for both and forward times in `forward_ratio`, this overhead explains `slow` and
-    `fast`: of the paper's 668 s and 410 s, 152 s.
+    `fast`: it is 152 s of the paper's 668 s and 410 s, for instance.
     """
     return (forward_ratio * fast - slow) / (forward_ratio - 1)
 
 
 def overhead_for(slow: float, fast: float, ratio: float) -> float:
-    """The overhead that makes forward times `slow` and `fast` differ by `ratio` only: (o + slow) / (o + fast)."""
+    """The overhead o with which forward times `slow` and `fast` give (o + slow) / (o + fast) = `ratio`."""
     return (slow - ratio * fast) / (ratio - 1)
 
 
 def pass_scores(timings: pd.DataFrame, parts: Sequence[str]) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """Scores and intervals of Table 3's pass; `parts` make up the end-to-end time."""
+    """The scores and intervals of Table 3's pass; `parts` make up the end-to-end time."""
     scores, intervals = {}, {}
     for name, chosen in {"forward": ("forward",), "end_to_end": tuple(parts)}.items():
         for clock, suffix in (("wall", ""), ("cpu", "_cpu")):
@@ -182,10 +182,10 @@ def sweep(
     numbers: Sequence[int] = (1,),
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """Forward passes on random ids, one knob at a time: sequence length, batch size (at 32 tokens), threads (at 128).
+    """The times of forward passes on random ids: a row for each knob, value and round; the models take turns.
 
-    A row for each knob, value and round, with seconds by the wall and in CPU time, under `MODEL` and `MODEL_cpu`; the
-    models take turns.
+    The knobs are sequence length, batch size (at 32 tokens) and threads (at 128), one changed at a time. A row holds
+    wall seconds under `MODEL` and CPU seconds under `MODEL_cpu`.
     """
     positions = min(families.longest(model.config) for model in models.values())
     words, usual = min(model.config.vocab_size for model in models.values()), torch.get_num_threads()
@@ -199,7 +199,7 @@ def sweep(
             batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
             with threads(number), torch.inference_mode():
                 passes = {name: 1 for name in models}
-                for turn in range(rounds + 1):  # the first one warms up and is not kept
+                for turn in range(rounds + 1):  # the first turn warms up and is not kept
                     row: dict[str, Any] = {"knob": knob, "value": value}
                     for name in list(models)[:: 1 if turn % 2 == 0 else -1]:
                         row[name], row[f"{name}_cpu"] = _forward(models[name], batch, passes[name])
@@ -210,7 +210,7 @@ def sweep(
 
 
 def _forward(model: PreTrainedModel, batch: Batch, passes: int) -> list[float]:
-    """Seconds of a forward pass, wall and CPU: the mean of this many."""
+    """The wall and CPU seconds of a forward pass, as the mean of `passes` passes."""
     read = inputs(model, batch)
     del read["attention_mask"]
     clock = _Clock()
@@ -225,7 +225,7 @@ Refused = list[dict[str, str]]  # model, format, and why it was not timed
 def make_formats(
     models: Mapping[str, PreTrainedModel], formats: Sequence[str], folder: Path, threads: int, length: int = LENGTH
 ) -> tuple[list[Runner], Refused]:
-    """The models in these formats, and those that this machine cannot make: they must not cost the others' results.
+    """The models in these formats, and the formats that this machine cannot make, which do not stop the others.
 
     `length` is that of formats which have but one.
 
@@ -242,10 +242,10 @@ def make_formats(
 
 
 def agreeing(
-    runners: Sequence[Runner], texts: Texts, tokenizer: PreTrainedTokenizerBase, config: BenchmarkConfig
+    runners: Sequence[Runner], texts: Pairs, tokenizer: PreTrainedTokenizerBase, config: BenchmarkConfig
 ) -> tuple[list[float], Refused]:
-    """The relative error of each runner against its model in PyTorch float32, on eight pairs, and those that err too
-    much; their errors are nan."""
+    """The relative error of each runner against its model in PyTorch float32, on eight pairs, and the runners with too
+    large an error, whose error is nan."""
     batches = [collate(tokenize(tokenizer, pair, config)) for pair in texts[:8]]
     references = {runner.model: runner for runner in runners if runner.format == "float32"}
     errors, refused = [], []
@@ -259,10 +259,10 @@ def agreeing(
 
 
 def score_formats(runners: Sequence[Runner], fitted: Fitted, pad_id: int = 0) -> list[dict[str, Any]]:
-    """A fine-tuned classifier in several formats on the same rows, one at a time as on a device; float32 comes first.
+    """The scores of a fine-tuned classifier in several formats, float32 first, on the same rows, one row at a time.
 
-    For each format: its main score as `accuracy`, the points `lost` against float32, how many answers `changed`, and
-    how many of these were right before (`spoilt`) or are now (`mended`).
+    Each format has its main score as `accuracy`, the points `lost` against float32, the number of answers `changed`,
+    and the number of these that were right before (`spoilt`) or are right now (`mended`).
     """
     batches = [finetuning.collate(fitted.rows, [i], pad_id) for i in range(len(fitted.rows))]
     labels, scored = fitted.rows["labels"][:], []
@@ -285,13 +285,13 @@ def score_formats(runners: Sequence[Runner], fitted: Fitted, pad_id: int = 0) ->
     return [{key: value for key, value in row.items() if key != "guess"} for row in scored]
 
 
-def memory(runner: Runner, kind: str, length: int) -> float:
-    """Megabytes that opening this runner's model and one answer of `length` tokens add to a fresh process.
+def added_memory(runner: Runner, kind: str, length: int) -> float:
+    """The megabytes that opening this runner's model and one answer of `length` tokens add to a fresh process.
 
-    `kind` is the model's class as `sources.class_named` knows it, its configuration lies beside the runner's file.
+    `kind` names the model's class for `sources.class_named`; its configuration is beside the runner's file.
     """
     program = "import sys; from distilnb.studies.benchmark import _measure; print(_measure(*sys.argv[1:]))"
-    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}  # what is freed goes back to the system at once
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}  # frees memory at once
     told = subprocess.run(
         [sys.executable, "-c", program, str(runner.path), runner.format, kind, str(length)],
         env=environment,
@@ -303,7 +303,7 @@ def memory(runner: Runner, kind: str, length: int) -> float:
 
 
 def _measure(path: str, format: str, kind: str, length: str) -> float:
-    """What `memory` runs in the other process; weights are random there, as they take the same room."""
+    """The megabytes for `added_memory`, measured in the fresh process, with random weights of the same size."""
     model, process = None, psutil.Process()
     if format.startswith("onnx"):
         import onnxruntime  # noqa: F401  (its own size is not the model's)
@@ -324,12 +324,12 @@ def _measure(path: str, format: str, kind: str, length: str) -> float:
 
 
 def compare_formats(
-    runners: Sequence[Runner], texts: Texts, tokenizer: PreTrainedTokenizerBase, config: BenchmarkConfig
+    runners: Sequence[Runner], texts: Pairs, tokenizer: PreTrainedTokenizerBase, config: BenchmarkConfig
 ) -> tuple[list[dict[str, Any]], Refused]:
     """A row for each runner: bytes, `error` against float32, quartiles of milliseconds (`ms`), CPU milliseconds.
 
-    `speedup` is against the teacher in float32, `ratio` against the teacher in the same format (None without one), both
-    medians over the rounds. A runner that does not answer like PyTorch is not timed but named in the second list.
+    `speedup` is against the teacher in float32, `ratio` against the teacher in the same format (None without one); both
+    are medians over the rounds. A runner whose answers differ from PyTorch's is not timed but named in the second list.
     """
     errors, refused = agreeing(runners, texts, tokenizer, config)
     good = [(runner, error) for runner, error in zip(runners, errors, strict=True) if error == error]
@@ -355,7 +355,7 @@ def compare_formats(
 
 
 def format_scores(rows: Sequence[dict[str, Any]], accuracy: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Flat scores from the rows of `formats` and `accuracy`."""
+    """The scores of a record, by name, from the rows of `formats` and `accuracy`."""
     of = {(row["model"], row["format"]): row for row in rows}
     scores = {}
     for (model, format), row in of.items():
@@ -371,7 +371,7 @@ def format_scores(rows: Sequence[dict[str, Any]], accuracy: Sequence[dict[str, A
 
 def benchmark(
     models: Mapping[str, PreTrainedModel],
-    texts: Texts,
+    texts: Pairs,
     tokenizer: PreTrainedTokenizerBase,
     config: BenchmarkConfig,
     folder: Path,
@@ -381,9 +381,9 @@ def benchmark(
     name: str = "benchmark",
     **provenance: Any,
 ) -> dict[str, Any]:
-    """Measure `models`, {"teacher": BERT, "student": DistilBERT}, each with a head; the record of the run.
+    """Measure `models`, {"teacher": BERT, "student": DistilBERT}, each with a head, and return the record.
 
-    `folder` takes the files of the formats, 2.3 GB at base size. `fitted` is scored in every format. `provenance` is
+    `folder` receives the files of the formats, 2.3 GB at base size. `fitted` is scored in every format. `provenance` is
     added to the record. Raises ValueError before any work for texts that are too few or too long, or an unknown format.
     """
     formats, watch, device = check_formats(formats), Stopwatch(), describe_device() | _state()
@@ -391,7 +391,7 @@ def benchmark(
     texts, few = texts[: config.rows], texts[: config.format_rows]
     with threads(config.threads):
         float32 = [make_runner(model, "float32", folder / key, key) for key, model in models.items()]
-        estimate(float32, texts, tokenizer, config, formats)
+        announce(float32, texts, tokenizer, config, formats)
         others, refused = make_formats(models, formats[1:] if few else (), folder, config.threads, config.max_length)
         timings = time_pass(float32, texts, tokenizer, config)
         scores, intervals = pass_scores(timings, config.end_to_end)
@@ -421,7 +421,7 @@ def benchmark(
 
 
 def _state() -> dict[str, Any]:
-    """What else about this computer a time depends on: its instructions, and what runs on it already."""
+    """The further facts about this computer that change times: its instructions and its present load."""
     load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
     return {"instructions": instructions(), "load": load}
 
@@ -439,7 +439,7 @@ def _of_runtimes(formats: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _check(models: Mapping[str, PreTrainedModel], texts: Texts, config: BenchmarkConfig) -> None:
+def _check(models: Mapping[str, PreTrainedModel], texts: Pairs, config: BenchmarkConfig) -> None:
     if len(texts) < config.rows:
         raise ValueError(f"{config.rows} pairs were asked for, but there are {len(texts)}; use fewer rows")
     positions = min(families.longest(model.config) for model in models.values())
@@ -455,11 +455,11 @@ def _tell(refused: Sequence[Mapping[str, str]]) -> None:
 def _add_memory(rows: Mapping[str, dict], runners: Sequence[Runner], model: str, max_length: int) -> None:
     for runner in runners:
         if runner.model == "student" and runner.format in rows:
-            rows[runner.format]["memory_mb"] = round(memory(runner, model, max_length), 1)
+            rows[runner.format]["memory_mb"] = round(added_memory(runner, model, max_length), 1)
 
 
 def _accuracy(fitted: Fitted | None, formats: Sequence[str], folder: Path, threads: int) -> list[dict[str, Any]]:
-    """The scores of a fine-tuned student in each format; none where there is no such student or no format."""
+    """The scores of a fine-tuned student in each format; [] without such a student or without formats."""
     if not (fitted and formats):
         return []
     longest = max(map(len, fitted.rows["input_ids"][:]))
@@ -476,22 +476,22 @@ def _sizes(models: Mapping[str, PreTrainedModel]) -> dict[str, float]:
 
 
 def powers() -> list[int]:
-    """1, 2, 4 … up to the number of cores, and that number."""
+    """The powers of two below the number of cores, and that number."""
     cores = os.cpu_count() or 1
     return sorted({*(2**i for i in range(cores.bit_length()) if 2**i <= cores), cores})
 
 
-def estimate(
+def announce(
     runners: Sequence[Runner],
-    texts: Texts,
+    texts: Pairs,
     tokenizer: PreTrainedTokenizerBase,
     config: BenchmarkConfig,
     formats: Sequence[str],
 ) -> None:
-    """Say how long it will take and how much disk the formats need for that time, before it starts."""
+    """Print, before the benchmark starts, its expected time and the disk space of the formats."""
     few = texts[:: max(1, len(texts) // 4)][:4]
     for runner in runners:
-        _time(runner, few[:2], tokenizer, config)  # the first answers are slow
+        _time(runner, few[:2], tokenizer, config)  # because the first answers are slow
     pair = sum(float(_time(runner, few, tokenizer, config)[:, 0].sum()) for runner in runners) / len(few)
     seconds = pair * (config.rows + 1.5 * config.format_rows + 30 * config.sweep_rounds)
     disk = sum(runner.bytes * KNOWN[name].bytes / 4 for runner in runners for name in formats)
@@ -504,7 +504,7 @@ def estimate(
 
 
 def load_texts(shape: str, source: str, rows: int, seed: int = 0) -> tuple[list[tuple[str, str]], dict[str, Any]]:
-    """Pairs of texts to be timed on, and where they are from."""
+    """The pairs of texts for timing, and their provenance."""
     if shape == "qa":
         task = squad.SQUAD
     else:
@@ -544,7 +544,7 @@ def scored_rows(fitted: Fitted, pad_id: int = 0) -> HeldOut:
 
 
 def fit_student(student: str, rows: int) -> Fitted:
-    """A student, fine-tuned on a task of toyworld for a few epochs, and the rows that every format is scored on."""
+    """The student, fine-tuned on a task of toyworld for a few epochs, and the rows on which each format is scored."""
     data = glue.load_data("qnli", "toyworld", n_train=3500, n_validation=rows)
     tokenizer, config = load_tokenizer(student), FinetuningConfig(epochs=3, learning_rate=3e-4)
     model, _ = heads.for_task(student, data.task)

@@ -1,8 +1,8 @@
-"""The whole reproduction as one chain of commands that goes on where it was stopped.
+"""The whole reproduction as one resumable chain of commands (notebook 09).
 
-Each step is a command of `distilnb` that one could type; what its steps have recorded already is not done again, by the
-commands themselves (checkpoints, records). Steps run one after another, or several side by side, each with its share
-of the cores, where none needs what another makes.
+Each step is a command of `distilnb` that one could type. The commands themselves skip what is already recorded, by
+their checkpoints and records. Steps run one after another, or side by side, each with its share of the cores, where
+none needs the result of another.
 """
 
 import os
@@ -30,19 +30,19 @@ from ..tasks.finetuning import FinetuningConfig
 from ..tasks.glue import GLUE
 from . import ablation
 
-STARTS = "untrained", "random"  # the two starts themselves, before any distillation
-COMPARED = "teacher", "student", "undistilled", "released"  # on the tasks that take long
+STARTS = "untrained", "random"  # the two starts of students, before any distillation
+COMPARED = "teacher", "student", "undistilled", "released"  # the models on the long tasks
 Settings = dict[str, Any]  # option of a command → its value
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is run at one scale: Table 1's `tasks` in full and `subsets` of others, IMDb, SQuAD, ablation, benchmarks.
+    """The runs of one scale: Table 1's `tasks` in full and `subsets` of others, IMDb, SQuAD, ablation, benchmarks.
 
-    For Table 1 every model chooses among the same learning rates; `fewer_seeds` are those of subsets, IMDb and the
-    models of `few`. Of student and undistilled twin there are as many as `distillations`, a seed each. `subset`, `imdb`
-    and `squad` are further settings of those runs; `squad_subset` is SQuAD once more on fewer questions with
-    `fewer_seeds`, `axes` are further ablations.
+    For Table 1 every model chooses among the same learning rates. `fewer_seeds` applies to subsets, IMDb and the
+    models of `few`. `distillations` is the number of students and of undistilled twins, one seed each. `subset`, `imdb`
+    and `squad` are further settings of those runs; `squad_subset` is a second SQuAD on fewer questions with
+    `fewer_seeds`; `axes` are further ablations.
     """
 
     seeds: int = 5
@@ -63,8 +63,8 @@ class Plan:
     shapes: tuple[str, ...] = ("pairs", "qa")
 
 
-EXACT = "cola,sst2,mrpc,stsb,rte,wnli"  # run in full; of the three large ones, a part
-FIXED = {"learning_rate": 3e-4}  # of the long tasks at mini scale, where a choice would cost as much as the runs
+EXACT = "cola,sst2,mrpc,stsb,rte,wnli"  # tasks run in full; the three large ones are run in part
+FIXED = {"learning_rate": 3e-4}  # of the long tasks at mini scale, where trials would cost as much as the runs
 GENTLE = {"learning_rate": 1e-4}  # the same at small scale
 PART = {"train_rows": 10_000, "validation_rows": 2000}  # of a large task
 QUESTIONS = {"max_length": 384, "stride": 128, "epochs": 2} | GENTLE
@@ -102,9 +102,9 @@ PLANS = {
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One command with its settings, the steps that must be done before, and how to see that it is done.
+    """One command with its settings, the steps that must be done before it, and the test whether it is done.
 
-    `alone` is for measurements of time: nothing may run beside it.
+    `alone` marks measurements of time, beside which nothing else may run.
     """
 
     name: str
@@ -116,12 +116,12 @@ class Step:
 
     @property
     def done(self) -> bool:
-        """Whether what it makes is there; a step that checks its own records is never skipped."""
+        """Whether the step's result exists; False for a step that checks its own records."""
         return self.makes is not None and self.makes.is_file()
 
     @property
     def argv(self) -> list[str]:
-        """The command, as it is typed after `distilnb`."""
+        """The words of the command after `distilnb`."""
         words = [self.command]
         for name, value in self.settings.items():
             words.append("--" + name.replace("_", "-"))
@@ -130,7 +130,7 @@ class Step:
 
 
 class _Chain:
-    """The steps of a scale while they are put together: where its models lie, and which step makes them."""
+    """The steps of a scale under construction, with the folders of its models and the steps that make them."""
 
     def __init__(self, scale: Scale, runs: Path):
         self.scale, self.plan, self.runs = scale, PLANS[scale.name], runs
@@ -154,28 +154,28 @@ class _Chain:
         self.steps.append(Step(name, command, {"scale": self.scale.name} | settings, needs, **more))
 
     def distil(self, role: str, number: int = 1, **settings: Any) -> None:
-        """A step that makes a role's model, for the `number`th time."""
+        """Add the step that makes a role's model for the `number`th time."""
         label, run = f"{role}_{number}" if number > 1 else role, pretraining_run(role, self.scale.name, number)
         folder = self.runs / run / "model"
         self.add(label, "distil", self.like | {"name": run} | settings, makes=folder / "record.json")
         self.models[label], self.makers[label] = str(folder), (label,)
 
     def pair(self, *labels: str) -> Settings:
-        """The setting that names these models."""
+        """The setting that passes these models to a command."""
         return {"model": ",".join(f"{label}={self.models[label]}" for label in labels)}
 
     def needs(self, *labels: str) -> tuple[str, ...]:
         return tuple(step for label in labels for step in self.makers.get(label, ()))
 
     def tune(self, step: str, task: str, label: str, seeds: int, settings: Settings) -> None:
-        """A step that fine-tunes one model."""
+        """Add a step that fine-tunes one model."""
         command = "finetune" if task in ("imdb", "squad") else "glue"
         settings = {"task": task} | self.pair(label) | {"seeds": seeds} | settings
         self.add(f"{step}-{label}", command, settings, self.needs(label))
 
 
 def steps(scale: Scale, runs: Path | None = None) -> list[Step]:
-    """The chain of a scale, in order."""
+    """The steps of a scale, in order."""
     chain = _Chain(scale, runs or paths.home() / "runs")
     plan, silent = chain.plan, {"ce": 0, "cos": 0}
     chain.distil("student")
@@ -209,7 +209,7 @@ def _add_table_1(chain: _Chain, labels: Sequence[str]) -> None:
 
 
 def _add_long_tasks(chain: _Chain, compared: Sequence[str]) -> None:
-    """Subsets, IMDb and SQuAD; the last also with a fine-tuned teacher, as in DistilBERT (D)."""
+    """Add the steps of subsets, IMDb and SQuAD, the last also with a fine-tuned teacher, as in DistilBERT (D)."""
     plan = chain.plan
     for label in compared:
         chain.tune("imdb", "imdb", label, plan.fewer_seeds, plan.imdb)
@@ -226,19 +226,19 @@ def _add_long_tasks(chain: _Chain, compared: Sequence[str]) -> None:
 
 
 def choose(chain: list[Step], names: Sequence[str] | None) -> list[Step]:
-    """The steps with these names (None: all); ValueError for a name that there is not."""
+    """The steps with these names (None: all); ValueError for an unknown name."""
     unknown = set(names or ()) - {step.name for step in chain}
     if unknown:
         raise ValueError(f"there is no step '{sorted(unknown)[0]}'; use some of {', '.join(s.name for s in chain)}")
     return [step for step in chain if names is None or step.name in names]
 
 
-def run(chain: Sequence[Step], jobs: int = 1, say: Callable[[str], Any] = print) -> None:
+def run_steps(chain: Sequence[Step], jobs: int = 1, say: Callable[[str], Any] = print) -> None:
     """Run all steps that are not done, up to `jobs` side by side, each with its share of the cores.
 
-    What a step prints goes to runs/evidence/NAME.log. Raises RuntimeError naming the steps that failed, after all
-    that do not need them; what was recorded stays, and a second call goes on. Stopped by a signal, it lets each step
-    save and end.
+    The output of a step goes to runs/evidence/NAME.log. Steps that do not need a failed one are still run; then
+    RuntimeError names the failed ones. Records stay, so that a second call goes on. After a signal, each running step
+    saves and ends.
     """
     folder = paths.home() / "runs" / "evidence"
     folder.mkdir(parents=True, exist_ok=True)
@@ -284,7 +284,7 @@ def run(chain: Sequence[Step], jobs: int = 1, say: Callable[[str], Any] = print)
 
 
 def _may_start(step: Step, waiting: Sequence[Step], running: Sequence[Step], jobs: int) -> bool:
-    if step.alone:  # the last of all
+    if step.alone:  # runs last of all
         return not running and all(other.alone for other in waiting)
     unfinished = {other.name for other in (*waiting, *running)}
     return len(running) < jobs and not unfinished & set(step.needs)
@@ -295,7 +295,7 @@ def _start(step: Step, folder: Path, jobs: int) -> subprocess.Popen:
     if jobs > 1 and not step.alone:
         threads = max(1, (os.cpu_count() or 1) // jobs)
         environment |= {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
-    with open(folder / f"{step.name}.log", "a") as log:  # a session of its own: Ctrl-C reaches it through us
+    with open(folder / f"{step.name}.log", "a") as log:  # in its own session, so that we pass on a Ctrl-C
         return subprocess.Popen(
             [sys.executable, "-m", "distilnb", *step.argv],
             stdout=log,
@@ -307,21 +307,21 @@ def _start(step: Step, folder: Path, jobs: int) -> subprocess.Popen:
 
 
 def last_line(log: Path) -> str:
-    """The last thing a step said."""
+    """The last line in a step's log."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     return lines[-1] if lines else "it said nothing"
 
 
 def shown(step: Step) -> str:
-    """The command, as one would type it."""
+    """The command of a step, as one would type it."""
     return " ".join(["distilnb", *step.argv])
 
 
 def costs(scale: Scale) -> list[dict[str, str]]:
-    """What the chain takes on a T4, an L4 and an A100 by the operations it does: a row for each part.
+    """The hours of each part of the chain on a T4, an L4 and an A100, computed from its operations, one row per part.
 
-    Lengths of rows are those of BERT's word pieces (`data/task_lengths.csv`, measured on up to 5,000 training rows).
-    Not counted are evaluation, loading and, above all, what a small model leaves idle.
+    Row lengths are in BERT's word pieces (`data/task_lengths.csv`, measured on up to 5,000 training rows). Evaluation,
+    loading and, above all, the GPU time that a small model leaves idle are not counted.
     """
     parts = {name: flops for name, flops in _operations(scale).items() if flops}
     parts["all"] = sum(parts.values())
@@ -382,7 +382,7 @@ def _tuning_flops(
 
 
 def _stage_flops(scale: Scale, teacher: BertConfig, stage: Stage) -> float:
-    """What a stage of a teacher takes; of a frozen encoder, a third."""
+    """The operations of a teacher's stage; a third of them if its encoder is frozen."""
     config = BertConfig(**(scale.teacher_shape | {"num_hidden_layers": stage.layers or teacher.num_hidden_layers}))
     share = scale.teacher_pretraining["mask_probability"]
     flops = arithmetic.distillation_flops(config, None, stage.tokens, stage.seq_length, share)

@@ -1,8 +1,8 @@
-"""Formats for the device (paper section 4.1, "On device computation"): half precision, int8, ONNX and other runtimes.
+"""Formats for devices (paper section 4.1, "On device computation"; notebook 07): half precision, int8, other runtimes.
 
-A `Runner` is a model in one of `KNOWN` formats, ready to answer and with its size on disk. Nothing is timed before
-`check_agreement` has compared its answers with those of PyTorch in float32. The formats differ in more than bytes:
-the ONNX ones run in ONNX Runtime, which fuses the graph, so a format's speed is that of its runtime as well.
+A `Runner` is a model in one of `KNOWN` formats, ready to answer, with its size on disk. Nothing is timed before
+`check_agreement` has compared its answers with PyTorch's in float32. The formats differ in more than bytes: the ONNX
+formats run in ONNX Runtime, which fuses the graph, so the speed of a format includes that of its runtime.
 """
 
 import copy
@@ -29,10 +29,12 @@ __all__ = ["PACKAGES", "answers", "inputs", "open_onnx"]  # asked for here by le
 
 
 class Format(NamedTuple):
-    """A way to keep and run a model. `bytes` per weight of the matrices; `tolerance`: how far its answers may be from
-    PyTorch's in float32, as ‖difference‖ / ‖answers‖, before it is held to be broken rather than rounded. A wrong sign
-    gives 2, unrelated answers about 1.4, silence 1; rounding to int8 gave at most 0.09 in sixteen-output heads on
-    random and on distilled encoders, 6 and 12 layers deep, bfloat16 at most 0.03."""
+    """A format for storing and running a model, with `bytes` per weight of the matrices.
+
+    `tolerance` is the largest difference from PyTorch's float32 answers, as ‖difference‖ / ‖answers‖, that counts as
+    rounding. A wrong sign gives 2, unrelated answers about 1.4, zeros 1. With sixteen-output heads on random and on
+    distilled encoders of 6 and 12 layers, int8 gave at most 0.09 and bfloat16 at most 0.03.
+    """
 
     title: str
     bytes: int
@@ -61,8 +63,8 @@ KNOWN = FORMATS | ROUNDED | ELSEWHERE
 
 
 class Runner(NamedTuple):
-    """A model, called "teacher" or "student", in one format. `answer` maps a batch, of which it takes what the model
-    reads, to logits (batch, labels), or (batch, seq, 2) for spans; `bytes` is the size of the file at `path`."""
+    """A model, called "teacher" or "student", in one format. `answer` maps a batch, from which it takes the model's
+    inputs, to logits (batch, labels), or (batch, seq, 2) for spans; `bytes` is the size of the file at `path`."""
 
     model: str
     format: str
@@ -81,7 +83,7 @@ def make_runner(
     length: int = LENGTH,
     rounding: str = "dynamic",
 ) -> Runner:
-    """`model`, called `name`, in one of `KNOWN`; its file goes to `folder`, the model itself is not changed.
+    """A Runner called `name` of `model` in one of `KNOWN`; its file goes to `folder`, and `model` is not changed.
 
     `threads` are those of ONNX Runtime and others (0: one for each core); PyTorch's are set by
     `torch.set_num_threads`. `length` is that of formats which have but one, `rounding` the way to onnx_int8, one of
@@ -107,7 +109,7 @@ def make_runner(
 
     def answer(batch: Batch) -> np.ndarray:
         mine = inputs(model, batch)
-        if mine["attention_mask"].all():  # no mask at all lets the faster attention kernel run
+        if mine["attention_mask"].all():  # without a mask, a faster attention kernel runs
             del mine["attention_mask"]
         with torch.inference_mode():
             return answers(made, mine).float().numpy()
@@ -117,7 +119,7 @@ def make_runner(
 
 def whole_onnx(model: PreTrainedModel, folder: Path) -> Path:
     """The path of the model in float32 ONNX under `folder`, written unless it is there already."""
-    path = folder / "onnx" / "model.onnx"  # where optimum and transformers.js look
+    path = folder / "onnx" / "model.onnx"  # the place where optimum and transformers.js look
     if not path.is_file():
         path.parent.mkdir(exist_ok=True, parents=True)
         to_onnx(model, path)
@@ -137,7 +139,7 @@ def convert(model: PreTrainedModel, format: str) -> nn.Module:
 
 
 def _keep(model: nn.Module, folder: Path, format: str) -> Path:
-    """Write the weights, each once: safetensors, or for packed int8 torch's own format, which we never read back."""
+    """Save the weights without duplicates, and return the file; int8 goes to torch's format, for its size alone."""
     if format == "int8":
         path = folder / "model.int8.pt"
         torch.save(model.state_dict(), path)
@@ -148,9 +150,9 @@ def _keep(model: nn.Module, folder: Path, format: str) -> Path:
 
 
 def to_int8(model: nn.Module) -> nn.Module:
-    """A copy whose linear layers hold int8 weights and round their inputs as they come (dynamic quantization).
+    """A copy whose linear layers hold int8 weights and round their inputs at run time (dynamic quantization).
 
-    torch has called this interface deprecated for years, in favour of the separate package torchao, and ships it still.
+    torch has deprecated this interface for years, in favour of the separate package torchao, but still ships it.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -165,7 +167,7 @@ def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
 def check_agreement(runner: Runner, reference: Runner, batches: Sequence[Batch]) -> float:
     """The relative error of all of a runner's answers against the reference's.
 
-    Raises RuntimeError when it is no number or above the tolerance of the format: then nothing may be timed.
+    Raises RuntimeError when the error is not a number or exceeds the format's tolerance, so that nothing is timed.
     """
     pairs = [(runner.answer(batch), reference.answer(batch)) for batch in batches]
     error = relative_error(*(np.concatenate([answer.ravel() for answer in side]) for side in zip(*pairs, strict=True)))
@@ -199,7 +201,7 @@ def named(text: str) -> list[str]:
 
 
 def check_formats(formats: Sequence[str]) -> tuple[str, ...]:
-    """These formats with float32, against which they are compared, in front; ValueError before any work."""
+    """These formats, with float32 first, because all are compared with it; ValueError for unknown or unusable ones."""
     unknown = [name for name in formats if name not in KNOWN]
     if unknown:
         raise ValueError(f"unknown format '{unknown[0]}'; use some of {', '.join(KNOWN)}")
@@ -213,8 +215,8 @@ def check_formats(formats: Sequence[str]) -> tuple[str, ...]:
 def fitting(
     record: Record, megabytes: float = np.inf, milliseconds: float = np.inf, points: float = np.inf
 ) -> pd.DataFrame:
-    """The student's formats in a benchmark record and whether each `fits` a device: at most so many megabytes on disk,
-    milliseconds for an answer, and points of accuracy lost.
+    """The student's formats in a benchmark record, and whether each `fits` a device: at most `megabytes` on disk,
+    `milliseconds` per answer and `points` of accuracy lost.
 
     A format whose accuracy was not measured fits only where any loss is allowed.
     """

@@ -23,34 +23,34 @@ from ..models.forward import decoder, head_input
 Batch = dict[str, Tensor]  # input_ids, attention_mask and token_type_ids, each (batch, seq)
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 HIDDEN = "last_hidden_state"  # as transformers calls the output of an encoder
-SESSION = {  # how ONNX Runtime is set up
-    "session.intra_op.allow_spinning": "0",  # threads that wait for work must not take the processor from others
+SESSION = {  # the settings of ONNX Runtime
+    "session.intra_op.allow_spinning": "0",  # so that waiting threads do not take the processor from others
     "optimization.disable_specified_optimizers": "SkipLayerNormFusion",  # on a CPU slower than what it fuses
 }
 
 
 def require_onnx() -> None:
-    """Raise ValueError that names the extra unless the ONNX packages are installed."""
+    """Raise ValueError, naming the extra to install, unless the ONNX packages are installed."""
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
         raise ValueError(f'{missing[0]} is not installed, which ONNX formats need: pip install "distilnb[export]"')
 
 
 def answers(model: nn.Module, batch: Batch) -> Tensor:
-    """What a model answers, as one tensor: its logits, or start and end logits side by side, (batch, seq, 2)."""
+    """The answers of a model as one tensor: its logits, or start and end logits side by side, (batch, seq, 2)."""
     found = model(**batch)
     return found.logits if hasattr(found, "logits") else torch.stack([found.start_logits, found.end_logits], dim=-1)
 
 
 def inputs(model: PreTrainedModel, batch: Batch) -> Batch:
-    """What this model reads of a batch: DistilBERT, for one, has no token types."""
+    """The entries of a batch that this model reads; DistilBERT, for instance, reads no token types."""
     types = ("token_type_ids",) if families.reads_token_types(model.config) else ()
     wanted = ("input_ids", "attention_mask", *types)
     return {name: batch[name] for name in wanted}
 
 
 class Outputs(nn.Module):
-    """A model as a function from tensors to its named outputs, which is what can be exported.
+    """A model as a function from tensors to its named outputs, the form that can be exported.
 
     HIDDEN among the names is the encoder's output: alone, or after the logits of a masked language model.
     """
@@ -74,16 +74,16 @@ class Outputs(nn.Module):
 
 
 def output_names(model: PreTrainedModel) -> list[str]:
-    """What the outputs of a model's graph are called: by the names that optimum and transformers.js look for."""
+    """The names of a model's outputs in its graph, which are those that optimum and transformers.js look for."""
     spans = type(model).__name__.endswith("ForQuestionAnswering")
     return ["start_logits", "end_logits"] if spans else ["logits"]
 
 
 def to_onnx(model: PreTrainedModel, path: Path, names: Sequence[str] = ()) -> Path:
-    """Write `model` as an ONNX graph in float32 that takes any batch size and sequence length.
+    """Write `model` as a float32 ONNX graph for any batch size and sequence length, and return the file.
 
-    `names` are its outputs (default: those of its head), see `Outputs`. Attention is written out ("eager"): ONNX
-    Runtime fuses that graph better than the one of torch's own kernel.
+    `names` are its outputs (default: those of its head), see `Outputs`. Attention is written out ("eager"),
+    because ONNX Runtime fuses that graph better than that of torch's own kernel.
     Raises ValueError when a package is missing or when the model cannot be traced.
     """
     require_onnx()
@@ -91,7 +91,7 @@ def to_onnx(model: PreTrainedModel, path: Path, names: Sequence[str] = ()) -> Pa
 
     model = copy.deepcopy(model).float().eval()
     model.set_attn_implementation("eager")
-    model.config.use_cache = False  # of a causal model: its keys and values are no outputs here
+    model.config.use_cache = False  # because a causal model's keys and values are not exported
     ids = torch.ones(2, 16, dtype=torch.long)
     batch = inputs(model, {"input_ids": ids, "attention_mask": ids.clone(), "token_type_ids": 0 * ids})
     names = list(names or output_names(model))
@@ -111,20 +111,21 @@ def to_onnx(model: PreTrainedModel, path: Path, names: Sequence[str] = ()) -> Pa
         reason = str(error.__cause__ or error).strip().splitlines()[0]
         raise ValueError(f"this {type(model).__name__} cannot be exported to ONNX: {reason}") from error
     made = program.model_proto
-    del made.graph.value_info[:]  # the exporter's shapes contradict those that quantization finds
+    del made.graph.value_info[:]  # because the exporter's shapes contradict those that quantization finds
     for node in made.graph.node:
-        del node.metadata_props[:]  # where in this machine's folders each operation comes from
+        del node.metadata_props[:]  # local paths, from which each operation comes
     onnx.save(made, path)
     del program, made
-    gc.collect()  # an exported program refers to itself, and holds the weights
+    gc.collect()  # because an exported program refers to itself and holds the weights
     return path
 
 
 def quantize_onnx(source: Path, target: Path, per_channel: bool = True) -> Path:
-    """Write `source` with int8 matrices and embeddings; activations are rounded as they come.
+    """Write the graph `source` with int8 matrices and embeddings, and return the file; activations are rounded at run
+    time.
 
-    `per_channel`: a scale for each output instead of one for the matrix. The weights are signed: products with unsigned
-    ones took 2.7 times as long where we tried (AMX, 32 tokens), as only the signed have the fast kernel there.
+    With `per_channel`, each output has a scale instead of the whole matrix. The weights are signed, because products
+    with unsigned ones took 2.7 times as long (AMX, 32 tokens), where only signed ones have the fast kernel.
     """
     require_onnx()
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -156,7 +157,7 @@ def open_onnx(path: Path, threads: int = 0, only: str = "") -> Callable[[Batch],
         options.add_session_config_entry(name, value)
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions have no common base class
+    except Exception as error:  # because its exceptions have no common base class
         raise ValueError(f"'{path}' is no model that ONNX Runtime can read") from error
     names = [entry.name for entry in session.get_inputs()]
 
@@ -169,7 +170,7 @@ def open_onnx(path: Path, threads: int = 0, only: str = "") -> Callable[[Batch],
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the exporters' talk of packages that are not needed and names they cannot keep."""
+    """Silence the exporters' messages about unneeded packages and lost names."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -16,14 +16,14 @@ from ..machine.progress import Progress
 from ..settings import setting
 from .formats import Batch, Runner
 
-ENVIRONMENT = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "KMP_BLOCKTIME", "MKL_NUM_THREADS")  # they change the times
+ENVIRONMENT = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "KMP_BLOCKTIME", "MKL_NUM_THREADS")  # they change times
 PARTS = ("tokenization", "collation", "forward")
-Texts = Sequence[tuple[str, str]]
+Pairs = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
-    """How to time. The paper states rows, batch size 1 and the processor; the rest are the unknowns of its protocol."""
+    """The settings of the timing. The paper states rows, batch size 1 and the processor; the others are unknown."""
 
     rows: int = setting(1500, "pairs in the pass; STS-B dev has 1,500")
     rounds: int = setting(10, "parts the pass is dealt out in; each gives one ratio")
@@ -59,13 +59,13 @@ class BenchmarkConfig:
 
     @property
     def end_to_end(self) -> tuple[str, ...]:
-        """The parts that the end-to-end time is made of."""
+        """The parts of which the end-to-end time is the sum."""
         return tuple(part for part in PARTS if part == "forward" or getattr(self, part))
 
 
 @contextmanager
 def threads(number: int) -> Iterator[None]:
-    """PyTorch on this many threads (0: one for each core)."""
+    """Run PyTorch on this many threads (0: one per core) in the `with` block."""
     before = torch.get_num_threads()
     torch.set_num_threads(number or os.cpu_count() or 1)
     try:
@@ -75,7 +75,7 @@ def threads(number: int) -> Iterator[None]:
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, pair: tuple[str, str], config: BenchmarkConfig) -> dict[str, Any]:
-    """Two texts as lists of ids; of a pair that is too long, the longer text is cut first."""
+    """The ids of a pair of texts; in a pair that is too long, the longer text is cut first."""
     return tokenizer(
         *pair,
         truncation="longest_first",
@@ -86,12 +86,12 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, pair: tuple[str, str], config: 
 
 
 def collate(encoded: Mapping[str, list[int]]) -> Batch:
-    """A batch of one: (1, seq) each."""
+    """One encoded pair as a batch of tensors (1, seq)."""
     return {name: torch.tensor([encoded[name]]) for name in ("input_ids", "attention_mask", "token_type_ids")}
 
 
 class _Clock:
-    """Seconds since the last reading, by the wall and of CPU time (all threads)."""
+    """A clock of the seconds since its last reading: wall time, and CPU time of all threads."""
 
     def __init__(self) -> None:
         self.read = self._now()
@@ -107,14 +107,14 @@ class _Clock:
 
 def time_pass(
     runners: Sequence[Runner],
-    texts: Texts,
+    texts: Pairs,
     tokenizer: PreTrainedTokenizerBase,
     config: BenchmarkConfig,
     what: str = "pass",
 ) -> pd.DataFrame:
-    """Every runner answers every pair, one at a time and in turns; seconds per pair.
+    """The seconds per pair of every runner, which answer all pairs one at a time and in turns.
 
-    A row for each model, format, round and part (of `PARTS`), with columns pairs, wall and cpu.
+    There is a row for each model, format, round and part (of `PARTS`), with columns pairs, wall and cpu.
     """
     measured = []
     for runner in runners:
@@ -133,8 +133,8 @@ def time_pass(
     return pd.DataFrame(measured, columns=["model", "format", "round", "part", "pairs", "wall", "cpu"])
 
 
-def _time(runner: Runner, texts: Texts, tokenizer: PreTrainedTokenizerBase, config: BenchmarkConfig) -> np.ndarray:
-    """Seconds for these pairs: (parts, 2), wall and CPU."""
+def _time(runner: Runner, texts: Pairs, tokenizer: PreTrainedTokenizerBase, config: BenchmarkConfig) -> np.ndarray:
+    """The wall and CPU seconds for these pairs, (parts, 2)."""
     seconds, clock = np.zeros((len(PARTS), 2)), _Clock()
     for pair in texts:
         encoded = tokenize(tokenizer, pair, config)
@@ -147,13 +147,13 @@ def _time(runner: Runner, texts: Texts, tokenizer: PreTrainedTokenizerBase, conf
 
 
 def quartiles(values: Iterable[float]) -> list[float]:
-    """Lower quartile, median, upper quartile."""
+    """The lower quartile, the median and the upper quartile."""
     return [float(value) for value in np.quantile(list(values), (0.25, 0.5, 0.75))]
 
 
 def per_round(
     timings: pd.DataFrame, model: str, format: str = "float32", parts: Sequence[str] = ("forward",), clock: str = "wall"
 ) -> np.ndarray:
-    """Seconds per pair of one runner, `parts` added up: (rounds,)."""
+    """The seconds per pair of one runner, summed over `parts`, for each round (rounds,)."""
     chosen = timings[(timings["model"] == model) & (timings["format"] == format) & timings["part"].isin(parts)]
     return chosen.groupby("round")[clock].sum().to_numpy()

@@ -93,7 +93,10 @@ def find(
 
 def known_task(name: str) -> Task:
     """The task of GLUE, IMDb or SQuAD called `name`; ValueError for an unknown one."""
-    return SQUAD if name.lower() == SQUAD.name else glue.get_task(name)
+    plain = "".join(c for c in name.lower() if c.isalnum())
+    if plain not in KNOWN:
+        raise ValueError(f"unknown task '{name}'; use one of {', '.join(KNOWN)}, or a file of your own")
+    return SQUAD if plain == SQUAD.name else glue.get_task(name)
 
 
 KNOWN = (*glue.TASKS, SQUAD.name)

@@ -12,6 +12,7 @@ import gzip
 import io
 import json
 import lzma
+import mmap
 import os
 import re
 import tempfile
@@ -20,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TextIO
 
@@ -126,18 +127,55 @@ def _kinds() -> str:
     return f"{', '.join(READERS)}, each also as {', '.join(OPENERS)}"
 
 
-def _unzstd(path: Path) -> BinaryIO:
-    return pyarrow.CompressedInputStream(path.open("rb"), "zstd")
+def _unzstd(packed: Path | BinaryIO) -> BinaryIO:
+    return pyarrow.CompressedInputStream(packed.open("rb") if isinstance(packed, Path) else packed, "zstd")
 
 
-OPENERS: dict[str, Callable[[Path], BinaryIO]] = {".gz": gzip.open, ".zst": _unzstd, ".bz2": bz2.open, ".xz": lzma.open}
+OPENERS: dict[str, Callable[[Path | BinaryIO], BinaryIO]] = {
+    ".gz": gzip.open,
+    ".zst": _unzstd,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+}
+
+
+class Stretch(NamedTuple):
+    """A stretch of an uncompressed UTF-8 file, from byte `start` to before byte `stop`."""
+
+    start: int
+    stop: int
+
+
+class _Bytes(io.RawIOBase):
+    """The bytes of a stretch of a file, read as if they were the whole file."""
+
+    def __init__(self, path: Path, span: Stretch):
+        self.file, self.left = path.open("rb"), span.stop - span.start
+        self.file.seek(span.start)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        part = self.file.read(min(len(buffer), self.left))
+        buffer[: len(part)] = part
+        self.left -= len(part)
+        return len(part)
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
-    """The decompressed bytes of a file; errors while they are read become a ValueError with a plain sentence."""
+def opened(path: Path, span: Stretch | None = None) -> Iterator[BinaryIO]:
+    """The decompressed bytes of a file, or of a span of it; errors become a ValueError with a plain sentence."""
+
+    def plain(path: Path) -> BinaryIO:
+        return io.BufferedReader(_Bytes(path, span)) if span else path.open("rb")
+
     try:
-        with OPENERS.get(path.suffix.lower(), lambda name: name.open("rb"))(path) as stream:
+        with OPENERS.get(path.suffix.lower(), plain)(path) as stream:
             yield stream
     except (OSError, EOFError, zlib.error, lzma.LZMAError, pyarrow.ArrowException, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -145,8 +183,10 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def characters(path: Path, encoding: str | None = None, newline: str | None = None) -> Iterator[TextIO]:
-    """The text of a file, decoded by its byte order mark, else by `encoding`, else as UTF-8.
+def characters(
+    path: Path, encoding: str | None = None, newline: str | None = None, span: Stretch | None = None
+) -> Iterator[TextIO]:
+    """The text of a file, or of a span of it, decoded by its byte order mark, else by `encoding`, else as UTF-8.
 
     Bytes that are invalid in this encoding become a ValueError that names their place.
     """
@@ -163,7 +203,7 @@ def characters(path: Path, encoding: str | None = None, newline: str | None = No
             f"'{shown(path)}' holds zero bytes, as UTF-16 without a byte order mark does; "
             "name the encoding, such as --encoding utf-16-le"
         )
-    with opened(path) as stream, io.TextIOWrapper(stream, encoding=code, newline=newline) as text:
+    with opened(path, span) as stream, io.TextIOWrapper(stream, encoding=code, newline=newline) as text:
         try:
             yield text
         except UnicodeError as error:
@@ -240,13 +280,46 @@ def _between(separator: re.Pattern, chunks: Iterable[str]) -> Iterator[tuple[str
         yield held, True
 
 
-def _text(path: Path, encoding: str | None, tally: Tally) -> Iterator[tuple[str, bool]]:
-    """The documents of plain text: paragraphs where blank lines separate them, else lines."""
+def separator(path: Path, encoding: str | None = None) -> re.Pattern:
+    """The pattern that separates documents of plain text: blank lines where there are any, else the ends of lines."""
     with characters(path, encoding) as stream:
         paragraphs = _between(PARAGRAPH, _chunks(stream, Tally()))
         parted = sum(1 for _ in islice((ends for _, ends in paragraphs if ends), 2)) == 2
-    with characters(path, encoding) as stream:
-        yield from _between(PARAGRAPH if parted else LINE, _chunks(stream, tally))
+    return PARAGRAPH if parted else LINE
+
+
+def _text(
+    path: Path, encoding: str | None, tally: Tally, span: Stretch | None = None, between: re.Pattern | None = None
+) -> Iterator[tuple[str, bool]]:
+    """Documents of plain text: paragraphs where blank lines part any, else lines."""
+    between = between or separator(path, encoding)
+    with characters(path, encoding, span=span) as stream:
+        yield from _between(between, _chunks(stream, tally))
+
+
+def spans(path: Path, size: int, between: re.Pattern) -> list[Stretch]:
+    """Stretches of a file of about `size` bytes, each but the last ended by a separator of documents.
+
+    Where there are no line feeds at all, it is one.
+    """
+    end, parting = path.stat().st_size, re.compile(between.pattern.encode())
+    cuts = [0]
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        while cuts[-1] + size < end and (match := parting.search(content, cuts[-1] + size)):
+            cuts.append(match.end())
+    return [Stretch(*pair) for pair in pairwise(dict.fromkeys([*cuts, end]))]
+
+
+def can_be_cut(path: Path, encoding: str | None) -> bool:
+    """Whether stretches of a file can be read by themselves: a document a line or paragraph, in UTF-8, not packed."""
+    if path.suffix.lower() not in (".txt", ".jsonl", ".ndjson") or (encoding or "utf-8").lower() not in UTF_8:
+        return False
+    with opened(path) as stream:
+        start = stream.read(4)
+    return not any(start.startswith(mark) for mark, code in BOMS.items() if code != "utf-8-sig")
+
+
+UTF_8 = ("utf-8", "utf8", "utf-8-sig")
 
 
 def _no_json(place: str, error: Exception) -> ValueError:
@@ -254,20 +327,31 @@ def _no_json(place: str, error: Exception) -> ValueError:
     return ValueError(f"{place} is not valid JSON ({reason})")
 
 
-def _jsonl(path: Path, encoding: str | None, _: str | None = None) -> Iterator[Any]:
-    """The rows of a JSON Lines file, one per line."""
-    with characters(path, encoding) as stream:
+def _jsonl(path: Path, encoding: str | None, _: str | None = None, span: Stretch | None = None) -> Iterator[Any]:
+    """The rows of a JSON Lines file, or of a span of it, one per line."""
+
+    def place(number: int) -> str:
+        return f"'{shown(path)}', line {number + _lines_before(path, span):,}"
+
+    with characters(path, encoding, span=span) as stream:
         for number, line in enumerate(iter(lambda: stream.readline(LONGEST_ROW), ""), start=1):
-            place = f"'{shown(path)}', line {number:,}"
             if len(line) == LONGEST_ROW:
-                raise ValueError(f"{place} has more than {LONGEST_ROW:,} characters; give texts so long as .txt")
+                raise ValueError(f"{place(number)} has more than {LONGEST_ROW:,} characters; give such texts as .txt")
             if line.isspace():
                 continue
             try:
                 row = json.loads(line.rstrip("\n"))
             except (ValueError, RecursionError) as error:
-                raise _no_json(place, error) from None
+                raise _no_json(place(number), error) from None
             yield row
+
+
+def _lines_before(path: Path, span: Stretch | None) -> int:
+    """The number of lines of a file that end before `span`."""
+    if not span or not span.start:
+        return 0
+    with opened(path, Stretch(0, span.start)) as stream:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: stream.read(CHUNK), b""))
 
 
 def _json(path: Path, encoding: str | None, _: str | None = None) -> Iterator[Any]:
@@ -470,11 +554,25 @@ def choose_column(rows: list[Any], column: str | None, what: str, tally: Tally) 
     return guess
 
 
-def file_texts(path: Path, column: str | None, encoding: str | None, tally: Tally) -> Iterator[tuple[str, bool]]:
-    """The documents of one file as stretches of text, each with whether the document ends there."""
+def file_texts(
+    path: Path,
+    column: str | None,
+    encoding: str | None,
+    tally: Tally,
+    span: Stretch | None = None,
+    between: re.Pattern | None = None,
+) -> Iterator[tuple[str, bool]]:
+    """The documents of one file, or of a span of it, as stretches of text with whether the document ends there."""
     if kind_of(path) == ".txt":
-        return _text(path, encoding, tally)
-    return texts(rows(path, encoding, column or "text"), column, f"'{shown(path)}'", tally)
+        return _text(path, encoding, tally, span, between)
+    made = _jsonl(path, encoding, None, span) if span else rows(path, encoding, column or "text")
+    return texts(made, column, f"'{shown(path)}'", tally)
+
+
+def file_column(path: Path, column: str | None, encoding: str | None, tally: Tally) -> str:
+    """The column of a file with rows that holds its text; see `choose_column`."""
+    first = islice(rows(path, encoding), SAMPLE)
+    return choose_column([{"text": r} if isinstance(r, str) else r for r in first], column, f"'{shown(path)}'", tally)
 
 
 def _first_line(error: object) -> str:
