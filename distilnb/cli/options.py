@@ -119,7 +119,7 @@ def axis(text: str) -> Any:
 class AblationOptions:
     """Options of `distilnb ablate`: which variants, how often, at which budget."""
 
-    teacher: str = setting("", "a BERT masked language model: a folder or a Hub repository")
+    teacher: str = setting("", "a language model of a family that can be halved: a folder or a Hub repository")
     revision: str = setting("", "the teacher's revision on the Hub")
     variants: str = setting(
         "",

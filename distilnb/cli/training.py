@@ -65,8 +65,7 @@ def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -
     """Distil a student from a teacher by the triple loss (paper section 3).
 
     The student has the teacher's class with half the layers; a BERT's is a DistilBERT. The causal GPT-2 learns the next
-    word (L_clm) in the place of masked ones. --dry-run counts from the configuration, tells from a sample of the text
-    what preparing it takes, and trains nothing.
+    word (L_clm) instead. --dry-run counts from the configuration, forecasts the text from a sample, and trains nothing.
 
     examples:
       distilnb distil --scale toy

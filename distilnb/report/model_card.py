@@ -170,9 +170,8 @@ def header(
     record: dict[str, Any], network: Any, tuned: list[dict[str, Any]], license: str, language: str
 ) -> ModelCardData:
     """The card's header: licence, language, data sets, base model, tags, and the scores as a model index."""
-    made = record.get("made_from", {})
+    text, objective, made = _text(record), objective_of(record), record.get("made_from", {})
     teacher = made.get("teacher") or made.get("start") or ""
-    text, objective = _text(record), objective_of(record)
     kind = "text-generation" if objective is CAUSAL else "fill-mask"
     scores = [
         EvalResult(
