@@ -49,7 +49,7 @@ def sst2_lengths(rows: int) -> np.ndarray:
 
 
 def made_rows(lengths: np.ndarray, vocabulary: int) -> Dataset:
-    """Random pieces in rows of these lengths, as `tasks.tokenize` would return them."""
+    """Random pieces in rows of these lengths, as `glue.tokenize` would return them."""
     draw = np.random.default_rng(0)
     ids = [draw.integers(5, vocabulary, length).astype(np.int32) for length in lengths]
     kinds = [np.zeros(length, dtype=np.int32) for length in lengths]

@@ -44,7 +44,8 @@ def test_steps_need_what_comes_before_them_and_use_what_it_makes(scale, tmp_path
 
 
 @pytest.mark.parametrize("there", [False, True])
-def test_a_chain_without_a_shipped_teacher_begins_with_one(there, tmp_path):
+def test_a_chain_without_a_shipped_teacher_begins_with_one(there, tmp_path, monkeypatch):
+    monkeypatch.setattr(chain_module, "shipped_teacher", lambda scale: tmp_path / scale.name)
     if there:
         (tmp_path / "mini").mkdir()
         (tmp_path / "mini" / "model.safetensors").touch()

@@ -150,7 +150,7 @@ def verdict_table(card: scorecard.Card) -> str:
 
 def front_picture(records: list[Record]) -> str:
     """The README's picture, with its description computed from what it shows."""
-    told = figures.describe(figures.drawings(records)["teaching"]).replace("[", "(").replace("]", ")")
+    told = figures.describe(figures.teaching(records)).replace("[", "(").replace("]", ")")
     return f"![{told}](figures/teaching.png)"
 
 

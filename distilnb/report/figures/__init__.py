@@ -2,7 +2,7 @@
 
 from .ablation import plot_ablation, plot_heldout, plot_layer_choice, plot_pairs
 from .describing import describe
-from .gallery import draw_all, drawings
+from .gallery import draw_all, drawings, teaching
 from .losses import plot_guesses, plot_loss_weights, plot_masking, plot_temperature
 from .models import plot_layer_map, plot_parameter_counts, plot_parameter_groups
 from .speed import plot_file_sizes, plot_formats, plot_growth, plot_overhead, plot_seconds, plot_sweeps, sweep_ratios
@@ -38,6 +38,7 @@ __all__ = [
     "describe",
     "draw_all",
     "drawings",
+    "teaching",
     "plot_ablation",
     "plot_curve",
     "plot_file_sizes",

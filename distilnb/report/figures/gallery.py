@@ -40,8 +40,8 @@ def drawings(records: Sequence[Record]) -> dict[str, Figure]:
     }
     answering = {model: parameter_groups(config, head="qa") for model, config in base.items()}
     drawn["device_files"] = plot_file_sizes(paper.table("device_files"), answering)
-    if pair := _student_and_twin(records):
-        drawn["teaching"] = plot_teaching(*pair)
+    if figure := teaching(records):
+        drawn["teaching"] = figure
     for record in (r for r in records if r["kind"] == "benchmark" and r.get("growth")):
         drawn[record["name"].removeprefix("benchmark-").replace("-", "_")] = plot_growth(record)
     for record in (r for r in records if r["kind"] == "benchmark" and "timings" in r):
@@ -54,6 +54,12 @@ def drawings(records: Sequence[Record]) -> dict[str, Figure]:
     for scale in dict.fromkeys(r["scale"] for r in records if r["kind"] not in ("benchmark", "data")):
         drawn |= {f"{scale}_{name}": figure for name, figure in _training([r for r in records if r["scale"] == scale])}
     return drawn
+
+
+def teaching(records: Sequence[Record]) -> Figure | None:
+    """The README's picture: a student beside its twin without a teacher; None without records of both."""
+    pair = _student_and_twin(records)
+    return plot_teaching(*pair) if pair else None
 
 
 def _training(records: Sequence[Record]) -> Iterator[tuple[str, Figure]]:
