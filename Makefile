@@ -47,6 +47,8 @@ figures: install  ## redraw figures/ from the published records
 bench: install  ## our training steps against the obvious ones, in turns; records go to runs/
 	for size in mini narrow base growth; do $(BIN)/python benchmarks/pretraining_step.py --size $$size || exit 1; done
 	$(BIN)/python benchmarks/finetuning_step.py
+	$(BIN)/python benchmarks/finetuning_step.py --size toy --net --rounds 20
+	$(BIN)/python benchmarks/text_preparation.py
 
 links: install  ## write address, badges, set-up cells and the notebook table anew: make links REPO=owner/name
 	$(BIN)/distilnb links $(if $(REPO),--repo $(REPO))

@@ -53,7 +53,7 @@ def make_step(config: PreTrainedConfig) -> Distillation:
     torch.manual_seed(0)
     teacher = families.of(config).model(config).eval().requires_grad_(False)
     student = build_student(teacher, "every_other").train()
-    dropout.for_cpu(student)
+    dropout.speed_up(student, torch.device("cpu"))
     return Distillation(student, teacher, PretrainingConfig())
 
 
@@ -144,7 +144,7 @@ def main() -> None:
     if options.only != "build":
         scores |= step_scores(options.rounds, options.width, options.layers)
     if options.only != "step":
-        scores |= build_scores(min(3, options.rounds))
+        scores |= build_scores(options.rounds)
     config = {"rounds": options.rounds, "width": options.width, "layers": options.layers, "built": BUILT}
     record = new_record(
         "benchmark",

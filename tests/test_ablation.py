@@ -11,12 +11,14 @@ import pytest
 from conftest import make_teacher, weights_of
 from scipy import stats
 from test_finetuning import QUICK, task_data
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from distilnb.cli import main
 from distilnb.distillation.loop import Run
 from distilnb.distillation.recipe import PretrainingConfig
 from distilnb.evidence import paper, statistics
 from distilnb.evidence.records import KEYS, load_record
+from distilnb.report import tables
 from distilnb.studies import ablation
 from distilnb.studies.ablation import VARIANTS, Grid, Variant, along, compare, run_grid
 
@@ -112,6 +114,29 @@ def test_an_axis_leaves_out_the_triple_loss_itself(grid):
     assert cells["temperature_4"].config.temperature == 4 and cells["positions_masked"].config.positions == "masked"
     assert cells["weights_1-1-1"].config.weights.mlm == 1
     assert ablation.start(grid, cells["layers_0-1-2"]).config.n_layers == 3
+
+
+def test_width_is_an_axis_whose_students_start_narrower(grid):
+    cells = {cell.variant.name: cell for cell in grid.cells(along("width", [16, 32]), [0])}
+    assert list(cells) == ["triple", "width_16"], "32 is the teacher's own"
+    assert ablation.start(grid, cells["width_16"]).config.dim == 16
+    (triple, narrow) = run_grid(grid, along("width", [16]), [0], quiet=True)
+    assert narrow["config"]["changes"] == {"width": 16} and narrow["teacher"] == triple["teacher"]
+    rows, _ = compare([triple, narrow])
+    assert [row["title"] for row in rows] == ["triple loss", "triple loss, width 16"] and rows[1]["seeds"] == [0]
+    with pytest.raises(ValueError, match="width"):
+        grid.cells(along("width", [64]), [0])
+
+
+def test_an_ablation_of_a_causal_teacher_speaks_of_next_words(grid):
+    shape = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64, "vocab_size": len(grid.tokenizer)}
+    causal = replace(grid, teacher=GPT2LMHeadModel(GPT2Config(**shape, pad_token_id=0)).eval())
+    records = run_grid(causal, some("no_mlm", "mlm_only"), [0], quiet=True)
+    assert [record["title"] for record in records][1:] == ["without next words (L_clm)", "next words alone, same start"]
+    assert all({"clm_loss", "clm_accuracy"} < record["scores"].keys() for record in records)
+    rows, _ = compare(records, "clm_loss")
+    assert [row["values"][0] for row in rows] == [record["scores"]["clm_loss"] for record in records]
+    assert tables.ablation_rows(records)
 
 
 @pytest.mark.parametrize(

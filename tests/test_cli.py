@@ -51,6 +51,23 @@ def test_the_same_command_goes_on_and_another_is_refused(distil, tmp_path, capsy
     assert (tmp_path / "out" / "model" / "model.safetensors").read_bytes() == before, "nothing was overwritten"
 
 
+def test_a_student_is_trained_further_and_its_budgets_add_up(distil, tmp_path, capsys):
+    """Each run reads its own text again; the record says what was read before it, narrower students too."""
+    shape = ["--width", "16", "--heads", "2"]
+    for name, before in (("fresh", None), ("more", "fresh"), ("most", "more")):
+        more = ["--student", str(tmp_path / before / "model")] if before else shape
+        assert distil("--name", name, *more, out=name, tokens=1000) == 0
+    one, two, three = (next(r for r in load_records() if r["name"] == name) for name in ("fresh", "more", "most"))
+    assert two["made_from"]["tokens_before"] == one["tokens"]
+    assert three["made_from"]["tokens_before"] == one["tokens"] + two["tokens"]
+    assert three["made_from"]["student_record"] == "more" and three["made_from"]["layers"] == [0, 3]
+    assert two["evaluations"]["mlm_loss"][0] == pytest.approx(one["scores"]["mlm_loss"], abs=1e-3)
+    assert DistilBertForMaskedLM.from_pretrained(tmp_path / "most" / "model").config.dim == 16
+    assert f"{(one['tokens'] + two['tokens'] + three['tokens']) / 1e6:.2f} M in all" in capsys.readouterr().out
+    assert distil("--name", "x", "--student", str(tmp_path / "more" / "model"), *shape, out="x") == 2
+    assert "leave out width" in capsys.readouterr().err
+
+
 def test_runs_in_two_folders_without_a_name_keep_two_records(distil, tmp_path, capsys):
     assert distil("--seed", "0", out="one", tokens=600) == distil("--seed", "1", out="two", tokens=600) == 0
     assert {r["name"]: r["seed"] for r in load_records() if r["name"] in ("one", "two")} == {"one": 0, "two": 1}

@@ -27,7 +27,7 @@ def test_every_step_is_a_command_that_understands_its_options(scale):
     """Each is read by the parser of its own command."""
     for step in chain_module.steps(scales.get(scale)):
         name, *flags = step.argv
-        assert parsing.read(main.command_function(name), flags, name)
+        assert parsing.read_settings(main.command_function(name), flags, name)
 
 
 @pytest.mark.parametrize("scale", scales.SCALES)
@@ -44,7 +44,8 @@ def test_steps_need_what_comes_before_them_and_use_what_it_makes(scale, tmp_path
 
 
 @pytest.mark.parametrize("there", [False, True])
-def test_a_chain_without_a_shipped_teacher_begins_with_one(there, tmp_path):
+def test_a_chain_without_a_shipped_teacher_begins_with_one(there, tmp_path, monkeypatch):
+    monkeypatch.setattr(chain_module, "shipped_teacher", lambda scale: tmp_path / scale.name)
     if there:
         (tmp_path / "mini").mkdir()
         (tmp_path / "mini" / "model.safetensors").touch()

@@ -676,4 +676,4 @@ def test_a_projector_gets_larger_letters():
 
 
 def test_colours_of_roles_are_used_for_roles_alone():
-    assert not set(figures.COLOURS.values()) & set(figures.OTHERS)
+    assert not set(figures.COLOURS.values()) & set(figures.MUTED)

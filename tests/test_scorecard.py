@@ -11,7 +11,7 @@ from distilnb.evidence import paper
 from distilnb.evidence.records import Stopwatch, load_records, new_record, save_record
 from distilnb.lessons.generated import results_page
 from distilnb.report import figures, pages, scorecard, tables
-from distilnb.report.scorecard import EVIDENCE, MARKS, Found, verdict
+from distilnb.report.scorecard import EVIDENCE, VERDICTS, Found, verdict
 from distilnb.tasks import glue
 
 CODE = {"commit": "1" * 40, "device": {"processor": "p", "gpu": None}, "versions": {"torch": "2", "transformers": "5"}}
@@ -98,7 +98,7 @@ def test_every_cell_and_claim_of_the_paper_has_a_row_and_a_rule():
     rules = set(paper.table("verdict_rules")["id"])
     assert set(paper.table("claims")["id"]) <= rules
     assert all(x.row.read for x in lines if x.row.rule["kind"] not in ("protocol", "quoted"))
-    assert all(f"**{word}**" in scorecard.RULE for word in MARKS), "each verdict is explained"
+    assert all(f"**{word}**" in scorecard.RULE for word in VERDICTS), "each verdict is explained"
 
 
 def test_without_records_nothing_is_claimed():

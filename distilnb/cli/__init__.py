@@ -1,6 +1,6 @@
-"""The command line: parsing, and the few lines that put the rooms together."""
+"""The command line: parsing, and the few lines that combine the rooms."""
 
 import os
 
-# read when torch is imported: what goes wrong between processes is told in a sentence of ours, not in torch's C++ stack
+# read when torch is imported, so that errors between processes become our sentences, not torch's C++ stack
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

@@ -1,4 +1,4 @@
-"""`distilnb COMMAND`: which commands there are, and what their errors become. Each imports what it needs."""
+"""`distilnb COMMAND`: the list of commands and the treatment of their errors; each imports only what it needs."""
 
 import difflib
 import importlib
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from .. import __version__
 from ..machine.signals import Stopped
 
-# name: where its function is, how it is typed, what it does
+# name: place of its function, words of the command, purpose
 COMMANDS = {
     "run": ("cli.showing.run", "run", "every notebook, offline, at toy scale"),
     "distil": ("cli.training.distil", "distil --scale toy", "a teacher into a student by the triple loss"),
@@ -51,9 +51,9 @@ Training that is stopped ends its update and saves first; a second signal stops 
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; the exit status.
+    """Run one command, and return its exit status.
 
-    0 when it worked, 2 for input that cannot be used, 1 for a run that failed, 130 for Ctrl-C and 143 for SIGTERM.
+    It is 0 for success, 2 for input that cannot be used, 1 for a run that failed, 130 for Ctrl-C and 143 for SIGTERM.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     flags = [word for word in words if word not in ("--traceback", "--convert")]
@@ -86,7 +86,7 @@ def _call(name: str, flags: list[str], show_traceback: bool, convert: bool) -> i
         with processes.explained():
             _quieten()
             hub.converting = convert
-            parsing.run(command_function(name), flags, name)
+            parsing.run_command(command_function(name), flags, name)
         return 0
     except KeyboardInterrupt as stop:
         print(f"\ndistilnb: {str(stop) or 'stopped'}; {what_is_kept(name, stop)}", file=sys.stderr)
@@ -102,7 +102,7 @@ def _call(name: str, flags: list[str], show_traceback: bool, convert: bool) -> i
 
 
 def _quieten() -> None:
-    """Let progress be ours alone, and warnings one line."""
+    """Silence the libraries' progress bars, and print warnings in one line."""
     import datasets
     from transformers.utils import logging
 
@@ -113,7 +113,7 @@ def _quieten() -> None:
 
 TRAINING = "what came after the last checkpoint is lost; the same command goes on from there"
 GRID = "runs that have ended are recorded, of the one under way its last checkpoint is kept; the same command goes on"
-KEPT = {  # of a command that Ctrl-C ended
+LEFT_BY = {  # command → what it leaves after Ctrl-C
     "run": "notebooks that have ended are kept, the one under way is lost",
     "distil": TRAINING,
     "teacher": TRAINING,
@@ -128,7 +128,7 @@ KEPT = {  # of a command that Ctrl-C ended
 
 
 def what_is_kept(command: str, stop: KeyboardInterrupt) -> str:
-    """What is kept and what is lost when a signal has ended a command."""
+    """The sentence about what is kept and what is lost after a signal has ended a command."""
     if isinstance(stop, Stopped):
         return "its state is saved, nothing is lost; the same command goes on from there"
-    return KEPT.get(command, "files that were announced are whole; the same command writes all of them again")
+    return LEFT_BY.get(command, "files that were announced are whole; the same command writes all of them again")

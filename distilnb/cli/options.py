@@ -1,4 +1,4 @@
-"""The options of the commands: a dataclass each, whose fields are the flags of `distilnb COMMAND --help`."""
+"""The options of the commands: one dataclass each, whose fields are the flags of `distilnb COMMAND --help`."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,18 +41,18 @@ class RunOptions:
 
     @property
     def folder(self) -> Path:
-        """Where the run is kept."""
+        """The folder of the run."""
         return Path(self.out or paths.home() / "runs" / self.name)
 
     @property
     def sources(self) -> tuple[TextSource, ...]:
-        """The texts that are named; ValueError for one that cannot be."""
+        """The sources of the text; ValueError for an unusable one."""
         return parse_sources(self.text, self.text_column, self.encoding)
 
     def read_text(
         self, tokenizer: PreTrainedTokenizerBase, seq_length: int, max_tokens: int | None, layout: str = "packed"
     ) -> corpus.Corpus:
-        """The text in blocks of `seq_length` tokens, or documents; without what the tasks `leave_out` score."""
+        """The corpus in blocks of `seq_length` tokens, without documents that hold scored texts of `leave_out`."""
         return corpus.build_corpus(
             self.sources,
             tokenizer,
@@ -93,7 +93,7 @@ class StudentOptions:
             raise ValueError("--student trains a model that has its shape; leave out width, heads, n_layers and init")
 
     def chosen_layers(self, teacher: PreTrainedConfig) -> tuple[int, ...]:
-        """The layers that this choice means for a teacher."""
+        """The teacher's layers that these options choose."""
         layers = _indices(self.layers) if self.layers[:1] in "-0123456789" else self.layers
         return chosen_layers(teacher, layers, self.n_layers or None)
 
@@ -110,7 +110,7 @@ class TeacherOptions:
 
 
 def axis(text: str) -> Any:
-    """A field of several values after one flag, a variant of the triple loss each."""
+    """A flag that takes several values; each value becomes one ablation variant."""
     return field(default_factory=list, metadata={"help": text + "; several values: a variant each"})
 
 
@@ -118,7 +118,7 @@ def axis(text: str) -> Any:
 class AblationOptions:
     """Options of `distilnb ablate`: which variants, how often, at which budget."""
 
-    teacher: str = setting("", "a BERT masked language model: a folder or a Hub repository")
+    teacher: str = setting("", "a language model of a family that can be halved: a folder or a Hub repository")
     revision: str = setting("", "the teacher's revision on the Hub")
     variants: str = setting(
         "",
@@ -144,13 +144,13 @@ class AblationOptions:
     records: str = setting("", "folder of the records (default: runs/)")
 
     def settings(self, scale: scales.Scale) -> tuple[PretrainingConfig, FinetuningConfig]:
-        """How every cell is distilled and fine-tuned, but for what its variant changes."""
+        """The settings of every cell's distillation and fine-tuning, apart from its variant's changes."""
         distilling = {"tokens": self.tokens, "learning_rate": self.learning_rate, "seed": 0}
         tuning = {"epochs": self.epochs, "learning_rate": self.finetuning_rate, "seed": 0}
         return (PretrainingConfig(**(scale.pretraining | distilling)), FinetuningConfig(**(scale.finetuning | tuning)))
 
     def chosen(self) -> list[ablation.Variant]:
-        """The variants that these options name; ValueError for one that there is not."""
+        """The variants that these options name; ValueError for an unknown one."""
         names = [name.strip() for name in self.variants.split(",") if name.strip()]
         unknown = [name for name in names if name not in ablation.VARIANTS]
         if unknown:
@@ -219,14 +219,14 @@ class GridOptions:
             raise ValueError(f"seeds is {self.seeds}; at least one is needed")
 
     def pairs(self) -> dict[str, str]:
-        """Label → folder; ValueError for anything else."""
+        """The models as label → folder; ValueError for words of another form."""
         pairs = dict(part.strip().partition("=")[::2] for part in self.model.split(",") if part.strip())
         if not pairs or not all(pairs.values()):
             raise ValueError(f"--model '{self.model}' names no models; write LABEL=FOLDER, several joined by commas")
         return pairs
 
     def rates(self) -> list[float]:
-        """The learning rates to choose from."""
+        """The learning rates among which each model chooses."""
         try:
             return [float(rate) for rate in self.learning_rates.split(",") if rate]
         except ValueError:

@@ -1,4 +1,4 @@
-"""Settings from flags: the parameters of a command are dataclasses, and their fields are its flags (by cyclopts)."""
+"""Settings from flags, by cyclopts: a command's parameters are dataclasses, whose fields are its flags."""
 
 import inspect
 import re
@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal, get_origin, get_type_hints
 
 from cyclopts import App, CycloptsError, Group, Parameter, Token
 
-DEFAULTS = "flag_defaults"  # where a command keeps what `command` was given
+DEFAULTS = "flag_defaults"  # the attribute that holds the argument of `command`
 
 
 def command(defaults: Callable[..., dict[str, Any]] = dict) -> Callable[[Callable], Callable]:
-    """A decorator for commands. `defaults` makes the defaults of flags that are not those of their dataclasses; its
-    parameters are the flags that decide on them, such as `scale`, each as it was typed or None."""
+    """A decorator for commands. `defaults` returns the defaults of flags that differ from those of their dataclasses;
+    its parameters are the flags on which they depend, such as `scale`, each as typed or None."""
 
     def mark(function: Callable) -> Callable:
         setattr(function, DEFAULTS, defaults)
@@ -22,20 +22,20 @@ def command(defaults: Callable[..., dict[str, Any]] = dict) -> Callable[[Callabl
     return mark
 
 
-def run(function: Callable, argv: Sequence[str], name: str) -> None:
-    """Call a command with what these words say; print its help instead where they ask for it.
+def run_command(function: Callable, argv: Sequence[str], name: str) -> None:
+    """Call a command with the settings in these words, or print its help if they ask for it.
 
-    Raises ValueError, in one sentence, for a flag that there is not and for a value that does not fit.
+    Raises ValueError for an unknown flag and for a value that does not fit.
     """
-    if "argv" in inspect.signature(function).parameters:  # it starts another command, and reads its own words
+    if "argv" in inspect.signature(function).parameters:  # it starts another command and reads the words itself
         return function(list(argv))
-    settings = read(function, argv, name)
+    settings = read_settings(function, argv, name)
     if settings is not None:
         function(*settings)
 
 
-def read(function: Callable, argv: Sequence[str], name: str) -> tuple[Any, ...] | None:
-    """The dataclasses that a command takes, filled from flags; None when help was asked for and printed."""
+def read_settings(function: Callable, argv: Sequence[str], name: str) -> tuple[Any, ...] | None:
+    """The dataclasses of a command, filled from flags; None after printing the help that was asked for."""
     kinds = [kind for key, kind in get_type_hints(function).items() if key != "return"]
     make = getattr(function, DEFAULTS, dict)
     early = {key: _typed(argv, key) for key in inspect.signature(make).parameters} if make is not dict else {}
@@ -56,7 +56,7 @@ def read(function: Callable, argv: Sequence[str], name: str) -> tuple[Any, ...] 
 
 
 def _typed(argv: Sequence[str], name: str) -> str | None:
-    """The value of a flag, read ahead of the others because it sets their defaults."""
+    """The value of a flag that is read first, because the defaults of other flags depend on it."""
     for word, following in zip(argv, [*argv[1:], None], strict=False):
         flag, equals, value = word.partition("=")
         if flag.replace("_", "-") == "--" + name.replace("_", "-"):
@@ -65,7 +65,7 @@ def _typed(argv: Sequence[str], name: str) -> str | None:
 
 
 def _taking(kinds: Sequence[type], defaults: dict[str, Any], about: str | None) -> Callable[..., dict[str, Any]]:
-    """A function whose keyword parameters are all fields of these dataclasses, for cyclopts to read the flags from."""
+    """A function whose keyword parameters are the fields of these dataclasses, from which cyclopts reads the flags."""
 
     def gather(**values: Any) -> dict[str, Any]:
         return values
@@ -116,7 +116,7 @@ def _annotated(field: Field, kind: Any, default: Any, group: Group) -> Any:
 
 
 def _whole(kind: type, tokens: Sequence[Token]) -> int:
-    """A whole number, also as 2_000_000 or 2e6."""
+    """A whole number, which may be written as 2_000_000 or 2e6."""
     value = float(tokens[0].value.replace("_", ""))
     if value != int(value):
         raise ValueError(f"{tokens[0].value} is no whole number")

@@ -110,7 +110,7 @@ def scores(what: ReportOptions) -> None:
 
 
 def _tell_changed(changed: list[Path]) -> None:
-    """Say which files of the clone were brought up to date."""
+    """Print which files of the clone were brought up to date."""
     names = [str(path.relative_to(paths.PACKAGE.parent)) for path in changed]
     print(f"brought up to date: {', '.join(names)}" if names else "README, RESULTS.md and notebooks were up to date")
 

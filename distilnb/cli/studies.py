@@ -62,7 +62,7 @@ def ablate(where: RunOptions, what: AblationOptions, columns: OwnOptions) -> Non
         return rows, where.read_text(tokenizer, config.seq_length, budget, config.layout)
 
     data, text = processes.once_a_disk(paths.cache("corpora"), accelerator, prepare)
-    config = replace(config, evaluate_every=max(1, config.steps(text) // 4))  # each costs as much as several updates
+    config = replace(config, evaluate_every=max(1, config.steps(text) // 4))  # each costs several updates
     if accelerator.is_main_process:
         tell(data)
     grid = ablation.Grid(
@@ -159,7 +159,7 @@ def export_model(what: ExportOptions) -> None:
     never_cut(tokenizer)
     tokenizer.save_pretrained(folder)
     rows = []
-    with TemporaryDirectory() as aside:  # what is compared with is not among the files that were asked for
+    with TemporaryDirectory() as aside:  # because the reference files were not asked for
         reference = make_runner(model, "float32", Path(aside), what.model)
         for format in asked:
             runner = make_runner(model, format, folder, what.model)

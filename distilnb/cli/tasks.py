@@ -114,7 +114,7 @@ def _fine_tune(
 
 
 def _own_scores(records: list[dict[str, Any]]) -> list[str]:
-    """A line for each run on a task of one's own, whose metrics no table knows."""
+    """A line for each run on an own task, whose metrics are in no table."""
     return [
         f"{record['task']}, {record['model']}, seed {record['seed']}: "
         + ", ".join(f"{name} {value:.3f}" for name, value in record["scores"].items() if name != "main")

@@ -35,7 +35,7 @@ from .parsing import command
 
 
 def _name(role: str, scale: str, out: str | None) -> str:
-    """The name of a run that was given none: that of its folder, else of its kind and scale; its record goes by it."""
+    """The name of an unnamed run and its record: that of its folder, else that of its kind and scale."""
     return Path(out).resolve().name if out else pretraining_run(role, scale)
 
 
@@ -51,9 +51,9 @@ def _distil_defaults(scale: str | None, out: str | None = None) -> dict[str, Any
 
 
 def _meet(where: RunOptions, config: PretrainingConfig) -> Accelerator:
-    """The accelerator, by which processes have met; those of other settings or libraries are refused.
+    """The accelerator, after the processes have met; processes of other settings or libraries are refused.
 
-    Here, because preparing text takes hours, and before training the text itself is compared.
+    They are refused here because preparing text takes hours; the text itself is compared before training.
     """
     accelerator = make_accelerator(where.precision, where.cpu)
     check_hosts(accelerator, config.binding)
@@ -65,8 +65,7 @@ def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -
     """Distil a student from a teacher by the triple loss (paper section 3).
 
     The student has the teacher's class with half the layers; a BERT's is a DistilBERT. The causal GPT-2 learns the next
-    word (L_clm) in the place of masked ones. --dry-run counts from the configuration, tells from a sample of the text
-    what preparing it takes, and trains nothing.
+    word (L_clm) instead. --dry-run counts from the configuration, forecasts the text from a sample, and trains nothing.
 
     examples:
       distilnb distil --scale toy
@@ -115,14 +114,14 @@ def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -
 
 
 def _count(teacher: PreTrainedConfig, where: RunOptions, what: StudentOptions, config: PretrainingConfig) -> None:
-    """Print what the run would be, once, without meeting the other processes of a launcher."""
+    """Print the expected cost of the run, once, without meeting the other processes of a launcher."""
     if os.environ.get("RANK", "0") == "0":
         print(counted(_student_config(teacher, what), teacher, config, int(os.environ.get("WORLD_SIZE", 1))))
         print(_text_told(where, what, config))
 
 
 def _text_told(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -> str:
-    """What preparing the text would take, or why that cannot be told, which keeps nobody from the rest."""
+    """The expected cost of preparing the text, or the reason why it is unknown, in a sentence."""
     scale, sources = scales.get(where.scale), where.sources
     revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
     address = what.teacher.removeprefix("random:") + (f"@{revision}" if revision else "")
@@ -144,7 +143,7 @@ def _student_config(teacher: PreTrainedConfig, what: StudentOptions) -> PreTrain
 
 
 def _student(teacher: PreTrainedModel, what: StudentOptions, seed: int) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """A new student, or one to train further, and what the record says of how it was made."""
+    """A new student, or one to train further, and the record's entries about its origin."""
     if what.student:
         return further(what.student, teacher)
     layers = what.chosen_layers(teacher.config)
@@ -165,7 +164,7 @@ def keep(model: Any, tokenizer: PreTrainedTokenizerBase, record: dict[str, Any],
     model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
     path = save_record(record)
-    (folder / "model" / "record.json").write_text(path.read_text())  # the model and what made it stay together
+    (folder / "model" / "record.json").write_text(path.read_text())  # so that the model and its record stay together
     print(f"{tables.summary([record])}\nmodel:  {folder / 'model'}\nrecord: {path}")
     if record["kind"] == "teacher":
         print(f"try it: distilnb distil --scale {record['scale']} --teacher {folder / 'model'}")
@@ -236,16 +235,16 @@ def teacher(where: RunOptions, what: TeacherOptions, config: PretrainingConfig) 
 
 
 def _started(start: str, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, dict[str, Any]]:
-    """The model to train on with its tokenizer, and what the record says of where it is from."""
+    """The model to train further, its tokenizer, and the record's entries about its origin."""
     name, revision = (start, "") if Path(start).is_dir() else start.partition("@")[::2]
     model, tokenizer, new = load_encoder(name, revision or None, seed)
     made = {"start": shipped_name(name), "revision": revision or None, "new_tensors": list(new)}
-    model.config.initialized_from = made  # stays with the model, and tells its run from that of another start
+    model.config.initialized_from = made  # kept with the model, because it distinguishes runs of different starts
     return model, tokenizer, made
 
 
 def stages_of(depth: int, headless: bool, scale: Scale) -> list[scales.Stage]:
-    """The stages that train a teacher of `depth` layers on, a new head alone first; ValueError where there is none."""
+    """The stages that train a teacher of `depth` layers further, first a new head alone; ValueError without a stage."""
     stages = [s for s in scale.teacher_stages if s.layers in (0, depth) and s.part == "all"]
     if not stages:
         raise ValueError(f"the teacher has {depth} layers, and no stage of scale {scale.name} has as many")

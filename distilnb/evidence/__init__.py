@@ -1,1 +1,1 @@
-"""What a run leaves behind, how runs may be compared, and what the paper printed."""
+"""Evidence: the records of runs, the rules for comparing them, and the paper's numbers."""

@@ -1,1 +1,1 @@
-"""The notebooks and what they need: runner, views with controls, exercises, the book."""
+"""The notebooks and their machinery: runner, views with controls, exercises, quizzes, slides and generated parts."""

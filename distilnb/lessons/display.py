@@ -1,7 +1,7 @@
-"""How lessons show tables and pictures: HTML where it can be drawn, plain text elsewhere, pictures with a description.
+"""Tables and pictures of the lessons: HTML where it can be drawn, else plain text, and pictures with a description.
 
-Every notebook uses these two, `table` and `picture`, so that what is shown is legible on a phone, on a projector and to
-a reader who cannot see it.
+Every notebook uses `table` and `picture`, so that its results are legible on a phone, on a projector and to a reader
+who cannot see them.
 """
 
 import base64
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from ..report import figures
 
-WIDEST = 900  # pixels: the column of a book page, and what a projector shows without scrolling
+WIDEST = 900  # pixels, the width of a book page's column and of a projector without scrolling
 NUMBER = re.compile(r"^[~≤≥+−-]?[\d,.]*\d( ?[%×M–].*| \[.*|[eE][+-]?\d+)?$|^–?$")
 
 
@@ -44,14 +44,14 @@ class ShownTable:
             styler = styler.hide(axis="index")
         if self.caption:
             styler = styler.set_caption(self.caption)
-        name = hashlib.sha256(repr(self).encode()).hexdigest()[:8]  # the same cell writes the same HTML
+        name = hashlib.sha256(repr(self).encode()).hexdigest()[:8]  # so that the same cell writes the same HTML
         return f'<div style="overflow-x: auto">{styler.set_uuid(name).to_html()}</div>'
 
 
 def table(rows: pd.DataFrame | pd.Series | Sequence[Mapping[str, Any]], caption: str = "") -> ShownTable:
     """A table of rows (mappings from column to value) or of a data frame, whose index is shown where it has meaning.
 
-    Numbers that are not formatted yet get at most three decimals. Raises ValueError where there is no row.
+    Unformatted numbers get at most three decimals. Raises ValueError when there is no row.
     """
     frame = rows.to_frame() if isinstance(rows, pd.Series) else pd.DataFrame(rows)
     if frame.empty:
@@ -87,6 +87,6 @@ class Picture:
 
 
 def picture(figure: Figure, description: str = "") -> Picture:
-    """A figure to be shown once, described by its titles and by what is computed from its curves and bars."""
+    """A figure to be shown once, with a description made from its titles, curves and bars."""
     plt.close(figure)
     return Picture(figure, description or figures.describe(figure))

@@ -1,4 +1,4 @@
-"""What is generated into README, RESULTS.md, pyproject.toml and notebooks: address, badges, tables."""
+"""The generated parts of README, RESULTS.md, pyproject.toml and the notebooks: address, badges, tables."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from .notebooks import NOTEBOOKS, Notebook, folder
 
 
 def repository() -> str:
-    """owner/name on GitHub, from the one place where it stands: pyproject.toml, which the installed package repeats."""
+    """The repository's owner/name on GitHub, as stated in pyproject.toml and in the installed package's metadata."""
     file = paths.PACKAGE.parent / "pyproject.toml"
     text = file.read_text() if file.is_file() else "\n".join(metadata("distilnb").get_all("Project-URL"))
     return re.search(r'Repository.*"?https://github.com/([^"\s]+)', text).group(1)
@@ -54,11 +54,11 @@ def badges(entry: Notebook, repo: str) -> str:
     return " ".join(badge(entry, repo, host) for host in HOSTS)
 
 
-PLACEHOLDER = "OWNER/distilnb"  # until the address is known, every generated link goes here; `make links` mends them
+PLACEHOLDER = "OWNER/distilnb"  # the target of generated links until the address is known and `make links` is run
 
 
 def front_badges(repo: str) -> str:
-    """The README's badges, and while the address is a placeholder a line that says so."""
+    """The README's badges, and a line about the placeholder address as long as there is one."""
     owner, name = repo.split("/")
     pictures = {
         "tests": (
@@ -76,7 +76,7 @@ def front_badges(repo: str) -> str:
 
 
 def navigation(entry: Notebook) -> str:
-    """← previous | next →"""
+    """The line of links "← previous | next →"."""
     place = NOTEBOOKS.index(entry)
     links = []
     if place:
@@ -89,7 +89,7 @@ def navigation(entry: Notebook) -> str:
 
 
 def header(entry: Notebook, repo: str) -> str:
-    """A notebook's first cell: title, claim, badges, navigation and a line of facts."""
+    """The first cell of a notebook: title, claim, badges, navigation and a line of facts."""
     modules = ", ".join(f"`{name}`" for name in entry.modules.split(", "))
     return (
         f"# {entry.number} · {entry.title}\n\n**{entry.claim}.**\n\n{badges(entry, repo)}\n\n"
@@ -99,7 +99,7 @@ def header(entry: Notebook, repo: str) -> str:
 
 
 def setup_cell(repo: str) -> str:
-    """The first code cell, the same in every notebook: the dial, and the installation where there is none."""
+    """The first code cell, the same in every notebook: the dial, and the installation where it is missing."""
     names = ", ".join(f'"{name}"' for name in ("", *scales.SCALES))
     return (
         "from importlib.util import find_spec\n\n"
@@ -143,19 +143,19 @@ def scale_table() -> str:
 
 
 def verdict_table(card: scorecard.Card) -> str:
-    """The README's verdicts: the headline claims that something was run or computed for, or should be."""
+    """The README's verdicts on the headline claims for which something was, or should be, run or computed."""
     kept = ("claim", "paper", "measured", "verdict")
     return tables.table([{key: row[key] for key in kept} for row in scorecard.headlines(card)[:5]])
 
 
 def front_picture(records: list[Record]) -> str:
     """The README's picture, with its description computed from what it shows."""
-    told = figures.describe(figures.drawings(records)["teaching"]).replace("[", "(").replace("]", ")")
+    told = figures.describe(figures.teaching(records)).replace("[", "(").replace("]", ")")
     return f"![{told}](figures/teaching.png)"
 
 
 def between(text: str, marker: str, new: str) -> str:
-    """`text` with what stands between <!-- marker --> and <!-- /marker --> replaced; ValueError without them."""
+    """`text` with the part between <!-- marker --> and <!-- /marker --> replaced; ValueError without these marks."""
     start, end = f"<!-- {marker} -->", f"<!-- /{marker} -->"
     if start not in text or end not in text:
         raise ValueError(f"the file has no markers {start} … {end}")
@@ -163,7 +163,7 @@ def between(text: str, marker: str, new: str) -> str:
 
 
 def results_page(card: scorecard.Card, records: list[Record]) -> str:
-    """RESULTS.md: the answer, the scorecard, our own results, what they took."""
+    """The text of RESULTS.md: the answer, the scorecard, our own results, and their cost."""
     ours = [
         "## What our own runs found",
         findings.ablation_sentence(records),
@@ -175,12 +175,12 @@ def results_page(card: scorecard.Card, records: list[Record]) -> str:
         "Time is the clock's, pauses and other work beside it too.",
         tables.table(tables.spent_rows(records)),
     ]
-    opening = answer.answer(records) if answer.kept(records, "student") else ""  # an open answer is no beginning
+    opening = answer.answer(records) if answer.kept(records, "student") else ""  # not an open one
     return scorecard.markdown(card, opening) + "\n" + "\n\n".join(ours) + "\n"
 
 
 def generated(repo: str) -> Iterator[tuple[Path, str]]:
-    """Each file that holds generated parts, with the text that it should have for address `repo`."""
+    """The files with generated parts, each with its right text for the address `repo`."""
     import nbformat
 
     root, old = paths.PACKAGE.parent, repository()
@@ -211,7 +211,7 @@ def generated(repo: str) -> Iterator[tuple[Path, str]]:
 
 
 def write_links(repo: str | None = None) -> list[Path]:
-    """Bring every generated part up to date; the files that changed. ValueError unless repo is owner/name."""
+    """Update every generated part, and return the changed files; ValueError unless `repo` is owner/name."""
     repo = repo or repository()
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
         raise ValueError(f"'{repo}' is no owner/name; give REPO=owner/name")

@@ -1,4 +1,4 @@
-"""The numbered notebooks as one list: from it come their headers, badges, set-up cells, README table and runs."""
+"""The numbered notebooks as one list, the source of their headers, badges, set-up cells, README table and runs."""
 
 import base64
 import os
@@ -13,10 +13,10 @@ from .. import paths
 from ..machine.progress import duration
 from ..report import figures
 
-if TYPE_CHECKING:  # the training commands need none of Jupyter, nor a machine that has it
+if TYPE_CHECKING:  # because the training commands do not need Jupyter
     from nbformat import NotebookNode
 
-QUIET = ["--log-level=40"]  # the kernel need not warn that it listens on this machine
+QUIET = ["--log-level=40"]  # hides the kernel's warning that it listens on this machine
 WHERE_NEXT = """
 Where to look next
   runs/notebooks/    the executed notebooks; start with 00_overview.ipynb (distilnb notebooks: unpacked, to work in)
@@ -38,7 +38,7 @@ class Notebook:
 
     @property
     def number(self) -> str:
-        """Its two digits, "03"."""
+        """The two digits of the notebook, such as "03"."""
         return self.name[:2]
 
 
@@ -135,7 +135,7 @@ NOTEBOOKS = (
 
 
 def folder() -> Path:
-    """The clone's notebooks/, else those that travel with the installed package; ValueError where there are none."""
+    """The clone's notebooks/, else the folder in the installed package; ValueError where there is neither."""
     for folder in (paths.PACKAGE.parent / "notebooks", paths.data("notebooks")):
         if (folder / f"{NOTEBOOKS[0].name}.ipynb").is_file():
             return folder
@@ -143,7 +143,7 @@ def folder() -> Path:
 
 
 def unpack(target: Path) -> list[Path]:
-    """Copy the notebooks and their solutions to a folder of your own; their paths.
+    """Copy the notebooks and their solutions to a folder of your own, and return their paths.
 
     Raises ValueError for a folder that already holds one of them.
     """
@@ -158,10 +158,10 @@ def unpack(target: Path) -> list[Path]:
 
 
 def execute(scale: str, only: list[str] | None = None, in_place: bool = False, solutions: bool = False) -> list[Path]:
-    """Run the notebooks in order, or their solutions, each in a fresh kernel, telling cell by cell; the executed files.
+    """Run the notebooks or their solutions in order, each in a fresh kernel, with progress; return the executed files.
 
-    Raises ValueError for an unknown number and RuntimeError naming notebook and cell when a cell fails; what was
-    executed up to there is kept in runs/notebooks.
+    Raises ValueError for an unknown number and RuntimeError, naming notebook and cell, when a cell fails; the cells
+    executed before are kept in runs/notebooks.
     """
     known, only = [n.number for n in NOTEBOOKS], [number.zfill(2) for number in only or ()]
     unknown = sorted(set(only) - set(known))
@@ -197,7 +197,7 @@ def _execute(source: Path, target: Path, scale: str) -> None:
             print(f"\r  cell {done + 1}/{len(cells)} · {duration(time.monotonic() - began)}", end="   ", flush=True)
 
     environment = os.environ | {"DISTILNB_SCALE": scale, "TOKENIZERS_PARALLELISM": "false"}
-    environment |= {"DISTILNB_HOME": str(paths.home())}  # an installed notebook runs in the package's own folder
+    environment |= {"DISTILNB_HOME": str(paths.home())}  # because an installed notebook runs in the package's folder
     client = NotebookClient(
         notebook,
         timeout=None,
@@ -219,9 +219,9 @@ def _execute(source: Path, target: Path, scale: str) -> None:
 
 
 def tidy(notebook: "NotebookNode") -> "NotebookNode":
-    """Without what differs at every run or breaks GitHub's view: widgets and their state, timestamps, versions.
+    """The notebook without parts that differ at every run or break GitHub's view: widgets, timestamps, versions.
 
-    What a widget left beside itself, a picture or a line, stays (see `widgets.View`).
+    The picture or line that a widget left beside itself stays (see `widgets.View`).
     """
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -235,7 +235,7 @@ def tidy(notebook: "NotebookNode") -> "NotebookNode":
 
 
 def reduce_pictures(notebook: "NotebookNode") -> "NotebookNode":
-    """With the pictures of its outputs made smaller, so that GitHub shows the file (see `figures.reduce_png`)."""
+    """The notebook with smaller pictures in its outputs, so that GitHub shows the file (see `figures.reduce_png`)."""
     for data in (output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])):
         if "image/png" in data:
             data["image/png"] = base64.b64encode(figures.reduce_png(base64.b64decode(data["image/png"]))).decode()

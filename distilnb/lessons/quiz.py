@@ -1,7 +1,7 @@
 """Five clickable questions for each notebook, from `data/quiz.toml`.
 
-An answer is an HTML `<details>`: it opens at a click and says whether it is right, and why. No script and no kernel is
-needed, so it works in Jupyter, on Colab, on GitHub and in the book alike.
+An answer is an HTML `<details>`, which opens at a click and says whether it is right, and why. It needs no script and
+no kernel, so it works in Jupyter, on Colab, on GitHub and in the book.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from .. import paths
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer that can be clicked, and what it then says."""
+    """One clickable answer and the text that it then shows."""
 
     text: str
     reply: str
@@ -30,7 +30,7 @@ class Question:
 
 
 def questions(notebook: str) -> list[Question]:
-    """The questions of a notebook ("02"); ValueError for one that has none."""
+    """The questions of a notebook ("02"); ValueError for a notebook without questions."""
     rows = tomllib.loads(paths.data("quiz.toml").read_text())["questions"]
     chosen = [_question(row) for row in rows if row["notebook"] == notebook]
     if not chosen:
@@ -41,7 +41,7 @@ def questions(notebook: str) -> list[Question]:
 
 def _question(row: dict) -> Question:
     answers = [Answer(*row["right"], right=True), *(Answer(*wrong, right=False) for wrong in row["wrong"])]
-    # an order that nobody chose, and that stays
+    # an order that is arbitrary but fixed
     answers.sort(key=lambda answer: hashlib.sha256(f"{row['ask']} {answer.text}".encode()).digest())
     return Question(row["ask"], tuple(answers))
 

@@ -1,8 +1,8 @@
-"""What the first cell of each notebook does once the package is there: Google Drive, and a word on GPUs.
+"""The start of each notebook, run by its first cell: Google Drive, and advice on GPUs.
 
 %run -m distilnb.lessons.runtime "base" True
 
-It knows the places that the badges lead to, Colab, Kaggle, Studio Lab and Binder, and is silent on your own machine.
+It knows the hosts of the badges, Colab, Kaggle, Studio Lab and Binder, and is silent on your own machine.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 from .. import scales
 
 MOUNT = Path("/content/drive")
-GPUS = {  # place -> where a GPU is chosen there
+GPUS = {  # host → the place where a GPU is chosen there
     "Colab": "choose one in the menu Runtime → Change runtime type",
     "Kaggle": "choose one in the menu Settings → Accelerator",
     "Studio Lab": "stop this runtime and start one with Compute type GPU",
@@ -23,7 +23,7 @@ GPUS = {  # place -> where a GPU is chosen there
 
 
 def start(scale: str = "", drive: bool = False) -> None:
-    """Keep runs on Google Drive if asked to, and say it when the scale wants a GPU that this machine does not have."""
+    """Keep runs on Google Drive if `drive`, and print advice when the scale wants a GPU that is not there."""
     if drive:
         print(f"records, models and checkpoints go to {keep_on_drive()}; a run that was cut off goes on from there")
     advice = about_gpu(scales.get(scale))
@@ -32,7 +32,7 @@ def start(scale: str = "", drive: bool = False) -> None:
 
 
 def place() -> str:
-    """Which of the hosts in `GPUS` runs this notebook; empty for a machine of your own."""
+    """The host in `GPUS` that runs this notebook; "" for your own machine."""
     if "google.colab" in sys.modules or os.environ.get("COLAB_RELEASE_TAG"):
         return "Colab"
     if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
@@ -43,7 +43,7 @@ def place() -> str:
 
 
 def keep_on_drive() -> Path:
-    """Mount Drive and make a folder of it the home of `runs/` and `figures/`; ValueError away from Colab."""
+    """Mount Drive, make one of its folders the home of `runs/` and `figures/`, and return it; ValueError off Colab."""
     try:
         from google.colab import drive
     except ImportError:
@@ -56,10 +56,10 @@ def keep_on_drive() -> Path:
 
 
 def about_gpu(scale: scales.Scale) -> str:
-    """One line of advice where the scale is slow without a GPU and there is none; else nothing."""
+    """One line of advice where the scale is slow without a GPU and there is none; else ""."""
     if scale.name == "toy" or find_spec("torch") is None:
         return ""
-    import torch  # not for toy, which needs no advice
+    import torch  # imported late, because toy needs no advice
 
     if torch.cuda.is_available():
         return ""
@@ -72,5 +72,5 @@ def about_gpu(scale: scales.Scale) -> str:
 if __name__ == "__main__":
     try:
         start(sys.argv[1], sys.argv[2] == "True")
-    except ValueError as error:  # a form field with a value that makes no sense: a line, and the lesson goes on
+    except ValueError as error:  # a bad value in a form field gives a line, and the lesson goes on
         print(error)

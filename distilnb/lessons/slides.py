@@ -1,9 +1,9 @@
-"""Slides for the lesson plans, from the notebooks as they are committed: a section of a plan is a slide and its parts.
+"""Slides for the lesson plans, made from the committed notebooks: each section of a plan becomes a slide.
 
 python -m distilnb.lessons.slides 60 slides.html
 
-The plan's table names the sections by links; their cells come with their outputs, set-up and exercises stay out. The
-page is reveal.js as nbconvert writes it, which a browser fetches from the network.
+The plan's table links to the sections. Their cells come with their outputs; set-up and exercises are left out. The page
+is nbconvert's, with reveal.js, which a browser fetches from the network.
 """
 
 import re
@@ -24,7 +24,7 @@ HEADING = re.compile(r"^(#{1,4}) (.+)$", re.M)
 
 
 def plans() -> dict[str, str]:
-    """The lesson plans as Markdown by their minutes, "60", from docs/lesson_plans.md."""
+    """The lesson plans in docs/lesson_plans.md as Markdown, by their minutes, such as "60"."""
     parts = re.split(
         r"^## (\d+) minutes: ", (paths.PACKAGE.parent / "docs" / "lesson_plans.md").read_text(), flags=re.M
     )
@@ -32,12 +32,12 @@ def plans() -> dict[str, str]:
 
 
 def sections(plan: str) -> list[tuple[str, str]]:
-    """(notebook, anchor) of each section that a plan opens, once and in order."""
+    """The (notebook, anchor) of each section in a plan, once and in order."""
     return list(dict.fromkeys((name, unquote(anchor)) for name, anchor in LINK.findall(plan)))
 
 
 def slides(minutes: str) -> "NotebookNode":
-    """One notebook with the cells of a plan, marked as slides; ValueError for a plan or section that there is not."""
+    """One notebook with the cells of a plan, marked as slides; ValueError for an unknown plan or section."""
     import nbformat
 
     known = plans()
@@ -49,13 +49,13 @@ def slides(minutes: str) -> "NotebookNode":
     for name, anchor in sections(known[minutes]):
         notebook = nbformat.read(folder() / f"{name}.ipynb", as_version=4)
         new = [cell for cell in _section(notebook, name, anchor) if cell.source not in shown]
-        shown |= {cell.source for cell in new}  # a section may lie within one that was opened before
+        shown |= {cell.source for cell in new}  # because a section may lie within an earlier one
         cells += _marked(new)
     return nbformat.v4.new_notebook(cells=cells)
 
 
 def _section(notebook: "NotebookNode", name: str, anchor: str) -> Iterator["NotebookNode"]:
-    """The cells from the heading of `anchor` to the next one of its level; a cell is cut where a heading begins."""
+    """The cells from the heading of `anchor` to the next heading of its level; cells are cut at headings."""
     level = None
     for cell in notebook.cells:
         if cell.cell_type != "markdown":
@@ -86,7 +86,7 @@ def _markdown(cell: "NotebookNode", parts: list[str]) -> "NotebookNode":
 
 
 def _marked(cells: list["NotebookNode"]) -> list["NotebookNode"]:
-    """The first cell opens a slide, further text one below it; code and its outputs stay with the text before them."""
+    """The cells, marked: the first opens a slide, further text a slide below it, and code stays with its text."""
     marked = []
     for place, cell in enumerate(cells):
         kind = "slide" if place == 0 else "subslide" if cell.cell_type == "markdown" else "-"
@@ -96,7 +96,7 @@ def _marked(cells: list["NotebookNode"]) -> list["NotebookNode"]:
 
 
 def write(minutes: str, target: Path) -> Path:
-    """The slides of a plan as a page; its path."""
+    """Write the slides of a plan as a page, and return its path."""
     from nbconvert import SlidesExporter
 
     page, _ = SlidesExporter(exclude_input_prompt=True, exclude_output_prompt=True).from_notebook_node(slides(minutes))

@@ -1,8 +1,8 @@
-"""The lessons' figures with controls: each view redraws a figure of the package whenever a slider is moved.
+"""Figures with controls for the lessons: a view redraws a figure of the package whenever a slider is moved.
 
-Core ipywidgets only (`pip install "distilnb[notebooks]"`; Colab and Jupyter bring it). A view computes what is slow
-once, so that a move costs the drawing alone, and tells in a line what cannot be drawn. Where no widget can live (on
-GitHub, in a page), what is left of a view in the notebook is its picture as it was first drawn.
+Only core ipywidgets are used (`pip install "distilnb[notebooks]"`; Colab and Jupyter include them). A view computes
+slow parts once, so that a move costs only the drawing, and shows a line for values that cannot be drawn. Where no
+widget can run (on GitHub, in a page), the view's first picture stays in the notebook.
 """
 
 import base64
@@ -32,8 +32,8 @@ from ..text import masking, toyworld
 from ..text.masking import Masker
 from .display import WIDEST
 
-LONGEST = 64  # tokens of a sentence that is drawn token by token
-OWN = "your own"  # a choice of layers that has no name
+LONGEST = 64  # the most tokens of a sentence that is drawn token by token
+OWN = "your own"  # a choice of layers without a name
 SCORES = {
     "macro": "the macro score (points)",
     "mlm_loss": "the held-out MLM loss",
@@ -44,10 +44,9 @@ HINT = "Run this notebook in Jupyter or on Colab to move the controls of this vi
 
 
 class View(ipywidgets.VBox):
-    """Controls, and below them what `draw(**values)` makes of their values: a Figure, or text as HTML.
+    """Controls, and below them the result of `draw(**values)` for their values: a Figure, or text as HTML.
 
-    A button takes all controls back to where they began. A ValueError is told as the line that it is, any other error
-    by its kind and in one line too.
+    A button resets all controls. A ValueError is shown as its own line, any other error as one line with its kind.
     """
 
     def __init__(self, draw: Callable[..., Figure | str], **controls: ipywidgets.Widget) -> None:
@@ -62,7 +61,7 @@ class View(ipywidgets.VBox):
         self.redraw()
 
     def reset(self, _: Any = None) -> None:
-        """Take all controls back to where they began; the picture is drawn once."""
+        """Reset all controls and draw the picture once."""
         self._quiet = True
         for name, value in self.start.items():
             self.controls[name].value = value
@@ -70,12 +69,12 @@ class View(ipywidgets.VBox):
         self.redraw()
 
     def redraw(self, _: Any = None) -> None:
-        """Draw what the controls say now."""
+        """Draw the result for the present values of the controls."""
         if self._quiet:
             return
         try:
             self._drawn = self.draw(**{name: control.value for name, control in self.controls.items()})
-        except Exception as error:  # whatever a reader types, the lesson goes on
+        except Exception as error:  # because the lesson must go on, whatever a reader types
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
             line = (str(error).strip() or "this cannot be drawn").splitlines()[0]
             self._drawn = (
@@ -108,7 +107,7 @@ def _image(figure: Figure) -> str:
 
 
 def _look(label: str, width: str = "38em") -> dict[str, Any]:
-    """What all controls share: a label, the same place for it, and an event per move instead of per pixel."""
+    """The options that all controls share: a label, its place, and one event per move instead of per pixel."""
     return {
         "description": label,
         "tooltip": label,
@@ -123,7 +122,7 @@ def _sentence(value: str, label: str = "sentence") -> ipywidgets.Text:
 
 
 def _choice(options: Sequence[str], label: str) -> ipywidgets.ToggleButtons:
-    """Buttons rather than a list that opens: JupyterLab keeps the arrow keys to itself, Tab and Space work."""
+    """A row of buttons, which work with Tab and Space; a dropdown would need arrow keys, which JupyterLab keeps."""
     return ipywidgets.ToggleButtons(
         options=options,
         description=label,
@@ -136,7 +135,7 @@ def _choice(options: Sequence[str], label: str) -> ipywidgets.ToggleButtons:
 def layer_states(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: Sequence[str]
 ) -> list[np.ndarray]:
-    """Embeddings and the output of every layer at the tokens of some sentences, (tokens, dim) each."""
+    """The embeddings and the output of every layer at the tokens of some sentences, (tokens, dim) each."""
     batch = tokenizer(list(sentences), padding=True, truncation=True, max_length=LONGEST, return_tensors="pt")
     batch = {name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")}
     with torch.no_grad():
@@ -145,7 +144,7 @@ def layer_states(
 
 
 class LayerPicker(ipywidgets.VBox):
-    """A box to tick for each layer of a teacher, and the package's choices by name; `value` holds the ticked layers."""
+    """A checkbox for each layer of a teacher, and the package's choices by name; `value` holds the ticked layers."""
 
     value = traitlets.Tuple()
 
@@ -165,7 +164,7 @@ class LayerPicker(ipywidgets.VBox):
         self._take()
 
     def _take(self, _: Any = None) -> None:
-        """Tick what the chosen name stands for: one change, however many boxes."""
+        """Tick the layers of the chosen name, as one change for all boxes."""
         if self.preset.value != OWN:
             self._ticking = True
             for i, box in enumerate(self.boxes):
@@ -175,7 +174,7 @@ class LayerPicker(ipywidgets.VBox):
 
     @traitlets.observe("value")
     def _show(self, _: Any = None) -> None:
-        """Tick what `value` says, where it was set from outside, as by a reset."""
+        """Tick the layers in `value` after it was set from outside, as by a reset."""
         if not self._ticking and self.value != tuple(i for i, box in enumerate(self.boxes) if box.value):
             self._ticking = True
             for i, box in enumerate(self.boxes):
@@ -194,14 +193,14 @@ class LayerPicker(ipywidgets.VBox):
 def layer_view(
     teacher: BertForMaskedLM, tokenizer: PreTrainedTokenizerBase, sentences: Sequence[str] | None = None
 ) -> View:
-    """Which of the teacher's layers to keep: parameters, and how near the untrained student stays (notebook 01)."""
+    """A view of the choice of layers: parameters, and the untrained student's nearness to its teacher (notebook 01)."""
     sentences = list(sentences or toyworld.documents(8, start=1_000_000))
     theirs = layer_states(teacher, tokenizer, sentences)
     alike = np.array([[linear_cka(a, b) for b in theirs] for a in theirs])
 
     @lru_cache(maxsize=32)
     def measured(layers: tuple[int, ...]) -> tuple[list[float], int]:
-        student = build_student(teacher, layers, token_types="fold").eval()  # so that only layers differ
+        student = build_student(teacher, layers, token_types="fold").eval()  # folded, so that only layers differ
         pairs = zip(layer_states(student, tokenizer, sentences)[1:], layers, strict=True)
         return [_cosine(own, theirs[layer + 1]) for own, layer in pairs], count_parameters(student)
 
@@ -215,12 +214,12 @@ def layer_view(
 
 
 def _cosine(one: np.ndarray, other: np.ndarray) -> float:
-    """Mean cosine of the rows of two (tokens, dim)."""
+    """The mean cosine between the rows of two (tokens, dim) arrays."""
     return float(torch.cosine_similarity(torch.from_numpy(one), torch.from_numpy(other), dim=-1).mean())
 
 
 def temperature_view(teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentence: str) -> View:
-    """The teacher's distribution for one hidden word, at T = 1 and at a temperature of the reader's (notebook 02)."""
+    """A view of the teacher's distribution for one hidden word, at T = 1 and at a chosen temperature (notebook 02)."""
     words = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
     logits = lru_cache(maxsize=32)(lambda sentence: guessing.mask_logits(teacher, tokenizer, sentence))
 
@@ -236,7 +235,7 @@ def loss_pulls(
 ) -> tuple[dict[str, float], np.ndarray]:
     """The value of each loss on a batch, and the dot products (3, 3) of their gradients at all weights of the student.
 
-    The sum's gradient for any weights of the losses follows from these.
+    The length of the sum's gradient, for any weights of the losses, follows from these products.
     """
     read = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "output_hidden_states": True}
     with torch.no_grad():
@@ -267,11 +266,11 @@ def loss_pulls(
 
 
 def loss_weights_view(student: PreTrainedModel, teacher: PreTrainedModel, batch: Mapping[str, Tensor]) -> View:
-    """Three weights on one real batch: who fills the sum, and who moves the student (notebook 02)."""
+    """A view of three weights on one real batch: each loss's share of the sum and of the gradient (notebook 02)."""
     values, gram = loss_pulls(student, teacher, batch)
 
     def draw(**weights: float) -> Figure:
-        losses.LossWeights(**weights)  # refuses weights that leave nothing to learn
+        losses.LossWeights(**weights)  # raises for weights that leave nothing to learn
         return figures.plot_loss_weights(values, gram, weights)
 
     default = losses.LossWeights()
@@ -289,17 +288,17 @@ def loss_weights_view(student: PreTrainedModel, teacher: PreTrainedModel, batch:
 def masking_shares(
     tokenizer: PreTrainedTokenizerBase, counts: np.ndarray, ids: Sequence[int], smoothing: float, draws: int = 300
 ) -> np.ndarray:
-    """How often each token of a sentence is hidden in so many draws: shares (tokens,)."""
+    """The share of `draws` draws in which each token of a sentence is hidden, (tokens,)."""
     masker = Masker.of(tokenizer, counts, smoothing)
     return np.mean([masker(np.array(ids), epoch, 0)[1] != masking.IGNORE for epoch in range(draws)], axis=0)
 
 
 def masking_view(tokenizer: PreTrainedTokenizerBase, counts: np.ndarray, sentence: str) -> View:
-    """Which words are hidden, all alike (smoothing 0) or the rare ones first (notebook 03)."""
+    """A view of the words that are hidden, from all equally (smoothing 0) to mostly rare ones (notebook 03)."""
 
     @lru_cache(maxsize=64)
     def shares(ids: tuple[int, ...], smoothing: float, draws: int) -> np.ndarray:
-        return masking_shares(tokenizer, counts, ids, smoothing, draws)[1:-1]  # [CLS] and [SEP] never are
+        return masking_shares(tokenizer, counts, ids, smoothing, draws)[1:-1]  # [CLS] and [SEP] are never hidden
 
     def draw(sentence: str, smoothing: float, draws: int) -> Figure:
         ids = tuple(guessing.encode(tokenizer, sentence, LONGEST))
@@ -315,7 +314,7 @@ def masking_view(tokenizer: PreTrainedTokenizerBase, counts: np.ndarray, sentenc
 
 
 def fill_mask_view(models: Mapping[str, PreTrainedModel], tokenizer: PreTrainedTokenizerBase, sentence: str) -> View:
-    """The best guesses of several models for one hidden word, side by side (notebook 03)."""
+    """A view of the best guesses of several models for one hidden word, side by side (notebook 03)."""
 
     def draw(sentence: str, guesses: int) -> Figure:
         return figures.plot_guesses(
@@ -326,7 +325,7 @@ def fill_mask_view(models: Mapping[str, PreTrainedModel], tokenizer: PreTrainedT
 
 
 def answers_html(answers: Mapping[str, Sequence[Answer]], context: str) -> str:
-    """Each model's answers, its share and second thought, and the passage with the first one set off."""
+    """HTML with each model's best answer, its share, the second answer, and the passage with the best one marked."""
     parts = []
     for model, (best, *others) in answers.items():
         then = "".join(f", then “{html.escape(answer.text)}” ({answer.probability:.0%})" for answer in others[:1])
@@ -344,7 +343,7 @@ def answers_html(answers: Mapping[str, Sequence[Answer]], context: str) -> str:
 def question_view(
     models: Mapping[str, PreTrainedModel], tokenizer: PreTrainedTokenizerBase, context: str, question: str
 ) -> View:
-    """A question about a passage, answered by several models that were fine-tuned on SQuAD (notebook 06)."""
+    """A view of a question about a passage, answered by several models fine-tuned on SQuAD (notebook 06)."""
 
     def draw(question: str, context: str) -> str:
         guessing.encode(tokenizer, question, LONGEST, "the question")
@@ -359,7 +358,7 @@ def question_view(
 
 
 def format_view(record: Mapping[str, Any]) -> View:
-    """Which format fits a device of so much room, patience and tolerance: a benchmark record (notebook 07)."""
+    """A view of the formats in a benchmark record that fit a device's limits of space, time and loss (notebook 07)."""
     biggest = max(row["bytes"] / 1e6 for row in record["formats"])
     slowest = max(row["ms"][1] for row in record["formats"])
     tops = {"megabytes": (1.1 * biggest, biggest / 2), "milliseconds": (1.1 * slowest, slowest / 4), "points": (2, 1)}
@@ -371,8 +370,8 @@ def format_view(record: Mapping[str, Any]) -> View:
 
 
 def speed_view(records: Sequence[Mapping[str, Any]]) -> View:
-    """Teacher against student in benchmark records: what time outside the models, or a setting, does to the ratio
-    (notebook 07)."""
+    """A view of teacher against student in benchmark records: the effect on the ratio of time outside the models, or
+    of a setting (notebook 07)."""
     runs = {record["name"]: record for record in records if record["kind"] == "benchmark" and "timings" in record}
     if not runs:
         raise ValueError("there is no benchmark among these records: run `distilnb benchmark` first")
@@ -389,7 +388,7 @@ def speed_view(records: Sequence[Mapping[str, Any]]) -> View:
 
 
 def ablation_view(records: Sequence[Mapping[str, Any]]) -> View:
-    """The cells of an ablation by score, as differences, seeds or curves, with so many pairs (notebook 08)."""
+    """A view of an ablation's cells by score, as differences, seeds or curves, for a number of pairs (notebook 08)."""
     records = [record for record in records if record["kind"] == "ablation"]
     seeds = sorted({record["seed"] for record in records})
     if not seeds:

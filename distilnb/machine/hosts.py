@@ -31,7 +31,7 @@ GRACE = 5.0  # seconds for torch to give up by itself
 
 @dataclass(frozen=True)
 class Meeting:
-    """Where how many hosts meet, how many processes each starts, and how long (in seconds) they wait."""
+    """The number of hosts, their meeting place, the processes on each, the restarts, and the patience in seconds."""
 
     hosts: int
     processes: int

@@ -33,7 +33,7 @@ ADVICE = "check the name and the network, give a local folder, or use the offlin
 
 
 class Explained(ValueError):
-    """An error whose sentence says the way out by itself."""
+    """The error's own sentence already names the way out."""
 
 
 def reach(path: str, kind: str, what: str, deadline: float = DEADLINE) -> dict[str, bool]:
@@ -165,10 +165,9 @@ def check_folder(folder: Path, weights: bool) -> None:
 
 
 def _converted(folder: Path, name: str, revision: str | None) -> Path | None:
-    """The folder that stands for a snapshot of a repository with pickled weights alone; None for any other one.
+    """The folder of converted weights that replaces a snapshot with only pickled weights; None for other snapshots.
 
-    It holds the weights as safetensors: now, if that was asked for (`converting`), or since an earlier time. Raises
-    ValueError otherwise.
+    The weights are converted now if `converting` allows it, or were converted earlier. Raises ValueError otherwise.
     """
     if list(folder.glob("*.safetensors")):
         return None
@@ -192,12 +191,12 @@ def _converted(folder: Path, name: str, revision: str | None) -> Path | None:
 
 
 def _place(name: str, snapshot: Path) -> Path:
-    """Where converted weights of a repository are kept, at the commit that its snapshot is called by."""
+    """The folder of a repository's converted weights, named after the commit of its snapshot."""
     return paths.cache("converted", name.replace("/", "--"), snapshot.name)
 
 
 def _converted_before(name: str, keywords: dict[str, Any]) -> str | None:
-    """The folder with the converted weights of a repository that cannot be asked, if it was converted before."""
+    """The folder of weights converted earlier from a repository that cannot be reached; None if there is none."""
     try:
         revision = keywords.get("revision")
         made = _place(name, Path(snapshot_download(name, revision=revision, local_files_only=True)))
@@ -207,7 +206,7 @@ def _converted_before(name: str, keywords: dict[str, Any]) -> str | None:
 
 
 def _local(keywords: dict[str, Any]) -> dict[str, Any]:
-    """What is asked of a repository, for a folder."""
+    """The arguments for a repository that also apply to a folder."""
     return {key: value for key, value in keywords.items() if key not in ("revision", "local_files_only")}
 
 

@@ -6,7 +6,7 @@ family, add a row to FAMILIES and a tiny model of it to the tests.
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import attrgetter
 
@@ -133,20 +133,6 @@ def _roberta(name: str, model: type[PreTrainedModel]) -> Family:
     )
 
 
-DEBERTA_COUNTS = {
-    "word embeddings": "v * e",
-    "position embeddings": "p * e * absolute",
-    "token-type embeddings": "t * e",
-    "embedding projection": "e * h * (e != h)",
-    "embedding LayerNorm": "2 * h",
-    "relative positions": "buckets * h + 2 * h * normed",
-    "convolution": "(h * h * kernel + h + 2 * h) * (kernel > 0)",
-    **LAYERS,
-    "attention": "L * (4 + apart) * (h**2 + h)",
-    "MLM head": "h**2 + h + 2 * h + v",
-    "decoder": "u * v * (e + 1)",
-    "task head": "2 * h + 2",
-}
 FAMILIES = {
     "bert": Family(
         "BERT",
@@ -206,17 +192,20 @@ FAMILIES = {
         layers="deberta.encoder.layer",
         embeddings=("deberta.embeddings",),
         head=("cls.predictions.transform",),
-        counts=DEBERTA_COUNTS,
-    ),
-    "deberta-v2, legacy=false": Family(
-        "DeBERTa with its own head",
-        DebertaV2ForMaskedLM,
-        layers="deberta.encoder.layer",
-        embeddings=("deberta.embeddings",),
-        head=tuple(f"lm_predictions.lm_head.{step}" for step in ("dense", "transform_act_fn", "LayerNorm")),
-        decoder="deberta.embeddings.word_embeddings",  # always, because DeBERTa's decoder has no table of its own
-        bias="lm_predictions.lm_head.bias",
-        counts=DEBERTA_COUNTS | {"decoder": "0"},
+        counts={
+            "word embeddings": "v * e",
+            "position embeddings": "p * e * absolute",
+            "token-type embeddings": "t * e",
+            "embedding projection": "e * h * (e != h)",
+            "embedding LayerNorm": "2 * h",
+            "relative positions": "buckets * h + 2 * h * normed",
+            "convolution": "(h * h * kernel + h + 2 * h) * (kernel > 0)",
+            **LAYERS,
+            "attention": "L * (4 + apart) * (h**2 + h)",
+            "MLM head": "h**2 + h + 2 * h + v",
+            "decoder": "u * v * (e + 1)",
+            "task head": "2 * h + 2",
+        },
     ),
     "modernbert": Family(
         "ModernBERT",
@@ -258,6 +247,14 @@ FAMILIES = {
         mend=_mend_gpt2,
     ),
 }
+# a DeBERTa with legacy=false has the head of its authors' code, which always multiplies with the word embeddings
+DEBERTA_HEAD = replace(
+    FAMILIES["deberta-v2"],
+    head=tuple(f"lm_predictions.lm_head.{step}" for step in ("dense", "transform_act_fn", "LayerNorm")),
+    decoder="deberta.embeddings.word_embeddings",
+    bias="lm_predictions.lm_head.bias",
+    counts=FAMILIES["deberta-v2"].counts | {"decoder": "0"},
+)
 
 
 def of(model: PreTrainedModel | PreTrainedConfig, what: str = "") -> Family:
@@ -266,13 +263,13 @@ def of(model: PreTrainedModel | PreTrainedConfig, what: str = "") -> Family:
     Raises ValueError, naming `what` and the families of the table, for a model that has no row.
     """
     config = getattr(model, "config", model)
-    kind = config.model_type + ", legacy=false" * (getattr(config, "legacy", True) is False)
-    if kind not in FAMILIES:
+    if config.model_type not in FAMILIES:
         names = ", ".join(family.name for family in FAMILIES.values())
         raise ValueError(
             f"{what or 'this model'} is a model of type '{config.model_type}'; these families can be distilled: {names}"
         )
-    return FAMILIES[kind]
+    own_head = config.model_type == "deberta-v2" and config.legacy is False
+    return DEBERTA_HEAD if own_head else FAMILIES[config.model_type]
 
 
 def longest(config: PreTrainedConfig) -> int:

@@ -205,8 +205,8 @@ def build_student(
             tensors = narrow_tensors(tensors, full, config)
         with no_init_weights():
             student = kind(config)
+        student.tie_weights()  # before, so that a tied table is written once
         student.load_state_dict(tensors)
-        student.tie_weights()
     made = {"layers": list(chosen), "init": init, "token_types": token_types, "seed": seed}
     if config is not full:
         made |= {"width": config.hidden_size, "heads": config.num_attention_heads}

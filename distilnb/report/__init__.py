@@ -1,1 +1,1 @@
-"""From records to what people read: tables, scorecard, figures, model cards, pages."""
+"""Reports made from records: tables, scorecard, figures, model cards and pages."""

@@ -1,8 +1,8 @@
-"""The answer in one paragraph, from the records of one scale: does the student keep 97 %, and what does each loss do?
+"""The answer in one paragraph, from the records of one scale: whether the student keeps 97 %, and what each loss does.
 
-Every number and every sentence follows from records; what has no record is named as open. A share is that of the
-teacher's macro score, paired by seed, over the tasks on which the teacher itself is above the majority: elsewhere
-keeping is no achievement.
+Every number and sentence follows from records; whatever has no record is called open. Shares are of the teacher's
+macro score, paired by seed, over the tasks on which the teacher itself beats the majority baseline, because on other
+tasks there is nothing to keep.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,8 +30,8 @@ NOT_RUN = "; not run yet: "
 
 
 class Retention(NamedTuple):
-    """What a model keeps of its teacher's macro score over `tasks`, in percent over paired seeds; `behind` is how many
-    points the student has more."""
+    """The share of its teacher's macro score over `tasks` that a model keeps, in percent over paired seeds; `behind` is
+    the student's lead over the model, in points."""
 
     model: str
     tasks: tuple[str, ...]
@@ -40,19 +40,19 @@ class Retention(NamedTuple):
     behind: MeanInterval
 
     def __str__(self) -> str:
-        """The share with its interval: "94.2 % [93.1 to 95.3], 5 seeds"."""
+        """The share with its interval, such as "94.2 % [93.1 to 95.3], 5 seeds"."""
         spread = "" if self.share.low is None else f" [{self.share.low:.1f} to {self.share.high:.1f}]"
         return f"{self.share.mean:.1f} %{spread}, {len(self.seeds)} seed{'s' * (len(self.seeds) > 1)}"
 
 
 def scores_of(records: Records, scale: str) -> dict[tuple[str, str, int], Mapping[str, float]]:
-    """(model, task, seed) → scores of GLUE's tasks run in full; subsets are other tasks and are left out."""
+    """The scores of GLUE's tasks run in full, by (model, task, seed); subsets are left out as other tasks."""
     runs = [r for r in records if r["kind"] == "finetuning" and r["scale"] == scale and r["task"] in glue.GLUE]
     return {(r["model"], r["task"], r["seed"]): r["scores"] for r in runs if not is_subset(r)}
 
 
 def kept(records: Records, model: str, scale: str = "small") -> Retention | None:
-    """What `model` keeps of the teacher of this scale; None while one of the tasks has no pair of seeds."""
+    """The retention of `model` against the teacher of this scale; None while a task has no pair of seeds."""
     scores = scores_of(records, scale)
 
     def seeds(who: str, task: str) -> set[int]:
@@ -80,7 +80,7 @@ def kept(records: Records, model: str, scale: str = "small") -> Retention | None
 
 
 def answer(records: Records, scale: str = "small") -> str:
-    """The paragraph, in Markdown."""
+    """The answer as a Markdown paragraph."""
     student = kept(records, "student", scale)
     if student is None:
         return f"{_subject(records, scale)} Its answer is open: there are no records of teacher and student yet."
@@ -125,7 +125,7 @@ def _shares(records: Records, student: Retention, scale: str) -> list[str]:
 
 
 def _claim() -> float:
-    """The share that the paper claims, from its own macro scores."""
+    """The share that the paper claims, computed from its own macro scores."""
     return round(paper.glue("DistilBERT", "macro") / paper.glue("BERT-base", "macro"), 2)
 
 

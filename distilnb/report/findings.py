@@ -1,4 +1,4 @@
-"""What was found, in five sentences computed from records and the paper's numbers: the README's own summary."""
+"""The README's summary of findings, in sentences computed from records and the paper's numbers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +19,7 @@ REAL = ("small", "mini")  # the scales with real text that need no GPU, the most
 
 
 def findings(records: Records) -> str:
-    """A Markdown list of what these records show, each with a link to its notebook; what was not run is not said."""
+    """A Markdown list of the findings in these records, each with a link to its notebook, without those not run."""
     parts = parameters(records), speed(records), impossible_score(), missing_attention(), teaching(records)
     return "\n".join(f"- {part}" for part in parts if part)
 
@@ -29,7 +29,7 @@ def _base_benchmarks(records: Records) -> list[dict[str, Any]]:
 
 
 def parameters(records: Records) -> str:
-    """How many parameters the student has fewer, counted at the paper's size."""
+    """The sentence about the student's saving of parameters, counted at the paper's size."""
     runs = _base_benchmarks(records)
     if not runs:
         return ""
@@ -43,7 +43,7 @@ def parameters(records: Records) -> str:
 
 
 def speed(records: Records) -> str:
-    """How much faster the student is in every format that was timed at the paper's size, and whether 1.63 is among."""
+    """The sentence about the student's speed-up in each format timed at the paper's size, beside the paper's 1.63."""
     runs = _base_benchmarks(records)
     ratios = [r["scores"][key] for r in runs for key in r["scores"] if key.startswith("ratio_")]
     if not ratios:
@@ -59,7 +59,7 @@ def speed(records: Records) -> str:
 
 
 def impossible_score() -> str:
-    """Whether DistilBERT's first RTE score is any share of RTE's dev set."""
+    """The sentence on whether DistilBERT's first RTE score can be a share of the rows of RTE's dev set."""
     printed, rows = paper.glue("DistilBERT", "rte", "2019-10"), glue.get_task("rte").rows["validation"]
     possible = {round(100 * right / rows, 1) for right in range(rows + 1)}
     if printed in possible:
@@ -73,7 +73,7 @@ def impossible_score() -> str:
 
 
 def missing_attention() -> str:
-    """What the file of the size that the paper gives for the phone holds, by adding up its groups of weights."""
+    """The sentence about the content of the paper's phone file, found by adding up groups of weights to its size."""
     size = paper.claim("device_size").value
     files = paper.table("device_files").to_dict("records")
     file = next((row for row in files if round(row["bytes"] / 1e6) == size), None)
@@ -92,7 +92,7 @@ def missing_attention() -> str:
 
 
 def teaching(records: Records) -> str:
-    """What the teacher is worth on text and on tasks, beside a twin that learned without it."""
+    """The sentence about the teacher's worth on text and on tasks, against a twin that learned without a teacher."""
     for scale in REAL:
         pair = [pretraining_run(role, scale) for role in ("student", "undistilled")]
         runs = {r["model"]: held_out_loss(r["scores"]) for r in records if r["name"] in pair}
@@ -116,7 +116,7 @@ def _taught(scale: str, losses: dict[str, float], kept: dict[str, tables.Retaine
 
 
 def not_run(records: Records) -> str:
-    """That the 97 % was not run, and what it would take; empty once it was."""
+    """The sentence that the 97 % was not run, with its cost; "" once it was run."""
     base = {(r["model"], r["task"]) for r in records if r["kind"] == "finetuning" and r["scale"] in ("base", "paper")}
     if all({("teacher", task), ("student", task)} <= base for task in glue.GLUE):
         return ""
@@ -128,7 +128,7 @@ def not_run(records: Records) -> str:
 
 
 def read_before(records: Records) -> str:
-    """What the teachers of real text may have read of IMDb before its test split scores them; "" without a record."""
+    """The sentence about IMDb test texts that the teachers of real text may have read; "" without a record."""
     ceilings = next((r["scores"] for r in records if r["name"] == "ceilings"), {})
     if "imdb_unlabelled_in_scored" not in ceilings:
         return ""
@@ -140,7 +140,7 @@ def read_before(records: Records) -> str:
 
 
 def ablation_sentence(records: Records) -> str:
-    """Whether each of Table 4's differences lies in our interval over pairs, at the most telling scale that was run."""
+    """The sentence on whether Table 4's differences lie in our intervals over pairs, at the most telling scale run."""
     for scale in REAL:
         grid = [r for r in records if r["kind"] == "ablation" and r["grid"] == ablation_grid(scale)]
         rows = [row for row in (ablation.compare(grid).rows if grid else []) if row["paper"] is not None]

@@ -1,7 +1,7 @@
-"""Sharing a model on the Hugging Face Hub: a folder that plain `transformers` loads, its card written from records.
+"""Models for the Hugging Face Hub: a folder that plain `transformers` loads, with a card written from records.
 
-What the card says about text, budget, scores, time and energy is read from the record that lies beside the weights and
-from the fine-tuning records that name it; a model without its record, or with an edited one, is refused.
+The card's facts about text, budget, scores, time and energy are read from the record beside the weights and from the
+fine-tuning records that name it. A model without a record, or with an edited record, is refused.
 """
 
 import re
@@ -74,7 +74,7 @@ def check_repository(repo: str) -> None:
 
 
 def check_access() -> None:
-    """Raise ValueError where an upload is bound to fail: offline, or without a token."""
+    """Raise ValueError where an upload must fail, because the machine is offline or has no token."""
     if constants.HF_HUB_OFFLINE:
         raise ValueError("HF_HUB_OFFLINE is set, so nothing can be uploaded; unset it, or use --dry-run")
     if not get_token():
@@ -82,7 +82,7 @@ def check_access() -> None:
 
 
 def read_model(model: Path) -> tuple[dict[str, Any], Any]:
-    """The record beside the weights, and the network; ValueError when either is missing or they do not fit."""
+    """The record beside the weights, and the network; ValueError when one is missing or they do not fit each other."""
     if not (model / "record.json").is_file():
         raise ValueError(
             f"{model} has no record.json: a model is published with the record of its run, or not at all; "
@@ -113,7 +113,7 @@ def prepare(
     license: str = "apache-2.0",
     language: str = "en",
 ) -> Path:
-    """Write the folder that the Hub is given: weights, tokenizer, configuration, record and card.
+    """Write the folder for the Hub (weights, tokenizer, configuration, record and card), and return its path.
 
     `records` are searched for scores of this model after fine-tuning; `project` is this repository's owner/name.
     Raises ValueError, before anything is written, for a model that `read_model` refuses or a folder in use.
@@ -148,7 +148,7 @@ def card(
     language: str,
     mask: str = "[MASK]",
 ) -> str:
-    """The model card: a header that the Hub reads and a page that people read; `mask` is what hides its words."""
+    """The model card: a header for the Hub and a page for people; `mask` is the model's mask token."""
     toy = "toyworld" in record["data"]["id"]
     blank = "" if objective_of(record) is CAUSAL else f" {mask}."
     example = ("The owl is a kind of" if toy else "The capital of France is") + blank
@@ -170,9 +170,8 @@ def header(
     record: dict[str, Any], network: Any, tuned: list[dict[str, Any]], license: str, language: str
 ) -> ModelCardData:
     """The card's header: licence, language, data sets, base model, tags, and the scores as a model index."""
-    made = record.get("made_from", {})
+    text, objective, made = _text(record), objective_of(record), record.get("made_from", {})
     teacher = made.get("teacher") or made.get("start") or ""
-    text, objective = _text(record), objective_of(record)
     kind = "text-generation" if objective is CAUSAL else "fill-mask"
     scores = [
         EvalResult(
@@ -220,7 +219,7 @@ def header(
 
 
 def made_rows(record: dict[str, Any]) -> list[dict[str, str]]:
-    """Text, budget, losses, machine, time and energy of a run, one row each."""
+    """The text, budget, losses, machine, time and energy of a run, one row each."""
     config, device, data, made = record["config"], record["device"], record["data"], record.get("made_from")
     revisions = ", ".join(str(r)[:12] for r in data["revision"] if r)
     term, earlier = objective_of(record).term, tokens_before(record)
@@ -245,7 +244,7 @@ def made_rows(record: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _start(made: dict[str, Any]) -> str:
-    """What the weights of a student were before its run."""
+    """The origin of a student's weights before its run, in words."""
     if made.get("student"):
         return f"those of {made.get('student_record') or _name(made['student'])}, which it trains further"
     layers = ", ".join(map(str, made["layers"]))
@@ -299,7 +298,7 @@ def _text(record: dict[str, Any]) -> str:
 
 
 def _name(source: str) -> str:
-    """A source or model as others may see it: of a path on this machine only the last part."""
+    """The public name of a source or model: of a local path, only the last part."""
     return source if _on_hub(source) or not Path(source).is_absolute() else Path(source).name
 
 
@@ -313,9 +312,9 @@ def _hub_names(text: str) -> list[str]:
 
 
 def upload(folder: Path, repo: str, private: bool = False) -> str:
-    """Push a prepared folder to the Hub, as a new repository where there is none; its address.
+    """Push a prepared folder to the Hub, to a new repository where there is none, and return its address.
 
-    Raises RuntimeError in one sentence when the Hub refuses or does not answer; the folder stays for another try.
+    Raises RuntimeError when the Hub refuses or does not answer; the folder stays for another try.
     """
     try:
         hub = HfApi(token=get_token())

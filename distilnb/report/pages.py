@@ -1,4 +1,4 @@
-"""Tables, text and figures as one HTML file."""
+"""HTML pages: tables, text and figures in one file."""
 
 import html
 import re
@@ -30,7 +30,7 @@ def html_table(rows: list[dict[str, Any]]) -> str:
 
 
 def html_text(markdown: str) -> str:
-    """The little Markdown that our own texts use, as HTML: paragraphs, lists, *stress*, **weight** and `code`."""
+    """Markdown as HTML, for the few elements that our texts use: paragraphs, lists, *stress*, **weight** and `code`."""
     blocks = []
     for block in re.sub(r"\n(?=- )", "\n\n", html.escape(markdown, quote=False)).split("\n\n"):
         block = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", block.strip())
@@ -40,14 +40,14 @@ def html_text(markdown: str) -> str:
 
 
 def html_figure(svg: str, caption: str) -> str:
-    """An <svg> element, described already (`figures.to_svg`), with its caption; its ids are made its own."""
+    """An <svg> element, described already (`figures.to_svg`), with its caption and with ids unique on the page."""
     key = re.sub(r"\W", "-", caption)
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{key}-", svg)
     return f"<figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>"
 
 
 def page(title: str, sections: Mapping[str, str]) -> str:
-    """A page in one file: heading → HTML; no script, no font, no picture from elsewhere."""
+    """A page in one file from sections (heading → HTML), without external scripts, fonts or pictures."""
     body = "\n".join(f"<section><h2>{html.escape(name)}</h2>\n{part}</section>" for name, part in sections.items())
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>\n'

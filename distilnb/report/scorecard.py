@@ -1,8 +1,8 @@
-"""The scorecard: every cell of Tables 1–4 and every claim as paper | measured | delta | interval | scale | verdict.
+"""The scorecard (notebook 09): each cell of Tables 1–4 and each claim, with measured value, interval and verdict.
 
 Measured values come from records alone. Only the scales `base` and `paper` have the paper's models and data, so only
-their records can fill a cell; what toy and mini found stands in a column of its own and decides nothing. Tolerances
-are data, `data/paper/verdict_rules.csv`; `RULE` says in words how a verdict follows from them.
+their records can fill a cell; results of the small scales are in a separate column and decide nothing. Tolerances are
+data, in `data/paper/verdict_rules.csv`; `RULE` explains in words how a verdict follows from them.
 """
 
 from collections import Counter
@@ -23,14 +23,14 @@ from ..tasks.glue import GLUE
 from . import pages
 from . import tables as tables_module
 
-EVIDENCE = ("paper", "base")  # the first that has a record fills the cell
-SMALL = ("small", "mini", "toy")
-MODELS = {  # the paper's name → what our records call it, the first that is there
+EVIDENCE = ("paper", "base")  # scales of which the first with a record fills the cell
+SMALL_SCALES = ("small", "mini", "toy")
+MODELS = {  # the paper's name → its names in our records, of which the first that exists is used
     "BERT-base": ("teacher",),
     "DistilBERT": ("released", "student"),
     "DistilBERT (D)": ("student_d",),
 }
-BENCHMARK: dict[str, tuple[str, Callable[[float], float]]] = {  # row → a benchmark record's score, what to make of it
+BENCHMARK: dict[str, tuple[str, Callable[[float], float]]] = {  # row → a benchmark's score, conversion
     "BERT-base parameters": ("parameters_teacher", lambda count: count / 1e6),
     "DistilBERT parameters": ("parameters_student", lambda count: count / 1e6),
     "BERT-base seconds": ("seconds_teacher", float),
@@ -38,8 +38,8 @@ BENCHMARK: dict[str, tuple[str, Callable[[float], float]]] = {  # row → a benc
     "faster": ("ratio_end_to_end", lambda ratio: 100 * (ratio - 1)),
     "device_faster": ("ratio_forward", lambda ratio: 100 * (ratio - 1)),
 }
-ON_DEVICE = ("device_faster",)  # measured as the paper's app does it: questions of 384 tokens, no tokenization
-MARKS = {
+ON_DEVICE = ("device_faster",)  # measured as in the paper's app: questions of 384 tokens, no tokenization
+VERDICTS = {
     "reproduced": "✓",
     "exceeded": "↑",
     "partly": "◐",
@@ -73,7 +73,7 @@ beside it: `base` has the paper's models and tasks, but trains the student on fa
 
 
 class Found(NamedTuple):
-    """What the records of one scale say of a cell: the middle value, an interval or None, how many runs, a remark."""
+    """The result of one scale's records for a cell: the middle value, an interval or None, the runs, a remark."""
 
     value: float
     low: float | None = None
@@ -83,10 +83,10 @@ class Found(NamedTuple):
 
 
 class Runs:
-    """The records of one scale, asked for what the cells need; None where there are none.
+    """The records of one scale, with methods that return the values of cells, or None without records.
 
-    Runs on other rows than a task's official ones are another task: at the scales that count they are left out, at
-    the small ones named. Every question raises ValueError for records that must not be compared. Scores are in
+    Runs on other rows than a task's official ones are another task: they are left out at the scales that count, and
+    named at the small scales. Each method raises ValueError for records that must not be compared. Scores are in
     points, hundredths of 1.
     """
 
@@ -96,7 +96,7 @@ class Runs:
         self.records = [record for record in here if record not in self.left_out]
 
     def tuned(self, model: str, task: str) -> dict[int, Mapping[str, Any]]:
-        """The fine-tuning records of a model, as the paper calls it, on a task, by seed; checked."""
+        """The checked fine-tuning records of a model (by the paper's name) on a task, by seed."""
         for label in MODELS.get(model, (model,)):
             runs = [r for r in self.records if (r["kind"], r["model"], r["task"]) == ("finetuning", label, task)]
             if runs:
@@ -110,16 +110,16 @@ class Runs:
         if not by_seed:
             return None
         first = next(iter(by_seed.values()))
-        is_main = first["scores"][metric] == first["scores"]["main"]  # whose interval the record has: F1's, not EM's
+        is_main = first["scores"][metric] == first["scores"]["main"]  # whose interval is recorded: F1's, not EM's
         rows = [100 * bound for bound in first.get("interval") or ()] if is_main else None
         remark = "the released checkpoint" if first["model"].startswith("released") else ""
         remark = remark or ("a subset" if is_subset(first) else "")
         return _over_runs([100 * r["scores"][metric] for r in by_seed.values()], median, rows, remark)
 
     def macros(self, *models: str) -> tuple[list[dict[int, float]], str]:
-        """Macro scores of each model by seed, over the tasks that all have whole; a remark when these are not the nine.
+        """The macro scores of each model by seed, over the tasks that all ran in full, and a remark if not all nine.
 
-        At the scales that count it is all nine or none.
+        At the scales that count, the tasks are all nine or none.
         """
         runs = {task: [self.tuned(model, task) for model in models] for task in GLUE}
         whole = [task for task in GLUE if not any(is_subset(r) for by_seed in runs[task] for r in by_seed.values())]
@@ -136,15 +136,15 @@ class Runs:
         return by_seed, f"{len(scored)} of {len(GLUE)} tasks" if len(scored) < len(GLUE) else ""
 
     def macro(self, model: str) -> Found | None:
-        """The mean of the nine GLUE scores; at small scales of those tasks that there are."""
+        """The mean of the nine GLUE scores; at small scales, of the existing ones."""
         (by_seed,), remark = self.macros(model)
         return _over_runs(list(by_seed.values()), median, remark=remark)
 
     def share(self, student: str = "DistilBERT", teacher: str = "BERT-base") -> Found | None:
         """The student's macro score in percent of its teacher's, seed by seed.
 
-        The control that the paper lacks is named where it was run: what the student without a teacher keeps of the
-        same tasks.
+        Where it was run, the remark names a control that the paper lacks: the share that the student without a teacher
+        keeps on the same tasks.
         """
         (theirs, own), remark = self.macros(teacher, student)
         (*_, twin), same = self.macros(teacher, student, "undistilled")
@@ -154,7 +154,7 @@ class Runs:
         return _over_runs([100 * own[seed] / theirs[seed] for seed in theirs], mean, remark=remark)
 
     def gap(self, better: str, worse: str, task: str, metric: str) -> Found | None:
-        """`better` minus `worse`, over seeds that both have."""
+        """The score of `better` minus that of `worse`, over seeds that both have."""
         one, other = self.tuned(better, task), self.tuned(worse, task)
         both = sorted(one.keys() & other.keys())
         check_comparable([by_seed[seed] for by_seed in (one, other) for seed in both], _settings)
@@ -171,9 +171,9 @@ class Runs:
         return Found(row["mean"], row["low"], row["high"], len(row["deltas"])) if row["deltas"] else None
 
     def benchmark(self, row: str) -> Found | None:
-        """A number of the benchmark records; parameters are counted, not measured: their interval is a point.
+        """A number of the benchmark records; the interval of parameters is a point, because they are counted.
 
-        Size and speed belong to the architecture, so random weights will do, but they are named.
+        Size and speed depend on the architecture alone, so random weights suffice, but the remark names them.
         """
         key, of = BENCHMARK[row]
         task = "squad" if row in ON_DEVICE else "stsb"
@@ -182,13 +182,13 @@ class Runs:
         values = [of(record["scores"][key]) for record in runs]
         single = [values[0]] * 2 if runs and row.endswith("parameters") else None
         if len(runs) == 1 and key in (runs[0].get("intervals") or {}):
-            low, *_, high = runs[0]["intervals"][key]  # quartiles of its rounds
+            low, *_, high = runs[0]["intervals"][key]  # quartiles over rounds
             single = [of(low), of(high)]
         random = any(is_random(record.get("weights", {}).get("teacher", "")) for record in runs)
         return _over_runs(values, mean, single, "random weights" if random else "")
 
     def smaller(self) -> Found | None:
-        """How many percent fewer parameters the student has."""
+        """The percentage by which the student has fewer parameters."""
         teacher, student = self.benchmark("BERT-base parameters"), self.benchmark("DistilBERT parameters")
         fewer = 100 * (1 - student.value / teacher.value) if teacher and student else None
         return fewer and Found(fewer, fewer, fewer, remark=teacher.remark)
@@ -200,7 +200,7 @@ def _over_runs(
     single: Sequence[float] | None = None,
     remark: str = "",
 ) -> Found | None:
-    """The middle of the values and their t interval; of one value, the interval `single` that it brings along."""
+    """The middle of the values and their t interval; for one value, its own interval `single`."""
     if not values:
         return None
     over = statistics.mean_interval(values)
@@ -209,7 +209,7 @@ def _over_runs(
 
 
 def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be equal in a comparison on one task; a learning rate that each chose from one list may differ."""
+    """The settings that must be equal in a comparison on one task; learning rates chosen from one list may differ."""
     config = {key: value for key, value in record["config"].items() if key != "seed"}
     if record.get("selection"):
         config["learning_rate"] = record["selection"]["learning_rates"]
@@ -221,7 +221,7 @@ def _arithmetic(value: float) -> Callable[[Runs], Found]:
 
 
 def _claims() -> dict[str, Callable[[Runs], Found | None]]:
-    """Claim → where the records have it, or the same number from other printed ones."""
+    """The function that finds each claim in the records, or computes it from other printed numbers."""
     glue, seconds, squad = paper.glue, paper.speed, partial(paper.downstream, task="SQuAD", metric="exact_match")
     encoders = paper.parameters("BertModel"), paper.parameters("DistilBertModel")
     logged = paper.claim("device_log_bert").value / paper.claim("device_log_distilbert").value
@@ -262,7 +262,7 @@ def _claims() -> dict[str, Callable[[Runs], Found | None]]:
 
 
 class Row(NamedTuple):
-    """A cell or claim before the records are asked; `correct` is given where the printed value is an erratum."""
+    """A cell or claim of the paper, without records; `correct` is given where the printed value is an erratum."""
 
     part: str
     what: str
@@ -274,24 +274,24 @@ class Row(NamedTuple):
 
     @property
     def target(self) -> float:
-        """The value to compare with."""
+        """The value for the comparison: the correct one, else the printed one."""
         return self.printed if self.correct is None else self.correct
 
     @property
     def tolerance(self) -> float:
-        """How far from the target still counts as the same."""
+        """The distance from the target that still counts as equal."""
         return float(self.rule["tolerance"])
 
     @property
     def half_digit(self) -> float:
-        """Half of the last digit that the paper prints: what its rounding may hide."""
+        """Half of the last digit that the paper prints, which its rounding may hide."""
         return 0.5 * 10.0 ** -len(f"{self.printed:.10g}".partition(".")[2])
 
     def number(self, value: float, printed: bool = False) -> str:
-        """A value with as many decimals as the paper prints here; ours with one at least."""
+        """A value with as many decimals as the paper prints here; ours with at least one."""
         places = len(f"{self.printed:.10g}".partition(".")[2])
         places = places if printed and self.unit != "points" else max(places, 1)
-        shown = f"{round(value, places) + 0.0:,.{places}f}".replace("-", "−")  # + 0.0: nought has no sign
+        shown = f"{round(value, places) + 0.0:,.{places}f}".replace("-", "−")  # + 0.0 makes −0 a 0
         return shown + UNITS.get(self.unit, "")
 
 
@@ -349,7 +349,7 @@ def verdict(target: float, measured: Found, tolerance: float, direction: str = "
 
 @dataclass(frozen=True)
 class Line:
-    """A row of the finished scorecard: its verdict, what filled it and at which scale, what small scales found."""
+    """A row of the finished scorecard: its verdict, its measured value with the scale, the small scales' results."""
 
     row: Row
     verdict: str
@@ -373,7 +373,7 @@ class Line:
             "interval": _interval(row, measured),
             "paper inside": _holds(row, measured),
             "scale": f"{self.scale}{several}{remark}" or "–",
-            "verdict": f"{MARKS[self.verdict]} {self.verdict}",
+            "verdict": f"{VERDICTS[self.verdict]} {self.verdict}",
             "small scales: not evidence": self.small or "–",
         }
 
@@ -385,22 +385,22 @@ def _interval(row: Row, measured: Found | None) -> str:
 
 
 def _holds(row: Row, measured: Found | None) -> str:
-    """Whether the paper's value lies in our interval, as far as both print."""
+    """Whether the paper's value lies in our interval, at the printed precision."""
     if measured is None or measured.low in (None, measured.high) or row.rule["kind"] != "measured":
         return "–"
     return "yes" if measured.low - row.half_digit <= row.target <= measured.high + row.half_digit else "no"
 
 
 class Card(NamedTuple):
-    """The scorecard and, in sentences, what a reader must know of the records behind it."""
+    """The scorecard, and notes in sentences about the records behind it."""
 
     lines: list[Line]
     notes: list[str]
 
 
 def scorecard(records: Sequence[Mapping[str, Any]]) -> Card:
-    """Every cell of Tables 1–4 and every claim against these records."""
-    runs = {scale: Runs(records, scale) for scale in EVIDENCE + SMALL}
+    """The scorecard of every cell of Tables 1–4 and every claim against these records."""
+    runs = {scale: Runs(records, scale) for scale in EVIDENCE + SMALL_SCALES}
     notes, lines = [note for of_scale in runs.values() for note in _notes(of_scale)], []
     for row in rows():
         line, troubles = _line(row, runs)
@@ -423,7 +423,7 @@ def _line(row: Row, runs: Mapping[str, Runs]) -> tuple[Line, list[str]]:
             measured[scale] = row.read(of_scale)
         except ValueError as error:
             measured[scale], troubles[scale] = None, f"{scale}: {error}"
-    small = " · ".join(_small(row, scale, measured[scale]) for scale in SMALL if measured[scale])
+    small = " · ".join(_small(row, scale, measured[scale]) for scale in SMALL_SCALES if measured[scale])
     scale = next((scale for scale in EVIDENCE if measured[scale]), "")
     if not scale:
         refused = any(scale in troubles for scale in EVIDENCE)
@@ -440,7 +440,7 @@ def _small(row: Row, scale: str, measured: Found) -> str:
 
 
 def _notes(runs: Runs) -> list[str]:
-    """Gaps and mixed code among the records of a scale, and what must not be compared."""
+    """The notes on gaps and mixed code among the records of a scale, and on records that must not be compared."""
     tuned = [record for record in runs.records if record["kind"] == "finetuning"]
     grids: dict[str, list] = {f"{runs.scale}, fine-tuning": tuned}
     for record in runs.records:
@@ -458,7 +458,7 @@ def _notes(runs: Runs) -> list[str]:
 
 
 def headlines(card: Card) -> list[dict[str, str]]:
-    """The headline claims alone, and what would falsify each."""
+    """The rows of the headline claims alone, and what would falsify each."""
     chosen = [line for line in card.lines if line.row.rule.get("headline") == "yes"]
     wanted = ("paper", "measured", "interval", "scale", "verdict", "small scales: not evidence")
     return [
@@ -480,16 +480,16 @@ def _falsified(row: Row) -> str:
 
 
 def tally(card: Card) -> str:
-    """How many cells have which verdict, in a sentence."""
+    """The number of cells with each verdict, in a sentence."""
     counts = Counter(line.verdict for line in card.lines)
-    return f"{len(card.lines)} cells and claims: " + ", ".join(f"{counts[v]} {v}" for v in MARKS if counts[v]) + "."
+    return f"{len(card.lines)} cells and claims: " + ", ".join(f"{counts[v]} {v}" for v in VERDICTS if counts[v]) + "."
 
 
 IN_SHORT = ("reproduced", "exceeded", "partly", "not reproduced", "refused", "other hardware", "does not add up")
 
 
 def in_short(card: Card) -> str:
-    """What reproduced, what did not, what was not run and what of that the mini scale shows: a Markdown list."""
+    """A Markdown list of the results that reproduced, did not, or were not run, and of the mini scale's results."""
     bullets = []
     for word in IN_SHORT:
         lines = [line for line in card.lines if line.verdict == word]

@@ -1,4 +1,4 @@
-"""Tables written from records: what a run prints at its end, and the README's results. Nothing is typed in."""
+"""Tables written from records alone: those that a run prints at its end, and the README's results."""
 
 from statistics import median
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from ..tasks import glue, metrics
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Rows with equal keys as a Markdown table, columns padded so that it also reads well on a terminal."""
+    """Rows with equal keys as a Markdown table, with padded columns, so that it also reads well on a terminal."""
     if not rows:
         return "(no records yet)"
     cells = [[str(row[key]) for key in rows[0]] for row in rows]
@@ -30,7 +30,8 @@ def table(rows: list[dict[str, Any]]) -> str:
 def pretraining_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for each teacher or distillation: budget, held-out loss, agreement with its teacher, time.
 
-    Of a distillation both are told before and after. Of a student that was trained further, the budget in all too.
+    For a distillation, loss and agreement are given before and after; for a student trained further, also the total
+    budget.
     """
     records = [r for r in records if r["kind"] in ("teacher", "distillation")]
     titles, rows = {objective_of(r).title for r in records}, []
@@ -73,14 +74,14 @@ def scores_frame(records: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _majority(record: dict[str, Any]) -> float:
-    """What answering without reading scores, in points; nan for SQuAD, which has no such thing."""
+    """The score of the majority baseline, in points; nan for SQuAD, which has no such baseline."""
     return 100 * record["scores"].get("majority", float("nan"))
 
 
 def finetuning_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for each task: the majority baseline and, for each model, median [lowest–highest] over its seeds.
 
-    A real task of which only some rows were used is marked as a subset.
+    A real task run on only some rows is marked as a subset.
     """
     frame, rows = scores_frame(records), []
     models = sorted(frame["model"].unique(), key=rank)
@@ -105,9 +106,8 @@ PAPERS = {"teacher": "BERT-base", "student": "DistilBERT", "released": "DistilBE
 def comparison_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for each task and model: the paper's number, ours (median, range over seeds, interval), the difference.
 
-    The 95 % interval is that of the seed at the median, over the choice of validation rows. The difference is in
-    points; away from base and paper scale it stands in brackets, since another teacher and often other tasks are
-    compared.
+    The 95 % interval, over the choice of validation rows, is that of the median seed. The difference is in points;
+    except at base and paper scale it is in brackets, because another teacher and often other tasks are compared.
     """
     rows = []
     runs = [r for r in records if r["kind"] == "finetuning"]
@@ -119,7 +119,7 @@ def comparison_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-METRICS_OF = {"squad": ("exact_match", "f1")}  # tasks whose table in the paper has several columns
+METRICS_OF = {"squad": ("exact_match", "f1")}  # tasks with several columns in the paper's table
 
 
 def _compared(here: list[dict[str, Any]], task: str, metric: str, scale: str, model: str) -> dict[str, Any]:
@@ -145,22 +145,22 @@ def _compared(here: list[dict[str, Any]], task: str, metric: str, scale: str, mo
 
 
 def _printed(task: str, metric: str, model: str) -> float | None:
-    """What the paper prints for this task and role, if it does."""
+    """The paper's number for this task and role; None where it prints none."""
     if model not in PAPERS:
         return None
     try:
         if task in ("imdb", "squad"):
             return paper.downstream(PAPERS[model], task, "accuracy" if task == "imdb" else metric)
         return paper.glue(PAPERS[model], task)
-    except ValueError:  # no such cell: DistilBERT (D) has none but SQuAD's
+    except ValueError:  # no such cell, because DistilBERT (D) has only SQuAD's
         return None
 
 
 def macro_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for each scale and model that has all nine tasks of GLUE: medians over seeds, averaged over tasks.
 
-    With WNLI and without it (an adversarial split on which the majority class is hard to beat), and by BERT's
-    convention, where MRPC and QQP count by F1 and STS-B by Spearman instead of the mean of two metrics.
+    The mean is given with and without WNLI (an adversarial split on which the majority class is hard to beat), and by
+    BERT's convention, in which MRPC and QQP count by F1 and STS-B by Spearman instead of the mean of two metrics.
     """
     rows, runs = [], [r for r in records if r["kind"] == "finetuning" and r["task"] in glue.GLUE]
     for scale, model in dict.fromkeys((r["scale"], r["model"]) for r in sorted(runs, key=lambda r: rank(r["model"]))):
@@ -209,7 +209,7 @@ def _without(row: dict[str, Any], *columns: str) -> dict[str, Any]:
 
 
 class Retained(NamedTuple):
-    """What a model keeps of its teacher's macro score, in percent, over some tasks and the seeds that both have."""
+    """The share of its teacher's macro score that a model keeps, in percent, over some tasks and common seeds."""
 
     scale: str
     model: str
@@ -223,7 +223,7 @@ def retention(records: list[dict[str, Any]]) -> list[Retained]:
     """Each model's macro score in percent of its teacher's, seeds paired: over GLUE's tasks that both have, without
     WNLI, and over those on which the teacher itself beats the majority, beyond its interval over seeds.
 
-    Subsets of a task (other than the official numbers of rows) are left out: they are another task.
+    Runs on a part of a task's official rows are left out, because they are another task.
     """
     frame, kept = scores_frame(records), []
     frame = frame[frame["task"].isin(glue.GLUE) & ~frame["subset"].astype(bool)]
@@ -264,7 +264,7 @@ def _share(points: pd.DataFrame, model: str, tasks: list[str]) -> tuple[int, Mea
 
 
 def retention_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The table of `retention`."""
+    """The rows of the table of `retention`."""
     return [
         {
             "scale": kept.scale,
@@ -277,15 +277,15 @@ def retention_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def share_text(share: MeanInterval) -> str:
-    """A share with its interval: "97.7 [91.4–104.0]"."""
+    """A share with its interval, such as "97.7 [91.4–104.0]"."""
     return f"{share.mean:.1f}" + ("" if share.low is None else f" [{_range(share.low, share.high)}]")
 
 
 def comparison(records: list[dict[str, Any]]) -> str:
-    """What `distilnb finetune` and `distilnb glue` print: every cell beside the paper's, and the macro scores."""
+    """The tables that `distilnb finetune` and `distilnb glue` print: all cells beside the paper's, and macro scores."""
     rows, small = comparison_rows(records), {r["scale"] for r in records} - {"base", "paper"}
     macros = macro_rows(records) if any(r["task"] in glue.GLUE for r in records) else []
-    if {r["scale"] for r in records} == small:  # the paper's column beside toy numbers would invite a comparison
+    if {r["scale"] for r in records} == small:  # beside toy numbers, the paper's column would mislead
         rows, macros = ([_without(row, "paper", "delta") for row in some] for some in (rows, macros))
     parts = [table(some) for some in (rows, macros) if some]
     if small:
@@ -299,8 +299,8 @@ def comparison(records: list[dict[str, Any]]) -> str:
 
 
 def ablation_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for each variant of each grid: median macro score and held-out loss, mean difference of both from the
-    triple loss with its interval over paired seeds, Table 4's difference.
+    """One row for each variant of each grid: median macro score and held-out loss, the mean difference of both from the
+    triple loss with its interval over paired seeds, and Table 4's difference.
 
     Raises ValueError for records that must not be compared.
     """
@@ -328,7 +328,7 @@ def ablation_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def difference(row: dict[str, Any], digits: int = 2) -> str:
-    """A mean difference with its interval: "−1.20 [−3.00, +0.60]"; of the reference, none."""
+    """A mean difference with its interval, such as "−1.20 [−3.00, +0.60]"; "–" for the reference."""
     if row["mean"] is None or row["variant"] == ablation.REFERENCE:
         return "–"
     interval = "" if row["low"] is None else f" [{signed(row['low'], digits)}, {signed(row['high'], digits)}]"
@@ -336,7 +336,7 @@ def difference(row: dict[str, Any], digits: int = 2) -> str:
 
 
 def sign(row: dict[str, Any]) -> str:
-    """Whether a difference has the sign that the paper prints, as far as its interval over pairs can say."""
+    """Whether a difference has the sign that the paper prints, if its interval over pairs can tell."""
     if row["paper"] is None or row["low"] is None:
         return "–"
     if row["low"] <= 0 <= row["high"]:
@@ -352,15 +352,15 @@ def inside(row: dict[str, Any]) -> str:
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """A number with its sign, the minus of typesetters: "−0.31"."""
+    """A number with its sign and a typographic minus, such as "−0.31"."""
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def benchmark_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for each benchmark: how many times faster the student is [quartiles], and the same as less time."""
+    """One row for each benchmark: the student's speed-up [quartiles], and the same as less time."""
     rows = []
     for r in records:
-        if r["kind"] == "benchmark" and "weights" in r:  # the benchmarks of training steps have no passes
+        if r["kind"] == "benchmark" and "weights" in r:  # because benchmarks of training steps have no passes
             scores, config = r["scores"], r["config"]
             rows.append(
                 {
@@ -380,7 +380,7 @@ def benchmark_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def format_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for each format of a benchmark's student: size, speed, and beside them what it costs in accuracy.
+    """One row for each format of a benchmark's student: size, speed, and loss of accuracy.
 
     Where the timed weights are random, the accuracy is that of another, fine-tuned student, whose scale is named.
     """
@@ -416,7 +416,7 @@ show is **not evidence about the paper's claims**."""
 
 
 def spent_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What the records took: for each scale and kind of run how many, their hours, and energy by the assumed power."""
+    """The cost of the records: for each scale and kind of run, their number, hours, and energy at the assumed power."""
     rows = []
     order = [(r["scale"], r["kind"]) for r in records if r["kind"] != "data"]
     for scale, kind in dict.fromkeys(order):
@@ -456,11 +456,11 @@ def _spread(values: list[float]) -> str:
 
 
 def _range(low: float, high: float) -> str:
-    return f"{low:.1f}–{high:.1f}".replace("-", "−")  # the minus of typesetters, as `signed`
+    return f"{low:.1f}–{high:.1f}".replace("-", "−")  # a typographic minus, as in `signed`
 
 
 def tables(records: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """The results tables that these records give: pre-training, fine-tuning scale by scale, retention, size and speed,
+    """The results tables of these records: pre-training, fine-tuning scale by scale, retention, size and speed,
     ablation."""
     by_scale = [[r for r in records if r["scale"] == scale] for scale in dict.fromkeys(r["scale"] for r in records)]
     kinds = retention_rows, benchmark_rows, format_rows, ablation_rows

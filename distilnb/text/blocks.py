@@ -1,4 +1,4 @@
-"""Pieces of documents → rows of token ids in an Arrow file, which training reads memory-mapped."""
+"""Rows of token ids, cut from pieces of documents and written to an Arrow file that training reads memory-mapped."""
 
 import hashlib
 import math
@@ -135,7 +135,7 @@ def write_rows(
 
 
 def _groups(parts: Iterator[Piece], blocks: Blocks, characters: int) -> Iterator[list[Piece]]:
-    """The pieces in groups of about so many characters, smaller when few tokens are still missing."""
+    """The pieces in groups of about `characters` characters, smaller when few tokens are still missing."""
     group, size = [], 0
     for piece in parts:
         group.append(piece)

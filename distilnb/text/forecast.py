@@ -1,4 +1,4 @@
-"""What preparing a text will take, told before it starts: size from what files and the Hub say, speed from a sample."""
+"""Forecasts of preparing a text: its size from files and the Hub's cards, its speed from a sample."""
 
 import io
 import math
@@ -25,12 +25,12 @@ from .reading import Piece, Tally
 from .sources import TextSource, from_hub, read_pieces, take_turns
 
 CHARACTERS = 4_000_000  # of the sample
-HEAD = 2_000_000  # bytes of a packed file that are unpacked to see how much there is in it
-ROWS = 200  # rows that are looked at for how much of them is text
+HEAD = 2_000_000  # bytes of a compressed file that are decompressed to estimate its size
+ROWS = 200  # rows that are read to estimate the share of text
 
 
 class Size(NamedTuple):
-    """Bytes of text, and bytes on disk that the Hub's files take beside what is prepared."""
+    """The bytes of text, and the bytes on disk of the Hub's files, besides the prepared ones."""
 
     text: float
     fetched: float = 0.0
@@ -38,7 +38,7 @@ class Size(NamedTuple):
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a text will be once it is prepared, and what that takes on this machine."""
+    """The size of a text once it is prepared, and the cost of preparing it on this machine."""
 
     text_bytes: float
     tokens: float
@@ -63,10 +63,10 @@ def forecast(
     max_tokens: int | None = None,
     layout: str = "packed",
 ) -> Forecast:
-    """Time and disk of `corpus.build_corpus` with the same arguments, from a sample of some millions of characters.
+    """The time and disk of `corpus.build_corpus` with the same arguments, from a sample of some million characters.
 
-    A data set of the Hub is streamed for the sample. Raises ValueError for text that cannot be read, and where its size
-    is not known.
+    A data set of the Hub is streamed for the sample. Raises ValueError for unreadable text and for text of unknown
+    size.
     """
     sizes = [_size(source) for source in sources]
     pieces = take_turns([read_pieces(_streamed(source), Tally()) for source in sources])
@@ -91,7 +91,7 @@ def _streamed(source: TextSource) -> TextSource:
 
 
 def _sample(pieces: Iterator[Piece], seen: Counter) -> Iterator[Piece]:
-    """The first of these pieces; their characters and bytes are counted."""
+    """The first pieces, whose characters and bytes are counted in `seen`."""
     for piece in pieces:
         seen["characters"] += len(piece.text)
         seen["bytes"] += len(piece.text.encode("utf-8", "replace"))
@@ -109,7 +109,7 @@ def _size(source: TextSource) -> Size:
 
 
 def _size_at_hub(source: TextSource) -> Size:
-    """What the card of a data set says of its size, less what is no text in its first rows."""
+    """The size in a data set's card, less the share that is not text in its first rows."""
     rows = islice(from_hub(replace(source, stream=True)), ROWS)
     share = _share(rows, source.column, f"text '{source.name}'")
     info = hub.fetch(load_dataset_builder, source.name, source.config, revision=source.revision).info
@@ -121,7 +121,7 @@ def _size_at_hub(source: TextSource) -> Size:
 
 
 def _share(rows: Iterable[Any], column: str | None, what: str) -> float:
-    """How much of some rows is text."""
+    """The share of text in some rows."""
     rows = [{"text": row} if isinstance(row, str) else row for row in rows]
     column = reading.choose_column(rows, column, what, Tally())
     text = sum(len(str(row.get(column) or "")) for row in rows)
@@ -129,7 +129,7 @@ def _share(rows: Iterable[Any], column: str | None, what: str) -> float:
 
 
 def _size_of_file(file: Path, source: TextSource) -> float:
-    """Bytes of text in a file, unpacked, about."""
+    """The approximate bytes of text in a file, decompressed."""
     size, kind = float(file.stat().st_size), reading.kind_of(file)
     if file.suffix.lower() in reading.OPENERS:
         size *= _unpacked(file)
@@ -143,13 +143,13 @@ def _size_of_file(file: Path, source: TextSource) -> float:
 
 
 def _unpacked(file: Path) -> float:
-    """How many times larger a packed file is once it is unpacked, by its beginning."""
+    """The factor by which a compressed file grows when it is decompressed, estimated from its beginning."""
     with file.open("rb") as packed:
         head = packed.read(HEAD)
     made = 0
     try:
         with reading.OPENERS[file.suffix.lower()](io.BytesIO(head)) as stream:
-            while part := stream.read(1000):  # of a longer part, all would be lost when the head ends in it
+            while part := stream.read(1000):  # short parts, because a part that the head cuts off is lost
                 made += len(part)
     except (OSError, EOFError):  # the end of the head, in the middle of the file
         pass

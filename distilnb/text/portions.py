@@ -13,10 +13,10 @@ from pathlib import Path
 from datasets import Dataset
 
 from . import reading
-from .reading import Piece, Span, Tally
+from .reading import Piece, Stretch, Tally
 from .sources import TextSource, from_hub, read_pieces, row_pieces, take_turns, text_column
 
-PORTION = 32_000_000  # bytes of text, about
+PORTION = 32_000_000  # approximate bytes of text
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Portion:
 
     sources: tuple[TextSource, ...]
     files: tuple[Path, ...] = ()
-    span: Span | None = None
+    span: Stretch | None = None
     between: re.Pattern | None = None
     rows: Dataset | None = None
 
@@ -81,7 +81,7 @@ def _of_files(files: list[Path], source: TextSource, tally: Tally) -> Iterator[P
 
 def _of_file(file: Path, source: TextSource, tally: Tally) -> Iterator[Portion]:
     lines = reading.kind_of(file) != ".txt"
-    if lines:  # every stretch reads the column that the beginning of the file leads to
+    if lines:  # so that every stretch reads the column found at the beginning of the file
         source = replace(source, column=reading.file_column(file, source.column, source.encoding, tally))
     between = reading.LINE if lines else reading.separator(file, source.encoding)
     for span in reading.spans(file, PORTION, between):
@@ -95,4 +95,4 @@ def _of_rows(rows: Dataset, source: TextSource, tally: Tally) -> Iterator[Portio
         source = replace(source, column=reading.choose_column(list(first), source.column, what, tally))
     step = max(1, PORTION * len(rows) // max(1, rows.data.nbytes))
     for start in range(0, len(rows), step):
-        yield Portion((source,), (), Span(start, min(len(rows), start + step)), None, rows)
+        yield Portion((source,), (), Stretch(start, min(len(rows), start + step)), None, rows)

@@ -76,7 +76,7 @@ class Preparation:
             "left_out": left_out,
             "why_none": blocks.why_none(),
         }
-        files.write_json(path.with_suffix(".json"), told)  # last, and whole: the portion is done
+        files.write_json(path.with_suffix(".json"), told)  # written last and atomically, to mark the portion as done
         return told
 
     def one_of_many(self, number: int, processes: int, began: float, before: int) -> dict[str, int]:
@@ -155,7 +155,7 @@ def prepare(
     building = folder.with_name(f"{folder.name}.building")
     info = info | {"shown": [source.shown for source in sources]}
     with files.hold(building, waiting="the text is being prepared by"):
-        if (folder / "info.json").is_file():  # the one that was waited for has done it all
+        if (folder / "info.json").is_file():  # another process has finished the corpus meanwhile
             shutil.rmtree(building)
             return
         try:

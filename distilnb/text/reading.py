@@ -139,17 +139,17 @@ OPENERS: dict[str, Callable[[Path | BinaryIO], BinaryIO]] = {
 }
 
 
-class Span(NamedTuple):
-    """A stretch of a file that is neither packed nor anything but UTF-8, from one byte to before another."""
+class Stretch(NamedTuple):
+    """A stretch of an uncompressed UTF-8 file, from byte `start` to before byte `stop`."""
 
     start: int
     stop: int
 
 
 class _Bytes(io.RawIOBase):
-    """The bytes of a stretch of a file, as if they were all."""
+    """The bytes of a stretch of a file, read as if they were the whole file."""
 
-    def __init__(self, path: Path, span: Span):
+    def __init__(self, path: Path, span: Stretch):
         self.file, self.left = path.open("rb"), span.stop - span.start
         self.file.seek(span.start)
 
@@ -168,7 +168,7 @@ class _Bytes(io.RawIOBase):
 
 
 @contextmanager
-def opened(path: Path, span: Span | None = None) -> Iterator[BinaryIO]:
+def opened(path: Path, span: Stretch | None = None) -> Iterator[BinaryIO]:
     """The decompressed bytes of a file, or of a span of it; errors become a ValueError with a plain sentence."""
 
     def plain(path: Path) -> BinaryIO:
@@ -184,7 +184,7 @@ def opened(path: Path, span: Span | None = None) -> Iterator[BinaryIO]:
 
 @contextmanager
 def characters(
-    path: Path, encoding: str | None = None, newline: str | None = None, span: Span | None = None
+    path: Path, encoding: str | None = None, newline: str | None = None, span: Stretch | None = None
 ) -> Iterator[TextIO]:
     """The text of a file, or of a span of it, decoded by its byte order mark, else by `encoding`, else as UTF-8.
 
@@ -289,7 +289,7 @@ def separator(path: Path, encoding: str | None = None) -> re.Pattern:
 
 
 def _text(
-    path: Path, encoding: str | None, tally: Tally, span: Span | None = None, between: re.Pattern | None = None
+    path: Path, encoding: str | None, tally: Tally, span: Stretch | None = None, between: re.Pattern | None = None
 ) -> Iterator[tuple[str, bool]]:
     """Documents of plain text: paragraphs where blank lines part any, else lines."""
     between = between or separator(path, encoding)
@@ -297,7 +297,7 @@ def _text(
         yield from _between(between, _chunks(stream, tally))
 
 
-def spans(path: Path, size: int, between: re.Pattern) -> list[Span]:
+def spans(path: Path, size: int, between: re.Pattern) -> list[Stretch]:
     """Stretches of a file of about `size` bytes, each but the last ended by a separator of documents.
 
     Where there are no line feeds at all, it is one.
@@ -307,7 +307,7 @@ def spans(path: Path, size: int, between: re.Pattern) -> list[Span]:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         while cuts[-1] + size < end and (match := parting.search(content, cuts[-1] + size)):
             cuts.append(match.end())
-    return [Span(*pair) for pair in pairwise(dict.fromkeys([*cuts, end]))]
+    return [Stretch(*pair) for pair in pairwise(dict.fromkeys([*cuts, end]))]
 
 
 def can_be_cut(path: Path, encoding: str | None) -> bool:
@@ -327,7 +327,7 @@ def _no_json(place: str, error: Exception) -> ValueError:
     return ValueError(f"{place} is not valid JSON ({reason})")
 
 
-def _jsonl(path: Path, encoding: str | None, _: str | None = None, span: Span | None = None) -> Iterator[Any]:
+def _jsonl(path: Path, encoding: str | None, _: str | None = None, span: Stretch | None = None) -> Iterator[Any]:
     """The rows of a JSON Lines file, or of a span of it, one per line."""
 
     def place(number: int) -> str:
@@ -346,11 +346,11 @@ def _jsonl(path: Path, encoding: str | None, _: str | None = None, span: Span | 
             yield row
 
 
-def _lines_before(path: Path, span: Span | None) -> int:
-    """How many lines of a file end before a stretch of it."""
+def _lines_before(path: Path, span: Stretch | None) -> int:
+    """The number of lines of a file that end before `span`."""
     if not span or not span.start:
         return 0
-    with opened(path, Span(0, span.start)) as stream:
+    with opened(path, Stretch(0, span.start)) as stream:
         return sum(chunk.count(b"\n") for chunk in iter(lambda: stream.read(CHUNK), b""))
 
 
@@ -559,7 +559,7 @@ def file_texts(
     column: str | None,
     encoding: str | None,
     tally: Tally,
-    span: Span | None = None,
+    span: Stretch | None = None,
     between: re.Pattern | None = None,
 ) -> Iterator[tuple[str, bool]]:
     """The documents of one file, or of a span of it, as stretches of text with whether the document ends there."""

@@ -1,4 +1,4 @@
-"""Where text comes from: local files, a data set of the Hub (whole or streamed), toyworld, and how it is named."""
+"""Sources of text and their names: local files, a data set of the Hub (whole or streamed), or toyworld."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -94,7 +94,7 @@ def read_pieces(source: TextSource, tally: Tally) -> Iterator[Piece]:
 
 
 def text_column(rows: Any, source: TextSource) -> Any:
-    """The rows with nothing but their text, where its column is known by name."""
+    """The rows with only their column of text, where its name is known."""
     names = rows.column_names or []  # a stream may not know them before its first row
     column = source.column or "text"
     return rows.select_columns([column]) if column in names else rows
@@ -121,7 +121,7 @@ def documents(source: TextSource) -> Iterator[str]:
 
 
 def from_hub(source: TextSource) -> Any:
-    """The rows of a data set of the Hub, a stream where that was asked for; ValueError says why there are none."""
+    """The rows of a data set of the Hub, as a stream if `stream`; ValueError, with the reason, when there are none."""
     unanswered = bool(hub.reach(source.name, "dataset", f"text '{source.name}'"))
     stream = source.stream and not unanswered
     try:

@@ -1,8 +1,8 @@
 """The exercises of the notebooks, each with a check whose message teaches.
 
-A notebook leaves `...` where an answer belongs and shows `check("02.1", answer)`; its twin in notebooks/solutions
-solves the exercise and shows the same. The checks of notebook 02 stand in `exercises/notebook_02.py`, and so on:
-functions that return what the right answer shows and raise `NotYet` with a hint for a wrong one.
+A notebook leaves `...` in the place of an answer and shows `check("02.1", answer)`; its twin in notebooks/solutions
+solves the exercise and shows the same check. The checks of notebook 02 are in `exercises/notebook_02.py`, and so on.
+They are functions that return the lesson of a right answer and raise `NotYet` with a hint for a wrong one.
 """
 
 import importlib
@@ -12,16 +12,16 @@ from typing import Any
 
 import torch
 
-STUB = ...  # what stands in a notebook where an answer belongs
+STUB = ...  # the place of an answer in a notebook
 
 
 class NotYet(Exception):
-    """An answer that is not right; the message says in which direction to think."""
+    """The answer is wrong; the message says in which direction to think."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check says; shown as one line, true when the answer is right."""
+    """The result of a check, shown as one line and true when the answer is right."""
 
     exercise: str
     passed: bool
@@ -36,7 +36,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise: "02.1" is the first of notebook 02; `minutes` is what a reader may need."""
+    """One exercise, such as "02.1", the first of notebook 02; `minutes` is the time that a reader may need."""
 
     name: str
     minutes: int
@@ -66,9 +66,9 @@ def exercises(notebook: str) -> list[Exercise]:
 
 
 def check(name: str, *answer: Any) -> Verdict:
-    """Judge the answer to exercise `name`; it never raises for a wrong answer, whatever that is.
+    """The verdict on the answer to exercise `name`, which never raises for a wrong answer of any kind.
 
-    Raises ValueError for an exercise that there is not.
+    Raises ValueError for an unknown exercise.
     """
     known = {e.name: e for e in exercises(name.partition(".")[0])}
     if name not in known:
@@ -79,12 +79,12 @@ def check(name: str, *answer: Any) -> Verdict:
         return Verdict(name, True, known[name].judge(*answer))
     except NotYet as hint:
         return Verdict(name, False, str(hint))
-    except Exception as error:  # whatever a learner's answer does, the notebook goes on
+    except Exception as error:  # because the notebook must go on, whatever an answer does
         return Verdict(name, False, f"the check could not use this answer ({type(error).__name__}: {error})")
 
 
 def ask(function: Callable, *inputs: Any, **more: Any) -> Any:
-    """What a learner's function answers; NotYet, in words, when it is none, returns nothing or raises."""
+    """The result of a learner's function; NotYet, in words, when it is not a function, returns nothing or raises."""
     if not callable(function):
         raise NotYet(f"a function is asked for, this is a {type(function).__name__}: pass it without calling it")
     try:
@@ -99,7 +99,7 @@ def ask(function: Callable, *inputs: Any, **more: Any) -> Any:
 def close(found: Any, expected: Any, relative: float = 1e-3, absolute: float = 1e-6) -> bool:
     """Whether two numbers or arrays agree, shapes included, to a relative or an absolute tolerance.
 
-    Raises NotYet where a learner's answer is no number, nor an array of numbers.
+    Raises NotYet when a learner's answer is neither a number nor an array of numbers.
     """
     try:
         found, expected = (torch.as_tensor(x, dtype=torch.float64).detach() for x in (found, expected))

@@ -6,11 +6,11 @@ from ...evidence import paper
 from ...tasks import glue
 from . import NotYet, ask, close, exercise
 
-FLOORS = {"CoLA": 0.0, "STS-B": 0.0, "MNLI": 100 / 3}  # what a guess without reading scores; elsewhere 50
+FLOORS = {"CoLA": 0.0, "STS-B": 0.0, "MNLI": 100 / 3}  # the score of guessing without reading; elsewhere 50
 
 
 def _rows() -> pd.DataFrame:
-    """BERT-base and DistilBERT on the nine tasks, as version 4 prints them: models × tasks."""
+    """The scores of BERT-base and DistilBERT on the nine tasks, as version 4 prints them: models × tasks."""
     table = paper.table("table1_glue")
     table = table[(table["vintage"] == "2020-03") & (table["task"] != "macro")]
     return table.pivot(index="model", columns="task", values="value").loc[["BERT-base", "DistilBERT"]]
@@ -51,7 +51,7 @@ def dropped(task: str) -> str:
 
 @exercise("00.2", 5)
 def three_layers(seconds: float) -> str:
-    """Seconds of a student of three layers, by the same reasoning that gave the fixed part."""
+    """The seconds of a student of three layers, by the same reasoning that gave the fixed part."""
     twelve, six = paper.speed("BERT-base"), paper.speed("DistilBERT")
     fixed = 2 * six - twelve
     layer = (twelve - fixed) / 12
@@ -115,7 +115,7 @@ def _kept(rows: pd.DataFrame, floors: dict[str, float], stretch: bool = True) ->
 
 @exercise("00.4", 20)
 def above_guessing(percent: float) -> str:
-    """Percent of BERT's average that DistilBERT keeps when guessing counts as 0."""
+    """The percentage of BERT's average that DistilBERT keeps when guessing counts as 0."""
     rows = _rows()
     right, ratios = _kept(rows, FLOORS)
     printed = 100 * rows.loc["DistilBERT"].mean() / rows.loc["BERT-base"].mean()

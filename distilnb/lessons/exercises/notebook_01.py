@@ -14,13 +14,13 @@ from . import NotYet, ask, close, exercise
 
 
 def _size(layers: int) -> int:
-    """Parameters of a DistilBERT of so many layers at BERT-base's width, without a head."""
+    """The parameters of a DistilBERT with `layers` layers at BERT-base's width, without a head."""
     return sum(parameter_groups(student_config(BertConfig(), layers), head=False).values())
 
 
 @exercise("01.1", 2)
 def three_layers(parameters: float) -> str:
-    """Parameters of a DistilBERT with three layers, without a head."""
+    """The parameters of a DistilBERT with three layers, without a head."""
     right = _size(3)
     if parameters == right:
         return (
@@ -156,18 +156,18 @@ def _greedy(score: Callable[[tuple[int, ...]], float], depth: int, keep: int) ->
 
 
 def _independent(layers: Sequence[int]) -> float:
-    """A pretended loss to which each layer contributes on its own."""
+    """A made-up loss to which each layer contributes independently."""
     return 30.0 - sum([5, 1, 4, 2, 6, 3][i] for i in layers)
 
 
 def _twins(layers: Sequence[int]) -> float:
-    """One in which neighbours 0-1, 2-3, … do the same work, so that one of them is enough."""
+    """A made-up loss in which neighbours 0-1, 2-3, … do the same work, so that one of the two is enough."""
     return 10.0 - len({i // 2 for i in layers}) - 0.01 * sum(layers)
 
 
 @exercise("01.5", 45)
 def searched(function: Callable) -> str:
-    """function(score, depth, keep): drop the layer that is missed least, again and again."""
+    """function(score, depth, keep) → the layers left after repeatedly dropping the one that is missed least."""
     calls = []
     for score, depth, keep, hint in (
         (_independent, 6, 3, "a loss is better when it is lower: remove the layer without which it stays lowest"),

@@ -13,7 +13,7 @@ from . import NotYet, ask, close, exercise
 
 
 def _logits(seed: int = 0, rows: int = 4) -> tuple[Tensor, Tensor, Tensor]:
-    """Student's and teacher's logits (rows, 7, 11), and a mask (rows, 7) whose rows are of unequal length."""
+    """The logits of student and teacher (rows, 7, 11), and a mask (rows, 7) with rows of unequal length."""
     draw = torch.Generator().manual_seed(seed)
     student, teacher = 2 * torch.randn(2, rows, 7, 11, generator=draw, dtype=torch.float64)
     mask = torch.arange(7)[None] < torch.tensor([7, 6, 2, 1])[:rows, None]
@@ -22,7 +22,7 @@ def _logits(seed: int = 0, rows: int = 4) -> tuple[Tensor, Tensor, Tensor]:
 
 @exercise("02.1", 2)
 def softened(probability: float) -> str:
-    """Two words at 0.9 and 0.1; the first at T = 2."""
+    """The probability at T = 2 of the first of two words, which have 0.9 and 0.1 at T = 1."""
     log_odds = torch.tensor([0.9, 0.1], dtype=torch.float64).log()
     right, sharpened = (float((log_odds / T).softmax(-1)[0]) for T in (2.0, 0.5))
     if close(probability, right, 0, 0.001):
@@ -107,7 +107,7 @@ def reversed_divergence(function: Callable) -> str:
 
 @exercise("02.4", 20)
 def limit(function: Callable) -> str:
-    """function(student_logits, teacher_logits) (tokens, vocab): what L_ce tends to for T → ∞."""
+    """function(student_logits, teacher_logits), each (tokens, vocab): the limit of L_ce for T → ∞."""
     s, t, mask = _logits(7)
     s, t = s[mask.bool()], t[mask.bool()]
     s, t = s + 3.0, t - torch.arange(len(t), dtype=t.dtype)[:, None]  # an offset that a softmax does not see

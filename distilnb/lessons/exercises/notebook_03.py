@@ -15,7 +15,7 @@ from . import NotYet, ask, close, exercise
 
 @exercise("03.1", 2)
 def updates(count: float) -> str:
-    """Updates of the paper's scale."""
+    """The number of updates at the paper's scale."""
     paper, toy = scales.SCALES["paper"].pretraining, scales.SCALES["toy"].pretraining
     tokens, batch, length = (paper[key] for key in ("tokens", "batch_size", "seq_length"))
     right = tokens / (batch * length)
@@ -40,7 +40,7 @@ def updates(count: float) -> str:
 
 @exercise("03.2", 5)
 def as_often(times: float) -> str:
-    """How much more often a piece is masked that is 1,000 times as common, at smoothing 0.7."""
+    """The ratio in which a piece that is 1,000 times as common is masked more often, at smoothing 0.7."""
     common, rare = mask_weights(np.array([1000, 1]), [], smoothing=0.7)
     right = 1000 * common / rare
     if close(times, right, 0.02):
@@ -61,7 +61,7 @@ def as_often(times: float) -> str:
 
 
 def _cut(stream: list[int], length: int) -> list[list[int]]:
-    """Whole pieces of this length, the rest left out."""
+    """The whole pieces of this length in a stream, without the rest."""
     return [stream[i : i + length] for i in range(0, len(stream) - length + 1, length)]
 
 

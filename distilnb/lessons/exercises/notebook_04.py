@@ -14,7 +14,7 @@ from . import NotYet, ask, close, exercise
 
 @lru_cache
 def _baselines() -> dict[str, float]:
-    """What reading nothing scores on the tasks of toyworld."""
+    """The scores on toyworld's tasks of a baseline that ignores its input."""
     scores = {}
     for name in glue.TASKS:
         data = glue.load_data(name, "toyworld", n_train=60, n_validation=60)
@@ -24,7 +24,7 @@ def _baselines() -> dict[str, float]:
 
 @exercise("04.1", 1)
 def easiest(name: str) -> str:
-    """The task on which an answer without reading scores most."""
+    """The task on which a baseline that ignores its input scores most."""
     if str(name).lower() not in {n for t in glue.TASKS.values() for n in (t.name, t.title.lower())}:
         raise NotYet(f"the answer is the name of a task, one of {', '.join(glue.TASKS)}")
     baselines, task = _baselines(), glue.get_task(name)
@@ -43,7 +43,7 @@ def easiest(name: str) -> str:
 
 @exercise("04.2", 5)
 def always_yes(value: float) -> str:
-    """Mean of accuracy and F1 of an answer that is always "equivalent", where 68 % are."""
+    """The mean of accuracy and F1 for the constant answer "equivalent", where 68 % of the rows are."""
     labels, guesses = np.repeat([1, 0], [68, 32]), np.ones(100, dtype=int)
     scores = metrics.score(["accuracy", "f1"], guesses, labels)
     right = metrics.main_score("accuracy+f1", scores)
@@ -69,7 +69,7 @@ def always_yes(value: float) -> str:
 
 
 def _computed(lengths: np.ndarray, batches: Sequence[np.ndarray]) -> float:
-    """Tokens computed for each real one."""
+    """The number of tokens computed for each real token."""
     return sum(len(b) * lengths[b].max() for b in batches) / lengths.sum()
 
 
@@ -157,7 +157,7 @@ def difference(function: Callable) -> str:
 
 @exercise("04.5", 45)
 def rows_or_seeds(records: Sequence[Mapping[str, Any]], larger: str) -> str:
-    """Five runs of five seeds, and which is larger: the interval over rows or the spread over seeds."""
+    """Five runs with five seeds, and the larger of the interval over rows and the spread over seeds."""
     if not isinstance(records, list | tuple) or not all(isinstance(r, Mapping) and "interval" in r for r in records):
         raise NotYet("the first part is the list of records that `finetune_grid` returns")
     if len({r["seed"] for r in records}) < 5:

@@ -1,4 +1,4 @@
-"""Notebook 05: what a limit cuts, how many reviews a difference takes, the middle, calibration, a rival."""
+"""Checks of notebook 05: a limit's cuts, reviews needed for a difference, a middle cut, calibration, a rival."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -16,7 +16,7 @@ from . import NotYet, ask, close, exercise
 
 @exercise("05.1", 1)
 def reviews_cut(answer: int, lengths: Sequence[int]) -> str:
-    """How many of these reviews a limit of 256 word pieces cuts."""
+    """The number of these reviews that a limit of 256 word pieces cuts."""
     lengths = np.asarray(lengths)
     cut = int((lengths > 256).sum())
     if answer == cut:
@@ -33,7 +33,7 @@ def reviews_cut(answer: int, lengths: Sequence[int]) -> str:
 
 @exercise("05.2", 5)
 def rows_needed(answer: float) -> str:
-    """How many test reviews show the paper's difference on IMDb, if each model is tested on reviews of its own."""
+    """The number of test reviews that shows the paper's difference on IMDb when each model has its own reviews."""
     p, q = (paper.downstream(model, "imdb", "accuracy") / 100 for model in ("BERT-base", "DistilBERT"))
     noise, gap = p * (1 - p) + q * (1 - q), p - q
     needed = 1.96**2 * noise / gap**2

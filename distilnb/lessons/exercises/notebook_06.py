@@ -1,4 +1,4 @@
-"""Notebook 06: part of an answer, how many windows, the best span, a ceiling of people, a student its own teacher."""
+"""Checks of notebook 06: a partial answer, windows, the best span, human scores, a student as its own teacher."""
 
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -35,7 +35,7 @@ def _tokenizer() -> PreTrainedTokenizerBase:
 
 
 def _windows(context: int, question: int, max_length: int, stride: int) -> int:
-    """How many windows the package makes of so many tokens."""
+    """The number of windows that the package makes of these numbers of tokens."""
     answers = {"text": ["the"], "answer_start": [0]}
     row = {"question": "the " * question, "context": "the " * context, "answers": answers}
     return len(squad.features(Dataset.from_list([row]), _tokenizer(), max_length, stride))
@@ -43,7 +43,7 @@ def _windows(context: int, question: int, max_length: int, stride: int) -> int:
 
 @exercise("06.2", 5)
 def number_of_windows(answer: Callable[[int, int, int, int], int]) -> str:
-    """How many windows a context of so many tokens makes, beside a question of so many."""
+    """The number of windows for a context and a question of given lengths."""
     if not callable(answer):
         ask(answer)
     usual = [(context, 20, 384, 128) for context in (300, 1000, 361, 362)]  # 361 just fit
@@ -74,7 +74,7 @@ def number_of_windows(answer: Callable[[int, int, int, int], int]) -> str:
 
 @exercise("06.3", 15)
 def best_span(answer: Callable[[np.ndarray, np.ndarray], tuple[int, int]]) -> str:
-    """The start and the end, not before it, with the highest sum, however long the span."""
+    """The start and end with the highest sum, the end not before the start, for spans of any length."""
     draw = np.random.default_rng(6)
     pairs = [draw.normal(size=(2, tokens)) for tokens in (1, 2, 5, 40, 40, 40)]
     pairs.append(np.array([[4.0, 0.0, 5.0, 0.0], [0.0, 5.0, 0.0, 1.0]]))  # the best start has no good end after it
@@ -108,7 +108,7 @@ def _read() -> Dataset:
 
 @exercise("06.4", 20)
 def ceiling(answer: Callable[[Dataset], tuple[float, float]]) -> str:
-    """EM and F1 of the last reader of each row against the others."""
+    """The EM and F1 of each row's last reader against the others."""
     if not callable(answer):
         ask(answer)
     result = ask(answer, _read())

@@ -1,4 +1,4 @@
-"""Notebook 07: less time as a ratio, a smaller student, a hidden overhead, int8 by hand and what one scale costs."""
+"""Checks of notebook 07: less time as a ratio, a smaller student, a hidden overhead, int8 by hand, a single scale."""
 
 import copy
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from . import NotYet, ask, close, exercise
 
 @exercise("07.1", 2)
 def times_the_throughput(answer: float) -> str:
-    """How many times the throughput is 75 % less time."""
+    """The ratio of throughputs that equals 75 % less time."""
     if close(answer, 0.25):
         raise NotYet("that is the time that is left; throughput is pairs per second, so turn it round")
     if close(answer, 1.75) or close(answer, 75):
@@ -41,7 +41,7 @@ def times_the_throughput(answer: float) -> str:
 
 @exercise("07.2", 5)
 def three_layers(millions: float, percent: float) -> str:
-    """Parameters of a bare student with three layers, in millions, and how many percent fewer than BERT-base's."""
+    """The parameters, in millions, of a bare student with three layers, and the percentage fewer than BERT-base's."""
     counts = {n: sum(parameter_groups(DistilBertConfig(n_layers=n), head=False).values()) for n in (0, 3, 6)}
     bert, right = paper.parameters("BertModel"), counts[3] / 1e6
     fewer = 100 * (1 - counts[3] / bert)
@@ -129,7 +129,7 @@ def rows_to_int8(answer: Callable[[Tensor], tuple[Tensor, Tensor]]) -> str:
 
 @cache
 def _errors() -> dict[str, float]:
-    """Relative errors of the shipped student's answers, its layers' matrices rounded in several ways."""
+    """The relative errors of the shipped student's answers, with its layers' matrices rounded in several ways."""
     exact = load_model(str(paths.data("students", "toy")))
     batches = formats.sample(exact)
 
@@ -159,7 +159,7 @@ def _errors() -> dict[str, float]:
 
 @exercise("07.5", 45)
 def price_of_one_scale(per_row: float, per_matrix: float) -> str:
-    """The relative error of the shipped student's answers, its layers rounded with a scale per row and per matrix."""
+    """The relative errors of the shipped student's answers, with layers rounded by a scale per row and per matrix."""
     per_row, per_matrix, errors = float(per_row), float(per_matrix), _errors()
 
     def near(value: float, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Notebook 08: pairs needed, many intervals, seeds out of step, the least p value of few pairs, a temperature axis."""
+"""Checks of notebook 08: pairs needed, many intervals, broken pairs, the least p value, a temperature axis."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from . import NotYet, ask, close, exercise
 
 @exercise("08.1", 1)
 def pairs_for_the_cosine(answer: int) -> str:
-    """How many pairs with a spread of 0.5 show the paper's difference without the cosine loss."""
+    """The number of pairs with a spread of 0.5 that shows the paper's difference without the cosine loss."""
     effect, spread = paper.ablation("no_cos"), 0.5
     needed = statistics.pairs_needed(spread, effect)
     if answer == needed:
@@ -40,7 +40,7 @@ def pairs_for_the_cosine(answer: int) -> str:
 
 @exercise("08.2", 5)
 def seven_intervals(miss: float, level: float) -> str:
-    """How likely one of seven independent 95 % intervals misses, and the level at which all seven hold with 95 %."""
+    """The probability that any of seven independent 95 % intervals misses, and the level for 95 % in all."""
     right, wanted = 1 - 0.95**7, 0.95 ** (1 / 7)
     if close(miss, 100 * right, relative=0.02) or level > 1:
         raise NotYet("give fractions of 1, not percentages: 0.95 for 95 %, as `level` is given in the package")
@@ -71,7 +71,7 @@ def _published() -> list[dict[str, Any]]:
 
 
 def _apart(variant: str) -> list[dict[str, Any]]:
-    """The published records, the seeds of one variant moved on by one."""
+    """The published records with the seeds of one variant moved on by one."""
     seeds = sorted({record["seed"] for record in _published()})
     after = dict(zip(seeds, seeds[1:] + seeds[:1], strict=True))
     return [r | {"seed": after[r["seed"]]} if r["model"] == variant else r for r in _published()]
@@ -85,7 +85,7 @@ def _reach(records: Sequence[Mapping[str, Any]], variant: str) -> float:
 
 @exercise("08.3", 10)
 def seeds_out_of_step(answer: Callable[[list[dict[str, Any]], str], Sequence[Mapping[str, Any]]]) -> str:
-    """The records with one variant's seeds moved on by one, so that its pairs are no pairs any more."""
+    """The records with one variant's seeds moved on by one, so that its pairs are broken."""
     if not callable(answer):
         ask(answer)
     given, variant = copy.deepcopy(_published()), "untrained"
@@ -127,7 +127,7 @@ def seeds_out_of_step(answer: Callable[[list[dict[str, Any]], str], Sequence[Map
 
 @exercise("08.4", 20)
 def sign_flips(answer: Callable[[Sequence[float]], float]) -> str:
-    """The exact two-sided p value of the mean difference when every sign might as well be the other one."""
+    """The exact two-sided p value of the mean difference when both signs of each difference are equally likely."""
     for deltas in ([-2.0, -1.0, -3.0], [0.5, 1.5, -1.0, 2.0], [1.0] * 6, [-1.0, 2.0, 0.5, -3.0, 1.0]):
         result = float(ask(answer, list(deltas)))
         flips = stats.permutation_test((deltas,), np.mean, permutation_type="samples", n_resamples=np.inf)
@@ -162,7 +162,7 @@ def sign_flips(answer: Callable[[Sequence[float]], float]) -> str:
 
 @exercise("08.5", 60)
 def temperatures(records: Sequence[Mapping[str, Any]], lowest_loss: float, most_agreement: float) -> str:
-    """Which temperature has the lowest held-out loss and which agrees most with the teacher, by a grid's records."""
+    """The temperatures with the lowest held-out loss and with the most agreement with the teacher, from records."""
     if not all(isinstance(record, Mapping) and record.get("kind") == "ablation" for record in records) or not records:
         raise NotYet("a list of ablation records is asked for, as `ablation.run_grid` returns them")
     try:

@@ -1,4 +1,4 @@
-"""Notebook 09: shares that explain a score, two sentences, reachable scores, the slack of a mean, a refuted claim."""
+"""Checks of notebook 09: shares that explain a score, two sentences, reachable scores, a mean's slack, a refutation."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import ceil, floor
@@ -14,7 +14,7 @@ MODELS = ("BERT-base", "DistilBERT")
 
 
 def _explaining(task: str, whole: Callable[[float], int] = ceil) -> set[int]:
-    """The numbers of processes of whose shares one can give DistilBERT's score of October 2019."""
+    """The numbers of processes with which one process's share can give DistilBERT's score of October 2019."""
     rows, score = glue.get_task(task).rows["validation"], paper.glue("DistilBERT", task, "2019-10")
     shares = {n: whole(rows / n) for n in range(1, 17)}
     return {n for n, share in shares.items() if any(round(100 * k / share, 1) == score for k in range(share + 1))}
@@ -48,7 +48,7 @@ def processes(answer: Sequence[int]) -> str:
 
 @exercise("09.2", 5)
 def sentences_from_97(answer: int) -> str:
-    """How many right answers on WNLI less would have made 97 % a 96 %."""
+    """The number of right answers on WNLI whose loss would have turned 97 % into 96 %."""
     student, teacher = (paper.glue(model, "macro") for model in reversed(MODELS))
     spare = student - 0.965 * teacher  # points of the macro score
     rows = glue.get_task("wnli").rows["validation"]
@@ -75,7 +75,7 @@ def sentences_from_97(answer: int) -> str:
 
 @exercise("09.3", 10)
 def reachable(answer: Callable[[int], float]) -> str:
-    """The share of the scores 0.0, 0.1 … 100.0 that an accuracy over so many rows can have."""
+    """The share of the scores 0.0, 0.1 … 100.0 that an accuracy over a number of rows can reach."""
     shares = {}
     for name in ("rte", "wnli", "sst2", "qnli"):
         n = glue.get_task(name).rows["validation"]
@@ -104,7 +104,7 @@ def _reachable_hint(result: float, n: int, printed: int) -> str:
 
 @exercise("09.4", 20)
 def slack(answer: Callable[[list[float], float], tuple[float, float]]) -> str:
-    """How much lower and how much higher a single value could be until the printed mean of nine betrays it."""
+    """The greatest error, down and up, of a single value that the printed mean of nine does not reveal."""
     by_row = {}
     for vintage in ("2020-01", "2019-10", "readme"):
         for model in MODELS:
@@ -142,7 +142,7 @@ def _slack_hint(result: Sequence[float], right: tuple[float, float]) -> str:
 
 @exercise("09.5", 45)
 def falsified(records: Sequence[Mapping[str, Any]]) -> str:
-    """Invented records at scale base by which the scorecard refutes the 97 %."""
+    """Invented records at scale base with which the scorecard refutes the 97 %."""
     records = list(records)
     if not records or not all(isinstance(record, Mapping) for record in records):
         raise NotYet("a list of records is asked for; `records.new_record` makes one, with the provenance filled in")

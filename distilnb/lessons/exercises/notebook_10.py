@@ -1,4 +1,4 @@
-"""Notebook 10: what is left of XLM-R, a choice that keeps the pattern, kinds of kept layers, where tensors go."""
+"""Checks of notebook 10: XLM-R halved, a choice that keeps the pattern, kinds of kept layers, names of tensors."""
 
 from collections.abc import Callable, Sequence
 
@@ -31,7 +31,7 @@ def what_is_left(answer: float) -> str:
 
 @exercise("10.2", 5)
 def pattern(answer: Sequence[int]) -> str:
-    """Eight layers of ModernBERT-base whose kinds follow each other as the teacher's do."""
+    """Eight layers of ModernBERT-base whose kinds have the same pattern as the teacher's."""
     kept = [int(i) for i in answer]
     if len(kept) != 8 or sorted(set(kept)) != kept:
         raise NotYet(f"eight different layers in order are asked for; these are {len(kept)}: {kept}")

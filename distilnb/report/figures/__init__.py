@@ -1,19 +1,19 @@
-"""Figures of the lessons and of the results, one function each; `gallery` draws all that are published."""
+"""Figures of the lessons and the results, one function each; `gallery` draws all published ones."""
 
 from .ablation import plot_ablation, plot_heldout, plot_layer_choice, plot_pairs
 from .describing import describe
-from .gallery import draw_all, drawings
+from .gallery import draw_all, drawings, teaching
 from .losses import plot_guesses, plot_loss_weights, plot_masking, plot_temperature
 from .models import plot_layer_map, plot_parameter_counts, plot_parameter_groups
 from .speed import plot_file_sizes, plot_formats, plot_growth, plot_overhead, plot_seconds, plot_sweeps, sweep_ratios
 from .style import (
     BLACK,
     COLOURS,
-    FORMATS,
     GREY,
-    OTHERS,
+    MUTED,
     PALETTE,
-    ROLES,
+    PAPER_ROLES,
+    SUFFIXES,
     TERMS,
     Scores,
     reduce_png,
@@ -28,16 +28,17 @@ from .training import plot_curve, plot_teaching
 __all__ = [
     "BLACK",
     "COLOURS",
-    "FORMATS",
+    "SUFFIXES",
     "GREY",
-    "OTHERS",
+    "MUTED",
     "PALETTE",
-    "ROLES",
+    "PAPER_ROLES",
     "Scores",
     "TERMS",
     "describe",
     "draw_all",
     "drawings",
+    "teaching",
     "plot_ablation",
     "plot_curve",
     "plot_file_sizes",

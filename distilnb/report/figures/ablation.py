@@ -13,15 +13,16 @@ from ...evidence.names import held_out_loss, objective_of
 from ...evidence.records import Record
 from ...studies import ablation
 from .losses import _array
-from .style import BLACK, COLOURS, GREY, OTHERS, WIDTH, finding, hollow, styled
+from .style import BLACK, COLOURS, GREY, MUTED, WIDTH, finding, hollow, styled
 
 
 @styled
 def plot_layer_choice(
     alike: Any, layers: Sequence[int], cosines: Sequence[float], parameters: tuple[int, int]
 ) -> Figure:
-    """A choice of teacher layers: how `alike` the teacher's layers are (embeddings first, (layers + 1)²), with the
-    chosen ones ringed; the cosine of each student layer with the layer it came from; (student, teacher) parameters."""
+    """A figure of a choice of teacher layers, in three panels: the similarity `alike` of the teacher's layers
+    (embeddings first, (layers + 1)²) with the chosen ones ringed; the cosine of each student layer with its source;
+    the parameters (student, teacher)."""
     alike, (student, teacher) = _array(alike), parameters
     figure, (left, right) = plt.subplots(1, 2, figsize=(7.5, 3.8), width_ratios=(6, 5))
     image = left.imshow(alike, origin="lower", cmap="cividis", vmin=0, vmax=1)
@@ -46,10 +47,10 @@ def plot_layer_choice(
 
 @styled
 def plot_ablation(rows: Sequence[Mapping[str, Any]], scale: str, score: str = "the macro score (points)") -> Figure:
-    """Table 4 (left, hollow) and ours (right, filled, with intervals over paired seeds), each on its own axis.
+    """A figure of Table 4 (left, hollow) and ours (right, filled, with intervals over paired seeds), on separate axes.
 
-    `rows` are those of `ablation.compare`, of the macro score or another `score`, as it is to be read. The axes differ
-    because models, tasks and budgets do.
+    `rows` are those of `ablation.compare` for the macro score or for another, named by `score`. The axes are separate
+    because models, tasks and budgets differ.
     """
     rows = [row for row in rows if row["mean"] is not None]
     if not rows:
@@ -80,13 +81,13 @@ def plot_ablation(rows: Sequence[Mapping[str, Any]], scale: str, score: str = "t
 
 @styled
 def plot_pairs(rows: Sequence[Mapping[str, Any]], scale: str, score: str = "the macro score (points)") -> Figure:
-    """The seed spread of an ablation: macro score of each variant, or another `score`, a line through each seed's runs.
+    """A figure of an ablation's seed spread: the macro score (or `score`) of each variant, with a line for each seed.
 
-    Parallel lines mean that variants differ and seeds do not matter; crossing ones, the reverse.
+    Parallel lines mean that variants differ and seeds do not matter; crossing lines mean the reverse.
     """
     figure, ax = plt.subplots(figsize=(WIDTH, 4.2))
     seeds = sorted({seed for row in rows for seed in row["values"]})
-    for seed, shape, colour in zip(seeds, "osDv^<>ph*", (*OTHERS, BLACK), strict=False):
+    for seed, shape, colour in zip(seeds, "osDv^<>ph*", (*MUTED, BLACK), strict=False):
         values = [row["values"].get(seed, np.nan) for row in rows]
         ax.plot(range(len(rows)), values, shape, ls="-", lw=0.8, color=colour, mfc="white", label=f"seed {seed}")
     ax.set_xticks(range(len(rows)), [row["title"] for row in rows], rotation=30, ha="right")
@@ -103,11 +104,11 @@ def plot_pairs(rows: Sequence[Mapping[str, Any]], scale: str, score: str = "the 
 
 @styled
 def plot_heldout(records: Sequence[Record]) -> Figure:
-    """Held-out loss of an ablation's variants against tokens, the mean over seeds, lowest to highest shaded: all of
-    them, then those that start from the teacher's layers. A variant that was not trained is a dashed line."""
+    """A figure of held-out loss against tokens: the mean over seeds, with lowest to highest shaded, for all variants,
+    then for those that start from the teacher's layers. A variant that was not trained is a dashed line."""
     variants = [v for v in ablation.VARIANTS if any(r["model"] == v for r in records)]
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 6.4))
-    for variant, colour in zip(variants, [BLACK, *OTHERS], strict=False):
+    for variant, colour in zip(variants, [BLACK, *MUTED], strict=False):
         runs = [r for r in records if r["model"] == variant]
         for ax in axes[: 1 if ablation.VARIANTS[variant].init == "random" else 2]:
             _losses(ax, runs, colour)
@@ -124,14 +125,14 @@ def plot_heldout(records: Sequence[Record]) -> Figure:
 
 
 def _losses(ax: Axes, runs: Sequence[Record], colour: str) -> None:
-    """One variant's held-out losses, over its seeds."""
+    """Draw the held-out losses of one variant over its seeds."""
     if runs[0]["evaluations"] is None:
         ax.axhline(np.mean([held_out_loss(r["scores"]) for r in runs]), color=colour, ls="--", label=runs[0]["title"])
         return
     losses = np.array([held_out_loss(r["evaluations"]) for r in runs])  # (seeds, evaluations)
     tokens = np.asarray(runs[0]["evaluations"]["tokens"]) / 1e3
     ax.fill_between(tokens, losses.min(0), losses.max(0), color=colour, alpha=0.2, lw=0)
-    first = runs[0]["model"] == ablation.REFERENCE  # dotted and on top: a variant that equals it shines through
+    first = runs[0]["model"] == ablation.REFERENCE  # dotted and on top, so that an equal variant shows through
     ax.plot(
         tokens,
         losses.mean(0),

@@ -1,4 +1,4 @@
-"""Figures in words, computed from what was drawn: for readers who cannot see them."""
+"""Descriptions of figures, computed from what was drawn, for readers who cannot see them."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def describe(figure: Figure) -> str:
 
 
 def _panel(ax: Axes) -> str:
-    """What one panel shows, computed from what was drawn in it."""
+    """The description of one panel, computed from what was drawn in it."""
     facts = [fact for container in ax.containers if (fact := _bars(ax, container) or _spread(container))][:4]
     for line in ax.get_lines():
         label = str(line.get_label())
@@ -36,7 +36,7 @@ def _panel(ax: Axes) -> str:
 
 
 def _spread(container: Any) -> str:
-    """Points with error bars: their middles from the first to the last."""
+    """The description of points with error bars: their middles from the first to the last."""
     label = str(container.get_label())
     if not isinstance(container, ErrorbarContainer) or label.startswith("_"):
         return ""
@@ -56,13 +56,13 @@ def _is_number(value: Any) -> bool:
 
 
 def _bars(ax: Axes, container: Any) -> str:
-    """The longest and the shortest bar of a group, named by their ticks."""
+    """The description of the longest and the shortest bar of a group, named by their ticks."""
     if not isinstance(container, BarContainer) or len(container) < 2:
         return ""
     flat = container.orientation == "horizontal"
     sizes = [bar.get_width() if flat else bar.get_height() for bar in container]
     ticks = [text.get_text() for text in (ax.get_yticklabels() if flat else ax.get_xticklabels())]
-    if not any(ticks) and ax.figure.axes[0] is not ax:  # panels that share an axis are labelled once
+    if not any(ticks) and ax.figure.axes[0] is not ax:  # because panels that share an axis are labelled once
         shared = ax.figure.axes[0]
         ticks = [text.get_text() for text in (shared.get_yticklabels() if flat else shared.get_xticklabels())]
     most, least = (pick(range(len(sizes)), key=lambda i: sizes[i]) for pick in (max, min))
@@ -70,6 +70,6 @@ def _bars(ax: Axes, container: Any) -> str:
     group = "" if label.startswith("_") else f"{label}: "
     if sizes[most] == sizes[least]:
         return f"{group}all bars {sizes[most]:.3g}"
-    if len(ticks) != len(sizes):  # the bars of a histogram have no names
+    if len(ticks) != len(sizes):  # because the bars of a histogram have no names
         return f"{group}{len(sizes)} bars from {sizes[least]:.3g} to {sizes[most]:.3g}"
     return f"{group}{ticks[most]} has {sizes[most]:.3g}, {ticks[least]} {sizes[least]:.3g}"

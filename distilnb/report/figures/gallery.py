@@ -21,7 +21,7 @@ from .training import plot_curve, plot_teaching
 
 
 def drawings(records: Sequence[Record]) -> dict[str, Figure]:
-    """Every figure that the paper's numbers and these records give, by the name of its file."""
+    """The figures that can be drawn from the paper's numbers and these records, by the names of their files."""
     base = {"BERT-base": BertConfig(), "DistilBERT": student_config(BertConfig())}
     groups = {model: parameter_groups(config, head=False) for model, config in base.items()}
     speeds, glue = paper.table("table3_speed"), paper.table("table1_glue")
@@ -40,8 +40,8 @@ def drawings(records: Sequence[Record]) -> dict[str, Figure]:
     }
     answering = {model: parameter_groups(config, head="qa") for model, config in base.items()}
     drawn["device_files"] = plot_file_sizes(paper.table("device_files"), answering)
-    if pair := _student_and_twin(records):
-        drawn["teaching"] = plot_teaching(*pair)
+    if figure := teaching(records):
+        drawn["teaching"] = figure
     for record in (r for r in records if r["kind"] == "benchmark" and r.get("growth")):
         drawn[record["name"].removeprefix("benchmark-").replace("-", "_")] = plot_growth(record)
     for record in (r for r in records if r["kind"] == "benchmark" and "timings" in r):
@@ -56,8 +56,14 @@ def drawings(records: Sequence[Record]) -> dict[str, Figure]:
     return drawn
 
 
+def teaching(records: Sequence[Record]) -> Figure | None:
+    """The README's picture: a student beside its twin without a teacher; None without records of both."""
+    pair = _student_and_twin(records)
+    return plot_teaching(*pair) if pair else None
+
+
 def _training(records: Sequence[Record]) -> Iterator[tuple[str, Figure]]:
-    """The figures of what was trained at one scale."""
+    """The figures of the training runs of one scale, with their names."""
     kinds = {kind: [r for r in records if r["kind"] == kind] for kind in ("teacher", "distillation", "finetuning")}
     for kind in ("teacher", "distillation"):
         if kinds[kind]:
@@ -75,7 +81,7 @@ def _training(records: Sequence[Record]) -> Iterator[tuple[str, Figure]]:
 
 
 def _student_and_twin(records: Sequence[Record]) -> tuple[Record, Record] | None:
-    """A distilled student and its twin, of the most telling scale that has both."""
+    """The records of a distilled student and its twin, from the most telling scale that has both."""
     by_name = {record["name"]: record for record in records}
     for scale in ("small", "mini", "toy"):
         pair = [by_name.get(f"{run}-{scale}") for run in ("distil", "undistilled")]
@@ -85,7 +91,7 @@ def _student_and_twin(records: Sequence[Record]) -> tuple[Record, Record] | None
 
 
 def _table1() -> tuple[dict[str, dict[str, float]], None, str]:
-    """Table 1 with BERT-base's misprinted MNLI mended, and its finding: on how many tasks DistilBERT is below."""
+    """Table 1 with BERT-base's misprinted MNLI corrected, and its finding: the tasks on which DistilBERT is below."""
     scores, mended = _published("table1_glue", "task"), paper.glue("BERT-base", "MNLI", vintage="readme")
     printed, scores["BERT-base"]["MNLI"] = scores["BERT-base"]["MNLI"], mended
     tasks = [task for task in scores["DistilBERT"] if task != "macro"]
@@ -104,6 +110,6 @@ def _published(table: str, *column: str) -> dict[str, dict[str, float]]:
 
 
 def draw_all(folder: Path | None = None) -> list[Path]:
-    """Redraw every figure from the paper's numbers and the records (published ones, and yours); the files written."""
+    """Redraw every figure from the paper's numbers and all records, and return the files written."""
     drawn = drawings(load_records())
     return [path for name, figure in drawn.items() for path in save_figure(figure, name, folder)]

@@ -15,10 +15,10 @@ from .style import BLACK, COLOURS, GREY, TERMS, WIDTH, colours_of, finding, labe
 def plot_temperature(
     logits: Any, tokens: Sequence[str], temperatures: Sequence[float] = (1, 2, 4), k: int = 12
 ) -> Figure:
-    """A teacher's `k` best whole words for one masked word, softmax(logits / T), on a logarithmic axis.
+    """A figure of a teacher's `k` best whole words for one masked word: softmax(logits / T) on a logarithmic axis.
 
-    `logits` (vocab,), `tokens` the vocabulary. Above each panel stands the entropy, and between how many equally likely
-    words one would be as undecided.
+    `logits` are (vocab,), `tokens` is the vocabulary. Above each panel are the entropy and the number of equally likely
+    words that has the same entropy.
     """
     logits = _array(logits)
     if logits.shape != (len(tokens),):
@@ -26,7 +26,7 @@ def plot_temperature(
     if min(temperatures) <= 0:
         raise ValueError(f"temperatures must be positive, got {tuple(temperatures)}")
     order = np.argsort(-logits, kind="stable")
-    best = [index for index in order if tokens[index].isalpha()][:k] or list(order[:k])  # no ##ing, no full stop
+    best = [index for index in order if tokens[index].isalpha()][:k] or list(order[:k])  # without ##ing and full stops
     figure, axes = plt.subplots(
         1, len(temperatures), sharex=True, sharey=True, squeeze=False, figsize=(WIDTH, 1.3 + 0.24 * len(best))
     )
@@ -57,7 +57,7 @@ def _array(values: Any) -> np.ndarray:
 
 @styled
 def plot_guesses(guesses: Mapping[str, Sequence[tuple[str, float]]]) -> Figure:
-    """What each model says for the hidden word: its best guesses (word, probability), a panel per model."""
+    """A figure of each model's best guesses (word, probability) for the hidden word, one panel per model."""
     most = max(len(best) for best in guesses.values())
     figure, axes = plt.subplots(1, len(guesses), sharex=True, squeeze=False, figsize=(WIDTH, 0.9 + 0.28 * most))
     for ax, (model, best), colour in zip(axes[0], guesses.items(), colours_of(list(guesses)), strict=True):
@@ -76,7 +76,7 @@ def plot_guesses(guesses: Mapping[str, Sequence[tuple[str, float]]]) -> Figure:
 
 @styled
 def plot_masking(tokens: Sequence[str], shares: Mapping[str, Any]) -> Figure:
-    """How often each token of a sentence is hidden: `shares` is a label → one share per token."""
+    """A figure of how often each token of a sentence is hidden; `shares` maps a label to one share per token."""
     pairs = {label: _array(values) for label, values in shares.items()}
     if not pairs or any(values.shape != (len(tokens),) for values in pairs.values()):
         raise ValueError(f"each setting needs {len(tokens)} shares, one per token")
@@ -98,8 +98,9 @@ def plot_masking(tokens: Sequence[str], shares: Mapping[str, Any]) -> Figure:
 
 @styled
 def plot_loss_weights(values: Mapping[str, float], gram: Any, weights: Mapping[str, float]) -> Figure:
-    """What weights do to the three losses of a batch: each one's share of the sum and of the gradients' lengths, and
-    the cosine of its gradient with that of the sum. `gram` holds the dot products of the gradients, (terms, terms)."""
+    """A figure of the effect of weights on the three losses of a batch: each loss's share of the sum and of the
+    gradients' lengths, and the cosine of its gradient with that of the sum. `gram` holds the dot products of the
+    gradients, (terms, terms)."""
     gram, w = _array(gram), np.array([weights[name] for name in values])
     lengths, pull = w * np.sqrt(gram.diagonal()), gram @ w
     shares = {"the sum": w * list(values.values()), "gradients": lengths}

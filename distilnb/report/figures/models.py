@@ -16,8 +16,8 @@ from .style import COLOURS, GREY, WIDTH, finding, hollow, place_label, stack, st
 def plot_parameter_counts(table: pd.DataFrame, highlight: str = "DistilBERT") -> Figure:
     """Figure 1 of the paper: language models by date and size, from `paper.table("figure1_parameters")`.
 
-    Each count is quoted from that model's own publication, as the table says; models of the paper's picture whose own
-    publication gives none that was found are left out.
+    Each count is quoted from the publication of the model, named in the table. Models of the paper's figure without a
+    published count are left out.
     """
     table = table.sort_values(["date", "parameters_millions"])
     dates, sizes = pd.to_datetime(table["date"]), table["parameters_millions"]
@@ -31,7 +31,7 @@ def plot_parameter_counts(table: pd.DataFrame, highlight: str = "DistilBERT") ->
     ax.set_xlim(dates.min() - pd.Timedelta(days=30), dates.max() + pd.Timedelta(days=130))
     ax.xaxis.set_major_locator(plt.matplotlib.dates.MonthLocator(interval=4))
     finding(ax, f"Language models grew to {sizes.max():,} M parameters; {highlight} has {sizes[ours].iloc[0]:,} M")
-    figure.draw_without_rendering()  # labels are measured below
+    figure.draw_without_rendering()  # because labels are measured below
     taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in ax.transData.transform(ax.collections[0].get_offsets())]
     for name, date, size, own in zip(table["model"], dates, sizes, ours, strict=True):
         place_label(ax, date, size, f"{name}, {size:,}", taken, weight="bold" if own else "normal")
@@ -40,7 +40,7 @@ def plot_parameter_counts(table: pd.DataFrame, highlight: str = "DistilBERT") ->
 
 @styled
 def plot_layer_map(layers: Sequence[int], teacher_layers: int) -> Figure:
-    """Which teacher layer starts which student layer: two columns of boxes, input at the bottom, counted from 0."""
+    """A figure of the source of each student layer: two columns of boxes, input at the bottom, counted from 0."""
     layers = list(layers)
     if not layers or min(layers) < 0 or max(layers) >= teacher_layers:
         raise ValueError(f"layers must lie in 0..{teacher_layers - 1}, got {layers}")
@@ -58,7 +58,7 @@ def plot_layer_map(layers: Sequence[int], teacher_layers: int) -> Figure:
 
 
 def _box(ax: Axes, x: float, y: float, text: str, colour: str | None) -> None:
-    """A labelled box; hollow and grey without a colour."""
+    """Draw a labelled box, hollow and grey without a colour."""
     ax.add_patch(plt.Rectangle((x - 0.2, y - 0.35), 0.4, 0.7, facecolor=colour or "none", edgecolor=colour or GREY))
     ax.text(x, y, text, ha="center", va="center", color="white" if colour == COLOURS["teacher"] else "black")
 
@@ -67,10 +67,10 @@ def _box(ax: Axes, x: float, y: float, text: str, colour: str | None) -> None:
 def plot_parameter_groups(
     groups_by_model: Mapping[str, Mapping[str, int]], published: Mapping[str, float] | None = None
 ) -> Figure:
-    """Where the parameters are: one stacked bar per model in millions, its total written at the end.
+    """A figure of the parameters by group: one stacked bar per model in millions, with its total at the end.
 
     `published` (model → millions, as in Table 3) adds the paper's totals as hollow diamonds. Groups too small to be
-    seen count, and have no entry in the legend.
+    seen are counted but have no entry in the legend.
     """
     models = list(groups_by_model)
     groups = dict.fromkeys(group for counts in groups_by_model.values() for group in counts)

@@ -15,12 +15,12 @@ from ...evidence import paper
 from ...evidence.records import Record
 from ...studies.formats import FORMATS as EXPORTED
 from ...studies.formats import fitting
-from .style import BLACK, COLOURS, GREY, OTHERS, WIDTH, colours_of, finding, hollow, place_label, stack, styled
+from .style import BLACK, COLOURS, GREY, MUTED, WIDTH, colours_of, finding, hollow, place_label, stack, styled
 
 
 @styled
 def plot_seconds(table: pd.DataFrame) -> Figure:
-    """Table 3's seconds for one pass over STS-B's dev set, hollow: printed, not ours, and of another machine."""
+    """A figure of Table 3's seconds for one pass over STS-B's dev set, hollow because they are the paper's."""
     seconds = table.set_index("model")["seconds"]
     figure, ax = plt.subplots(figsize=(WIDTH, 1.0 + 0.45 * len(seconds)))
     bars = ax.barh(list(seconds.index), seconds, height=0.6, fc="none", ec=colours_of(list(seconds.index)), lw=1.5)
@@ -34,10 +34,10 @@ def plot_seconds(table: pd.DataFrame) -> Figure:
 
 @styled
 def plot_file_sizes(table: pd.DataFrame, groups_by_model: Mapping[str, Mapping[str, int]]) -> Figure:
-    """What a phone's model files hold: bytes predicted by group (bars) against the file's size (hollow diamonds).
+    """A figure of a phone's model files: bytes predicted by group (bars) and the size of the file (hollow diamonds).
 
-    `table` is `paper.table("device_files")`: for each group of `student.parameter_groups`, its bytes per weight in the
-    file, 0 for what is not in it. `groups_by_model` counts the weights of each model it names.
+    `table` is `paper.table("device_files")`: for each group of `arithmetic.parameter_groups`, its bytes per weight in
+    the file, 0 for a group that is not in the file. `groups_by_model` counts the weights of each model in it.
     """
     known = {group for counts in groups_by_model.values() for group in counts}
     weights = {
@@ -64,10 +64,10 @@ def plot_file_sizes(table: pd.DataFrame, groups_by_model: Mapping[str, Mapping[s
 
 @styled
 def plot_overhead(record: Record, supposed: float | None = None) -> Figure:
-    """How time outside the models hides a ratio: (o + slow) / (o + fast) over the overhead o, from a benchmark record.
+    """A figure of the ratio (o + slow) / (o + fast) over the overhead o, time outside the models, from a benchmark.
 
-    Filled: what the record measured, forward pass alone and end to end, with quartiles. Hollow: where the paper's
-    ratio would lie. A dotted line: the ratio at a `supposed` overhead in milliseconds.
+    Filled marks are the record's measurements, forward pass alone and end to end, with quartiles. The hollow mark is
+    the place of the paper's ratio. A dotted line shows the ratio at a `supposed` overhead in milliseconds.
     """
     scores, intervals = record["scores"], record["intervals"]
     slow, fast = (1000 * _forward(record, model) for model in ("teacher", "student"))
@@ -102,7 +102,7 @@ def plot_overhead(record: Record, supposed: float | None = None) -> Figure:
 
 
 def _forward(record: Record, model: str) -> float:
-    """Median seconds of one forward pass of a benchmark's teacher or student."""
+    """The median seconds of one forward pass of a benchmark's teacher or student."""
     timings = pd.DataFrame(record["timings"])
     return float(timings[(timings["model"] == model) & (timings["part"] == "forward")]["wall"].median())
 
@@ -112,10 +112,10 @@ CLOCKS = {"processor time": "_cpu", "wall clock": ""}
 
 @styled
 def plot_sweeps(record: Record) -> Figure:
-    """Teacher's time over student's against each knob of a benchmark record: medians, bars from quartile to quartile.
+    """A figure of the teacher's time over the student's against each knob of a benchmark: medians and quartile bars.
 
-    By the wall and in processor time: where the two disagree, other programs were in the way. The hollow diamond is
-    the paper's ratio, whose settings are not known.
+    Both wall time and CPU time are shown; where they disagree, other programs interfered. The hollow diamond is the
+    paper's ratio, whose settings are not known.
     """
     if not record["sweeps"]:
         raise ValueError(f"record '{record['name']}' has no sweeps; run the benchmark with sweep_rounds above 0")
@@ -150,8 +150,8 @@ def plot_sweeps(record: Record) -> Figure:
 
 
 def sweep_ratios(record: Record) -> pd.DataFrame:
-    """Teacher's time over student's in a benchmark's sweeps: the median (`middle`) and quartiles (`low`, `high`) for
-    each knob, value and clock."""
+    """The teacher's time over the student's in a benchmark's sweeps: the median (`middle`) and quartiles (`low`,
+    `high`) for each knob, value and clock."""
     rows = pd.DataFrame(record["sweeps"])
     ratios = [
         rows[["knob", "value"]].assign(clock=clock, ratio=rows["teacher" + end] / rows["student" + end])
@@ -162,7 +162,7 @@ def sweep_ratios(record: Record) -> pd.DataFrame:
 
 
 def _draw_sweep(ax: Axes, spread: pd.DataFrame, limits: tuple[float, float]) -> None:
-    """One knob: medians joined, quartiles as bars; a bar that leaves the limits ends in an arrow with its number."""
+    """Draw one knob: joined medians and quartile bars; a bar beyond the limits ends in an arrow with its number."""
     values = list(dict.fromkeys(spread["value"]))
     for shift, (clock, colour) in zip((-0.08, 0.08), zip(CLOCKS, (COLOURS["student"], GREY), strict=True), strict=True):
         one = spread[spread["clock"] == clock].set_index("value").loc[values]
@@ -180,10 +180,10 @@ def _draw_sweep(ax: Axes, spread: pd.DataFrame, limits: tuple[float, float]) -> 
 def plot_formats(
     record: Record, megabytes: float = np.inf, milliseconds: float = np.inf, points: float = np.inf
 ) -> Figure:
-    """Which format fits a device: size against time, both on logarithmic axes, with the change of accuracy.
+    """A figure of the formats that fit a device: size against time on logarithmic axes, with the change of accuracy.
 
-    Filled dots are formats of the student that fit the limits (see `fitting`), rings those that do not; the square is
-    the teacher in float32. Dotted lines are the limits.
+    Filled dots are formats of the student that fit the limits (see `fitting`), rings are formats that do not; the
+    square is the teacher in float32. Dotted lines are the limits.
     """
     rows = fitting(record, megabytes, milliseconds, points)
     if rows.empty:
@@ -212,7 +212,7 @@ def plot_formats(
 
 
 def _name_formats(ax: Axes, rows: pd.DataFrame, teacher: Mapping[str, Any]) -> None:
-    """Write each format and what it costs beside its dot."""
+    """Write each format and its loss of accuracy beside its dot."""
     ax.figure.draw_without_rendering()
     taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in ax.transData.transform(rows[["MB", "ms"]].to_numpy())]
     place_label(ax, teacher["bytes"] / 1e6, teacher["ms"][1], "teacher, float32", taken)
@@ -223,7 +223,7 @@ def _name_formats(ax: Axes, rows: pd.DataFrame, teacher: Mapping[str, Any]) -> N
 
 
 def _fastest(rows: pd.DataFrame, teacher: Mapping[str, Any]) -> str:
-    """The finding of `plot_formats`: what the fastest format saves."""
+    """The finding of `plot_formats`: the savings of the fastest format."""
     best = rows.loc[rows["ms"].idxmin()]
     whole = rows.loc[rows["format"] == "float32", "MB"]
     size = f"{best['MB'] / whole.iloc[0]:.0%} of the student's size, " if len(whole) else ""
@@ -233,14 +233,14 @@ def _fastest(rows: pd.DataFrame, teacher: Mapping[str, Any]) -> str:
 
 @styled
 def plot_growth(record: Record) -> Figure:
-    """How the CPU time of a pre-training step grows, a knob a panel: the obvious step hollow, ours filled."""
+    """A figure of the growth of a pre-training step's CPU time by knob: the obvious step hollow, ours filled."""
     rows = pd.DataFrame(record["growth"])
     knobs = list(dict.fromkeys(rows["knob"]))
     figure, axes = plt.subplots(1, len(knobs), sharey=True, squeeze=False, figsize=(7.5, 3.2))
     names = [name for name in ("plain", "float32", "bf16") if name in rows]
     for ax, knob in zip(axes[0], knobs, strict=True):
         swept = rows[rows["knob"] == knob]
-        for name, colour in zip(names, (GREY, OTHERS[0], OTHERS[1]), strict=False):
+        for name, colour in zip(names, (GREY, MUTED[0], MUTED[1]), strict=False):
             label, inside = ("written the obvious way", "white") if name == "plain" else (f"ours, {name}", colour)
             ax.plot(swept["value"], swept[name], "o-", color=colour, mfc=inside, label=label)
         ax.set(xlabel=knob)

@@ -1,4 +1,4 @@
-"""One look for all figures: colours by role, the finding as title, labels at the lines, byte-stable files."""
+"""The common style of all figures: colours by role, the finding as title, labels at the lines, byte-stable files."""
 
 import html
 import io
@@ -25,7 +25,7 @@ from .describing import describe
 PALETTE = sns.color_palette("colorblind").as_hex()
 GREY = "#6b6b6b"
 BLACK = "#222222"
-# a colour belongs to a role, and to nothing else
+# each colour belongs to one role and to nothing else
 COLOURS = dict(
     teacher=PALETTE[0],
     student=PALETTE[1],
@@ -36,20 +36,20 @@ COLOURS = dict(
     student_d="#7a4419",
     paper=BLACK,
 )
-ROLES = {"BERT-base": "teacher", "DistilBERT": "student"}  # the paper's models have the colours of ours
-# for what is no role (losses, groups of parameters, variants): Paul Tol's muted scheme, safe for the colour-blind
-OTHERS = ("#332288", "#cc6677", "#117733", "#ddcc77", "#88ccee", "#882255", "#44aa99", "#999933", "#aa4499")
-TERMS = dict(loss=BLACK, ce=OTHERS[0], mlm=OTHERS[1], clm=OTHERS[1], cos=OTHERS[6])
-FORMATS = ("svg", "pdf", "png")
+PAPER_ROLES = {"BERT-base": "teacher", "DistilBERT": "student"}  # the paper's models have the colours of ours
+# for losses, groups of parameters and variants: Paul Tol's muted scheme, safe for the colour-blind
+MUTED = ("#332288", "#cc6677", "#117733", "#ddcc77", "#88ccee", "#882255", "#44aa99", "#999933", "#aa4499")
+TERMS = dict(loss=BLACK, ce=MUTED[0], mlm=MUTED[1], clm=MUTED[1], cos=MUTED[6])
+SUFFIXES = ("svg", "pdf", "png")
 METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
-WIDTH = 6.0  # inches of a figure: 900 pixels at 150 dots an inch, and still legible on a phone
+WIDTH = 6.0  # inches of a figure: 900 pixels at 150 dots per inch, legible on a phone
 WIDEST = 900  # pixels of a png
 Scores = Mapping[str, Mapping[str, float]]
 
 
 @contextmanager
 def style(projector: bool = False) -> Iterator[None]:
-    """The look of every figure; wrap your own drawing code in `with style():`. Larger letters for a `projector`."""
+    """Apply the style of all figures inside `with style():`, with larger letters for a `projector`."""
     ours = {
         "font.sans-serif": ["DejaVu Sans"],
         "figure.constrained_layout.use": True,
@@ -86,20 +86,20 @@ def to_png(figure: Figure, dpi: float = 150) -> bytes:
 
 
 def reduce_png(png: bytes) -> bytes:
-    """The bytes of a png file, drawn again in 128 colours on white: a third of the size, and the eye sees no change."""
+    """The bytes of a png file in 128 colours on white: a third of the size, without a visible change."""
     picture, small = Image.open(io.BytesIO(png)).convert("RGBA"), io.BytesIO()
     picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
     picture.quantize(128, dither=Image.Dither.NONE).save(small, "png", optimize=True)
     return small.getvalue()
 
 
-def save_figure(figure: Figure, name: str, folder: Path | None = None, formats: Sequence[str] = FORMATS) -> list[Path]:
+def save_figure(figure: Figure, name: str, folder: Path | None = None, formats: Sequence[str] = SUFFIXES) -> list[Path]:
     """Write `name.svg`, `.pdf` and `.png`, the same bytes each time, into `figures/` or `folder`; return the paths.
 
     A png is at most `WIDEST` pixels wide.
     """
-    if not set(formats) <= set(FORMATS):
-        raise ValueError(f"unknown format in {tuple(formats)}; choose from: {', '.join(FORMATS)}")
+    if not set(formats) <= set(SUFFIXES):
+        raise ValueError(f"unknown format in {tuple(formats)}; choose from: {', '.join(SUFFIXES)}")
     folder = paths.home() / "figures" if folder is None else Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     written = [folder / f"{name}.{format}" for format in formats]
@@ -112,7 +112,7 @@ def save_figure(figure: Figure, name: str, folder: Path | None = None, formats: 
 
 
 def styled(plot: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Draw in the project's style, then take the figure from pyplot so that it is not shown a second time."""
+    """A plot function in the project's style; its figure is removed from pyplot, so that it is not shown twice."""
 
     @wraps(plot)
     def drawn(*args: Any, **kwargs: Any) -> Figure:
@@ -126,16 +126,16 @@ def styled(plot: Callable[..., Figure]) -> Callable[..., Figure]:
 
 
 def fix_layout(figure: Figure) -> None:
-    """Lay the figure out once and for all: a layout that is found again at each draw moves by fractions of a point."""
+    """Fix the layout of the figure, because a layout computed anew at each draw moves by fractions of a point."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    for text in figure.texts:  # the finding above several panels begins where the first panel does
+    for text in figure.texts:  # the finding above several panels begins at the left edge of the first
         if text.get_gid() == "finding":
             text.set_x(min(ax.get_position().x0 for ax in figure.axes))
 
 
 def finding(where: Axes | Figure, text: str) -> None:
-    """Write what is to be seen as the title of a panel or of the whole figure, wrapped to its width."""
+    """Write the finding as the title of a panel or of the whole figure, wrapped to its width."""
     figure = where if isinstance(where, Figure) else where.figure
     lines = textwrap.fill(text, int((9.5 if where is figure else 11.5) * figure.get_figwidth()))
     if isinstance(where, Figure):
@@ -145,12 +145,12 @@ def finding(where: Axes | Figure, text: str) -> None:
 
 
 def hollow(ax: Axes, x: Sequence[float], y: Sequence[float], label: str = "paper", **look: Any) -> None:
-    """The paper's values: hollow diamonds."""
+    """Draw values of the paper as hollow diamonds."""
     ax.plot(list(x), list(y), "D", **({"mfc": "white", "mec": COLOURS["paper"], "label": label} | look))
 
 
 def dots(ax: Axes, places: Sequence[float], groups: Sequence[Sequence[float]], **look: Any) -> None:
-    """Filled dots, the medians of groups of values, with whiskers from the lowest to the highest value."""
+    """Draw the medians of groups of values as filled dots, with whiskers from the lowest to the highest value."""
     middles = np.array([np.median(values) for values in groups])
     below = middles - [min(values) for values in groups]
     above = [max(values) for values in groups] - middles
@@ -158,20 +158,20 @@ def dots(ax: Axes, places: Sequence[float], groups: Sequence[Sequence[float]], *
 
 
 def stack(ax: Axes, names: Sequence[str], parts: Mapping[str, Sequence[float]], least: float = 0) -> np.ndarray:
-    """Stacked bars, one for each name, from parts (label → a width for each name); where the bars end.
+    """Draw a stacked bar for each name from parts (label → a width for each name), and return the ends of the bars.
 
     Parts that are nowhere wider than `least` are left white.
     """
     ends = np.zeros(len(names))
     for i, (label, widths) in enumerate(parts.items()):
         if max(widths) >= least:
-            ax.barh(list(names), widths, left=ends, height=0.6, color=OTHERS[i % len(OTHERS)], label=label)
+            ax.barh(list(names), widths, left=ends, height=0.6, color=MUTED[i % len(MUTED)], label=label)
         ends = ends + np.asarray(widths)
     return ends
 
 
 def end_labels(ax: Axes, gap: float = 12) -> None:
-    """Write each line's label at its right end, in its colour, pushed apart where ends are nearer than `gap` points."""
+    """Write each line's label at its right end, in its colour; labels nearer than `gap` points are pushed apart."""
     ax.figure.draw_without_rendering()
     lines = [line for line in ax.get_lines() if not line.get_label().startswith("_") and len(line.get_xdata())]
     ends = []
@@ -189,7 +189,7 @@ def end_labels(ax: Axes, gap: float = 12) -> None:
 
 
 def place_label(ax: Axes, x: Any, y: float, text: str, taken: list[Bbox], **look: Any) -> None:
-    """Write `text` right of, above or below a point, where it first overlaps nothing `taken`, and take that place."""
+    """Write `text` right of, above or below a point, where it first overlaps nothing in `taken`, and add its place."""
     for dx, dy, ha, va in ((7, 0, "left", "center"), (0, 8, "center", "bottom"), (0, -8, "center", "top")):
         note = ax.annotate(text, (x, y), (dx, dy), textcoords="offset points", ha=ha, va=va, **look)
         box = note.get_window_extent()
@@ -200,18 +200,18 @@ def place_label(ax: Axes, x: Any, y: float, text: str, taken: list[Bbox], **look
 
 
 def plain_token(token: str) -> str:
-    """A token as it is to be read: a $ starts no formula."""
+    """A token with $ escaped, so that it starts no formula."""
     return token.replace("$", r"\$")
 
 
 def colours_of(names: Sequence[str]) -> list[str]:
-    """The fixed colour of each role; other names take the other palette's colours in order."""
-    names = [ROLES.get(name, name) for name in names]
+    """The colours of names: a role's fixed colour; for other names, those of the other palette in order."""
+    names = [PAPER_ROLES.get(name, name) for name in names]
     others = [name for name in dict.fromkeys(names) if name not in COLOURS]
-    return [COLOURS.get(name) or OTHERS[others.index(name) % len(OTHERS)] for name in names]
+    return [COLOURS.get(name) or MUTED[others.index(name) % len(MUTED)] for name in names]
 
 
 def labels_of(names: Sequence[str]) -> list[str]:
-    """How roles and runs are called in a figure: in words, unless that made two of them alike."""
+    """The labels of roles and runs in a figure: in words, unless two of them would become equal."""
     told = [human_name(name) for name in names]
     return told if len(set(told)) == len(set(names)) else list(names)

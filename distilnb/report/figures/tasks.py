@@ -17,7 +17,7 @@ from .losses import _array
 from .style import (
     COLOURS,
     GREY,
-    ROLES,
+    PAPER_ROLES,
     WIDTH,
     Scores,
     colours_of,
@@ -37,11 +37,11 @@ Spans = Mapping[str, tuple[Any, Any]]
 def plot_span_probabilities(
     tokens: Sequence[str], probabilities: Spans, answer: tuple[int, int] | None = None
 ) -> Figure:
-    """Where models see an answer begin and end (SQuAD): start above, end below, a bar per token and model.
+    """A figure of where models see an answer begin and end (SQuAD): start above, end below, a bar per token and model.
 
-    `probabilities` is model → (start, end), each one value per token, of which `tokens` may be a part; what lies
-    elsewhere is written beside. `answer`, its first and last token, is shaded. Of a long passage the likeliest tokens
-    are shown, in their order.
+    `probabilities` is model → (start, end), each one value per token, of which `tokens` may be a part; the mass outside
+    them is written beside. `answer`, its first and last token, is shaded. Of a long passage, the likeliest tokens are
+    shown, in their order.
     """
     pairs = {model: [_array(values) for values in pair] for model, pair in probabilities.items()}
     _check_spans(pairs, len(tokens), answer)
@@ -84,7 +84,7 @@ def _check_spans(pairs: Mapping[str, list[np.ndarray]], length: int, answer: tup
 
 
 def _likeliest(pairs: Mapping[str, list[np.ndarray]], length: int, answer: tuple[int, int] | None) -> np.ndarray:
-    """The places of the tokens with the most mass, those of the answer among them, in their order."""
+    """The places of the tokens with the most mass, including those of the answer, in their order."""
     mass = np.sum([values for pair in pairs.values() for values in pair], axis=0)
     if answer is not None:
         mass[answer[0] : answer[1] + 1] += 10
@@ -95,11 +95,11 @@ def _likeliest(pairs: Mapping[str, list[np.ndarray]], length: int, answer: tuple
 def plot_scores(
     records: Sequence[Record], tasks: Sequence[str] | None = None, published: Scores | None = None
 ) -> Figure:
-    """Fine-tuning scores in points by task and model: dots are medians over seeds, whiskers go from worst to best,
-    the majority class is a tick.
+    """A figure of fine-tuning scores in points by task and model: dots are medians over seeds, whiskers go from worst
+    to best, a tick is the majority class.
 
-    A real task of which only some rows were used is marked as a subset.
-    `published` (model → task → value, in the records' unit) adds the paper's values as hollow diamonds.
+    A real task is marked as a subset where only some rows were used. `published` (model → task → value, in the records'
+    unit) adds the paper's values as hollow diamonds.
     """
     tasks = list(tasks or sorted({record["task"] for record in records}, key=_in_order))
     records = [record for record in records if record["task"] in tasks]
@@ -137,7 +137,7 @@ def _draw_majority(ax: Axes, tasks: Sequence[str], records: Sequence[Record]) ->
 
 
 def _most_apart(records: Sequence[Record], models: Sequence[str], tasks: Sequence[str]) -> str:
-    """The finding of `plot_scores`: on how many tasks the student's median is above its twin's, or what is shown."""
+    """The finding of `plot_scores`: the number of tasks on which the student's median beats its twin's, or a title."""
     both = [task for task in tasks if all(_points(records, m, task) for m in ("student", "undistilled"))]
     if not both:
         return "Medians over seeds, from the lowest to the highest"
@@ -146,12 +146,12 @@ def _most_apart(records: Sequence[Record], models: Sequence[str], tasks: Sequenc
 
 
 def _in_order(task: str) -> tuple[int, str]:
-    """GLUE's tasks as in Table 1, then the others."""
+    """A sort key that puts GLUE's tasks as in Table 1, then the others."""
     return (list(glue.GLUE).index(task) if task in glue.GLUE else len(glue.GLUE), task)
 
 
 def _name_tasks(ax: Axes, tasks: Sequence[str], records: Sequence[Record]) -> None:
-    """The tasks along the x axis by their proper names; a real one of which only some rows were used is marked."""
+    """Write the tasks' proper names along the x axis; a real task run on only some rows is marked."""
     parts = {record["task"] for record in records if is_subset(record)}
     names = {task: glue.TASKS[task].title if task in glue.TASKS else task for task in tasks}
     names |= {"squad": "SQuAD"} if "squad" in names else {}
@@ -161,7 +161,7 @@ def _name_tasks(ax: Axes, tasks: Sequence[str], records: Sequence[Record]) -> No
 
 @styled
 def plot_published(published: Scores, measured: Scores | None = None, title: str = "") -> Figure:
-    """Scores of the paper's tables by column and model: the paper's hollow, ours (`measured`, same shape) filled."""
+    """A figure of scores by column and model: the paper's hollow, ours (`measured`, in the same shape) filled."""
     models, columns = list(published), list(dict.fromkeys(c for scores in published.values() for c in scores))
     figure, ax = plt.subplots(figsize=(WIDTH, 3.8))
     for place, (model, colour, shape) in enumerate(zip(models, colours_of(models), "sDov^", strict=False)):
@@ -181,15 +181,14 @@ def plot_published(published: Scores, measured: Scores | None = None, title: str
 
 @styled
 def plot_vintages(table: pd.DataFrame, vintages: Sequence[str] = ("2019-10", "2020-01", "2020-03")) -> Figure:
-    """Macro scores of the table's three vintages and the share that DistilBERT keeps in each."""
+    """A figure of the macro scores of the table's three vintages and the share that DistilBERT keeps in each."""
     macro = table[table["task"] == "macro"].set_index(["vintage", "model"])["value"]
     figure, ax = plt.subplots(figsize=(WIDTH, 3.4))
     for model in ("BERT-base", "DistilBERT"):
-        values = [macro[vintage, model] for vintage in vintages]
-        ax.plot(vintages, values, "o-", color=COLOURS[ROLES[model]], mfc="white", label=model)
-        ax.annotate(
-            model, (len(vintages) - 1, values[-1]), (8, -3), textcoords="offset points", color=COLOURS[ROLES[model]]
-        )
+        values, colour = [macro[vintage, model] for vintage in vintages], COLOURS[PAPER_ROLES[model]]
+        ax.plot(vintages, values, "o-", color=colour, mfc="white", label=model)
+        place = (len(vintages) - 1, values[-1])
+        ax.annotate(model, place, (8, -3), textcoords="offset points", color=colour)
     shares = [100 * macro[v, "DistilBERT"] / macro[v, "BERT-base"] for v in vintages]
     for place, share in enumerate(shares):
         ax.annotate(f"keeps {share:.1f} %", (place, 72.8), ha="center")
@@ -200,10 +199,10 @@ def plot_vintages(table: pd.DataFrame, vintages: Sequence[str] = ("2019-10", "20
 
 @styled
 def plot_retention(records: Sequence[Record], published: Mapping[str, float] | None = None) -> Figure:
-    """The student's score in percent of its teacher's, task by task, seeds paired: ours filled, with its range over
-    seeds; `published` (task → percent) hollow. A real task of which only some rows were used is marked as a subset.
+    """A figure of the student's score in percent of its teacher's by task, seeds paired: ours filled, with the range
+    over seeds; `published` (task → percent) hollow. A real task run on only some rows is marked as a subset.
 
-    Limits follow the medians; a whisker that leaves them ends in an arrow with its number.
+    Limits follow the medians; a whisker beyond them ends in an arrow with its number.
     """
     by_cell = {(r["model"], r["task"], r["seed"]): r["scores"]["main"] for r in records}
     shares: dict[str, list[float]] = {}
@@ -231,7 +230,7 @@ def plot_retention(records: Sequence[Record], published: Mapping[str, float] | N
 
 
 def _clip(ax: Axes, groups: Mapping[float, Sequence[float]], also: Iterable[float]) -> None:
-    """Limit a panel to what its medians need; a value that lies beyond is written at the edge, with an arrow."""
+    """Limit a panel to the range of its medians; a value beyond is written at the edge, with an arrow."""
     middles = [np.median(values) for values in groups.values()] + list(also)
     room = max(15.0, 0.15 * (max(middles) - min(middles)))
     bottom, top = min(min(middles), 100) - room, max(max(middles), 100) + room

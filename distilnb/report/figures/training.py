@@ -15,11 +15,11 @@ from .style import COLOURS, GREY, TERMS, WIDTH, colours_of, end_labels, finding,
 
 @styled
 def plot_curve(records: Sequence[Record] | Record, term: str = "loss") -> Figure:
-    """Training curves of run records against tokens: loss, then held-out loss and agreement with the teacher.
+    """A figure of training curves against tokens: loss, held-out loss and agreement with the teacher.
 
-    One record shows every loss term that it has; several show `term` with one line per record. Columns come from
-    `record["curve"]` and `record["evaluations"]`; a column that a record lacks is left out, a term
-    without a weight too, and the panel of agreement where runs were evaluated without a teacher.
+    One record shows all its loss terms; several show `term` with one line per record. Columns come from
+    `record["curve"]` and `record["evaluations"]`. Missing columns and terms without a weight are left out, and so is
+    the panel of agreement where runs were evaluated without a teacher.
     """
     records = [records] if isinstance(records, Mapping) else list(records)
     if not records:
@@ -30,7 +30,7 @@ def plot_curve(records: Sequence[Record] | Record, term: str = "loss") -> Figure
     figure, axes = plt.subplot_mosaic(panels, figsize=(WIDTH, 4.8))
     if len(records) == 1:
         for name, colour in TERMS.items():
-            if any((records[0].get("curve") or {}).get(name, [])):  # all zero: it had no weight
+            if any((records[0].get("curve") or {}).get(name, [])):  # a term without a weight is all zero
                 _line(axes["loss"], records[0].get("curve"), name, label=name, color=colour)
     for record, label, colour in zip(records, *_looks(records), strict=True):
         if len(records) > 1:
@@ -54,7 +54,7 @@ def plot_curve(records: Sequence[Record] | Record, term: str = "loss") -> Figure
 
 
 def _ends(records: Sequence[Record]) -> str:
-    """Where the held-out losses ended, in words; empty without evaluations."""
+    """The last held-out losses, in words; "" without evaluations."""
     last = [held_out_loss(r.get("evaluations")) for r in records]
     ends = [f"{label} {values[-1]:.2f}" for label, values in zip(_looks(records)[0], last, strict=True) if values]
     if len(records) == 1 and ends:
@@ -63,7 +63,7 @@ def _ends(records: Sequence[Record]) -> str:
 
 
 def _looks(records: Sequence[Record]) -> tuple[list[str], list[str]]:
-    """A label and a colour for each record: those of its role, where no two have the same."""
+    """A label and a colour for each record: those of its role, unless two records share a role."""
     names = [record["name"] for record in records]
     roles = [
         role_of(name) if role_of(name) != name else r.get("model", name) for name, r in zip(names, records, strict=True)
@@ -74,7 +74,7 @@ def _looks(records: Sequence[Record]) -> tuple[list[str], list[str]]:
 
 
 def _line(ax: Axes, columns: Mapping[str, Sequence[float | None]] | None, name: str, **look: Any) -> None:
-    """Draw a column against tokens; nulls are gaps, a column that is missing or all null draws nothing."""
+    """Draw a column against tokens; nulls are gaps, and a missing or all-null column draws nothing."""
     values = np.asarray((columns or {}).get(name, []), dtype=float)
     if np.isfinite(values).any():
         ax.plot(np.asarray(columns["tokens"], dtype=float) / 1e6, values, markersize=4, **look)
@@ -82,7 +82,7 @@ def _line(ax: Axes, columns: Mapping[str, Sequence[float | None]] | None, name: 
 
 @styled
 def plot_teaching(student: Record, twin: Record) -> Figure:
-    """What the teacher is worth: held-out loss of a student and of the twin that starts alike and learns without it."""
+    """A figure of the teacher's worth: held-out losses of a student and of its twin, which learns without a teacher."""
     figure, ax = plt.subplots(figsize=(WIDTH, 3.4))
     for record, role in ((twin, "undistilled"), (student, "student")):
         judged = record["evaluations"] | {"held_out": held_out_loss(record["evaluations"])}

@@ -1,4 +1,4 @@
-"""What a question of the world asks for, a person, a day, a thing: so that wrong answers can be told apart."""
+"""The kind of answer that a question of the world asks for (a person, a day, a thing), to sort wrong answers."""
 
 import functools
 import re
@@ -12,7 +12,7 @@ _SLOT = re.compile(r"\\\{\w+\\\}")
 
 @functools.cache
 def _forms() -> list[tuple[re.Pattern[str], frozenset[str]]]:
-    """Each form that a question can have, with all answers that the world has for it, in lower case."""
+    """The forms of questions, each with all of the world's answers to it in lower case."""
     facts, people = world(), {person["A"] for person in world()["person"]}
     towns = {town["A"] for town in facts["town"]}
     nouns = {thing["A"] for thing in facts["object"]}
@@ -40,7 +40,7 @@ def _forms() -> list[tuple[re.Pattern[str], frozenset[str]]]:
 
 
 def _bare(text: str) -> str:
-    """A text in lower case, without little words before it and a stop behind it."""
+    """A text in lower case, without little words in front and without a final full stop."""
     parts = text.lower().rstrip(".").split()
     while len(parts) > 1 and parts[0] in words.LITTLE:
         parts = parts[1:]
@@ -48,9 +48,9 @@ def _bare(text: str) -> str:
 
 
 def kind_of(question: str) -> frozenset[str]:
-    """All answers, right or wrong, that the world has to a question of this form: everyone's name where it asks who.
+    """All answers of the world, right or wrong, to a question of this form; for "who", everyone's name.
 
-    In lower case and without little words before them. Empty for a question that the world does not ask.
+    They are in lower case, without little words in front; the set is empty for a question that the world does not ask.
     """
     asked = re.sub(r"\ban ", "a ", question)
     found = [(sum(map(len, match.groups())), answers) for form, answers in _forms() if (match := form.fullmatch(asked))]
@@ -58,6 +58,6 @@ def kind_of(question: str) -> frozenset[str]:
 
 
 def is_of_kind(answer: str, question: str) -> bool:
-    """Whether an answer is of the kind that the question asks for, be it right or wrong."""
+    """Whether an answer, right or wrong, is of the kind that the question asks for."""
     kind, text = kind_of(question), _bare(answer)
     return any(text[: len(text) - plural] in kind for plural in range(3) if text)
