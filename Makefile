@@ -39,6 +39,7 @@ evidence: install  ## every record of a scale, hours on two cores; goes on where
 
 book: install  ## notebooks, lesson plans and results as pages to read without running: book/index.html
 	$(BIN)/sphinx-build -q -b html -c docs . book
+	$(BIN)/distilnb demo --out book/demo
 	@echo "open book/index.html"
 
 figures: install  ## redraw figures/ from the published records

@@ -9,12 +9,14 @@ import itertools
 import json
 import os
 import random
+import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
@@ -264,3 +266,29 @@ def free_port() -> int:
 def weights_of(model: torch.nn.Module) -> dict[str, np.ndarray]:
     """Parameters by name, copied."""
     return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
+BROWSER_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium: Playwright's own, or the one of the system."""
+    sync = pytest.importorskip("playwright.sync_api", reason="the browser is driven by playwright: pip install it")
+    with sync.sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
+        found = own if Path(own).is_file() else next(filter(None, map(shutil.which, BROWSERS)), None)
+        if found is None:
+            pytest.skip("no Chromium: run `playwright install chromium`, or install your system's package")
+        started = playwright.chromium.launch(executable_path=found, args=list(BROWSER_FLAGS))
+        yield started
+        started.close()

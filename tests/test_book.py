@@ -28,6 +28,8 @@ def built(tmp_path_factory) -> Path:
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "-c", "docs", ".", str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
+    (out / "demo").mkdir()  # what `distilnb demo` writes there has tests of its own
+    (out / "demo" / "index.html").write_text("<title>demo</title>")
     return out
 
 

@@ -6,7 +6,6 @@ where it is set. Long lessons are shortened: fewer cells, smaller settings, the 
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -20,22 +19,12 @@ import nbformat
 import pytest
 from conftest import free_port
 from nbconvert import HTMLExporter
-from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
+from playwright.sync_api import Locator, Page, Route, expect
 
 from distilnb import paths
 from distilnb.lessons import notebooks, quiz
 
 pytestmark = pytest.mark.browser
-NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 SETTINGS = {  # of JupyterLab: no network, and every cell in the page at once
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True},
     "notebook-extension/tracker": {"windowingMode": "none"},
@@ -124,19 +113,6 @@ SENTENCES = {
     "fill_mask_view": "sentence",
     "question_view": "question",
 }
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Headless Chromium: Playwright's own, or the one of the system."""
-    with sync_playwright() as playwright:
-        own = playwright.chromium.executable_path
-        found = own if Path(own).is_file() else next(filter(None, map(shutil.which, NAMES)), None)
-        if found is None:
-            pytest.skip("no Chromium: run `playwright install chromium`, or install your system's package")
-        started = playwright.chromium.launch(executable_path=found, args=list(FLAGS))
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

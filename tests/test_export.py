@@ -18,7 +18,7 @@ from distilnb.cli import main
 from distilnb.models.arithmetic import count_parameters
 from distilnb.models.sources import load_model
 from distilnb.models.student import build_student
-from distilnb.studies import benchmark, formats
+from distilnb.studies import benchmark, formats, graphs
 from distilnb.studies.formats import FORMATS, Runner
 from distilnb.tasks.heads import classifier
 
@@ -180,7 +180,7 @@ def test_what_cannot_be_exported_gets_one_sentence(student_folder, tmp_path, cap
     }
     for model, words in cases.items():
         assert words in one_sentence(["export", "--model", model, "--out", str(tmp_path / "new")], capsys)
-    told = one_sentence(["export", "--model", str(student_folder), "--formats", "int4"], capsys)
+    told = one_sentence(["export", "--model", str(student_folder), "--format", "int4"], capsys)
     assert "unknown format 'int4'" in told and "onnx_int8" in told
     assert not (tmp_path / "new").exists()
 
@@ -199,7 +199,7 @@ def test_a_model_that_cannot_be_traced_gets_one_sentence(student_folder, tmp_pat
 
 @pytest.mark.parametrize("package", formats.PACKAGES)
 def test_a_missing_package_names_the_extra_to_install(student_folder, capsys, monkeypatch, package):
-    monkeypatch.setattr(formats, "find_spec", lambda name: None if name == package else object())
+    monkeypatch.setattr(graphs, "find_spec", lambda name: None if name == package else object())
     told = one_sentence(["export", "--model", str(student_folder)], capsys)
     assert f"{package} is not installed" in told and 'pip install "distilnb[export]"' in told
     told = one_sentence(["benchmark"], capsys)
@@ -214,7 +214,7 @@ def test_pytorchs_own_formats_need_no_extra(student_folder, tmp_path, monkeypatc
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    monkeypatch.setattr(formats, "find_spec", lambda name: None)
+    monkeypatch.setattr(graphs, "find_spec", lambda name: None)
     model = load_model(str(student_folder))
     for format in ("float32", "bfloat16", "int8"):
         formats.make_runner(model, format, tmp_path).answer(formats.sample(model)[0])
@@ -260,6 +260,7 @@ def test_the_folder_is_laid_out_for_others(classifier_folder, tmp_path):
         "tokenizer_config.json",
         "onnx/model.onnx",
         "onnx/model_quantized.onnx",
+        "onnx/rounding.json",
     }
     assert json.loads((out / "config.json").read_text())["id2label"] == {"0": "down", "1": "flat", "2": "up"}
     saved = json.loads((out / "tokenizer.json").read_text())

@@ -26,6 +26,7 @@ COMMANDS = {
         "every record of a scale; goes on where it stopped",
     ),
     "export": ("cli.studies.export_model", "export --model FOLDER", "a model as ONNX, in float32 and int8"),
+    "demo": ("cli.studies.make_demo", "demo", "a page on which any phone races student and teacher"),
     "publish": ("cli.showing.share", "publish --dry-run", "a model with its card, ready for the Hub"),
     "figures": ("cli.showing.draw", "figures", "redraw the figures from the records"),
     "report": ("cli.showing.scores", "report", "the scorecard: paper, measured, verdict"),

@@ -13,6 +13,7 @@ from ..settings import setting
 from ..studies import ablation
 from ..studies.benchmark import SHAPES
 from ..studies.formats import FORMATS
+from ..studies.runtimes import LENGTH, RUNTIMES
 from ..tasks import glue, own
 from ..tasks.finetuning import FinetuningConfig
 from ..tasks.scored import scored_texts
@@ -243,7 +244,9 @@ class BenchmarkOptions:
     shape: str = setting("pairs", "pairs as in Table 3, or qa as on the paper's phone", choices=list(SHAPES))
     source: str = setting("", "texts of toyworld, or the real ones from the Hub", choices=["toyworld", "hub"])
     formats: str = setting(",".join(FORMATS), "formats to compare, joined by commas")
+    runtimes: str = setting("", f"further runtimes to compare: some of {', '.join(RUNTIMES)}, joined by commas")
     scored: str = setting("", "a student, fine-tuned in toyworld to score the formats (default: the shipped one)")
+    scored_task: str = setting("", "--scored is a classifier, fine-tuned already: score it on this task's real rows")
     scored_rows: int = setting(500, "rows it is scored on (0: leave that out)")
     name: str = setting("", "name of the record (default: benchmark-SCALE-SHAPE)")
 
@@ -253,8 +256,26 @@ class ExportOptions:
     """Options of `distilnb export`."""
 
     model: str = setting("", "a BERT or DistilBERT with any head: a folder or a Hub repository")
-    formats: str = setting("onnx_float32,onnx_int8", f"some of {', '.join(FORMATS)}, joined by commas")
+    format: str = setting(
+        "onnx", f"{', '.join(['onnx', *RUNTIMES])}, or one file of one, such as onnx_int8; joined by commas"
+    )
+    length: int = setting(LENGTH, "word pieces of a text, where a format has but one length (litert, coreml)")
+    task: str = setting("", "the classifier's task: its held-out rows choose how onnx_int8 is rounded")
+    source: str = setting("hub", "rows of toyworld, or the real ones from the Hub", choices=["toyworld", "hub"])
+    rows: int = setting(400, "held-out rows of the task (0: all)")
     out: str = setting("", "folder for the files (default: runs/export)")
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """Options of `distilnb demo`."""
+
+    teacher: str = setting("", "a masked language model: a folder or a Hub repository (default: the shipped mini one)")
+    student: str = setting("", "its student (default: the shipped one)")
+    twin: str = setting("", "a student without a teacher, to compare (default: the shipped one; none: leave it out)")
+    out: str = setting("", "folder to write (default: runs/demo)")
+    full: bool = setting(False, "add BERT-base and DistilBERT with random weights, to be timed on request")
+    cdn: bool = setting(False, "let the page take its runtime from a CDN, by its hash, although npm is here")
 
 
 @dataclass(frozen=True)
@@ -298,6 +319,7 @@ class ChainOptions:
 class ReportOptions:
     """Options of `distilnb report`."""
 
+    add: str = setting("", "a result that the page of `distilnb demo` saved on your device: kept among your runs")
     out: str = setting("", "folder to write to (default: runs/report)")
 
 

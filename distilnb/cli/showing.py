@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from .. import paths, scales
-from ..evidence.records import load_records
+from ..evidence.devices import read_device
+from ..evidence.records import load_record, load_records, save_record
 from ..lessons import generated, notebooks
 from ..report import figures, model_card, tables
 from ..report.scorecard import headlines, markdown, page, scorecard, tally
@@ -93,8 +94,12 @@ def scores(what: ReportOptions) -> None:
     examples:
       distilnb report
       distilnb report --out somewhere
+      distilnb report --add my-device.json       what the page of `distilnb demo` found on your phone
     """
     out = Path(what.out or paths.home() / "runs" / "report")
+    if what.add:
+        added = save_record(read_device(Path(what.add)))
+        print(f"{tables.table(tables.device_rows([load_record(added)]))}\n\nrecord, yours: {added}\n")
     records = load_records()
     card = scorecard(records)
     drawn = {name: figures.to_svg(figure) for name, figure in figures.drawings(records).items()}

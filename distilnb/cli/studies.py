@@ -1,5 +1,6 @@
 """The commands that measure: `ablate`, `benchmark`, `export` and `evidence`."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,16 +16,18 @@ from ..models.sources import load_model, load_tokenizer, read_teacher, ready_tea
 from ..models.student import build_student
 from ..models.teacher import check_vocabulary, never_cut
 from ..report import tables
-from ..studies import ablation
-from ..studies.benchmark import SHAPES, benchmark, fit_student, load_texts, with_head
+from ..studies import ablation, rounding
+from ..studies.benchmark import SHAPES, benchmark, fit_student, held_out, load_texts, scored_rows, with_head
 from ..studies.chain import choose, costs, run_steps, shown, steps
-from ..studies.formats import FORMATS, check_agreement, check_formats, make_runner, sample
+from ..studies.demo import build
+from ..studies.formats import KNOWN, check_agreement, check_formats, make_runner, named, sample, whole_onnx
+from ..studies.runtimes import NotHere
 from ..studies.timing import BenchmarkConfig
 from ..tasks import own
 from ..tasks.own import OwnOptions
 from ..text import corpus
 from ..text.corpus import corpus_budget
-from .options import AblationOptions, BenchmarkOptions, ChainOptions, ExportOptions, RunOptions
+from .options import AblationOptions, BenchmarkOptions, ChainOptions, DemoOptions, ExportOptions, RunOptions
 from .parsing import command
 from .tasks import tell
 
@@ -107,14 +110,17 @@ def time_models(what: BenchmarkOptions, config: BenchmarkConfig) -> None:
       distilnb benchmark --scale base --threads 1 --pad
     """
     scale, shape = scales.get(what.scale), what.shape
-    formats = check_formats(what.formats.split(","))
+    formats = check_formats([*what.formats.split(","), *named(what.runtimes)])
     teacher, tokenizer = read_teacher(what.teacher, scale.revision if what.teacher == scale.teacher else None)
     student = load_model(what.student) if what.student else build_student(teacher)
     texts, data = load_texts(shape, what.source, config.rows, config.seed)
     models = {
         name: with_head(model, shape, config.attention) for name, model in (("teacher", teacher), ("student", student))
     }
-    fitted = fit_student(what.scored, what.scored_rows) if what.scored_rows else None
+    fitted = fit_student(what.scored, what.scored_rows) if what.scored_rows and not what.scored_task else None
+    if what.scored_task:
+        ready = load_model(what.scored), load_tokenizer(what.scored)
+        fitted = held_out(*ready, what.scored_task, "hub", what.scored_rows, shipped_name(what.scored))
     with TemporaryDirectory() as folder:
         record = benchmark(
             models,
@@ -141,38 +147,108 @@ def _export_defaults() -> dict[str, Any]:
 
 @command(_export_defaults)
 def export_model(what: ExportOptions) -> None:
-    """Write a model as ONNX in float32 and int8 (or in other formats), compared with PyTorch before it is kept.
+    """Write a model as ONNX (or for LiteRT, OpenVINO, Core ML, ExecuTorch), and compare its answers with PyTorch's.
 
     The folder is laid out as optimum and transformers.js read it: config.json with the names of the labels, the
-    tokenizer, which cuts and pads nothing by itself, onnx/model.onnx and onnx/model_quantized.onnx.
+    tokenizer, which cuts and pads nothing by itself, onnx/model.onnx and onnx/model_quantized.onnx. Each other format
+    has a folder of its own, whose inputs.json declares the lengths that it takes, and an extra: distilnb[litert]. How
+    int8 is rounded is measured, on a task's held-out rows or on random words, and told in onnx/rounding.json.
 
     examples:
       distilnb export --model data/teachers/toy --out runs/toy-onnx
-      distilnb export --model distilbert/distilbert-base-uncased --formats onnx_int8
+      distilnb export --model distilbert/distilbert-base-uncased --format onnx_int8
+      distilnb export --model runs/models/mine --task mrpc     int8 rounded as held-out rows of the task allow
+      distilnb export --model data/students/mini --format litert,openvino --length 64
     """
-    asked, folder = what.formats.split(","), Path(what.out)
+    asked, folder = named(what.format), Path(what.out)
     check_formats(asked)
     if not what.model:
         raise ValueError("--model is missing; give a folder with config.json and model.safetensors")
     model, tokenizer = load_model(what.model), load_tokenizer(what.model)
     check_vocabulary(model.config, tokenizer)
     never_cut(tokenizer)
+    chosen = _choose_rounding(model, tokenizer, what, folder) if "onnx_int8" in asked else "dynamic"
     tokenizer.save_pretrained(folder)
     rows = []
     with TemporaryDirectory() as aside:  # because the reference files were not asked for
         reference = make_runner(model, "float32", Path(aside), what.model)
         for format in asked:
-            runner = make_runner(model, format, folder, what.model)
-            error = check_agreement(runner, reference, sample(model))
+            runner = make_runner(model, format, folder, what.model, length=what.length, rounding=chosen)
+            try:
+                differs = f"{check_agreement(runner, reference, sample(model, most=what.length)):.1e}"
+            except NotHere as error:
+                differs = str(error)
             rows.append(
                 {
-                    "format": FORMATS[format].title,
+                    "format": KNOWN[format].title,
                     "MB": f"{runner.bytes / 1e6:.1f}",
-                    "differs from PyTorch float32 by": f"{error:.1e}",
+                    "differs from PyTorch float32 by": differs,
                     "file": runner.path,
                 }
             )
     print(tables.table(rows))
+
+
+def _choose_rounding(model: Any, tokenizer: Any, what: ExportOptions, folder: Path) -> str:
+    """The name of the way to int8 that is kept, after all were measured: printed, and written to onnx/rounding.json."""
+    if what.task:
+        rows = scored_rows(held_out(model, tokenizer, what.task, what.source, what.rows, what.model))
+    else:
+        rows = rounding.HeldOut([{k: v[:1] for k, v in batch.items()} for batch in sample(model, 8)])
+    with TemporaryDirectory() as aside:
+        measured = rounding.measure(whole_onnx(model, folder), Path(aside), rows)
+    chosen = rounding.choose(measured)
+    told = {"rows": what.task or "random word pieces", "number": len(rows.batches), "kept": chosen, "ways": measured}
+    (folder / "onnx" / "rounding.json").write_text(json.dumps(told, indent=1) + "\n")
+    print(tables.table([_rounding_row(row, measured[0], chosen) for row in measured]) + "\n")
+    return chosen
+
+
+def _rounding_row(row: dict[str, Any], whole: dict[str, Any], chosen: str) -> dict[str, Any]:
+    name = row["rounding"]
+    points = {"points lost": row["lost"], "on other rows": row["lost_elsewhere"]}
+    return {
+        "int8": name + (" (kept)" if name == chosen else ""),
+        "of float32's bytes": f"{100 * row['bytes'] / whole['bytes']:.0f} %",
+        "error": f"{row['error']:.3f}",
+        "by neighbours": f"{row['neighbours']:.3f}",
+        "CPU ms": f"{row['cpu_ms']:.1f}",
+        **{key: "–" if value is None else f"{value:+.2f}" for key, value in points.items()},
+    }
+
+
+def _demo_defaults() -> dict[str, Any]:
+    return {
+        "teacher": str(paths.data("teachers", "mini")),
+        "student": str(paths.data("students", "mini")),
+        "out": str(paths.home() / "runs" / "demo"),
+    }
+
+
+@command(_demo_defaults)
+def make_demo(what: DemoOptions) -> None:
+    """Write a page on which teacher and student fill in blanks and are timed on the reader's own device.
+
+    A static folder for any web server; after its first visit it works without a network. Exporting the models takes a
+    minute or two. What the page measured is read by `distilnb report --add FILE`.
+
+    examples:
+      distilnb demo
+      distilnb demo --teacher data/teachers/toy --student data/students/toy --twin none
+      distilnb demo --full
+    """
+    names, out = {"teacher": what.teacher, "student": what.student}, Path(what.out)
+    shipped = paths.data("students", f"{Path(what.student).name}-undistilled")
+    twin = what.twin or (str(shipped) if shipped.is_dir() else "none")
+    names |= {} if twin == "none" else {"undistilled": twin}
+    tokenizer = load_tokenizer(what.teacher)
+    never_cut(tokenizer)
+    models = {name: load_model(source) for name, source in names.items()}
+    scale = next((name for name in scales.SCALES if paths.data("teachers", name) == Path(what.teacher)), "own")
+    manifest = build(models, tokenizer, out, scale=scale, full=what.full, npm=not what.cdn)
+    size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
+    source = "bundled from npm" if manifest["vendor"]["wasm"]["gzip"] else "from a CDN, by its hash"
+    print(f"written: {out} ({size:.0f} MB; the runtime {source})\nlook at it: python -m http.server -d {out}")
 
 
 def make_evidence(what: ChainOptions) -> None:

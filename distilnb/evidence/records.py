@@ -20,7 +20,7 @@ from typing import Any
 from .. import paths
 from ..machine.device import describe_device
 
-KINDS = ("teacher", "distillation", "finetuning", "benchmark", "ablation", "data")
+KINDS = ("teacher", "distillation", "finetuning", "benchmark", "ablation", "data", "device")
 KEYS = (
     "kind",
     "name",

@@ -13,7 +13,7 @@ from ..machine.device import assumed_watts
 from ..machine.progress import duration
 from ..models.sources import is_random
 from ..studies import ablation
-from ..studies.formats import FORMATS
+from ..studies.formats import KNOWN
 from ..tasks import glue, metrics
 
 
@@ -379,6 +379,29 @@ def benchmark_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def device_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each device of a reader: how many per cent faster the student is there [quartiles], by its page."""
+    rows, claimed = [], paper.claim("device_faster").value
+    for r in (r for r in records if r["kind"] == "device"):
+        low, middle, high = r["intervals"]["faster"]
+        lengths = sorted(map(int, r["timings"]))
+        rows.append(
+            {
+                "your device": r["name"],
+                "faster": f"{middle:.0f} % [{low:.0f}–{high:.0f}]",
+                "the paper's phone": f"{claimed:g} %",
+                "scale": f"{r['scale']} ({r['config']['weights']} weights)",
+                "tokens": str(lengths[-1]),
+                "ms": " → ".join(
+                    f"{median(r['timings'][str(lengths[-1])][name]):.1f}" for name in ("teacher", "student")
+                ),
+                "run by": f"{r['versions']['runtime']}, {r['config']['precision']}, threads {r['config']['threads']}",
+                "browser": r["device"]["processor"],
+            }
+        )
+    return rows
+
+
 def format_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for each format of a benchmark's student: size, speed, and loss of accuracy.
 
@@ -394,7 +417,7 @@ def format_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 {
                     "run": r["name"],
                     "weights": _kind_of_weights(r),
-                    "format": FORMATS[form["format"]].title,
+                    "format": KNOWN[form["format"]].title,
                     "MB": f"{form['bytes'] / 1e6:.1f}",
                     "ms": f"{form['ms'][1]:.1f}",
                     "× teacher float32": f"{form['speedup']:.1f}",
@@ -418,7 +441,7 @@ show is **not evidence about the paper's claims**."""
 def spent_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The cost of the records: for each scale and kind of run, their number, hours, and energy at the assumed power."""
     rows = []
-    order = [(r["scale"], r["kind"]) for r in records if r["kind"] != "data"]
+    order = [(r["scale"], r["kind"]) for r in records if r["kind"] not in ("data", "device")]
     for scale, kind in dict.fromkeys(order):
         here = [r for r in records if (r["scale"], r["kind"]) == (scale, kind)]
         devices = dict.fromkeys(r["device"]["gpu"] or r["device"]["processor"] for r in here)
@@ -461,9 +484,9 @@ def _range(low: float, high: float) -> str:
 
 def tables(records: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """The results tables of these records: pre-training, fine-tuning scale by scale, retention, size and speed,
-    ablation."""
+    ablation, devices of readers."""
     by_scale = [[r for r in records if r["scale"] == scale] for scale in dict.fromkeys(r["scale"] for r in records)]
-    kinds = retention_rows, benchmark_rows, format_rows, ablation_rows
+    kinds = retention_rows, benchmark_rows, format_rows, ablation_rows, device_rows
     parts = [pretraining_rows(records), *map(finetuning_rows, by_scale), *(kind(records) for kind in kinds)]
     return [rows for rows in parts if rows]
 

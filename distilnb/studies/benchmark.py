@@ -26,6 +26,7 @@ behind the scores; `refused` the formats that were not timed, and why; `weights`
 """
 
 import gc
+import importlib
 import os
 import subprocess
 import sys
@@ -55,7 +56,9 @@ from ..tasks.finetuning import FinetuningConfig
 from ..tasks.finetuning import finetune as finetune_model
 from ..tasks.glue import Task
 from .formats import (
+    ELSEWHERE,
     FORMATS,
+    KNOWN,
     PACKAGES,
     Batch,
     Runner,
@@ -64,8 +67,11 @@ from .formats import (
     convert,
     inputs,
     make_runner,
-    open_onnx,
+    reopen,
 )
+from .graphs import SESSION
+from .rounding import HeldOut
+from .runtimes import LENGTH, OPENVINO, RUNTIMES
 from .timing import (
     ENVIRONMENT,
     BenchmarkConfig,
@@ -217,9 +223,11 @@ Refused = list[dict[str, str]]  # model, format, and why it was not timed
 
 
 def make_formats(
-    models: Mapping[str, PreTrainedModel], formats: Sequence[str], folder: Path, threads: int
+    models: Mapping[str, PreTrainedModel], formats: Sequence[str], folder: Path, threads: int, length: int = LENGTH
 ) -> tuple[list[Runner], Refused]:
     """The models in these formats, and the formats that this machine cannot make, which do not stop the others.
+
+    `length` is that of formats which have but one.
 
     Raises ValueError for a model that cannot be exported.
     """
@@ -227,7 +235,7 @@ def make_formats(
     for format in formats:
         for key, model in models.items():
             try:
-                made.append(make_runner(model, format, folder / key, key, threads))
+                made.append(make_runner(model, format, folder / key, key, threads, length=length))
             except RuntimeError as error:  # PyTorch has no int8 on some processors
                 refused.append({"model": key, "format": format, "why": str(error).strip().splitlines()[0]})
     return made, refused
@@ -259,7 +267,7 @@ def score_formats(runners: Sequence[Runner], fitted: Fitted, pad_id: int = 0) ->
     batches = [finetuning.collate(fitted.rows, [i], pad_id) for i in range(len(fitted.rows))]
     labels, scored = fitted.rows["labels"][:], []
     for runner in runners:
-        guess = np.concatenate([runner.answer(batch) for batch in batches]).argmax(-1)
+        guess = fitted.task.answers(np.concatenate([runner.answer(batch) for batch in batches]))
         score = metrics.main_score(fitted.task.main, metrics.score(fitted.task.metrics, guess, labels))
         first = scored[0] if scored else {"guess": guess, "accuracy": score}
         before, after = first["guess"] == labels, guess == labels
@@ -299,11 +307,13 @@ def _measure(path: str, format: str, kind: str, length: str) -> float:
     model, process = None, psutil.Process()
     if format.startswith("onnx"):
         import onnxruntime  # noqa: F401  (its own size is not the model's)
+    elif format in ELSEWHERE:
+        importlib.import_module(RUNTIMES[format.partition("_")[0]].packages[-1])
     ids = torch.ones(1, int(length), dtype=torch.long)
     batch = {"input_ids": ids, "attention_mask": ids, "token_type_ids": 0 * ids}
     before = process.memory_info().rss
-    if format.startswith("onnx"):
-        answer = open_onnx(Path(path))
+    if format.startswith("onnx") or format in ELSEWHERE:
+        answer = reopen(format, Path(path))
         answer(batch)
     else:
         model = convert(class_named(kind)(AutoConfig.from_pretrained(Path(path).parent)), format)
@@ -382,7 +392,7 @@ def benchmark(
     with threads(config.threads):
         float32 = [make_runner(model, "float32", folder / key, key) for key, model in models.items()]
         announce(float32, texts, tokenizer, config, formats)
-        others, refused = make_formats(models, formats[1:] if few else (), folder, config.threads)
+        others, refused = make_formats(models, formats[1:] if few else (), folder, config.threads, config.max_length)
         timings = time_pass(float32, texts, tokenizer, config)
         scores, intervals = pass_scores(timings, config.end_to_end)
         swept = sweep(models, config.sweep_rounds, numbers=powers(), seed=config.seed) if config.sweep_rounds else []
@@ -405,7 +415,7 @@ def benchmark(
         "seed": config.seed,
         "device": device,
         "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
-        "versions": versions() | {name: version(name) for name in PACKAGES if find_spec(name)},
+        **_of_runtimes(formats),
     }
     return new_record("benchmark", name, stopwatch=watch, **{"scale": "toy", "model": "student"} | values | provenance)
 
@@ -414,6 +424,19 @@ def _state() -> dict[str, Any]:
     """The further facts about this computer that change times: its instructions and its present load."""
     load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
     return {"instructions": instructions(), "load": load}
+
+
+SETTINGS = {"onnx": SESSION, "openvino": OPENVINO}  # what may make a runtime faster, or less exact, than by default
+
+
+def _of_runtimes(formats: Sequence[str]) -> dict[str, Any]:
+    """For the record: how the runtimes were set up, and the versions of their packages and of ours."""
+    used = {name.partition("_")[0] for name in formats}
+    names = {*PACKAGES, *(package for runtime in used & RUNTIMES.keys() for package in RUNTIMES[runtime].packages)}
+    return {
+        "runtime_settings": {name: given for name, given in SETTINGS.items() if name in used},
+        "versions": versions() | {name: version(name) for name in sorted(names) if find_spec(name)},
+    }
 
 
 def _check(models: Mapping[str, PreTrainedModel], texts: Pairs, config: BenchmarkConfig) -> None:
@@ -426,7 +449,7 @@ def _check(models: Mapping[str, PreTrainedModel], texts: Pairs, config: Benchmar
 
 def _tell(refused: Sequence[Mapping[str, str]]) -> None:
     for bad in refused:
-        print(f"not timed: {FORMATS[bad['format']].title} of the {bad['model']}: {bad['why']}", flush=True)
+        print(f"not timed: {KNOWN[bad['format']].title} of the {bad['model']}: {bad['why']}", flush=True)
 
 
 def _add_memory(rows: Mapping[str, dict], runners: Sequence[Runner], model: str, max_length: int) -> None:
@@ -439,7 +462,10 @@ def _accuracy(fitted: Fitted | None, formats: Sequence[str], folder: Path, threa
     """The scores of a fine-tuned student in each format; [] without such a student or without formats."""
     if not (fitted and formats):
         return []
-    runners = [make_runner(fitted.model, format, folder / "fitted", "student", threads) for format in formats]
+    longest = max(map(len, fitted.rows["input_ids"][:]))
+    runners = [
+        make_runner(fitted.model, form, folder / "fitted", "student", threads, length=longest) for form in formats
+    ]
     return score_formats(runners, fitted)
 
 
@@ -468,7 +494,7 @@ def announce(
         _time(runner, few[:2], tokenizer, config)  # because the first answers are slow
     pair = sum(float(_time(runner, few, tokenizer, config)[:, 0].sum()) for runner in runners) / len(few)
     seconds = pair * (config.rows + 1.5 * config.format_rows + 30 * config.sweep_rounds)
-    disk = sum(runner.bytes * FORMATS[name].bytes / 4 for runner in runners for name in formats)
+    disk = sum(runner.bytes * KNOWN[name].bytes / 4 for runner in runners for name in formats)
     told = (
         f"estimate: about {duration(seconds)} for timing, then the formats"
         if config.format_rows
@@ -486,6 +512,35 @@ def load_texts(shape: str, source: str, rows: int, seed: int = 0) -> tuple[list[
     loaded = glue.load_split(task, "validation", source, rows, seed)
     pairs = list(zip(*(loaded[column][:] for column in task.columns), strict=True))
     return pairs, glue.provenance(task, source, {"validation": loaded}, seed)
+
+
+def held_out(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str, source: str, rows: int = 0, what: str = ""
+) -> Fitted:
+    """A classifier that is fine-tuned already, and validation rows of its task (0: all), which no choice has seen.
+
+    Raises ValueError for a task or source that there is not, and for a model of another number of labels.
+    """
+    task = glue.get_task(name)
+    if getattr(model.config, "num_labels", 0) != task.num_labels or not type(model).__name__.endswith("Classification"):
+        raise ValueError(
+            f"task {name} has {task.num_labels} labels, and {what or 'the model'} is no classifier of these"
+        )
+    loaded = glue.load_split(task, "validation", source, rows or None)
+    encoded = glue.tokenize(loaded, task, tokenizer, min(128, families.longest(model.config)))
+    info = {"task": name, "scale": "own", "model": what, "rows_scored": len(loaded)}
+    return Fitted(model, task, encoded, info | {"data": glue.provenance(task, source, {"validation": loaded}, 0)})
+
+
+def scored_rows(fitted: Fitted, pad_id: int = 0) -> HeldOut:
+    """The rows of a fitted classifier as `rounding.measure` reads them."""
+    labels = fitted.rows["labels"][:]
+
+    def score(logits: np.ndarray, chosen: np.ndarray) -> float:
+        scores = metrics.score(fitted.task.metrics, fitted.task.answers(logits), np.asarray(labels)[chosen])
+        return metrics.main_score(fitted.task.main, scores)
+
+    return HeldOut([finetuning.collate(fitted.rows, [i], pad_id) for i in range(len(fitted.rows))], score)
 
 
 def fit_student(student: str, rows: int) -> Fitted:

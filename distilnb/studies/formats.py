@@ -1,38 +1,31 @@
-"""Formats for devices (paper section 4.1, "On device computation"; notebook 07): half precision, int8, ONNX.
+"""Formats for devices (paper section 4.1, "On device computation"; notebook 07): half precision, int8, other runtimes.
 
-A `Runner` is a model in one of `FORMATS`, ready to answer, with its size on disk. Nothing is timed before
+A `Runner` is a model in one of `KNOWN` formats, ready to answer, with its size on disk. Nothing is timed before
 `check_agreement` has compared its answers with PyTorch's in float32. The formats differ in more than bytes: the ONNX
 formats run in ONNX Runtime, which fuses the graph, so the speed of a format includes that of its runtime.
 """
 
 import copy
-import gc
-import logging
-import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
-from importlib.util import find_spec
-from io import StringIO
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from ..evidence.records import Record
 from ..models import families
+from . import runtimes
+from .graphs import PACKAGES, Batch, answers, inputs, open_onnx, require_onnx, to_onnx
+from .rounding import ROUNDINGS
+from .runtimes import LENGTH, RUNTIMES, Answer
 
-Batch = dict[str, Tensor]  # input_ids, attention_mask and token_type_ids, each (batch, seq)
-PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-SESSION = {  # the settings of ONNX Runtime
-    "session.intra_op.allow_spinning": "0",  # so that waiting threads do not take the processor from others
-    "optimization.disable_specified_optimizers": "SkipLayerNormFusion",  # on a CPU slower than what it fuses
-}
+__all__ = ["PACKAGES", "answers", "inputs", "open_onnx"]  # asked for here by lessons
 
 
 class Format(NamedTuple):
@@ -55,6 +48,18 @@ FORMATS = {
     "onnx_float32": Format("ONNX float32", 4, 1e-3),
     "onnx_int8": Format("ONNX int8", 1, 0.3),
 }
+BYTES = {"float32": (4, 1e-3), "float16": (2, 0.1), "int8": (1, 0.3)}  # of a weight, and the tolerance
+ELSEWHERE = {  # formats of other runtimes, each with an extra of its own
+    f"{name}_{precision}": Format(f"{runtime.title} {precision}", *BYTES[precision])
+    for name, runtime in RUNTIMES.items()
+    for precision in runtime.files
+}
+ROUNDED = {  # other ways to int8 in ONNX, see `rounding`; onnx_int8 is "dynamic" unless another was chosen
+    f"onnx_{name}": Format(f"ONNX int8, {rounding.title}", 1, 0.3)
+    for name, rounding in ROUNDINGS.items()
+    if name != "dynamic"
+}
+KNOWN = FORMATS | ROUNDED | ELSEWHERE
 
 
 class Runner(NamedTuple):
@@ -68,43 +73,37 @@ class Runner(NamedTuple):
     path: Path
 
 
-def require_onnx() -> None:
-    """Raise ValueError, naming the extra to install, unless the ONNX packages are installed."""
-    missing = [name for name in PACKAGES if find_spec(name) is None]
-    if missing:
-        raise ValueError(f'{missing[0]} is not installed, which ONNX formats need: pip install "distilnb[export]"')
+def make_runner(
+    model: PreTrainedModel,
+    format: str,
+    folder: Path,
+    name: str = "model",
+    threads: int = 0,
+    *,
+    length: int = LENGTH,
+    rounding: str = "dynamic",
+) -> Runner:
+    """A Runner called `name` of `model` in one of `KNOWN`; its file goes to `folder`, and `model` is not changed.
 
-
-def answers(model: nn.Module, batch: Batch) -> Tensor:
-    """The answers of a model as one tensor: its logits, or start and end logits side by side, (batch, seq, 2)."""
-    found = model(**batch)
-    return found.logits if hasattr(found, "logits") else torch.stack([found.start_logits, found.end_logits], dim=-1)
-
-
-def inputs(model: PreTrainedModel, batch: Batch) -> Batch:
-    """The entries of a batch that this model reads; DistilBERT, for instance, reads no token types."""
-    types = ("token_type_ids",) if families.reads_token_types(model.config) else ()
-    wanted = ("input_ids", "attention_mask", *types)
-    return {name: batch[name] for name in wanted}
-
-
-def make_runner(model: PreTrainedModel, format: str, folder: Path, name: str = "model", threads: int = 0) -> Runner:
-    """A Runner called `name` of `model` in one of `FORMATS`; its file goes to `folder`, and `model` is not changed.
-
-    `threads` are ONNX Runtime's (0: one for each core); PyTorch's are set by `torch.set_num_threads`.
-    Raises ValueError for an unknown format, missing packages, or a model that cannot be exported.
+    `threads` are those of ONNX Runtime and others (0: one for each core); PyTorch's are set by
+    `torch.set_num_threads`. `length` is that of formats which have but one, `rounding` the way to onnx_int8, one of
+    `ROUNDINGS`. Raises ValueError for an unknown format, missing packages, or a model that cannot be exported,
+    RuntimeError for one that this processor cannot make.
     """
     check_formats([format])
     folder.mkdir(parents=True, exist_ok=True)
     model.config.save_pretrained(folder)
     if format.startswith("onnx"):
-        path = folder / "onnx" / "model.onnx"  # the place where optimum and transformers.js look
-        if not path.is_file():
-            path.parent.mkdir(exist_ok=True)
-            to_onnx(model, path)
-        if format == "onnx_int8":
-            path = quantize_onnx(path, path.with_name("model_quantized.onnx"))
+        path = source = whole_onnx(model, folder)
+        if format != "onnx_float32":
+            way = rounding if format == "onnx_int8" else format.removeprefix("onnx_")
+            path = source.with_name("model_quantized.onnx" if format == "onnx_int8" else f"model_{way}.onnx")
+            ROUNDINGS[way].write(source, path)
         return Runner(name, format, open_onnx(path, threads), path.stat().st_size, path)
+    if format in ELSEWHERE:
+        runtime, _, precision = format.partition("_")
+        path = runtimes.write(model, folder, runtime, precision, length)
+        return Runner(name, format, reopen(format, path, threads), runtimes.size(path), path)
     made = convert(model, format)
     path = _keep(made, folder, format)
 
@@ -116,6 +115,20 @@ def make_runner(model: PreTrainedModel, format: str, folder: Path, name: str = "
             return answers(made, mine).float().numpy()
 
     return Runner(name, format, answer, path.stat().st_size, path)
+
+
+def whole_onnx(model: PreTrainedModel, folder: Path) -> Path:
+    """The path of the model in float32 ONNX under `folder`, written unless it is there already."""
+    path = folder / "onnx" / "model.onnx"  # the place where optimum and transformers.js look
+    if not path.is_file():
+        path.parent.mkdir(exist_ok=True, parents=True)
+        to_onnx(model, path)
+    return path
+
+
+def reopen(format: str, path: Path, threads: int = 0) -> Answer:
+    """A function from batches to answers, from the file of a format that is not PyTorch's."""
+    return RUNTIMES[format.partition("_")[0]].open(path, threads) if format in ELSEWHERE else open_onnx(path, threads)
 
 
 def convert(model: PreTrainedModel, format: str) -> nn.Module:
@@ -146,123 +159,6 @@ def to_int8(model: nn.Module) -> nn.Module:
         return torch.ao.quantization.quantize_dynamic(copy.deepcopy(model).eval(), {nn.Linear}, dtype=torch.qint8)
 
 
-class _Outputs(nn.Module):
-    """A model as a function from tensors to its named outputs, the form that can be exported."""
-
-    def __init__(self, model: nn.Module, names: Sequence[str]):
-        super().__init__()
-        self.model, self.names = model, names
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Any:
-        batch = {"input_ids": input_ids, "attention_mask": attention_mask}
-        made = self.model(**batch if token_type_ids is None else batch | {"token_type_ids": token_type_ids})
-        tensors = tuple(getattr(made, name) for name in self.names)
-        return tensors if len(tensors) > 1 else tensors[0]
-
-
-def output_names(model: PreTrainedModel) -> list[str]:
-    """The names of a model's outputs in its graph, which are those that optimum and transformers.js look for."""
-    spans = type(model).__name__.endswith("ForQuestionAnswering")
-    return ["start_logits", "end_logits"] if spans else ["logits"]
-
-
-def to_onnx(model: PreTrainedModel, path: Path) -> Path:
-    """Write `model` as a float32 ONNX graph for any batch size and sequence length, and return the file.
-
-    Attention is written out ("eager"), because ONNX Runtime fuses that graph better than that of torch's own kernel.
-    Raises ValueError when a package is missing or when the model cannot be traced.
-    """
-    require_onnx()
-    import onnx
-
-    model = copy.deepcopy(model).float().eval()
-    model.set_attn_implementation("eager")
-    model.config.use_cache = False  # because a causal model's keys and values are not exported
-    ids = torch.ones(2, 16, dtype=torch.long)
-    batch = inputs(model, {"input_ids": ids, "attention_mask": ids.clone(), "token_type_ids": 0 * ids})
-    free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("seq", max=families.longest(model.config))}
-    try:
-        with _quiet():
-            program = torch.onnx.export(
-                _Outputs(model, output_names(model)).eval(),
-                tuple(batch.values()),
-                dynamo=True,
-                dynamic_shapes=(free,) * len(batch),
-                input_names=list(batch),
-                output_names=output_names(model),
-                verbose=False,
-            )
-    except torch.onnx.OnnxExporterError as error:
-        reason = str(error.__cause__ or error).strip().splitlines()[0]
-        raise ValueError(f"this {type(model).__name__} cannot be exported to ONNX: {reason}") from error
-    made = program.model_proto
-    del made.graph.value_info[:]  # because the exporter's shapes contradict those that quantization finds
-    for node in made.graph.node:
-        del node.metadata_props[:]  # local paths, from which each operation comes
-    onnx.save(made, path)
-    del program, made
-    gc.collect()  # because an exported program refers to itself and holds the weights
-    return path
-
-
-def quantize_onnx(source: Path, target: Path, per_channel: bool = True) -> Path:
-    """Write the graph `source` with int8 matrices and embeddings, and return the file; activations are rounded at run
-    time.
-
-    With `per_channel`, each output has a scale instead of the whole matrix. The weights are signed, because products
-    with unsigned ones took 2.7 times as long (AMX, 32 tokens), where only signed ones have the fast kernel.
-    """
-    require_onnx()
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    with _quiet():
-        quantize_dynamic(
-            source,
-            target,
-            weight_type=QuantType.QInt8,
-            per_channel=per_channel,
-            op_types_to_quantize=["MatMul", "Gemm", "Gather"],
-            extra_options={"MatMulConstBOnly": True},
-        )
-    return target
-
-
-def open_onnx(path: Path, threads: int = 0) -> Callable[[Batch], np.ndarray]:
-    """A function from batches to answers, run by ONNX Runtime on the CPU; ValueError for a file of another kind."""
-    require_onnx()
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads or os.cpu_count() or 1, 1
-    options.log_severity_level = 3
-    for name, value in SESSION.items():
-        options.add_session_config_entry(name, value)
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # because its exceptions have no common base class
-        raise ValueError(f"'{path}' is no model that ONNX Runtime can read") from error
-    names = [entry.name for entry in session.get_inputs()]
-
-    def answer(batch: Batch) -> np.ndarray:
-        outputs = session.run(None, {name: batch[name].numpy() for name in names})
-        return outputs[0] if len(outputs) == 1 else np.stack(outputs, axis=-1)
-
-    return answer
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporters' messages about unneeded packages and lost names."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), redirect_stderr(StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-
-
 def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
     """‖found − expected‖ / ‖expected‖."""
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
@@ -275,7 +171,7 @@ def check_agreement(runner: Runner, reference: Runner, batches: Sequence[Batch])
     """
     pairs = [(runner.answer(batch), reference.answer(batch)) for batch in batches]
     error = relative_error(*(np.concatenate([answer.ravel() for answer in side]) for side in zip(*pairs, strict=True)))
-    form = FORMATS[runner.format]
+    form = KNOWN[runner.format]
     if not error <= form.tolerance:
         raise RuntimeError(
             f"{form.title} of {runner.model} answers otherwise than PyTorch in float32 (relative error "
@@ -284,11 +180,12 @@ def check_agreement(runner: Runner, reference: Runner, batches: Sequence[Batch])
     return error
 
 
-def sample(model: PreTrainedModel, batches: int = 8, seed: int = 0) -> list[Batch]:
-    """Batches of random ids for comparing formats, each of two rows of unequal length, so that the mask matters."""
+def sample(model: PreTrainedModel, batches: int = 8, seed: int = 0, most: int = 512) -> list[Batch]:
+    """Random ids on which formats are compared: batches of two rows of unequal length, so that the mask counts, up to
+    64 tokens or `most`."""
     draw, made = torch.Generator().manual_seed(seed), []
     for number in range(batches):
-        length = min(8 * (number + 1), families.longest(model.config))
+        length = min(8 * (number + 1), most, families.longest(model.config))
         ids = torch.randint(model.config.vocab_size, (2, length), generator=draw)
         mask = torch.ones_like(ids)
         mask[1, length // 2 :] = 0
@@ -296,13 +193,22 @@ def sample(model: PreTrainedModel, batches: int = 8, seed: int = 0) -> list[Batc
     return made
 
 
+def named(text: str) -> list[str]:
+    """The formats that names joined by commas stand for; that of a runtime ("onnx", "litert") stands for all of its."""
+    names, usual = [name.strip() for name in text.split(",") if name.strip()], FORMATS | ELSEWHERE
+    kinds = [[form for form in usual if form.startswith(f"{name}_")] or [name] for name in names]
+    return list(dict.fromkeys(form for forms in kinds for form in forms))
+
+
 def check_formats(formats: Sequence[str]) -> tuple[str, ...]:
     """These formats, with float32 first, because all are compared with it; ValueError for unknown or unusable ones."""
-    unknown = [name for name in formats if name not in FORMATS]
+    unknown = [name for name in formats if name not in KNOWN]
     if unknown:
-        raise ValueError(f"unknown format '{unknown[0]}'; use some of {', '.join(FORMATS)}")
+        raise ValueError(f"unknown format '{unknown[0]}'; use some of {', '.join(KNOWN)}")
     if any(name.startswith("onnx") for name in formats):
         require_onnx()
+    for runtime in dict.fromkeys(name.partition("_")[0] for name in formats if name in ELSEWHERE):
+        runtimes.require(runtime)
     return tuple(dict.fromkeys(("float32", *formats)))
 
 

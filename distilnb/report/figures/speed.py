@@ -13,7 +13,7 @@ from matplotlib.transforms import Bbox
 
 from ...evidence import paper
 from ...evidence.records import Record
-from ...studies.formats import FORMATS as EXPORTED
+from ...studies.formats import KNOWN as EXPORTED
 from ...studies.formats import fitting
 from .style import BLACK, COLOURS, GREY, MUTED, WIDTH, colours_of, finding, hollow, place_label, stack, styled
 

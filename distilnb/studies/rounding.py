@@ -1,0 +1,209 @@
+"""int8 that holds: ways to round an ONNX graph, measured on rows that were held out, and the one to keep.
+
+A whole number for a weight is cheap; what costs accuracy is how the numbers that flow through the network are rounded.
+The usual dynamic quantization takes one scale for a whole batch of them: a single outlier, of which really pretrained
+models have some in each layer, coarsens all others, and a sentence's answer depends on its neighbours. In blocks, each
+32 numbers of each word have a scale of their own.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from .graphs import Batch, open_onnx, quantize_onnx, quiet
+
+SHARE, POINTS, ERROR = 0.30, 0.5, 0.05  # of float32's bytes; of accuracy lost; of the answers' norm: at most
+NEAR = 0.1  # times that differ by less are about the same
+ROUNDS = 5  # of timing, in turns
+
+
+class Rounding(NamedTuple):
+    """A way to round: what it is, and a function that writes an int8 graph from one in float32."""
+
+    title: str
+    write: Callable[[Path, Path], None]
+
+
+def in_blocks(source: Path, target: Path, size: int = 32, level: int = 4) -> None:
+    """Write `source` with int8 matrices that have a scale for each `size` numbers, and int8 embeddings for each word.
+
+    `level` 4 lets ONNX Runtime round the other factor in blocks of the same size, and multiply whole numbers; with 0
+    it multiplies in float32.
+    """
+    import onnx
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    with quiet():
+        quantizer = MatMulNBitsQuantizer(
+            onnx.load(source),
+            bits=8,
+            block_size=size,
+            is_symmetric=True,
+            accuracy_level=level,
+            op_types_to_quantize=("MatMul",),
+        )
+        quantizer.process()
+    model = quantizer.model.model
+    round_embeddings(model)
+    onnx.save(model, target)
+
+
+def round_embeddings(model: Any) -> None:
+    """Keep the tables of an ONNX model that words are looked up in as int8, with a scale for each word.
+
+    A decoder that is tied to them is widened again when the model is loaded.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph, nodes = model.graph, []
+    tables = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    looked_up = {node.input[0] for node in graph.node if node.op_type == "Gather"}
+    large = {name: w for name, w in tables.items() if name in looked_up and w.ndim == 2 and w.dtype == np.float32}
+    for name, weights in large.items():
+        scales = np.maximum(np.abs(weights).max(1), 1e-12) / 127  # (words,)
+        rounded = np.rint(weights / scales[:, None]).astype(np.int8)
+        tensor = next(tensor for tensor in graph.initializer if tensor.name == name)
+        tensor.CopyFrom(numpy_helper.from_array(rounded, f"{name}_int8"))
+        graph.initializer.append(numpy_helper.from_array(scales[:, None], f"{name}_scales"))
+        if any(name in node.input for node in graph.node if node.op_type != "Gather"):
+            flat = numpy_helper.from_array(scales, f"{name}_scale")
+            graph.initializer.append(flat)
+            nodes.append(helper.make_node("DequantizeLinear", [f"{name}_int8", flat.name], [name], axis=0))
+    for node in graph.node:
+        if node.op_type != "Gather" or node.input[0] not in large:
+            nodes.append(node)
+            continue
+        name, ids, out = node.input[0], node.input[1], node.output[0]
+        nodes += [
+            helper.make_node("Gather", [f"{name}_int8", ids], [f"{out}_int8"]),
+            helper.make_node("Gather", [f"{name}_scales", ids], [f"{out}_scales"]),
+            helper.make_node("Cast", [f"{out}_int8"], [f"{out}_whole"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", [f"{out}_whole", f"{out}_scales"], [out]),
+        ]
+    copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
+
+
+def _dynamic(source: Path, target: Path) -> None:
+    quantize_onnx(source, target)
+
+
+def _in_wide_blocks(source: Path, target: Path) -> None:
+    in_blocks(source, target, size=128)
+
+
+def _weights_alone(source: Path, target: Path) -> None:
+    in_blocks(source, target, level=0)
+
+
+ROUNDINGS = {
+    "dynamic": Rounding("one scale for all that flows", _dynamic),
+    "wide": Rounding("blocks of 128", _in_wide_blocks),
+    "blocks": Rounding("blocks of 32", in_blocks),
+    "weights": Rounding("weights alone", _weights_alone),
+}
+
+
+class HeldOut(NamedTuple):
+    """Rows that no choice of weights saw: a batch of one each, and what scores the logits of a half of them.
+
+    `score` maps (logits, numbers of the rows) to the task's main score, from 0 to 1; None where there are no labels.
+    """
+
+    batches: Sequence[Batch]
+    score: Callable[[np.ndarray, np.ndarray], float] | None = None
+
+
+def measure(source: Path, folder: Path, rows: HeldOut, threads: int = 1) -> list[dict[str, Any]]:
+    """What each way to round makes of the graph at `source`: a row each, float32 first.
+
+    `bytes`; `error`, of all answers, as a share of their norm; `neighbours`, how much an answer moves in a batch with
+    another row; `cpu_ms`, the median of a forward pass, all taking turns; `lost`, points on the even rows, by which is
+    chosen, and `lost_elsewhere`, on the odd ones (None without labels). Files go to `folder`.
+    """
+    paths = {"float32": source} | {name: folder / f"{name}.onnx" for name in ROUNDINGS}
+    for name, rounding in ROUNDINGS.items():
+        rounding.write(source, paths[name])
+    run = {name: open_onnx(path, threads) for name, path in paths.items()}
+    logits = {name: [answer(batch) for batch in rows.batches] for name, answer in run.items()}
+    spent = _in_turns(run, rows.batches[:: max(1, len(rows.batches) // 8)])
+    halves = [np.arange(start, len(rows.batches), 2) for start in (0, 1)]
+    measured = []
+    for name, answer in run.items():
+        lost = [
+            100 * (rows.score(_joined(logits["float32"], half), half) - rows.score(_joined(logits[name], half), half))
+            if rows.score
+            else None
+            for half in halves
+        ]
+        measured.append(
+            {
+                "rounding": name,
+                "bytes": paths[name].stat().st_size,
+                "error": _distance(logits[name], logits["float32"]),
+                "neighbours": _neighbours(answer, rows.batches[:8], logits[name][:8]),
+                "cpu_ms": spent[name],
+                "lost": lost[0],
+                "lost_elsewhere": lost[1],
+            }
+        )
+    return measured
+
+
+def choose(measured: Sequence[dict[str, Any]]) -> str:
+    """The name of the fastest way to round that holds: bytes within `SHARE`, points within `POINTS`, or, without
+    labels, the error within `ERROR`; of several that are about as fast, or where none holds, the most exact."""
+    whole, *rest = measured
+    small = [row for row in rest if row["bytes"] <= SHARE * whole["bytes"]] or rest
+    held = [
+        row for row in small if (row["lost"] if row["lost"] is not None else row["error"] / ERROR * POINTS) <= POINTS
+    ]
+    least = min((row["cpu_ms"] for row in held), default=0)
+    quick = [row for row in held if row["cpu_ms"] <= (1 + NEAR) * least]
+    return min(quick or small, key=lambda row: row["error"])["rounding"]
+
+
+def _joined(logits: Sequence[np.ndarray], chosen: np.ndarray) -> np.ndarray:
+    return np.concatenate([logits[i] for i in chosen])
+
+
+def _distance(measured: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:
+    off, whole = (np.concatenate([a.ravel() for a in part]) for part in (_minus(measured, expected), expected))
+    return float(np.linalg.norm(off) / np.linalg.norm(whole))
+
+
+def _minus(measured: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return [a - b for a, b in zip(measured, expected, strict=True)]
+
+
+def _neighbours(answer: Callable[[Batch], np.ndarray], batches: Sequence[Batch], alone: Sequence[np.ndarray]) -> float:
+    """How far the answers to these rows are from those that each gets beside the next one, as a share of their norm."""
+    moved = []
+    for i, batch in enumerate(batches):
+        other = batches[(i + 1) % len(batches)]
+        longest = max(batch["input_ids"].shape[1], other["input_ids"].shape[1])
+        pair = {
+            name: torch.cat([nn.functional.pad(b[name], (0, longest - b[name].shape[1])) for b in (batch, other)])
+            for name in batch
+        }
+        made = answer(pair)[: len(alone[i])]
+        moved.append(made[:, : alone[i].shape[1]] if made.ndim == 3 else made)
+    return _distance(moved, alone)
+
+
+def _in_turns(run: dict[str, Callable[[Batch], np.ndarray]], batches: Sequence[Batch]) -> dict[str, float]:
+    """Median CPU milliseconds of an answer, everybody in turn."""
+    spent: dict[str, list[float]] = {name: [] for name in run}
+    for turn in range(ROUNDS):
+        for batch in batches:
+            for name in list(run)[:: 1 if turn % 2 == 0 else -1]:
+                began = time.process_time()
+                run[name](batch)
+                spent[name].append(1000 * (time.process_time() - began))
+    return {name: float(np.median(values)) for name, values in spent.items()}

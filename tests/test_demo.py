@@ -1,0 +1,335 @@
+"""The page of `distilnb demo` in headless Chromium: it guesses as Python does, keeps time, and survives what breaks.
+
+Needs Chromium, skipped with a message without; where npm is missing the runtime would come from a CDN, and these tests
+are skipped too.
+"""
+
+import functools
+import gzip
+import http.server
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_teacher
+from playwright.sync_api import Browser, Page, expect
+
+from distilnb import paths
+from distilnb.cli import main
+from distilnb.evidence.devices import read_device
+from distilnb.evidence.records import load_records, save_record
+from distilnb.models.guessing import best_guesses
+from distilnb.models.sources import load_model, load_tokenizer
+from distilnb.models.student import build_student
+from distilnb.report import tables
+from distilnb.studies import demo, formats
+
+pytestmark = pytest.mark.browser
+PATIENCE = 120_000
+SENTENCES = (
+    "He opened the ___ and went out.",
+    "She was born in ___ and died in 1952.",
+    "This is the ___ film I have ever seen.",
+    "The king and the ___ ruled the land.",
+    "___ is the capital of France.",
+    "It was a cold winter ___",
+    "“Where is my ___?” she asked, café in hand.",
+    "In 1914 the ___ began; nobody knew it.",
+    "The actors are good, but the story is ___!",
+    "I don't ___ what you mean...",
+)
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """A server of static files that keeps its log to itself, and counts the bytes of files that it sent."""
+
+    sent = 0
+
+    def copyfile(self, source, outputfile) -> None:
+        data = source.read()
+        Quiet.sent += len(data)
+        outputfile.write(data)
+
+    def log_message(self, *_) -> None:
+        pass
+
+
+def served(folder: Path) -> Iterator[str]:
+    """The address at which a folder is served, by Python's own server as a reader would start it."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def models(tokenizer) -> dict:
+    """A small teacher, its student and a twin, with opinions."""
+    teacher = make_teacher(len(tokenizer))
+    return {"teacher": teacher, "student": build_student(teacher), "undistilled": build_student(teacher, "first")}
+
+
+@pytest.fixture(scope="session")
+def folder(models, tokenizer, tmp_path_factory) -> Path:
+    """The page of these."""
+    out = tmp_path_factory.mktemp("demo")
+    manifest = demo.build(models, tokenizer, out, scale="own")
+    if not manifest["vendor"]["wasm"]["gzip"]:
+        pytest.skip("onnxruntime-web: npm is missing or cannot fetch it")
+    return out
+
+
+@pytest.fixture
+def address(folder) -> Iterator[str]:
+    yield from served(folder)
+
+
+def opened(browser: Browser, address: str, width: int = 390, scheme: str = "light") -> tuple[Page, list[str]]:
+    """The page, and what its console complains about."""
+    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    page, errors = context.new_page(), []
+    page.set_default_timeout(PATIENCE)
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(address)
+    return page, errors
+
+
+def ready(page: Page) -> None:
+    expect(page.locator("html[data-ready]")).to_have_count(1, timeout=PATIENCE)
+    expect(page.locator("#cards")).to_have_attribute("aria-busy", "false", timeout=PATIENCE)
+
+
+def guesses(page: Page, name: str, text: str) -> list[tuple[str, float]]:
+    """What a card shows for a sentence: words with their percentages."""
+    page.fill("#sentence", text)
+    expect(page.locator("#cards")).to_have_attribute("aria-busy", "false", timeout=PATIENCE)
+    rows = page.locator(f"#card-{name} li").evaluate_all(
+        "items => items.map(i => [...i.children].map(c => c.innerText))"
+    )
+    return [(word, float(share.removesuffix(" %"))) for word, share in rows]
+
+
+def int8_guesses(folder: Path, aside: Path, name: str, tokenizer, text: str) -> list[tuple[str, float]]:
+    """The same by ONNX Runtime outside the browser, from the very files of the page."""
+    aside.mkdir(exist_ok=True)
+    for part, target in (("int8-whole.onnx", f"{name}.onnx"), ("int8.bin", "weights")):
+        (aside / target).write_bytes(gzip.decompress((folder / f"{name}-{part}.gz").read_bytes()))
+    ids = tokenizer(text.replace("___", tokenizer.mask_token), return_tensors="pt")
+    logits = formats.open_onnx(aside / f"{name}.onnx", only="logits")(dict(ids))
+    at = ids["input_ids"][0].tolist().index(tokenizer.mask_token_id)
+    best = torch.from_numpy(logits)[0, at].softmax(-1).topk(5)
+    return [
+        (w, 100 * p) for w, p in zip(tokenizer.convert_ids_to_tokens(best.indices), best.values.tolist(), strict=True)
+    ]
+
+
+def agree(found: list[tuple[str, float]], expected: list[tuple[str, float]], points: float) -> None:
+    """The best word, where it is one by more than `points`, and every percentage, to `points`."""
+    assert len(found) == 5
+    if expected[0][1] - expected[1][1] > 2 * points:
+        assert found[0][0] == expected[0][0]
+    np.testing.assert_allclose([share for _, share in found], [share for _, share in expected], atol=points)
+    known = dict(expected)
+    assert all(abs(share - known[word]) <= points for word, share in found if word in known)
+    assert len(known.keys() & dict(found).keys()) >= 3
+
+
+@pytest.mark.parametrize("width, scheme", [(390, "light"), (1280, "dark")])
+def test_three_models_fill_the_blank_as_python_does(
+    browser, address, folder, models, tokenizer, tmp_path, width, scheme
+):
+    page, errors = opened(browser, address, width, scheme)
+    ready(page)
+    page.click("#card-undistilled button")
+    for precision, points in (("int8", 0.3), ("float32", 0.06)):
+        page.check(f"input[value={precision}]")
+        for text in ("anna sees the ___ cat in the garden", "the old ___ finds it"):
+            for name, model in models.items():
+                found = guesses(page, name, text)
+                if precision == "int8":
+                    expected = int8_guesses(folder, tmp_path / name, name, tokenizer, text)
+                else:
+                    expected = [(w, 100 * p) for w, p in best_guesses(model, tokenizer, text.replace("___", "[MASK]"))]
+                agree(found, expected, points)
+    assert not errors
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.context.close()
+
+
+def test_a_hotter_teacher_is_less_sure_and_the_student_stays(browser, address):
+    page, _ = opened(browser, address)
+    ready(page)
+    text = "anna sees the ___ cat in the garden"
+    before, other = guesses(page, "teacher", text), guesses(page, "student", text)
+    page.locator("#temperature").fill("8")
+    expect(page.locator("#degrees")).to_have_text("8.0")
+    expect(page.locator("#card-teacher li").first).not_to_contain_text(f"{before[0][1]}")
+    after = [float(t.split()[-2]) for t in page.locator("#card-teacher li").all_inner_texts()]
+    assert after[0] < before[0][1] and guesses(page, "student", text) == other
+    page.context.close()
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [("no gap", "___"), ("___ and ___", "once"), ("the ___ " + "cat " * 200, "shorten"), ("☃ ___", "vocabulary")],
+)
+def test_what_cannot_be_read_gets_a_line(browser, address, text, told):
+    page, errors = opened(browser, address)
+    ready(page)
+    page.fill("#sentence", text)
+    expect(page.locator("#say.bad")).to_contain_text(told)
+    assert guesses(page, "student", "the old ___ finds it") and not errors
+    page.context.close()
+
+
+CLOCK = """async () => {
+  const { inTurns } = await import("./stopwatch.js"), order = [];
+  let clock = 0;
+  performance.now = () => clock;
+  const run = (name, ms) => async () => { order.push(name); clock += ms; };
+  const taken = await inTurns({ teacher: run("teacher", 80), student: run("student", 10) }, 4, 30);
+  return { taken, order: order.join(" ") };
+}"""
+
+
+def test_the_stopwatch_tells_known_delays_and_takes_turns(browser, address):
+    page, _ = opened(browser, address)
+    told = page.evaluate(CLOCK)
+    assert told["taken"] == {"teacher": [80] * 4, "student": [10] * 4}
+    first, second = "teacher student student student", "student student student teacher"
+    assert told["order"].endswith(" ".join([first, second, first, second])), "the short one thrice, to fill 30 ms"
+    page.context.close()
+
+
+def test_it_works_with_the_network_cut_and_then_with_threads(browser, folder):
+    server = served(folder)
+    page, errors = opened(browser, next(server))
+    ready(page)
+    page.evaluate("navigator.serviceWorker.ready.then(() => 0)")
+    page.wait_for_function("navigator.serviceWorker.controller")
+    before = guesses(page, "student", "the old ___ finds it")
+    next(server, None)  # shut down
+    page.reload()
+    ready(page)
+    assert guesses(page, "student", "the old ___ finds it") == before
+    assert page.evaluate("crossOriginIsolated") and page.locator("#threads").is_visible()
+    page.select_option("#threads", "2")
+    ready(page)
+    assert guesses(page, "student", "the old ___ finds it") == before and not errors
+    page.context.close()
+
+
+def test_a_damaged_model_gets_a_friendly_line(browser, folder, tmp_path):
+    broken = Path(shutil.copytree(folder, tmp_path / "broken"))
+    data = bytearray((broken / "student-int8.bin.gz").read_bytes())
+    data[len(data) // 2] ^= 255
+    (broken / "student-int8.bin.gz").write_bytes(bytes(data))
+    server = served(broken)
+    page, _ = opened(browser, next(server))
+    expect(page.locator("#say.bad")).to_contain_text("The student did not arrive whole", timeout=PATIENCE)
+    assert page.locator("#card-teacher li").count() == 5
+    page.context.close()
+    next(server, None)
+
+
+@pytest.fixture(scope="module")
+def result(browser, folder, tmp_path_factory) -> Path:
+    """What the page saves after timing."""
+    server = served(folder)
+    page, errors = opened(browser, next(server))
+    ready(page)
+    page.click("#time")
+    expect(page.locator("#faster")).to_contain_text("The student is", timeout=PATIENCE)
+    with page.expect_download() as download:
+        page.click("#save")
+    path = tmp_path_factory.mktemp("result") / "my-device.json"
+    download.value.save_as(path)
+    assert not errors and page.locator("#rows tr").count() == 4
+    page.context.close()
+    next(server, None)
+    return path
+
+
+def test_a_result_becomes_a_record_of_the_readers_own(result, tmp_path):
+    record = read_device(result)
+    told = json.loads(result.read_text())
+    assert (record["kind"], record["own"], record["scale"]) == ("device", True, "own")
+    slow, fast = (np.array(told["taken"]["128"][name]) for name in ("teacher", "student"))
+    assert record["scores"]["faster"] == pytest.approx(100 * (np.median(slow / fast) - 1))
+    save_record(record, tmp_path)
+    (row,) = tables.device_rows(load_records(tmp_path))
+    assert row["the paper's phone"] == "71 %" and "HeadlessChrome" in row["browser"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"kind": "cake"}, {"taken": {}}, {"taken": {"16": {"teacher": [1], "student": [0]}}}]
+)
+def test_what_is_no_result_is_refused(tmp_path, change):
+    good = {"kind": "device", "format": 1, "taken": {"16": {"teacher": [2.0], "student": [1.0]}}, "threads": 1}
+    good |= dict.fromkeys(("build", "scale", "weights", "runtime", "backend", "precision", "browser", "made"), "x")
+    good |= {"seconds": 1, "models": {"teacher": {"layers": 2}, "student": {"layers": 1}}}
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(good))
+    assert read_device(path)["scores"]["faster"] == 100
+    path.write_text(json.dumps(good | change))
+    with pytest.raises(ValueError, match="page"):
+        read_device(path)
+
+
+def test_without_npm_the_runtime_comes_from_a_cdn_by_its_hash(monkeypatch, tmp_path):
+    monkeypatch.setattr(demo, "_npm", lambda package: None)
+    named = demo.vendor(tmp_path)
+    assert named.keys() == demo.VENDOR.keys() and not any(tmp_path.iterdir())
+    assert all(f["url"].startswith("https://") and f["integrity"].startswith("sha384-") for f in named.values())
+
+
+def test_another_file_than_the_pinned_one_is_refused(monkeypatch, tmp_path, folder):
+    monkeypatch.setitem(demo.VENDOR, "tokenizers", (*demo.VENDOR["tokenizers"][:2], "0" * 64))
+    with pytest.raises(ValueError, match="pinned"):
+        demo.vendor(tmp_path)
+
+
+def test_models_of_two_vocabularies_and_classifiers_are_refused(models, tokenizer, tmp_path):
+    for odd in (make_teacher(len(tokenizer) + 8), formats_classifier(models["teacher"])):
+        with pytest.raises(ValueError, match="vocabulary|language"):
+            demo.build(models | {"student": odd}, tokenizer, tmp_path / "out", scale="own")
+    assert not (tmp_path / "out").exists()
+
+
+def formats_classifier(model):
+    """The same encoder with a head for two labels."""
+    from distilnb.tasks.heads import classifier
+
+    return classifier(model, 2, seed=0)[0]
+
+
+@pytest.mark.slow
+def test_the_shipped_pair_is_small_and_guesses_as_python_does(browser, tmp_path):
+    """Ten sentences in float32 and int8; no more than 10 MB until the first guess, and nothing from elsewhere."""
+    out = tmp_path / "page"
+    assert main.main(["demo", "--out", str(out), "--twin", "none"]) == 0
+    server, asked, before = served(out), [], Quiet.sent
+    address = next(server)
+    context = browser.new_context()
+    context.on("request", lambda request: asked.append(request.url))
+    page = context.new_page()
+    page.goto(address)
+    ready(page)
+    assert asked and all(url.startswith((address, f"blob:{address}", "data:")) for url in asked)
+    assert 6e6 < Quiet.sent - before <= 10e6
+    student, tokenizer = (load(str(paths.data("students", "mini"))) for load in (load_model, load_tokenizer))
+    for text in SENTENCES:
+        agree(guesses(page, "student", text), int8_guesses(out, tmp_path / "aside", "student", tokenizer, text), 0.3)
+    page.check("input[value=float32]")
+    for text in SENTENCES:
+        expected = [(w, 100 * p) for w, p in best_guesses(student, tokenizer, text.replace("___", "[MASK]"))]
+        agree(guesses(page, "student", text), expected, 0.06)
+    context.close()
+    next(server, None)
