@@ -22,8 +22,12 @@ from accelerate.commands.config.config_args import load_config_from_file
 from conftest import free_port
 from cutting import Fault, Job, flags, outcome, run
 from safetensors.torch import load_file
+from transformers import BertConfig, DistilBertConfig
 from two_hosts import Host, ended, ends, possible, two_hosts
 
+from distilnb import scales
+from distilnb.distillation.estimate import counted
+from distilnb.distillation.recipe import PretrainingConfig
 from distilnb.machine import hosts, processes
 from distilnb.machine.hosts import Meeting
 
@@ -265,6 +269,15 @@ def test_a_dry_run_waits_for_no_host(monkeypatch):
     monkeypatch.setattr(os, "execve", execve)
     with pytest.raises(SystemExit, match="--dry-run.* 16"):
         hosts.main(["--hosts", "2", "--processes", "8", "--", "distil", "--dry-run"])
+
+
+@pytest.mark.parametrize(
+    "scale, processes, cost", [("base", 1, "0.2 h on one"), ("paper", 8, "2.4 h on 8"), ("paper", 16, "1.2 h on 16")]
+)
+def test_costs_in_the_page_are_those_of_a_dry_run(scale, processes, cost):
+    recipe = PretrainingConfig(**scales.get(scale).pretraining)
+    assert f" {cost} A100" in counted(DistilBertConfig(), BertConfig(), recipe, processes)
+    assert f" {cost} |" in (ROOT / "docs" / "hosts.md").read_text()
 
 
 @pytest.mark.parametrize("name, machines, processes", [("one_gpu", 1, 1), ("eight_gpus", 1, 8), ("two_nodes", 2, 16)])
