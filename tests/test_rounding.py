@@ -12,6 +12,7 @@ from distilnb.cli import main
 from distilnb.models.student import build_student
 from distilnb.studies import benchmark, formats, graphs, rounding
 from distilnb.studies.rounding import HeldOut
+from distilnb.tasks.heads import classifier
 
 pytest.importorskip("onnxruntime", reason='ONNX needs: pip install "distilnb[export]"')
 
@@ -95,6 +96,16 @@ def test_the_export_tells_what_it_measured_and_keeps_one(model, tokenizer, tmp_p
     assert told["kept"] in rounding.ROUNDINGS and f"{told['kept']} (kept)" in capsys.readouterr().out
     size = {row["rounding"]: row["bytes"] for row in told["ways"]}[told["kept"]]
     assert (out / "onnx" / "model_quantized.onnx").stat().st_size == size
+
+
+def test_the_rows_of_a_task_choose(tokenizer, tmp_path):
+    """By the points that each way to round loses, on half of the rows, with the labels kept from the graph."""
+    made, _ = classifier(build_student(make_teacher(len(tokenizer), layers=1)), 2, seed=0)
+    rows = benchmark.scored_rows(benchmark.held_out(made, tokenizer, "rte", "toyworld", 12))
+    source = graphs.to_onnx(made, tmp_path / "model.onnx")
+    measured = rounding.measure(source, tmp_path, rows)
+    assert all(isinstance(row["lost"], float) for row in measured)
+    assert rounding.choose(measured) in rounding.ROUNDINGS
 
 
 def test_a_task_of_other_labels_is_refused(model, tokenizer, tmp_path, capsys):

@@ -129,7 +129,8 @@ def test_a_shipped_head_has_learned_its_task_and_loads(name):
     folder, made_by = heads.fine_tuned_run(scale, task, label)
     record = load_record(made_by)
     assert folder == paths.data("heads", name) and record["name"] == name
-    assert record["interval"][0] > record["scores"].get("majority", 0.2), "it has not learned"
+    matching_words = 0.377  # what `answers.word_matching` scores on toy SQuAD, F1
+    assert record["interval"][0] > record["scores"].get("majority", matching_words), "it has not learned"
     data_task = SQUAD if task == "squad" else get_task(task)
     assert heads.fine_tuned(folder, data_task).dtype == torch.float32
     assert {tensor.dtype for tensor in load_file(folder / "model.safetensors").values()} == {torch.float16}

@@ -81,7 +81,7 @@ NOTEBOOKS = (
         "A pre-trained encoder and a new head: from rows to scores, with baselines, errors and seeds",
         "section 4, Table 1",
         "tasks, heads, finetuning, grid",
-        1.5,
+        0.9,
     ),
     Notebook(
         "05_imdb_finetuning",
@@ -89,7 +89,7 @@ NOTEBOOKS = (
         "A review is longer than its batch allows: what is read, what it costs, and what the score says",
         "section 4.1, Table 2",
         "tasks, finetuning",
-        1.5,
+        0.5,
     ),
     Notebook(
         "06_squad_finetuning",
@@ -97,7 +97,7 @@ NOTEBOOKS = (
         "An answer is a start and an end, and a fine-tuned teacher can teach both: DistilBERT (D)",
         "section 4.1, Table 2",
         "squad, finetuning, metrics",
-        2.0,
+        0.8,
     ),
     Notebook(
         "07_size_and_speed",
@@ -105,7 +105,7 @@ NOTEBOOKS = (
         "Half the layers take half the time; what a format saves and costs, and where 71 % and 207 MB are from",
         "Table 3, section 4.1",
         "benchmark, export",
-        1.5,
+        1.3,
     ),
     Notebook(
         "08_ablation",

@@ -540,7 +540,8 @@ def scored_rows(fitted: Fitted, pad_id: int = 0) -> HeldOut:
         scores = metrics.score(fitted.task.metrics, fitted.task.answers(logits), np.asarray(labels)[chosen])
         return metrics.main_score(fitted.task.main, scores)
 
-    return HeldOut([finetuning.collate(fitted.rows, [i], pad_id) for i in range(len(fitted.rows))], score)
+    batches = [finetuning.collate(fitted.rows, [i], pad_id) for i in range(len(fitted.rows))]
+    return HeldOut([{name: t for name, t in batch.items() if name != "labels"} for batch in batches], score)
 
 
 def fit_student(student: str, rows: int) -> Fitted:
