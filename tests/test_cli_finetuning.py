@@ -8,7 +8,7 @@ from transformers import AutoTokenizer
 from distilnb import paths, scales
 from distilnb.cli import main
 from distilnb.evidence.records import load_records
-from distilnb.models.sources import models_of
+from distilnb.models.sources import models_of, shipped_name
 from distilnb.models.student import build_student
 from distilnb.tasks import glue
 from distilnb.tasks.heads import classifier
@@ -75,6 +75,13 @@ def test_the_second_stage_and_squad_are_flags_away(teacher_folder, student_folde
     }
     told = capsys.readouterr().out
     assert "squad exact_match" in told and "student_d" in told and "| 79.1" not in told
+
+
+def test_records_name_no_folder_of_this_machine(tmp_path, monkeypatch):
+    monkeypatch.setenv("DISTILNB_HOME", str(tmp_path))
+    assert shipped_name(str(paths.data("teachers", "toy"))) == "data/teachers/toy"
+    assert shipped_name(str(tmp_path / "runs" / "a" / "model")) == "runs/a/model"
+    assert shipped_name("google-bert/bert-base-uncased") == "google-bert/bert-base-uncased"
 
 
 def test_models_are_found_where_runs_leave_them(tmp_path, monkeypatch):

@@ -111,8 +111,11 @@ def further(source: str, teacher: PreTrainedModel) -> tuple[PreTrainedModel, dic
 
 
 def shipped_name(path: str) -> str:
-    """A model's name for the record; a model that we ship is named by its place in data/, not by a local path."""
-    return str(Path("data") / Path(path).relative_to(paths.data())) if Path(path).is_relative_to(paths.data()) else path
+    """A model's name for the record: below data/ or runs/ its place there, not this machine's folders."""
+    for start, folder in (("data", paths.data()), ("runs", paths.home() / "runs")):
+        if Path(path).is_relative_to(folder):
+            return str(Path(start, Path(path).relative_to(folder)))
+    return path
 
 
 def ready_teacher(scale: Scale) -> str:
