@@ -9,7 +9,7 @@ from distilnb import paths, scales
 from distilnb.distillation.evaluation import evaluate
 from distilnb.evidence.records import load_record
 from distilnb.models.guessing import best_guesses
-from distilnb.models.sources import models_of
+from distilnb.models.sources import models_of, ready_teacher
 from distilnb.models.student import build_student
 from distilnb.models.teacher import load_teacher
 from distilnb.tasks import heads
@@ -139,3 +139,16 @@ def test_a_shipped_head_has_learned_its_task_and_loads(name):
 def test_a_fine_tuned_model_that_is_not_here_is_told_with_the_command_that_makes_it():
     with pytest.raises(ValueError, match="distilnb"):
         heads.fine_tuned_run("mini", "cola", "nobody")
+
+
+def test_the_small_teacher_is_an_encoder_that_has_learned_to_fill_blanks():
+    """A modified copy of a published encoder: its record says what it was and what it can, its notice whose it was."""
+    folder = paths.data("teachers", "small")
+    record, scale = load_record(folder / "record.json"), scales.get("small")
+    assert record == load_record(paths.data("runs") / "teacher-small.json")
+    assert record["made_from"]["start"] == scale.teacher and record["made_from"]["revision"] == scale.revision
+    assert record["scores"]["accuracy"] > 0.45 and record["tokens"] >= 20_000_000
+    assert scale.teacher in (folder / "NOTICE.md").read_text() and ready_teacher(scale) == str(folder)
+    teacher, tokenizer = load_teacher(folder)
+    assert teacher.config.num_hidden_layers == 6 and teacher.config.hidden_size == 384
+    assert best_guesses(teacher, tokenizer, "Paris is the capital of [MASK].")[0].word == "france"
