@@ -151,4 +151,5 @@ def test_the_small_teacher_is_an_encoder_that_has_learned_to_fill_blanks():
     assert scale.teacher in (folder / "NOTICE.md").read_text() and ready_teacher(scale) == str(folder)
     teacher, tokenizer = load_teacher(folder)
     assert teacher.config.num_hidden_layers == 6 and teacher.config.hidden_size == 384
-    assert best_guesses(teacher, tokenizer, "Paris is the capital of [MASK].")[0].word == "france"
+    for sentence, word in (("The worst film I have ever [MASK].", "seen"), ("Born in [MASK] York City.", "new")):
+        assert best_guesses(teacher, tokenizer, sentence, 1)[0].word == word
