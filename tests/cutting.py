@@ -31,6 +31,7 @@ PRELOAD = [
 ]
 os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}  # read when torch is imported
 os.environ["DISTILNB_FLOAT32"] = "highest"  # else probed by the clock, and runs that are compared could differ
+SYNC = "distilnb.distillation.checkpoints.sync"  # a file of a checkpoint, or a folder, is forced to the disk
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(PRELOAD)
 

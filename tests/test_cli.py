@@ -11,7 +11,6 @@ from transformers import AutoTokenizer, BertForMaskedLM, BertModel, DistilBertFo
 from distilnb import scales
 from distilnb.cli import main, training
 from distilnb.evidence.records import load_records
-from distilnb.models.student import build_student
 from distilnb.text import corpus, sources
 
 SMALL = ["--seq_length", "32", "--batch_size", "8", "--micro_batch_size", "4", "--learning_rate", "0.003", "--cpu"]
@@ -262,12 +261,6 @@ def test_a_model_that_is_not_there_is_named_before_anything_is_trained(tmp_path,
 def test_only_scales_with_a_recipe_train_a_teacher(capsys):
     assert main.main(["teacher", "--scale", "base"]) == 2
     assert "small" in capsys.readouterr().err
-
-
-def test_only_a_bert_is_trained_on(tmp_path, teacher, tokenizer, capsys):
-    build_student(teacher).save_pretrained(tmp_path / "student"), tokenizer.save_pretrained(tmp_path / "student")
-    assert main.main(["teacher", "--scale", "small", "--start", str(tmp_path / "student"), "--cpu"]) == 2
-    assert "distilbert" in capsys.readouterr().err
 
 
 def test_an_encoder_becomes_a_teacher_that_can_be_distilled(tmp_path, teacher, tokenizer, text_file, capsys):

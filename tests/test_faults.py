@@ -18,7 +18,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from conftest import make_teacher, weights_of
-from cutting import ACTIONS, CONTEXT, Fault, Job, end, flags, hang, live, outcome, run, start
+from cutting import ACTIONS, CONTEXT, SYNC, Fault, Job, end, flags, hang, live, outcome, run, start
 
 from distilnb.cli import main
 from distilnb.distillation import backup, checkpoints, training
@@ -346,7 +346,7 @@ def _until(condition, seconds: float = 60) -> bool:
 
 def test_a_run_that_was_killed_before_its_first_checkpoint_can_be_started_again(tmp_path, teacher_folder, text_file):
     """Its folder holds a lock and half a checkpoint, which are not somebody's thesis."""
-    job = Job(tmp_path / "run", flags(teacher_folder, text_file), 1, (Fault("os.fsync", 2),))
+    job = Job(tmp_path / "run", flags(teacher_folder, text_file), 1, (Fault(SYNC, 2),))
     assert run(job) == [-9]
     assert not (job.out / "checkpoints" / "latest").exists() and list((job.out / "checkpoints").iterdir())
     assert main.main(command(teacher_folder, text_file, job.out)) == 0

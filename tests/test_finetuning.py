@@ -14,7 +14,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from conftest import ANIMALS, NAMES, PLACES, VERBS, free_port, make_teacher, weights_of
-from cutting import Fault, Job, run
+from cutting import SYNC, Fault, Job, run
 from datasets import Dataset
 from safetensors.torch import load_file
 
@@ -490,10 +490,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_weights(teacher_folder, tmp_pa
     kept = "models/finetuning-toy-a-rte-seed0/model.safetensors"
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert run(Job(whole, flags, command="finetune"), 300) == [0]
-    for fault in (
-        Fault("distilnb.tasks.finetuning.Run.update", 9),
-        Fault("os.fsync", 8),
-    ):  # 4 updates are the estimate's
+    for fault in (Fault("distilnb.tasks.finetuning.Run.update", 9), Fault(SYNC, 8)):  # 4 updates are the estimate's
         job = Job(cut, flags, faults=(fault,), command="finetune")
         assert run(job, 300) == [-9], job.said()
         assert list(cut.glob("unfinished/*/step-*")) and not list(cut.glob("*.json"))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import make_teacher
-from cutting import Fault, Job, end, flags, outcome, run, start
+from cutting import SYNC, Fault, Job, end, flags, outcome, run, start
 
 from distilnb.distillation import checkpoints
 from distilnb.distillation.batches import MaskedRows, MicroBatches
@@ -54,7 +54,7 @@ def whole(job):
 def cuts(processes: int) -> list[Fault]:
     """Before the first checkpoint; in the middle of an update, of the last process; inside a save, half written."""
     estimated = 3 if processes == 1 else 0  # forward passes of the main process before its first update
-    return [Fault(UPDATE, 2), Fault(FORWARD, estimated + 5, rank=processes - 1), Fault("os.fsync", 11)]
+    return [Fault(UPDATE, 2), Fault(FORWARD, estimated + 5, rank=processes - 1), Fault(SYNC, 11)]
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import byte_level, make_tokenizer
-from cutting import Fault, Job, flags, outcome, run
+from cutting import SYNC, Fault, Job, flags, outcome, run
 from transformers import GPT2Config, ModernBertConfig, RobertaConfig
 
 from distilnb.models import families
@@ -52,7 +52,7 @@ def test_killed_twice_a_run_of_any_family_ends_as_the_one_that_was_not(family_te
     given = flags(family_teacher, text_file, micro_batch_size=4)
     uncut = Job(tmp_path / "whole", given, processes)
     assert run(uncut, 120) == [0] * processes, uncut.said()
-    for fault in (Fault(UPDATE, 5, rank=processes - 1), Fault("os.fsync", 11)):
+    for fault in (Fault(UPDATE, 5, rank=processes - 1), Fault(SYNC, 11)):
         cut = Job(tmp_path / "cut", given, processes, (fault,))
         assert run(cut, 120)[fault.rank] == -9, cut.said(fault.rank)
     last = Job(tmp_path / "cut", given, processes)

@@ -76,7 +76,7 @@ def test_toyworld_rows_train_and_are_a_stand_in(toy):
 def test_the_fingerprint_is_of_the_answers_too(monkeypatch):
     found = []
     for answer in ("Cat", "garden"):
-        monkeypatch.setattr(glue, "read", lambda *_, answer=answer: rows(("the", WORDS, answer)))
+        monkeypatch.setattr(glue, "read_rows", lambda *_, answer=answer: rows(("the", WORDS, answer)))
         found.append(load_data("hub").info)
     assert found[0]["fingerprint"] != found[1]["fingerprint"]
     assert found[0]["stand_in_why"] == "train has 1 of 87,599 rows; validation has 1 of 10,570 rows"
@@ -86,7 +86,7 @@ def test_answers_that_occur_again_are_counted(monkeypatch):
     """A copy of the data that looked up the answers' places has them all at the first occurrence."""
     context = "the cat sees the cat and the dog"
     data = rows(("a", context, "cat"), ("b", context, {"text": ["cat"], "answer_start": [17]}), ("c", context, "dog"))
-    monkeypatch.setattr(glue, "read", lambda *_: data)
+    monkeypatch.setattr(glue, "read_rows", lambda *_: data)
     assert load_data("hub").info["repeated_answers"]["train"] == {"rows": 2, "at_first": 1}
 
 
