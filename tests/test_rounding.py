@@ -75,14 +75,16 @@ def test_a_tied_decoder_still_answers(tokenizer, tmp_path):
     [
         ({"dynamic": (25, 0.1, 9, 2.0), "blocks": (28, 0.03, 4, 0.2), "weights": (28, 0.01, 8, 0.0)}, "blocks"),
         ({"dynamic": (25, 0.1, 2, 0.4), "blocks": (28, 0.03, 4, 0.2), "weights": (28, 0.01, 8, 0.0)}, "dynamic"),
+        ({"dynamic": (25, 0.1, 2, 0.4, 0.14), "blocks": (28, 0.03, 4, 0.2), "weights": (28, 0.01, 8, 0.0)}, "blocks"),
         ({"dynamic": (25, 0.1, 2, 0.4), "blocks": (28, 0.03, 2.1, 0.2), "weights": (28, 0.01, 8, 0.0)}, "blocks"),
         ({"dynamic": (25, 0.1, 2, 9.0), "blocks": (28, 0.03, 4, 8.0), "weights": (40, 0.01, 8, 0.0)}, "blocks"),
         ({"dynamic": (25, 0.1, 2, None), "blocks": (28, 0.03, 4, None), "weights": (28, 0.01, 3, None)}, "weights"),
     ],
 )
 def test_the_fastest_that_is_small_and_holds_is_kept(rows, kept):
-    keys = ("bytes", "error", "cpu_ms", "lost")
-    made = [dict(zip(keys, values, strict=True)) | {"rounding": name} for name, values in rows.items()]
+    keys = ("bytes", "error", "cpu_ms", "lost", "neighbours")
+    still = {"neighbours": 0.0}
+    made = [still | dict(zip(keys, values, strict=False)) | {"rounding": name} for name, values in rows.items()]
     assert rounding.choose([{"rounding": "float32", "bytes": 100}, *made]) == kept
 
 

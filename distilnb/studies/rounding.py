@@ -18,6 +18,7 @@ from torch import nn
 from .graphs import Batch, open_onnx, quantize_onnx, quiet
 
 SHARE, POINTS, ERROR = 0.30, 0.5, 0.05  # of float32's bytes; of accuracy lost; of the answers' norm: at most
+MOVED = 0.01  # of its norm, at most, that an answer may move with its neighbours in a batch
 NEAR = 0.1  # times that differ by less are about the same
 ROUNDS = 5  # of timing, in turns
 
@@ -158,11 +159,15 @@ def measure(source: Path, folder: Path, rows: HeldOut, threads: int = 1) -> list
 
 def choose(measured: Sequence[dict[str, Any]]) -> str:
     """The name of the fastest way to round that holds: bytes within `SHARE`, points within `POINTS`, or, without
-    labels, the error within `ERROR`; of several that are about as fast, or where none holds, the most exact."""
+    labels, the error within `ERROR`, and answers that do not depend on their neighbours (`MOVED`); of several that are
+    about as fast, or where none holds, the most exact."""
     whole, *rest = measured
     small = [row for row in rest if row["bytes"] <= SHARE * whole["bytes"]] or rest
     held = [
-        row for row in small if (row["lost"] if row["lost"] is not None else row["error"] / ERROR * POINTS) <= POINTS
+        row
+        for row in small
+        if row["neighbours"] <= MOVED
+        and (row["lost"] if row["lost"] is not None else row["error"] / ERROR * POINTS) <= POINTS
     ]
     least = min((row["cpu_ms"] for row in held), default=0)
     quick = [row for row in held if row["cpu_ms"] <= (1 + NEAR) * least]
