@@ -7,6 +7,7 @@ from dataclasses import MISSING, Field, fields
 from typing import Annotated, Any, Literal, get_origin, get_type_hints
 
 from cyclopts import App, CycloptsError, Group, Parameter, Token
+from rich.console import Console
 
 DEFAULTS = "flag_defaults"  # the attribute that holds the argument of `command`
 
@@ -40,7 +41,10 @@ def read_settings(function: Callable, argv: Sequence[str], name: str) -> tuple[A
     make = getattr(function, DEFAULTS, dict)
     early = {key: _typed(argv, key) for key in inspect.signature(make).parameters} if make is not dict else {}
     defaults = make(**early)
-    app = App(name=f"distilnb {name}", help_format="plaintext", version_flags=[], result_action="return_value")
+    plain = Console(force_jupyter=False)  # in a notebook, too, help goes to where print goes
+    app = App(
+        name=f"distilnb {name}", help_format="plaintext", version_flags=[], result_action="return_value", console=plain
+    )
     app.default(_taking(kinds, defaults, function.__doc__))
     try:
         values = app(list(argv), exit_on_error=False, print_error=False)
