@@ -9,6 +9,7 @@ from .. import paths, scales
 from ..evidence.records import Record, load_records
 from ..machine.device import assumed_watts
 from ..machine.progress import duration
+from ..models.sources import shipped_teacher
 from ..report import answer, figures, findings, scorecard, tables
 from . import quiz
 from .notebooks import NOTEBOOKS, Notebook, folder
@@ -133,13 +134,19 @@ def scale_table() -> str:
         rows.append(
             {
                 "scale": f"`{scale.name}`",
-                "teacher": f"shipped{width}" if shipped else f"`{scale.teacher}`",
+                "teacher": f"shipped{width}" if shipped else f"{_made_here(scale)}`{scale.teacher}`",
                 "student's text": f"{scale.pretraining['tokens'] / 1e6:,.0f} million tokens of "
                 + ("real text" if scale.source == "hub" else scale.text),
                 "where": scale.hardware,
             }
         )
     return tables.table(rows)
+
+
+def _made_here(scale: scales.Scale) -> str:
+    """What stands before the name of an encoder of which a teacher has been made and shipped; "" for other teachers."""
+    made = scale.encoder and (shipped_teacher(scale) / "model.safetensors").is_file()
+    return "shipped, made from " if made else ""
 
 
 def verdict_table(card: scorecard.Card) -> str:
