@@ -22,9 +22,10 @@ def pairs_for_the_cosine(answer: int) -> str:
     needed = statistics.pairs_needed(spread, effect)
     if answer == needed:
         doubled, smaller = statistics.pairs_needed(2 * spread, effect), statistics.pairs_needed(spread, 0.31)
+        shown = statistics.power(needed, spread, effect)
         return (
-            f"{needed} pairs reach ±{statistics.half_width(spread, needed):.2f}; with twice the spread it takes "
-            f"{doubled}, and for −0.31 {smaller}."
+            f"{needed} pairs show it in {shown:.0%} of repetitions; with twice the spread it takes {doubled}, and for "
+            f"−0.31 {smaller}."
         )
     if answer == statistics.pairs_needed(spread, paper.ablation("no_mlm")):
         raise NotYet("that is for the third row, −0.31 without masked words; the question is about the cosine loss")
@@ -33,9 +34,12 @@ def pairs_for_the_cosine(answer: int) -> str:
             "one pair has no spread, and with 1.96 instead of Student's t the interval is far too narrow: "
             "two pairs reach 9 standard deviations"
         )
-    reach = statistics.half_width(spread, int(answer))
-    hint = "not enough to leave out 0" if reach > abs(effect) else "and fewer pairs will do"
-    raise NotYet(f"{answer} pairs reach ±{reach:.2f}, {hint}; `metrics.pairs_needed` takes the spread, then the effect")
+    shown = statistics.power(int(answer), spread, effect)
+    hint = "too seldom" if answer < needed else "and fewer pairs will do"
+    raise NotYet(
+        f"{answer} pairs show it in {shown:.0%} of repetitions, {hint}; `statistics.pairs_needed` takes the spread, "
+        "then the effect"
+    )
 
 
 @exercise("08.2", 5)
