@@ -191,7 +191,7 @@ class GridOptions:
     task: str = setting(
         "",
         f"one or several of {', '.join(own.KNOWN)}, joined by commas; or your own: a file "
-        "or folder (csv, tsv, jsonl, json, parquet) or a Hub data set NAME[:CONFIG]",
+        f"or folder ({', '.join(own.FORMATS)}, also packed) or a Hub data set NAME[:CONFIG]",
     )
     model: str = setting(
         "",
@@ -246,7 +246,9 @@ class BenchmarkOptions:
     formats: str = setting(",".join(FORMATS), "formats to compare, joined by commas")
     runtimes: str = setting("", f"further runtimes to compare: some of {', '.join(RUNTIMES)}, joined by commas")
     scored: str = setting("", "a student, fine-tuned in toyworld to score the formats (default: the shipped one)")
-    scored_task: str = setting("", "--scored is a classifier, fine-tuned already: score it on this task's real rows")
+    scored_task: str = setting(
+        "", "--scored is a classifier, fine-tuned already: score it on this task's real rows, or your own"
+    )
     scored_rows: int = setting(500, "rows it is scored on (0: leave that out)")
     name: str = setting("", "name of the record (default: benchmark-SCALE-SHAPE)")
 
@@ -260,7 +262,9 @@ class ExportOptions:
         "onnx", f"{', '.join(['onnx', *RUNTIMES])}, or one file of one, such as onnx_int8; joined by commas"
     )
     length: int = setting(LENGTH, "word pieces of a text, where a format has but one length (litert, coreml)")
-    task: str = setting("", "the classifier's task: its held-out rows choose how onnx_int8 is rounded")
+    task: str = setting(
+        "", "the classifier's task, or your own as for finetune: its held-out rows choose int8's rounding"
+    )
     source: str = setting("hub", "rows of toyworld, or the real ones from the Hub", choices=["toyworld", "hub"])
     rows: int = setting(400, "held-out rows of the task (0: all)")
     out: str = setting("", "folder for the files (default: runs/export)")
