@@ -51,6 +51,7 @@ def ablate(where: RunOptions, what: AblationOptions, columns: OwnOptions) -> Non
       distilnb ablate --scale toy --variants no_mlm --seeds 5      the triple loss is always among them
       distilnb ablate --scale toy --temperature 1 4 8
       distilnb ablate --scale toy --layers every_other first last --weights 1,1,1
+      distilnb ablate --scale toy --width 64 --heads 1 2 4      students half as wide, with heads of three sizes
     """
     scale = scales.get(where.scale)
     variants, sources = what.chosen(), where.sources
