@@ -22,10 +22,9 @@ def pairs_for_the_cosine(answer: int) -> str:
     needed = statistics.pairs_needed(spread, effect)
     if answer == needed:
         doubled, smaller = statistics.pairs_needed(2 * spread, effect), statistics.pairs_needed(spread, 0.31)
-        shown = statistics.power(needed, spread, effect)
         return (
-            f"{needed} pairs show it in {shown:.0%} of repetitions; with twice the spread it takes {doubled}, and for "
-            f"−0.31 {smaller}."
+            f"{needed} pairs reach ±{statistics.half_width(spread, needed):.2f}; with twice the spread it takes "
+            f"{doubled}, and for −0.31 {smaller}."
         )
     if answer == statistics.pairs_needed(spread, paper.ablation("no_mlm")):
         raise NotYet("that is for the third row, −0.31 without masked words; the question is about the cosine loss")
