@@ -4,6 +4,7 @@ import ast
 import json
 import re
 from collections import defaultdict
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -125,6 +126,7 @@ def signature(function: ast.FunctionDef) -> tuple[str, ...]:
     return function.name, *(argument.arg for argument in function.args.args)
 
 
+@cache
 def contents() -> dict[str, set[str]]:
     """What each module and package of ours holds, by their last name."""
     held = defaultdict(set)
@@ -161,7 +163,7 @@ def test_its_outputs_are_short_and_name_no_folder_of_the_machine(code):
         text = output.get("text", "") + output.get("data", {}).get("text/plain", "")
         assert len(text.splitlines()) <= 20, text[:200]
         assert not re.search(r"^\|", text, re.M), "a table is shown by `table`"
-        assert not re.search(r"(?<![\w…])/(tmp|home|root|Users|work)/", text), text[:200]
+        assert not re.search(r"(?<![\w…])/(home|root|Users|work)/", text), text[:200]
 
 
 SOLUTIONS = sorted((ROOT / "notebooks" / "solutions").glob("*.ipynb"))
