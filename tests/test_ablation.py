@@ -11,9 +11,10 @@ import pytest
 from conftest import make_teacher, weights_of
 from scipy import stats
 from test_finetuning import QUICK, task_data
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, ModernBertConfig, ModernBertForMaskedLM
 
 from distilnb.cli import main
+from distilnb.cli.options import AblationOptions
 from distilnb.distillation.loop import Run
 from distilnb.distillation.recipe import PretrainingConfig
 from distilnb.evidence import paper, statistics
@@ -126,6 +127,27 @@ def test_width_is_an_axis_whose_students_start_narrower(grid):
     assert [row["title"] for row in rows] == ["triple loss", "triple loss, width 16"] and rows[1]["seeds"] == [0]
     with pytest.raises(ValueError, match="width"):
         grid.cells(along("width", [64]), [0])
+
+
+def test_heads_are_an_axis_at_their_own_width_or_at_a_given_one(grid):
+    asked = along("heads", [4, 2, (2, 16), (4, 16)])
+    cells = {cell.variant.name: cell for cell in grid.cells(asked, [0])}
+    assert list(cells) == ["triple", "heads_2", "heads_2-at-width-16", "heads_4-at-width-16"], "4 are the teacher's own"
+    shapes = [(s.dim, s.n_heads) for s in (ablation.start(grid, cell).config for cell in cells.values())]
+    assert shapes == [(32, 4), (16, 2), (16, 2), (16, 4)]
+    assert cells["heads_4-at-width-16"].variant.changes() == {"width": 16, "heads": 4}
+    assert cells["heads_4-at-width-16"].variant.title == "triple loss, heads 4 at width 16"
+    chosen = AblationOptions(width=[8, 16], heads=[1, 2]).chosen()[1:]
+    assert [(v.width, v.heads) for v in chosen] == [(8, 1), (8, 2), (16, 1), (16, 2)]
+    with pytest.raises(ValueError, match="heads"):
+        grid.cells(along("heads", [(3, 16)]), [0])
+
+
+def test_layers_that_a_family_excludes_are_refused_before_any_cell_runs(grid):
+    shape = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 24}
+    config = ModernBertConfig(**shape, vocab_size=60, pad_token_id=0, bos_token_id=2, eos_token_id=3)
+    with pytest.raises(ValueError, match="layer 0"):
+        replace(grid, teacher=ModernBertForMaskedLM(config)).cells(along("layers", ["last"]), [0])
 
 
 def test_an_ablation_of_a_causal_teacher_speaks_of_next_words(grid):

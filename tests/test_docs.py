@@ -7,6 +7,7 @@ import nbformat
 import pytest
 
 from distilnb import paths
+from distilnb.evidence import records
 from distilnb.lessons import notebooks
 from distilnb.lessons.exercises import exercises
 
@@ -67,3 +68,11 @@ def test_named_exercises_are_exercises(name):
     ready = {path.stem[-2:] for path in (paths.PACKAGE / "exercises").glob("notebook_*.py")}
     for number in (number for number in named if number[:2] in ready):
         assert number in {entry.name for entry in exercises(number[:2])}, number
+
+
+@pytest.mark.parametrize("shape", ["lines", "one-line"])
+def test_what_is_told_of_a_gigabyte_of_text_is_recorded(shape):
+    scores = records.load_record(paths.data("runs", f"benchmark-text-1000mb-{shape}-txt.json"))["scores"]
+    text = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
+    assert f"{scores['memory_mb']:.0f} MB" in text and f"{scores['ratio']:.2f}" in text
+    assert scores["memory_mb"] < 1500 and scores["ratio"] > 0.6

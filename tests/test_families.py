@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import warnings
 from dataclasses import replace
 from operator import attrgetter
@@ -37,7 +38,7 @@ from distilnb.distillation.step import Distillation
 from distilnb.evidence.names import OBJECTIVES
 from distilnb.evidence.records import load_record
 from distilnb.machine.device import forget_accelerator
-from distilnb.models import dropout, families, half
+from distilnb.models import dropout, families, half, narrowing
 from distilnb.models.arithmetic import count_groups, parameter_groups
 from distilnb.models.families import FAMILIES
 from distilnb.models.forward import decoder, head_input
@@ -409,8 +410,19 @@ def test_the_longest_text_is_read_and_a_longer_one_is_not(kind):
 
 # narrower
 
+WIDTHS = CONFIGS | {
+    "deberta-v2, positions projected apart": DebertaV2Config(**SHAPE, **DEBERTA | {"share_att_key": False})
+}
 
-@pytest.mark.parametrize("kind", [kind for kind, row in FAMILIES.items() if row.parts])
+
+@pytest.mark.parametrize("kind", WIDTHS)
+def test_a_student_cut_to_its_full_width_is_the_exact_copy(kind):
+    teacher = make(WIDTHS[kind])
+    student = build_student(teacher, (0, 2, 5), width=16, heads=2)
+    assert check_student(student, teacher, (0, 2, 5)) == len(student.state_dict())
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
 def test_a_narrower_student_keeps_columns_heads_and_units(kind, tmp_path):
     teacher = make(CONFIGS[kind])
     student = build_student(teacher, (0, 2, 5), width=4, heads=1).eval()
@@ -424,14 +436,99 @@ def test_a_narrower_student_keeps_columns_heads_and_units(kind, tmp_path):
     assert apart(student, type(student).from_pretrained(tmp_path).eval()) == 0
 
 
+def level(model: torch.nn.Module, first: float = 1.0) -> None:
+    """Give every column of the word embeddings, as the layers read them, the same norm; `first` times at even ones."""
+    with torch.no_grad():
+        for name, module in model.named_modules():
+            if name.endswith(("embeddings_project", "embed_proj")):
+                module.weight /= module.weight.norm(dim=1, keepdim=True)
+                module.weight[::2] *= first
+                return
+        words = model.get_input_embeddings().weight
+        words /= words.norm(dim=0)
+        words[:, ::2] *= first
+
+
+def widened(small: torch.nn.Module, doubled: str) -> torch.nn.Module:
+    """A model twice as wide, with twice the heads or heads of twice the size, that computes the same.
+
+    Every column is there twice, so that norms see the same mean and variance, and only its first copy is read. Further
+    heads, rows of heads and units are zeros; where rows are turned, they keep their angles.
+    """
+    row, config = families.of(small), copy.deepcopy(small.config)
+    config.hidden_size, config.num_attention_heads = 32, 4 if doubled == "heads" else 2
+    for name in {"intermediate_size", "hidden_dim"} & vars(config).keys():
+        setattr(config, name, 48)
+    big, first = families.of(config).model(config).eval(), torch.arange(64)
+    rows = first if doubled == "heads" else first + first // 8 * 8
+    turned = first * 2 if row.rotary and doubled == "size" else rows
+    where = {"w": first * 2, "q": turned, "k": turned, "v": rows, "f": first, "a": first}
+
+    def wider(block: torch.Tensor, axis: int, letter: str, written: bool) -> torch.Tensor:
+        if letter == "w" and written:
+            return block.repeat_interleave(2, axis)
+        made = torch.cat([torch.zeros_like(block)] * 2, axis).index_copy(
+            axis, where[letter][: block.shape[axis]], block
+        )
+        return made * 2**0.5 if letter == "q" and doubled == "size" else made
+
+    for name, target in big.state_dict().items():
+        tensor, within = small.state_dict()[name], re.sub(rf"^{re.escape(row.layers)}\.\d+\.", "", name)
+        table = "embeddings." in name or re.search("wte|wpe", name) or name.startswith(row.decoder)
+        axes, out = narrowing._axes(within, tensor, row), int(row.transposed if within != name else bool(table))
+        axes = ["", "a"] if name in row.head_tables else axes
+        for axis in range(tensor.ndim):
+            if tensor.shape[axis] != target.shape[axis]:
+                blocks = zip(axes[axis], tensor.chunk(len(axes[axis]), axis), strict=True)
+                written = axis == min(out, tensor.ndim - 1)
+                tensor = torch.cat([wider(block, axis, letter, written) for letter, block in blocks], axis)
+        target.copy_(tensor)
+    level(big, 1.0001)
+    return big
+
+
+@pytest.mark.parametrize("doubled", ["heads", "size"])
+@pytest.mark.parametrize("kind", WIDTHS)
+def test_a_model_that_was_made_wider_is_made_narrower_again(kind, doubled):
+    """Which proves the letters of `parts`: with a wrong one, either the wide model or the student computes another."""
+    small = make(WIDTHS[kind])
+    level(small)
+    big = widened(small, doubled)
+    ids = torch.randint(5, 60, (2, 21), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        torch.testing.assert_close(big.base_model(ids)[0][..., ::2], small.base_model(ids)[0], rtol=0, atol=0.01)
+    student = build_student(big, tuple(range(6)), width=16, heads=2).eval()
+    assert apart(student, cut(small, tuple(range(6)))) < 0.01
+
+
+def test_all_layers_of_an_mpnet_keep_the_heads_of_its_one_table_of_positions():
+    teacher = make(CONFIGS["mpnet"])
+    with torch.no_grad():
+        for i, factor in ((0, 1.0), (2, 3.0), (5, 0.9)):
+            attention = teacher.mpnet.encoder.layer[i].attention.attn
+            attention.v.weight[8:] *= factor  # the second head, which is the larger in one layer alone
+            attention.v.weight[:8] *= 1.5
+    student = build_student(teacher, (0, 2, 5), width=8, heads=1)
+    columns = teacher.get_input_embeddings().weight.norm(dim=0).topk(8).indices.sort().values
+    table = teacher.mpnet.encoder.relative_attention_bias.weight
+    kept = [torch.equal(student.mpnet.encoder.relative_attention_bias.weight[:, 0], table[:, i]) for i in range(2)]
+    for ours, i in zip(student.mpnet.encoder.layer, (0, 2, 5), strict=True):
+        theirs = teacher.mpnet.encoder.layer[i].attention.attn.v.weight[:, columns].view(2, 8, 8)
+        assert [torch.equal(ours.attention.attn.v.weight, head) for head in theirs] == kept
+    assert sum(kept) == 1
+
+
 def test_widths_that_do_not_fit_are_refused():
     teacher = make_teacher(60)
     for width, count in ((33, 4), (64, 4), (30, 4), (32, 8)):
         with pytest.raises(ValueError, match="width"):
             build_student(teacher, width=width, heads=count)
-    with pytest.raises(ValueError, match="random"):
-        build_student(make(CONFIGS["gpt2"]), width=8)
+    with pytest.raises(ValueError, match="odd"):
+        build_student(make(CONFIGS["modernbert"]), width=5, heads=1, init="random")
+    with pytest.raises(ValueError, match="embeddings"):
+        build_student(make(CONFIGS["electra"]), width=8)
     assert build_student(make(CONFIGS["gpt2"]), width=8, init="random").config.n_embd == 8
+    assert build_student(teacher, heads=2).config.dim == 16, "the size of heads is kept"
 
 
 # the loop

@@ -1,7 +1,9 @@
 """Your own task: files as people have them become rows, or a sentence that names file and row."""
 
+import bz2
 import gzip
 import json
+import lzma
 import random
 from dataclasses import replace
 
@@ -18,28 +20,40 @@ from distilnb.evidence.records import load_record, load_records, save_record
 from distilnb.models.student import build_student
 from distilnb.tasks import answers, own, squad
 from distilnb.tasks.answers import Answer, find_answers, score_with_none
-from distilnb.tasks.finetuning import finetune
+from distilnb.tasks.finetuning import finetune, predict
 from distilnb.tasks.heads import fine_tuned, for_task
 from distilnb.tasks.own import OwnOptions, find, load
 from distilnb.tasks.squad import SpanTask
+from distilnb.text import reading
 
 
 def write(path, rows: list[dict]):
     """Rows as a file of the kind that its name says."""
-    names = list(rows[0])
+    packed = reading.OPENERS.get(path.suffix, "") and path.suffix
+    name, separators = path.name.removesuffix(packed), {".csv": ",", ".tsv": "\t"}
     lines = [json.dumps(row) for row in rows]
-    name = path.name.removesuffix(".gz")
-    if name.endswith((".csv", ".tsv")):
-        separator = "," if name.endswith(".csv") else "\t"
-        lines = [separator.join(names)] + [separator.join(str(row[n]) for n in names) for row in rows]
-    text = json.dumps(rows) if name.endswith(".json") else "\n".join(lines) + "\n"
-    if path.name.endswith(".parquet"):
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-    elif path.name.endswith(".gz"):
-        path.write_bytes(gzip.compress(text.encode()))
-    else:
-        path.write_text(text)
+    if separator := separators.get(name[-4:]):
+        lines = [separator.join(rows[0])] + [separator.join(map(str, row.values())) for row in rows]
+    data = (json.dumps(rows) if name.endswith(".json") else "\n".join(lines) + "\n").encode()
+    if name.endswith((".parquet", ".arrow")):
+        table, sink = pyarrow.Table.from_pylist(rows), pyarrow.BufferOutputStream()
+        if name.endswith(".parquet"):
+            pyarrow.parquet.write_table(table, sink)
+        else:
+            with pyarrow.ipc.new_stream(sink, table.schema) as stream:
+                stream.write_table(table)
+        data = sink.getvalue().to_pybytes()
+    path.write_bytes(PACKERS[packed](data))
     return path
+
+
+PACKERS = {
+    "": bytes,
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": lambda data: pyarrow.compress(data, "zstd", asbytes=True),
+}
 
 
 def moods(count: int = 60) -> list[dict]:
@@ -65,7 +79,10 @@ def questions(count: int = 40) -> list[dict]:
     return rows
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.json", "a.parquet", "A.CSV", "a.jsonl.gz"])
+@pytest.mark.parametrize(
+    "name",
+    "a.csv a.tsv a.jsonl a.ndjson a.json a.parquet a.arrow A.CSV a.jsonl.gz a.JSON.zst a.csv.xz a.parquet.bz2".split(),
+)
 def test_every_kind_of_file_is_the_same_task(name, tmp_path):
     expected = load(str(write(tmp_path / "plain.csv", moods())))
     data = load(str(write(tmp_path / name.lower(), moods()).rename(tmp_path / name)))
@@ -121,13 +138,29 @@ def bad(rows: list[dict], at: int, **change) -> list[dict]:
     return [row | change if i == at else row for i, row in enumerate(rows)]
 
 
+def labelled(values: list) -> list[dict]:
+    """A row for each label."""
+    return [{"text": f"w {i}", "label": value} for i, value in enumerate(values)]
+
+
 WRONG = {
-    "no label": ("a.jsonl", bad(moods(), 6, mood=None), {}, "line 7 of a.jsonl"),
-    "no label in a csv": ("a.csv", bad(moods(), 6, mood=""), {}, "line 8 of a.csv"),
-    "no text": ("a.jsonl", bad(moods(), 6, said=" "), {}, "line 7 of a.jsonl"),
-    "a text that is none": ("a.parquet", [{"said": i, "mood": "x"} for i in range(9)], {}, "row 1 of a.parquet"),
+    "decimal commas": ("a.jsonl", labelled([f"{i},5" for i in range(60)]), {}, "with a point"),
+    "a word among numbers": ("a.jsonl", labelled([*range(60), "n/a"]), {}, "'a.jsonl', line 61"),
+    "a label for each row": ("a.jsonl", labelled([f"free text {i}" for i in range(60)]), {}, "--label"),
+    "a blank label": ("a.jsonl", labelled(["a", "b", " "] * 9), {}, "'a.jsonl', line 3"),
+    "a column twice": ("a.csv", [{"text": "x", " text": "y", "label": "z"}], {}, "'text'"),
+    "an answer in two places": (
+        "q.jsonl",
+        bad(questions(), 3, context="a garden in a garden", answers={"text": ["garden"], "answer_start": [3]}),
+        {},
+        "'q.jsonl', line 4",
+    ),
+    "no label": ("a.jsonl", bad(moods(), 6, mood=None), {}, "'a.jsonl', line 7"),
+    "no label in a csv": ("a.csv", bad(moods(), 6, mood=""), {}, "'a.csv', line 8"),
+    "no text": ("a.jsonl", bad(moods(), 6, said=" "), {}, "'a.jsonl', line 7"),
+    "a text that is none": ("a.parquet", [{"said": i, "mood": "x"} for i in range(9)], {}, "'a.parquet', row 1"),
     "one class only": ("a.jsonl", [{"said": f"a {i}", "mood": "up"} for i in range(20)], {}, "label up"),
-    "a number that is none": ("a.csv", bad(moods(), 0), {"kind": "numbers"}, "line 2 of a.csv"),
+    "a number that is none": ("a.csv", bad(moods(), 0), {"kind": "numbers"}, "'a.csv', line 2"),
     "no such column": ("a.csv", moods(), {"label": "colour"}, "colour"),
     "too many columns": ("a.csv", [{"a": "x", "b": "y", "c": "z", "d": "u"}], {}, "--columns"),
     "another kind's metric": ("a.csv", moods(), {"metric": "pearson"}, "pearson"),
@@ -136,13 +169,70 @@ WRONG = {
     "one row": ("a.csv", moods(1), {}, "too few"),
     "an answer elsewhere": (
         "q.jsonl",
-        bad(questions(), 3, answers={"text": ["cat"], "answer_start": [0]}),
+        bad(questions(), 3, answers={"text": ["sofa"], "answer_start": [0]}),
         {},
         "line 4",
     ),
-    "answers of another shape": ("q.jsonl", bad(questions(), 3, answers="garden"), {}, "line 4 of q.jsonl"),
+    "answers of another shape": ("q.jsonl", bad(questions(), 3, answers="garden"), {}, "'q.jsonl', line 4"),
     "no answer at all": ("q.jsonl", questions()[::2], {}, "q.jsonl"),
 }
+
+
+def test_two_tasks_of_one_name_would_have_one_record(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "a.csv", moods())
+    with pytest.raises(ValueError, match="rename"):
+        find(f"{tmp_path / 'one' / 'a.csv'},{tmp_path / 'two' / 'a.csv'}", "toyworld")
+
+
+@pytest.mark.parametrize(
+    "values, labels",
+    [
+        (["up ", "down", " up"], ("down", "up")),
+        (["1.0", "2", 1], ("1", "2")),
+        (["['a', 'b']", '["b"]', "[]"], ("a", "b")),
+        (["007", "7"], ("007", "7")),
+    ],
+)
+def test_labels_that_mean_the_same_are_one(values, labels, tmp_path):
+    assert load(str(write(tmp_path / "a.jsonl", labelled(values * 9)))).task.labels == labels
+
+
+def test_an_index_that_a_library_wrote_is_no_text(tmp_path):
+    """pandas writes one without a name."""
+    rows = [{"": i, "id": f"x{i}", **row} for i, row in enumerate(moods())]
+    assert load(str(write(tmp_path / "a.csv", rows))).task.columns == ("said",)
+
+
+def test_a_folder_called_like_a_known_task_does_not_hide_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rte").mkdir()
+    assert not own.is_own("rte") and own.is_own("./rte")
+
+
+@pytest.mark.parametrize("written", ["rows", "json in a table", "squad"])
+def test_an_answer_beside_its_place_is_moved_and_told(written, tmp_path):
+    """As where places were counted in bytes, or in a text that was cleaned afterwards."""
+    rows = bad(questions(), 3, context="ö the garden", answers={"text": ["garden"], "answer_start": [7]})
+    path = tmp_path / "q.jsonl"
+    if written == "json in a table":
+        path = tmp_path / "q.tsv"
+        rows = [row | {"answers": json.dumps(row["answers"])} for row in rows]
+    if written == "squad":
+        path = tmp_path / "q.json"
+        asked = [
+            {"context": r["context"], "qas": [{"id": r["id"], "question": r["question"], "answers": a}]}
+            for r in rows
+            for a in [[dict(zip(r["answers"], one, strict=True)) for one in zip(*r["answers"].values(), strict=True)]]
+        ]
+        path.write_text(json.dumps({"version": "2.0", "data": [{"title": "t", "paragraphs": asked}]}))
+    else:
+        write(path, rows)
+    data = load(str(path))
+    assert any(line.endswith("place of its words: 1") for line in data.info["told"]), data.info["told"]
+    found = [row for split in (data.train, data.validations["validation"]) for row in split if row["id"] == "3"]
+    assert found[0]["answers"] == {"text": ["garden"], "answer_start": [6]} and data.task.unanswerable
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -156,13 +246,13 @@ def test_what_cannot_be_used_is_named_by_file_and_row(name, tmp_path):
 @pytest.mark.parametrize(
     "name, content, words",
     [
-        ("a.csv", b"text,label\na,b\nc,d,e\n", "line 3 of a.csv"),
+        ("a.csv", b"text,label\na,b\nc,d,e\n", "'a.csv', line 3"),
         ("a.csv", b'text,label\n"a,b\nc,d\n', "a.csv"),
         ("a.csv", b"", "a.csv"),
         ("a.csv", b"text,label\n", "no rows"),
         ("a.csv", "text,label\ncafé,x".encode("latin-1"), "UTF-8"),
-        ("a.jsonl", b'{"text": "a", "label": "b"}\n{"text"\n', "line 2 of a.jsonl"),
-        ("a.jsonl", b"[1]\n", "line 1 of a.jsonl"),
+        ("a.jsonl", b'{"text": "a", "label": "b"}\n{"text"\n', "'a.jsonl', line 2"),
+        ("a.jsonl", b"[1]\n", "'a.jsonl', line 1"),
         ("a.json", b'{"text": "a"}', "a.json"),
         ("a.json", b'{"data": [{"paragraphs": [{"qas": [{}]}]}]}', "SQuAD"),
         ("a.parquet", b"PAR1", "a.parquet"),
@@ -175,6 +265,34 @@ def test_a_damaged_file_is_named(name, content, words, tmp_path):
     with pytest.raises(ValueError, match=words) as error:
         load(str(tmp_path / name))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_encodings_are_those_of_text(kind, tmp_path):
+    """A byte order mark decides, else --encoding, else UTF-8; a wrong one is told with its byte and the option."""
+    if kind == "jsonl":
+        lines = [json.dumps({"said": f"café {i}", "mood": "ab"[i % 2]}, ensure_ascii=False) for i in range(20)]
+    else:
+        lines = ["said,mood", *(f"café {i},{'ab'[i % 2]}" for i in range(20))]
+    path = tmp_path / f"a.{kind}"
+    for encoding, option in (("utf-8-sig", ""), ("utf-16", ""), ("latin-1", "latin-1")):
+        path.write_bytes("\n".join(lines).encode(encoding))
+        assert load(str(path), OwnOptions(encoding=option)).train[0]["said"].startswith("café"), encoding
+    with pytest.raises(ValueError, match="--encoding"):
+        load(str(path))
+
+
+def test_control_characters_become_spaces_and_answers_keep_their_place(tmp_path):
+    """As in text, where BERT's normalizer would join the words around them."""
+    rows = [{"said": f"a\x85b\x0c{i}", "mood": "ab"[i % 2]} for i in range(20)]
+    data = load(str(write(tmp_path / "a.jsonl", rows)))
+    assert data.train[0]["said"] == "a b 0" and any(line.endswith("spaces: 40") for line in data.info["told"])
+    passages = [
+        {"question": "q", "context": f"{i} the\x0cred house", "answers": {"text": ["the\x0cred"], "answer_start": [2]}}
+        for i in range(9)
+    ]
+    answers = load(str(write(tmp_path / "q.jsonl", passages))).train[0]["answers"]
+    assert answers == {"text": ["the red"], "answer_start": [2]}
 
 
 def test_a_label_that_no_training_row_has(tmp_path):
@@ -223,6 +341,25 @@ def test_a_task_of_every_kind_is_trained_scored_and_kept(kind, teacher, tokenize
     if kind == "spans":
         assert {"HasAns_f1", "NoAns_f1", "HasAns_exact_match", "best_f1", "best_f1_thresh"} <= record["scores"].keys()
         assert 0.3 < record["scores"]["majority"] < 0.7
+
+
+def test_a_regression_does_not_depend_on_the_units_of_its_labels(teacher, tokenizer, accelerator, tmp_path):
+    """Prices learn as shares do, with a second teacher too, and the model answers in the units of the labels."""
+    rates = {}
+    for unit, start in ((1, 0), (1000, 50_000)):
+        rows = [{"text": f"a {NAMES[i % 8]}", "label": start + unit * (i % 8 + i / 60)} for i in range(60)]
+        data = load(str(write(tmp_path / f"{unit}.jsonl", rows)), OwnOptions(validation="0.5"))
+        first, taught = (for_task(build_student(teacher), data.task)[0] for _ in range(2))
+        config = replace(QUICK, max_length=16, learning_rate=5e-3, epochs=8)
+        rates[unit] = [
+            finetune(first, data, tokenizer, accelerator, config, quiet=True)["scores"]["r2"],
+            finetune(taught, data, tokenizer, accelerator, config, quiet=True, teacher=first)["scores"]["r2"],
+        ]
+        for model in (first, taught):
+            assert float(predict(model, data.encoded(tokenizer, 16)[0], accelerator)[0].mean()) == pytest.approx(
+                data.task.center, rel=0.2
+            )
+    assert rates[1000] == pytest.approx(rates[1], abs=0.02) and min(rates[1]) > 0.02
 
 
 def test_the_command_takes_a_file_and_a_second_teacher(teacher_folder, teacher, tokenizer, tmp_path, capsys):

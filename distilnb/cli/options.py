@@ -76,8 +76,8 @@ class StudentOptions:
     )
     revision: str = setting("", "the teacher's revision on the Hub")
     student: str = setting("", "a student to train further, a folder of an earlier run, instead of a new one")
-    width: int = setting(0, "width of the student (default: the teacher's)")
-    heads: int = setting(0, "attention heads of the student (default: as many as keep their size)")
+    width: int = setting(0, "width of the student (default: the teacher's, or that of --heads of the teacher's size)")
+    heads: int = setting(0, "attention heads of the student (default: as many as keep the teacher's size)")
     dry_run: bool = setting(
         False, "count parameters, operations and what the text takes, and train nothing; reads no weights"
     )
@@ -130,6 +130,7 @@ class AblationOptions:
     temperature: list[float] = axis("axis: the temperature of L_ce")
     layers: list[str] = axis("axis: teacher layers that start the student, a name or indices such as 0,2,4,6,8,10")
     width: list[int] = axis("axis: the width of the student, such as 64 of a teacher's 128")
+    heads: list[int] = axis("axis: its attention heads, at each --width, or without one of the teacher's size")
     ce_positions: list[str] = axis("axis: what L_ce covers, all or masked")
     weights: list[str] = axis("axis: the weights of L_ce, L_mlm and L_cos, such as 1,1,1")
     tokens: int = setting(1_000_000, "token budget of each distillation")
@@ -161,7 +162,8 @@ class AblationOptions:
             *ablation.along(
                 "layers", [_indices(value) if value[:1] in "-0123456789" else value for value in self.layers]
             ),
-            *ablation.along("width", self.width),
+            *ablation.along("width", [] if self.heads else self.width),
+            *ablation.along("heads", [(h, w) for w in self.width for h in self.heads] if self.width else self.heads),
             *ablation.along("positions", self.ce_positions),
             *ablation.along("weights", [_three(value) for value in self.weights]),
         ]
@@ -191,7 +193,7 @@ class GridOptions:
     task: str = setting(
         "",
         f"one or several of {', '.join(own.KNOWN)}, joined by commas; or your own: a file "
-        "or folder (csv, tsv, jsonl, json, parquet) or a Hub data set NAME[:CONFIG]",
+        f"or folder ({', '.join(own.FORMATS)}, also packed) or a Hub data set NAME[:CONFIG]",
     )
     model: str = setting(
         "",
@@ -239,14 +241,20 @@ class BenchmarkOptions:
     """Options of `distilnb benchmark`: what is timed."""
 
     scale: str = setting("", "the dial: toy, mini, small, base or paper; it names the teacher")
-    teacher: str = setting("", "a BERT: folder, Hub repository, or random:base (BERT-base, random weights, offline)")
-    student: str = setting("", "a DistilBERT: a folder or Hub repository (default: half of the teacher's layers)")
+    teacher: str = setting(
+        "",
+        "a language model of a family that can be halved: a folder, a Hub repository, or random:base (BERT-base with "
+        "random weights, offline)",
+    )
+    student: str = setting("", "its student: a folder or Hub repository (default: half of the teacher's layers)")
     shape: str = setting("pairs", "pairs as in Table 3, or qa as on the paper's phone", choices=list(SHAPES))
     source: str = setting("", "texts of toyworld, or the real ones from the Hub", choices=["toyworld", "hub"])
     formats: str = setting(",".join(FORMATS), "formats to compare, joined by commas")
     runtimes: str = setting("", f"further runtimes to compare: some of {', '.join(RUNTIMES)}, joined by commas")
     scored: str = setting("", "a student, fine-tuned in toyworld to score the formats (default: the shipped one)")
-    scored_task: str = setting("", "--scored is a classifier, fine-tuned already: score it on this task's real rows")
+    scored_task: str = setting(
+        "", "--scored is a classifier, fine-tuned already: score it on this task's real rows, or your own"
+    )
     scored_rows: int = setting(500, "rows it is scored on (0: leave that out)")
     name: str = setting("", "name of the record (default: benchmark-SCALE-SHAPE)")
 
@@ -255,12 +263,14 @@ class BenchmarkOptions:
 class ExportOptions:
     """Options of `distilnb export`."""
 
-    model: str = setting("", "a BERT or DistilBERT with any head: a folder or a Hub repository")
+    model: str = setting("", "a model of a family that can be halved, with any head: a folder or a Hub repository")
     format: str = setting(
         "onnx", f"{', '.join(['onnx', *RUNTIMES])}, or one file of one, such as onnx_int8; joined by commas"
     )
     length: int = setting(LENGTH, "word pieces of a text, where a format has but one length (litert, coreml)")
-    task: str = setting("", "the classifier's task: its held-out rows choose how onnx_int8 is rounded")
+    task: str = setting(
+        "", "the classifier's task, or your own as for finetune: its held-out rows choose int8's rounding"
+    )
     source: str = setting("hub", "rows of toyworld, or the real ones from the Hub", choices=["toyworld", "hub"])
     rows: int = setting(400, "held-out rows of the task (0: all)")
     out: str = setting("", "folder for the files (default: runs/export)")

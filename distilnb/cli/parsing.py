@@ -74,24 +74,19 @@ def _taking(kinds: Sequence[type], defaults: dict[str, Any], about: str | None) 
     def gather(**values: Any) -> dict[str, Any]:
         return values
 
-    parameters, titles = [], [re.sub(r"(Options|Config|Settings)$", "", kind.__name__) for kind in kinds]
+    parameters, titles = {}, [re.sub(r"(Options|Config|Settings)$", "", kind.__name__) for kind in kinds]
     groups = {title: Group(title, sort_key=titles.index(title)) for title in titles}
     for title, kind in zip(titles, kinds, strict=True):
         group, hints = groups[title], get_type_hints(kind)
         for field in fields(kind):
             default = defaults.get(field.name, _default(field))
             annotation = _annotated(field, hints[field.name], default, group)
-            parameters.append(
-                inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-            )
-    gather.__signature__ = inspect.Signature(parameters)
-    gather.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+            made = inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            parameters.setdefault(field.name, made)  # a flag of two dataclasses fills both
+    gather.__signature__ = inspect.Signature(list(parameters.values()))
+    gather.__annotations__ = {name: parameter.annotation for name, parameter in parameters.items()}
     gather.__doc__ = inspect.cleandoc(about or "")
     return gather
-
-
-def _filled(kind: type, values: dict[str, Any]) -> dict[str, Any]:
-    return {field.name: values.get(field.name, _default(field)) for field in fields(kind)}
 
 
 def _default(field: Field) -> Any:

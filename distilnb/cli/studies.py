@@ -51,6 +51,7 @@ def ablate(where: RunOptions, what: AblationOptions, columns: OwnOptions) -> Non
       distilnb ablate --scale toy --variants no_mlm --seeds 5      the triple loss is always among them
       distilnb ablate --scale toy --temperature 1 4 8
       distilnb ablate --scale toy --layers every_other first last --weights 1,1,1
+      distilnb ablate --scale toy --width 64 --heads 1 2 4      students half as wide, with heads of three sizes
     """
     scale = scales.get(where.scale)
     variants, sources = what.chosen(), where.sources
@@ -67,7 +68,8 @@ def ablate(where: RunOptions, what: AblationOptions, columns: OwnOptions) -> Non
     data, text = processes.once_a_disk(paths.cache("corpora"), accelerator, prepare)
     config = replace(config, evaluate_every=max(1, config.steps(text) // 4))  # each costs several updates
     if accelerator.is_main_process:
-        tell(data)
+        for task in data:
+            tell(task.task.name, task.info)
     grid = ablation.Grid(
         teacher,
         tokenizer,
@@ -96,7 +98,7 @@ def _benchmark_defaults(scale: str | None, shape: str | None) -> dict[str, Any]:
 
 
 @command(_benchmark_defaults)
-def time_models(what: BenchmarkOptions, config: BenchmarkConfig) -> None:
+def time_models(what: BenchmarkOptions, config: BenchmarkConfig, columns: OwnOptions) -> None:
     """Measure size and speed of teacher and student side by side (Table 3, and the claims about devices).
 
     One pass over the STS-B dev set, one pair at a time, then every format on fewer pairs, each with the accuracy that
@@ -120,7 +122,8 @@ def time_models(what: BenchmarkOptions, config: BenchmarkConfig) -> None:
     fitted = fit_student(what.scored, what.scored_rows) if what.scored_rows and not what.scored_task else None
     if what.scored_task:
         ready = load_model(what.scored), load_tokenizer(what.scored)
-        fitted = held_out(*ready, what.scored_task, "hub", what.scored_rows, shipped_name(what.scored))
+        fitted = held_out(*ready, what.scored_task, "hub", what.scored_rows, shipped_name(what.scored), columns)
+        tell(fitted.task.name, fitted.info["data"])
     with TemporaryDirectory() as folder:
         record = benchmark(
             models,
@@ -146,7 +149,7 @@ def _export_defaults() -> dict[str, Any]:
 
 
 @command(_export_defaults)
-def export_model(what: ExportOptions) -> None:
+def export_model(what: ExportOptions, columns: OwnOptions) -> None:
     """Write a model as ONNX (or for LiteRT, OpenVINO, Core ML, ExecuTorch), and compare its answers with PyTorch's.
 
     The folder is laid out as optimum and transformers.js read it: config.json with the names of the labels, the
@@ -167,7 +170,12 @@ def export_model(what: ExportOptions) -> None:
     model, tokenizer = load_model(what.model), load_tokenizer(what.model)
     check_vocabulary(model.config, tokenizer)
     never_cut(tokenizer)
-    chosen = _choose_rounding(model, tokenizer, what, folder) if "onnx_int8" in asked else "dynamic"
+    rows = None
+    if what.task:
+        fitted = held_out(model, tokenizer, what.task, what.source, what.rows, what.model, columns)
+        tell(fitted.task.name, fitted.info["data"])
+        model, rows = fitted.model, scored_rows(fitted)
+    chosen = _choose_rounding(model, what, folder, rows) if "onnx_int8" in asked else "dynamic"
     tokenizer.save_pretrained(folder)
     rows = []
     with TemporaryDirectory() as aside:  # because the reference files were not asked for
@@ -189,12 +197,9 @@ def export_model(what: ExportOptions) -> None:
     print(tables.table(rows))
 
 
-def _choose_rounding(model: Any, tokenizer: Any, what: ExportOptions, folder: Path) -> str:
+def _choose_rounding(model: Any, what: ExportOptions, folder: Path, rows: rounding.HeldOut | None) -> str:
     """The name of the way to int8 that is kept, after all were measured: printed, and written to onnx/rounding.json."""
-    if what.task:
-        rows = scored_rows(held_out(model, tokenizer, what.task, what.source, what.rows, what.model))
-    else:
-        rows = rounding.HeldOut([{k: v[:1] for k, v in batch.items()} for batch in sample(model, 8)])
+    rows = rows or rounding.HeldOut([{k: v[:1] for k, v in batch.items()} for batch in sample(model, 8)])
     with TemporaryDirectory() as aside:
         measured = rounding.measure(whole_onnx(model, folder), Path(aside), rows)
     chosen = rounding.choose(measured)

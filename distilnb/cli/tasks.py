@@ -78,7 +78,8 @@ def _fine_tune(
 
     data = processes.once_a_disk(paths.cache("tasks"), accelerator, load)
     if accelerator.is_main_process:
-        tell(data)
+        for task in data:
+            tell(task.task.name, task.info)
     folder = Path(where.out or paths.home() / "runs")
     origins = {label: {"model_record": record["name"]} if record else {} for label, record in trained.items()}
     rehearsed = any(record and record["scale"] == REHEARSAL for record in trained.values())
@@ -123,13 +124,12 @@ def _own_scores(records: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def tell(data: list[TaskData]) -> None:
-    """Print which splits of the tasks are missing, and what was guessed of your own."""
-    for task in data:
-        for sentence in task.info.get("missing", {}).values():
-            print(f"left out: {sentence}", flush=True)
-        for sentence in task.info.get("told", ()):
-            print(f"{task.task.name}: {sentence}", flush=True)
+def tell(name: str, info: dict[str, Any]) -> None:
+    """Print which splits of a task are missing, and what was guessed of your own."""
+    for sentence in info.get("missing", {}).values():
+        print(f"left out: {sentence}", flush=True)
+    for sentence in info.get("told", ()):
+        print(f"{name}: {sentence}", flush=True)
 
 
 @command()

@@ -44,23 +44,12 @@ BERT_COUNTS = {
 }
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The names of a layer's linear modules: in attention, and in the feed-forward network."""
-
-    query: str
-    key: str
-    value: str
-    out: str
-    up: str
-    down: str
-
-
-BERT_PARTS = Parts(
-    *(f"attention.{name}" for name in ("self.query", "self.key", "self.value", "output.dense")),
-    "intermediate.dense",
-    "output.dense",
-)
+# a layer's linear modules as what goes in and what comes out: w the width, q, k and v the rows of heads that are
+# queries, keys and values, f feed-forward units; several letters are blocks of one matrix, one after the other
+IN_ATTENTION = {"query": "w->q", "key": "w->k", "value": "w->v"}
+FEED_FORWARD = {"intermediate.dense": "w->f", "output.dense": "f->w"}
+BERT_PARTS = {f"attention.self.{name}": axes for name, axes in IN_ATTENTION.items()}
+BERT_PARTS |= {"attention.output.dense": "v->w"} | FEED_FORWARD
 KeptLayers = Sequence[int]
 
 
@@ -80,7 +69,10 @@ class Family:
     follows: tuple[str, ...] = ()  # configuration fields with an entry for each layer
     first_position: bool = False  # positions are counted from the padding id, as in fairseq
     counts: dict[str, str] = field(default_factory=lambda: BERT_COUNTS)
-    parts: Parts | None = None  # None: layers cannot be made narrower
+    parts: dict[str, str] = field(default_factory=lambda: BERT_PARTS)  # a layer's linear modules, to make it narrower
+    transposed: bool = False  # weights of a layer are stored as (inputs, outputs)
+    head_tables: tuple[str, ...] = ()  # with a column for each head, read by all layers
+    rotary: bool = False  # positions turn pairs of a head's rows, each by an angle of its own
     check: Callable[[PreTrainedConfig, KeptLayers], None] | None = None  # refuses a choice of layers, or warns
     mend: Callable[[PreTrainedConfig, KeptLayers, dict[str, Tensor]], None] | None = None  # by a layer's place
 
@@ -129,7 +121,6 @@ def _roberta(name: str, model: type[PreTrainedModel]) -> Family:
         head=("lm_head.dense", nn.functional.gelu, "lm_head.layer_norm"),
         decoder="lm_head.decoder",
         first_position=True,
-        parts=BERT_PARTS,
     )
 
 
@@ -140,7 +131,6 @@ FAMILIES = {
         layers="bert.encoder.layer",
         embeddings=("bert.embeddings",),
         head=("cls.predictions.transform",),
-        parts=BERT_PARTS,
     ),
     "distilbert": Family(
         "DistilBERT",
@@ -151,7 +141,8 @@ FAMILIES = {
         decoder="vocab_projector",
         counts={k: v for k, v in BERT_COUNTS.items() if k not in ("token-type embeddings", "pooler")}
         | {"decoder": "u * v * h"},
-        parts=Parts(*(f"attention.{name}_lin" for name in ("q", "k", "v", "out")), "ffn.lin1", "ffn.lin2"),
+        parts={f"attention.{name}_lin": f"w->{name}" for name in "qkv"}
+        | {"attention.out_lin": "v->w", "ffn.lin1": "w->f", "ffn.lin2": "f->w"},
     ),
     "roberta": _roberta("RoBERTa", RobertaForMaskedLM),
     "xlm-roberta": _roberta("XLM-RoBERTa", XLMRobertaForMaskedLM),
@@ -174,7 +165,6 @@ FAMILIES = {
             "decoder": "u * v * e",
             "task head": "2 * h + 2",
         },
-        parts=BERT_PARTS,
     ),
     "mpnet": Family(
         "MPNet",
@@ -185,6 +175,8 @@ FAMILIES = {
         decoder="lm_head.decoder",
         first_position=True,
         counts={"relative positions": "buckets * a"} | BERT_COUNTS,
+        head_tables=("mpnet.encoder.relative_attention_bias.weight",),
+        parts={f"attention.attn.{name}": f"w->{name}" for name in "qkv"} | {"attention.attn.o": "v->w"} | FEED_FORWARD,
     ),
     "deberta-v2": Family(
         "DeBERTa-v2 and -v3",
@@ -202,10 +194,14 @@ FAMILIES = {
             "convolution": "(h * h * kernel + h + 2 * h) * (kernel > 0)",
             **LAYERS,
             "attention": "L * (4 + apart) * (h**2 + h)",
-            "MLM head": "h**2 + h + 2 * h + v",
+            "MLM head": "h * e + e + 2 * e + v",
             "decoder": "u * v * (e + 1)",
             "task head": "2 * h + 2",
         },
+        parts={f"attention.self.{name}_proj": axes for name, axes in IN_ATTENTION.items()}
+        | {"attention.self.pos_query_proj": "w->q", "attention.self.pos_key_proj": "w->k"}
+        | {"attention.output.dense": "v->w"}
+        | FEED_FORWARD,
     ),
     "modernbert": Family(
         "ModernBERT",
@@ -225,6 +221,8 @@ FAMILIES = {
             "MLM head": "h**2 + h * classifier_bias + h * (1 + norm_bias) + v * decoder_bias",
             "decoder": "u * v * h",
         },
+        parts={"attn.Wqkv": "w->qkv", "attn.Wo": "v->w", "mlp.Wi": "w->ff", "mlp.Wo": "f->w"},  # units, then gates
+        rotary=True,
         check=_check_modernbert,
     ),
     "gpt2": Family(
@@ -244,6 +242,8 @@ FAMILIES = {
             "decoder": "u * v * h",
             "task head": "2 * h + 2",
         },
+        parts={"attn.c_attn": "w->qkv", "attn.c_proj": "v->w", "mlp.c_fc": "w->f", "mlp.c_proj": "f->w"},
+        transposed=True,
         mend=_mend_gpt2,
     ),
 }

@@ -2,44 +2,53 @@
 
 The largest by norm are kept. Of the width, these are the columns with the largest word embeddings, the same ones in
 all layers, because every layer adds to them. Of each layer, they are the heads and units with the largest weights. The
-result is no copy of the teacher, only nearer to it than random weights.
+result is no copy of the teacher, only nearer to it than random weights. `Family.parts` says which axis of a weight is
+which.
 """
 
 import copy
 import math
 import re
+from collections import defaultdict
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from . import families
-from .arithmetic import letters
+from .arithmetic import GROUPS, letters
 
 
 def narrow_config(config: PreTrainedConfig, width: int | None, heads: int | None) -> PreTrainedConfig:
     """`config` at another width, with the feed-forward network narrowed in proportion.
 
-    Without `heads`, the size of each head is kept; without `width`, the width. Raises ValueError where they do not fit.
+    Without `heads`, the size of each head is kept, and without `width` too. Raises ValueError where they do not fit.
     """
-    before, size = config.hidden_size, config.hidden_size // config.num_attention_heads
-    width = width or before
+    row, before, most = families.of(config), config.hidden_size, config.num_attention_heads
+    size = before // most
+    width = width or (heads or most) * size
     heads = heads or max(1, width // size)
-    if not 0 < width <= before or width % heads or width // heads > size or heads > config.num_attention_heads:
+    if not 0 < width <= before or width % heads or width // heads > size or heads > most:
         raise ValueError(
-            f"a width of {width} with {heads} heads does not fit a teacher of width {before} with "
-            f"{config.num_attention_heads}: width must be a multiple of heads, and neither they nor their size "
-            f"({size}) may grow; try --width {before // 2} --heads {max(1, config.num_attention_heads // 2)}"
+            f"a width of {width} with {heads} heads does not fit a teacher of width {before} with {most}: width must "
+            f"be a multiple of heads, and neither they nor their size ({size}) may grow; try --width {before // 2} "
+            f"--heads {max(1, most // 2)}"
         )
+    if row.rotary and width // heads % 2:
+        raise ValueError(f"{row.name} turns pairs of a head's rows: {width // heads} a head is odd; choose other heads")
+    embedding = getattr(config, "embedding_size", before)
+    if embedding == width != before:  # it would no longer be projected to the width
+        raise ValueError(f"a width of {width} is that of this {row.name}'s embeddings; choose a neighbouring one")
     narrow = copy.deepcopy(config)
     narrow.hidden_size, narrow.num_attention_heads = width, heads
     name = next(n for n in ("hidden_dim", "n_inner", "intermediate_size") if hasattr(config, n))
     units = getattr(config, name)
     setattr(narrow, name, units and max(1, units * width // before))
-    if config.model_type == "electra":  # ELECTRA projects its embeddings unless they are as wide as its layers
-        if config.embedding_size == width != before:
-            raise ValueError(f"a width of {width} is that of this ELECTRA's embeddings; choose a neighbouring one")
-        narrow.embedding_size = width if config.embedding_size == before else config.embedding_size
+    for name in ("embedding_size", "pooler_hidden_size"):
+        if getattr(config, name, None) == before:
+            setattr(narrow, name, width)
+    if hasattr(config, "attention_head_size"):
+        narrow.attention_head_size = width // heads
     return narrow
 
 
@@ -48,60 +57,87 @@ def largest(norms: Tensor, count: int) -> Tensor:
     return norms.topk(count).indices.sort().values
 
 
-def narrow_tensors(tensors: dict[str, Tensor], full: PreTrainedConfig, narrow: PreTrainedConfig) -> dict[str, Tensor]:
-    """The tensors of a full-width student, cut down to the configuration `narrow`; ValueError for a family without
-    `parts`."""
-    family = families.of(full)
-    if family.parts is None:
-        raise ValueError(f"{family.name} cannot start narrower from its teacher's weights; use --init random")
-    words = next(tensor for name, tensor in tensors.items() if name.endswith("word_embeddings.weight"))
-    if words.shape[1] != full.hidden_size:  # ELECTRA's smaller embeddings are projected, so they stay
-        words = tensors["electra.embeddings_project.weight"].T
-    columns = largest(words.norm(dim=0), narrow.hidden_size)
-    made, of_layer = {}, re.compile(rf"^{re.escape(family.layers)}\.\d+\.")
+def narrow_tensors(tensors: dict[str, Tensor], full: PreTrainedConfig, student: PreTrainedModel) -> dict[str, Tensor]:
+    """The tensors of a full-width student, whose configuration is `full`, cut down to the shapes of `student`."""
+    row, narrow = families.of(full), student.config
+    columns, of_layer = _columns(tensors, narrow.hidden_size), re.compile(rf"{re.escape(row.layers)}\.\d+\.")
+    layers: dict[str, dict[str, Tensor]] = defaultdict(dict)  # by prefix, which is "" outside the layers
     for name, tensor in tensors.items():
-        if not of_layer.match(name):
-            only_last = "embeddings." in name or name.startswith(f"{family.decoder}.")
-            made[name] = _cut(tensor, columns, full.hidden_size, only_last)
-    for i in range(full.num_hidden_layers):
-        prefix = f"{family.layers}.{i}."
-        layer = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-        made |= {prefix + name: t for name, t in _narrow_layer(layer, family.parts, full, narrow, columns).items()}
+        prefix = match.group() if (match := of_layer.match(name)) else ""
+        layers[prefix][name.removeprefix(prefix)] = tensor
+    outside, norms = layers.pop(""), [_norms(layer, full) for layer in layers.values()]
+    heads = torch.stack([found["q"].sum(1) * found["v"].sum(1) for found in norms])
+    if row.head_tables:  # one for all layers, so that all must keep the same heads
+        heads = heads.sum(0).expand_as(heads)
+    made, shapes = {}, {name: tensor.shape for name, tensor in student.state_dict().items()}
+    for name, tensor in outside.items():
+        index = largest(heads[0], narrow.num_attention_heads) if name in row.head_tables else columns
+        for axis in range(tensor.ndim):
+            tensor = tensor.index_select(axis, index) if tensor.shape[axis] != shapes[name][axis] else tensor
+        made[name] = tensor
+    for (prefix, layer), found, strength in zip(layers.items(), norms, heads, strict=True):
+        kept = _kept(found, largest(strength, narrow.num_attention_heads), full, narrow) | {"w": columns}
+        made |= {prefix + name: _narrow(name, tensor, kept, full, narrow) for name, tensor in layer.items()}
     return made
 
 
-def _cut(tensor: Tensor, columns: Tensor, width: int, only_last: bool = False) -> Tensor:
-    """`tensor` with only `columns` kept on each axis of length `width` (with `only_last`, on the last axis alone)."""
-    for axis in range(tensor.ndim):
-        if tensor.shape[axis] == width and (not only_last or axis == tensor.ndim - 1):
-            tensor = tensor.index_select(axis, columns)
-    return tensor.contiguous()
+def _columns(tensors: dict[str, Tensor], width: int) -> Tensor:
+    """The columns of the width that are kept: those with the largest word embeddings, as the layers read them."""
+    projections, words = (
+        [tensor for name, tensor in tensors.items() if re.search(GROUPS[group], name) and tensor.ndim == 2]
+        for group in ("embedding projection", "word embeddings")
+    )
+    return largest(projections[0].norm(dim=1) if projections else words[0].norm(dim=0), width)
 
 
-def _narrow_layer(
-    layer: dict[str, Tensor], parts: families.Parts, full: PreTrainedConfig, narrow: PreTrainedConfig, columns: Tensor
-) -> dict[str, Tensor]:
-    """The tensors of one narrowed layer: heads and units chosen by norm, the rest cut to the columns of the width."""
-    heads, size = narrow.num_attention_heads, narrow.hidden_size // narrow.num_attention_heads
-    shape = (full.num_attention_heads, -1)
-    query, key, value, out = (layer[f"{name}.weight"] for name in (parts.query, parts.key, parts.value, parts.out))
-    matching = query.norm(dim=1).mul(key.norm(dim=1)).view(shape)  # an upper bound of a row's share in the scores
-    passing = value.norm(dim=1).mul(out.norm(dim=0)).view(shape)
-    best = largest(matching.sum(1) * passing.sum(1), heads)
+def _axes(name: str, tensor: Tensor, row: families.Family) -> list[str]:
+    """The letters of `Family.parts` for each axis of a layer's tensor."""
+    inputs, outputs = row.parts.get(name.rpartition(".")[0], "w->w").split("->")
+    return [outputs] if tensor.ndim == 1 else [inputs, outputs] if row.transposed else [outputs, inputs]
 
-    def rows(norms: Tensor) -> Tensor:
-        return torch.cat([largest(norms[head], size) + head * norms.shape[1] for head in best.tolist()])
 
-    scored, passed = rows(matching), rows(passing)
-    up, down = layer[f"{parts.up}.weight"], layer[f"{parts.down}.weight"]
-    units = largest(up.norm(dim=1) * down.norm(dim=0), letters(narrow)["f"])
-    outputs = {parts.query: scored, parts.key: scored, parts.value: passed, parts.up: units}
-    inputs = {parts.out: passed, parts.down: units}
-    made = {}
+def _norms(layer: dict[str, Tensor], full: PreTrainedConfig) -> dict[str, Tensor]:
+    """By letter, the product of the norms that each row or column has in all matrices of a layer.
+
+    Those of queries and keys, an upper bound of a row's share in the scores, are one product: (heads, rows), as of "v".
+    """
+    found: dict[str, Tensor] = {}
     for name, tensor in layer.items():
-        module = name.rpartition(".")[0]
-        tensor = tensor.index_select(0, outputs.get(module, columns))
-        made[name] = tensor.index_select(1, inputs.get(module, columns)) if tensor.ndim == 2 else tensor
-    for kind in ("weight", "bias"):  # because scores are divided by the root of the head's size, which has changed
-        made[f"{parts.query}.{kind}"] *= math.sqrt(size * full.num_attention_heads / full.hidden_size)
-    return made
+        for axis, blocks in enumerate(_axes(name, tensor, families.of(full)) if tensor.ndim == 2 else ()):
+            for letter, norm in zip(blocks, tensor.norm(dim=1 - axis).chunk(len(blocks)), strict=True):
+                found[letter] = found[letter] * norm if letter in found else norm
+    shape = (full.num_attention_heads, -1)
+    return {"q": (found["q"] * found["k"]).view(shape), "v": found["v"].view(shape), "f": found["f"]}
+
+
+def _kept(
+    norms: dict[str, Tensor], heads: Tensor, full: PreTrainedConfig, narrow: PreTrainedConfig
+) -> dict[str, Tensor]:
+    """The indices of a layer that are kept, by letter: rows of the chosen `heads`, and feed-forward units."""
+    before, size = (config.hidden_size // config.num_attention_heads for config in (full, narrow))
+    if families.of(full).rotary:  # evenly spaced pairs, because the angles of a smaller head are so
+        pairs = torch.arange(size // 2) * before // size
+        scored = torch.cat([torch.cat([pairs, pairs + before // 2]) + head * before for head in heads.tolist()])
+    else:
+        scored = _rows(norms["q"], heads, size)
+    passed = _rows(norms["v"], heads, size)
+    return {"q": scored, "k": scored, "v": passed, "f": largest(norms["f"], letters(narrow)["f"])}
+
+
+def _rows(norms: Tensor, heads: Tensor, size: int) -> Tensor:
+    """The largest `size` rows of each of the `heads`, as indices of all rows."""
+    return torch.cat([largest(norms[head], size) + head * norms.shape[1] for head in heads.tolist()])
+
+
+def _narrow(
+    name: str, tensor: Tensor, kept: dict[str, Tensor], full: PreTrainedConfig, narrow: PreTrainedConfig
+) -> Tensor:
+    """A layer's tensor with only the indices that are `kept`; queries make up for the new size of their head."""
+    shrunk = narrow.hidden_size * full.num_attention_heads / (narrow.num_attention_heads * full.hidden_size)
+    for axis, blocks in enumerate(_axes(name, tensor, families.of(full))):
+        whole = zip(blocks, tensor.chunk(len(blocks), axis), strict=True)
+        parts = [part.index_select(axis, kept[letter]) for letter, part in whole]
+        if "q" in blocks and getattr(full, "scale_attn_weights", True):  # scores are divided by the root of the size
+            parts[blocks.index("q")] *= math.sqrt(shrunk)
+        tensor = torch.cat(parts, axis)
+    return tensor

@@ -201,10 +201,10 @@ def build_student(
             student = kind(config)
     else:
         tensors = expected_tensors(teacher, chosen, token_types)
-        if config is not full:
-            tensors = narrow_tensors(tensors, full, config)
         with no_init_weights():
             student = kind(config)
+        if config is not full:
+            tensors = narrow_tensors(tensors, full, student)
         student.tie_weights()  # before, so that a tied table is written once
         student.load_state_dict(tensors)
     made = {"layers": list(chosen), "init": init, "token_types": token_types, "seed": seed}

@@ -31,7 +31,7 @@ from ..evidence.records import Stopwatch, new_record, save_record, thin
 from ..machine.progress import duration
 from ..models import dropout, families
 from ..models.narrowing import narrow_config
-from ..models.student import build_student, choose_layers, half_depth, student_config
+from ..models.student import build_student, chosen_layers, student_config
 from ..tasks import finetuning, metrics
 from ..tasks.finetuning import FinetuningConfig
 from ..tasks.glue import TaskData
@@ -57,6 +57,7 @@ class Variant:
     layers: str | tuple[int, ...] = "original"
     trained: bool = True
     width: int = 0  # 0: the teacher's
+    heads: int = 0  # 0: as many as keep their size
 
     def title_for(self, objective: Objective) -> str:
         """The title, in which a causal objective is called by its name."""
@@ -65,7 +66,7 @@ class Variant:
     def changes(self) -> dict[str, Any]:
         """The record's entries about this variant; {} for the triple loss itself."""
         plain = Variant(self.name, self.title)
-        others = {key: getattr(self, key) for key in ("init", "layers", "trained", "width")}
+        others = {key: getattr(self, key) for key in ("init", "layers", "trained", "width", "heads")}
         return dict(self.settings) | {k: v for k, v in others.items() if v != getattr(plain, k)}
 
 
@@ -87,7 +88,8 @@ VARIANTS = {
 
 def along(axis: str, values: Iterable[Any]) -> list[Variant]:
     """The variants of the triple loss along one axis: "temperature" (numbers), "positions" (all, masked), "layers" (a
-    name or indices), "width" or "weights" (three numbers, of L_ce, L_mlm and L_cos). ValueError for another axis."""
+    name or indices), "width", "heads" (a number, or pairs with a width) or "weights" (three numbers, of L_ce, L_mlm and
+    L_cos). ValueError for another axis."""
     made = []
     for value in values:
         if axis == "layers":
@@ -96,14 +98,17 @@ def along(axis: str, values: Iterable[Any]) -> list[Variant]:
         elif axis == "weights":
             shown = "-".join(f"{weight:g}" for weight in value)
             more = {"settings": dict(zip(("ce", "mlm", "cos"), map(float, value), strict=True))}
-        elif axis == "width":
-            shown, more = str(value), {"width": value}
+        elif axis == "heads" and isinstance(value, tuple):
+            shown, more = "{} at width {}".format(*value), dict(zip(("heads", "width"), value, strict=True))
+        elif axis in ("width", "heads"):
+            shown, more = str(value), {axis: value}
         elif axis in ("temperature", "positions"):
             shown = f"{value:g}" if axis == "temperature" else str(value)
             more = {"settings": {axis: value}}
         else:
-            raise ValueError(f"unknown axis '{axis}'; use temperature, positions, layers, width or weights")
-        made.append(Variant(f"{axis}_{shown}", f"triple loss, {axis} {shown.replace('-', ', ')}", **more))
+            raise ValueError(f"unknown axis '{axis}'; use temperature, positions, layers, width, heads or weights")
+        title = f"triple loss, {axis} {shown.replace('-', ', ')}"
+        made.append(Variant(f"{axis}_{shown}".replace(" ", "-"), title, **more))
     return made
 
 
@@ -152,17 +157,16 @@ class Grid:
         Raises ValueError before any work for a lack of tasks or seeds, a variant that does not fit the teacher, weights
         that are all zero, and two variants of one name.
         """
-        seeds, depth = list(seeds), self.teacher.config.num_hidden_layers
+        seeds, teacher = list(seeds), self.teacher.config
         if not (self.data and seeds):
             raise ValueError("an ablation needs at least one task and one seed")
-        layers = choose_layers("original", depth, half_depth(self.teacher.config))
+        layers = chosen_layers(teacher, "original")
         made = {REFERENCE: VARIANTS[REFERENCE]}  # with which the others are compared
         for v in variants:
-            chosen = choose_layers(v.layers, depth, len(layers) if isinstance(v.layers, str) else len(v.layers))
-            config = replace(self.pretraining, **v.settings)
-            narrow = v.width not in (0, self.teacher.config.hidden_size)
-            if narrow:
-                narrow_config(student_config(self.teacher.config, chosen), v.width, None)
+            chosen, config = chosen_layers(teacher, v.layers), replace(self.pretraining, **v.settings)
+            full = student_config(teacher, chosen)
+            shape = narrow_config(full, v.width, v.heads) if v.width or v.heads else full
+            narrow = (shape.hidden_size, shape.num_attention_heads) != (full.hidden_size, full.num_attention_heads)
             if (config, chosen, v.init, v.trained, narrow) == (self.pretraining, layers, "teacher", True, False):
                 continue  # the triple loss itself, through which an axis may pass
             if made.setdefault(v.name, v) != v:
@@ -243,8 +247,8 @@ class _Planned(NamedTuple):
 
 def start(grid: Grid, cell: Cell) -> PreTrainedModel:
     """The student of a cell before its first update."""
-    shape = {"init": cell.variant.init, "width": cell.variant.width or None}
-    student = build_student(grid.teacher, cell.variant.layers, seed=cell.seed, **shape)
+    v = cell.variant
+    student = build_student(grid.teacher, v.layers, init=v.init, seed=cell.seed, width=v.width, heads=v.heads)
     dropout.speed_up(student, grid.accelerator.device)
     return student
 

@@ -51,10 +51,11 @@ from ..machine.progress import Progress, duration
 from ..models import families
 from ..models.arithmetic import parameter_groups
 from ..models.sources import class_named, load_tokenizer, shipped_name
-from ..tasks import finetuning, glue, heads, metrics, squad
+from ..tasks import finetuning, glue, heads, metrics, own, squad
 from ..tasks.finetuning import FinetuningConfig
 from ..tasks.finetuning import finetune as finetune_model
 from ..tasks.glue import Task
+from ..tasks.own import OwnOptions
 from .formats import (
     ELSEWHERE,
     FORMATS,
@@ -381,7 +382,7 @@ def benchmark(
     name: str = "benchmark",
     **provenance: Any,
 ) -> dict[str, Any]:
-    """Measure `models`, {"teacher": BERT, "student": DistilBERT}, each with a head, and return the record.
+    """Measure `models`, {"teacher": …, "student": …}, each with a head, and return the record.
 
     `folder` receives the files of the formats, 2.3 GB at base size. `fitted` is scored in every format. `provenance` is
     added to the record. Raises ValueError before any work for texts that are too few or too long, or an unknown format.
@@ -515,21 +516,30 @@ def load_texts(shape: str, source: str, rows: int, seed: int = 0) -> tuple[list[
 
 
 def held_out(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str, source: str, rows: int = 0, what: str = ""
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    name: str,
+    source: str,
+    rows: int = 0,
+    what: str = "",
+    options: OwnOptions | None = None,
 ) -> Fitted:
-    """A classifier that is fine-tuned already, and validation rows of its task (0: all), which no choice has seen.
+    """A classifier that is fine-tuned already, its outputs in the order of the labels of its task, and validation rows
+    of that (0: all), which no choice has seen. The task may be an own one, read with `options`.
 
-    Raises ValueError for a task or source that there is not, and for a model of another number of labels.
+    Raises ValueError for a task or source that there is not, and for a model of other labels.
     """
-    task = glue.get_task(name)
-    if getattr(model.config, "num_labels", 0) != task.num_labels or not type(model).__name__.endswith("Classification"):
-        raise ValueError(
-            f"task {name} has {task.num_labels} labels, and {what or 'the model'} is no classifier of these"
-        )
-    loaded = glue.load_split(task, "validation", source, rows or None)
+    data = own.load(name, options, n_validation=rows) if own.is_own(name) else None
+    task = data.task if data else own.known_task(name)
+    if task.spans:
+        raise ValueError(f"task {name} has answers in passages; only classes and numbers are scored here")
+    model, split = heads.fine_tuned(model, task), task.validations[0]
+    loaded = data.validations[split] if data else glue.load_split(task, split, source, rows or None)
     encoded = glue.tokenize(loaded, task, tokenizer, min(128, families.longest(model.config)))
-    info = {"task": name, "scale": "own", "model": what, "rows_scored": len(loaded)}
-    return Fitted(model, task, encoded, info | {"data": glue.provenance(task, source, {"validation": loaded}, 0)})
+    about = data.info if data else glue.provenance(task, source, {split: loaded}, 0)
+    return Fitted(
+        model, task, encoded, {"task": name, "scale": "own", "model": what, "rows_scored": len(loaded), "data": about}
+    )
 
 
 def scored_rows(fitted: Fitted, pad_id: int = 0) -> HeldOut:

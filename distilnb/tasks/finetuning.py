@@ -44,6 +44,7 @@ from . import heads, metrics, squad
 from .answers import Answer, find_answers
 from .glue import TRUNCATIONS, Task, TaskData
 
+PLAIN = (0.0, 1.0)  # the mean and standard deviation of labels that are taken as they are
 NEVER = -1e4  # the logit of padding: probability 0, but finite, so that a KL divergence stays finite
 
 
@@ -189,14 +190,16 @@ def teacher_loss(logits: Tensor, teacher_logits: Tensor, temperature: float = 2.
 class Finetuning(nn.Module):
     """A module whose forward pass returns a model's loss; `accelerate` wraps it."""
 
-    def __init__(self, model: PreTrainedModel, config: FinetuningConfig):
+    def __init__(self, model: PreTrainedModel, config: FinetuningConfig, units: tuple[float, float] = PLAIN):
         super().__init__()
-        self.model, self.config = model, config
+        self.model, self.config, self.units = model, config, units
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """The loss of each row, (batch,), against its label and, if the batch has them, a teacher's logits."""
-        logits, config = forward(self.model, batch), self.config
-        loss = label_loss(logits, batch["labels"])
+        logits, config, labels = forward(self.model, batch), self.config, batch["labels"]
+        if self.units != PLAIN:
+            labels = (labels - self.units[0]) / self.units[1]
+        loss = label_loss(logits, labels)
         if "teacher_logits" not in batch:
             return loss
         soft = teacher_loss(logits, batch["teacher_logits"], config.temperature)
@@ -270,17 +273,20 @@ def evaluate(
     encoded: tuple[Dataset, dict[str, Dataset]],
     accelerator: Accelerator,
     pad_id: int = 0,
+    units: tuple[float, float] = PLAIN,
 ) -> dict[str, Any]:
     """The scores of all validation splits, with the majority baseline and a 95 % bootstrap `interval` of the main one.
 
     The metrics of the first split have plain names, those of others the split's name as a prefix
-    ("validation_mismatched_accuracy").
+    ("validation_mismatched_accuracy"). A regression answers in `units`, mean and standard deviation.
     """
     scores, interval = {}, None
     for split, rows in encoded[1].items():
         logits, _ = predict(model, rows, accelerator, pad_id)
         if not np.isfinite(logits).all():
             raise FloatingPointError("the model's answers are no finite numbers; use a smaller learning rate")
+        if units != PLAIN:
+            logits = logits * units[1] + units[0]
         scored, bounds = data.judge(split, rows, logits)
         if interval is None:
             baseline = {} if (lazy := data.baseline(split)) is None else {"majority": lazy}
@@ -328,6 +334,7 @@ class Run(Training):
         config: FinetuningConfig,
         safety: Safety,
         teacher: PreTrainedModel | None = None,
+        units: tuple[float, float] = PLAIN,
     ):
         for one in (model, teacher) if teacher is not None else (model,):
             pad_causal(one.config, tokenizer)
@@ -339,6 +346,8 @@ class Run(Training):
         self.data_info, self.vocabulary = data_info, vocabulary_hash(tokenizer)
         self.started_from, self.teacher = fingerprint(model), teacher
         self.taught_by = {} if teacher is None else {"taught_by": fingerprint(teacher)}
+        for one in (model, teacher) if teacher is not None else (model,):
+            heads.standardize(one, *units)
         if teacher is not None:
             teacher.to(accelerator.device).eval().requires_grad_(False)
         groups = parameter_groups(model.to(accelerator.device), config)
@@ -346,7 +355,7 @@ class Run(Training):
         if folder:
             first = first_on_disk(folder, accelerator)
             jointly(accelerator, lambda: _drop_another(folder, self.identity), first)
-        self.start(Finetuning(model, config), optimizer)
+        self.start(Finetuning(model, config, units), optimizer)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -423,14 +432,16 @@ def finetune(
     attention = model.config._attn_implementation
     heads.name_labels(model, data.task)
     dropout.speed_up(model, accelerator.device)
-    folder = Path(safety.checkpoints) if safety.checkpoints else None
+    folder, units = Path(safety.checkpoints) if safety.checkpoints else None, heads.units(model, data.task)
     with explained(), alone_in(folder, accelerator):
-        run = Run(model, encoded[0], data.info, tokenizer, accelerator, config, safety, teacher)
+        run = Run(model, encoded[0], data.info, tokenizer, accelerator, config, safety, teacher, units)
         run.module.train()
         order = islice(batch_order(run.lengths, config), run.step, None)
         run.advance(run.steps, order, name, quiet, save_last=False)
     model.set_attn_implementation(attention)
-    scores = evaluate(model.eval(), data, encoded, accelerator, tokenizer.pad_token_id)
+    scores = evaluate(model.eval(), data, encoded, accelerator, tokenizer.pad_token_id, units)
+    for one in (model, teacher) if teacher is not None else (model,):
+        heads.standardize(one, -units[0] / units[1], 1 / units[1])
     return _record(run, name, data, scores | run.taught_by | about)
 
 
@@ -465,7 +476,8 @@ def pace(
 ) -> float:
     """The seconds per token of an update, measured on a few updates, which change `model`."""
     dropout.speed_up(model, accelerator.device)
-    run = Run(model, encode(data, tokenizer, config)[0], data.info, tokenizer, accelerator, config, UNSAVED)
+    encoded, units = encode(data, tokenizer, config)[0], heads.units(model, data.task)
+    run = Run(model, encoded, data.info, tokenizer, accelerator, config, UNSAVED, units=units)
     run.module.train()
     tokens, enough = 0, replace(config, epochs=config.epochs + MEASURED)
     for turn, chosen in enumerate(islice(batch_order(run.lengths, enough), MEASURED)):

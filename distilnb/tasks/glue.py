@@ -32,7 +32,8 @@ class Task:
 
     `labels` is empty for a regression; `rows` are the official row counts of the splits, of which the first after
     "train" gives the main score (MNLI: matched, as in Table 1). `main_metric` is set where the main score is one metric
-    of several. With `several`, a row may have any number of the labels. `center` is the start value of a regression.
+    of several. With `several`, a row may have any number of the labels. `center` and `spread` are the mean and standard
+    deviation of a regression's labels, in units of which it is trained; GLUE's is trained in its own.
     `squad.SpanTask` is a task whose answers are spans of a text.
     """
 
@@ -48,6 +49,7 @@ class Task:
     main_metric: str = ""
     several: bool = False
     center: float = 0.0
+    spread: float = 1.0
 
     spans = False  # whether the answer is a span of the text
     target = "label"  # the column of the right answer

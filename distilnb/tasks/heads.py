@@ -62,10 +62,31 @@ def for_task(source: Source, task: Task, seed: int = 0) -> Made:
     if output[0] not in new and not _in_order(model, task):
         new, replaced = tuple(dict.fromkeys((*new, *output))), output
         _draw(model, output, seed)
-    if task.center and output[-1].endswith(".bias") and output[-1] in new:
-        with torch.no_grad():
-            model.get_parameter(output[-1]).fill_(task.center)
+    if output[0] in new:
+        center, spread = units(model, task)
+        standardize(model, -center / spread, 1 / spread)
     return _told(source, model, new, replaced)
+
+
+def units(model: PreTrainedModel, task: Task) -> tuple[float, float]:
+    """The mean and the standard deviation of labels that a regression is trained in; 0.0 and 1.0 for other tasks.
+
+    The mean is 0.0 where the last layer has no bias to hold it, as in GPT-2.
+    """
+    biased = task.regression and _output(model)[-1].endswith(".bias")
+    return task.center if biased else 0.0, task.spread
+
+
+def standardize(model: PreTrainedModel, center: float, spread: float) -> None:
+    """Change the last layer in place so that it answers (x - center) / spread where it answered x.
+
+    An update moves a weight by about the learning rate, so that labels such as prices are out of reach otherwise.
+    """
+    if (center, spread) != (0.0, 1.0):
+        with torch.no_grad():
+            for name in _output(model):
+                tensor = model.get_parameter(name)
+                tensor.sub_(center if name.endswith(".bias") else 0.0).div_(spread)
 
 
 def fine_tuned(source: Source, task: Task) -> PreTrainedModel:

@@ -5,11 +5,8 @@ classes, numbers, several classes per row, or spans of a passage. Unusable data 
 long work.
 """
 
-import bz2
-import csv
-import gzip
+import contextlib
 import json
-import lzma
 import math
 import re
 from collections import Counter
@@ -19,23 +16,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow.parquet
 from datasets import ClassLabel, Dataset, load_dataset
-from pyarrow import ArrowException
 
 from ..machine import hub
 from ..settings import setting
+from ..text import reading
 from ..text.randomness import generator
 from . import glue, metrics
 from .glue import Task, TaskData
 from .squad import SQUAD, SpanTask
 
 LABELS = ("label", "labels", "class", "category", "target", "score", "rating", "answers")  # taken for labels
-IDS = ("id", "idx", "index", "guid", "uid", "title", "is_impossible")  # columns that are not texts
+IDS = ("", "unnamed: 0", "id", "idx", "index", "guid", "uid", "title", "is_impossible")  # columns that are not texts
+FORMATS = tuple(kind[1:] for kind in reading.READERS if kind != ".txt")
 KINDS = ("classes", "numbers", "several", "spans")
 MOST_CLASSES = 20  # whole numbers with more different values are a regression
 IMBALANCED = 1.5  # times its fair share that the commonest class may have before macro F1 is the main score
-OPENERS: dict[str, Callable] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 SPLITS = {"train": ("train",), "validation": ("validation", "valid", "val", "dev", "eval", "test")}
 SQUAD_COLUMNS = {"question", "context", "answers"}
 
@@ -51,6 +47,7 @@ class OwnOptions:
     validation: str = setting(
         "", "own task: a file of validation rows, or the share of rows held out by a seed (default: 0.1)"
     )
+    encoding: str = setting("", "encoding of files that are neither UTF-8 nor begin with a byte order mark")
 
 
 class Place(NamedTuple):
@@ -60,7 +57,7 @@ class Place(NamedTuple):
     lines: Sequence[int]  # the line of each row; empty where rows have no lines
 
     def __call__(self, row: int) -> str:
-        return f"line {self.lines[row]} of {self.file}" if len(self.lines) else f"row {row + 1} of {self.file}"
+        return f"{self.file}, line {self.lines[row]:,}" if len(self.lines) else f"{self.file}, row {row + 1:,}"
 
 
 class Table(NamedTuple):
@@ -83,20 +80,26 @@ def find(
     if not parts:
         raise ValueError(f"--task '{names}' names no task; use one or several of {', '.join(KNOWN)}, or a file")
     known = {name: None if is_own(name) else known_task(name) for name in parts}
-    return [
+    found = [
         load(name, options, n_train, n_validation)
         if task is None
         else glue.load_data(task, source, n_train or None, n_validation or None)
         for name, task in known.items()
     ]
+    if len(found) > len({data.task.name for data in found}):
+        raise ValueError(f"--task '{names}' names two tasks alike, and so would their records be; rename a file")
+    return found
 
 
 def known_task(name: str) -> Task:
     """The task of GLUE, IMDb or SQuAD called `name`; ValueError for an unknown one."""
-    plain = "".join(c for c in name.lower() if c.isalnum())
-    if plain not in KNOWN:
+    if _plain(name) not in KNOWN:
         raise ValueError(f"unknown task '{name}'; use one of {', '.join(KNOWN)}, or a file of your own")
-    return SQUAD if plain == SQUAD.name else glue.get_task(name)
+    return SQUAD if _plain(name) == SQUAD.name else glue.get_task(name)
+
+
+def _plain(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum())
 
 
 KNOWN = (*glue.TASKS, SQUAD.name)
@@ -106,91 +109,27 @@ KNOWN = (*glue.TASKS, SQUAD.name)
 
 
 def is_own(name: str) -> bool:
-    """Whether `name` is a file, a folder or a data set of the Hub rather than a known task."""
-    return (
-        Path(name).exists()
-        or "/" in name
-        or Path(name.removesuffix(Path(name).suffix)).suffix in READERS
-        or (Path(name).suffix.lower() in {*READERS, *OPENERS})
-    )
+    """Whether `name` is a file, a folder or a data set of the Hub rather than a known task, which a folder beside the
+    command that has its name does not hide."""
+    path = Path(name)
+    readable = path.suffix.lower() in reading.OPENERS or bool(reading.kind_of(path))
+    return readable or "/" in name or (path.exists() and _plain(name) not in KNOWN)
 
 
-def read_file(path: Path) -> Table:
-    """All rows of a csv, tsv, jsonl, json or parquet file, which may be compressed as .gz, .bz2 or .xz.
+def read_file(path: Path, encoding: str | None = None) -> Table:
+    """All rows of a file of any kind that text may have but plain text (see `text.reading`), SQuAD's format included.
 
-    A json file is a list of rows, or SQuAD's own format. Raises ValueError that names the file, and the line that
-    cannot be read.
+    Raises ValueError that names the file, and the line or row that cannot be read.
     """
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    packed = suffixes.pop() if suffixes and suffixes[-1] in OPENERS else ""
-    kind = suffixes[-1] if suffixes else ""
-    if kind not in READERS:
-        raise ValueError(f"{path} is no task file; use one of {', '.join(READERS)}, also with {', '.join(OPENERS)}")
-    try:
-        if kind == ".parquet":
-            rows = pyarrow.parquet.read_table(path).to_pylist()
-            return Table(rows, Place(path.name, ()))
-        with OPENERS.get(packed, open)(path, "rt", encoding="utf-8-sig", newline="") as file:
-            text = file.read()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no UTF-8 (byte {error.start}); save it as UTF-8") from error
-    except (OSError, EOFError, lzma.LZMAError, ArrowException) as error:
-        raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-    return READERS[kind](text, path)
-
-
-def _separated(text: str, path: Path, delimiter: str) -> Table:
-    rows, lines, reader = [], [], csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
-    try:
-        names = [name.strip() for name in next(reader, [])]
-        if len(set(names)) < max(2, len(names)) or "" in names:
-            raise ValueError(f"{path} needs a first line with the names of its columns, at least two and all different")
-        for values in reader:
-            if not values:
-                continue
-            if len(values) != len(names):
-                raise ValueError(
-                    f"line {reader.line_num} of {path.name} has {len(values)} values for {len(names)} columns; a value "
-                    "with the separator in it belongs in quotation marks"
-                )
-            rows.append({name: value or None for name, value in zip(names, values, strict=True)})
-            lines.append(reader.line_num)
-    except csv.Error as error:
-        raise ValueError(f"line {reader.line_num} of {path.name} cannot be read: {error}") from error
-    return Table(rows, Place(path.name, lines))
-
-
-def _json_lines(text: str, path: Path) -> Table:
-    rows, lines = [], []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            rows.append(_object(_parse(line, f"line {number} of {path.name}"), f"line {number} of {path.name}"))
-            lines.append(number)
-    return Table(rows, Place(path.name, lines))
-
-
-def _json(text: str, path: Path) -> Table:
-    made = _parse(text, path.name)
-    made = made.get("data", made) if isinstance(made, dict) else made
-    if not isinstance(made, list):
-        raise ValueError(f"{path.name} is no list of rows and not in SQuAD's format")
-    place = Place(path.name, ())
-    if made and isinstance(made[0], dict) and "paragraphs" in made[0]:
-        return Table(list(_squad_rows(made, path.name)), place)
-    return Table([_object(row, place(i)) for i, row in enumerate(made)], place)
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where} is no JSON: {error}") from error
-
-
-def _object(row: Any, where: str) -> dict[str, Any]:
-    if not isinstance(row, dict):
-        raise ValueError(f"{where} is no row of named values")
-    return row
+    lines: list[int] = []
+    rows = list(reading.rows(path, encoding, lines=lines))
+    place = Place(f"'{reading.shown(path)}'", lines)
+    wrong = next((i for i, row in enumerate(rows) if not isinstance(row, dict)), None)
+    if wrong is not None:
+        raise ValueError(f"{place(wrong)} is no row of named values")
+    if rows and "paragraphs" in rows[0]:
+        return Table(list(_squad_rows(rows, place.file)), Place(place.file, ()))
+    return Table(rows, place)
 
 
 def _squad_rows(articles: list[Any], name: str) -> Iterator[dict[str, Any]]:
@@ -208,15 +147,6 @@ def _squad_rows(articles: list[Any], name: str) -> Iterator[dict[str, Any]]:
                     }
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{name} is not in SQuAD's format: {error} is missing or of another kind") from error
-
-
-READERS: dict[str, Callable[[str, Path], Table]] = {
-    ".csv": lambda text, path: _separated(text, path, ","),
-    ".tsv": lambda text, path: _separated(text, path, "\t"),
-    ".jsonl": _json_lines,
-    ".json": _json,
-    ".parquet": _json,
-}
 
 
 def read_hub(name: str) -> dict[str, Table]:
@@ -241,29 +171,30 @@ def read_hub(name: str) -> dict[str, Table]:
 
 def read_tables(source: str, options: OwnOptions) -> dict[str, Table]:
     """The tables "train" and, if present, "validation" of a file, a folder or a data set of the Hub."""
-    path = Path(source)
+    path = Path(source).expanduser()
     if path.is_dir():
         files = {split: _file_of(path, names) for split, names in SPLITS.items()}
         if files["train"] is None:
             raise ValueError(f"folder {path} has no file called train, such as train.csv; give the file itself")
-        tables = {split: read_file(file) for split, file in files.items() if file}
+        tables = {split: read_file(file, options.encoding) for split, file in files.items() if file}
     elif path.is_file():
-        tables = {"train": read_file(path)}
-    elif re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?(@\w+)?", source) and path.suffix.lower() not in READERS:
+        tables = {"train": read_file(path, options.encoding)}
+    elif re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?(@\w+)?", source) and not reading.kind_of(path):
         tables = read_hub(source)
         if "train" not in tables:
             raise ValueError(f"data set '{source}' has no split called train")
     else:
         raise ValueError(f"there is no file or folder {source}")
     if options.validation and not _share(options.validation):
-        if not Path(options.validation).is_file():
+        held = Path(options.validation).expanduser()
+        if not held.is_file():
             raise ValueError(f"--validation {options.validation} is neither a file nor a share between 0 and 1")
-        tables["validation"] = read_file(Path(options.validation))
+        tables["validation"] = read_file(held, options.encoding)
     return tables
 
 
 def _file_of(folder: Path, names: Sequence[str]) -> Path | None:
-    files = [f for f in sorted(folder.iterdir()) if f.is_file() and {s.lower() for s in f.suffixes} & READERS.keys()]
+    files = [file for file in sorted(folder.iterdir()) if file.is_file() and reading.kind_of(file)]
     return next((file for name in names for file in files if file.name.lower().split(".")[0] == name), None)
 
 
@@ -289,13 +220,18 @@ def load(source: str, options: OwnOptions | None = None, n_train: int = 0, n_val
     told: list[str] = []
     texts, label = _columns(tables["train"], options, told)
     kind = _kind(tables["train"], label, options, told)
+    tally = reading.Tally()
     for table in tables.values():
-        _check_texts(table, texts, label)
+        _check_rows(table, texts, label, kind)
+        for row in table.rows:
+            row |= {column: tally.mend(row[column]) for column in texts}
+    if tally.mended_characters:
+        told.append(f"control characters that became spaces: {tally.mended_characters:,}")
     name = re.sub(r"[^a-z0-9]+", "-", Path(source.partition("@")[0]).name.lower().partition(".")[0]).strip("-") or "own"
     if name in glue.TASKS or name == SQUAD.name:
         name = f"own-{name}"
     if kind == "spans":
-        task, splits = _spans(name, tables, texts)
+        task, splits = _spans(name, tables, texts, told)
     else:
         task, splits = _labelled(name, tables, texts, label, kind)
     if "validation" not in splits:
@@ -341,12 +277,18 @@ def _columns(table: Table, options: OwnOptions, told: list[str]) -> tuple[tuple[
     return texts, label
 
 
-def _check_texts(table: Table, texts: Sequence[str], label: str) -> None:
+def _check_rows(table: Table, texts: Sequence[str], label: str, kind: str) -> None:
+    """Raise ValueError, naming the row, unless each has its texts and its label ("" is no label of several)."""
+    if missing := [name for name in (*texts, label) if not any(name in row for row in table.rows)]:
+        raise ValueError(
+            f"{table.place.file} has no column '{missing[0]}'" if table.rows else f"{table.place.file} has no rows"
+        )
     for i, row in enumerate(table.rows):
         for column in texts:
             if not isinstance(row.get(column), str) or not row[column].strip():
-                raise ValueError(f"{table.place(i)} has no text in column '{column}'")
-        if row.get(label) is None or row[label] == "" or row[label] != row[label]:
+                raise ValueError(f"{table.place(i)} has no text in column '{column}'; leave the row out")
+        value = row.get(label)
+        if value is None or value != value or (not str(value).strip() and kind != "several"):
             raise ValueError(f"{table.place(i)} has no label in column '{label}'; fill it in or leave the row out")
 
 
@@ -364,17 +306,34 @@ def _kind(table: Table, label: str, options: OwnOptions, told: list[str]) -> str
     """The kind of the labels, guessed from all of them."""
     if options.kind:
         return options.kind
-    values = [row.get(label) for row in table.rows if row.get(label) is not None]
-    if label == "answers" and any(isinstance(value, dict | list) for value in values):
+    values = {i: row[label] for i, row in enumerate(table.rows) if row.get(label) not in (None, "")}
+    if label == "answers" and all(name in table.rows[0] for name in SQUAD_COLUMNS):
         return "spans"
-    if any(isinstance(value, list) for value in values):
+    if any(isinstance(v, list) or str(v)[:1] + str(v)[-1:] == "[]" for v in values.values()):
         return "several"
-    numbers = [_number(value) for value in values]
-    if table.classes or not numbers or any(number is None for number in numbers):
+    numbers = [_number(value) for value in values.values() if _number(value) is not None]
+    different = len({_name(value) for value in values.values()})
+    if table.classes or not numbers or len(numbers) < len(values):
+        if different > max(MOST_CLASSES, len(values) / 2) and not table.classes:
+            _refuse_classes(table, label, values, different, len(numbers))
         return "classes"
     kind = "classes" if all(n == int(n) for n in numbers) and len({*numbers}) <= MOST_CLASSES else "numbers"
     told.append(f"labels are numbers, taken for {kind} (--kind says otherwise)")
     return kind
+
+
+def _refuse_classes(table: Table, label: str, values: dict[int, Any], different: int, numbers: int) -> None:
+    """Raise ValueError for labels that are no classes, because nearly all of them differ."""
+    first = next(i for i, value in values.items() if _number(value) is None)
+    what = f"{table.place(first)} has '{values[first]}' in column '{label}'"
+    if re.fullmatch(r"[-+]?[0-9]+,[0-9]+", str(values[first]).strip()):
+        raise ValueError(f"{what}; write decimals with a point, as in 0.5")
+    if 2 * numbers > len(values):
+        raise ValueError(f"{what}, where most rows have a number; mend it, leave it out, or see --kind")
+    raise ValueError(
+        f"{table.place.file} has {different:,} different values in column '{label}' of {len(values):,} rows; name the "
+        "column of the label by --label, or insist by --kind classes"
+    )
 
 
 def _labelled(
@@ -411,14 +370,14 @@ def _value(value: Any, kind: str) -> Any:
     if kind == "numbers":
         return _number(value)
     if kind == "several":
-        parts = value if isinstance(value, list) else re.split(r"[|;,]", str(value))
-        return [_name(part) for part in parts if _name(part)]
+        parts = value if isinstance(value, list) else re.split(r"[|;,]", str(value).strip("[] "))
+        return [_name(part).strip("'\"") for part in parts if _name(part)]
     return _name(value)
 
 
 def _name(value: Any) -> str:
-    number = None if isinstance(value, str) else _number(value)
-    return str(int(number)) if number is not None and number == int(number) else str(value).strip()
+    """The name of a class; 1, 1.0 and "1.0" are one, because a column with a gap turns whole numbers into decimals."""
+    return re.sub(r"^(-?[0-9]+)\.0+$", r"\1", str(value).strip())
 
 
 def _refuse(
@@ -435,29 +394,45 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
 
 
-def _spans(name: str, tables: dict[str, Table], texts: tuple[str, ...]) -> tuple[SpanTask, dict[str, Dataset]]:
+def _spans(
+    name: str, tables: dict[str, Table], texts: tuple[str, ...], told: list[str]
+) -> tuple[SpanTask, dict[str, Dataset]]:
     """A task of answers in passages, `unanswerable` if a row has no answer, and its rows."""
-    splits, empty = {}, False
+    splits, empty, moved = {}, False, 0
     for split, table in tables.items():
         rows = []
         for i, row in enumerate(table.rows):
             answers = _answers(row["answers"], table.place(i))
-            for text, start in zip(answers["text"], answers["answer_start"], strict=True):
-                if row[texts[1]][start : start + len(text)] != text or start < 0:
-                    raise ValueError(
-                        f"{table.place(i)} has the answer {text!r}, which is not at {start} in its passage"
-                    )
+            places = [_place(*one, row[texts[1]], table.place(i)) for one in zip(*answers.values(), strict=True)]
+            moved += places != answers["answer_start"]
+            answers["answer_start"] = places
             empty |= not answers["text"]
             identity = str(row.get("id", i))
             rows.append({"id": identity, "question": row[texts[0]], "context": row[texts[1]], "answers": answers})
         splits[split] = Dataset.from_list(rows)
         if not any(row["answers"]["text"] for row in rows):
             raise ValueError(f"no row of {table.place.file} has an answer; nothing can be learned or told apart there")
+    if moved:
+        told.append(f"rows whose answer is not at its answer_start, moved to the only place of its words: {moved:,}")
     return SpanTask(name, name, unanswerable=empty), splits
 
 
+def _place(answer: str, start: int, passage: str, where: str) -> int:
+    """The place of an answer: the stated one, or else the only one in its passage; ValueError without such a place."""
+    found = passage.find(answer)
+    if start >= 0 and passage.startswith(answer, start):
+        return start
+    if found < 0 or passage.find(answer, found + 1) > 0:
+        often = "nowhere" if found < 0 else f"several times, first at {found}"
+        raise ValueError(f"{where} has the answer {answer!r}, which is not at {start} in its passage but {often}")
+    return found
+
+
 def _answers(answers: Any, where: str) -> dict[str, list]:
-    """The answers as {text: [...], answer_start: [...]}, from either of the two common forms."""
+    """The answers as {text: [...], answer_start: [...]}, from either of the two common forms, also written as JSON."""
+    if isinstance(answers, str):
+        with contextlib.suppress(ValueError):
+            answers = json.loads(answers)
     if isinstance(answers, list):
         made = {key: [one.get(key) if isinstance(one, dict) else None for one in answers] for key in ANSWER}
     else:
@@ -468,7 +443,7 @@ def _answers(answers: Any, where: str) -> dict[str, list]:
         raise ValueError(
             f'{where} needs answers as {{"text": ["…"], "answer_start": [0]}}, both empty where none is right'
         )
-    return {"text": texts, "answer_start": starts}
+    return {"text": [reading.CONTROLS.sub(" ", text) for text in texts], "answer_start": starts}
 
 
 ANSWER = ("text", "answer_start")
@@ -507,7 +482,8 @@ def _measured(task: Task, train: Dataset, metric: str, told: list[str]) -> Task:
         names, main = ("micro_f1", "macro_f1", "accuracy"), "micro_f1"
     elif task.regression:
         names, main = ("pearson", "spearman", "r2"), "pearson"
-        task = replace(task, center=float(np.mean(train["label"][:])))
+        labels = np.asarray(train["label"][:])
+        task = replace(task, center=float(labels.mean()), spread=float(labels.std()) or 1.0)
     else:
         names, counts = ("accuracy", "macro_f1"), Counter(train["label"][:])
         fair = len(train) / max(1, task.num_labels)

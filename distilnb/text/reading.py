@@ -327,7 +327,9 @@ def _no_json(place: str, error: Exception) -> ValueError:
     return ValueError(f"{place} is not valid JSON ({reason})")
 
 
-def _jsonl(path: Path, encoding: str | None, _: str | None = None, span: Stretch | None = None) -> Iterator[Any]:
+def _jsonl(
+    path: Path, encoding: str | None, _: str | None = None, lines: list[int] | None = None, span: Stretch | None = None
+) -> Iterator[Any]:
     """The rows of a JSON Lines file, or of a span of it, one per line."""
 
     def place(number: int) -> str:
@@ -343,6 +345,8 @@ def _jsonl(path: Path, encoding: str | None, _: str | None = None, span: Stretch
                 row = json.loads(line.rstrip("\n"))
             except (ValueError, RecursionError) as error:
                 raise _no_json(place(number), error) from None
+            if lines is not None:
+                lines.append(number)
             yield row
 
 
@@ -354,7 +358,7 @@ def _lines_before(path: Path, span: Stretch | None) -> int:
         return sum(chunk.count(b"\n") for chunk in iter(lambda: stream.read(CHUNK), b""))
 
 
-def _json(path: Path, encoding: str | None, _: str | None = None) -> Iterator[Any]:
+def _json(path: Path, encoding: str | None, *_: Any) -> Iterator[Any]:
     """The rows of a JSON array, of one object (columns, or rows in a field), or of consecutive values."""
     values = _json_values(path, encoding)
     first = list(islice(values, 2))
@@ -400,7 +404,9 @@ def _json_values(path: Path, encoding: str | None) -> Iterator[Any]:
             number, position = number + 1, end
 
 
-def _table(path: Path, encoding: str | None, _: str | None = None) -> Iterator[dict[str, str]]:
+def _table(
+    path: Path, encoding: str | None, _: str | None = None, lines: list[int] | None = None
+) -> Iterator[dict[str, str]]:
     """The rows of a table with a line of names: CSV as spreadsheets write it, or tab-separated without quoting rules.
 
     Raises ValueError for a row with more or fewer fields than names, because its text would be cut.
@@ -413,13 +419,17 @@ def _table(path: Path, encoding: str | None, _: str | None = None) -> Iterator[d
         quoting = {"quoting": csv.QUOTE_NONE} if tabs else {"strict": True}
         reader = csv.reader(chain([head], stream), delimiter=delimiter, **quoting)
         try:
-            names = next(reader, [])
+            names = [(_unquoted(name) if tabs else name).strip() for name in next(reader, [])]
+            if twice := [name for name in names if name and names.count(name) > 1]:
+                raise csv.Error(f"two columns are called '{twice[0]}'; rename one")
             for fields in reader:
                 if fields and len(fields) != len(names):
                     raise csv.Error(
                         f"{len(fields)} fields under {len(names)} names; put quotes around texts with separators"
                     )
                 if fields:
+                    if lines is not None:
+                        lines.append(reader.line_num)
                     yield dict(zip(names, map(_unquoted, fields) if tabs else fields, strict=True))
         except csv.Error as error:
             raise ValueError(f"'{shown(path)}', line {reader.line_num:,}: {error}") from None
@@ -431,7 +441,7 @@ def _unquoted(text: str) -> str:
     return text[1:-1].replace('""', '"') if whole else text
 
 
-def _parquet(path: Path, _: str | None, column: str | None = None) -> Iterator[dict[str, Any]]:
+def _parquet(path: Path, _: str | None, column: str | None = None, *_lines: Any) -> Iterator[dict[str, Any]]:
     with _mapped(path) as source:
         file = pyarrow.parquet.ParquetFile(source)
         size = sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups))
@@ -440,7 +450,7 @@ def _parquet(path: Path, _: str | None, column: str | None = None) -> Iterator[d
             yield from batch.to_pylist()
 
 
-def _arrow(path: Path, _: str | None, column: str | None = None) -> Iterator[dict[str, Any]]:
+def _arrow(path: Path, _: str | None, column: str | None = None, *_lines: Any) -> Iterator[dict[str, Any]]:
     with _mapped(path) as source:
         try:
             file = pyarrow.ipc.open_file(source)
@@ -487,15 +497,18 @@ READERS: dict[str, Callable[..., Iterator]] = {
 }
 
 
-def rows(path: Path, encoding: str | None = None, column: str | None = None) -> Iterator[Any]:
+def rows(
+    path: Path, encoding: str | None = None, column: str | None = None, lines: list[int] | None = None
+) -> Iterator[Any]:
     """The rows of a file that is not plain text, mostly as dictionaries; ValueError names the file and the row.
 
-    With `column`, a columnar format gives only that column, if it has it.
+    With `column`, a columnar format gives only that column, if it has it. Where rows have lines, the line on which each
+    ends is appended to `lines`.
     """
     reader = READERS.get(kind_of(path) or "", _text)
     if reader is _text:
         raise ValueError(f"'{shown(path)}' is no table; give one of {', '.join(k for k in READERS if k != '.txt')}")
-    return reader(path, encoding, column)
+    return reader(path, encoding, column, lines)
 
 
 def texts(rows: Iterable[Any], column: str | None, what: str, tally: Tally) -> Iterator[tuple[str, bool]]:
@@ -565,7 +578,7 @@ def file_texts(
     """The documents of one file, or of a span of it, as stretches of text with whether the document ends there."""
     if kind_of(path) == ".txt":
         return _text(path, encoding, tally, span, between)
-    made = _jsonl(path, encoding, None, span) if span else rows(path, encoding, column or "text")
+    made = _jsonl(path, encoding, span=span) if span else rows(path, encoding, column or "text")
     return texts(made, column, f"'{shown(path)}'", tally)
 
 
