@@ -593,20 +593,23 @@ def test_formats_are_written_with_what_they_cost():
 
 
 def test_growth_has_a_panel_for_each_knob_and_a_line_for_each_step():
-    """Hollow is the obvious step; a machine without bf16 has no line for it."""
+    """Hollow is the obvious step, dashed the bound; a machine without bf16 has no line for it."""
     rows = [
-        {"knob": knob, "value": value, "plain": 2.0 * value, "float32": value, "bf16": 0.5 * value}
-        for knob in ("tokens", "vocabulary")
+        {"knob": knob, "value": value, "tokens": 8, "plain": 2.0 * value, "float32": value, "float32_bound": 0.5}
+        for knob in ("sequences", "vocabulary")
         for value in (1, 2)
     ]
+    for row in rows:
+        row["bf16"] = 0.5 * row["value"]
     record = {"name": "benchmark-pretraining-growth", "kind": "benchmark", "growth": rows}
     figure = figures.drawings([record])["pretraining_growth"]
-    assert [ax.get_xlabel() for ax in figure.axes] == ["tokens", "vocabulary"]
+    assert [ax.get_xlabel() for ax in figure.axes] == ["sequences", "vocabulary"]
     lines = figure.axes[1].get_lines()
-    assert [line.get_ydata().tolist() for line in lines] == [[2, 4], [1, 2], [0.5, 1]]
-    assert [line.get_markerfacecolor() == "white" for line in lines] == [True, False, False]
+    assert [line.get_ydata().tolist() for line in lines] == [[4, 2], [8, 4], [16, 16], [16, 8]]
+    assert [line.get_linestyle() == "--" for line in lines] == [False, False, True, False]
+    assert [line.get_markerfacecolor() == "white" for line in lines] == [True, False, False, False]
     for row in rows:
-        del row["bf16"]
+        del row["bf16"], row["float32_bound"]
     assert len(figures.plot_growth(record).axes[0].get_lines()) == 2
 
 
