@@ -187,10 +187,8 @@ def header(
         for score, (metric, title) in SCORES.items()
         if score in record["scores"]
     ]
-    for task, runs in _by_task(tuned).items():
+    for task, runs in _by_task([r for r in tuned if not r["data"].get("own") or _on_hub(r["data"]["id"])]).items():
         values, data = [r["scores"]["main"] for r in runs], runs[0]["data"]
-        if data.get("own") and not _on_hub(data["id"]):  # a file that nobody else has is in the page's table alone
-            continue
         stand_in = " (stand-in)" if data["stand_in"] else ""
         scores.append(
             EvalResult(
