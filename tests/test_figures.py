@@ -162,8 +162,8 @@ def words(figure) -> list[str]:
 
 
 def legend(ax) -> list[str]:
-    """The labels of a legend."""
-    return [text.get_text() for text in ax.get_legend().get_texts()]
+    """The labels of a legend, which stands in the axes or below all of them."""
+    return [text.get_text() for text in (ax.get_legend() or ax.figure.legends[0]).get_texts()]
 
 
 def test_files_are_the_same_bytes_each_time(drawings, tmp_path, monkeypatch):
@@ -328,6 +328,8 @@ def test_a_run_called_after_its_role_keeps_the_colour_of_the_role():
 def test_curve_tells_two_runs_of_one_model_apart():
     lines = figures.plot_curve([run_record("a", model="student"), run_record("b", model="student")]).axes[0].lines
     assert len({line.get_color() for line in lines}) == 2
+    halved = [run_record(f"distil-small-short-{layers}", model="student") | {"scale": "small"} for layers in (3, 1)]
+    assert legend(figures.plot_curve(halved).axes[0]) == ["student, short 3", "student, short 1"]
 
 
 def test_curve_leaves_out_what_a_record_lacks():

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from datasets import Dataset
 from numpy.lib.stride_tricks import sliding_window_view
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from ..evidence import statistics
 from . import metrics
@@ -206,8 +207,6 @@ def word_matching(rows: Dataset) -> list[list[Answer]]:
     The answer comes from the sentence that shares the most words with the question: the last run of words that are
     neither in the question nor stop words. The sliding window of SQuAD's authors is similar (Rajpurkar et al. 2016).
     """
-    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS  # here, because few runs need so slow an import
-
     answers = []
     for question, context in zip(rows["question"][:], rows["context"][:], strict=True):
         asked = {word.lower() for word in _WORD.findall(question)} - ENGLISH_STOP_WORDS

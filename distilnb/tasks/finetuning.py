@@ -333,6 +333,7 @@ class Run(Training):
         accelerator: Accelerator,
         config: FinetuningConfig,
         safety: Safety,
+        *,
         teacher: PreTrainedModel | None = None,
         units: tuple[float, float] = PLAIN,
     ):
@@ -434,7 +435,7 @@ def finetune(
     dropout.speed_up(model, accelerator.device)
     folder, units = Path(safety.checkpoints) if safety.checkpoints else None, heads.units(model, data.task)
     with explained(), alone_in(folder, accelerator):
-        run = Run(model, encoded[0], data.info, tokenizer, accelerator, config, safety, teacher, units)
+        run = Run(model, encoded[0], data.info, tokenizer, accelerator, config, safety, teacher=teacher, units=units)
         run.module.train()
         order = islice(batch_order(run.lengths, config), run.step, None)
         run.advance(run.steps, order, name, quiet, save_last=False)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from scipy import stats
+from sklearn.metrics import f1_score, matthews_corrcoef
 
 from ..evidence.statistics import bootstrap
 
@@ -23,50 +24,32 @@ def accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
 
 def f1(predictions: np.ndarray, labels: np.ndarray) -> float:
     """F1 of class 1 (paraphrase, duplicate); 0 when class 1 is neither predicted nor present."""
-    return float(_f1(predictions == 1, labels == 1))
+    return float(f1_score(labels, predictions, labels=[1], average="macro", zero_division=0))
 
 
 def macro_f1(predictions: np.ndarray, labels: np.ndarray) -> float:
     """The mean of the classes' F1, in which a rare class counts as much as a common one."""
-    return float(_f1(*_marks(predictions, labels)).mean())
+    return float(f1_score(labels, predictions, average="macro", zero_division=0))
 
 
 def micro_f1(predictions: np.ndarray, labels: np.ndarray) -> float:
     """F1 over all pairs of a row and a label, for rows with several labels, (rows, labels) of 0 and 1."""
-    said, true = _marks(predictions, labels)
-    return float(_f1(said.ravel(), true.ravel()))
-
-
-def _marks(predictions: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which classes each row is said to have, and has: two arrays (rows, classes) of truth values."""
-    if labels.ndim == 2:
-        return predictions == 1, labels == 1
-    classes = np.union1d(predictions, labels)
-    return predictions[:, None] == classes, labels[:, None] == classes
-
-
-def _f1(said: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """F1 of each column of truth values (rows, ...); 0 where nothing is said and nothing is true."""
-    return 2 * (said & true).sum(0) / np.maximum(said.sum(0) + true.sum(0), 1)
+    return float(f1_score(labels, predictions, average="micro", zero_division=0))
 
 
 def matthews(predictions: np.ndarray, labels: np.ndarray) -> float:
     """Matthews correlation, from −1 to 1; 0 when predictions or labels are all equal."""
-    if _constant(predictions) or _constant(labels):
-        return 0.0
-    said, true = _marks(predictions, labels)
-    (p, y), rows = (marks.sum(0) for marks in (said, true)), len(labels)
-    return float((rows * (said & true).sum() - p @ y) / np.sqrt(float(rows**2 - p @ p) * float(rows**2 - y @ y)))
+    return 0.0 if _constant(predictions) or _constant(labels) else float(matthews_corrcoef(labels, predictions))
 
 
 def pearson(predictions: np.ndarray, labels: np.ndarray) -> float:
     """Linear correlation; 0 when predictions or labels are all equal."""
-    return _correlation(predictions, labels)
+    return _correlation(stats.pearsonr, predictions, labels)
 
 
 def spearman(predictions: np.ndarray, labels: np.ndarray) -> float:
     """Correlation of ranks, with ties sharing a rank; 0 when predictions or labels are all equal."""
-    return _correlation(stats.rankdata(predictions), stats.rankdata(labels))
+    return _correlation(stats.spearmanr, predictions, labels)
 
 
 def r2(predictions: np.ndarray, labels: np.ndarray) -> float:
@@ -185,9 +168,8 @@ def _constant(values: np.ndarray) -> bool:
     return bool((values == values[0]).all())
 
 
-def _correlation(predictions: np.ndarray, labels: np.ndarray) -> float:
+def _correlation(function: Callable, predictions: np.ndarray, labels: np.ndarray) -> float:
     if _constant(predictions) or _constant(labels):
         return 0.0
-    with np.errstate(invalid="ignore"):  # of predictions that differ by less than their square can tell
-        value = float(np.corrcoef(predictions, labels)[0, 1])
+    value = float(function(predictions, labels).statistic)
     return value if np.isfinite(value) else 0.0

@@ -205,7 +205,7 @@ def plot_formats(
         axis.set_minor_locator(mpl.ticker.NullLocator())
     _name_formats(ax, rows, first)
     limited = np.isfinite([megabytes, milliseconds, points]).any()
-    losing = f", losing at most {points:g} points" if np.isfinite(points) else ""
+    losing = f", losing at most {points:g} point{'s' * (points != 1)}" if np.isfinite(points) else ""
     fit = f"{rows['fits'].sum()} of {len(rows)} formats of the student fit the limits{losing}"
     finding(ax, fit if limited else _fastest(rows, first))
     return figure
