@@ -230,6 +230,7 @@ def test_small_makes_its_teacher_of_an_encoder_and_scores_both(tmp_path, monkeyp
     if shipped:
         (folder / "model.safetensors").touch()
     monkeypatch.setattr(chain_module, "shipped_teacher", lambda scale: folder)
+    monkeypatch.setattr(chain_module, "shipped_student", lambda scale, role: tmp_path / role)
     chain = {step.name: step for step in chain_module.steps(small, tmp_path)}
     own = str(folder if shipped else tmp_path / "teacher-small" / "model")
     assert (next(iter(chain)) == "teacher") != shipped and own in chain["student"].argv
@@ -242,6 +243,16 @@ def test_small_makes_its_teacher_of_an_encoder_and_scores_both(tmp_path, monkeyp
     assert set(seeds) == {"student_2", "undistilled_2"} and len(set(seeds.values())) == 1
     assert "suffix" in chain["squad-subset"].settings and "suffix" not in chain["squad"].settings
     assert chain["axes-1"].needs == (("ablation",) if shipped else ("ablation", "teacher"))
+
+
+def test_a_shipped_student_of_an_encoder_is_scored_and_not_made_anew(tmp_path, monkeypatch):
+    (tmp_path / "student").mkdir()
+    (tmp_path / "student" / "model.safetensors").touch()
+    monkeypatch.setattr(chain_module, "shipped_student", lambda scale, role: tmp_path / role)
+    chain = {step.name: step for step in chain_module.steps(scales.get("small"), tmp_path)}
+    assert "student" not in chain and "undistilled" in chain and "student_2" in chain
+    assert f"student={tmp_path / 'student'}" in chain["glue-student"].argv
+    assert not {"student"} & {need for step in chain.values() for need in step.needs}
 
 
 def test_lengths_of_rows_are_there_for_every_task():

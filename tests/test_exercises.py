@@ -70,6 +70,7 @@ def test_nonsense_is_no_traceback(one):
     for nonsense in ("a word", -1, [], object()):
         verdict = check(one.name, *[nonsense] * (len(answer) if isinstance(answer, tuple) else 1))
         assert isinstance(verdict, Verdict) and not verdict
+        assert "Error" not in verdict.message, "a newcomer is not shown Python's own words"
 
 
 def test_the_notebook_poses_it_unsolved_and_the_solution_solves_it(one):

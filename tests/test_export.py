@@ -12,7 +12,14 @@ import onnx
 import pytest
 import torch
 from conftest import make_teacher, weights_of
-from transformers import AlbertConfig, AutoTokenizer, DistilBertForMaskedLM, DistilBertForQuestionAnswering
+from transformers import (
+    AlbertConfig,
+    AutoTokenizer,
+    DistilBertForMaskedLM,
+    DistilBertForQuestionAnswering,
+    GPT2Config,
+    GPT2LMHeadModel,
+)
 
 from distilnb.cli import main
 from distilnb.models.arithmetic import count_parameters
@@ -59,6 +66,19 @@ def test_a_format_answers_like_the_model_at_any_batch_size_and_length(runners, m
         found, expected = runners[format].answer(batch), by_hand(batch)
         assert found.shape == expected.shape == (*batch["input_ids"].shape, 2)
         assert formats.relative_error(found, expected) <= max(FORMATS[format].tolerance, 1e-6)
+
+
+def test_gpt2s_transposed_matrices_are_rounded_to_int8_too():
+    model = GPT2LMHeadModel(GPT2Config(n_embd=64, n_layer=2, n_head=2, vocab_size=60, pad_token_id=0)).eval()
+    before = weights_of(model)
+    made = formats.to_int8(model)
+    kinds = [type(module).__name__ for module in made.modules()]
+    assert "Conv1D" not in kinds and kinds.count("Linear") == 9, "the quantized kind, four in a layer and the decoder"
+    ids = torch.arange(20)[None]
+    with torch.inference_mode():
+        error = formats.relative_error(made(ids).logits.numpy(), model(ids).logits.numpy())
+    assert 1e-4 < error < FORMATS["int8"].tolerance
+    assert all(torch.equal(tensor, before[name]) for name, tensor in weights_of(model).items())
 
 
 def test_formats_differ_where_they_round_and_only_there(runners, model):

@@ -162,8 +162,8 @@ def words(figure) -> list[str]:
 
 
 def legend(ax) -> list[str]:
-    """The labels of a legend."""
-    return [text.get_text() for text in ax.get_legend().get_texts()]
+    """The labels of a legend, which stands in the axes or below all of them."""
+    return [text.get_text() for text in (ax.get_legend() or ax.figure.legends[0]).get_texts()]
 
 
 def test_files_are_the_same_bytes_each_time(drawings, tmp_path, monkeypatch):
@@ -328,6 +328,8 @@ def test_a_run_called_after_its_role_keeps_the_colour_of_the_role():
 def test_curve_tells_two_runs_of_one_model_apart():
     lines = figures.plot_curve([run_record("a", model="student"), run_record("b", model="student")]).axes[0].lines
     assert len({line.get_color() for line in lines}) == 2
+    halved = [run_record(f"distil-small-short-{layers}", model="student") | {"scale": "small"} for layers in (3, 1)]
+    assert legend(figures.plot_curve(halved).axes[0]) == ["student, short 3", "student, short 1"]
 
 
 def test_curve_leaves_out_what_a_record_lacks():
@@ -591,20 +593,23 @@ def test_formats_are_written_with_what_they_cost():
 
 
 def test_growth_has_a_panel_for_each_knob_and_a_line_for_each_step():
-    """Hollow is the obvious step; a machine without bf16 has no line for it."""
+    """Hollow is the obvious step, dashed the bound; a machine without bf16 has no line for it."""
     rows = [
-        {"knob": knob, "value": value, "plain": 2.0 * value, "float32": value, "bf16": 0.5 * value}
-        for knob in ("tokens", "vocabulary")
+        {"knob": knob, "value": value, "tokens": 8, "plain": 2.0 * value, "float32": value, "float32_bound": 0.5}
+        for knob in ("sequences", "vocabulary")
         for value in (1, 2)
     ]
+    for row in rows:
+        row["bf16"] = 0.5 * row["value"]
     record = {"name": "benchmark-pretraining-growth", "kind": "benchmark", "growth": rows}
     figure = figures.drawings([record])["pretraining_growth"]
-    assert [ax.get_xlabel() for ax in figure.axes] == ["tokens", "vocabulary"]
+    assert [ax.get_xlabel() for ax in figure.axes] == ["sequences", "vocabulary"]
     lines = figure.axes[1].get_lines()
-    assert [line.get_ydata().tolist() for line in lines] == [[2, 4], [1, 2], [0.5, 1]]
-    assert [line.get_markerfacecolor() == "white" for line in lines] == [True, False, False]
+    assert [line.get_ydata().tolist() for line in lines] == [[4, 2], [8, 4], [16, 16], [16, 8]]
+    assert [line.get_linestyle() == "--" for line in lines] == [False, False, True, False]
+    assert [line.get_markerfacecolor() == "white" for line in lines] == [True, False, False, False]
     for row in rows:
-        del row["bf16"]
+        del row["bf16"], row["float32_bound"]
     assert len(figures.plot_growth(record).axes[0].get_lines()) == 2
 
 

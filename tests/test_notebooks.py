@@ -3,6 +3,9 @@
 import ast
 import json
 import re
+from collections import defaultdict
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
@@ -15,6 +18,7 @@ from distilnb.lessons.notebooks import NOTEBOOKS, Notebook
 
 ROOT = paths.PACKAGE.parent
 REPO = generated.repository()
+FILES = {"csv", "json", "jsonl", "md", "toml", "html"}  # endings of files' names, which look like attributes
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda entry: entry.name)
@@ -106,12 +110,60 @@ def test_the_set_up_cell_is_the_same_everywhere_and_leaves_torch_alone(code):
 def test_no_function_of_the_package_is_written_again(code):
     """Lessons derive in a few lines and assert; a second definition would drift away from the first."""
     ours = set()
-    for module in paths.PACKAGE.glob("*.py"):
-        ours |= {n.name for n in ast.parse(module.read_text()).body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
-    for cell in code:
-        source = re.sub(r"^(\s*)[%!].*", r"\1pass", cell.source, flags=re.M)
-        mine = {n.name for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef | ast.ClassDef)}
-        assert not mine & ours, f"{mine & ours} is defined in the package already"
+    for module in paths.PACKAGE.rglob("*.py"):
+        ours |= {signature(n) for n in ast.parse(module.read_text()).body if isinstance(n, ast.FunctionDef)}
+    mine = {signature(n) for n in ast.walk(tree_of(code)) if isinstance(n, ast.FunctionDef)}
+    assert not mine & ours, f"{mine & ours} is defined in the package already"
+
+
+def tree_of(code) -> ast.Module:
+    """The syntax tree of all code cells, magics left out."""
+    return ast.parse("\n".join(re.sub(r"^(\s*)[%!].*", r"\1pass", cell.source, flags=re.M) for cell in code))
+
+
+def signature(function: ast.FunctionDef) -> tuple[str, ...]:
+    """A function's name and those of its arguments."""
+    return function.name, *(argument.arg for argument in function.args.args)
+
+
+@cache
+def contents() -> dict[str, set[str]]:
+    """What each module and package of ours holds, by their last name."""
+    held = defaultdict(set)
+    for path in paths.PACKAGE.rglob("*.py"):
+        place = path.parent if path.stem == "__init__" else path
+        held[place.parent.name].add(place.stem)
+        for node in ast.parse(path.read_text()).body:
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            held[place.stem] |= {name.id for name in targets if isinstance(name, ast.Name)}
+            held[place.stem] |= {alias.asname or alias.name for alias in getattr(node, "names", [])}
+            held[place.stem].add(getattr(node, "name", ""))
+    return held
+
+
+def test_the_names_in_its_text_exist(entry, notebook, code):
+    """A hint that names what has moved sends its reader nowhere."""
+    ours, tree = contents(), tree_of(code)
+    imported = {alias.asname or alias.name for node in ast.walk(tree) for alias in getattr(node, "names", [])}
+    variables = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - imported
+    variables |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+    told = re.search(r"\*Modules:\* (.*?) ·", notebook.cells[0].source)[1]
+    assert set(re.findall(r"`(\w+)`", told)) <= ours.keys()
+    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    hints = (paths.PACKAGE / "lessons" / "exercises" / f"notebook_{entry.number}.py").read_text()
+    for first, then in re.findall(r"`([A-Za-z_]\w*)\.(\w+)", prose + hints):
+        if first in ours and first not in variables:
+            assert then in ours[first], f"`{first}.{then}` is not there"
+        elif f"`{first}.{then}" in prose and then not in FILES:
+            assert first in variables | imported or find_spec(first), f"`{first}.{then}` is of no known module"
+
+
+def test_its_outputs_are_short_and_name_no_folder_of_the_machine(code):
+    for output in (output for cell in code for output in cell.outputs):
+        text = output.get("text", "") + output.get("data", {}).get("text/plain", "")
+        assert len(text.splitlines()) <= 20, text[:200]
+        assert not re.search(r"^\|", text, re.M), "a table is shown by `table`"
+        assert not re.search(r"(?<![\w…])/(home|root|Users|work)/", text), text[:200]
 
 
 SOLUTIONS = sorted((ROOT / "notebooks" / "solutions").glob("*.ipynb"))

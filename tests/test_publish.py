@@ -82,13 +82,14 @@ def test_the_card_says_what_the_records_say(tmp_path):
 
 def test_the_card_of_real_text_and_a_teacher_from_the_hub_names_both(model, tmp_path):
     record = load_record(model / "record.json") | {"name": "distil-base", "scale": "base", "energy_wh": 123.4}
-    record["made_from"] |= {"teacher": "google-bert/bert-base-uncased", "revision": "86b5e0934494bd15"}
+    record["made_from"] |= {"teacher": "google-bert/bert-base-uncased", "revision": "86b5e0934494bd15", "width": 64}
     record["data"] |= {"id": "wikimedia/wikipedia + my-diary.txt", "revision": ["b04c8d1ceb2f5cd4588862100d08", None]}
     save_record(record, tmp_path).replace(model / "record.json")
     card = ModelCard.load(model_card.prepare(model, tmp_path / "out", [], "some/project") / "README.md")
     assert card.data.base_model == "google-bert/bert-base-uncased"
     assert card.data.datasets == ["wikimedia/wikipedia"]
     assert "123 Wh" in card.text and "revision b04c8d1ceb2f" in card.text and "prejudice" in card.text
+    assert "its layers 0, 2, 4, 7, 9, 11, cut down to a width of 64" in card.text
 
 
 def test_the_shipped_teacher_can_be_shared_too(tmp_path):

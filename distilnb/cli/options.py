@@ -241,8 +241,12 @@ class BenchmarkOptions:
     """Options of `distilnb benchmark`: what is timed."""
 
     scale: str = setting("", "the dial: toy, mini, small, base or paper; it names the teacher")
-    teacher: str = setting("", "a BERT: folder, Hub repository, or random:base (BERT-base, random weights, offline)")
-    student: str = setting("", "a DistilBERT: a folder or Hub repository (default: half of the teacher's layers)")
+    teacher: str = setting(
+        "",
+        "a language model of a family that can be halved: a folder, a Hub repository, or random:base (BERT-base with "
+        "random weights, offline)",
+    )
+    student: str = setting("", "its student: a folder or Hub repository (default: half of the teacher's layers)")
     shape: str = setting("pairs", "pairs as in Table 3, or qa as on the paper's phone", choices=list(SHAPES))
     source: str = setting("", "texts of toyworld, or the real ones from the Hub", choices=["toyworld", "hub"])
     formats: str = setting(",".join(FORMATS), "formats to compare, joined by commas")
@@ -259,7 +263,7 @@ class BenchmarkOptions:
 class ExportOptions:
     """Options of `distilnb export`."""
 
-    model: str = setting("", "a BERT or DistilBERT with any head: a folder or a Hub repository")
+    model: str = setting("", "a model of a family that can be halved, with any head: a folder or a Hub repository")
     format: str = setting(
         "onnx", f"{', '.join(['onnx', *RUNTIMES])}, or one file of one, such as onnx_int8; joined by commas"
     )

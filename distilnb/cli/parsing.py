@@ -4,6 +4,7 @@ import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin, get_type_hints
 
 from cyclopts import App, CycloptsError, Group, Parameter, Token
@@ -45,6 +46,7 @@ def read_settings(function: Callable, argv: Sequence[str], name: str) -> tuple[A
     app = App(
         name=f"distilnb {name}", help_format="plaintext", version_flags=[], result_action="return_value", console=plain
     )
+    app["--help"].show = False
     app.default(_taking(kinds, defaults, function.__doc__))
     try:
         values = app(list(argv), exit_on_error=False, print_error=False)
@@ -85,7 +87,7 @@ def _taking(kinds: Sequence[type], defaults: dict[str, Any], about: str | None) 
             parameters.setdefault(field.name, made)  # a flag of two dataclasses fills both
     gather.__signature__ = inspect.Signature(list(parameters.values()))
     gather.__annotations__ = {name: parameter.annotation for name, parameter in parameters.items()}
-    gather.__doc__ = inspect.cleandoc(about or "")
+    gather.__doc__ = re.sub(r"(?<=\S)\n(?=\S)", " ", inspect.cleandoc(about or ""))  # the terminal breaks the lines
     return gather
 
 
@@ -105,13 +107,19 @@ def _annotated(field: Field, kind: Any, default: Any, group: Group) -> Any:
         Parameter(
             help=field.metadata.get("help", ""),
             group=group,
-            show_default=shown,
+            show_default=_short if shown else False,
             consume_multiple=get_origin(kind) in (list, tuple),
             allow_leading_hyphen=kind is str,
             allow_repeating=True,  # the last one counts
             **more,
         ),
     ]
+
+
+def _short(default: Any) -> str:
+    """A default as help shows it: a path below the working folder is relative to it."""
+    path = Path(str(default))
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else default)
 
 
 def _whole(kind: type, tokens: Sequence[Token]) -> int:

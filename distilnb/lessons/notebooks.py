@@ -72,7 +72,7 @@ NOTEBOOKS = (
         "Distillation, end to end",
         "A 12-layer teacher becomes a 6-layer student that finishes its sentences",
         "section 3",
-        "corpus, masking, distillation, pretraining",
+        "corpus, masking, step, loop",
         2.0,
     ),
     Notebook(
@@ -80,7 +80,7 @@ NOTEBOOKS = (
         "One task slowly, then a table of them",
         "A pre-trained encoder and a new head: from rows to scores, with baselines, errors and seeds",
         "section 4, Table 1",
-        "tasks, heads, finetuning, grid",
+        "glue, heads, finetuning, grid",
         0.9,
     ),
     Notebook(
@@ -88,7 +88,7 @@ NOTEBOOKS = (
         "Long reviews, and what to cut",
         "A review is longer than its batch allows: what is read, what it costs, and what the score says",
         "section 4.1, Table 2",
-        "tasks, finetuning",
+        "glue, finetuning",
         0.5,
     ),
     Notebook(
@@ -96,7 +96,7 @@ NOTEBOOKS = (
         "Pointing at answers, taught twice",
         "An answer is a start and an end, and a fine-tuned teacher can teach both: DistilBERT (D)",
         "section 4.1, Table 2",
-        "squad, finetuning, metrics",
+        "squad, answers, finetuning, metrics",
         0.8,
     ),
     Notebook(
@@ -104,7 +104,7 @@ NOTEBOOKS = (
         "Arithmetic first, then the stopwatch",
         "Half the layers take half the time; what a format saves and costs, and where 71 % and 207 MB are from",
         "Table 3, section 4.1",
-        "benchmark, export",
+        "benchmark, timing, formats, arithmetic",
         1.3,
     ),
     Notebook(
@@ -112,7 +112,7 @@ NOTEBOOKS = (
         "One term off at a time",
         "Pairs of equal seeds say which difference is above the noise; Table 4 printed four numbers and no spread",
         "section 4.2, Table 4",
-        "ablation, metrics",
+        "ablation, statistics",
         0.7,
     ),
     Notebook(
@@ -120,7 +120,7 @@ NOTEBOOKS = (
         "The case of the three tables",
         "Scores that no model can reach, a misprint found by addition, and a verdict for every claim of the paper",
         "all tables; section 4",
-        "scorecard, paper, results",
+        "scorecard, paper, records",
         0.5,
     ),
     Notebook(

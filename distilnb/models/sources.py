@@ -130,17 +130,19 @@ def shipped_teacher(scale: Scale) -> Path:
     return paths.data("teachers", scale.name)
 
 
+def shipped_student(scale: Scale, role: str = "student") -> Path:
+    """The folder in data/ of a scale's student, or of its twin with `role` "undistilled"; it may not exist."""
+    return paths.data("students", scale.name + ("" if role == "student" else f"-{role}"))
+
+
 def models_of(scale: Scale) -> list[str]:
     """LABEL=FOLDER for the teacher of a scale, its students that exist or are shipped, and released models."""
     teacher = ready_teacher(scale)
     pairs = [f"teacher={teacher}" + (f"@{scale.revision}" if scale.revision and teacher == scale.teacher else "")]
-    shipped = {
-        "student": paths.data("students", scale.name),
-        "undistilled": paths.data("students", f"{scale.name}-undistilled"),
-    }
-    for label, here in shipped.items():
+    for label in ("student", "undistilled"):
         own = paths.home() / "runs" / pretraining_run(label, scale.name) / "model"
-        folder = next((f for f in (own, here) if (f / "model.safetensors").is_file()), None)
+        made = (own, shipped_student(scale, label))
+        folder = next((f for f in made if (f / "model.safetensors").is_file()), None)
         if folder:
             pairs.append(f"{label}={folder}")
     if scale.teacher == scales.BERT_BASE:

@@ -142,4 +142,4 @@ def check_vocabulary(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBas
             "embeddings; use the tokenizer that the model was trained with"
         )
     if families.of(config).objective == "masked" and tokenizer.mask_token_id is None:
-        raise ValueError("the tokenizer has no [MASK] token; a BERT tokenizer is needed")
+        raise ValueError("the tokenizer has no mask token; use the one that the model was trained with")

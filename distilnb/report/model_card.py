@@ -249,7 +249,8 @@ def _start(made: dict[str, Any]) -> str:
     if made.get("student"):
         return f"those of {made.get('student_record') or _name(made['student'])}, which it trains further"
     layers = ", ".join(map(str, made["layers"]))
-    return f"its layers {layers}" if made["init"] == "teacher" else "random weights"
+    narrow = f", cut down to a width of {made['width']}" if made.get("width") else ""
+    return f"its layers {layers}{narrow}" if made["init"] == "teacher" else "random weights"
 
 
 def _what(record: dict[str, Any], network: Any) -> str:

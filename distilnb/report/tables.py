@@ -379,6 +379,22 @@ def benchmark_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def speed_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each comparison of our training with another's: times as fast in CPU time [least–greatest of the
+    rounds], and the share of its memory."""
+    return [
+        {
+            "our training": one["what"],
+            "against": one["against"],
+            "times as fast": f"{one['faster'][1]:.2f} [{one['faster'][0]:.2f}–{one['faster'][2]:.2f}]",
+            "memory": f"{one['memory']:.2f}" if one["memory"] else "–",
+            "processor": r["device"]["gpu"] or r["device"]["processor"],
+        }
+        for r in records
+        for one in r.get("comparisons", ())
+    ]
+
+
 def device_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for each device of a reader: how many per cent faster the student is there [quartiles], by its page."""
     rows, claimed = [], paper.claim("device_faster").value
@@ -484,9 +500,9 @@ def _range(low: float, high: float) -> str:
 
 def tables(records: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """The results tables of these records: pre-training, fine-tuning scale by scale, retention, size and speed,
-    ablation, devices of readers."""
+    ablation, devices of readers, speed of training."""
     by_scale = [[r for r in records if r["scale"] == scale] for scale in dict.fromkeys(r["scale"] for r in records)]
-    kinds = retention_rows, benchmark_rows, format_rows, ablation_rows, device_rows
+    kinds = retention_rows, benchmark_rows, format_rows, ablation_rows, device_rows, speed_rows
     parts = [pretraining_rows(records), *map(finetuning_rows, by_scale), *(kind(records) for kind in kinds)]
     return [rows for rows in parts if rows]
 

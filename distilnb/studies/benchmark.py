@@ -382,7 +382,7 @@ def benchmark(
     name: str = "benchmark",
     **provenance: Any,
 ) -> dict[str, Any]:
-    """Measure `models`, {"teacher": BERT, "student": DistilBERT}, each with a head, and return the record.
+    """Measure `models`, {"teacher": …, "student": …}, each with a head, and return the record.
 
     `folder` receives the files of the formats, 2.3 GB at base size. `fitted` is scored in every format. `provenance` is
     added to the record. Raises ValueError before any work for texts that are too few or too long, or an unknown format.

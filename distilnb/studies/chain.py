@@ -22,7 +22,7 @@ from ..distillation.recipe import PretrainingConfig
 from ..evidence.names import benchmark_run, pretraining_run
 from ..machine.progress import duration
 from ..models import arithmetic
-from ..models.sources import RANDOM, UNTRAINED, shipped_teacher
+from ..models.sources import RANDOM, UNTRAINED, shipped_student, shipped_teacher
 from ..models.student import half_depth, student_config
 from ..scales import Scale, Stage
 from ..tasks.finetuning import FinetuningConfig
@@ -153,9 +153,12 @@ class _Chain:
         self.steps.append(Step(name, command, {"scale": self.scale.name} | settings, needs, **more))
 
     def distil(self, role: str, number: int = 1, **settings: Any) -> None:
-        """Add the step that makes a role's model for the `number`th time."""
+        """Add the step that makes a role's model for the `number`th time, unless an encoder's is shipped."""
         label, run = f"{role}_{number}" if number > 1 else role, pretraining_run(role, self.scale.name, number)
-        folder = self.runs / run / "model"
+        folder, shipped = self.runs / run / "model", shipped_student(self.scale, role)
+        if number == 1 and self.scale.encoder and (shipped / "model.safetensors").is_file():
+            self.models[label] = str(shipped)
+            return
         self.add(label, "distil", self.like | {"name": run} | settings, makes=folder / "record.json")
         self.models[label], self.makers[label] = str(folder), (label,)
 
@@ -181,7 +184,7 @@ def steps(scale: Scale, runs: Path | None = None) -> list[Step]:
     chain.distil("undistilled", **silent)
     chain.distil("scratch", **silent, init="random")
     chain.models["untrained"] = UNTRAINED + chain.pinned
-    chain.models["random"], chain.makers["random"] = RANDOM + chain.models["student"], ("student",)
+    chain.models["random"], chain.makers["random"] = RANDOM + chain.models["student"], chain.needs("student")
     if scale.teacher == scales.BERT_BASE:
         chain.models["released"] = f"{scales.DISTILBERT}@{scales.DISTILBERT_REVISION}"
     _add_table_1(chain, list(chain.models))

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from ..evidence.records import Record
 from ..models import families
@@ -153,10 +154,17 @@ def to_int8(model: nn.Module) -> nn.Module:
     """A copy whose linear layers hold int8 weights and round their inputs at run time (dynamic quantization).
 
     torch has deprecated this interface for years, in favour of the separate package torchao, but still ships it.
+    GPT-2's transposed layers, which it does not know, are made linear ones before.
     """
+    model = copy.deepcopy(model).eval()
+    for name, module in list(model.named_modules()):
+        if isinstance(module, Conv1D):
+            linear = nn.Linear(module.nx, module.nf, device="meta")
+            linear.weight, linear.bias = nn.Parameter(module.weight.T.contiguous()), module.bias
+            model.set_submodule(name, linear)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return torch.ao.quantization.quantize_dynamic(copy.deepcopy(model).eval(), {nn.Linear}, dtype=torch.qint8)
+        return torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
 
 
 def relative_error(found: np.ndarray, expected: np.ndarray) -> float:

@@ -333,6 +333,7 @@ class Run(Training):
         accelerator: Accelerator,
         config: FinetuningConfig,
         safety: Safety,
+        *,
         teacher: PreTrainedModel | None = None,
     ):
         for one in (model, teacher) if teacher is not None else (model,):
@@ -434,7 +435,7 @@ def finetune(
     dropout.speed_up(model, accelerator.device)
     folder = Path(safety.checkpoints) if safety.checkpoints else None
     with explained(), alone_in(folder, accelerator):
-        run = Run(model, encoded[0], data, tokenizer, accelerator, config, safety, teacher)
+        run = Run(model, encoded[0], data, tokenizer, accelerator, config, safety, teacher=teacher)
         run.module.train()
         order = islice(batch_order(run.lengths, config), run.step, None)
         run.advance(run.steps, order, name, quiet, save_last=False)

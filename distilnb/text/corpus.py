@@ -24,8 +24,6 @@ from .contamination import Scored
 from .preparing import prepare
 from .reading import Tally
 from .sources import TextSource, read_pieces, stamp, take_turns
-from .sources import documents as documents  # the way to text that the notebooks show
-from .sources import parse_sources as parse_sources
 
 RECORDED_KEYS = "tokens", "seq_length", "layout", "tokenizer", "fingerprint", "read", "left_out"  # for a record
 FORMAT = 3  # version of the folder on disk; folders of another version are built again

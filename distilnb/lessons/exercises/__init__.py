@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 STUB = ...  # the place of an answer in a notebook
+KINDS = "look above for what is asked for: a number without quotes, a word, a list, a function, records of runs"
 
 
 class NotYet(Exception):
@@ -79,8 +80,9 @@ def check(name: str, *answer: Any) -> Verdict:
         return Verdict(name, True, known[name].judge(*answer))
     except NotYet as hint:
         return Verdict(name, False, str(hint))
-    except Exception as error:  # because the notebook must go on, whatever an answer does
-        return Verdict(name, False, f"the check could not use this answer ({type(error).__name__}: {error})")
+    except Exception:  # because the notebook must go on, whatever an answer does
+        given = ", ".join(f"{part!r:.60}" for part in answer)
+        return Verdict(name, False, f"the check could not use this answer ({given}): {KINDS}")
 
 
 def ask(function: Callable, *inputs: Any, **more: Any) -> Any:

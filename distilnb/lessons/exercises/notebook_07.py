@@ -185,10 +185,10 @@ def price_of_one_scale(per_row: float, per_matrix: float) -> str:
             "one scale per column, which is per input; a row of weight (outputs, inputs) makes an output: dim=1"
         )
     if close(per_row, 100 * errors["row"], relative=0.03):
-        raise NotYet("right in percent; `export.relative_error` gives fractions, so pass them on as they are")
+        raise NotYet("right in percent; `relative_error` gives fractions, so pass them on as they are")
     if near(per_row, "row"):
         raise NotYet("the error per row is right; for one scale per matrix, take the maximum over the whole weight")
     raise NotYet(
-        "for each batch of `export.sample(model)`: the logits of the rounded model and of the exact one, all "
-        "of them in one array each, then `export.relative_error(rounded, exact)`"
+        "for each batch of `sample(model)`: the logits of the rounded model and of the exact one, all "
+        "of them in one array each, then `relative_error(rounded, exact)`"
     )

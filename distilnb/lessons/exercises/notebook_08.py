@@ -33,9 +33,12 @@ def pairs_for_the_cosine(answer: int) -> str:
             "one pair has no spread, and with 1.96 instead of Student's t the interval is far too narrow: "
             "two pairs reach 9 standard deviations"
         )
-    reach = statistics.half_width(spread, int(answer))
-    hint = "not enough to leave out 0" if reach > abs(effect) else "and fewer pairs will do"
-    raise NotYet(f"{answer} pairs reach ±{reach:.2f}, {hint}; `metrics.pairs_needed` takes the spread, then the effect")
+    shown = statistics.power(int(answer), spread, effect)
+    hint = "too seldom" if answer < needed else "and fewer pairs will do"
+    raise NotYet(
+        f"{answer} pairs show it in {shown:.0%} of repetitions, {hint}; `statistics.pairs_needed` takes the spread, "
+        "then the effect"
+    )
 
 
 @exercise("08.2", 5)

@@ -98,7 +98,7 @@ def plot_pairs(rows: Sequence[Mapping[str, Any]], scale: str, score: str = "the 
         ax,
         f"{scale}: a seed changes {score.split(' (')[0]} by {within:.2g} on average, variants differ by {between:.2g}",
     )
-    ax.legend(ncols=len(seeds), loc="upper right")
+    figure.legend(*ax.get_legend_handles_labels(), ncols=len(seeds), loc="outside lower left")
     return figure
 
 

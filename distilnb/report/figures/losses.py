@@ -1,6 +1,7 @@
 """Figures of the losses: temperature, guesses, masks (notebook 02)."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -38,7 +39,7 @@ def plot_temperature(
         ax.text(0.97, 0.02, f"all others {1 - probabilities[best].sum():.0%}", transform=ax.transAxes, ha="right")
     axes[0, 0].set_xlim(1e-4, 1)
     axes[0, 0].set_yticks(np.arange(len(best)), [plain_token(tokens[index]) for index in best])
-    axes[0, 0].invert_yaxis()
+    axes[0, 0].set_ylim(len(best) + 0.6, -0.6)  # the best on top, and a line of room below for the others
     finding(
         figure, f"At T = {temperature:.3g} the teacher is as undecided as between {np.exp(entropy):,.0f} equal words"
     )
@@ -65,7 +66,7 @@ def plot_guesses(guesses: Mapping[str, Sequence[tuple[str, float]]]) -> Figure:
         ax.bar_label(bars, [f"{probability:.0%}" for _, probability in best], padding=3)
         ax.set_yticks(range(len(best)), [plain_token(word) for word, _ in best])
         ax.set(
-            title=labels_of([model])[0],
+            title=fill(labels_of([model])[0], 45 // len(guesses)),
             xlabel="probability",
             xlim=(0, 1.35),
             ylim=(most - 0.4, -0.6),

@@ -205,7 +205,7 @@ def plot_formats(
         axis.set_minor_locator(mpl.ticker.NullLocator())
     _name_formats(ax, rows, first)
     limited = np.isfinite([megabytes, milliseconds, points]).any()
-    losing = f", losing at most {points:g} points" if np.isfinite(points) else ""
+    losing = f", losing at most {points:g} point{'s' * (points != 1)}" if np.isfinite(points) else ""
     fit = f"{rows['fits'].sum()} of {len(rows)} formats of the student fit the limits{losing}"
     finding(ax, fit if limited else _fastest(rows, first))
     return figure
@@ -233,20 +233,36 @@ def _fastest(rows: pd.DataFrame, teacher: Mapping[str, Any]) -> str:
 
 @styled
 def plot_growth(record: Record) -> Figure:
-    """A figure of the growth of a pre-training step's CPU time by knob: the obvious step hollow, ours filled."""
+    """A figure of a pre-training step's tokens per CPU second by knob: the obvious step hollow, ours filled, and dashed
+    the bound of each precision by the measured matmul peak and memory bandwidth."""
     rows = pd.DataFrame(record["growth"])
-    knobs = list(dict.fromkeys(rows["knob"]))
-    figure, axes = plt.subplots(1, len(knobs), sharey=True, squeeze=False, figsize=(7.5, 3.2))
-    names = [name for name in ("plain", "float32", "bf16") if name in rows]
-    for ax, knob in zip(axes[0], knobs, strict=True):
+    if "tokens" not in rows:  # in older records, eight sequences of 128 tokens where nothing else is said
+        rows["tokens"] = rows["value"].where(rows["knob"] == "tokens", 1024)
+    knobs, names = list(dict.fromkeys(rows["knob"])), [n for n in ("plain", "float32", "bf16") if n in rows]
+    lines = -(-len(knobs) // 2)
+    figure, axes = plt.subplots(lines, 2, sharey=True, squeeze=False, figsize=(WIDTH, 1.2 + 2.3 * lines))
+    for ax in axes.flat[len(knobs) :]:
+        ax.set_axis_off()
+    for ax, knob in zip(axes.flat, knobs, strict=False):
         swept = rows[rows["knob"] == knob]
         for name, colour in zip(names, (GREY, MUTED[0], MUTED[1]), strict=False):
             label, inside = ("written the obvious way", "white") if name == "plain" else (f"ours, {name}", colour)
-            ax.plot(swept["value"], swept[name], "o-", color=colour, mfc=inside, label=label)
-        ax.set(xlabel=knob)
-    axes[0, 0].set_ylim(0, 1.05 * rows[names].max().max())
-    axes[0, 0].set_ylabel("CPU seconds of a step")
+            places = range(len(swept))
+            ax.plot(places, swept["tokens"] / swept[name], "o-", color=colour, mfc=inside, label=label)
+            if f"{name}_bound" in swept:
+                bound = swept["tokens"] / swept[f"{name}_bound"]
+                ax.plot(places, bound, "--", color=colour, label=f"bound, {name}")
+        ax.set_xticks(places, [f"{value:,}" for value in swept["value"]])
+        ax.set(xlabel=knob, yscale="log", xmargin=0.12)
+        ax.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:,.0f}"))
+        ax.yaxis.set_minor_locator(mpl.ticker.NullLocator())
+    figure.supylabel("tokens per second of CPU time", fontsize=mpl.rcParams["axes.labelsize"])
     figure.legend(*axes[0, 0].get_legend_handles_labels(), ncols=3, loc="outside lower left")
     saved = (rows["plain"] / rows[names[-1]]).max()
-    finding(figure, f"Logits in chunks keep a step cheap: up to {saved:.1f} times less CPU time than the obvious way")
+    told = f"Logits in chunks: up to {saved:.1f} times the tokens of the obvious way"
+    if f"{names[-1]}_bound" in rows:
+        share = rows[f"{names[-1]}_bound"] / rows[names[-1]]
+        told += f", {share.min():.0%} to {share.max():.0%} of the bound"
+    finding(figure, told)
     return figure

@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ...evidence.names import held_out_loss, objective_of, role_of
+from ...evidence.names import held_out_loss, human_name, objective_of, role_of
 from ...evidence.records import Record
 from .style import COLOURS, GREY, TERMS, WIDTH, colours_of, end_labels, finding, labels_of, styled
 
@@ -47,7 +47,7 @@ def plot_curve(records: Sequence[Record] | Record, term: str = "loss") -> Figure
     axes["held_out"].set(title=titles.pop() if len(titles) == 1 else "held-out loss", xlabel="tokens (millions)")
     if agree:
         axes["agreement"].set(title="agreement with the teacher", xlabel="tokens (millions)")
-    axes["loss"].legend(*axes["loss"].get_legend_handles_labels(), loc="center right")
+    figure.legend(*axes["loss"].get_legend_handles_labels(), ncols=4, loc="outside lower left")
     if told := _ends(records):
         finding(figure, told)
     return figure
@@ -56,21 +56,26 @@ def plot_curve(records: Sequence[Record] | Record, term: str = "loss") -> Figure
 def _ends(records: Sequence[Record]) -> str:
     """The last held-out losses, in words; "" without evaluations."""
     last = [held_out_loss(r.get("evaluations")) for r in records]
-    ends = [f"{label} {values[-1]:.2f}" for label, values in zip(_looks(records)[0], last, strict=True) if values]
+    ends = [f"{values[-1]:.2f} ({label})" for label, values in zip(_looks(records)[0], last, strict=True) if values]
     if len(records) == 1 and ends:
         return f"The held-out loss falls from {last[0][0]:.2f} to {last[0][-1]:.2f}"
     return f"Held-out loss at the end: {', '.join(ends)}" if ends else ""
 
 
 def _looks(records: Sequence[Record]) -> tuple[list[str], list[str]]:
-    """A label and a colour for each record: those of its role, unless two records share a role."""
+    """A label and a colour for each record: those of its role; where two share one, with what their names add to it."""
     names = [record["name"] for record in records]
     roles = [
         role_of(name) if role_of(name) != name else r.get("model", name) for name, r in zip(names, records, strict=True)
     ]
     alike = [roles.count(role) > 1 for role in roles]
     told = [name if double else role for name, role, double in zip(names, roles, alike, strict=True)]
-    return labels_of(told), colours_of(told)
+    added = [name.partition(f"-{record.get('scale')}-")[2] for name, record in zip(names, records, strict=True)]
+    labels = [
+        f"{human_name(name)}, {more.replace('-', ' ')}" if double and more else label
+        for name, more, double, label in zip(names, added, alike, labels_of(told), strict=True)
+    ]
+    return labels, colours_of(told)
 
 
 def _line(ax: Axes, columns: Mapping[str, Sequence[float | None]] | None, name: str, **look: Any) -> None:
