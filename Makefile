@@ -45,7 +45,8 @@ book: install  ## notebooks, lesson plans and results as pages to read without r
 figures: install  ## redraw figures/ from the published records
 	$(BIN)/distilnb figures
 
-bench: install  ## our training steps against the obvious ones, in turns; records go to runs/
+bench: install  ## our training against an older commit, Trainer and the obvious way, in turns; records go to runs/
+	$(BIN)/python benchmarks/before.py
 	for size in mini narrow base growth; do $(BIN)/python benchmarks/pretraining_step.py --size $$size || exit 1; done
 	$(BIN)/python benchmarks/finetuning_step.py
 	$(BIN)/python benchmarks/finetuning_step.py --size toy --net --rounds 20

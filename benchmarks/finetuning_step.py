@@ -10,24 +10,37 @@ real SST-2, in turns in one process, so that a busy machine slows all. Printed a
     python benchmarks/finetuning_step.py --size toy       the toy student, about a minute
     python benchmarks/finetuning_step.py --size toy --net --rounds 20                 what the safety net costs
     python benchmarks/finetuning_step.py --scores         both loops to the end on a toy task, three seeds: same scores
+    python benchmarks/finetuning_step.py --trainer        the small teacher on MRPC and STS-B against `Trainer`, and
+                                                          the scores of both: an hour on two cores
 """
 
 import argparse
 import csv
 import statistics
+import tempfile
 import time
 from dataclasses import replace
+from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from datasets import Dataset
-from transformers import DistilBertConfig, DistilBertForSequenceClassification, PreTrainedModel
+from transformers import (
+    DataCollatorWithPadding,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+    PreTrainedModel,
+    Trainer,
+    TrainingArguments,
+)
 
 from distilnb import paths, scales
 from distilnb.evidence.records import Stopwatch, new_record, save_record
-from distilnb.machine.device import forget_accelerator, make_accelerator
+from distilnb.machine.device import fast_bf16, forget_accelerator, make_accelerator
 from distilnb.models import dropout
+from distilnb.models.sources import load_tokenizer
 from distilnb.models.teacher import load_teacher
 from distilnb.report import tables
 from distilnb.tasks import finetuning, glue, heads
@@ -191,6 +204,55 @@ def same_scores(rows: int = 2000, seeds: int = 3) -> dict[str, float]:
     return scores
 
 
+def by_trainer(
+    model: PreTrainedModel, rows: Dataset, tokenizer: Any, config: FinetuningConfig, padding: bool | str
+) -> None:
+    """Fine-tune as the library's example does; `padding` is True (to the longest of a batch) or "max_length"."""
+    arguments = TrainingArguments(
+        tempfile.mkdtemp(),
+        per_device_train_batch_size=config.batch_size,
+        num_train_epochs=config.epochs,
+        learning_rate=config.learning_rate,
+        warmup_steps=round(config.warmup * config.steps(len(rows))),
+        weight_decay=config.weight_decay,
+        seed=config.seed,
+        bf16=fast_bf16(),
+        use_cpu=True,
+        report_to="none",
+        save_strategy="no",
+        disable_tqdm=True,
+    )
+    collator = DataCollatorWithPadding(tokenizer, padding=padding, max_length=MAX_LENGTH)
+    Trainer(model, arguments, collator, rows.remove_columns("length").with_format(None)).train()
+
+
+def against_trainer(names: list[str], rows: int | None, seeds: int = 3) -> dict[str, Any]:
+    """Whole fine-tunings of the small teacher: `Trainer`'s CPU time over ours (evaluation included), and all scores."""
+    source, scores, found = paths.data("teachers", "small"), {}, []
+    tokenizer, accelerator = load_tokenizer(str(source)), make_accelerator(cpu=True)
+    config = FinetuningConfig(learning_rate=1e-4)
+    loops = {"ours": None, "Trainer, rows padded to the longest": True, "Trainer, rows padded to 128": "max_length"}
+    for name in names:
+        data, spent = glue.load_data(name, "hub", rows), {loop: [] for loop in loops}
+        encoded = finetuning.encode(data, tokenizer, config)
+        for seed, loop in product(range(seeds), loops):
+            model, settings = heads.for_task(str(source), data.task, seed)[0], replace(config, seed=seed)
+            heads.name_labels(model, data.task)
+            began = time.process_time()
+            if loop == "ours":
+                finetuning.finetune(model, data, tokenizer, accelerator, settings, quiet=True)
+            else:
+                by_trainer(model, encoded[0], tokenizer, settings, loops[loop])
+            spent[loop].append(time.process_time() - began)
+            judged = finetuning.evaluate(model.eval(), data, encoded, accelerator, tokenizer.pad_token_id)
+            scores[f"{name}, {loop}, seed {seed}"] = judged["scores"]["main"]
+        for loop in (loop for loop in loops if loop != "ours"):
+            ratios = sorted(theirs / ours for theirs, ours in zip(spent[loop], spent["ours"], strict=True))
+            faster = [ratios[0], statistics.median(ratios), ratios[-1]]
+            found.append({"what": f"fine-tuning, width 384, {name}", "against": loop, "faster": faster, "memory": None})
+    return {"scores": scores, "comparisons": found}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=list(SIZES), default="base")
@@ -198,11 +260,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--net", action="store_true", help="measure the cost of the safety net alone")
     parser.add_argument("--scores", action="store_true", help="compare the scores of both loops instead of their speed")
+    parser.add_argument("--trainer", action="store_true", help="whole fine-tunings of real tasks, against `Trainer`")
+    parser.add_argument("--tasks", default="mrpc,stsb", help="the tasks of --trainer, joined by commas")
+    parser.add_argument("--rows", type=int, default=None, help="training rows of --trainer (default: all)")
     options = parser.parse_args()
     if options.rounds < 1 or options.updates < 0:
         parser.error("rounds and updates must be above 0")
-    watch = Stopwatch()
-    if options.scores:
+    watch, more = Stopwatch(), {}
+    if options.trainer:
+        name, more = "benchmark-finetuning-trainer", against_trainer(options.tasks.split(","), options.rows)
+        scores = more.pop("scores")
+    elif options.scores:
         name, scores = "benchmark-finetuning-scores", same_scores()
     else:
         updates = options.updates or {"base": 4, "toy": 24}[options.size]
@@ -212,14 +280,17 @@ def main() -> None:
     record = new_record(
         "benchmark",
         name,
-        scale="toy" if options.size == "toy" else "base",
+        scale="small" if options.trainer else "toy" if options.size == "toy" else "base",
         model="student",
         stopwatch=watch,
         scores=scores,
         config=config,
+        **more,
     )
     path = save_record(record)
     print(tables.table([{"measured": key, "value": f"{value:.4g}"} for key, value in scores.items()]))
+    if more:
+        print(tables.table(tables.speed_rows([record])))
     print(f"record: {path}")
 
 

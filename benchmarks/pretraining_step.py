@@ -11,7 +11,7 @@ fresh process for each, above what it had before the models were made.
     python benchmarks/pretraining_step.py                    base size; minutes
     python benchmarks/pretraining_step.py --size narrow      H = 128, 30,522 words
     python benchmarks/pretraining_step.py --size mini        H = 128, 8,192 words
-    python benchmarks/pretraining_step.py --size growth      cost against tokens, vocabulary and depth, at H = 128
+    python benchmarks/pretraining_step.py --size growth      against sequences, vocabulary, width and depth, with bounds
 
 A record goes to runs/. `scores`, where OURS is float32 or bf16 and a trailing _set means with the settings on:
 
@@ -26,6 +26,7 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -34,7 +35,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
+from transformers import BertConfig, BertForMaskedLM, PreTrainedModel, Trainer, TrainingArguments
 
 from distilnb import scales
 from distilnb.distillation import step
@@ -60,7 +61,13 @@ SIZES = {  # the teacher, and sequences of 128 tokens in a step: 2,048 tokens, t
 SEQUENCE = 128
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 STAGES = ("data", "teacher", "student", "head", "backward", "optimizer")
-GROWTH = {"tokens": (4, 8, 16), "vocabulary": (3072, 8192, 30522), "layers of the teacher": (4, 8, 12)}
+USUAL = {"sequences": 8, "vocabulary": 8192, "width": 128, "layers of the teacher": 12}
+GROWTH = {
+    "sequences": (4, 8, 16, 32),
+    "vocabulary": (3072, 8192, 30522),
+    "width": (128, 256, 384, 768),
+    "layers of the teacher": (4, 8, 12),
+}
 
 
 def seconds() -> float:
@@ -160,6 +167,46 @@ class Plain:
         return int(batch["attention_mask"].sum())
 
 
+class WithTrainer(Plain):
+    """The plain losses as the `compute_loss` of Hugging Face's `Trainer`, in float32 or under its bf16 autocast.
+
+    An update is a `train()` of one step, whose own set-up takes some milliseconds.
+    """
+
+    def __init__(self, *what: Any, bf16: bool):
+        super().__init__(*what)
+        forget_accelerator()
+        plain = self
+
+        class Distiller(Trainer):
+            def compute_loss(self, model: Any, inputs: dict[str, Tensor], **_: Any) -> Tensor:
+                return plain.losses(inputs)[0]
+
+        arguments = TrainingArguments(
+            tempfile.mkdtemp(),
+            per_device_train_batch_size=self.config.batch_size,
+            max_steps=1,
+            learning_rate=1e-5,
+            max_grad_norm=self.config.clip,
+            bf16=bf16,
+            use_cpu=DEVICE.type == "cpu",
+            remove_unused_columns=False,
+            report_to="none",
+            save_strategy="no",
+            logging_strategy="no",
+            disable_tqdm=True,
+        )
+        self.trainer = Distiller(self.student, arguments, optimizers=(self.optimizer, None))
+
+    def update(self, batches: Iterator[dict[str, Tensor]]) -> int:
+        """One update; the number of real tokens."""
+        batch = next(batches)
+        rows = [dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True)]
+        self.trainer.train_dataset = rows
+        self.trainer.train()
+        return int(batch["attention_mask"].sum())
+
+
 class Ours:
     """The package's own update, as `pretraining.pretrain` makes it."""
 
@@ -231,11 +278,13 @@ def make(shape: dict[str, Any], sequences: int, layout: str = "packed", layers: 
 
 
 def loop(name: str, shape: dict[str, Any], sequences: int, layers: int = 12) -> Plain | Ours:
-    """The loop called plain, float32 or bf16, with models of its own."""
+    """The loop called plain, trainer, trainer_bf16, float32 or bf16, with models of its own."""
     teacher, text, masker, config = make(shape, sequences, layers=layers)
     student = build_student(teacher, tuple(round(i * layers / (layers // 2)) for i in range(layers // 2)))
     if name == "plain":
         return Plain(student, teacher, text, masker, config)
+    if name.startswith("trainer"):
+        return WithTrainer(student, teacher, text, masker, config, bf16=name == "trainer_bf16")
     return Ours(student, teacher, text, masker, config, "bf16" if name == "bf16" else "no")
 
 
@@ -347,24 +396,58 @@ def memory_scores(size: str, names: list[str]) -> dict[str, float]:
     return scores | {f"{n}_memory_ratio": p / peaks["plain"] for n, p in peaks.items() if n != "plain"}
 
 
+def bandwidth(size: int = 2**28) -> float:
+    """The best rate of five copies in memory, in bytes read and written per second of CPU time (on a GPU: wall)."""
+    one, other = (torch.ones(size // 4, device=DEVICE) for _ in range(2))
+    rates = []
+    for _ in range(5):
+        began = seconds()
+        one.copy_(other)
+        rates.append(2 * size / (seconds() - began))
+    return max(rates)
+
+
+def least_bytes(shape: dict[str, Any], layers: int, teacher_bytes: int) -> int:
+    """The traffic of a step whose activations and logits never leave the cache, so that only weights are moved.
+
+    The student's are read for the forward pass, their gradient is written, and AdamW reads both with two moments and
+    writes all but the gradient: nine float32 numbers for each. The teacher's are read once, in its precision.
+    """
+    config = BertConfig(**shape)
+    layer = 4 * config.hidden_size**2 + 2 * config.hidden_size * config.intermediate_size
+    words = config.vocab_size * config.hidden_size
+    return 36 * (words + layers // 2 * layer) + teacher_bytes * (words + layers * layer)
+
+
 def growth(names: list[str], rounds: int, steps: int) -> list[dict[str, Any]]:
-    """CPU seconds of a step at H = 128, one of tokens, vocabulary and depth changed at a time."""
-    usual, rows = {"tokens": 8, "vocabulary": 8192, "layers of the teacher": 12}, []
-    for knob, values in GROWTH.items():
-        for value in values:
-            point = usual | {knob: value}
-            shape = NARROW | {"vocab_size": point["vocabulary"]}
-            loops = {n: loop(n, shape, point["tokens"], point["layers of the teacher"]) for n in names}
-            spent = {name: [] for name in names}
-            for turn in range(rounds + 1):  # the first warms up
-                for name, each in loops.items():
-                    batches, used = each.batches(steps), seconds()
-                    for _ in range(steps):
-                        each.update(batches)
-                    if turn:
-                        spent[name].append((seconds() - used) / steps)
-            shown = value * SEQUENCE if knob == "tokens" else value
-            rows.append({"knob": knob, "value": shown} | {n: float(f"{min(s):.4g}") for n, s in spent.items()})
+    """The tokens and CPU seconds of a step, one knob turned at a time, and their bounds for each precision.
+
+    A bound is the time that the operations would take at the measured matmul peak, or the least traffic at the measured
+    bandwidth, whichever is longer.
+    """
+    precisions = {"float32": torch.float32, "bf16": torch.bfloat16}
+    peaks = {name: matmul_rate(precisions[name], device=DEVICE) for name in names if name in precisions}
+    rate, rows = bandwidth(), []
+    for knob, value in ((knob, value) for knob, values in GROWTH.items() for value in values):
+        point = USUAL | {knob: value}
+        width, layers, tokens = point["width"], point["layers of the teacher"], point["sequences"] * SEQUENCE
+        shape = {"hidden_size": width, "num_attention_heads": width // 32, "intermediate_size": 4 * width}
+        shape |= {"vocab_size": point["vocabulary"]}
+        loops = {name: loop(name, shape, point["sequences"], layers) for name in names}
+        spent = {name: [] for name in names}
+        for turn in range(rounds + 1):  # the first warms up
+            for name, each in loops.items():
+                batches, used = each.batches(steps), seconds()
+                for _ in range(steps):
+                    each.update(batches)
+                if turn:
+                    spent[name].append((seconds() - used) / steps)
+        row = {name: min(times) for name, times in spent.items()}
+        for name, peak in peaks.items():
+            moved = least_bytes(shape, layers, 2 if name == "bf16" else 4)
+            row[f"{name}_bound"] = max(tokens * flops_per_token(shape, layers) / peak, moved / rate)
+        row = {name: float(f"{value:.4g}") for name, value in row.items()}
+        rows.append({"knob": knob, "value": value, "tokens": tokens, **row})
     return rows
 
 
@@ -382,7 +465,8 @@ def main() -> None:
     names = ["plain", "float32"] + (["bf16"] if DEVICE.type == "cuda" or fast_bf16() else [])
     watch, steps = Stopwatch(), options.steps or (1 if options.size == "base" else 3)
     if options.size == "growth":
-        values = {"growth": growth(names, options.rounds, steps), "scores": {}}
+        with applied(settings := probe()):
+            values = {"growth": growth(names, options.rounds, steps), "settings": settings, "scores": {}}
     else:
         shape, _ = SIZES[options.size]
         values = {"loss_difference": check_equal_losses(shape)}

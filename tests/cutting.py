@@ -23,6 +23,9 @@ from conftest import free_port
 
 PRELOAD = [
     "distilnb.cli.training",
+    "distilnb.cli.tasks",
+    "distilnb.cli.studies",
+    "distilnb.cli.showing",
     "distilnb.machine.hosts",
     "torch.distributed.launcher.api",
     "transformers.models.distilbert.modeling_distilbert",

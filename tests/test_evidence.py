@@ -115,11 +115,16 @@ def test_a_signal_ends_the_running_step_gently(tmp_path):
     )
     program = f"""
 import subprocess, sys
+from distilnb.machine import signals
 from distilnb.studies import chain
 def start(step, folder, jobs):
     return subprocess.Popen([sys.executable, "-c", {step!r}], stdout=open(folder / "a.log", "w"))
 chain._start = start
-chain.run_steps([chain.Step("a", "")])
+try:
+    with signals.heard():
+        chain.run_steps([chain.Step("a", "")])
+except KeyboardInterrupt as stop:
+    sys.exit(stop.status)
 """
     chain = subprocess.Popen([sys.executable, "-c", program], env=os.environ | {"DISTILNB_HOME": str(tmp_path)})
     log = tmp_path / "runs" / "evidence" / "a.log"

@@ -354,7 +354,7 @@ def apply(way: str, folder, model: torch.nn.Module) -> torch.nn.Module:
 def test_weights_as_they_are_published_are_read_to_the_last_bit(kind, way, tokenizer, tmp_path):
     """In float16, in shards, with a LayerNorm's gamma and beta as in 2018; other norms so called are refused."""
     expected = apply(way, tmp_path, published(kind, tokenizer, tmp_path)).state_dict()
-    if way == "unheard-of names" and kind not in ("bert", "electra", "deberta-v2", "deberta-v2, legacy=false"):
+    if way == "unheard-of names" and any(re.search("norm|ln_", name) for name in expected):  # norms of another name
         with pytest.raises(ValueError, match="weights"):
             load_teacher(tmp_path)
         return

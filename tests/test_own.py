@@ -148,6 +148,12 @@ WRONG = {
     "a word among numbers": ("a.jsonl", labelled([*range(60), "n/a"]), {}, "'a.jsonl', line 61"),
     "a label for each row": ("a.jsonl", labelled([f"free text {i}" for i in range(60)]), {}, "--label"),
     "a blank label": ("a.jsonl", labelled(["a", "b", " "] * 9), {}, "'a.jsonl', line 3"),
+    "decimal commas in few values": ("a.jsonl", labelled(["0,5", "1", "1,5"] * 9), {}, "with a point"),
+    "not a number": ("a.csv", labelled([*range(60), "inf"]), {}, "'a.csv', line 62"),
+    "an object for a label": ("a.jsonl", labelled([{"a": i % 2} for i in range(9)]), {}, "'a.jsonl', line 1"),
+    "no label in any row": ("a.jsonl", labelled([[]] * 9), {}, "no row of 'a.jsonl'"),
+    "spans without passages": ("a.csv", moods(), {"kind": "spans"}, "question, context and answers"),
+    "objects without values": ("a.jsonl", [{}] * 9, {}, "no rows"),
     "a column twice": ("a.csv", [{"text": "x", " text": "y", "label": "z"}], {}, "'text'"),
     "an answer in two places": (
         "q.jsonl",
@@ -197,6 +203,27 @@ def test_two_tasks_of_one_name_would_have_one_record(tmp_path):
 )
 def test_labels_that_mean_the_same_are_one(values, labels, tmp_path):
     assert load(str(write(tmp_path / "a.jsonl", labelled(values * 9)))).task.labels == labels
+
+
+def test_what_pandas_writes_by_default_is_read(tmp_path):
+    """Columns of values by row number."""
+    rows = moods()
+    columns = {name: {str(i): row[name] for i, row in enumerate(rows)} for name in rows[0]}
+    (tmp_path / "a.json").write_text(json.dumps(columns))
+    assert load(str(tmp_path / "a.json")).train.to_dict() == load(str(write(tmp_path / "a.csv", rows))).train.to_dict()
+
+
+def test_answers_that_are_too_long_to_be_given_are_told(tmp_path):
+    rows = bad(questions(), 3, context="w " * 40, answers={"text": [("w " * 31).strip()], "answer_start": [0]})
+    assert any(line.endswith("never given: 1") for line in load(str(write(tmp_path / "q.jsonl", rows))).info["told"])
+
+
+def test_a_data_set_of_the_hub_keeps_its_owner_in_the_record(monkeypatch):
+    table = own.Table(
+        [{"text": f"a {i}", "label": "ab"[i % 2]} for i in range(40)], own.Place("split train of a/b", ())
+    )
+    monkeypatch.setattr(own, "read_hub", lambda name: {"train": table})
+    assert load("a/b:config@main").info["id"] == "a/b:config"
 
 
 def test_an_index_that_a_library_wrote_is_no_text(tmp_path):

@@ -93,6 +93,8 @@ def test_the_export_tells_what_it_measured_and_keeps_one(model, tokenizer, tmp_p
     model.save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     out = tmp_path / "out"
+    (out / "onnx").mkdir(parents=True)
+    (out / "onnx" / "model.onnx").write_bytes(b"of another model, or half of one")
     assert main.main(["export", "--model", str(tmp_path / "model"), "--format", "onnx_int8", "--out", str(out)]) == 0
     told = json.loads((out / "onnx" / "rounding.json").read_text())
     assert told["kept"] in rounding.ROUNDINGS and f"{told['kept']} (kept)" in capsys.readouterr().out

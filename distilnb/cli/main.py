@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 
 from .. import __version__
-from ..machine.signals import Stopped
+from ..machine.signals import heard
 
 # name: place of its function, words of the command, purpose
 COMMANDS = {
@@ -71,7 +71,8 @@ def main(argv: list[str] | None = None) -> int:
         hint = f"did you mean {close[0]}?" if close else f"use one of {', '.join(COMMANDS)}"
         print(f"distilnb: there is no command '{flags[0]}'; {hint}", file=sys.stderr)
         return 2
-    return _call(flags[0], flags[1:], "--traceback" in words, "--convert" in words)
+    with heard():
+        return _call(flags[0], flags[1:], "--traceback" in words, "--convert" in words)
 
 
 def command_function(name: str) -> Callable[..., None]:
@@ -81,9 +82,11 @@ def command_function(name: str) -> Callable[..., None]:
 
 
 def _call(name: str, flags: list[str], show_traceback: bool, convert: bool) -> int:
-    from ..machine import hub, processes
-    from . import parsing
-
+    try:
+        from ..machine import hub, processes  # takes seconds, in which a signal may come
+        from . import parsing
+    except KeyboardInterrupt as stop:
+        return _stopped(name, stop)
     try:
         with processes.explained():
             _quieten()
@@ -93,8 +96,7 @@ def _call(name: str, flags: list[str], show_traceback: bool, convert: bool) -> i
             parsing.run_command(function, flags, name)
         return 0
     except KeyboardInterrupt as stop:
-        print(f"\ndistilnb: {str(stop) or 'stopped'}; {what_is_kept(name, stop)}", file=sys.stderr)
-        return processes.leave(getattr(stop, "status", 130))
+        return processes.leave(_stopped(name, stop))
     except ModuleNotFoundError as error:
         print(f'distilnb: {error.name} is not installed: pip install "distilnb[notebooks]"', file=sys.stderr)
         return 2
@@ -103,6 +105,12 @@ def _call(name: str, flags: list[str], show_traceback: bool, convert: bool) -> i
             traceback.print_exc()
         print(f"distilnb: {error}", file=sys.stderr)
         return processes.leave(2 if isinstance(error, ValueError) else 1)
+
+
+def _stopped(name: str, stop: KeyboardInterrupt) -> int:
+    """Say that a signal has ended a command and what is kept, and return the exit status."""
+    print(f"\ndistilnb: {str(stop) or 'stopped'}; {what_is_kept(name, stop)}", file=sys.stderr, flush=True)
+    return getattr(stop, "status", 130)
 
 
 def _quieten() -> None:
@@ -133,6 +141,8 @@ LEFT_BY = {  # command → what it leaves after Ctrl-C
 
 def what_is_kept(command: str, stop: KeyboardInterrupt) -> str:
     """The sentence about what is kept and what is lost after a signal has ended a command."""
-    if isinstance(stop, Stopped):
+    if getattr(stop, "saved", False):
         return "its state is saved, nothing is lost; the same command goes on from there"
+    if "kept" in str(stop):
+        return "the same command goes on from there"
     return LEFT_BY.get(command, "files that were announced are whole; the same command writes all of them again")

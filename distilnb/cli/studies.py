@@ -170,6 +170,7 @@ def export_model(what: ExportOptions, columns: OwnOptions) -> None:
     model, tokenizer = load_model(what.model), load_tokenizer(what.model)
     check_vocabulary(model.config, tokenizer)
     never_cut(tokenizer)
+    (folder / "onnx" / "model.onnx").unlink(missing_ok=True)  # of another model, or half a file of a killed export
     rows = None
     if what.task:
         fitted = held_out(model, tokenizer, what.task, what.source, what.rows, what.model, columns)

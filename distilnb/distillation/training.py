@@ -240,7 +240,10 @@ class Training:
         checkpoint, with `Stopped`. Raises FloatingPointError when `max_skipped` updates in a row were not finite.
         """
         safety, saved = self.safety, time.monotonic()
-        with Interrupts(quiet) as signals, Progress(self.steps, name, self.step, quiet=quiet) as progress:
+        with (
+            Interrupts(quiet or not self.folder) as signals,
+            Progress(self.steps, name, self.step, quiet=quiet) as progress,
+        ):
             while self.step < stop:
                 terms = self.update(batches)
                 left_out = {"skipped": str(len(self.skipped))} if self.skipped else {}
@@ -256,7 +259,8 @@ class Training:
                 if hopeless:
                     raise FloatingPointError(hopeless)
                 if any(asked):
-                    raise Stopped(SIGNALS[asked.index(True)], f"stopped after update {self.step:,} of {self.steps:,}")
+                    what = f"stopped after update {self.step:,} of {self.steps:,}"
+                    raise Stopped(SIGNALS[asked.index(True)], what, saved=bool(self.folder))
 
     def to_device(self, batch: Batch) -> Batch:
         """The batch on this process's device."""

@@ -3,6 +3,8 @@
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -10,11 +12,39 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal ended the run; `status`, 128 + the signal's number, is the exit status of its process."""
+    """A signal ended the run, whose state was `saved` or not; `status`, 128 + the signal's number, is the exit status
+    of its process."""
 
-    def __init__(self, number: int, what: str):
+    def __init__(self, number: int, what: str = "", saved: bool = False):
         super().__init__(what)
-        self.status = 128 + number
+        self.status, self.saved = 128 + number, saved
+
+
+@contextmanager
+def heard() -> Iterator[None]:
+    """For the time inside, a first SIGTERM is raised as `Stopped`, as Ctrl-C is as KeyboardInterrupt, and a second ends
+    the process at once, even what hangs outside Python. A process that is forked inside does not hear it so."""
+    first = threading.current_thread() is threading.main_thread()
+    if first and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _raise)
+    try:
+        yield
+    finally:
+        _unhear()
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    _unhear()
+    raise Stopped(number)
+
+
+def _unhear() -> None:
+    if signal.getsignal(signal.SIGTERM) is _raise:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unhear)
 
 
 class Interrupts:
@@ -41,6 +71,7 @@ class Interrupts:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.caught = number
         self.__exit__()
+        _unhear()
         if not self.quiet:  # print() may be what was interrupted, and cannot be entered twice
             os.write(2, b"\nstopping after this update, which is saved; once more to stop at once\n")
 

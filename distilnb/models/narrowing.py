@@ -38,7 +38,7 @@ def narrow_config(config: PreTrainedConfig, width: int | None, heads: int | None
         raise ValueError(f"{row.name} turns pairs of a head's rows: {width // heads} a head is odd; choose other heads")
     embedding = getattr(config, "embedding_size", before)
     if embedding == width != before:  # it would no longer be projected to the width
-        raise ValueError(f"a width of {width} is that of this {row.name}'s embeddings; choose a neighbouring one")
+        raise ValueError(f"a width of {width} is that of the teacher's embeddings; choose a neighbouring one")
     narrow = copy.deepcopy(config)
     narrow.hidden_size, narrow.num_attention_heads = width, heads
     name = next(n for n in ("hidden_dim", "n_inner", "intermediate_size") if hasattr(config, n))

@@ -86,7 +86,8 @@ def read_model(model: Path) -> tuple[dict[str, Any], Any]:
     if not (model / "record.json").is_file():
         raise ValueError(
             f"{model} has no record.json: a model is published with the record of its run, or not at all; "
-            "`distilnb distil` and `distilnb teacher` leave both in runs/NAME/model"
+            "`distilnb distil` and `distilnb teacher` leave both in runs/NAME/model (a fine-tuned one has no card: "
+            "`hf upload` takes its folder)"
         )
     record = load_record(model / "record.json")
     if record["kind"] not in ("teacher", "distillation"):
@@ -186,12 +187,12 @@ def header(
         for score, (metric, title) in SCORES.items()
         if score in record["scores"]
     ]
-    for task, runs in _by_task(tuned).items():
+    for task, runs in _by_task([r for r in tuned if not r["data"].get("own") or _on_hub(r["data"]["id"])]).items():
         values, data = [r["scores"]["main"] for r in runs], runs[0]["data"]
         stand_in = " (stand-in)" if data["stand_in"] else ""
         scores.append(
             EvalResult(
-                "question-answering" if task == "squad" else "text-classification",
+                "question-answering" if "exact_match" in runs[0]["scores"] else "text-classification",
                 data["id"],
                 f"{task}{stand_in}, validation",
                 "score",

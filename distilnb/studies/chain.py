@@ -6,7 +6,6 @@ none needs the result of another.
 """
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -251,7 +250,6 @@ def run_steps(chain: Sequence[Step], jobs: int = 1, say: Callable[[str], Any] = 
             say(f"{step.name}: done")
         else:
             waiting.append(step)
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         while waiting or running:
             for step in list(waiting):
@@ -278,7 +276,6 @@ def run_steps(chain: Sequence[Step], jobs: int = 1, say: Callable[[str], Any] = 
             process.terminate()
         for process, _ in running.values():
             process.wait()
-        signal.signal(signal.SIGTERM, before)
     if failed:
         raise RuntimeError(
             f"{len(failed)} steps failed or were left out: {', '.join(failed)}; what they said is in "

@@ -15,6 +15,8 @@ from ..evidence import statistics
 from . import metrics
 from .glue import Judgement
 
+LONGEST_ANSWER = 30  # tokens, as in BERT
+
 
 class Span(NamedTuple):
     """The first and last token of a span in one window, and the sum of their logits."""
@@ -35,7 +37,11 @@ class Answer(NamedTuple):
 
 
 def best_spans(
-    start_logits: np.ndarray, end_logits: np.ndarray, offsets: np.ndarray, n_best: int = 20, max_answer_length: int = 30
+    start_logits: np.ndarray,
+    end_logits: np.ndarray,
+    offsets: np.ndarray,
+    n_best: int = 20,
+    max_answer_length: int = LONGEST_ANSWER,
 ) -> list[Span]:
     """The `n_best` spans of one window with the highest start + end logit, best first; ties go to the earlier, shorter.
 
@@ -63,7 +69,7 @@ def find_answers(
     features: Dataset,
     rows: Dataset,
     n_best: int = 20,
-    max_answer_length: int = 30,
+    max_answer_length: int = LONGEST_ANSWER,
     most_context: bool = False,
 ) -> list[list[Answer]]:
     """For each row of `rows`, the `n_best` answers over all of its windows, best first, and at least one.

@@ -328,14 +328,13 @@ class Run(Training):
         self,
         model: PreTrainedModel,
         train: Dataset,
-        data_info: dict[str, Any],
+        data: TaskData,
         tokenizer: PreTrainedTokenizerBase,
         accelerator: Accelerator,
         config: FinetuningConfig,
         safety: Safety,
         *,
         teacher: PreTrainedModel | None = None,
-        units: tuple[float, float] = PLAIN,
     ):
         for one in (model, teacher) if teacher is not None else (model,):
             pad_causal(one.config, tokenizer)
@@ -344,11 +343,12 @@ class Run(Training):
         folder = Path(safety.checkpoints) if safety.checkpoints else None
         super().__init__(model, accelerator, config, kept, config.steps(len(train)), folder)
         self.train, self.lengths, self.pad_id = train, train["length"][:], tokenizer.pad_token_id
-        self.data_info, self.vocabulary = data_info, vocabulary_hash(tokenizer)
+        self.data_info, self.vocabulary = data.info, vocabulary_hash(tokenizer)
         self.started_from, self.teacher = fingerprint(model), teacher
+        self.units = heads.units(model, data.task)
         self.taught_by = {} if teacher is None else {"taught_by": fingerprint(teacher)}
         for one in (model, teacher) if teacher is not None else (model,):
-            heads.standardize(one, *units)
+            heads.standardize(one, *self.units)
         if teacher is not None:
             teacher.to(accelerator.device).eval().requires_grad_(False)
         groups = parameter_groups(model.to(accelerator.device), config)
@@ -356,7 +356,7 @@ class Run(Training):
         if folder:
             first = first_on_disk(folder, accelerator)
             jointly(accelerator, lambda: _drop_another(folder, self.identity), first)
-        self.start(Finetuning(model, config, units), optimizer)
+        self.start(Finetuning(model, config, self.units), optimizer)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -433,16 +433,16 @@ def finetune(
     attention = model.config._attn_implementation
     heads.name_labels(model, data.task)
     dropout.speed_up(model, accelerator.device)
-    folder, units = Path(safety.checkpoints) if safety.checkpoints else None, heads.units(model, data.task)
+    folder = Path(safety.checkpoints) if safety.checkpoints else None
     with explained(), alone_in(folder, accelerator):
-        run = Run(model, encoded[0], data.info, tokenizer, accelerator, config, safety, teacher=teacher, units=units)
+        run = Run(model, encoded[0], data, tokenizer, accelerator, config, safety, teacher=teacher)
         run.module.train()
         order = islice(batch_order(run.lengths, config), run.step, None)
         run.advance(run.steps, order, name, quiet, save_last=False)
     model.set_attn_implementation(attention)
-    scores = evaluate(model.eval(), data, encoded, accelerator, tokenizer.pad_token_id, units)
+    scores = evaluate(model.eval(), data, encoded, accelerator, tokenizer.pad_token_id, run.units)
     for one in (model, teacher) if teacher is not None else (model,):
-        heads.standardize(one, -units[0] / units[1], 1 / units[1])
+        heads.standardize(one, -run.units[0] / run.units[1], 1 / run.units[1])
     return _record(run, name, data, scores | run.taught_by | about)
 
 
@@ -477,8 +477,7 @@ def pace(
 ) -> float:
     """The seconds per token of an update, measured on a few updates, which change `model`."""
     dropout.speed_up(model, accelerator.device)
-    encoded, units = encode(data, tokenizer, config)[0], heads.units(model, data.task)
-    run = Run(model, encoded, data.info, tokenizer, accelerator, config, UNSAVED, units=units)
+    run = Run(model, encode(data, tokenizer, config)[0], data, tokenizer, accelerator, config, UNSAVED)
     run.module.train()
     tokens, enough = 0, replace(config, epochs=config.epochs + MEASURED)
     for turn, chosen in enumerate(islice(batch_order(run.lengths, enough), MEASURED)):

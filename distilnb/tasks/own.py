@@ -23,6 +23,7 @@ from ..settings import setting
 from ..text import reading
 from ..text.randomness import generator
 from . import glue, metrics
+from .answers import LONGEST_ANSWER
 from .glue import Task, TaskData
 from .squad import SQUAD, SpanTask
 
@@ -31,6 +32,7 @@ IDS = ("", "unnamed: 0", "id", "idx", "index", "guid", "uid", "title", "is_impos
 FORMATS = tuple(kind[1:] for kind in reading.READERS if kind != ".txt")
 KINDS = ("classes", "numbers", "several", "spans")
 MOST_CLASSES = 20  # whole numbers with more different values are a regression
+COMMA = re.compile(r"[-+]?[0-9]+,[0-9]+")  # a decimal or thousands, or two labels
 IMBALANCED = 1.5  # times its fair share that the commonest class may have before macro F1 is the main score
 SPLITS = {"train": ("train",), "validation": ("validation", "valid", "val", "dev", "eval", "test")}
 SQUAD_COLUMNS = {"question", "context", "answers"}
@@ -240,7 +242,7 @@ def load(source: str, options: OwnOptions | None = None, n_train: int = 0, n_val
     task = _measured(task, splits["train"], options.metric, told)
     told += _leaks(task, splits)
     info = {
-        "id": Path(source).name,
+        "id": Path(source).name if Path(source).expanduser().exists() else source.partition("@")[0],
         "revision": source.partition("@")[2] or None,
         "rows": {split: len(rows) for split, rows in splits.items()},
         "stand_in": False,
@@ -255,11 +257,13 @@ def load(source: str, options: OwnOptions | None = None, n_train: int = 0, n_val
 
 def _columns(table: Table, options: OwnOptions, told: list[str]) -> tuple[tuple[str, ...], str]:
     """The one or two columns of the texts, and the column of the label."""
-    if not table.rows:
+    if not any(table.rows):
         raise ValueError(f"{table.place.file} has no rows")
     names = list(dict.fromkeys(name for row in table.rows for name in row))
-    if SQUAD_COLUMNS <= set(names) and not options.columns and options.kind in ("", "spans"):
-        return ("question", "context"), options.label or "answers"
+    if options.kind == "spans" or (SQUAD_COLUMNS <= set(names) and not options.columns and not options.kind):
+        if not set(names) >= SQUAD_COLUMNS:
+            raise ValueError(f"{table.place.file} needs the columns question, context and answers for spans")
+        return ("question", "context"), "answers"
     label = options.label or next((n for n in names if n.lower() in LABELS), names[-1])
     texts = tuple(part.strip() for part in options.columns.split(",") if part.strip())
     for name in (*texts, label):
@@ -279,15 +283,17 @@ def _columns(table: Table, options: OwnOptions, told: list[str]) -> tuple[tuple[
 
 def _check_rows(table: Table, texts: Sequence[str], label: str, kind: str) -> None:
     """Raise ValueError, naming the row, unless each has its texts and its label ("" is no label of several)."""
-    if missing := [name for name in (*texts, label) if not any(name in row for row in table.rows)]:
-        raise ValueError(
-            f"{table.place.file} has no column '{missing[0]}'" if table.rows else f"{table.place.file} has no rows"
-        )
+    names = list(dict.fromkeys(name for row in table.rows for name in row))
+    if missing := [name for name in (*texts, label) if name not in names]:
+        why = f"no column '{missing[0]}', only {', '.join(names)}" if names else "no rows"
+        raise ValueError(f"{table.place.file} has {why}")
     for i, row in enumerate(table.rows):
         for column in texts:
             if not isinstance(row.get(column), str) or not row[column].strip():
                 raise ValueError(f"{table.place(i)} has no text in column '{column}'; leave the row out")
         value = row.get(label)
+        if isinstance(value, dict) and kind != "spans":
+            raise ValueError(f"{table.place(i)} has {value} in column '{label}', which is no label")
         if value is None or value != value or (not str(value).strip() and kind != "several"):
             raise ValueError(f"{table.place(i)} has no label in column '{label}'; fill it in or leave the row out")
 
@@ -314,7 +320,8 @@ def _kind(table: Table, label: str, options: OwnOptions, told: list[str]) -> str
     numbers = [_number(value) for value in values.values() if _number(value) is not None]
     different = len({_name(value) for value in values.values()})
     if table.classes or not numbers or len(numbers) < len(values):
-        if different > max(MOST_CLASSES, len(values) / 2) and not table.classes:
+        commas = all(_number(value) is not None or COMMA.fullmatch(str(value).strip()) for value in values.values())
+        if not table.classes and values and (commas or different > max(MOST_CLASSES, len(values) / 2)):
             _refuse_classes(table, label, values, different, len(numbers))
         return "classes"
     kind = "classes" if all(n == int(n) for n in numbers) and len({*numbers}) <= MOST_CLASSES else "numbers"
@@ -323,11 +330,11 @@ def _kind(table: Table, label: str, options: OwnOptions, told: list[str]) -> str
 
 
 def _refuse_classes(table: Table, label: str, values: dict[int, Any], different: int, numbers: int) -> None:
-    """Raise ValueError for labels that are no classes, because nearly all of them differ."""
+    """Raise ValueError for labels that are no classes, because nearly all differ or are numbers with a comma."""
     first = next(i for i, value in values.items() if _number(value) is None)
     what = f"{table.place(first)} has '{values[first]}' in column '{label}'"
-    if re.fullmatch(r"[-+]?[0-9]+,[0-9]+", str(values[first]).strip()):
-        raise ValueError(f"{what}; write decimals with a point, as in 0.5")
+    if COMMA.fullmatch(str(values[first]).strip()):
+        raise ValueError(f"{what}; write numbers with a point, as in 0.5, or say what they are by --kind")
     if 2 * numbers > len(values):
         raise ValueError(f"{what}, where most rows have a number; mend it, leave it out, or see --kind")
     raise ValueError(
@@ -346,6 +353,8 @@ def _labelled(
         _refuse(tables, values, label, lambda value: value is not None, "no finite number")
     else:
         seen = {one for value in values["train"] for one in (value if kind == "several" else [value])}
+        if not seen:
+            raise ValueError(f"no row of {tables['train'].place.file} has a label in column '{label}'")
         names = tables["train"].classes or tuple(sorted(seen, key=lambda n: (_number(n) is None, _number(n) or 0, n)))
         if tables["train"].classes:
             values = {split: [names[int(value)] for value in column] for split, column in values.items()}
@@ -412,6 +421,11 @@ def _spans(
         splits[split] = Dataset.from_list(rows)
         if not any(row["answers"]["text"] for row in rows):
             raise ValueError(f"no row of {table.place.file} has an answer; nothing can be learned or told apart there")
+    longest = sum(
+        len(text.split()) > LONGEST_ANSWER for rows in splits.values() for a in rows["answers"] for text in a["text"]
+    )
+    if longest:
+        told.append(f"answers of more than {LONGEST_ANSWER} words, which are never given: {longest:,}")
     if moved:
         told.append(f"rows whose answer is not at its answer_start, moved to the only place of its words: {moved:,}")
     return SpanTask(name, name, unanswerable=empty), splits
@@ -424,7 +438,9 @@ def _place(answer: str, start: int, passage: str, where: str) -> int:
         return start
     if found < 0 or passage.find(answer, found + 1) > 0:
         often = "nowhere" if found < 0 else f"several times, first at {found}"
-        raise ValueError(f"{where} has the answer {answer!r}, which is not at {start} in its passage but {often}")
+        raise ValueError(
+            f"{where} has the answer {answer!r}, which is not at {start} in its passage but {often}; mend it"
+        )
     return found
 
 

@@ -167,8 +167,9 @@ def prepare(
             np.save(building / "token_counts.npy", counts)
             files.write_json(building / "info.json", info)
             building.rename(folder)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"stopped while text was being prepared, {_kept(building)}") from None
+        except KeyboardInterrupt as stop:
+            stop.args = (f"stopped while text was being prepared, {_kept(building)}",)
+            raise
         finally:
             if not _done(building):
                 shutil.rmtree(building, ignore_errors=True)

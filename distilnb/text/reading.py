@@ -363,13 +363,18 @@ def _json(path: Path, encoding: str | None, *_: Any) -> Iterator[Any]:
     values = _json_values(path, encoding)
     first = list(islice(values, 2))
     if len(first) == 1 and isinstance(first[0], dict):
-        columns = {name: value for name, value in first[0].items() if isinstance(value, list)}
+        columns = {name: _column(value) for name, value in first[0].items() if isinstance(_column(value), list)}
         rows = [value for value in columns.values() if value and all(isinstance(row, dict) for row in value)]
         if len(rows) == 1:
             return iter(rows[0])
         if columns and len(columns) == len(first[0]) and len({len(value) for value in columns.values()}) == 1:
             return (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
     return chain(first, values)
+
+
+def _column(value: Any) -> Any:
+    """The values of a column, also as pandas writes one: {"0": …, "1": …}."""
+    return [*value.values()] if isinstance(value, dict) and all(key.isdigit() for key in value) else value
 
 
 def _json_values(path: Path, encoding: str | None) -> Iterator[Any]:
