@@ -153,3 +153,17 @@ def test_the_small_teacher_is_an_encoder_that_has_learned_to_fill_blanks():
     assert teacher.config.num_hidden_layers == 6 and teacher.config.hidden_size == 384
     for sentence, word in (("The worst film I have ever [MASK].", "seen"), ("Born in [MASK] York City.", "new")):
         assert best_guesses(teacher, tokenizer, sentence, 1)[0].word == word
+
+
+def test_the_small_student_is_half_its_teacher_and_agrees_with_it():
+    """A published encoder's half, distilled for 20 M tokens: its record and notice say so, and it fills blanks."""
+    folder, scale = paths.data("students", "small"), scales.get("small")
+    record = load_record(folder / "record.json")
+    assert record == load_record(paths.data("runs") / "distil-small.json")
+    assert record["tokens"] >= 20_000_000 and record["made_from"]["init"] == "teacher"
+    agreement, loss = (record["evaluations"][column] for column in ("agreement", "mlm_loss"))
+    assert agreement[-1] > agreement[0] and loss[-1] < loss[0]
+    assert scale.teacher in (folder / "NOTICE.md").read_text()
+    student, tokenizer = shipped("small"), AutoTokenizer.from_pretrained(folder)
+    assert student.config.n_layers == 3 and student.config.dim == 384
+    assert best_guesses(student, tokenizer, "The worst film I have ever [MASK].", 1)[0].word == "seen"
