@@ -66,8 +66,10 @@ def _training(records: Sequence[Record]) -> Iterator[tuple[str, Figure]]:
     """The figures of the training runs of one scale, with their names."""
     kinds = {kind: [r for r in records if r["kind"] == kind] for kind in ("teacher", "distillation", "finetuning")}
     for kind in ("teacher", "distillation"):
-        if kinds[kind]:
-            yield f"{kind}_curve", plot_curve(kinds[kind], "mlm" if len(kinds[kind]) > 1 else "loss")
+        budget = max((r["tokens"] for r in kinds[kind]), default=0)
+        equals = [r for r in kinds[kind] if r["tokens"] > 0.9 * budget]  # shorter runs do not compare
+        if equals:
+            yield f"{kind}_curve", plot_curve(equals, "mlm" if len(equals) > 1 else "loss")
     if kinds["finetuning"]:
         yield "tasks", plot_scores(kinds["finetuning"])
     if {"teacher", "student"} <= {r["model"] for r in kinds["finetuning"]}:
