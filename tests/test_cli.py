@@ -1,6 +1,5 @@
 """The command line, as a newcomer meets it: help that teaches, bad input that gets one sentence, runs that resume."""
 
-import gc
 import json
 import subprocess
 import sys
@@ -153,13 +152,6 @@ class NoSuchRepository:
         from huggingface_hub.errors import RepositoryNotFoundError
 
         raise RepositoryNotFoundError("404", response=httpx.Response(404, request=httpx.Request("GET", "http://hub")))
-
-
-def test_collections_between_runs_do_not_visit_what_was_imported(distil):
-    gc.unfreeze()
-    assert distil("--temperature", "0") == 2
-    assert gc.get_freeze_count() > 100_000
-    gc.unfreeze()
 
 
 def test_a_traceback_is_there_for_those_who_ask(distil, capsys):

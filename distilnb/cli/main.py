@@ -1,7 +1,6 @@
 """`distilnb COMMAND`: the list of commands and the treatment of their errors; each imports only what it needs."""
 
 import difflib
-import gc
 import importlib
 import sys
 import traceback
@@ -91,9 +90,7 @@ def _call(name: str, flags: list[str], show_traceback: bool, convert: bool) -> i
         with processes.explained():
             _quieten()
             hub.converting = convert
-            function = command_function(name)
-            gc.freeze()  # so that collections between the runs of a grid need not visit all that was imported
-            parsing.run_command(function, flags, name)
+            parsing.run_command(command_function(name), flags, name)
         return 0
     except KeyboardInterrupt as stop:
         return processes.leave(_stopped(name, stop))
