@@ -134,7 +134,8 @@ class Ours:
         accelerator, long = Accelerator(cpu=True, mixed_precision=precision), replace(config, epochs=1000)
         tokenizer = load_teacher(scales.get("toy").teacher)[1]
         dropout.speed_up(model, torch.device("cpu"))
-        self.run = finetuning.Run(model, rows, {}, tokenizer, accelerator, long, finetuning.UNSAVED)
+        data = glue.load_data("sst2", n_train=32, n_validation=32)  # of which only its kind of labels is read
+        self.run = finetuning.Run(model, rows, data, tokenizer, accelerator, long, finetuning.UNSAVED)
         self.run.module.train()
 
     def order(self, epoch: int) -> list[np.ndarray]:

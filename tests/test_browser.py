@@ -78,7 +78,7 @@ LESSONS = (
     Lesson(
         "06_squad_finetuning",
         {"question_view": {"question": "Where?", "passage": "Nolea met Serina in the hallway. Serina had the hoop."}},
-        "02 04 06 08 18 25 32b 34 34b",
+        "02 04 04a 06 08 18 25 32b 34 34b",
         {"06": ("n_train=1500", "n_train=32, n_validation=60")},
     ),
     Lesson(
@@ -98,7 +98,7 @@ LESSONS = (
         "08_ablation",
         {
             "ablation_view": {
-                "score": "mlm_loss",
+                "score": "macro",
                 "pairs of seeds": "ArrowLeft",
                 "random starts too": "Space",
                 "picture": "seeds",

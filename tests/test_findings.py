@@ -50,7 +50,8 @@ def test_a_ratio_like_the_papers_would_be_owned_up_to(published):
 
 
 def test_a_teacher_that_costs_is_said_to_cost(published):
-    scale = next(s for s in findings.REAL if any(r["name"] == f"distil-{s}" for r in published))
+    names = {r["name"] for r in published}
+    scale = next(s for s in findings.REAL if {f"distil-{s}", f"undistilled-{s}"} <= names)
     assert "pays on text" in findings.teaching(published)
     assert "does not pay on text" in findings.teaching(altered(published, f"distil-{scale}", mlm_loss=9.0))
 
