@@ -66,7 +66,7 @@ def narrow_tensors(tensors: dict[str, Tensor], full: PreTrainedConfig, student: 
         prefix = match.group() if (match := of_layer.match(name)) else ""
         layers[prefix][name.removeprefix(prefix)] = tensor
     outside, norms = layers.pop(""), [_norms(layer, full) for layer in layers.values()]
-    heads = torch.stack([found["q"].sum(1) * found["v"].sum(1) for found in norms])
+    heads = torch.stack([layer["q"].sum(1) * layer["v"].sum(1) for layer in norms])
     if row.head_tables:  # one for all layers, so that all must keep the same heads
         heads = heads.sum(0).expand_as(heads)
     made, shapes = {}, {name: tensor.shape for name, tensor in student.state_dict().items()}
@@ -75,8 +75,8 @@ def narrow_tensors(tensors: dict[str, Tensor], full: PreTrainedConfig, student: 
         for axis in range(tensor.ndim):
             tensor = tensor.index_select(axis, index) if tensor.shape[axis] != shapes[name][axis] else tensor
         made[name] = tensor
-    for (prefix, layer), found, strength in zip(layers.items(), norms, heads, strict=True):
-        kept = _kept(found, largest(strength, narrow.num_attention_heads), full, narrow) | {"w": columns}
+    for (prefix, layer), strengths, by_head in zip(layers.items(), norms, heads, strict=True):
+        kept = _kept(strengths, largest(by_head, narrow.num_attention_heads), full, narrow) | {"w": columns}
         made |= {prefix + name: _narrow(name, tensor, kept, full, narrow) for name, tensor in layer.items()}
     return made
 
@@ -101,13 +101,13 @@ def _norms(layer: dict[str, Tensor], full: PreTrainedConfig) -> dict[str, Tensor
 
     Those of queries and keys, an upper bound of a row's share in the scores, are one product: (heads, rows), as of "v".
     """
-    found: dict[str, Tensor] = {}
+    norms: dict[str, Tensor] = {}
     for name, tensor in layer.items():
         for axis, blocks in enumerate(_axes(name, tensor, families.of(full)) if tensor.ndim == 2 else ()):
             for letter, norm in zip(blocks, tensor.norm(dim=1 - axis).chunk(len(blocks)), strict=True):
-                found[letter] = found[letter] * norm if letter in found else norm
+                norms[letter] = norms[letter] * norm if letter in norms else norm
     shape = (full.num_attention_heads, -1)
-    return {"q": (found["q"] * found["k"]).view(shape), "v": found["v"].view(shape), "f": found["f"]}
+    return {"q": (norms["q"] * norms["k"]).view(shape), "v": norms["v"].view(shape), "f": norms["f"]}
 
 
 def _kept(

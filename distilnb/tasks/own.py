@@ -82,15 +82,15 @@ def find(
     if not parts:
         raise ValueError(f"--task '{names}' names no task; use one or several of {', '.join(KNOWN)}, or a file")
     known = {name: None if is_own(name) else known_task(name) for name in parts}
-    found = [
+    tasks = [
         load(name, options, n_train, n_validation)
         if task is None
         else glue.load_data(task, source, n_train or None, n_validation or None)
         for name, task in known.items()
     ]
-    if len(found) > len({data.task.name for data in found}):
+    if len(tasks) > len({data.task.name for data in tasks}):
         raise ValueError(f"--task '{names}' names two tasks alike, and so would their records be; rename a file")
-    return found
+    return tasks
 
 
 def known_task(name: str) -> Task:
@@ -433,15 +433,15 @@ def _spans(
 
 def _place(answer: str, start: int, passage: str, where: str) -> int:
     """The place of an answer: the stated one, or else the only one in its passage; ValueError without such a place."""
-    found = passage.find(answer)
+    first = passage.find(answer)
     if start >= 0 and passage.startswith(answer, start):
         return start
-    if found < 0 or passage.find(answer, found + 1) > 0:
-        often = "nowhere" if found < 0 else f"several times, first at {found}"
+    if first < 0 or passage.find(answer, first + 1) > 0:
+        often = "nowhere" if first < 0 else f"several times, first at {first}"
         raise ValueError(
             f"{where} has the answer {answer!r}, which is not at {start} in its passage but {often}; mend it"
         )
-    return found
+    return first
 
 
 def _answers(answers: Any, where: str) -> dict[str, list]:
