@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Under torch.autocast on a CPU, softmax and log_softmax of bfloat16 logits stay in bfloat16; on a GPU autocast lifts both to
-# float32. A distillation loss that was right on the GPU, KL of log_softmax and softmax over a vocabulary, is about twice too
-# large on the CPU, though its own result is float32: kl_div is lifted, when the rounding is done.
+# Under torch.autocast on a CPU, softmax and log_softmax of bfloat16 logits stay in bfloat16; on a GPU, says the documentation
+# of torch, autocast lifts both to float32. A distillation loss written for that, KL of log_softmax and softmax over a
+# vocabulary, is about twice too large on the CPU, though its own result is float32: kl_div is lifted after the rounding.
 #
 # Versions: torch 2.13.0, numpy 2.4.6, Python 3.11.
 # Behaviour: two distributions over 30,522 words that nearly agree, as late in a distillation: kl_div under autocast is 2.1
