@@ -139,8 +139,8 @@ def rounds_of(case: str, old: Path, files: Path, rounds: int, settings: dict[str
 def ratios(rows: list[dict[str, Any]], other: str, key: str) -> list[float]:
     """How many times the seconds or memory of `other` are today's: least, median and greatest of the rounds."""
     both = ([row[key] for row in rows if row["build"] == build] for build in (other, "now"))
-    found = [theirs / ours for theirs, ours in zip(*both, strict=True)]
-    return [min(found), statistics.median(found), max(found)]
+    quotients = [theirs / ours for theirs, ours in zip(*both, strict=True)]
+    return [min(quotients), statistics.median(quotients), max(quotients)]
 
 
 def shares(rows: list[dict[str, Any]], build: str) -> dict[str, float]:
@@ -183,7 +183,7 @@ def main() -> None:
         parser.error(f"unknown case '{unknown[0]}'; use some of {', '.join(CASES)}")
     if options.rounds < 1:
         parser.error("rounds must be 1 or more")
-    watch, settings, rows, found = Stopwatch(), device.probe(), [], []
+    watch, settings, rows, comparisons = Stopwatch(), device.probe(), [], []
     git = ["git", "-C", str(ROOT), "worktree"]
     with tempfile.TemporaryDirectory() as folder:
         old = Path(folder, "before")
@@ -191,14 +191,14 @@ def main() -> None:
         try:
             for case in cases:
                 own = rounds_of(case, old, Path(folder), options.rounds, settings)
-                found += compared(case, own, options.commit)
-                print(f"{case}: {found[-1]['what']} is done", flush=True)
+                comparisons += compared(case, own, options.commit)
+                print(f"{case}: {comparisons[-1]['what']} is done", flush=True)
                 for build in ("before", "now") if case in STEPS else ():
                     print(f"{build}: " + ", ".join(f"{s} {share:.0%}" for s, share in shares(own, build).items()))
                 rows += own
         finally:
             subprocess.run([*git, "remove", "--force", str(old)], check=True)
-    more = {"comparisons": found, "rounds": rows, "settings": settings}
+    more = {"comparisons": comparisons, "rounds": rows, "settings": settings}
     config = {"commit": options.commit, "rounds": options.rounds, "cases": cases}
     about = {"scale": "base", "model": "student", "stopwatch": watch, "scores": {}, "config": config}
     record = new_record("benchmark", "benchmark-before", **about, **more)

@@ -229,7 +229,7 @@ def by_trainer(
 
 def against_trainer(names: list[str], rows: int | None, seeds: int = 3) -> dict[str, Any]:
     """Whole fine-tunings of the small teacher: `Trainer`'s CPU time over ours (evaluation included), and all scores."""
-    source, scores, found = paths.data("teachers", "small"), {}, []
+    source, scores, comparisons = paths.data("teachers", "small"), {}, []
     tokenizer, accelerator = load_tokenizer(str(source)), make_accelerator(cpu=True)
     config = FinetuningConfig(learning_rate=1e-4)
     loops = {"ours": None, "Trainer, rows padded to the longest": True, "Trainer, rows padded to 128": "max_length"}
@@ -250,8 +250,10 @@ def against_trainer(names: list[str], rows: int | None, seeds: int = 3) -> dict[
         for loop in (loop for loop in loops if loop != "ours"):
             ratios = sorted(theirs / ours for theirs, ours in zip(spent[loop], spent["ours"], strict=True))
             faster = [ratios[0], statistics.median(ratios), ratios[-1]]
-            found.append({"what": f"fine-tuning, width 384, {name}", "against": loop, "faster": faster, "memory": None})
-    return {"scores": scores, "comparisons": found}
+            comparisons.append(
+                {"what": f"fine-tuning, width 384, {name}", "against": loop, "faster": faster, "memory": None}
+            )
+    return {"scores": scores, "comparisons": comparisons}
 
 
 def main() -> None:
