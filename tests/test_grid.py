@@ -1,5 +1,6 @@
 """A grid of runs: every cell once, later only what is missing, rates chosen on training rows, second teachers."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -125,9 +126,11 @@ def test_the_learning_rate_is_chosen_on_carved_rows(student, tokenizer, accelera
     assert len(load_records(tmp_path)) == 2, "a trial must not be averaged into the results"
 
     ran.clear()
-    finetune_grid({"student": student}, [data], (1, 2), tokenizer, accelerator, config, **settings)
-    assert ran == []
+    shutil.rmtree(tmp_path / "selection")  # the choice also stands in the records
+    *_, third = finetune_grid({"student": student}, [data], (1, 2, 3), tokenizer, accelerator, config, **settings)
+    assert ran == ["finetuning-toy-student-sst2-seed3"] and third["selection"] == records[0]["selection"]
 
+    ran.clear()
     fewer = {"trial_rows": 64, **settings}
     records = finetune_grid({"student": student}, [data], (1, 2), tokenizer, accelerator, config, **fewer)
     assert load_record(tmp_path / "selection" / f"{ran[0]}.json")["data"]["rows"]["train"] == 64

@@ -19,7 +19,7 @@ from .. import paths
 from ..distillation.checkpoints import fingerprint
 from ..evidence import cells
 from ..evidence.names import finetuning_run
-from ..evidence.records import save_record
+from ..evidence.records import load_record, save_record
 from ..machine.progress import duration
 from ..models.sources import Source
 from . import finetuning, heads
@@ -92,25 +92,42 @@ class Grid:
         """The number of runs and of trials of `model` on `task` without a record."""
         labels = [model, model + SECOND_STAGE] if self.task_teacher not in (None, model) else [model]
         runs = [self.run_name(label, task, f"seed{seed}") for label in labels for seed in seeds]
-        trials = [f"selection/{self.run_name(model, task, f'lr{rate:g}')}" for rate in self.learning_rates]
+        rates = () if self.chosen(model, task, seeds) else self.learning_rates
+        trials = [f"selection/{self.run_name(model, task, f'lr{rate:g}')}" for rate in rates]
         missing = [sum(not (self.folder / f"{name}.json").is_file() for name in names) for names in (runs, trials)]
         return missing[0], missing[1]
+
+    def chosen(self, model: str, task: TaskData, seeds: Sequence[int]) -> dict[str, Any] | None:
+        """The choice of a learning rate that a record of one of these runs states, if its trials were those of this
+        grid; else None."""
+        for seed in seeds if self.learning_rates else ():
+            try:
+                selection = load_record(self.folder / f"{self.run_name(model, task, f'seed{seed}')}.json")["selection"]
+            except (ValueError, KeyError):
+                continue
+            if (selection["learning_rates"], selection.get("rows", 0)) != ([*self.learning_rates], self.trial_rows):
+                continue
+            config = replace(self.config, learning_rate=selection["chosen"], seed=seed)
+            cell = replace(self.cell(model, task, config, selection=selection), keeps=None)
+            if cells.recorded(cell, self.folder)[0]:
+                return selection
+        return None
+
+    def choose(self, model: str, task: TaskData, seed: int) -> dict[str, Any]:
+        """The choice of a learning rate by trials on nine tenths of the training rows, which are run where missing."""
+        what = f"{model} on {task.task.name}, choosing the learning rate"
+        trials = self.trials(model, task.carve(most=self.trial_rows), seed)
+        tried = cells.run_missing(trials, self.folder / "selection", what, self.accelerator, quiet=self.quiet).records
+        return select(self.learning_rates, tried) | ({"rows": self.trial_rows} if self.trial_rows else {})
 
     def cells(self, task: TaskData, seeds: Sequence[int]) -> list["Cell"]:
         """The cells of a task, a teacher's before those of its students; trials choose the learning rates now."""
         made, taught = [], []
-        carved = task.carve(most=self.trial_rows) if self.learning_rates else None
         for model in self.models:
             config, more = self.config, {}
-            if carved:
-                what = f"{model} on {task.task.name}, choosing the learning rate"
-                trials = self.trials(model, carved, seeds[0])
-                tried = cells.run_missing(
-                    trials, self.folder / "selection", what, self.accelerator, quiet=self.quiet
-                ).records
-                selection = select(self.learning_rates, tried)
-                more = {"selection": selection | ({"rows": self.trial_rows} if self.trial_rows else {})}
-                config = replace(config, learning_rate=selection["chosen"])
+            if self.learning_rates:
+                selection = self.chosen(model, task, seeds) or self.choose(model, task, seeds[0])
+                more, config = {"selection": selection}, replace(config, learning_rate=selection["chosen"])
             own = [self.cell(model, task, replace(config, seed=seed), **more) for seed in seeds]
             made += own
             if self.task_teacher and model != self.task_teacher:
