@@ -3,6 +3,7 @@
 import pytest
 
 from distilnb.report import answer
+from distilnb.report.retention import by_model
 
 SCORES = {"cola": 0.4, "sst2": 0.9, "rte": 0.6, "qqp": 0.8}
 
@@ -54,11 +55,19 @@ def test_without_records_of_both_the_answer_is_open(records):
 
 
 def test_the_share_is_over_tasks_on_which_the_teacher_is_above_the_majority():
-    """RTE at the majority and a subset of QQP do not count."""
+    """RTE at the majority and a subset of QQP do not count; the sentence says how many of the tasks do."""
     low = [r | {"scores": {"main": 0.5, "majority": 0.5}} if r["task"] == "rte" else r for r in TEACHER]
-    found = answer.kept(low + grid("student", 0.9, wobble=0), "student")
-    assert found.tasks == ("cola", "sst2") and found.seeds == (0, 1, 2)
+    found = by_model(low + grid("student", 0.9, wobble=0), "small")["student"]
+    assert found.tasks == ["cola", "sst2"] and found.seeds == 3
     assert found.share.mean == pytest.approx(100 * 0.9 * (1.3) / (1.3 + 2 * 0.001), abs=0.05)
+    told = answer.answer(low + grid("student", 0.9))
+    assert "9 tasks 3 were run" in told and "on 2 of them" in told and "CoLA, SST-2" in told
+
+
+def test_a_task_that_the_student_has_not_run_does_not_take_the_answer_away():
+    """The teacher's first runs on a new task come before those of the student."""
+    more = [run("teacher", "mrpc", seed, 0.9) for seed in range(3)]
+    assert answer.answer(TEACHER + more + grid("student", 0.9)) == answer.answer(TEACHER + grid("student", 0.9))
 
 
 @pytest.mark.parametrize("share, where", [(0.97, "inside"), (0.9, "above"), (1.05, "below")])
@@ -72,8 +81,13 @@ def test_where_the_papers_share_lies(share, where):
 
 def test_seeds_are_paired_and_models_without_records_are_named():
     said = answer.answer(TEACHER + grid("student", 0.9, seeds=5) + grid("random", 0.7, seeds=2))
-    assert "3 seeds" in said and "random weights, not trained 7" in said and "2 seeds" in said
-    open_ = said.split("not run yet: ")[1].split(".")[0]
+    rows = {
+        line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ") for line in said.splitlines() if "|" in line
+    }
+    student, random = rows["the student"], rows["random weights, not trained"]
+    assert (student[-1], random[-1]) == ("3", "2") and random[1].startswith("7") and student[2].startswith("no, ")
+    assert random[3].startswith("+") and student[3].strip() == "–", "the student's lead over each other model"
+    open_ = said.split("yet: ")[1].split(".")[0]
     assert "trained as long" in open_ and "random weights, not trained" not in open_
 
 
@@ -83,7 +97,7 @@ def test_the_student_against_its_twin(twin, words):
         r | {"scores": r["scores"] | {"main": r["scores"]["main"] + 0.003 * (r["seed"] - 1) ** 2 - 0.002}}
         for r in grid("undistilled", twin)
     ]
-    assert f"The student {words} its twin" in answer.answer(TEACHER + grid("student", 0.9) + wobbling)
+    assert f"It {words} its twin" in answer.answer(TEACHER + grid("student", 0.9) + wobbling)
 
 
 def test_signs_of_the_ablation_come_in_groups():

@@ -664,6 +664,19 @@ def test_retention_of_next_to_nothing_is_cut_with_an_arrow():
     assert ax.get_ylim()[1] < 200 and any("↑ 2000" in text.get_text() for text in ax.texts)
 
 
+def test_only_tasks_that_the_teacher_has_learned_are_counted_in_titles():
+    """On RTE the teacher is at the majority, so the student's lead and its 120 % there are none."""
+    mains = {"cola": {"teacher": 0.9, "student": 0.8, "undistilled": 0.85}}
+    mains |= {"rte": {"teacher": 0.5, "student": 0.6, "undistilled": 0.5}}
+    records = [tuned(m, main, task, s) for task, by in mains.items() for m, main in by.items() for s in range(3)]
+    title = figures.plot_scores(records).axes[0].get_title("left")
+    assert "on 0 of the 1 task that" in title
+    ax = figures.plot_retention(records).axes[0]
+    assert ax.get_title("left").endswith(": 89 to 89 %")
+    colours = {round(float(c[0].get_ydata()[0])): c[0].get_color() for c in ax.containers}
+    assert colours == {89: figures.COLOURS["student"], 120: figures.GREY}
+
+
 def test_the_teacher_is_worth_what_its_student_reads_better():
     student, twin = run_record("distil-mini", -0.5), run_record("undistilled-mini")
     student["evaluations"]["mlm_loss"][-1] = 2.7

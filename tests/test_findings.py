@@ -50,10 +50,25 @@ def test_a_ratio_like_the_papers_would_be_owned_up_to(published):
 
 
 def test_a_teacher_that_costs_is_said_to_cost(published):
-    names = {r["name"] for r in published}
-    scale = next(s for s in findings.REAL if {f"distil-{s}", f"undistilled-{s}"} <= names)
-    assert "pays on text" in findings.teaching(published)
+    told = findings.teaching(published)
+    scale = told.split("(scale ")[1].split(";")[0]
+    assert "pays on text" in told
     assert "does not pay on text" in findings.teaching(altered(published, f"distil-{scale}", mlm_loss=9.0))
+
+
+@pytest.mark.parametrize(
+    "more, words",
+    [([0.1] * 5, "and on tasks"), ([-0.1] * 5, "but not on tasks"), ([0.1, -0.1, 0, 0, 0], "nothing shows")],
+)
+def test_the_worth_on_tasks_follows_from_pairs_of_student_and_twin(published, more, words):
+    """The student gets its twin's scores and a little more or less, seed by seed."""
+    mini = copy.deepcopy([r for r in published if r["scale"] == "mini"])
+    twin = {(r["task"], r["seed"]): r["scores"] for r in mini if r["model"] == "undistilled"}
+    for record in (r for r in mini if (r["kind"], r["model"]) == ("finetuning", "student")):
+        if scores := twin.get((record["task"], record["seed"])):
+            record["scores"] = scores | {"main": scores["main"] + more[record["seed"]]}
+    told = findings.teaching(mini)
+    assert words in told.split("**")[3] and "the twin 1" in told and "random weights" in told
 
 
 def test_whether_the_papers_differences_lie_in_our_intervals_is_computed(published):

@@ -4,6 +4,7 @@ import pytest
 
 from distilnb.evidence import paper
 from distilnb.report import tables
+from distilnb.report.retention import by_model
 from distilnb.tasks import glue
 
 
@@ -44,7 +45,7 @@ def test_scales_have_tables_of_their_own_and_a_subset_of_a_real_task_is_marked()
         finetuned("random", 0.5, scale="mini"),
         finetuned("random", 0.5, task="qqp", scale="mini") | part,
     ]
-    (toy,), (rte, qqp) = tables.tables(here)
+    (toy,), (rte, qqp) = tables.tables(here).values()
     assert (toy["task"], rte["task"], qqp["task"]) == ("rte", "rte", "qqp (subset)"), "all of toy is a stand-in"
     assert list(toy)[4:] == ["teacher"] and list(rte)[4:] == ["random"], "no column for what a scale does not have"
 
@@ -271,11 +272,26 @@ def test_retention_pairs_seeds_and_leaves_out_subsets():
         part = {"data": {"stand_in": True, "stand_in_why": "a subset"}}
         records += [run(who, "qnli", seed, "mini", main=0.9) | part for who in ("teacher", "student")]
     records += [run("student", "cola", 7, "mini", main=0.1)]  # no teacher of this seed
+    records += [run("random", "wnli", 0, "mini", main=0.6)]  # without the other tasks it has no share
     all_, without, above = tables.retention_rows(records)
     assert all_["tasks"] == "all: cola, rte, wnli" and without["tasks"] == "without WNLI: cola, rte"
-    assert above["tasks"] == "teacher above majority: cola, wnli"
+    assert above["tasks"] == "teacher above majority: cola, wnli" and "random" not in above
     both = [100 * (0.72 + 0.6) / (0.8 + 0.6), 100 * (0.73 + 0.61) / (0.81 + 0.61)]
-    assert above["% of the teacher"].startswith(f"{sum(both) / 2:.1f} [") and ", 2 seeds" in above["% of the teacher"]
+    assert above["student"].startswith(f"{sum(both) / 2:.1f} [") and ", 2 seeds" in above["student"]
+
+
+def test_the_tasks_of_a_share_are_the_same_for_every_model():
+    """The teacher is above the majority over its three seeds; a model with one of them is compared on as many tasks."""
+    records = [
+        run(who, task, seed, "mini", main=main)
+        for task, values in {"cola": (0.8, 0.8, 0.8), "rte": (0.45, 0.52, 0.55)}.items()
+        for seed, main in enumerate(values)
+        for who in ("teacher", "student", *["random"] * (seed == 2))
+    ]
+    kept = by_model(records, "mini")
+    assert kept["random"].tasks == kept["student"].tasks == ["cola"], "with its seed alone RTE would count"
+    assert (kept["random"].seeds, kept["random"].place, kept["student"].place) == (1, "", "below")
+    assert kept["student"].run == 2 and kept["random"].lead.mean == 0
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from distilnb.cli import main as main_module
 from distilnb.evidence import paper
 from distilnb.evidence.records import Stopwatch, load_records, new_record, save_record
 from distilnb.lessons.generated import results_page
-from distilnb.report import figures, pages, scorecard, tables
+from distilnb.report import answer, figures, findings, pages, scorecard, tables
+from distilnb.report.retention import LEARNED, by_model
 from distilnb.report.scorecard import EVIDENCE, VERDICTS, Found, verdict
 from distilnb.tasks import glue
 
@@ -154,7 +155,7 @@ def test_the_share_is_taken_seed_by_seed_and_needs_all_nine_tasks():
     small = nine_tasks("teacher", [0.8], "toy") + [
         record for record in nine_tasks("student", [0.4], "toy") if record["task"] in ("rte", "cola")
     ]
-    assert line(small, "share of BERT-base").small == "toy 50.0 %, 2 of 9 tasks"
+    assert line(small, "share of BERT-base").small == {"toy": "50.0 %, 2 of 9 tasks"}
 
 
 def test_beside_the_share_stands_what_a_student_without_a_teacher_keeps_of_the_same_tasks():
@@ -163,12 +164,15 @@ def test_beside_the_share_stands_what_a_student_without_a_teacher_keeps_of_the_s
         nine_tasks(model, [value], "mini")
         for model, value in (("teacher", 0.8), ("student", 0.4), ("undistilled", 0.6))
     )
-    assert line(teacher + student + twin, "share of BERT-base").small == "mini 50.0 %, without a teacher 75.0 %"
+    assert (
+        line(teacher + student + twin, "share of BERT-base").small["mini"]
+        == "50.0 %, 9 of 9 tasks, without a teacher 75.0 %"
+    )
     teacher, student = ([r for r in records if r["task"] in two] for records in (teacher, student))
-    told = line(teacher + student + twin, "share of BERT-base").small
-    assert told == "mini 50.0 %, 2 of 9 tasks, without a teacher 75.0 %"
+    told = line(teacher + student + twin, "share of BERT-base").small["mini"]
+    assert told == "50.0 %, 2 of 9 tasks, without a teacher 75.0 %"
     fewer = [r for r in twin if r["task"] == "rte"]
-    assert line(teacher + student + fewer, "share of BERT-base").small == "mini 50.0 %, 2 of 9 tasks"
+    assert line(teacher + student + fewer, "share of BERT-base").small["mini"] == "50.0 %, 2 of 9 tasks"
 
 
 def test_headlines_can_fail():
@@ -244,7 +248,7 @@ def test_the_ablation_fills_table_4():
     assert found.verdict == "reproduced" and found.found.value == pytest.approx(-2.967, abs=0.01)
     assert line(records, "without: cosine").verdict == "not run"
     toy = [r | {"scale": "toy", "grid": "ablation-toy"} for r in records]
-    assert line(toy, "without: soft targets").small.startswith("toy −2.97")
+    assert line(toy, "without: soft targets").small["toy"].startswith("−2.97")
 
 
 # what must not be averaged over silently
@@ -378,15 +382,15 @@ def test_a_run_on_a_subset_fills_no_cell_and_is_named():
 
 
 def test_subsets_at_small_scale_are_remarked():
-    records = nine_tasks("teacher", [0.8, 0.9], "mini") + nine_tasks("student", [0.6, 0.7], "mini")
+    records = nine_tasks("teacher", [0.8, 0.82], "mini") + nine_tasks("student", [0.6, 0.7], "mini")
     for record in (r for r in records if r["task"] == "qqp"):
         record["data"] = {"fingerprint": "x", "stand_in": True, "stand_in_why": "a part"}
-    assert "a subset" in line(records, "DistilBERT, QQP").small
+    assert "a subset" in line(records, "DistilBERT, QQP").small["mini"]
     part = {"data": {"fingerprint": "x", "stand_in": True, "stand_in_why": "a part"}}
     some = [tuned(model, "imdb", 0.8, scale="mini") | part for model in ("teacher", "student")]
-    assert "a subset" in line(some, "distance to BERT-base on IMDb").small
+    assert "a subset" in line(some, "distance to BERT-base on IMDb").small["mini"]
     shares = line(records, "share of BERT-base's GLUE macro score")
-    assert shares.verdict == "not run" and "8 of 9 tasks" in shares.small, "a subset is another task"
+    assert shares.verdict == "not run" and "8 of 9 tasks" in shares.small["mini"], "a subset is another task"
 
 
 # in short
@@ -410,21 +414,24 @@ def test_what_held_and_what_was_not_run_is_told_in_short():
         for variant, macro in (("triple", 0.6), ("no_ce", 0.5))
         for seed in (0, 1)
     ]
-    told = scorecard.in_short(
-        scorecard.scorecard(nine_tasks("teacher", [0.4, 0.4]) + nine_tasks("student", [0.3, 0.3]) + grid)
-    )
-    by_word = {line.split("**")[1]: line for line in told.splitlines()}
+    card = scorecard.scorecard(nine_tasks("teacher", [0.4, 0.4]) + nine_tasks("student", [0.3, 0.3]) + grid)
+    by_word = {line.split("**")[1]: line for line in scorecard.in_short(card).splitlines()}
     assert "none" in by_word["reproduced"] and "DistilBERT keeps (paper 97 %, here 75.0 %)" in by_word["not reproduced"]
     assert "8 of Table 2" in by_word["not run"] and "Table 1" not in by_word["not run"]
-    assert "paper −2.96, mini −10.00" in by_word["not evidence"]
+    (row,) = scorecard.small_rows(card)
+    assert row["paper"] == "−2.96" and row["mini: not evidence"].startswith("−10.00"), "small scales stand apart"
+    assert "mini" not in scorecard.in_short(card) and scorecard.small_rows(scorecard.scorecard([])) == []
 
 
 def test_what_small_scales_keep_is_one_number_wherever_it_stands():
-    """The share in the scorecard is that of the results table: over the whole tasks, subsets left out."""
+    """In scorecard, results table, findings and answer: over the tasks that the teacher has learned, no subsets."""
     published = load_records(paths.data("runs"))
-    small = line(published, "share of BERT-base").small
-    row = next(r for r in tables.retention_rows(published) if (r["scale"], r["model"]) == ("mini", "student"))
-    assert f"mini {row['% of the teacher'].split()[0]} %" in small
+    share = str(by_model(published, "mini")["student"]).split()[0]
+    assert line(published, "share of BERT-base").small["mini"].startswith(f"{share} %")
+    row = next(r for r in tables.retention_rows(published) if r["scale"] == "mini" and LEARNED in r["tasks"])
+    assert row["student"].startswith(share) and f"**{share} [" in answer.answer(published, "mini")
+    mini = [r for r in published if r["scale"] != "small"]
+    assert f"the student keeps {share} [" in findings.teaching(mini)
 
 
 def test_whether_the_papers_value_lies_in_our_interval_is_said():

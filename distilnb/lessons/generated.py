@@ -11,6 +11,7 @@ from ..machine.device import assumed_watts
 from ..machine.progress import duration
 from ..models.sources import shipped_teacher
 from ..report import answer, figures, findings, scorecard, tables
+from ..report.retention import by_model
 from . import quiz
 from .notebooks import NOTEBOOKS, Notebook, folder
 
@@ -176,13 +177,14 @@ def results_page(card: scorecard.Card, records: list[Record]) -> str:
         findings.ablation_sentence(records),
         tables.NAMES,
         *filter(None, [findings.read_before(records)]),
-        *map(tables.table, tables.tables(records)),
+        *(f"### {title}\n\n{tables.table(rows)}" for title, rows in tables.tables(records).items()),
         "## Time and energy",
         f"Energy is time times {assumed_watts(False):.0f} W, with a GPU {assumed_watts(True):.0f} W: assumptions. "
         "Time is the clock's, pauses and other work beside it too.",
         tables.table(tables.spent_rows(records)),
     ]
-    opening = answer.answer(records) if answer.kept(records, "student") else ""  # not an open one
+    small = answer.answer(records) if "student" in by_model(records, "small") else ""  # not an open one
+    opening = "\n\n".join(filter(None, [findings.not_run(records), small]))
     return scorecard.markdown(card, opening) + "\n" + "\n\n".join(ours) + "\n"
 
 

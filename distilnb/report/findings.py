@@ -13,6 +13,7 @@ from ..models.student import student_config
 from ..studies import ablation, chain
 from ..tasks import glue
 from . import tables
+from .retention import Retained, by_model
 
 Records = Sequence[dict[str, Any]]
 REAL = ("small", "mini")  # the scales with real text that need no GPU, the most telling first
@@ -94,23 +95,30 @@ def missing_attention() -> str:
 def teaching(records: Records) -> str:
     """The sentence about the teacher's worth on text and on tasks, against a twin that learned without a teacher."""
     for scale in REAL:
-        pair = [pretraining_run(role, scale) for role in ("student", "undistilled")]
-        runs = {r["model"]: held_out_loss(r["scores"]) for r in records if r["name"] in pair}
-        kept = {k.model: k for k in tables.retention(list(records)) if (k.scale, k.choice) == (scale, "all")}
-        if {"student", "undistilled"} <= runs.keys() and {"student", "undistilled"} <= kept.keys():
-            return _taught(scale, runs, kept)
+        pair = {pretraining_run(role, scale): role for role in ("student", "undistilled")}
+        losses = {pair[r["name"]]: held_out_loss(r["scores"]) for r in records if r["name"] in pair}
+        kept = by_model(records, scale)
+        if {"student", "undistilled"} <= losses.keys() & kept.keys():
+            return _taught(scale, losses, kept)
     return ""
 
 
-def _taught(scale: str, losses: dict[str, float], kept: dict[str, tables.Retained]) -> str:
-    worth, student, twin = losses["undistilled"] - losses["student"], kept["student"], kept["undistilled"]
-    pays = student.share.low is not None and student.share.low > twin.share.mean
-    shares = [tables.share_text(model.share) for model in (student, twin)]
+def _taught(scale: str, losses: dict[str, float], kept: dict[str, Retained]) -> str:
+    student, twin, pays = kept["student"], kept["undistilled"], losses["undistilled"] > losses["student"]
+    words = "on tasks nothing shows"
+    if twin.lead.low is not None and twin.lead.low > 0:
+        words = "and on tasks" if pays else "but on tasks"
+    elif twin.lead.high is not None and twin.lead.high < 0:
+        words = "but not on tasks" if pays else "nor on tasks"
+    others = {"twin": twin, "start itself": kept.get("untrained"), "random weights": kept.get("random")}
+    beside = ", ".join(
+        f"{'the ' * (name != 'random weights')}{name} {share}" for name, share in others.items() if share
+    )
     return (
-        f"**Distillation {'pays' if worth > 0 else 'does not pay'} on text** (held-out loss "
-        f"{losses['student']:.2f} against {losses['undistilled']:.2f} of a twin without a teacher, one seed each), "
-        f"**{'and' if pays else 'but not'} on tasks**: of its teacher's score on {len(student.tasks)} tasks of GLUE "
-        f"the student keeps {shares[0]} %, the twin {shares[1]} % (scale {scale}; "
+        f"**Distillation {'pays' if pays else 'does not pay'} on text** (held-out loss {losses['student']:.2f} against "
+        f"{losses['undistilled']:.2f} of a twin without a teacher, one seed each), **{words}**: over the "
+        f"{len(student.tasks)} of GLUE's tasks on which its teacher beats the majority class, the student keeps "
+        f"{student} of the teacher's score ({student.where()}), {beside} (scale {scale}; "
         "[04](notebooks/04_glue_finetuning.ipynb), [08](notebooks/08_ablation.ipynb))."
     )
 

@@ -7,7 +7,7 @@ data, in `data/paper/verdict_rules.csv`; `RULE` explains in words how a verdict 
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from operator import methodcaller
 from statistics import mean, median
@@ -22,6 +22,7 @@ from ..studies.benchmark import less_time
 from ..tasks.glue import GLUE
 from . import pages
 from . import tables as tables_module
+from .retention import by_model
 
 EVIDENCE = ("paper", "base")  # scales of which the first with a record fills the cell
 SMALL_SCALES = ("small", "mini", "toy")
@@ -66,8 +67,9 @@ beside it: `base` has the paper's models and tasks, but trains the student on fa
   there is none because it was run once.
 - **not reproduced**: outside, and so is the whole interval.
 - **refused**: the records must not be compared (other settings, a cell twice); the notes say which.
-- **not run**: no record at scale `base` or `paper` on all rows of the task. What `mini` and `toy` found stands in the
-  last column: it shows the method at work, is **not evidence**, and enters no verdict. The world of `toy` is invented.
+- **not run**: no record at scale `base` or `paper` on all rows of the task. What `small`, `mini` and `toy` found stands
+  apart: it shows the method at work, is **not evidence**, and enters no verdict. The world of `toy` is invented. The
+  share kept is taken there over the tasks on which the teacher beats the majority: on others there is nothing to keep.
 - **adds up**, **does not add up**: the number follows, or does not, from other printed numbers; nothing was run.
 - **other hardware**, **how it was done**, **quoted**: nothing that a run of ours could confirm."""
 
@@ -143,15 +145,21 @@ class Runs:
     def share(self, student: str = "DistilBERT", teacher: str = "BERT-base") -> Found | None:
         """The student's macro score in percent of its teacher's, seed by seed.
 
-        Where it was run, the remark names a control that the paper lacks: the share that the student without a teacher
-        keeps on the same tasks.
+        At the small scales it is taken over the tasks on which the teacher beats the majority, because on others there
+        is nothing to keep; the remark then names a control that the paper lacks: the student without a teacher.
         """
+        if self.scale not in EVIDENCE:
+            return self._share_of_learned()
         (theirs, own), remark = self.macros(teacher, student)
-        (*_, twin), same = self.macros(teacher, student, "undistilled")
-        if twin and same == remark:  # on the same tasks
-            kept = mean(100 * twin[seed] / theirs[seed] for seed in twin)
-            remark = f"{remark}, " * bool(remark) + f"without a teacher {kept:.1f} %"
         return _over_runs([100 * own[seed] / theirs[seed] for seed in theirs], mean, remark=remark)
+
+    def _share_of_learned(self) -> Found | None:
+        kept = by_model(self.records, self.scale)
+        if "student" not in kept:
+            return None
+        student, twin = kept["student"], kept.get("undistilled")
+        beside = f", without a teacher {twin.share.mean:.1f} %" if twin else ""
+        return Found(*student.share[:3], student.seeds, f"{len(student.tasks)} of {len(GLUE)} tasks{beside}")
 
     def gap(self, better: str, worse: str, task: str, metric: str) -> Found | None:
         """The score of `better` minus that of `worse`, over seeds that both have."""
@@ -355,7 +363,7 @@ class Line:
     verdict: str
     found: Found | None = None
     scale: str = ""
-    small: str = ""
+    small: Mapping[str, str] = field(default_factory=dict)
 
     def cells(self) -> dict[str, str]:
         """The row as text, by column."""
@@ -374,7 +382,7 @@ class Line:
             "paper inside": _holds(row, measured),
             "scale": f"{self.scale}{several}{remark}" or "–",
             "verdict": f"{VERDICTS[self.verdict]} {self.verdict}",
-            "small scales: not evidence": self.small or "–",
+            "small scales: not evidence": " · ".join(f"{scale} {text}" for scale, text in self.small.items()) or "–",
         }
 
 
@@ -423,7 +431,7 @@ def _line(row: Row, runs: Mapping[str, Runs]) -> tuple[Line, list[str]]:
             measured[scale] = row.read(of_scale)
         except ValueError as error:
             measured[scale], troubles[scale] = None, f"{scale}: {error}"
-    small = " · ".join(_small(row, scale, measured[scale]) for scale in SMALL_SCALES if measured[scale])
+    small = {scale: _small(row, measured[scale]) for scale in SMALL_SCALES if measured[scale]}
     scale = next((scale for scale in EVIDENCE if measured[scale]), "")
     if not scale:
         refused = any(scale in troubles for scale in EVIDENCE)
@@ -434,9 +442,9 @@ def _line(row: Row, runs: Mapping[str, Runs]) -> tuple[Line, list[str]]:
     return Line(row, word, measured[scale], scale, small), list(troubles.values())
 
 
-def _small(row: Row, scale: str, measured: Found) -> str:
+def _small(row: Row, measured: Found) -> str:
     spread = "" if measured.low in (None, measured.high) else f" [{_interval(row, measured)}]"
-    return f"{scale} {row.number(measured.value)}{spread}" + (f", {measured.remark}" if measured.remark else "")
+    return f"{row.number(measured.value)}{spread}" + (f", {measured.remark}" if measured.remark else "")
 
 
 def _notes(runs: Runs) -> list[str]:
@@ -460,7 +468,7 @@ def _notes(runs: Runs) -> list[str]:
 def headlines(card: Card) -> list[dict[str, str]]:
     """The rows of the headline claims alone, and what would falsify each."""
     chosen = [line for line in card.lines if line.row.rule.get("headline") == "yes"]
-    wanted = ("paper", "measured", "interval", "scale", "verdict", "small scales: not evidence")
+    wanted = ("paper", "measured", "interval", "scale", "verdict")
     return [
         {
             "claim": line.row.what,
@@ -482,14 +490,14 @@ def _falsified(row: Row) -> str:
 def tally(card: Card) -> str:
     """The number of cells with each verdict, in a sentence."""
     counts = Counter(line.verdict for line in card.lines)
-    return f"{len(card.lines)} cells and claims: " + ", ".join(f"{counts[v]} {v}" for v in VERDICTS if counts[v]) + "."
+    return f"{len(card.lines)} cells and claims: " + ", ".join(f"{v} {counts[v]}" for v in VERDICTS if counts[v]) + "."
 
 
 IN_SHORT = ("reproduced", "exceeded", "partly", "not reproduced", "refused", "other hardware", "does not add up")
 
 
 def in_short(card: Card) -> str:
-    """A Markdown list of the results that reproduced, did not, or were not run, and of the mini scale's results."""
+    """A Markdown list of the results that reproduced, did not, or were not run."""
     bullets = []
     for word in IN_SHORT:
         lines = [line for line in card.lines if line.verdict == word]
@@ -503,14 +511,24 @@ def in_short(card: Card) -> str:
             f"- **not run**: {', '.join(f'{count} of {part}' for part, count in parts.items())}. They need the "
             "paper's models and a GPU: `distilnb evidence --scale base`."
         )
-    small = [
-        f"{line.row.what}: paper {line.cells()['paper']}, {line.small.split(' · ')[0]}"
-        for line in missing
-        if line.row.part in ("Table 4", "Claims") and line.small.startswith("mini ")
-    ]
-    if small:
-        bullets.append(f"- of these, on real text and tasks in small, **not evidence**: {'; '.join(small)}.")
     return "\n".join(bullets)
+
+
+REAL = ("small", "mini")  # small scales with real text and tasks
+
+
+def small_rows(card: Card) -> list[dict[str, str]]:
+    """The bounds that the paper claims, and Table 4, beside what the small scales with real tasks found; [] without."""
+    lines = [
+        line for line in card.lines if line.row.part == "Table 4" or line.row.rule.get("direction") in ("least", "most")
+    ]
+    lines = [line for line in lines if line.small.keys() & set(REAL)]
+    ran = [scale for scale in REAL if any(scale in line.small for line in lines)]
+    return [
+        {"claim": line.row.what, "paper": line.cells()["paper"]}
+        | {f"{scale}: not evidence": line.small.get(scale, "–") for scale in ran}
+        for line in lines
+    ]
 
 
 def tables(card: Card) -> dict[str, list[dict[str, str]]]:
@@ -523,6 +541,7 @@ def tables(card: Card) -> dict[str, list[dict[str, str]]]:
 
 TITLE = "Does the paper hold?"
 HEADLINES = "The headline claims, and what would falsify them"
+SMALL = "On real text and tasks, at small scales"
 
 
 def markdown(card: Card, opening: str = "") -> str:
@@ -535,6 +554,7 @@ def markdown(card: Card, opening: str = "") -> str:
         in_short(card),
         f"## {HEADLINES}",
         tables_module.table(headlines(card)),
+        *([f"## {SMALL}", tables_module.table(found)] if (found := small_rows(card)) else []),
     ]
     for part, rows in tables(card).items():
         text += [f"## {part}", tables_module.table(rows)]
@@ -544,14 +564,16 @@ def markdown(card: Card, opening: str = "") -> str:
     return "\n\n".join(text) + "\n"
 
 
-def page(card: Card, results_tables: Sequence[list[dict[str, Any]]], drawn: Mapping[str, str]) -> str:
-    """The scorecard, our own results tables and the figures (name → svg) as one HTML page that needs no other file."""
+def page(card: Card, results: Mapping[str, list[dict[str, Any]]], drawn: Mapping[str, str]) -> str:
+    """The scorecard, our own results (title → rows) and the figures (name → svg) as one HTML page in one file."""
     short = pages.html_text(f"{tally(card)}\n\n{in_short(card)}")
     sections = {HEADLINES: short + pages.html_table(headlines(card))}
+    if found := small_rows(card):
+        sections[SMALL] = pages.html_table(found)
     sections |= {part: pages.html_table(rows) for part, rows in tables(card).items()}
     sections["How a verdict is found"] = pages.html_text(RULE)
     if card.notes:
         sections["Notes on the records"] = pages.html_text("\n".join(f"- {note}" for note in card.notes))
-    sections["Our results"] = "\n".join(pages.html_table(rows) for rows in results_tables)
+    sections |= {title: pages.html_table(rows) for title, rows in results.items()}
     sections["Figures"] = "\n".join(pages.html_figure(svg, name) for name, svg in drawn.items())
     return pages.page(TITLE, sections)

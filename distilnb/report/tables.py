@@ -1,20 +1,20 @@
 """Tables written from records alone: those that a run prints at its end, and the README's results."""
 
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
-from ..evidence import paper, statistics
+from ..evidence import paper
 from ..evidence.comparing import is_subset
 from ..evidence.names import CAUSAL, held_out_loss, objective_of, rank, tokens_before
-from ..evidence.statistics import MeanInterval
 from ..machine.device import assumed_watts
 from ..machine.progress import duration
 from ..models.sources import is_random
 from ..studies import ablation
 from ..studies.formats import KNOWN
 from ..tasks import glue, metrics
+from .retention import retention, scores_frame
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -58,24 +58,6 @@ def pretraining_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def scores_frame(records: list[dict[str, Any]]) -> pd.DataFrame:
-    """One row for each fine-tuning record: scale, task, model, seed, main score and majority baseline in points."""
-    columns = ("scale", "task", "model", "seed", "main", "majority", "subset")
-    return pd.DataFrame(
-        [
-            (r["scale"], r["task"], r["model"], r["seed"], 100 * r["scores"]["main"], _majority(r), is_subset(r))
-            for r in records
-            if r["kind"] == "finetuning"
-        ],
-        columns=columns,
-    )
-
-
-def _majority(record: dict[str, Any]) -> float:
-    """The score of the majority baseline, in points; nan for SQuAD, which has no such baseline."""
-    return 100 * record["scores"].get("majority", float("nan"))
 
 
 def finetuning_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -208,77 +190,16 @@ def _without(row: dict[str, Any], *columns: str) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key not in columns}
 
 
-class Retained(NamedTuple):
-    """The share of its teacher's macro score that a model keeps, in percent, over some tasks and common seeds."""
-
-    scale: str
-    model: str
-    choice: str
-    tasks: list[str]
-    seeds: int
-    share: MeanInterval
-
-
-def retention(records: list[dict[str, Any]]) -> list[Retained]:
-    """Each model's macro score in percent of its teacher's, seeds paired: over GLUE's tasks that both have, without
-    WNLI, and over those on which the teacher itself beats the majority, beyond its interval over seeds.
-
-    Runs on a part of a task's official rows are left out, because they are another task.
-    """
-    frame, kept = scores_frame(records), []
-    frame = frame[frame["task"].isin(glue.GLUE) & ~frame["subset"].astype(bool)]
-    for scale, cells in frame.groupby("scale", sort=False):
-        points = cells.pivot_table(index="seed", columns=["model", "task"], values="main")
-        teacher = cells[cells["model"] == "teacher"].set_index(["task", "seed"])
-        above = teacher["main"] - teacher["majority"]
-        for model in sorted(set(cells["model"]) - {"teacher"}, key=rank):
-            paired = {
-                task: points[[("teacher", task), (model, task)]].dropna().index
-                for task in glue.GLUE
-                if {("teacher", task), (model, task)} <= set(points.columns)
-            }
-            both = [task for task, seeds in paired.items() if len(seeds)]
-            choices = {
-                "all": both,
-                "without WNLI": [task for task in both if task != "wnli"] if "wnli" in both else [],
-                "teacher above majority": [task for task in both if _above_zero(above[task][paired[task]])],
-            }
-            kept += [
-                Retained(scale, model, choice, tasks, *_share(points, model, tasks))
-                for choice, tasks in choices.items()
-                if tasks
-            ]
-    return kept
-
-
-def _above_zero(values: pd.Series) -> bool:
-    over = statistics.mean_interval(list(values))
-    return (over.mean if over.low is None else over.low) > 0
-
-
-def _share(points: pd.DataFrame, model: str, tasks: list[str]) -> tuple[int, MeanInterval]:
-    """The number of seeds that both have on all tasks, and the share over them."""
-    whole = points[[(who, task) for who in ("teacher", model) for task in tasks]].dropna()
-    shares = 100 * whole[model].sum(axis=1) / whole["teacher"].sum(axis=1)
-    return len(shares), statistics.mean_interval(list(shares))
-
-
 def retention_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of the table of `retention`."""
+    """One row for each scale and choice of tasks: what each model keeps of its teacher's macro score."""
+    kept = retention(records)
+    models = sorted({k.model for k in kept}, key=rank)
     return [
-        {
-            "scale": kept.scale,
-            "model": kept.model,
-            "tasks": f"{kept.choice}: {', '.join(kept.tasks)}",
-            "% of the teacher": f"{share_text(kept.share)}, {kept.seeds} seed{'s' * (kept.seeds > 1)}",
-        }
-        for kept in retention(records)
+        {"scale": scale, "tasks": f"{choice}: {', '.join(here[0].tasks)}"}
+        | {model: next((f"{k}, {k.seeds} seeds" for k in here if k.model == model), "–") for model in models}
+        for scale, choice in dict.fromkeys((k.scale, k.choice) for k in kept)
+        for here in [[k for k in kept if (k.scale, k.choice) == (scale, choice)]]
     ]
-
-
-def share_text(share: MeanInterval) -> str:
-    """A share with its interval, such as "97.7 [91.4–104.0]"."""
-    return f"{share.mean:.1f}" + ("" if share.low is None else f" [{_range(share.low, share.high)}]")
 
 
 def comparison(records: list[dict[str, Any]]) -> str:
@@ -498,16 +419,23 @@ def _range(low: float, high: float) -> str:
     return f"{low:.1f}–{high:.1f}".replace("-", "−")  # a typographic minus, as in `signed`
 
 
-def tables(records: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """The results tables of these records: pre-training, fine-tuning scale by scale, retention, size and speed,
-    ablation, devices of readers, speed of training."""
-    by_scale = [[r for r in records if r["scale"] == scale] for scale in dict.fromkeys(r["scale"] for r in records)]
-    kinds = retention_rows, benchmark_rows, format_rows, ablation_rows, device_rows, speed_rows
-    parts = [pretraining_rows(records), *map(finetuning_rows, by_scale), *(kind(records) for kind in kinds)]
-    return [rows for rows in parts if rows]
+def tables(records: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The results tables of these records, by title; fine-tuning scale by scale."""
+    scales = dict.fromkeys(r["scale"] for r in records)
+    parts = {
+        "Pre-training": pretraining_rows(records),
+        **{f"Fine-tuning, scale {s}": finetuning_rows([r for r in records if r["scale"] == s]) for s in scales},
+        "Kept of the teacher's macro score": retention_rows(records),
+        "Size and speed": benchmark_rows(records),
+        "Formats": format_rows(records),
+        "Ablation": ablation_rows(records),
+        "Devices of readers": device_rows(records),
+        "Speed of training": speed_rows(records),
+    }
+    return {title: rows for title, rows in parts.items() if rows}
 
 
 def summary(records: list[dict[str, Any]], short: bool = False) -> str:
     """The results tables of these records, as text; the `short` ones leave out the formats of the device."""
-    parts = [rows for rows in tables(records) if not (short and "format" in rows[0])]
+    parts = [rows for title, rows in tables(records).items() if not (short and title == "Formats")]
     return "\n\n".join(map(table, parts)) or table([])

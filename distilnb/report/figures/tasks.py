@@ -13,6 +13,7 @@ from ...evidence.comparing import is_subset
 from ...evidence.names import rank
 from ...evidence.records import Record
 from ...tasks import glue
+from ..retention import beats_majority
 from .losses import _array
 from .style import (
     COLOURS,
@@ -137,12 +138,22 @@ def _draw_majority(ax: Axes, tasks: Sequence[str], records: Sequence[Record]) ->
 
 
 def _most_apart(records: Sequence[Record], models: Sequence[str], tasks: Sequence[str]) -> str:
-    """The finding of `plot_scores`: the number of tasks on which the student's median beats its twin's, or a title."""
+    """The finding of `plot_scores`: the number of tasks on which the student's median beats its twin's, of those that
+    the teacher has learned, or a title."""
     both = [task for task in tasks if all(_points(records, m, task) for m in ("student", "undistilled"))]
+    both = [task for task in both if _learned(records, task)]
     if not both:
         return "Medians over seeds, from the lowest to the highest"
     ahead = sum(np.median(_points(records, "student", t)) > np.median(_points(records, "undistilled", t)) for t in both)
-    return f"The student's median is above its twin's on {ahead} of {len(both)} tasks"
+    of_all = f"{len(both)} task{'s' * (len(both) > 1)}"
+    return f"The student leads its twin on {ahead} of the {of_all} that its teacher learned"
+
+
+def _learned(records: Sequence[Record], task: str) -> bool:
+    """Whether the teacher is above the majority on this task; False where no majority was recorded, as for SQuAD."""
+    scores = [r["scores"] for r in records if (r["model"], r["task"]) == ("teacher", task)]
+    leads = [run["main"] - run["majority"] for run in scores if run.get("majority") is not None]
+    return bool(leads) and beats_majority(leads)
 
 
 def _in_order(task: str) -> tuple[int, str]:
@@ -200,7 +211,8 @@ def plot_vintages(table: pd.DataFrame, vintages: Sequence[str] = ("2019-10", "20
 @styled
 def plot_retention(records: Sequence[Record], published: Mapping[str, float] | None = None) -> Figure:
     """A figure of the student's score in percent of its teacher's by task, seeds paired: ours filled, with the range
-    over seeds; `published` (task → percent) hollow. A real task run on only some rows is marked as a subset.
+    over seeds, in grey where the teacher is not above the majority; `published` (task → percent) hollow. A real task
+    run on only some rows is marked as a subset.
 
     Limits follow the medians; a whisker beyond them ends in an arrow with its number.
     """
@@ -216,15 +228,18 @@ def plot_retention(records: Sequence[Record], published: Mapping[str, float] | N
     figure, ax = plt.subplots(figsize=(WIDTH, 3.8))
     if published:
         hollow(ax, [tasks.index(t) - 0.1 for t in published], published.values(), "paper, GLUE", mfc="none")
+    learned = [task for task in shares if _learned(records, task)]
+    looks = (COLOURS["student"], f"ours, {records[0]['scale']}"), (GREY, "ours, teacher not shown to have learned")
+    for here, (colour, label) in zip((learned, [t for t in shares if t not in learned]), looks, strict=True):
+        if here:
+            dots(ax, [tasks.index(t) + 0.1 for t in here], [shares[t] for t in here], color=colour, label=label)
     if shares:
-        places = [tasks.index(task) + 0.1 for task in shares]
-        dots(ax, places, shares.values(), color=COLOURS["student"], label=f"ours, {records[0]['scale']}")
-        _clip(ax, dict(zip(places, shares.values(), strict=True)), (published or {}).values())
+        _clip(ax, {tasks.index(t) + 0.1: values for t, values in shares.items()}, (published or {}).values())
     ax.axhline(100, color=GREY, lw=0.8, zorder=0)
     _name_tasks(ax, tasks, records)
     ax.set(ylabel="student in percent of teacher", xlim=(-0.5, len(tasks) - 0.5))
-    low, high = (pick(np.median(values) for values in shares.values()) for pick in (min, max)) if shares else (100, 100)
-    finding(ax, f"What the student keeps differs from task to task: {low:.0f} to {high:.0f} %")
+    middles = [np.median(shares[task]) for task in learned] or [100]
+    finding(ax, f"What the student keeps of a task that was learned: {min(middles):.0f} to {max(middles):.0f} %")
     figure.legend(ncols=2, loc="outside lower left")
     return figure
 

@@ -1,0 +1,125 @@
+"""Scores on tasks by scale, task, model and seed, and what models keep of their teacher's, seed by seed."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from ..evidence import paper
+from ..evidence.comparing import is_subset
+from ..evidence.names import rank
+from ..evidence.statistics import MeanInterval, mean_interval
+from ..tasks import glue
+
+Records = Sequence[Mapping[str, Any]]
+LEARNED = "teacher above majority"  # the choice of tasks that counts: on others there is nothing to keep
+
+
+def scores_frame(records: Records) -> pd.DataFrame:
+    """One row for each fine-tuning record: scale, task, model, seed, main score and majority baseline in points."""
+    columns = ("scale", "task", "model", "seed", "main", "majority", "subset")
+    return pd.DataFrame(
+        [
+            (r["scale"], r["task"], r["model"], r["seed"], 100 * r["scores"]["main"], _majority(r), is_subset(r))
+            for r in records
+            if r["kind"] == "finetuning"
+        ],
+        columns=columns,
+    )
+
+
+def _majority(record: Mapping[str, Any]) -> float:
+    """The score of the majority baseline, in points; nan for SQuAD, which has no such baseline."""
+    return 100 * record["scores"].get("majority", float("nan"))
+
+
+class Retained(NamedTuple):
+    """The share of its teacher's macro score that a model keeps, in percent over common seeds, over some tasks of those
+    (`run`) that were run in full; `lead` is the student's lead over the model, in points."""
+
+    scale: str
+    model: str
+    choice: str
+    tasks: list[str]
+    run: int
+    seeds: int
+    share: MeanInterval
+    lead: MeanInterval
+
+    def __str__(self) -> str:
+        """The share with its interval, such as "97.7 [91.4–104.0] %"."""
+        low, high = self.share.low, self.share.high
+        return f"{self.share.mean:.1f}" + ("" if low is None else f" [{low:.1f}–{high:.1f}]") + " %"
+
+    @property
+    def place(self) -> str:
+        """Where the paper's share lies from the interval: "inside", "above", "below"; "" for a single seed."""
+        claimed, low, high = claim(), self.share.low, self.share.high
+        if low is None:
+            return ""
+        return "inside" if low <= claimed <= high else "above" if high < claimed else "below"
+
+    def where(self) -> str:
+        """The sentence part on whether the paper's share lies in the interval."""
+        return f"the paper's {claim()} % lies {self.place} that interval" if self.place else "one seed has no interval"
+
+
+def claim() -> int:
+    """The share in percent that the paper claims, computed from its own macro scores."""
+    return round(100 * paper.glue("DistilBERT", "macro") / paper.glue("BERT-base", "macro"))
+
+
+def retention(records: Records) -> list[Retained]:
+    """The shares of each scale's models, over three choices of the tasks that teacher and student ran in full: all,
+    without WNLI, and those on which the teacher beats the majority beyond its interval over seeds.
+
+    A model that lacks one of these tasks is left out. Runs on a part of a task's official rows are another task.
+    """
+    frame, kept = scores_frame(records), []
+    frame = frame[frame["task"].isin(glue.GLUE) & ~frame["subset"].astype(bool)]
+    for scale, cells in frame.groupby("scale", sort=False):
+        points = cells.pivot_table(index="seed", columns=["model", "task"], values="main")
+        others = sorted(set(cells["model"]) - {"teacher"}, key=rank)
+        first = "student" if "student" in others else (others or ["teacher"])[0]
+        both = [task for task in glue.GLUE if {("teacher", task), (first, task)} <= set(points.columns)]
+        choices = {
+            "all": both,
+            "without WNLI": [task for task in both if task != "wnli"] if "wnli" in both else [],
+            LEARNED: [task for task in both if _above(cells, task)],
+        }
+        for model in others:
+            for choice, tasks in choices.items():
+                if tasks and {(model, task) for task in tasks} <= set(points.columns):
+                    seeds, share, lead = _share(points, model, tasks)
+                    if seeds:
+                        kept.append(Retained(scale, model, choice, tasks, len(both), seeds, share, lead))
+    return kept
+
+
+def by_model(records: Records, scale: str, choice: str = LEARNED) -> dict[str, Retained]:
+    """The shares at one scale over one choice of tasks, by model."""
+    return {kept.model: kept for kept in retention(records) if (kept.scale, kept.choice) == (scale, choice)}
+
+
+def _above(cells: pd.DataFrame, task: str) -> bool:
+    runs = cells[(cells["model"] == "teacher") & (cells["task"] == task)]
+    return beats_majority(runs["main"] - runs["majority"])
+
+
+def beats_majority(leads: Iterable[float]) -> bool:
+    """Whether runs with these leads over the majority baseline are above it, beyond their interval over seeds."""
+    over = mean_interval(list(leads))
+    return (over.mean if over.low is None else over.low) > 0
+
+
+def _share(points: pd.DataFrame, model: str, tasks: list[str]) -> tuple[int, MeanInterval, MeanInterval]:
+    """The number of seeds that teacher and model have on all tasks, the share, and the student's lead in points."""
+
+    def macros(*models: str) -> list[pd.Series]:
+        columns = [(who, task) for who in dict.fromkeys(models) for task in tasks]
+        whole = points.reindex(columns=pd.MultiIndex.from_tuples(columns)).dropna()
+        return [whole[who].mean(axis=1) for who in models]
+
+    theirs, ours = macros("teacher", model)
+    student, same = macros("student", model)
+    return len(ours), mean_interval(list(100 * ours / theirs)), mean_interval(list(student - same))
