@@ -112,6 +112,7 @@ BAD = {
     "a truncation that does not exist": (["--truncation", "middle"], "middle"),
     "more tokens than positions": (["--max_length", "4096"], "max_length"),
     "a soft weight of zero": (["--soft_weight", "0"], "share of the loss"),
+    "text, which it does not read": (["--text", "toyworld"], "--help"),
 }
 
 

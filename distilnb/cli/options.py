@@ -26,6 +26,19 @@ class RunOptions:
     """Options that every training command has."""
 
     scale: str = setting("", "the dial: toy, mini, small, base or paper; it sets the defaults of the rest")
+    out: str = setting("", "folder of the records, and of the models that are kept (default: runs/)")
+    precision: str = setting("auto", "auto, no, bf16 or fp16; auto takes what the hardware is fast in")
+    cpu: bool = setting(False, "use the processor even when there is a GPU")
+
+
+@dataclass(frozen=True)
+class TrainingOptions(RunOptions):
+    """Options of the commands that read text."""
+
+    out: str = setting("", "folder for checkpoints and model (default: runs/NAME); a run found there is taken up again")
+    name: str = setting(
+        "", "name of the run and of its record (default: the name of the folder that --out gives, else COMMAND-SCALE)"
+    )
     text: str = setting("", "toyworld, a file or folder, or a Hub data set NAME[:CONFIG[:SPLIT]]; join several with +")
     text_column: str = setting("", "column of the text where it has columns (default: text, or a guess that is told)")
     encoding: str = setting("", "encoding of text files that are neither UTF-8 nor begin with a byte order mark")
@@ -33,12 +46,6 @@ class RunOptions:
     leave_out: str = setting(
         "", "tasks joined by commas: documents that hold a text which one of them scores are left out of the text"
     )
-    out: str = setting("", "folder for checkpoints and model (default: runs/NAME); a run found there is taken up again")
-    name: str = setting(
-        "", "name of the run and of its record (default: the name of the folder that --out gives, else COMMAND-SCALE)"
-    )
-    precision: str = setting("auto", "auto, no, bf16 or fp16; auto takes what the hardware is fast in")
-    cpu: bool = setting(False, "use the processor even when there is a GPU")
 
     @property
     def folder(self) -> Path:

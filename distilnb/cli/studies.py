@@ -27,7 +27,7 @@ from ..tasks import own
 from ..tasks.own import OwnOptions
 from ..text import corpus
 from ..text.corpus import corpus_budget
-from .options import AblationOptions, BenchmarkOptions, ChainOptions, DemoOptions, ExportOptions, RunOptions
+from .options import AblationOptions, BenchmarkOptions, ChainOptions, DemoOptions, ExportOptions, TrainingOptions
 from .parsing import command
 from .tasks import tell
 
@@ -40,7 +40,7 @@ def _ablation_defaults(scale: str | None) -> dict[str, Any]:
 
 
 @command(_ablation_defaults)
-def ablate(where: RunOptions, what: AblationOptions, columns: OwnOptions) -> None:
+def ablate(where: TrainingOptions, what: AblationOptions, columns: OwnOptions) -> None:
     """Change one thing at a time, with paired seeds: the rows of Table 4, the baselines it lacks, and further axes.
 
     Every cell (a variant with a seed) is distilled, fine-tuned on all tasks and recorded. A second call does only

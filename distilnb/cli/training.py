@@ -30,7 +30,7 @@ from ..scales import Scale
 from ..text import corpus
 from ..text.corpus import corpus_budget, make_tokenizer
 from ..text.forecast import forecast
-from .options import RunOptions, StudentOptions, TeacherOptions
+from .options import StudentOptions, TeacherOptions, TrainingOptions
 from .parsing import command
 
 
@@ -50,7 +50,7 @@ def _distil_defaults(scale: str | None, out: str | None = None) -> dict[str, Any
     return names | {"teacher": ready_teacher(dial)} | dial.pretraining
 
 
-def _meet(where: RunOptions, config: PretrainingConfig) -> Accelerator:
+def _meet(where: TrainingOptions, config: PretrainingConfig) -> Accelerator:
     """The accelerator, after the processes have met; processes of other settings or libraries are refused.
 
     They are refused here because preparing text takes hours; the text itself is compared before training.
@@ -61,7 +61,7 @@ def _meet(where: RunOptions, config: PretrainingConfig) -> Accelerator:
 
 
 @command(_distil_defaults)
-def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -> None:
+def distil(where: TrainingOptions, what: StudentOptions, config: PretrainingConfig) -> None:
     """Distil a student from a teacher by the triple loss (paper section 3).
 
     The student has the teacher's class with half the layers; a BERT's is a DistilBERT. The causal GPT-2 learns the next
@@ -113,14 +113,14 @@ def distil(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -
     processes.finish(accelerator)
 
 
-def _count(teacher: PreTrainedConfig, where: RunOptions, what: StudentOptions, config: PretrainingConfig) -> None:
+def _count(teacher: PreTrainedConfig, where: TrainingOptions, what: StudentOptions, config: PretrainingConfig) -> None:
     """Print the expected cost of the run, once, without meeting the other processes of a launcher."""
     if os.environ.get("RANK", "0") == "0":
         print(counted(_student_config(teacher, what), teacher, config, int(os.environ.get("WORLD_SIZE", 1))))
         print(_text_told(where, what, config))
 
 
-def _text_told(where: RunOptions, what: StudentOptions, config: PretrainingConfig) -> str:
+def _text_told(where: TrainingOptions, what: StudentOptions, config: PretrainingConfig) -> str:
     """The expected cost of preparing the text, or the reason why it is unknown, in a sentence."""
     scale, sources = scales.get(where.scale), where.sources
     revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
@@ -190,7 +190,7 @@ def _teacher_defaults(scale: str | None, out: str | None = None) -> dict[str, An
 
 
 @command(_teacher_defaults)
-def teacher(where: RunOptions, what: TeacherOptions, config: PretrainingConfig) -> None:
+def teacher(where: TrainingOptions, what: TeacherOptions, config: PretrainingConfig) -> None:
     """Pre-train a teacher by the same loop with L_mlm alone: from nothing, grown from shallow to deep, or from a model.
 
     Depth is added in stages by repeating layers, because a deep, narrow BERT started at full depth predicts by
