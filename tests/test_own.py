@@ -12,7 +12,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 from conftest import ANIMALS, NAMES, PLACES, stories
-from datasets import Dataset
+from datasets import ClassLabel, Dataset, Features, List, Value
 from test_finetuning import QUICK
 
 from distilnb.cli import main
@@ -99,6 +99,8 @@ def test_every_kind_of_file_is_the_same_task(name, tmp_path):
         ([2, 10, 10, 10, 10], ("2", "10"), ("accuracy", "macro_f1"), "macro_f1"),
         (["0.5", "1.5", "2"], (), ("pearson", "spearman", "r2"), "pearson"),
         ([["a", "b"], ["b"], []], ("a", "b"), ("micro_f1", "macro_f1", "accuracy"), "micro_f1"),
+        (["a|b", "b", "", "a"], ("a", "b"), ("micro_f1", "macro_f1", "accuracy"), "micro_f1"),
+        (["a; b", "c; d"], ("a; b", "c; d"), ("accuracy", "macro_f1"), "accuracy"),
         ([True, False], ("False", "True"), ("accuracy", "macro_f1"), "accuracy"),
     ],
 )
@@ -106,7 +108,21 @@ def test_labels_say_what_kind_of_task_it_is(values, labels, metrics, main, tmp_p
     rows = [{"text": f"w {i}", "label": values[i % len(values)]} for i in range(40)]
     task = load(str(write(tmp_path / "a.jsonl", rows))).task
     assert (task.labels, task.metrics, task.main) == (labels, metrics, main)
-    assert (task.regression, task.several) == (not labels, values[0] == ["a", "b"])
+    assert (task.regression, task.several) == (not labels, values[0] in (["a", "b"], "a|b"))
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
+def test_columns_of_0_and_1_are_the_labels_of_a_row(name, tmp_path):
+    """As in the most downloaded data set of comments; one such column alone is a class."""
+    rows = [{"id": i, "comment": f"w {i}", "toxic": i % 2, "obscene": bool(i % 3), "threat": 0.0} for i in range(40)]
+    for options in (OwnOptions(), OwnOptions(label="toxic,obscene,threat")):
+        data = load(str(write(tmp_path / name, rows)), options)
+        assert data.task.several and data.task.columns == ("comment",) and data.task.labels == ("obscene", "toxic")
+        for row in data.train:
+            i = int(row["comment"].split()[1])
+            assert row["label"] == [k for k, marked in enumerate((i % 3, i % 2)) if marked]
+    alone = load(str(write(tmp_path / name, rows)), OwnOptions(columns="comment", label="toxic"))
+    assert alone.task.labels == ("0", "1") and not alone.task.several
 
 
 def test_what_is_guessed_is_told_and_can_be_said(tmp_path):
@@ -181,6 +197,16 @@ WRONG = {
     ),
     "answers of another shape": ("q.jsonl", bad(questions(), 3, answers="garden"), {}, "'q.jsonl', line 4"),
     "no answer at all": ("q.jsonl", questions()[::2], {}, "q.jsonl"),
+    "answers without places": (
+        "q.csv",
+        [{"question": "where ?", "context": f"{i} in it", "answer": f"{i} in"} for i in range(9)],
+        {},
+        "without their places",
+    ),
+    "no names of columns": ("a.csv", [{"a b": "c d", "x": "x"}, {"a b": "e f", "x": "y"}], {}, "--label x"),
+    "no names, but a number": ("a.tsv", [{"a b": "c d", "0.5": "1"}, {"a b": "e f", "0.5": "2"}], {}, "--label 0.5"),
+    "marks of another kind": ("a.csv", [{"text": "w", "a": 0, "b": 2}], {"label": "a,b"}, "line 2 needs 0 or 1 .* 'b'"),
+    "numbers for texts": ("a.jsonl", [{"text": 7, "label": i % 2} for i in range(9)], {}, "no text but 7"),
 }
 
 
@@ -213,6 +239,15 @@ def test_what_pandas_writes_by_default_is_read(tmp_path):
     assert load(str(tmp_path / "a.json")).train.to_dict() == load(str(write(tmp_path / "a.csv", rows))).train.to_dict()
 
 
+def test_the_line_that_excel_reads_is_no_row(tmp_path):
+    (tmp_path / "a.csv").write_text(content := "sep=;\ntext;label\n" + "w, x;a\nv, y;b\n" * 20)
+    data = load(str(tmp_path / "a.csv"))
+    assert data.task.columns == ("text",) and data.task.labels == ("a", "b")
+    (tmp_path / "a.csv").write_text(content + "u;\n")
+    with pytest.raises(ValueError, match="line 43 has no label"):
+        load(str(tmp_path / "a.csv"))
+
+
 def test_answers_that_are_too_long_to_be_given_are_told(tmp_path):
     rows = bad(questions(), 3, context="w " * 40, answers={"text": [("w " * 31).strip()], "answer_start": [0]})
     assert any(line.endswith("never given: 1") for line in load(str(write(tmp_path / "q.jsonl", rows))).info["told"])
@@ -224,6 +259,23 @@ def test_a_data_set_of_the_hub_keeps_its_owner_in_the_record(monkeypatch):
     )
     monkeypatch.setattr(own, "read_hub", lambda name: {"train": table})
     assert load("a/b:config@main").info["id"] == "a/b:config"
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_labels_of_the_hub_have_their_names(several, monkeypatch):
+    names = ClassLabel(names=["joy", "fear"])
+    features = Features({"text": Value("string"), "labels": List(names) if several else names})
+    rows = [{"text": f"a {i}", "labels": [i % 2] if several else i % 2} for i in range(40)]
+    monkeypatch.setattr(own.hub, "reach", lambda *_: {})
+    monkeypatch.setattr(own.hub, "fetch", lambda *_, **__: {"train": Dataset.from_list(rows, features=features)})
+    data = load("a/b")
+    assert (data.task.labels, data.task.several) == (("joy", "fear"), several)
+    assert all(
+        row["label"] in (int(row["text"].split()[1]) % 2, [int(row["text"].split()[1]) % 2]) for row in data.train
+    )
+    rows[7]["labels"] = [-1] if several else -1
+    with pytest.raises(ValueError, match="row 8 has .*-1.* in column 'labels', which no training row has"):
+        load("a/b")
 
 
 def test_an_index_that_a_library_wrote_is_no_text(tmp_path):
@@ -281,6 +333,7 @@ def test_what_cannot_be_used_is_named_by_file_and_row(name, tmp_path):
         ("a.jsonl", b'{"text": "a", "label": "b"}\n{"text"\n', "'a.jsonl', line 2"),
         ("a.jsonl", b"[1]\n", "'a.jsonl', line 1"),
         ("a.json", b'{"text": "a"}', "a.json"),
+        ("a.json", b'{"train": [{"text": "a"}], "test": [{"text": "b"}]}', "several tables .train, test"),
         ("a.json", b'{"data": [{"paragraphs": [{"qas": [{}]}]}]}', "SQuAD"),
         ("a.parquet", b"PAR1", "a.parquet"),
         ("a.csv.gz", b"text,label", "a.csv.gz"),

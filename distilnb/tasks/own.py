@@ -165,8 +165,9 @@ def read_hub(name: str) -> dict[str, Table]:
     for split, names in SPLITS.items():
         rows = next((splits[n] for n in names if n in splits), None)
         if rows is not None:
-            coded = [n for n, kind in rows.features.items() if isinstance(kind, ClassLabel)]
-            classes = tuple(rows.features[coded[0]].names) if len(coded) == 1 else ()
+            kinds = [getattr(kind, "feature", kind) for kind in rows.features.values()]  # of one or of several labels
+            coded = [kind.names for kind in kinds if isinstance(kind, ClassLabel)]
+            classes = tuple(coded[0]) if len(coded) == 1 else ()
             tables[split] = Table(rows.to_list(), Place(f"split {split} of {repository}", ()), classes)
     return tables
 
@@ -220,6 +221,7 @@ def load(source: str, options: OwnOptions | None = None, n_train: int = 0, n_val
     options = options or OwnOptions()
     tables = read_tables(source, options)
     told: list[str] = []
+    options = _gather(tables, options, told)
     texts, label = _columns(tables["train"], options, told)
     kind = _kind(tables["train"], label, options, told)
     tally = reading.Tally()
@@ -255,6 +257,35 @@ def load(source: str, options: OwnOptions | None = None, n_train: int = 0, n_val
     return TaskData(replace(task, rows=info["rows"]), splits["train"], {"validation": splits["validation"]}, info)
 
 
+def _gather(tables: dict[str, Table], options: OwnOptions, told: list[str]) -> OwnOptions:
+    """The options after columns of 0 and 1, one for each of several labels, have become one column of lists.
+
+    They are those that --label names, joined by commas, or a guess where no column is called like a label.
+    """
+    rows = tables["train"].rows
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    hot = [name.strip() for name in options.label.split(",")] if options.label not in names else []
+    if not options.label and not any(name.lower() in LABELS for name in names):
+        hot = [n for n in names if n.lower() not in IDS and all(_mark(row.get(n)) is not None for row in rows)]
+    if len(hot) < 2 or not rows:
+        return options
+    if not options.label:
+        told.append(f"labels: {_some(hot)}, each 0 or 1 (--label says otherwise)")
+    options = replace(options, label=",".join(hot), kind="several")
+    for table in tables.values():
+        for i, row in enumerate(table.rows):
+            marked = {name: _mark(row.pop(name, None)) for name in hot}
+            if wrong := [name for name in hot if marked[name] is None]:
+                raise ValueError(f"{table.place(i)} needs 0 or 1 in column '{wrong[0]}'")
+            row[options.label] = [name for name in hot if marked[name]]
+    return options
+
+
+def _mark(value: Any) -> bool | None:
+    """Whether a mark says yes; None for a value that is no mark."""
+    return {"0": False, "false": False, "1": True, "true": True}.get(_name(value).lower())
+
+
 def _columns(table: Table, options: OwnOptions, told: list[str]) -> tuple[tuple[str, ...], str]:
     """The one or two columns of the texts, and the column of the label."""
     if not any(table.rows):
@@ -265,6 +296,8 @@ def _columns(table: Table, options: OwnOptions, told: list[str]) -> tuple[tuple[
             raise ValueError(f"{table.place.file} needs the columns question, context and answers for spans")
         return ("question", "context"), "answers"
     label = options.label or next((n for n in names if n.lower() in LABELS), names[-1])
+    if not options.label:
+        _check_names(table, names, label)
     texts = tuple(part.strip() for part in options.columns.split(",") if part.strip())
     for name in (*texts, label):
         if name not in names:
@@ -281,6 +314,20 @@ def _columns(table: Table, options: OwnOptions, told: list[str]) -> tuple[tuple[
     return texts, label
 
 
+def _check_names(table: Table, names: Sequence[str], label: str) -> None:
+    """Raise ValueError for a line of data that was taken for the names of columns, and for answers without places."""
+    values = {_name(row.get(label)) for row in table.rows}
+    others = [name for name in names if name != label]
+    if label in values or (_number(label) is not None and any(_number(name) is None for name in others)):
+        raise ValueError(
+            f"{table.place.file} seems to begin with a row, not with the names of its columns (the label is called "
+            f"'{label}'): put a line such as text,label above it, or insist by --label {label}"
+        )
+    if label.lower().startswith("answer") and SQUAD_COLUMNS <= {*names, "answers"}:
+        if all(str(row.get(label)) in str(row.get("context")) for row in table.rows):
+            raise ValueError(f'{table.place.file} has answers without their places; {SHAPE}, in a column "answers"')
+
+
 def _check_rows(table: Table, texts: Sequence[str], label: str, kind: str) -> None:
     """Raise ValueError, naming the row, unless each has its texts and its label ("" is no label of several)."""
     names = list(dict.fromkeys(name for row in table.rows for name in row))
@@ -290,7 +337,8 @@ def _check_rows(table: Table, texts: Sequence[str], label: str, kind: str) -> No
     for i, row in enumerate(table.rows):
         for column in texts:
             if not isinstance(row.get(column), str) or not row[column].strip():
-                raise ValueError(f"{table.place(i)} has no text in column '{column}'; leave the row out")
+                given = f" but {row[column]}"[:40] if row.get(column) and not isinstance(row[column], str) else ""
+                raise ValueError(f"{table.place(i)} has no text{given} in column '{column}'; leave the row out")
         value = row.get(label)
         if isinstance(value, dict) and kind != "spans":
             raise ValueError(f"{table.place(i)} has {value} in column '{label}', which is no label")
@@ -315,10 +363,14 @@ def _kind(table: Table, label: str, options: OwnOptions, told: list[str]) -> str
     values = {i: row[label] for i, row in enumerate(table.rows) if row.get(label) not in (None, "")}
     if label == "answers" and all(name in table.rows[0] for name in SQUAD_COLUMNS):
         return "spans"
+    different = len({_name(value) for value in values.values()})
+    parts = {part for value in values.values() if re.search(r"[|;]", str(value)) for part in _value(value, "several")}
     if any(isinstance(v, list) or str(v)[:1] + str(v)[-1:] == "[]" for v in values.values()):
         return "several"
+    if 0 < len(parts) < different:  # names in many combinations
+        told.append("labels are joined by | or ;, taken for several a row (--kind says otherwise)")
+        return "several"
     numbers = [_number(value) for value in values.values() if _number(value) is not None]
-    different = len({_name(value) for value in values.values()})
     if table.classes or not numbers or len(numbers) < len(values):
         commas = all(_number(value) is not None or COMMA.fullmatch(str(value).strip()) for value in values.values())
         if not table.classes and values and (commas or different > max(MOST_CLASSES, len(values) / 2)):
@@ -352,17 +404,18 @@ def _labelled(
         names: tuple[str, ...] = ()
         _refuse(tables, values, label, lambda value: value is not None, "no finite number")
     else:
+        each = (lambda code, v: sorted(map(code, v))) if kind == "several" else (lambda code, v: code(v))
         seen = {one for value in values["train"] for one in (value if kind == "several" else [value])}
         if not seen:
             raise ValueError(f"no row of {tables['train'].place.file} has a label in column '{label}'")
         names = tables["train"].classes or tuple(sorted(seen, key=lambda n: (_number(n) is None, _number(n) or 0, n)))
         if tables["train"].classes:
-            values = {split: [names[int(value)] for value in column] for split, column in values.items()}
+            coded = {str(i): one for i, one in enumerate(names)}
+            values = {s: [each(lambda one: coded.get(one, one), v) for v in column] for s, column in values.items()}
         known = {one: i for i, one in enumerate(names)}
         fits = (lambda v: set(v) <= known.keys()) if kind == "several" else (lambda v: v in known)
         _refuse(tables, values, label, fits, f"which no training row has; these have {_some(names)}")
-        code = (lambda v: sorted(known[one] for one in v)) if kind == "several" else known.get
-        values = {split: [code(value) for value in column] for split, column in values.items()}
+        values = {split: [each(known.get, value) for value in column] for split, column in values.items()}
     columns = texts if "label" not in texts else tuple(f"{text}_" if text == "label" else text for text in texts)
     splits = {
         split: Dataset.from_dict(
@@ -456,13 +509,12 @@ def _answers(answers: Any, where: str) -> dict[str, list]:
     texts, starts = made["text"], made["answer_start"]
     right = isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts)
     if not right or not all(isinstance(t, str) and t and type(s) is int for t, s in zip(texts, starts, strict=True)):
-        raise ValueError(
-            f'{where} needs answers as {{"text": ["…"], "answer_start": [0]}}, both empty where none is right'
-        )
+        raise ValueError(f"{where} is no answer; {SHAPE}, both empty where none is right")
     return {"text": [reading.CONTROLS.sub(" ", text) for text in texts], "answer_start": starts}
 
 
 ANSWER = ("text", "answer_start")
+SHAPE = 'write answers as {"text": ["…"], "answer_start": [0]}'
 
 
 def _split(task: Task, rows: Dataset, share: float, told: list[str]) -> dict[str, Dataset]:

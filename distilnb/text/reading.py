@@ -365,7 +365,11 @@ def _json(path: Path, encoding: str | None, *_: Any) -> Iterator[Any]:
     if len(first) == 1 and isinstance(first[0], dict):
         columns = {name: _column(value) for name, value in first[0].items() if isinstance(_column(value), list)}
         rows = [value for value in columns.values() if value and all(isinstance(row, dict) for row in value)]
-        if len(rows) == 1:
+        if len(rows) > 1:
+            raise ValueError(
+                f"'{shown(path)}' holds several tables ({', '.join(first[0])}); give each a file of its own"
+            )
+        if rows:
             return iter(rows[0])
         if columns and len(columns) == len(first[0]) and len({len(value) for value in columns.values()}) == 1:
             return (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
@@ -420,7 +424,9 @@ def _table(
     csv.field_size_limit(LONGEST_ROW)
     with characters(path, encoding, newline="") as stream:
         head = stream.readline(CHUNK)
-        delimiter = "\t" if tabs else max(",;\t|", key=head.count)
+        told = re.fullmatch(r"sep=(.)\s*", head)  # a line for Excel
+        head = stream.readline(CHUNK) if told else head
+        delimiter = told[1] if told else "\t" if tabs else max(",;\t|", key=head.count)
         quoting = {"quoting": csv.QUOTE_NONE} if tabs else {"strict": True}
         reader = csv.reader(chain([head], stream), delimiter=delimiter, **quoting)
         try:
@@ -434,10 +440,10 @@ def _table(
                     )
                 if fields:
                     if lines is not None:
-                        lines.append(reader.line_num)
+                        lines.append(reader.line_num + bool(told))
                     yield dict(zip(names, map(_unquoted, fields) if tabs else fields, strict=True))
         except csv.Error as error:
-            raise ValueError(f"'{shown(path)}', line {reader.line_num:,}: {error}") from None
+            raise ValueError(f"'{shown(path)}', line {reader.line_num + bool(told):,}: {error}") from None
 
 
 def _unquoted(text: str) -> str:
