@@ -18,10 +18,11 @@ from distilnb.evidence import paper
 from distilnb.evidence.records import KEYS, load_record, load_records, save_record
 from distilnb.models.arithmetic import count_groups
 from distilnb.models.student import build_student
+from distilnb.report import figures, tables
 from distilnb.studies import benchmark, formats, timing
 from distilnb.studies.formats import Runner
 from distilnb.studies.timing import BenchmarkConfig
-from distilnb.tasks import glue
+from distilnb.tasks import glue, heads
 from distilnb.tasks.heads import classifier
 
 TEXTS = [(text, text[::-1]) for text in stories(12)]
@@ -197,9 +198,11 @@ def test_the_cost_of_a_format_is_counted_answer_by_answer():
     task = glue.get_task("qnli")
     fitted = benchmark.Fitted(None, task, rows, {})
     first, second = benchmark.score_formats([answering("float32", set()), answering("int8", {0, 1, 4})], fitted)
-    assert first == {"format": "float32", "accuracy": 0.8, "lost": 0, "changed": 0, "spoilt": 0, "mended": 0}
+    right = {"format": "float32", "bytes": 0, "accuracy": 0.8, "lost": 0, "changed": 0, "spoilt": 0, "mended": 0}
+    assert first == right
     assert second | {"lost": round(second["lost"])} == {
         "format": "int8",
+        "bytes": 0,
         "accuracy": 0.6,
         "lost": 20,
         "changed": 3,
@@ -214,7 +217,70 @@ def fitted(tokenizer) -> benchmark.Fitted:
     task = glue.get_task("mrpc")
     first, second = map(list, zip(*TEXTS, strict=True))
     rows = Dataset.from_dict({"sentence1": first, "sentence2": second, "label": [0, 1] * 6})
-    return benchmark.Fitted(model, task, glue.tokenize(rows, task, tokenizer, 32), {"task": "mrpc", "scale": "toy"})
+    info = {"task": "mrpc", "scale": "toy", "rows_scored": 12}
+    return benchmark.Fitted(model, task, glue.tokenize(rows, task, tokenizer, 32), info)
+
+
+def test_other_rows_choose_the_int8_that_is_then_scored(fitted, tmp_path, monkeypatch):
+    """The choice sees the rows for choosing alone; the usual int8 and the chosen one are scored on the others."""
+    pytest.importorskip("onnxruntime", reason='ONNX needs: pip install "distilnb[export]"')
+    few = benchmark.scored_rows(fitted._replace(rows=fitted.rows.select([0, 1])))
+    seen = []
+    monkeypatch.setattr(benchmark.rounding, "measure", lambda *args: seen.append(args[2]) or [{"rounding": "float32"}])
+    monkeypatch.setattr(benchmark.rounding, "choose", lambda measured: "weights")
+    task = benchmark.score_fitted(fitted._replace(choosing=few), ["float32"], tmp_path, 1)
+    assert seen == [few] and task["rows_choosing"] == 2 and task["chosen"] == "onnx_weights"
+    by = {row["format"]: row for row in task["rows"]}
+    assert list(by) == ["float32", "onnx_float32", "onnx_int8", "onnx_weights"]
+    (row,) = benchmark.chosen_int8([task])
+    assert row["lost"] == by["onnx_weights"]["lost"] and row["usual"] == by["onnx_int8"]["lost"]
+    assert row["share"] == by["onnx_weights"]["bytes"] / by["onnx_float32"]["bytes"] < 0.6
+    assert not list(tmp_path.iterdir()), "the files of one model are gone before those of the next are written"
+
+
+def task_of(name: str, of: str, usual: float, lost: float, share: float = 0.25) -> dict:
+    """A task of a record whose int8 was chosen, with the points that both lose."""
+    points = {"onnx_float32": 0.0, "onnx_int8": usual, "onnx_blocks": lost}
+    sizes = {"onnx_float32": 100, "onnx_int8": 25, "onnx_blocks": round(100 * share)}
+    counts = {"changed": 1, "spoilt": 1, "mended": 0}
+    rows = [{"format": f, "accuracy": 0.8, "lost": p, "bytes": sizes[f]} | counts for f, p in points.items()]
+    told = {"task": name, "of": of, "scale": "small", "rows_scored": 40, "chosen": "onnx_blocks"}
+    return told | {"rows": rows}
+
+
+def test_several_tasks_are_averaged_and_missed_targets_named():
+    tasks = [task_of("cola", "student", 4.0, 0.4), task_of("rte", "student", 2.0, 1.4, 0.31)]
+    tasks += [task_of("cola", "teacher", 1.0, 0.0)]
+    mean = benchmark.averaged(tasks[:2])
+    assert mean["task"] == "cola, rte" and mean["rows_scored"] == 80 and mean["rows"][1]["changed"] == 2
+    assert [round(row["lost"], 6) for row in mean["rows"]] == [0, 3, 0.9]
+    scores = benchmark.chosen_scores(tasks)
+    assert scores == pytest.approx({"lost_chosen": 0.9, "most_lost_chosen": 1.4, "share_chosen": 0.31})
+    rows = tables.rounding_rows([{"name": "a", "tasks": tasks}])
+    assert [(row["model"], row["task"], row["target"]) for row in rows] == [
+        ("student", "cola", "met"),
+        ("student", "rte", "over 1 points, over 30% of the bytes"),
+        ("student", "mean", "over 0.5 points"),
+        ("teacher", "cola", "met"),
+    ]
+    assert figures.plot_rounding({"name": "a", "tasks": tasks}).axes[1].get_xlabel().startswith("teacher")
+
+
+def test_formats_are_timed_at_several_lengths_and_fixed_ones_in_a_file_for_each(models, tmp_path, monkeypatch):
+    """A format of one length is written anew for 128 word pieces; 384 are more than these models read."""
+    made, exact = [], formats.make_runner(models["student"], "float32", tmp_path, "student")
+
+    def make(model, form, folder, of, threads, length):
+        made.append((of, form, length))
+        return exact
+
+    monkeypatch.setattr(benchmark, "make_runner", make)
+    rows = [{"model": "student", "format": form} for form in ("float32", "litert_int8")]
+    runners = [exact, exact._replace(format="litert_int8")]
+    config = BenchmarkConfig(max_length=32, threads=1)
+    benchmark._add_lengths(rows, runners, models, tmp_path, config)
+    assert made == [("student", "litert_int8", 128)]
+    assert all(list(row["lengths"]) == ["32", "128"] and min(map(min, row["lengths"].values())) > 0 for row in rows)
 
 
 @pytest.fixture
@@ -227,7 +293,7 @@ def record(models, tokenizer, fitted, tmp_path) -> dict:
         SMALL,
         tmp_path,
         formats=("bfloat16",),
-        fitted=fitted,
+        fitted=[fitted],
         task="stsb",
         weights={"teacher": "random:tests"},
     )
@@ -252,7 +318,8 @@ def documented() -> set[str]:
 
 
 def test_a_record_has_every_score_that_is_documented_and_no_other(record):
-    assert documented() - record["scores"].keys() == {"memory_mb_float32", "memory_mb_bfloat16"}
+    elsewhere = {"memory_mb_float32", "memory_mb_bfloat16", "lost_chosen", "most_lost_chosen", "share_chosen"}
+    assert documented() - record["scores"].keys() == elsewhere
     assert record["scores"].keys() - documented() == set()
 
 
@@ -301,12 +368,12 @@ def test_what_was_measured_is_kept_when_a_format_cannot_be_made(
         raise RuntimeError("Didn't find engine for operation quantized::linear_prepack NoQEngine")
 
     monkeypatch.setattr(formats, "to_int8", without_engine)
-    record = benchmark.benchmark(models, TEXTS, tokenizer, SMALL, tmp_path, formats=("int8", "bfloat16"), fitted=fitted)
-    assert [(bad["model"], bad["format"]) for bad in record["refused"]] == [("teacher", "int8"), ("student", "int8")]
+    made = benchmark.benchmark(models, TEXTS, tokenizer, SMALL, tmp_path, formats=("int8", "bfloat16"), fitted=[fitted])
+    assert [(bad["model"], bad["format"]) for bad in made["refused"]] == [("teacher", "int8"), ("student", "int8")]
     assert "not timed: PyTorch int8 of the student: Didn't find engine" in capsys.readouterr().out
-    assert record["scores"]["ratio_forward"] > 0 and record["sweeps"]
+    assert made["scores"]["ratio_forward"] > 0 and made["sweeps"]
     for part in ("formats", "accuracy"):
-        rows = record[part] if part == "formats" else record[part]["rows"]
+        rows = made[part] if part == "formats" else made[part]["rows"]
         assert {row["format"] for row in rows} == {"float32", "bfloat16"}
 
 
@@ -382,6 +449,31 @@ def test_the_command_measures_and_leaves_a_record(shape, small_flags, capsys):
     assert "estimate: about" in told and "bfloat16" in told and record["name"] in told
 
 
+def test_several_fine_tuned_models_are_scored_on_their_tasks(small_flags, tokenizer, tmp_path, capsys):
+    """Teacher and student of two tasks, found by a pattern of folders; the choice is made on training rows."""
+    pytest.importorskip("onnxruntime", reason='ONNX needs: pip install "distilnb[export]"')
+    for of, layers in (("teacher", 2), ("student", 1)):
+        for task in ("rte", "wnli"):
+            model, _ = classifier(build_student(make_teacher(len(tokenizer), layers=2 * layers)), 2, seed=layers)
+            heads.name_labels(model, glue.get_task(task))
+            model.save_pretrained(tmp_path / f"{of}-{task}")
+            tokenizer.save_pretrained(tmp_path / f"{of}-{task}")
+    flags = ["--scored-task", "rte,wnli", "--scored", f"{tmp_path}/{{model}}-{{task}}", "--choosing-rows", "8"]
+    assert main.main(["benchmark", *small_flags, *flags, "--scored-rows", "10", "--name", "scored"]) == 0, (
+        capsys.readouterr()
+    )
+    (record,) = [r for r in load_records() if r["name"] == "scored"]
+    assert [(t["task"], t["of"], t["rows_choosing"], t["rows_scored"]) for t in record["tasks"]] == [
+        ("rte", "student", 8, 10),
+        ("rte", "teacher", 8, 10),
+        ("wnli", "student", 8, 10),
+        ("wnli", "teacher", 8, 10),
+    ]
+    assert len({t["data"]["fingerprint"] for t in record["tasks"]}) == 2
+    assert record["accuracy"]["task"] == "rte, wnli" and record["scores"]["share_chosen"] < 1
+    assert "lost by the chosen" in capsys.readouterr().out
+
+
 def test_random_weights_need_no_more_than_a_configuration(teacher_folder, small_flags, tmp_path):
     (tmp_path / "bare").mkdir()
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
@@ -406,6 +498,11 @@ def test_bad_input_gets_one_sentence(small_flags, tmp_path, capsys, monkeypatch)
         ("--teacher", "random:" + str(tmp_path)): "no readable config.json",
         ("--student", str(text)): "is no model: give the folder",
         ("--max_length", "4096"): "the models have 128 positions",
+    }
+    cases |= {
+        ("--scored-task", "rte"): "no student fine-tuned on rte is in",
+        ("--scored-task", "rte,wnli", "--scored", str(tmp_path)): "is one folder for 2 tasks; write {task}",
+        ("--scored-task", "cake"): "unknown task 'cake'",
     }
     for flags, words in cases.items():
         status = main.main(["benchmark", *small_flags, *flags])

@@ -258,11 +258,17 @@ class BenchmarkOptions:
     source: str = setting("", "texts of toyworld, or the real ones from the Hub", choices=["toyworld", "hub"])
     formats: str = setting(",".join(FORMATS), "formats to compare, joined by commas")
     runtimes: str = setting("", f"further runtimes to compare: some of {', '.join(RUNTIMES)}, joined by commas")
-    scored: str = setting("", "a student, fine-tuned in toyworld to score the formats (default: the shipped one)")
-    scored_task: str = setting(
-        "", "--scored is a classifier, fine-tuned already: score it on this task's real rows, or your own"
+    scored: str = setting(
+        "",
+        "a student, fine-tuned in toyworld to score the formats (default: the shipped one); with --scored-task the "
+        "folder of a classifier, in which {task} and {model} stand for each task, and for student and teacher "
+        "(default: the student's that `distilnb glue --keep` kept)",
     )
-    scored_rows: int = setting(500, "rows it is scored on (0: leave that out)")
+    scored_task: str = setting(
+        "", "score classifiers, fine-tuned already, on the rows of these tasks, joined by commas, or on your own"
+    )
+    scored_rows: int = setting(500, "rows they are scored on (0: none, but with --scored-task all)")
+    choosing_rows: int = setting(600, "training rows of each --scored-task that choose a rounding to int8 (0: none)")
     name: str = setting("", "name of the record (default: benchmark-SCALE-SHAPE)")
 
 

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from .. import paths, scales
-from ..evidence.names import ablation_grid, benchmark_run
+from ..evidence.names import ablation_grid, benchmark_run, finetuning_run
 from ..evidence.records import save_record
 from ..machine import processes
 from ..machine.device import make_accelerator
@@ -17,7 +17,7 @@ from ..models.student import build_student
 from ..models.teacher import check_vocabulary, never_cut
 from ..report import tables
 from ..studies import ablation, rounding
-from ..studies.benchmark import SHAPES, benchmark, fit_student, held_out, load_texts, scored_rows, with_head
+from ..studies.benchmark import SHAPES, Fitted, benchmark, fit_student, held_out, load_texts, scored_rows, with_head
 from ..studies.chain import choose, costs, run_steps, shown, steps
 from ..studies.demo import build
 from ..studies.formats import KNOWN, check_agreement, check_formats, make_runner, named, sample, whole_onnx
@@ -93,8 +93,8 @@ def ablate(where: TrainingOptions, what: AblationOptions, columns: OwnOptions) -
 def _benchmark_defaults(scale: str | None, shape: str | None) -> dict[str, Any]:
     dial, shape = scales.get(scale), shape or "pairs"
     names = {"scale": dial.name, "shape": shape, "name": benchmark_run(dial.name, shape)}
-    models = {"teacher": ready_teacher(dial), "scored": str(paths.data("students", "toy"))}
-    return names | models | {"source": dial.source} | (SHAPES[shape].settings if shape in SHAPES else {})
+    models = {"teacher": ready_teacher(dial), "source": dial.source}
+    return names | models | (SHAPES[shape].settings if shape in SHAPES else {})
 
 
 @command(_benchmark_defaults)
@@ -110,20 +110,17 @@ def time_models(what: BenchmarkOptions, config: BenchmarkConfig, columns: OwnOpt
       distilnb benchmark --scale base --teacher random:google-bert/bert-base-uncased --memory
       distilnb benchmark --scale base --teacher random:base --source toyworld --shape qa
       distilnb benchmark --scale base --threads 1 --pad
+      distilnb benchmark --scale small --scored-task cola,sst2,mrpc,stsb,rte,wnli --scored-rows 0    int8 on real tasks
     """
     scale, shape = scales.get(what.scale), what.shape
-    formats = check_formats([*what.formats.split(","), *named(what.runtimes)])
+    formats, places = check_formats([*what.formats.split(","), *named(what.runtimes)]), _places(what, scale.name)
     teacher, tokenizer = read_teacher(what.teacher, scale.revision if what.teacher == scale.teacher else None)
     student = load_model(what.student) if what.student else build_student(teacher)
     texts, data = load_texts(shape, what.source, config.rows, config.seed)
     models = {
         name: with_head(model, shape, config.attention) for name, model in (("teacher", teacher), ("student", student))
     }
-    fitted = fit_student(what.scored, what.scored_rows) if what.scored_rows and not what.scored_task else None
-    if what.scored_task:
-        ready = load_model(what.scored), load_tokenizer(what.scored)
-        fitted = held_out(*ready, what.scored_task, "hub", what.scored_rows, shipped_name(what.scored), columns)
-        tell(fitted.task.name, fitted.info["data"])
+    fitted = _fitted(what, places, scale.name, columns)
     with TemporaryDirectory() as folder:
         record = benchmark(
             models,
@@ -142,6 +139,43 @@ def time_models(what: BenchmarkOptions, config: BenchmarkConfig, columns: OwnOpt
         )
     path = save_record(record)
     print(f"{tables.summary([record])}\nrecord: {path}")
+
+
+def _places(what: BenchmarkOptions, scale: str) -> dict[tuple[str, str], str]:
+    """The folder of each classifier that is scored, by its task and whose it is; ValueError where one is missing."""
+    if not what.scored_task:
+        return {}
+    kept = str(paths.home() / "runs" / "models" / finetuning_run(scale, "student", "{task}"))
+    pattern, tasks = what.scored or kept, own.split_names(what.scored_task)
+    if len(tasks) > 1 and "{task}" not in pattern:
+        raise ValueError(f"--scored {pattern} is one folder for {len(tasks)} tasks; write {{task}} where they differ")
+    places = {}
+    for task in tasks:
+        for of in ("student", "teacher") if "{model}" in pattern else ("student",):
+            name = own.task_name(task) if own.is_own(task) else own.known_task(task).name
+            places[task, of] = place = pattern.replace("{task}", name).replace("{model}", of)
+            if not what.scored and not Path(place).is_dir():
+                raise ValueError(
+                    f"no {of} fine-tuned on {task} is in {place}; make one by `distilnb glue --scale {scale} --task "
+                    f"{task} --keep`, or name its folder by --scored"
+                )
+    return places
+
+
+def _fitted(
+    what: BenchmarkOptions, places: dict[tuple[str, str], str], scale: str, columns: OwnOptions
+) -> list[Fitted]:
+    """The classifiers that score the formats: those in `places`, else one that is fine-tuned in toyworld now."""
+    if not what.scored_task:
+        shipped = str(paths.data("students", "toy"))
+        return [fit_student(what.scored or shipped, what.scored_rows)] if what.scored_rows else []
+    made = []
+    for (task, of), place in places.items():
+        ready = load_model(place), load_tokenizer(place)
+        one = held_out(*ready, task, what.source, what.scored_rows, shipped_name(place), columns, what.choosing_rows)
+        tell(one.task.name, one.info["data"])
+        made.append(one._replace(of=of, info=one.info | {"scale": scale}))
+    return made
 
 
 def _export_defaults() -> dict[str, Any]:

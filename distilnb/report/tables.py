@@ -1,5 +1,7 @@
 """Tables written from records alone: those that a run prints at its end, and the README's results."""
 
+from itertools import groupby
+from operator import itemgetter
 from statistics import median
 from typing import Any
 
@@ -12,7 +14,9 @@ from ..machine.device import assumed_watts
 from ..machine.progress import duration
 from ..models.sources import is_random
 from ..studies import ablation
+from ..studies.benchmark import ANSWERED, averaged, chosen_int8
 from ..studies.formats import KNOWN
+from ..studies.rounding import MOST, POINTS, SHARE
 from ..tasks import glue, metrics
 from .retention import retention, scores_frame
 
@@ -367,6 +371,65 @@ def format_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def runtime_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each model and format of the benchmarks that timed several lengths: size, milliseconds, memory, and
+    the mean score of its fine-tuned selves with what it lost."""
+    rows = []
+    for r in (r for r in records if r["kind"] == "benchmark" and "weights" in r):
+        scored = {
+            (of, row["format"]): row
+            for of in ("teacher", "student")
+            for row in (averaged([t for t in r["tasks"] if t["of"] == of])["rows"] if r.get("tasks") else [])
+        }
+        for form in (form for form in r["formats"] if form.get("lengths")):
+            cost = scored.get((form["model"], form["format"]))
+            times = {n: form["lengths"].get(str(n)) for n in ANSWERED}
+            rows.append(
+                {
+                    "run": r["name"],
+                    "weights": _kind_of_weights(r),
+                    "model": form["model"],
+                    "in": KNOWN[form["format"]].title,
+                    "MB": f"{form['bytes'] / 1e6:.1f}",
+                    **{f"ms at {n}": f"{ms[0]:.1f}" if ms else "–" for n, ms in times.items()},
+                    "memory, MB": f"{form['memory_mb']:.0f}" if "memory_mb" in form else "–",
+                    "mean score": f"{100 * cost['accuracy']:.1f}" if cost else "not measured",
+                    "points lost": signed(cost["lost"]) if cost else "–",
+                }
+            )
+    return rows
+
+
+def rounding_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each task of the benchmarks that chose a rounding to int8 by training rows, and their mean: points
+    lost on the scored rows by the usual int8 and by the chosen, its share of float32's bytes, and what it misses."""
+    rows = []
+    for r in (r for r in records if r.get("tasks")):
+        for of, cells in groupby(chosen_int8(r["tasks"]), itemgetter("of")):
+            made = pd.DataFrame(cells)
+            numbers = ["float32", "usual", "lost", "share"]
+            mean = {"task": "mean", "rows": made["rows"].sum(), "kept": ""} | made[numbers].mean().to_dict()
+            for one in [*made.to_dict("records"), *[mean] * (len(made) > 1)]:
+                limit = POINTS if one is mean else MOST
+                missed = [f"over {limit:g} points"] * (one["lost"] > limit)
+                missed += [f"over {SHARE:.0%} of the bytes"] * (one["share"] > SHARE)
+                rows.append(
+                    {
+                        "run": r["name"],
+                        "model": of,
+                        "task": one["task"],
+                        "rows": f"{one['rows']:,}",
+                        "float32": f"{100 * one['float32']:.1f}",
+                        "lost by the usual int8": signed(one["usual"]),
+                        "lost by the chosen": signed(one["lost"]),
+                        "chosen by training rows": KNOWN[one["kept"]].title if one["kept"] else "",
+                        "of float32's bytes": f"{one['share']:.1%}",
+                        "target": ", ".join(missed) or "met",
+                    }
+                )
+    return rows
+
+
 NAMES = """\
 `student` and `undistilled` start from the same teacher layers and read the same tokens; the second learns from masked
 words alone. `scratch` does so too, from random weights. `untrained` is the start itself, `random` a network of random
@@ -428,6 +491,8 @@ def tables(records: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
         "Kept of the teacher's macro score": retention_rows(records),
         "Size and speed": benchmark_rows(records),
         "Formats": format_rows(records),
+        "Formats by length": runtime_rows(records),
+        "int8 on tasks": rounding_rows(records),
         "Ablation": ablation_rows(records),
         "Devices of readers": device_rows(records),
         "Speed of training": speed_rows(records),
@@ -437,5 +502,6 @@ def tables(records: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 
 def summary(records: list[dict[str, Any]], short: bool = False) -> str:
     """The results tables of these records, as text; the `short` ones leave out the formats of the device."""
-    parts = [rows for title, rows in tables(records).items() if not (short and title == "Formats")]
+    left = ("Formats", "Formats by length", "int8 on tasks") if short else ()
+    parts = [rows for title, rows in tables(records).items() if title not in left]
     return "\n\n".join(map(table, parts)) or table([])

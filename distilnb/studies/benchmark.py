@@ -17,12 +17,16 @@ round by round; a score is their median, and its interval runs from the lower to
     ms_FORMAT, ms_teacher_FORMAT          median milliseconds of one forward pass
     ratio_FORMAT                          teacher over student, both in this format
     speedup_FORMAT, speedup_cpu_FORMAT    the teacher in PyTorch float32 over the student in this format
-    accuracy_FORMAT, lost_FORMAT          a fine-tuned student in this format; points lost against float32
+    accuracy_FORMAT, lost_FORMAT          a fine-tuned student in this format; points lost against float32; over
+                                          several tasks, the mean of each
+    lost_chosen, most_lost_chosen         the same in the int8 that other rows chose for each task; on its worst task
+    share_chosen                          the most bytes of that as a share of ONNX float32's
     memory_mb_FORMAT                      what opening the student and one answer add to a fresh process
 
 FORMAT is one of `formats.FORMATS`. `intervals` holds quartiles; `timings`, `formats`, `accuracy` and `sweeps` the rows
-behind the scores; `refused` the formats that were not timed, and why; `weights` says which weights were random;
-`device` has the processor's instructions and its load when the benchmark began.
+behind the scores; `tasks` the accuracy task by task, where there are several or int8 was chosen; `refused` the formats
+that were not timed, and why; `weights` says which weights were random; `device` has the processor's instructions and
+its load when the benchmark began.
 """
 
 import gc
@@ -35,6 +39,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,11 +61,13 @@ from ..tasks.finetuning import FinetuningConfig
 from ..tasks.finetuning import finetune as finetune_model
 from ..tasks.glue import Task
 from ..tasks.own import OwnOptions
+from . import rounding
 from .formats import (
     ELSEWHERE,
     FORMATS,
     KNOWN,
     PACKAGES,
+    ROUNDED_AS,
     Batch,
     Runner,
     check_agreement,
@@ -69,6 +76,7 @@ from .formats import (
     inputs,
     make_runner,
     reopen,
+    whole_onnx,
 )
 from .graphs import SESSION
 from .rounding import HeldOut
@@ -88,6 +96,7 @@ from .timing import (
 )
 
 LENGTHS, BATCH_SIZES = (8, 32, 128, 384), (1, 4, 16)
+ANSWERED = (32, 128, 384)  # word pieces of the random texts that every format answers too
 OUTPUTS = 16  # of a new head for pairs, see `with_head`
 SHORTEST = 0.02  # seconds that a single measurement of a sweep should take; shorter work is repeated
 
@@ -116,12 +125,17 @@ SHAPES = {
 
 
 class Fitted(NamedTuple):
-    """A fine-tuned classifier and the rows on which it is scored, to measure the accuracy lost by a format."""
+    """A fine-tuned classifier and the rows on which it is scored, to measure the accuracy lost by a format.
+
+    By the rows of `choosing`, which are others, a way to round to int8 is chosen; `of` is "student" or "teacher".
+    """
 
     model: PreTrainedModel
     task: Task
     rows: Dataset  # as `glue.tokenize` returns them
     info: dict[str, Any]
+    choosing: HeldOut | None = None
+    of: str = "student"
 
 
 def with_head(model: PreTrainedModel, shape: str, attention: str = "sdpa", seed: int = 0) -> PreTrainedModel:
@@ -262,8 +276,8 @@ def agreeing(
 def score_formats(runners: Sequence[Runner], fitted: Fitted, pad_id: int = 0) -> list[dict[str, Any]]:
     """The scores of a fine-tuned classifier in several formats, float32 first, on the same rows, one row at a time.
 
-    Each format has its main score as `accuracy`, the points `lost` against float32, the number of answers `changed`,
-    and the number of these that were right before (`spoilt`) or are right now (`mended`).
+    Each format has its bytes, its main score as `accuracy`, the points `lost` against float32, the number of answers
+    `changed`, and the number of these that were right before (`spoilt`) or are right now (`mended`).
     """
     batches = [finetuning.collate(fitted.rows, [i], pad_id) for i in range(len(fitted.rows))]
     labels, scored = fitted.rows["labels"][:], []
@@ -275,6 +289,7 @@ def score_formats(runners: Sequence[Runner], fitted: Fitted, pad_id: int = 0) ->
         scored.append(
             {
                 "format": runner.format,
+                "bytes": runner.bytes,
                 "guess": guess,
                 "accuracy": score,
                 "lost": 100 * (first["accuracy"] - score),
@@ -378,14 +393,15 @@ def benchmark(
     folder: Path,
     *,
     formats: Sequence[str] = tuple(FORMATS),
-    fitted: Fitted | None = None,
+    fitted: Sequence[Fitted] = (),
     name: str = "benchmark",
     **provenance: Any,
 ) -> dict[str, Any]:
     """Measure `models`, {"teacher": …, "student": …}, each with a head, and return the record.
 
-    `folder` receives the files of the formats, 2.3 GB at base size. `fitted` is scored in every format. `provenance` is
-    added to the record. Raises ValueError before any work for texts that are too few or too long, or an unknown format.
+    `folder` receives the files of the formats, 2.3 GB at base size. Each of `fitted` is scored in every format.
+    `provenance` is added to the record. Raises ValueError before any work for texts that are too few or too long, or an
+    unknown format.
     """
     formats, watch, device = check_formats(formats), Stopwatch(), describe_device() | _state()
     _check(models, texts, config)
@@ -400,23 +416,22 @@ def benchmark(
         rows, wrong = compare_formats([*float32, *others], few, tokenizer, config) if few else ([], [])
         refused += wrong
         _tell(refused)
-        students = {row["format"]: row for row in rows if row["model"] == "student"}
-        if config.memory:
-            _add_memory(students, [*float32, *others], type(models["student"]).__name__, config.max_length)
-        accuracy = _accuracy(fitted, list(students), folder, config.threads)
+        _add_lengths(rows, [*float32, *others], models, folder, config)
+        _add_memory(rows, [*float32, *others], models, config)
+        tasks = score_all(fitted, [row["format"] for row in rows if row["model"] == "student"], folder, config.threads)
+    scores |= _sizes(models) | format_scores(rows, tasks["accuracy"]["rows"]) | chosen_scores(tasks["tasks"])
     values = {
-        "scores": scores | _sizes(models) | format_scores(rows, accuracy),
+        "scores": scores,
         "intervals": intervals,
         "config": asdict(config),
         "sweeps": swept,
         "formats": rows,
         "timings": thin(timings.drop(columns="format").to_dict("list"), len(timings)),
         "refused": refused,
-        "accuracy": {"rows": accuracy, **(fitted.info if fitted else {})},
+        **tasks,
         "seed": config.seed,
         "device": device,
-        "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
-        **_of_runtimes(formats),
+        **_surroundings(formats),
     }
     return new_record("benchmark", name, stopwatch=watch, **{"scale": "toy", "model": "student"} | values | provenance)
 
@@ -430,11 +445,12 @@ def _state() -> dict[str, Any]:
 SETTINGS = {"onnx": SESSION, "openvino": OPENVINO}  # what may make a runtime faster, or less exact, than by default
 
 
-def _of_runtimes(formats: Sequence[str]) -> dict[str, Any]:
-    """For the record: how the runtimes were set up, and the versions of their packages and of ours."""
+def _surroundings(formats: Sequence[str]) -> dict[str, Any]:
+    """For the record: how threads and runtimes were set up, and the versions of their packages and of ours."""
     used = {name.partition("_")[0] for name in formats}
     names = {*PACKAGES, *(package for runtime in used & RUNTIMES.keys() for package in RUNTIMES[runtime].packages)}
     return {
+        "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
         "runtime_settings": {name: given for name, given in SETTINGS.items() if name in used},
         "versions": versions() | {name: version(name) for name in sorted(names) if find_spec(name)},
     }
@@ -453,21 +469,115 @@ def _tell(refused: Sequence[Mapping[str, str]]) -> None:
         print(f"not timed: {KNOWN[bad['format']].title} of the {bad['model']}: {bad['why']}", flush=True)
 
 
-def _add_memory(rows: Mapping[str, dict], runners: Sequence[Runner], model: str, max_length: int) -> None:
-    for runner in runners:
-        if runner.model == "student" and runner.format in rows:
-            rows[runner.format]["memory_mb"] = round(added_memory(runner, model, max_length), 1)
+def _add_memory(
+    rows: Sequence[dict], runners: Sequence[Runner], models: Mapping[str, PreTrainedModel], config: BenchmarkConfig
+) -> None:
+    made = {(runner.model, runner.format): runner for runner in runners}
+    for row in rows if config.memory else ():
+        kind = type(models[row["model"]]).__name__
+        row["memory_mb"] = round(added_memory(made[row["model"], row["format"]], kind, config.max_length), 1)
 
 
-def _accuracy(fitted: Fitted | None, formats: Sequence[str], folder: Path, threads: int) -> list[dict[str, Any]]:
-    """The scores of a fine-tuned student in each format; [] without such a student or without formats."""
-    if not (fitted and formats):
-        return []
-    longest = max(map(len, fitted.rows["input_ids"][:]))
-    runners = [
-        make_runner(fitted.model, form, folder / "fitted", "student", threads, length=longest) for form in formats
-    ]
-    return score_formats(runners, fitted)
+def _add_lengths(
+    rows: Sequence[dict],
+    runners: Sequence[Runner],
+    models: Mapping[str, PreTrainedModel],
+    folder: Path,
+    config: BenchmarkConfig,
+) -> None:
+    """Add to each row, as `lengths`, the median wall and CPU milliseconds of an answer to `ANSWERED` word pieces.
+
+    All take turns. What has but one length is made anew for each, since a longer file takes longer.
+    """
+    made = {(runner.model, runner.format): runner for runner in runners}
+    kept = {(row["model"], row["format"]): row.setdefault("lengths", {}) for row in rows}
+    positions = min(families.longest(model.config) for model in models.values())
+    words = min(model.config.vocab_size for model in models.values())
+    draw = torch.Generator().manual_seed(config.seed)
+    for length in (n for n in ANSWERED if n <= positions):
+        ids, run = torch.randint(words, (1, length), generator=draw), {}
+        batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
+        for of, form in kept:
+            runner, runtime = made[of, form], RUNTIMES.get(form.partition("_")[0])
+            if runtime and runtime.fixed and length != config.max_length:
+                place = folder / f"{of}-{length}"
+                runner = make_runner(models[of], form, place, of, config.threads, length=length)
+            run[of, form] = runner.answer
+        for key, spent in rounding.in_turns(run, [batch] * 4).items():
+            kept[key][str(length)] = [float(f"{ms:.4g}") for ms in spent]
+
+
+def score_fitted(fitted: Fitted, formats: Sequence[str], folder: Path, threads: int) -> dict[str, Any]:
+    """The `info` of a fine-tuned model with its scores in each format as `rows`.
+
+    With rows for choosing, `ways` is what each way to int8 made of those, and `chosen` the format of the one that was
+    kept; it is scored too, and so is the usual one.
+    """
+    told, longest = dict(fitted.info) | {"of": fitted.of}, max(map(len, fitted.rows["input_ids"][:]))
+    with TemporaryDirectory(dir=folder) as aside:
+        if fitted.choosing:
+            ways = rounding.measure(whole_onnx(fitted.model, Path(aside)), Path(aside), fitted.choosing, threads)
+            kept = rounding.choose(ways)
+            told |= {"chosen": ROUNDED_AS[kept], "rows_choosing": len(fitted.choosing.batches)}
+            told["ways"] = [{key: value for key, value in way.items() if key != "cpu_ms"} for way in map(_short, ways)]
+            formats = [*formats, "onnx_float32", "onnx_int8", told["chosen"]]
+        runners = [
+            make_runner(fitted.model, form, Path(aside), fitted.of, threads, length=longest)
+            for form in dict.fromkeys(formats)
+        ]
+        return told | {"rows": [_short(row) for row in score_formats(runners, fitted)]}
+
+
+def _short(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: float(f"{value:.5g}") if isinstance(value, float) else value for key, value in row.items()}
+
+
+def score_all(fitted: Sequence[Fitted], formats: Sequence[str], folder: Path, threads: int) -> dict[str, Any]:
+    """For the record: the student's `accuracy` in each format, averaged over its tasks, and each model's as `tasks`,
+    unless that says no more."""
+    tasks = [score_fitted(one, formats, folder, threads) for one in fitted if formats]
+    whole = averaged([task for task in tasks if task["of"] == "student"])
+    return {"accuracy": whole, "tasks": tasks if len(tasks) > 1 or chosen_int8(tasks) else []}
+
+
+def averaged(tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What several tasks say of each format that all have, in the form of one: means of scores, sums of counts."""
+    if not tasks:
+        return {"rows": []}
+    rows = []
+    for form in [row["format"] for row in tasks[0]["rows"]]:
+        same = [row for task in tasks for row in task["rows"] if row["format"] == form]
+        if len(same) == len(tasks):
+            means = {key: float(np.mean([row[key] for row in same])) for key in ("accuracy", "lost")}
+            sums = {key: sum(row[key] for row in same) for key in ("changed", "spoilt", "mended")}
+            rows.append({"format": form} | means | sums)
+    about = {key: tasks[0][key] for key in ("scale", "model") if key in tasks[0]} if len(tasks) > 1 else tasks[0]
+    whole = {"task": ", ".join(task["task"] for task in tasks), "rows_scored": sum(t["rows_scored"] for t in tasks)}
+    return {**about, **(whole if len(tasks) > 1 else {}), "rows": rows}
+
+
+def chosen_scores(tasks: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The scores of a record about the int8 that was chosen for each task of the student; {} where none was."""
+    rows = [row for row in chosen_int8(tasks) if row["of"] == "student"]
+    if not rows:
+        return {}
+    lost = [row["lost"] for row in rows]
+    share = max(row["share"] for row in rows)
+    return {"lost_chosen": float(np.mean(lost)), "most_lost_chosen": max(lost), "share_chosen": share}
+
+
+def chosen_int8(tasks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each of a record's `tasks` whose int8 was chosen by other rows: whose it is (`of`), its task and number
+    of rows, the score in float32, the format `kept`, the points `usual` and `lost` by the usual int8 and by that one,
+    and its bytes as a `share` of float32's."""
+    rows = []
+    for task in (task for task in tasks if "chosen" in task):
+        by = {row["format"]: row for row in task["rows"]}
+        whole, usual, kept = (by[name] for name in ("onnx_float32", "onnx_int8", task["chosen"]))
+        told = {"of": task["of"], "task": task["task"], "rows": task["rows_scored"], "float32": whole["accuracy"]}
+        told |= {"kept": task["chosen"], "usual": usual["lost"], "lost": kept["lost"]}
+        rows.append(told | {"share": kept["bytes"] / whole["bytes"]})
+    return rows
 
 
 def _sizes(models: Mapping[str, PreTrainedModel]) -> dict[str, float]:
@@ -523,23 +633,28 @@ def held_out(
     rows: int = 0,
     what: str = "",
     options: OwnOptions | None = None,
+    choosing: int = 0,
 ) -> Fitted:
     """A classifier that is fine-tuned already, its outputs in the order of the labels of its task, and validation rows
-    of that (0: all), which no choice has seen. The task may be an own one, read with `options`.
+    of that (0: all), which no choice has seen; choices are left to `choosing` rows of its training split. The task may
+    be an own one, read with `options`.
 
     Raises ValueError for a task or source that there is not, and for a model of other labels.
     """
-    data = own.load(name, options, n_validation=rows) if own.is_own(name) else None
+    data = own.load(name, options, choosing, n_validation=rows) if own.is_own(name) else None
     task = data.task if data else own.known_task(name)
     if task.spans:
         raise ValueError(f"task {name} has answers in passages; only classes and numbers are scored here")
     model, split = heads.fine_tuned(model, task), task.validations[0]
     loaded = data.validations[split] if data else glue.load_split(task, split, source, rows or None)
-    encoded = glue.tokenize(loaded, task, tokenizer, min(128, families.longest(model.config)))
+    longest = min(128, families.longest(model.config))
     about = data.info if data else glue.provenance(task, source, {split: loaded}, 0)
-    return Fitted(
-        model, task, encoded, {"task": name, "scale": "own", "model": what, "rows_scored": len(loaded), "data": about}
-    )
+    told = {"task": name, "scale": "own", "model": what, "rows_scored": len(loaded), "data": about}
+    made = Fitted(model, task, glue.tokenize(loaded, task, tokenizer, longest), told)
+    if not choosing:
+        return made
+    others = data.train if data else glue.load_split(task, "train", source, choosing)
+    return made._replace(choosing=scored_rows(made._replace(rows=glue.tokenize(others, task, tokenizer, longest))))
 
 
 def scored_rows(fitted: Fitted, pad_id: int = 0) -> HeldOut:

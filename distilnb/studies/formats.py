@@ -60,6 +60,7 @@ ROUNDED = {  # other ways to int8 in ONNX, see `rounding`; onnx_int8 is "dynamic
     for name, rounding in ROUNDINGS.items()
     if name != "dynamic"
 }
+ROUNDED_AS = {name: "onnx_int8" if name == "dynamic" else f"onnx_{name}" for name in ROUNDINGS}
 KNOWN = FORMATS | ROUNDED | ELSEWHERE
 
 

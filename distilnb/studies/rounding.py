@@ -7,7 +7,7 @@ models have some in each layer, coarsens all others, and a sentence's answer dep
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from torch import nn
 from .graphs import Batch, open_onnx, quantize_onnx, quiet
 
 SHARE, POINTS, ERROR = 0.30, 0.5, 0.05  # of float32's bytes; of accuracy lost; of the answers' norm: at most
+MOST = 1.0  # points lost on a task, at most, where `POINTS` are those of the average over several
 MOVED = 0.01  # of its norm, at most, that an answer may move with its neighbours in a batch
 NEAR = 0.1  # times that differ by less are about the same
 ROUNDS = 5  # of timing, in turns
@@ -133,7 +134,7 @@ def measure(source: Path, folder: Path, rows: HeldOut, threads: int = 1) -> list
         rounding.write(source, paths[name])
     run = {name: open_onnx(path, threads) for name, path in paths.items()}
     logits = {name: [answer(batch) for batch in rows.batches] for name, answer in run.items()}
-    spent = _in_turns(run, rows.batches[:: max(1, len(rows.batches) // 8)])
+    spent = in_turns(run, rows.batches[:: max(1, len(rows.batches) // 8)])
     halves = [np.arange(start, len(rows.batches), 2) for start in (0, 1)]
     measured = []
     for name, answer in run.items():
@@ -149,7 +150,7 @@ def measure(source: Path, folder: Path, rows: HeldOut, threads: int = 1) -> list
                 "bytes": paths[name].stat().st_size,
                 "error": _distance(logits[name], logits["float32"]),
                 "neighbours": _neighbours(answer, rows.batches[:8], logits[name][:8]),
-                "cpu_ms": spent[name],
+                "cpu_ms": spent[name][1],
                 "lost": lost[0],
                 "lost_elsewhere": lost[1],
             }
@@ -202,13 +203,13 @@ def _neighbours(answer: Callable[[Batch], np.ndarray], batches: Sequence[Batch],
     return _distance(moved, alone)
 
 
-def _in_turns(run: dict[str, Callable[[Batch], np.ndarray]], batches: Sequence[Batch]) -> dict[str, float]:
-    """Median CPU milliseconds of an answer, everybody in turn."""
-    spent: dict[str, list[float]] = {name: [] for name in run}
+def in_turns(run: Mapping[Any, Callable[[Batch], Any]], batches: Sequence[Batch]) -> dict[Any, list[float]]:
+    """Median wall and CPU milliseconds of an answer, everybody in turn."""
+    spent: dict[Any, list[list[float]]] = {name: [] for name in run}
     for turn in range(ROUNDS):
         for batch in batches:
             for name in list(run)[:: 1 if turn % 2 == 0 else -1]:
-                began = time.process_time()
+                began = time.perf_counter(), time.process_time()
                 run[name](batch)
-                spent[name].append(1000 * (time.process_time() - began))
-    return {name: float(np.median(values)) for name, values in spent.items()}
+                spent[name].append([1000 * (time.perf_counter() - began[0]), 1000 * (time.process_time() - began[1])])
+    return {name: np.median(values, axis=0).tolist() for name, values in spent.items()}

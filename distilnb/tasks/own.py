@@ -78,9 +78,7 @@ def find(
     A name is one of GLUE's tasks, imdb or squad, from `source`; else a file, a folder or a data set of the Hub. All
     names are checked before the first is loaded, because a typing error should not cost a download.
     """
-    parts = [names] if Path(names).exists() else [name.strip() for name in names.split(",") if name.strip()]
-    if not parts:
-        raise ValueError(f"--task '{names}' names no task; use one or several of {', '.join(KNOWN)}, or a file")
+    parts = split_names(names)
     known = {name: None if is_own(name) else known_task(name) for name in parts}
     tasks = [
         load(name, options, n_train, n_validation)
@@ -91,6 +89,14 @@ def find(
     if len(tasks) > len({data.task.name for data in tasks}):
         raise ValueError(f"--task '{names}' names two tasks alike, and so would their records be; rename a file")
     return tasks
+
+
+def split_names(names: str) -> list[str]:
+    """The tasks in `names`, joined by commas; ValueError where there is none."""
+    parts = [names] if Path(names).exists() else [name.strip() for name in names.split(",") if name.strip()]
+    if not parts:
+        raise ValueError(f"--task '{names}' names no task; use one or several of {', '.join(KNOWN)}, or a file")
+    return parts
 
 
 def known_task(name: str) -> Task:
@@ -231,9 +237,7 @@ def load(source: str, options: OwnOptions | None = None, n_train: int = 0, n_val
             row |= {column: tally.mend(row[column]) for column in texts}
     if tally.mended_characters:
         told.append(f"control characters that became spaces: {tally.mended_characters:,}")
-    name = re.sub(r"[^a-z0-9]+", "-", Path(source.partition("@")[0]).name.lower().partition(".")[0]).strip("-") or "own"
-    if name in glue.TASKS or name == SQUAD.name:
-        name = f"own-{name}"
+    name = task_name(source)
     if kind == "spans":
         task, splits = _spans(name, tables, texts, told)
     else:
@@ -284,6 +288,12 @@ def _gather(tables: dict[str, Table], options: OwnOptions, told: list[str]) -> O
 def _mark(value: Any) -> bool | None:
     """Whether a mark says yes; None for a value that is no mark."""
     return {"0": False, "false": False, "1": True, "true": True}.get(_name(value).lower())
+
+
+def task_name(source: str) -> str:
+    """What an own task is called in records and folders, by its file or data set."""
+    name = re.sub(r"[^a-z0-9]+", "-", Path(source.partition("@")[0]).name.lower().partition(".")[0]).strip("-") or "own"
+    return f"own-{name}" if name in KNOWN else name
 
 
 def _columns(table: Table, options: OwnOptions, told: list[str]) -> tuple[tuple[str, ...], str]:

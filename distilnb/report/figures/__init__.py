@@ -5,7 +5,16 @@ from .describing import describe
 from .gallery import draw_all, drawings, teaching
 from .losses import plot_guesses, plot_loss_weights, plot_masking, plot_temperature
 from .models import plot_layer_map, plot_parameter_counts, plot_parameter_groups
-from .speed import plot_file_sizes, plot_formats, plot_growth, plot_overhead, plot_seconds, plot_sweeps, sweep_ratios
+from .speed import (
+    plot_file_sizes,
+    plot_formats,
+    plot_growth,
+    plot_overhead,
+    plot_rounding,
+    plot_seconds,
+    plot_sweeps,
+    sweep_ratios,
+)
 from .style import (
     BLACK,
     COLOURS,
@@ -56,6 +65,7 @@ __all__ = [
     "plot_parameter_groups",
     "plot_published",
     "plot_retention",
+    "plot_rounding",
     "plot_scores",
     "plot_seconds",
     "plot_span_probabilities",

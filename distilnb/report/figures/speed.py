@@ -13,8 +13,10 @@ from matplotlib.transforms import Bbox
 
 from ...evidence import paper
 from ...evidence.records import Record
+from ...studies.benchmark import chosen_int8
 from ...studies.formats import KNOWN as EXPORTED
 from ...studies.formats import fitting
+from ...studies.rounding import MOST
 from .style import BLACK, COLOURS, GREY, MUTED, WIDTH, colours_of, finding, hollow, place_label, stack, styled
 
 
@@ -229,6 +231,33 @@ def _fastest(rows: pd.DataFrame, teacher: Mapping[str, Any]) -> str:
     size = f"{best['MB'] / whole.iloc[0]:.0%} of the student's size, " if len(whole) else ""
     times = teacher["ms"][1] / best["ms"]
     return f"{EXPORTED[best['format']].title}: {size}{times:.1f} times as fast as the teacher in float32"
+
+
+@styled
+def plot_rounding(record: Record) -> Figure:
+    """A figure of what int8 changes on each task, in points: the usual rounding hollow, the chosen one filled."""
+    rows = pd.DataFrame(chosen_int8(record.get("tasks", ())))
+    if rows.empty:
+        raise ValueError(f"record '{record['name']}' chooses no int8; run the benchmark with --scored_task")
+    models = list(dict.fromkeys(rows["of"]))
+    figure, axes = plt.subplots(
+        1, len(models), sharex=True, sharey=True, squeeze=False, figsize=(WIDTH, 1.5 + 0.32 * rows["task"].nunique())
+    )
+    for ax, model in zip(axes.flat, models, strict=True):
+        one, colour = rows[rows["of"] == model], COLOURS[model]
+        ax.axvline(0, color=GREY, lw=0.8)
+        ax.axvline(-MOST, color=GREY, ls=":", lw=1)
+        ax.plot(-one["usual"], one["task"], "o", mfc="white", mec=colour, label="the usual int8")
+        ax.plot(-one["lost"], one["task"], "o", color=colour, label="chosen by other rows")
+        ax.set(xlabel=f"{model}: points against float32", ymargin=0.1)
+    axes[0, 0].invert_yaxis()
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    student = rows[rows["of"] == models[0]]
+    worst = student.loc[student["lost"].idxmax()]
+    told = f"int8 chosen by other rows loses {student['lost'].mean():.2f} points on average and at most "
+    told += f"{worst['lost']:.2f} ({worst['task']}), the usual one {student['usual'].mean():.2f}"
+    finding(figure, told.replace("-", "−"))
+    return figure
 
 
 @styled
