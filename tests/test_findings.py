@@ -51,9 +51,17 @@ def test_a_ratio_like_the_papers_would_be_owned_up_to(published):
 
 def test_a_teacher_that_costs_is_said_to_cost(published):
     told = findings.teaching(published)
-    scale = told.split("(scale ")[1].split(";")[0]
+    scale = told.split("(scale ")[1].split(":")[0]
     assert "pays on text" in told
     assert "does not pay on text" in findings.teaching(altered(published, f"distil-{scale}", mlm_loss=9.0))
+
+
+def test_text_and_tasks_are_each_told_at_the_most_telling_scale_that_was_run(published):
+    """The twin of `small` may have read its text before it was fine-tuned on any task."""
+    without = [r for r in published if (r["kind"], r["scale"]) != ("finetuning", "small")]
+    assert "on text** (scale small" in findings.teaching(without) and "(scale mini)" in findings.teaching(without)
+    none = [r for r in without if r["name"] != "undistilled-small"]
+    assert "on text** (scale mini" in findings.teaching(none)
 
 
 @pytest.mark.parametrize(

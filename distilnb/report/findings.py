@@ -93,17 +93,22 @@ def missing_attention() -> str:
 
 
 def teaching(records: Records) -> str:
-    """The sentence about the teacher's worth on text and on tasks, against a twin that learned without a teacher."""
-    for scale in REAL:
-        pair = {pretraining_run(role, scale): role for role in ("student", "undistilled")}
-        losses = {pair[r["name"]]: held_out_loss(r["scores"]) for r in records if r["name"] in pair}
-        kept = by_model(records, scale)
-        if {"student", "undistilled"} <= losses.keys() & kept.keys():
-            return _taught(scale, losses, kept)
-    return ""
+    """The sentence about the teacher's worth on text and on tasks, against a twin that learned without a teacher, each
+    at the most telling scale that was run."""
+    pair = {"student", "undistilled"}
+    on_text = {scale: held_out(records, scale) for scale in REAL}
+    on_tasks = {scale: by_model(records, scale) for scale in REAL}
+    text, task = (next((s for s in REAL if pair <= runs[s].keys()), None) for runs in (on_text, on_tasks))
+    return _taught(text, on_text[text], task, on_tasks[task]) if text and task else ""
 
 
-def _taught(scale: str, losses: dict[str, float], kept: dict[str, Retained]) -> str:
+def held_out(records: Records, scale: str) -> dict[str, float]:
+    """The held-out losses of this scale's student and of its twin without a teacher."""
+    names = {pretraining_run(role, scale): role for role in ("student", "undistilled")}
+    return {names[r["name"]]: held_out_loss(r["scores"]) for r in records if r["name"] in names}
+
+
+def _taught(text: str, losses: dict[str, float], task: str, kept: dict[str, Retained]) -> str:
     student, twin, pays = kept["student"], kept["undistilled"], losses["undistilled"] > losses["student"]
     words = "on tasks nothing shows"
     if twin.lead.low is not None and twin.lead.low > 0:
@@ -115,11 +120,11 @@ def _taught(scale: str, losses: dict[str, float], kept: dict[str, Retained]) -> 
         f"{'the ' * (name != 'random weights')}{name} {share}" for name, share in others.items() if share
     )
     return (
-        f"**Distillation {'pays' if pays else 'does not pay'} on text** (held-out loss {losses['student']:.2f} against "
-        f"{losses['undistilled']:.2f} of a twin without a teacher, one seed each), **{words}**: over the "
-        f"{len(student.tasks)} of GLUE's tasks on which its teacher beats the majority class, the student keeps "
-        f"{student} of the teacher's score ({student.where()}), {beside} (scale {scale}; "
-        "[04](notebooks/04_glue_finetuning.ipynb), [08](notebooks/08_ablation.ipynb))."
+        f"**Distillation {'pays' if pays else 'does not pay'} on text** (scale {text}: held-out loss "
+        f"{losses['student']:.2f} against {losses['undistilled']:.2f} of a twin without a teacher, one seed each), "
+        f"**{words}** (scale {task}): over the {len(student.tasks)} of GLUE's tasks on which its teacher beats the "
+        f"majority class, the student keeps {student} of the teacher's score ({student.where()}), {beside} "
+        "([04](notebooks/04_glue_finetuning.ipynb), [08](notebooks/08_ablation.ipynb))."
     )
 
 
