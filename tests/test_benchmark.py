@@ -22,7 +22,7 @@ from distilnb.report import figures, tables
 from distilnb.studies import benchmark, formats, timing
 from distilnb.studies.formats import Runner
 from distilnb.studies.timing import BenchmarkConfig
-from distilnb.tasks import glue, heads
+from distilnb.tasks import glue, heads, squad
 from distilnb.tasks.heads import classifier
 
 TEXTS = [(text, text[::-1]) for text in stories(12)]
@@ -209,6 +209,48 @@ def test_the_cost_of_a_format_is_counted_answer_by_answer():
         "spoilt": 2,
         "mended": 1,
     }
+
+
+def test_a_row_of_several_labels_is_one_answer():
+    ids, labels = [[i, 9] for i in range(4)], np.array([[1, 0], [1, 1], [0, 0], [0, 1]], dtype=np.float32)
+    kinds = {"token_type_ids": [[0, 0]] * 4, "length": [2] * 4}
+    rows = Dataset.from_dict({"input_ids": ids, **kinds, "labels": labels}).with_format("numpy")
+
+    def answering(format: str, changes: np.ndarray) -> Runner:
+        at = labels != changes  # an exclusive or
+        return Runner("student", format, lambda batch: 2.0 * at[batch["input_ids"][:, 0].numpy()] - 1, 0, None)
+
+    task = glue.Task("own", "own", ("text",), ("a", "b"), {}, ("accuracy",), several=True)
+    changes = [np.array([[0, 0], [1, 1], [0, 0], [0, 1]]), np.array([[1, 1], [0, 0], [0, 0], [0, 1]])]
+    runners = [answering(name, change) for name, change in zip(("float32", "int8"), changes, strict=True)]
+    _, second = benchmark.score_formats(runners, benchmark.Fitted(None, task, rows, {}))
+    assert [second[key] for key in ("accuracy", "lost", "changed", "spoilt", "mended")] == [0.5, 0, 2, 1, 1]
+
+
+def test_a_question_is_one_answer_of_all_its_windows(tokenizer):
+    rows = squad.load_split("validation", n=6)
+    windows = squad.SQUAD.encode(rows, tokenizer, 64, 8)
+    assert len(windows) > 8
+
+    def answering(format: str, wrong: set[int]) -> Runner:
+        turn = iter(range(6))
+
+        def answer(batch):
+            i, logits = next(turn), np.zeros((*batch["input_ids"].shape, 2))
+            for window, places in enumerate(windows["labels"][:][windows["example"][:] == i]):
+                if places[1] and i not in wrong:
+                    logits[window, places, [0, 1]] = 9
+            return logits
+
+        return Runner("student", format, answer, 0, None)
+
+    fitted = benchmark.Fitted(None, squad.SQUAD, windows, {}, texts=rows)
+    first, second = benchmark.score_formats([answering("float32", {5}), answering("int8", {0, 4})], fitted)
+    assert first["accuracy"] > second["accuracy"] and (first["changed"], first["spoilt"]) == (0, 0)
+    assert (second["changed"], second["spoilt"], second["mended"]) == (3, 2, 1)
+    right = answering("float32", {0})
+    logits = [right.answer(batch) for batch in fitted.batches()]
+    assert fitted.score(logits[3:], np.arange(3, 6)) == 1 > fitted.score(logits[:3], np.arange(3)), "halves are scored"
 
 
 @pytest.fixture

@@ -82,6 +82,8 @@ def test_records_name_no_folder_of_this_machine(tmp_path, monkeypatch):
     assert shipped_name(str(paths.data("teachers", "toy"))) == "data/teachers/toy"
     assert shipped_name(str(tmp_path / "runs" / "a" / "model")) == "runs/a/model"
     assert shipped_name("google-bert/bert-base-uncased") == "google-bert/bert-base-uncased"
+    assert shipped_name("/home/jane/thesis/reviews") == "reviews"
+    assert shipped_name("/home/jane/thesis/reviews/model") == "reviews/model"
 
 
 def test_models_are_found_where_runs_leave_them(tmp_path, monkeypatch):

@@ -372,6 +372,7 @@ def test_a_run_whose_folder_is_lost_goes_on_from_its_backup(distil, tmp_path):
     assert sorted(path.name for path in place.iterdir()) == ["step-00000003.tar", "step-00000004.tar"]
     shutil.rmtree(tmp_path / "run")
     resumed, record = distil(6, out=tmp_path / "run", backup=str(tmp_path / "drive"))
+    assert record["config"]["backup"] == "drive", "a record names no folder of this machine"
     assert equal(whole, resumed) and record["steps"] == 6
 
 

@@ -1,6 +1,7 @@
 """int8 that holds: each way to round keeps what it promises, and the choice follows from what was measured."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -12,7 +13,8 @@ from distilnb.cli import main
 from distilnb.models.student import build_student
 from distilnb.studies import benchmark, formats, graphs, rounding
 from distilnb.studies.rounding import HeldOut
-from distilnb.tasks.heads import classifier
+from distilnb.tasks.heads import for_task
+from distilnb.tasks.own import find
 
 pytest.importorskip("onnxruntime", reason='ONNX needs: pip install "distilnb[export]"')
 
@@ -41,7 +43,7 @@ def rows(model) -> HeldOut:
     batches = [{k: v[:1] for k, v in batch.items()} for batch in formats.sample(model, 8)]
     with torch.no_grad():
         right = np.concatenate([graphs.answers(model, graphs.inputs(model, batch)) for batch in batches]).argmax(-1)
-    return HeldOut(batches, lambda logits, chosen: float((logits.argmax(-1) == right[chosen]).mean()))
+    return HeldOut(batches, lambda logits, chosen: float((np.concatenate(logits).argmax(-1) == right[chosen]).mean()))
 
 
 @pytest.fixture(scope="module")
@@ -102,10 +104,17 @@ def test_the_export_tells_what_it_measured_and_keeps_one(model, tokenizer, tmp_p
     assert (out / "onnx" / "model_quantized.onnx").stat().st_size == size
 
 
-def test_the_rows_of_a_task_choose(tokenizer, tmp_path):
+@pytest.mark.parametrize("task", ["rte", "squad", "own"])
+def test_the_rows_of_a_task_choose(task, tokenizer, tmp_path):
     """By the points that each way to round loses, on half of the rows, with the labels kept from the graph."""
-    made, _ = classifier(build_student(make_teacher(len(tokenizer), layers=1)), 2, seed=0)
-    rows = benchmark.scored_rows(benchmark.held_out(made, tokenizer, "rte", "toyworld", 12))
+    if task == "own":
+        task = str(tmp_path / "own.jsonl")
+        lines = [{"text": f"a dog sees {i}", "labels": [["x"], ["x", "y"], []][i % 3]} for i in range(120)]
+        Path(task).write_text("\n".join(map(json.dumps, lines)))
+    made, _ = for_task(build_student(make_teacher(len(tokenizer), layers=1)), find(task, "toyworld", n_train=9)[0].task)
+    fitted = benchmark.held_out(made, tokenizer, task, "toyworld", 12)
+    assert "/" not in fitted.info["task"], "a record names no folder of this machine"
+    rows = benchmark.scored_rows(fitted)
     source = graphs.to_onnx(made, tmp_path / "model.onnx")
     measured = rounding.measure(source, tmp_path, rows)
     assert all(isinstance(row["lost"], float) for row in measured)

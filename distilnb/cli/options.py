@@ -261,11 +261,11 @@ class BenchmarkOptions:
     scored: str = setting(
         "",
         "a student, fine-tuned in toyworld to score the formats (default: the shipped one); with --scored-task the "
-        "folder of a classifier, in which {task} and {model} stand for each task, and for student and teacher "
+        "folder of a fine-tuned model, in which {task} and {model} stand for each task, and for student and teacher "
         "(default: the student's that `distilnb glue --keep` kept)",
     )
     scored_task: str = setting(
-        "", "score classifiers, fine-tuned already, on the rows of these tasks, joined by commas, or on your own"
+        "", "score models, fine-tuned already, on the rows of these tasks, joined by commas, or of your own"
     )
     scored_rows: int = setting(500, "rows they are scored on (0: none, but with --scored-task all)")
     choosing_rows: int = setting(600, "training rows of each --scored-task that choose a rounding to int8 (0: none)")
@@ -281,9 +281,7 @@ class ExportOptions:
         "onnx", f"{', '.join(['onnx', *RUNTIMES])}, or one file of one, such as onnx_int8; joined by commas"
     )
     length: int = setting(LENGTH, "word pieces of a text, where a format has but one length (litert, coreml)")
-    task: str = setting(
-        "", "the classifier's task, or your own as for finetune: its held-out rows choose int8's rounding"
-    )
+    task: str = setting("", "the model's task, or your own as for finetune: its held-out rows choose int8's rounding")
     source: str = setting("hub", "rows of toyworld, or the real ones from the Hub", choices=["toyworld", "hub"])
     rows: int = setting(400, "held-out rows of the task (0: all)")
     out: str = setting("", "folder for the files (default: runs/export)")

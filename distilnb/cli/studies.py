@@ -135,14 +135,17 @@ def time_models(what: BenchmarkOptions, config: BenchmarkConfig, columns: OwnOpt
             task=SHAPES[shape].task,
             data=data,
             shape=shape,
-            weights={"teacher": shipped_name(what.teacher), "student": what.student or "half of the teacher's layers"},
+            weights={
+                "teacher": shipped_name(what.teacher),
+                "student": shipped_name(what.student) if what.student else "half of the teacher's layers",
+            },
         )
     path = save_record(record)
     print(f"{tables.summary([record])}\nrecord: {path}")
 
 
 def _places(what: BenchmarkOptions, scale: str) -> dict[tuple[str, str], str]:
-    """The folder of each classifier that is scored, by its task and whose it is; ValueError where one is missing."""
+    """The folder of each model that is scored, by its task and whose it is; ValueError where one is missing."""
     if not what.scored_task:
         return {}
     kept = str(paths.home() / "runs" / "models" / finetuning_run(scale, "student", "{task}"))
@@ -165,7 +168,7 @@ def _places(what: BenchmarkOptions, scale: str) -> dict[tuple[str, str], str]:
 def _fitted(
     what: BenchmarkOptions, places: dict[tuple[str, str], str], scale: str, columns: OwnOptions
 ) -> list[Fitted]:
-    """The classifiers that score the formats: those in `places`, else one that is fine-tuned in toyworld now."""
+    """The fine-tuned models that score the formats: those in `places`, else one that is fine-tuned in toyworld now."""
     if not what.scored_task:
         shipped = str(paths.data("students", "toy"))
         return [fit_student(what.scored or shipped, what.scored_rows)] if what.scored_rows else []
@@ -210,7 +213,7 @@ def export_model(what: ExportOptions, columns: OwnOptions) -> None:
         fitted = held_out(model, tokenizer, what.task, what.source, what.rows, what.model, columns)
         tell(fitted.task.name, fitted.info["data"])
         model, rows = fitted.model, scored_rows(fitted)
-    chosen = _choose_rounding(model, what, folder, rows) if "onnx_int8" in asked else "dynamic"
+    chosen = _choose_rounding(model, folder, rows) if "onnx_int8" in asked else "dynamic"
     tokenizer.save_pretrained(folder)
     rows = []
     with TemporaryDirectory() as aside:  # because the reference files were not asked for
@@ -232,13 +235,13 @@ def export_model(what: ExportOptions, columns: OwnOptions) -> None:
     print(tables.table(rows))
 
 
-def _choose_rounding(model: Any, what: ExportOptions, folder: Path, rows: rounding.HeldOut | None) -> str:
+def _choose_rounding(model: Any, folder: Path, rows: rounding.HeldOut | None) -> str:
     """The name of the way to int8 that is kept, after all were measured: printed, and written to onnx/rounding.json."""
     rows = rows or rounding.HeldOut([{k: v[:1] for k, v in batch.items()} for batch in sample(model, 8)])
     with TemporaryDirectory() as aside:
         measured = rounding.measure(whole_onnx(model, folder), Path(aside), rows)
     chosen = rounding.choose(measured)
-    told = {"rows": what.task or "random word pieces", "number": len(rows.batches), "kept": chosen, "ways": measured}
+    told = {"rows": rows.name, "number": len(rows.batches), "kept": chosen, "ways": measured}
     (folder / "onnx" / "rounding.json").write_text(json.dumps(told, indent=1) + "\n")
     print(tables.table([_rounding_row(row, measured[0], chosen) for row in measured]) + "\n")
     return chosen

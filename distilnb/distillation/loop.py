@@ -280,7 +280,7 @@ def _record(run: Run, name: str, **provenance: Any) -> dict[str, Any]:
         "tokens": curve["tokens"][-1],
         "steps": run.step,
         "curve": curve,
-        "config": asdict(run.config),
+        "config": asdict(run.config) | {"backup": Path(run.config.backup).name},
         "data": run.corpus.provenance(),
         "evaluations": {key: [row[key] for row in run.evaluations] for key in last},
         "processes": run.accelerator.num_processes,

@@ -111,11 +111,12 @@ def further(source: str, teacher: PreTrainedModel) -> tuple[PreTrainedModel, dic
 
 
 def shipped_name(path: str) -> str:
-    """A model's name for the record: below data/ or runs/ its place there, not this machine's folders."""
+    """A model's name for the record: below data/ or runs/ its place there, else the folder's own, none above it."""
     for start, folder in (("data", paths.data()), ("runs", paths.home() / "runs")):
         if Path(path).is_relative_to(folder):
             return str(Path(start, Path(path).relative_to(folder)))
-    return path
+    parts = Path(path).parts if Path(path).is_absolute() else (path,)
+    return str(Path(*parts[-2:] if parts[-1] == "model" else parts[-1:]))
 
 
 def ready_teacher(scale: Scale) -> str:

@@ -125,17 +125,31 @@ SHAPES = {
 
 
 class Fitted(NamedTuple):
-    """A fine-tuned classifier and the rows on which it is scored, to measure the accuracy lost by a format.
+    """A model fine-tuned on a task and the rows on which it is scored, to measure the accuracy lost by a format.
 
     By the rows of `choosing`, which are others, a way to round to int8 is chosen; `of` is "student" or "teacher".
     """
 
     model: PreTrainedModel
     task: Task
-    rows: Dataset  # as `glue.tokenize` returns them
+    rows: Dataset  # as the task encodes them
     info: dict[str, Any]
     choosing: HeldOut | None = None
     of: str = "student"
+    texts: Dataset | None = None  # the rows before they were encoded; needed for spans, whose answers are texts
+
+    def batches(self) -> list[Batch]:
+        """A batch without labels for each row; for spans, of all its windows."""
+        row = self.rows["example"][:] if self.task.spans else np.arange(len(self.rows))
+        made = [finetuning.collate(self.rows, np.flatnonzero(row == i)) for i in range(int(row[-1]) + 1)]
+        return [{name: tensor for name, tensor in batch.items() if name != "labels"} for batch in made]
+
+    def score(self, logits: Sequence[np.ndarray], chosen: np.ndarray) -> float:
+        """The main score of some rows, from 0 to 1, for the logits of each of them."""
+        texts = self.texts.select(chosen) if self.texts else None
+        windows = [window for batch in logits for window in batch]
+        scores, _ = self.task.judge(texts, glue.select_rows(self.rows, chosen), windows)
+        return metrics.main_score(self.task.main, scores)
 
 
 def with_head(model: PreTrainedModel, shape: str, attention: str = "sdpa", seed: int = 0) -> PreTrainedModel:
@@ -273,32 +287,31 @@ def agreeing(
     return errors, refused
 
 
-def score_formats(runners: Sequence[Runner], fitted: Fitted, pad_id: int = 0) -> list[dict[str, Any]]:
-    """The scores of a fine-tuned classifier in several formats, float32 first, on the same rows, one row at a time.
+def score_formats(runners: Sequence[Runner], fitted: Fitted) -> list[dict[str, Any]]:
+    """The scores of a fine-tuned model in several formats, float32 first, on the same rows, one row at a time.
 
     Each format has its bytes, its main score as `accuracy`, the points `lost` against float32, the number of answers
     `changed`, and the number of these that were right before (`spoilt`) or are right now (`mended`).
     """
-    batches = [finetuning.collate(fitted.rows, [i], pad_id) for i in range(len(fitted.rows))]
-    labels, scored = fitted.rows["labels"][:], []
+    batches, scored, first = fitted.batches(), [], None
     for runner in runners:
-        guess = fitted.task.answers(np.concatenate([runner.answer(batch) for batch in batches]))
-        score = metrics.main_score(fitted.task.main, metrics.score(fitted.task.metrics, guess, labels))
-        first = scored[0] if scored else {"guess": guess, "accuracy": score}
-        before, after = first["guess"] == labels, guess == labels
+        logits = [runner.answer(batch) for batch in batches]
+        windows = [window for batch in logits for window in batch]
+        score = fitted.score(logits, np.arange(len(batches)))
+        answers, right = fitted.task.verdicts(fitted.texts, fitted.rows, windows)
+        first = first or (score, answers, right)
         scored.append(
             {
                 "format": runner.format,
                 "bytes": runner.bytes,
-                "guess": guess,
                 "accuracy": score,
-                "lost": 100 * (first["accuracy"] - score),
-                "changed": int((guess != first["guess"]).sum()),
-                "spoilt": int((before & ~after).sum()),
-                "mended": int((after & ~before).sum()),
+                "lost": 100 * (first[0] - score),
+                "changed": int((answers != first[1]).reshape(len(batches), -1).any(1).sum()),
+                "spoilt": int((first[2] & ~right).sum()),
+                "mended": int((right & ~first[2]).sum()),
             }
         )
-    return [{key: value for key, value in row.items() if key != "guess"} for row in scored]
+    return scored
 
 
 def added_memory(runner: Runner, kind: str, length: int) -> float:
@@ -635,38 +648,32 @@ def held_out(
     options: OwnOptions | None = None,
     choosing: int = 0,
 ) -> Fitted:
-    """A classifier that is fine-tuned already, its outputs in the order of the labels of its task, and validation rows
-    of that (0: all), which no choice has seen; choices are left to `choosing` rows of its training split. The task may
-    be an own one, read with `options`.
+    """A model that is fine-tuned already, its outputs in the order of the labels of its task, and validation rows of
+    that (0: all), which no choice has seen; choices are left to `choosing` rows of its training split. The task may be
+    an own one, read with `options`.
 
     Raises ValueError for a task or source that there is not, and for a model of other labels.
     """
     data = own.load(name, options, choosing, n_validation=rows) if own.is_own(name) else None
     task = data.task if data else own.known_task(name)
-    if task.spans:
-        raise ValueError(f"task {name} has answers in passages; only classes and numbers are scored here")
     model, split = heads.fine_tuned(model, task), task.validations[0]
     loaded = data.validations[split] if data else glue.load_split(task, split, source, rows or None)
-    longest = min(128, families.longest(model.config))
+    length, how = (384, 128) if task.spans else (128, "head")
+    longest = min(length, families.longest(model.config), tokenizer.model_max_length)
     about = data.info if data else glue.provenance(task, source, {split: loaded}, 0)
-    told = {"task": name, "scale": "own", "model": what, "rows_scored": len(loaded), "data": about}
-    made = Fitted(model, task, glue.tokenize(loaded, task, tokenizer, longest), told)
+    told = {"task": task.name, "scale": "own", "model": what, "rows_scored": len(loaded), "data": about}
+    made = Fitted(model, task, task.encode(loaded, tokenizer, longest, how), told, texts=loaded)
     if not choosing:
         return made
     others = data.train if data else glue.load_split(task, "train", source, choosing)
-    return made._replace(choosing=scored_rows(made._replace(rows=glue.tokenize(others, task, tokenizer, longest))))
+    return made._replace(
+        choosing=scored_rows(made._replace(rows=task.encode(others, tokenizer, longest, how), texts=others))
+    )
 
 
-def scored_rows(fitted: Fitted, pad_id: int = 0) -> HeldOut:
-    """The rows of a fitted classifier as `rounding.measure` reads them."""
-    labels = fitted.rows["labels"][:]
-
-    def score(logits: np.ndarray, chosen: np.ndarray) -> float:
-        scores = metrics.score(fitted.task.metrics, fitted.task.answers(logits), np.asarray(labels)[chosen])
-        return metrics.main_score(fitted.task.main, scores)
-
-    batches = [finetuning.collate(fitted.rows, [i], pad_id) for i in range(len(fitted.rows))]
-    return HeldOut([{name: t for name, t in batch.items() if name != "labels"} for batch in batches], score)
+def scored_rows(fitted: Fitted) -> HeldOut:
+    """The rows of a fine-tuned model as `rounding.measure` reads them."""
+    return HeldOut(fitted.batches(), fitted.score, fitted.task.name)
 
 
 def fit_student(student: str, rows: int) -> Fitted:

@@ -113,13 +113,15 @@ ROUNDINGS = {
 
 
 class HeldOut(NamedTuple):
-    """Rows that no choice of weights saw: a batch of one each, and what scores the logits of a half of them.
+    """Rows that no choice of weights saw: a batch for each, and what scores the logits of a half of them.
 
-    `score` maps (logits, numbers of the rows) to the task's main score, from 0 to 1; None where there are no labels.
+    `score` maps (the logits of each row, the rows' numbers) to the task's main score, from 0 to 1; None where there are
+    no labels.
     """
 
     batches: Sequence[Batch]
-    score: Callable[[np.ndarray, np.ndarray], float] | None = None
+    score: Callable[[Sequence[np.ndarray], np.ndarray], float] | None = None
+    name: str = "random word pieces"
 
 
 def measure(source: Path, folder: Path, rows: HeldOut, threads: int = 1) -> list[dict[str, Any]]:
@@ -138,12 +140,11 @@ def measure(source: Path, folder: Path, rows: HeldOut, threads: int = 1) -> list
     halves = [np.arange(start, len(rows.batches), 2) for start in (0, 1)]
     measured = []
     for name, answer in run.items():
-        lost = [
-            100 * (rows.score(_joined(logits["float32"], half), half) - rows.score(_joined(logits[name], half), half))
-            if rows.score
-            else None
+        scores = [
+            [rows.score([logits[way][i] for i in half], half) if rows.score else None for way in ("float32", name)]
             for half in halves
         ]
+        lost = [100 * (exact - rounded) if rows.score else None for exact, rounded in scores]
         measured.append(
             {
                 "rounding": name,
@@ -173,10 +174,6 @@ def choose(measured: Sequence[dict[str, Any]]) -> str:
     least = min((row["cpu_ms"] for row in held), default=0)
     quick = [row for row in held if row["cpu_ms"] <= (1 + NEAR) * least]
     return min(quick or small, key=lambda row: row["error"])["rounding"]
-
-
-def _joined(logits: Sequence[np.ndarray], chosen: np.ndarray) -> np.ndarray:
-    return np.concatenate([logits[i] for i in chosen])
 
 
 def _distance(measured: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:

@@ -6,6 +6,7 @@ record says so.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -109,10 +110,15 @@ class Task:
             return (logits > 0).astype(np.int64)
         return logits[:, 0] if self.regression else logits.argmax(-1)
 
-    def judge(self, rows: Dataset, encoded: Dataset, logits: np.ndarray) -> Judgement:
+    def judge(self, rows: Dataset, encoded: Dataset, logits: Sequence[np.ndarray]) -> Judgement:
         """The task's metrics for logits of the encoded rows, and the main score's interval."""
-        answers, labels = self.answers(logits), encoded["labels"][:]
+        answers, labels = self.answers(np.asarray(logits)), encoded["labels"][:]
         return score(self.metrics, answers, labels), interval(self.main, answers, labels)
+
+    def verdicts(self, rows: Dataset, encoded: Dataset, logits: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """The answer to each row, (rows,) or, for several labels, (rows, num_labels), and whether it is right."""
+        answers = self.answers(np.asarray(logits))
+        return answers, (answers == encoded["labels"][:]).reshape(len(answers), -1).all(1)
 
     def baseline(self, train: Dataset, rows: Dataset) -> float | None:
         """The main score of the majority-class baseline (for a regression, of the mean label)."""
@@ -293,7 +299,7 @@ class TaskData:
         key = vocabulary_hash(tokenizer), max_length, how
         if key not in self._encoded and self.part:
             whole, *parts = self.part
-            train, carved = (_select(whole.encoded(tokenizer, max_length, how)[0], part) for part in parts)
+            train, carved = (select_rows(whole.encoded(tokenizer, max_length, how)[0], part) for part in parts)
             self._encoded[key] = train, dict.fromkeys(self.validations, carved)
         if key not in self._encoded:
             splits = (self.train, *self.validations.values())
@@ -322,7 +328,7 @@ class TaskData:
         return TaskData(self.task, train, {"carved": carved}, info, (self, *parts))
 
 
-def _select(encoded: Dataset, rows: np.ndarray) -> Dataset:
+def select_rows(encoded: Dataset, rows: np.ndarray) -> Dataset:
     """The encoded rows with the ascending numbers `rows`; for spans, their windows with new example numbers."""
     if "example" not in encoded.column_names:
         return encoded.select(rows)

@@ -22,6 +22,7 @@ from . import glue
 from .answers import find_answers, interval, none_odds, score, score_with_none
 from .glue import Judgement, Task, TaskData
 from .layout import layout_of
+from .metrics import exact_match
 
 COLUMNS = ("question", "context", "answers")
 
@@ -64,6 +65,14 @@ class SpanTask(Task):
         if not self.unanswerable:
             return score(best, rows), interval(best, rows)
         return score_with_none(best, none_odds(best, logits, encoded), rows)
+
+    def verdicts(self, rows: Dataset, encoded: Dataset, logits: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """The text of the answer to each row, "" for none, and whether it is a gold answer, (rows,) each."""
+        best = find_answers(logits, encoded, rows)
+        silent = self.unanswerable & (none_odds(best, logits, encoded) > 0)
+        texts = np.where(silent, "", [answers[0].text for answers in best])
+        golds = [gold["text"] or [""] for gold in rows["answers"][:]]
+        return texts, np.array([exact_match(*pair) == 1 for pair in zip(texts, golds, strict=True)])
 
     def baseline(self, train: Dataset, rows: Dataset) -> float | None:
         """None, because no answer is the commonest one (`word_matching` gives a score to beat); if `unanswerable`, the
