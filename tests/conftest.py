@@ -280,13 +280,18 @@ BROWSER_FLAGS = (
 )
 
 
+def executable(kind: Any) -> str | None:
+    """The path of Playwright's own Chromium, else of the system's; None without either."""
+    own = kind.executable_path
+    return own if Path(own).is_file() else next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Headless Chromium: Playwright's own, or the one of the system."""
     sync = pytest.importorskip("playwright.sync_api", reason="the browser is driven by playwright: pip install it")
     with sync.sync_playwright() as playwright:
-        own = playwright.chromium.executable_path
-        found = own if Path(own).is_file() else next(filter(None, map(shutil.which, BROWSERS)), None)
+        found = executable(playwright.chromium)
         if found is None:
             pytest.skip("no Chromium: run `playwright install chromium`, or install your system's package")
         started = playwright.chromium.launch(executable_path=found, args=list(BROWSER_FLAGS))

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_teacher
+from conftest import BROWSER_FLAGS, executable, make_teacher
 from playwright.sync_api import Browser, Page, expect
 
 from distilnb import paths
@@ -28,6 +28,7 @@ from distilnb.models.sources import load_model, load_tokenizer
 from distilnb.models.student import build_student
 from distilnb.report import tables
 from distilnb.studies import demo, formats
+from distilnb.studies.rounding import ERROR
 
 pytestmark = pytest.mark.browser
 PATIENCE = 120_000
@@ -70,9 +71,14 @@ def served(folder: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def models(tokenizer) -> dict:
-    """A small teacher, its student and a twin, with opinions."""
+    """A small teacher, its student and a twin, which has an outlier in each layer, as really pretrained models do."""
     teacher = make_teacher(len(tokenizer))
-    return {"teacher": teacher, "student": build_student(teacher), "undistilled": build_student(teacher, "first")}
+    twin = build_student(teacher, "first")
+    with torch.no_grad():
+        for name, parameter in twin.named_parameters():
+            if name.endswith("sa_layer_norm.weight"):
+                parameter[7] *= 30
+    return {"teacher": teacher, "student": build_student(teacher), "undistilled": twin}
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +86,7 @@ def folder(models, tokenizer, tmp_path_factory) -> Path:
     """The page of these."""
     out = tmp_path_factory.mktemp("demo")
     manifest = demo.build(models, tokenizer, out, scale="own")
-    if not manifest["vendor"]["wasm"]["gzip"]:
+    if not manifest["vendor"]["wasm"]["ort"]["gzip"]:
         pytest.skip("onnxruntime-web: npm is missing or cannot fetch it")
     return out
 
@@ -148,6 +154,9 @@ def test_three_models_fill_the_blank_as_python_does(
     page, errors = opened(browser, address, width, scheme)
     ready(page)
     page.click("#card-undistilled button")
+    rounded = {name: about["int8"] for name, about in json.loads((folder / "demo.json").read_text())["models"].items()}
+    assert rounded["teacher"]["rounding"] == "dynamic" and rounded["undistilled"]["rounding"] == "blocks"
+    assert all(about["error"] <= ERROR for about in rounded.values())
     for precision, points in (("int8", 0.3), ("float32", 0.06)):
         page.check(f"input[value={precision}]")
         for text in ("anna sees the ___ cat in the garden", "the old ___ finds it"):
@@ -219,11 +228,43 @@ def test_it_works_with_the_network_cut_and_then_with_threads(browser, folder):
     page.reload()
     ready(page)
     assert guesses(page, "student", "the old ___ finds it") == before
-    assert page.evaluate("crossOriginIsolated") and page.locator("#threads").is_visible()
-    page.select_option("#threads", "2")
-    ready(page)
-    assert guesses(page, "student", "the old ___ finds it") == before and not errors
+    assert page.evaluate("crossOriginIsolated")
+    several = page.evaluate("navigator.hardwareConcurrency") > 1
+    assert page.locator("#runs").is_visible() == several
+    if several:
+        page.select_option("#runs", "2")
+        ready(page)
+        assert guesses(page, "student", "the old ___ finds it") == before
+    assert not errors
     page.context.close()
+
+
+@pytest.mark.slow
+def test_a_graphics_processor_is_offered_and_answers_in_float32(browser, folder, models, tokenizer):
+    """Chromium's own imitation of one: its runtime is fetched when it is chosen, and guesses as Python does."""
+    server, asked = served(folder), []
+    flags = [flag for flag in BROWSER_FLAGS if flag != "--disable-gpu"]
+    flags += ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"]
+    kind = browser.browser_type
+    with kind.launch(executable_path=executable(kind), args=flags) as graphic:
+        page, errors = opened(graphic, next(server))
+        page.on("request", lambda request: asked.append(request.url))
+        ready(page)
+        if not page.evaluate("navigator.gpu?.requestAdapter().then(a => !!a)"):
+            pytest.skip("this Chromium has no WebGPU, not even in software")
+        assert not any("asyncify" in url for url in asked)
+        page.select_option("#runs", "webgpu")
+        ready(page)
+        assert any("asyncify.wasm" in url for url in asked) and page.locator("#full").is_disabled()
+        assert page.locator("input[value=float32]").is_checked() and page.locator("input[value=int8]").is_disabled()
+        text = "the old ___ finds it"
+        for name in ("teacher", "student"):
+            expected = best_guesses(models[name], tokenizer, text.replace("___", "[MASK]"))
+            agree(guesses(page, name, text), [(w, 100 * p) for w, p in expected], 0.06)
+        page.select_option("#runs", "1")
+        ready(page)
+        assert page.locator("input[value=int8]").is_enabled() and not errors
+    next(server, None)
 
 
 def test_a_damaged_model_gets_a_friendly_line(browser, folder, tmp_path):
@@ -285,13 +326,16 @@ def test_what_is_no_result_is_refused(tmp_path, change):
 
 def test_without_npm_the_runtime_comes_from_a_cdn_by_its_hash(monkeypatch, tmp_path):
     monkeypatch.setattr(demo, "_npm", lambda package: None)
-    named = demo.vendor(tmp_path)
-    assert named.keys() == demo.VENDOR.keys() and not any(tmp_path.iterdir())
-    assert all(f["url"].startswith("https://") and f["integrity"].startswith("sha384-") for f in named.values())
+    assert demo.vendor(tmp_path) is None and not any(tmp_path.iterdir())
+    named = demo.at_cdn()
+    assert {part: files.keys() for part, files in named.items()} == {p: f.keys() for p, f in demo.VENDOR.items()}
+    for file in (file for files in named.values() for file in files.values()):
+        assert file["url"].startswith("https://") and file["integrity"].startswith("sha384-")
 
 
 def test_another_file_than_the_pinned_one_is_refused(monkeypatch, tmp_path, folder):
-    monkeypatch.setitem(demo.VENDOR, "tokenizers", (*demo.VENDOR["tokenizers"][:2], "0" * 64))
+    package, path, _ = demo.VENDOR["tokenizers"]["code"]
+    monkeypatch.setitem(demo.VENDOR, "tokenizers", {"code": (package, path, "0" * 64)})
     with pytest.raises(ValueError, match="pinned"):
         demo.vendor(tmp_path)
 

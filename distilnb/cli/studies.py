@@ -290,7 +290,7 @@ def make_demo(what: DemoOptions) -> None:
     scale = next((name for name in scales.SCALES if paths.data("teachers", name) == Path(what.teacher)), "own")
     manifest = build(models, tokenizer, out, scale=scale, full=what.full, npm=not what.cdn)
     size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
-    source = "bundled from npm" if manifest["vendor"]["wasm"]["gzip"] else "from a CDN, by its hash"
+    source = "bundled from npm" if manifest["vendor"]["wasm"]["ort"]["gzip"] else "from a CDN, by its hash"
     print(f"written: {out} ({size:.0f} MB; the runtime {source})\nlook at it: python -m http.server -d {out}")
 
 

@@ -1,7 +1,8 @@
 """What a reader's own device found, as the page of `distilnb demo` gives it: from JSON to a record of kind "device".
 
-`scores` of such a record: `ratio_N`, the teacher's time over the student's at N word pieces, and `faster`, that of the
-longest in percent; `intervals` their quartiles over the rounds; `timings` the milliseconds behind them. Nothing that
+`scores` of such a record: `ratio_N`, the teacher's time over the student's at N word pieces, `faster`, that of the
+longest in percent, and `opened`, the seconds from asking for the page to its first guess; `intervals` the quartiles of
+the ratios over the rounds; `timings` the milliseconds behind them. Nothing that
 the page worked out is believed: all is computed from its rounds. `own` marks it as the reader's; which models and which
 device it was is taken on trust.
 """
@@ -42,6 +43,7 @@ def read_device(path: Path) -> dict[str, Any]:
         texts = {key: " ".join(str(told[key]).replace("|", "/").split())[:length] for key, length in TEXTS.items()}
         shapes = {name: {key: int(value) for key, value in told["models"][name].items()} for name in MODELS}
         seconds, threads = float(told["seconds"]), int(told["threads"])
+        opened = {"opened": float(told["opened"])} if "opened" in told else {}
         ratios = {length: _ratios(sides) for length, sides in sorted(taken.items())}
         longest = max(ratios)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -64,7 +66,7 @@ def read_device(path: Path) -> dict[str, Any]:
         scale=texts["scale"],
         model="student",
         stopwatch=Stopwatch(),
-        scores={name: spread[1] for name, spread in intervals.items()},
+        scores={name: spread[1] for name, spread in intervals.items()} | opened,
         intervals=intervals,
         timings={str(length): sides for length, sides in taken.items()},
         config={"threads": threads, **{key: texts[key] for key in ("precision", "backend", "build", "weights")}},

@@ -31,27 +31,46 @@ from transformers import (
 from .. import paths
 from ..models import families
 from ..models.arithmetic import parameter_groups
-from .graphs import HIDDEN, quantize_onnx, require_onnx, to_onnx
+from .formats import relative_error, sample
+from .graphs import HIDDEN, Batch, open_onnx, quantize_onnx, require_onnx, to_onnx
+from .rounding import ERROR, in_blocks
 
 ORT, TOKENIZERS = "onnxruntime-web@1.30.0", "@huggingface/tokenizers@0.2.0"
 CDN = "https://cdn.jsdelivr.net/npm"
-VENDOR = {  # what the page runs on: its part, the package, the file in it, its hash
-    "ort": (ORT, "dist/ort.wasm.min.mjs", "SfFfy/pvthiOsgaw3KX0bV5TfQ6Iq+oY9KutMe4SxIuHH4cl+DCSD4rTsYOoG1tJ"),
-    "glue": (
-        ORT,
-        "dist/ort-wasm-simd-threaded.mjs",
-        "XcXA/MtAf0WpB8e023xQH9CM7RIjiugakT7x99DIwpFf7k56BIFFcAPerIF7FDad",
-    ),
-    "wasm": (
-        ORT,
-        "dist/ort-wasm-simd-threaded.wasm",
-        "vjBJ1z7qrhkTyYsNqKeF6c7N+nOJSU94czEo+tvZcu8G75JparGq9kB+kTnEUNVM",
-    ),
-    "tokenizers": (
-        TOKENIZERS,
-        "dist/tokenizers.min.mjs",
-        "Tl2lMbeE3RCGFLOUGQ7LhvaagysxiOw/9dulz2sD6jxNa1MckRJQBbYdVHhOoqEs",
-    ),
+VENDOR = {  # what the page runs on: each file's package, its place there, its hash; WebGPU's are fetched when asked for
+    "wasm": {
+        "ort": (ORT, "dist/ort.wasm.min.mjs", "SfFfy/pvthiOsgaw3KX0bV5TfQ6Iq+oY9KutMe4SxIuHH4cl+DCSD4rTsYOoG1tJ"),
+        "glue": (
+            ORT,
+            "dist/ort-wasm-simd-threaded.mjs",
+            "XcXA/MtAf0WpB8e023xQH9CM7RIjiugakT7x99DIwpFf7k56BIFFcAPerIF7FDad",
+        ),
+        "wasm": (
+            ORT,
+            "dist/ort-wasm-simd-threaded.wasm",
+            "vjBJ1z7qrhkTyYsNqKeF6c7N+nOJSU94czEo+tvZcu8G75JparGq9kB+kTnEUNVM",
+        ),
+    },
+    "webgpu": {
+        "ort": (ORT, "dist/ort.webgpu.min.mjs", "FPQBMbud8ICuP0Ii+Gr95KWEX9pKHtUC3lacIp0aPI8WYluKvTsEGQ3AE2Ze3QlL"),
+        "glue": (
+            ORT,
+            "dist/ort-wasm-simd-threaded.asyncify.mjs",
+            "qViEcCGzsR/m8nlQwIsbYh7afN4thuraqFYDQY6huvmoLVoZq/eYawQ1wrv8nnhA",
+        ),
+        "wasm": (
+            ORT,
+            "dist/ort-wasm-simd-threaded.asyncify.wasm",
+            "EPVDLTxuO663dkZO/pcKJF6vOyyfq/5z9FY1oksN0UWFX2ABH4wDDZQHeNoUleWR",
+        ),
+    },
+    "tokenizers": {
+        "code": (
+            TOKENIZERS,
+            "dist/tokenizers.min.mjs",
+            "Tl2lMbeE3RCGFLOUGQ7LhvaagysxiOw/9dulz2sD6jxNa1MckRJQBbYdVHhOoqEs",
+        )
+    },
 }
 PAGE = ("index.html", "demo.css", "demo.js", "worker.js", "stopwatch.js", "sw.js")
 SENTENCES = (
@@ -90,7 +109,7 @@ def build(
     _check(models, tokenizer)
     out.mkdir(parents=True, exist_ok=True)
     manifest: dict[str, Any] = {"scale": scale, "vendor": {}, "models": {}, "runtime": ORT}
-    manifest["vendor"] = vendor(out) if npm else {part: _at_cdn(part) for part in VENDOR}
+    manifest["vendor"] = (vendor(out) if npm else None) or at_cdn()
     manifest["tokenizer"] = [_packed(out, f"tokenizer{n}.json", text) for n, text in enumerate(_spelling(tokenizer))]
     manifest["sentences"] = [text for text in SENTENCES if _knows(tokenizer, text)][:4] or [SENTENCES[0]]
     manifest["longest"] = min(families.longest(model.config) for model in models.values())
@@ -161,7 +180,12 @@ def graphs(model: PreTrainedModel, name: str, out: Path, random: bool = False) -
     outputs = {"encoder": [HIDDEN]} if random else {"whole": ["logits", HIDDEN], "encoder": [HIDDEN]}
     with TemporaryDirectory() as folder:
         plain = to_onnx(model, Path(folder, "model.onnx"), next(iter(outputs.values())))
-        rounded = quantize_onnx(plain, Path(folder, "int8.onnx"))
+        rounded, told = Path(folder, "int8.onnx"), {}
+        if random:
+            quantize_onnx(plain, rounded)
+        else:
+            texts = [{key: rows[:1] for key, rows in batch.items()} for batch in sample(model)]
+            told = round_as_needed(plain, rounded, texts)
         for precision, path in (("int8", rounded), ("float32", plain)):
             if random and precision == "float32":
                 continue
@@ -174,8 +198,28 @@ def graphs(model: PreTrainedModel, name: str, out: Path, random: bool = False) -
                 for part, names in outputs.items()
             }
             kept = {"bytes": 0, "random": len(weights)} if random else _packed(out, f"{name}-{precision}.bin", weights)
-            written[precision] = {**files, "weights": kept}
+            written[precision] = {**files, "weights": kept} | (told if precision == "int8" else {})
     return written
+
+
+def round_as_needed(source: Path, target: Path, texts: Sequence[Batch]) -> dict[str, Any]:
+    """Write the graph `source` in int8, in the usual way where that holds for `texts`, one at a time, else in blocks;
+    the way, and by what share of their norm the logits differ from float32's.
+
+    The usual way is the faster one in a browser, where products in blocks are computed in float32.
+    """
+    quantize_onnx(source, target)
+    way, whole = "dynamic", _answers(source, texts)
+    error = relative_error(_answers(target, texts), whole)
+    if error > ERROR:
+        in_blocks(source, target)
+        way, error = "blocks", relative_error(_answers(target, texts), whole)
+    return {"rounding": way, "error": float(f"{error:.2g}")}
+
+
+def _answers(path: Path, texts: Sequence[Batch]) -> np.ndarray:
+    run = open_onnx(path, only="logits")
+    return np.concatenate([run(batch).ravel() for batch in texts])
 
 
 def halve(model: Any) -> None:
@@ -254,27 +298,40 @@ def _hash(data: bytes) -> str:
     return base64.b64encode(hashlib.sha384(data).digest()).decode()
 
 
-def vendor(out: Path) -> dict[str, dict[str, Any]]:
-    """Put the runtime's files from npm beside the page, or name them at the CDN where npm cannot be had.
+Vendored = dict[str, dict[str, dict[str, Any]]]  # as VENDOR, with the manifest's entry for each file
+
+
+def vendor(out: Path) -> Vendored | None:
+    """Put the runtime's files from npm beside the page; None where npm cannot be had.
 
     Raises ValueError when what npm brings is not what was pinned.
     """
-    parts = {}
-    for part, (package, path, pinned) in VENDOR.items():
-        archive = _npm(package)
-        if archive is None:
-            return {part: _at_cdn(part) for part in VENDOR}
-        with tarfile.open(archive) as tar:
-            data = tar.extractfile(f"package/{path}").read()
-        if _hash(data) != pinned:
-            raise ValueError(f"{path} of {package} is not the pinned file: delete {archive} and try again")
-        parts[part] = _packed(out, Path(path).name, data)
+    archives = {package: _npm(package) for package in (ORT, TOKENIZERS)}
+    if not all(archives.values()):
+        return None
+    parts: Vendored = {}
+    for part, files in VENDOR.items():
+        parts[part] = {}
+        for name, (package, path, pinned) in files.items():
+            with tarfile.open(archives[package]) as tar:
+                data = tar.extractfile(f"package/{path}").read()
+            if _hash(data) != pinned:
+                raise ValueError(
+                    f"{path} of {package} is not the pinned file: delete {archives[package]} and try again"
+                )
+            parts[part][name] = _packed(out, Path(path).name, data)
     return parts
 
 
-def _at_cdn(part: str) -> dict[str, Any]:
-    package, path, pinned = VENDOR[part]
-    return {"url": f"{CDN}/{package}/{path}", "bytes": 0, "gzip": False, "integrity": f"sha384-{pinned}"}
+def at_cdn() -> Vendored:
+    """The runtime's files at a CDN, held to the same hashes."""
+    return {
+        part: {
+            name: {"url": f"{CDN}/{package}/{path}", "bytes": 0, "gzip": False, "integrity": f"sha384-{pinned}"}
+            for name, (package, path, pinned) in files.items()
+        }
+        for part, files in VENDOR.items()
+    }
 
 
 def _npm(package: str) -> Path | None:

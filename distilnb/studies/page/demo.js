@@ -7,21 +7,25 @@ const LENGTHS = [16, 32, 64, 128], ROUNDS = 10, SHOWN = 5;
 const manifest = await (await fetch("demo.json")).json();
 const logits = {}, tops = {}; // of each model: its logits at the blank, its best guess's share in percent
 const loaded = new Set(["teacher", "student"]);
-let worker, waiting, asked = 0, received = 0, busy = false, stale = false, result;
+let worker, waiting, asked = 0, received = 0, busy = false, stale = false, opened, result;
 
 // the worker
 
-function start(threads) {
+function start(threads, runs = "wasm") {
   worker?.terminate();
+  for (const settle of Object.values(waiting ?? {})) settle({ error: "Stopped." });
   waiting = {};
   worker = new Worker("worker.js", { type: "module" });
   worker.onmessage = ({ data: { id, told, ...answer } }) => {
     if (told?.bytes) progress((received += told.bytes) / total(["teacher", "student"]));
     if (told?.done) $("timing").textContent = `Timing … ${Math.round(100 * told.done)} %`;
-    if (id) waiting[id](answer);
+    if (id) {
+      waiting[id](answer);
+      delete waiting[id];
+    }
   };
   worker.onerror = () => say("This browser is too old for the page: it cannot start its worker.", true);
-  return call("begin", { threads });
+  return call("begin", { threads, runs });
 }
 
 function call(name, given = {}) {
@@ -35,8 +39,9 @@ function call(name, given = {}) {
 const precision = () => document.querySelector("[name=precision]:checked").value;
 const bytes = (name, form = precision()) =>
   ["whole", "weights"].reduce((sum, part) => sum + manifest.models[name][form][part].bytes, 0);
-const total = (names) => Object.values(manifest.vendor).concat(manifest.tokenizer)
-  .reduce((sum, file) => sum + file.bytes, 0) + names.reduce((sum, name) => sum + bytes(name), 0);
+const sum = (files) => Object.values(files).reduce((all, file) => all + file.bytes, 0);
+const total = (names) => sum(manifest.vendor.wasm) + sum(manifest.vendor.tokenizers) + sum(manifest.tokenizer)
+  + names.reduce((all, name) => all + bytes(name), 0);
 const megabytes = (count) => `${(count / 1e6).toFixed(1)} MB`;
 const millions = (count) => `${(count / 1e6).toFixed(1)} M`;
 
@@ -108,11 +113,12 @@ async function guess() {
         ({ logits: logits[name] } = await call("guess", { text: $("sentence").value, name, precision: precision() }));
         await draw(name);
       }
-      const kept = navigator.serviceWorker ? "Ready. It also works without a network from now on." : "Ready.";
-      say(document.documentElement.dataset.ready ? "" : kept);
+      opened ??= performance.now() / 1000; // since the page was asked for
+      const kept = navigator.serviceWorker ? " It also works without a network from now on." : "";
+      say(document.documentElement.dataset.ready ? "" : `Ready after ${opened.toFixed(1)} s.${kept}`);
       document.documentElement.dataset.ready = "yes";
       $("progress").hidden = true;
-      $("time").disabled = $("full").disabled = false;
+      ready(true);
     } catch (error) {
       say(error.message, true);
     }
@@ -133,18 +139,45 @@ function sizes() {
 
 // the stopwatch
 
+const spelt = (threads) => `${threads} ${threads > 1 ? "threads" : "thread"}`;
+const runs = () => ($("runs").value === "webgpu" ? ["webgpu", 1] : ["wasm", Number($("runs").value)]);
+
+// Begin anew with other threads or on the graphics processor, which computes in float32.
+async function restart() {
+  const [backend, threads] = runs(), [whole, rounded] = ["float32", "int8"].map((form) =>
+    document.querySelector(`[name=precision][value=${form}]`));
+  if (backend === "webgpu") whole.checked = true;
+  rounded.disabled = backend === "webgpu";
+  sizes();
+  ready(false);
+  $("cards").setAttribute("aria-busy", true);
+  say("Loading …");
+  try {
+    await start(threads, backend);
+    guess();
+  } catch (error) {
+    $("cards").setAttribute("aria-busy", false);
+    say(error.message, true);
+  }
+}
+
+function ready(now) {
+  $("time").disabled = !now;
+  $("full").disabled = !now || runs()[0] === "webgpu"; // it is sent in int8 alone
+}
+
 async function time(full) {
-  $("time").disabled = $("full").disabled = true;
+  ready(false);
   $("result").hidden = true;
   $("timing").classList.remove("bad");
   $("timing").textContent = "Getting ready …";
-  const began = performance.now(), threads = Number($("threads").value);
+  const began = performance.now(), [backend, threads] = runs();
   try {
     const form = full ? "int8" : precision();
     const { taken } = await call("time", { full, precision: form, lengths: LENGTHS, rounds: ROUNDS });
     result = {
       kind: "device", format: 1, build: manifest.build, scale: full ? "base" : manifest.scale, weights: full ? "random" : "trained",
-      runtime: manifest.runtime, backend: "wasm", precision: form, threads, taken,
+      runtime: manifest.runtime, backend, precision: form, threads, taken, opened,
       models: Object.fromEntries(["teacher", "student"].map((name) => {
         const { layers, width, parameters } = (full ? manifest.full : manifest.models)[name];
         return [name, { layers, width, parameters }];
@@ -159,20 +192,20 @@ async function time(full) {
     $("timing").textContent = error.message;
     $("timing").classList.add("bad");
   }
-  $("time").disabled = $("full").disabled = false;
+  ready(true);
 }
 
 const ratios = (length) => result.taken[length].teacher.map((ms, round) => ms / result.taken[length].student[round]);
 const faster = (length, share = 0.5) => Math.round(100 * (quantile(ratios(length), share) - 1));
 const signed = (value) => String(value).replace("-", "−");
-const milliseconds = (values) => `${median(values).toPrecision(3)} ms`;
+const milliseconds = (values) => `${median(values).toPrecision(3)}\u00a0ms`;
 
 function show() {
   const longest = LENGTHS.at(-1), gain = faster(longest), { teacher, student } = result.models;
   $("result").hidden = false;
   $("faster").textContent = `The student is ${Math.abs(gain)} % ${gain < 0 ? "slower" : "faster"} here.`;
-  $("where").textContent = `Sentences of ${longest} pieces, ${result.precision}, ${result.threads} `
-    + `${result.threads > 1 ? "threads" : "thread"} of WebAssembly, ${millions(student.parameters)} against `
+  const run = result.backend === "webgpu" ? "WebGPU" : `${spelt(result.threads)} of WebAssembly`;
+  $("where").textContent = `Sentences of ${longest} pieces, ${result.precision}, ${run}, ${millions(student.parameters)} against `
     + `${millions(teacher.parameters)} parameters${result.weights === "random" ? " with random weights" : ""}. `
     + "The paper: 71 % on an iPhone 7 Plus."
     + (faster(longest, 0.75) - faster(longest, 0.25) > 40 ? " The rounds differ much: something else kept this device "
@@ -252,11 +285,21 @@ function controls() {
     button.onchange = () => { sizes(); say(`Loading ${precision()} …`); guess(); };
     $(`${button.value}-size`).textContent = `${megabytes(bytes("teacher", button.value) + bytes("student", button.value))} to fetch`;
   }
+  const rounded = ["teacher", "student"].map((name) => manifest.models[name].int8);
+  const off = (100 * Math.max(...rounded.map((form) => form.error))).toPrecision(2);
+  const blocks = rounded.some((form) => form.rounding === "blocks") ? ", rounded in blocks" : "";
+  $("int8-size").textContent += `; at most ${off} % off float32's scores${blocks}`;
   $("words").textContent = `${manifest.models.teacher.words.toLocaleString("en")} words`;
   const most = crossOriginIsolated ? Math.min(8, navigator.hardwareConcurrency ?? 1) : 1;
-  $("threads").replaceChildren(...Array.from({ length: most }, (_, i) => new Option(i + 1, i + 1)));
-  $("threads-label").hidden = most === 1;
-  $("threads").onchange = async () => { await start(Number($("threads").value)); guess(); };
+  $("runs").replaceChildren(...Array.from({ length: most }, (_, i) => new Option(spelt(i + 1), i + 1)));
+  $("runs-label").hidden = most === 1;
+  $("runs").onchange = restart;
+  navigator.gpu?.requestAdapter().then((adapter) => {
+    if (!adapter) return;
+    const fetched = sum(manifest.vendor.webgpu) + bytes("teacher", "float32") + bytes("student", "float32");
+    $("runs").append(new Option(`WebGPU, ${megabytes(fetched)} to fetch`, "webgpu"));
+    $("runs-label").hidden = false;
+  }).catch(() => {});
   $("time").onclick = () => time(false);
   $("copy").onclick = copy;
   $("save").onclick = save;

@@ -2,7 +2,7 @@
 // by {id, …} or {id, error}; {told: …} comes in between.
 import { inTurns } from "./stopwatch.js";
 
-let manifest, ort, tokenizer;
+let manifest, ort, tokenizer, backend;
 const kept = {}; // sessions by model, precision and part; weights by model and precision
 const say = (message) => self.postMessage({ told: message });
 
@@ -42,12 +42,13 @@ function random(count) {
 const asModule = async (file, what) =>
   URL.createObjectURL(new Blob([await load(file, what)], { type: "text/javascript" }));
 
-async function begin({ threads }) {
+async function begin({ threads, runs }) {
   manifest = await (await fetch("demo.json")).json();
-  const { vendor } = manifest;
+  backend = runs;
+  const runtime = manifest.vendor[backend];
   const [code, glue, wasm, spelling] = await Promise.all([
-    asModule(vendor.ort, "The runtime"), asModule(vendor.glue, "The runtime"), load(vendor.wasm, "The runtime"),
-    asModule(vendor.tokenizers, "The tokenizer"),
+    asModule(runtime.ort, "The runtime"), asModule(runtime.glue, "The runtime"), load(runtime.wasm, "The runtime"),
+    asModule(manifest.vendor.tokenizers.code, "The tokenizer"),
   ]);
   ort = await import(code);
   ort.env.wasm.wasmPaths = { mjs: glue };
@@ -70,7 +71,7 @@ async function session(name, entry, precision, part) {
     const [graph, weights] = await Promise.all([load(files[part], title), kept[key] ??= load(files.weights, title)]);
     try {
       return await ort.InferenceSession.create(graph, {
-        executionProviders: ["wasm"], externalData: [{ path: "weights", data: weights }],
+        executionProviders: [backend], externalData: [{ path: "weights", data: weights }], logSeverityLevel: 3,
       });
     } catch (error) {
       throw new Error(`${title} cannot be run by this browser (${String(error.message ?? error).slice(0, 120)}).`);
