@@ -198,7 +198,7 @@ async function time(full) {
 const ratios = (length) => result.taken[length].teacher.map((ms, round) => ms / result.taken[length].student[round]);
 const faster = (length, share = 0.5) => Math.round(100 * (quantile(ratios(length), share) - 1));
 const signed = (value) => String(value).replace("-", "−");
-const milliseconds = (values) => `${median(values).toPrecision(3)}\u00a0ms`;
+const milliseconds = (values) => `${median(values) < 100 ? median(values).toPrecision(3) : median(values).toFixed(0)}\u00a0ms`;
 
 function show() {
   const longest = LENGTHS.at(-1), gain = faster(longest), { teacher, student } = result.models;
