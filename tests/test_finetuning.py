@@ -542,6 +542,21 @@ def test_the_loss_against_a_teacher_is_a_softened_kl_times_t_squared():
     torch.testing.assert_close(teacher_loss(torch.tensor([[1.0]]), torch.tensor([[4.0]])), torch.tensor([9.0]))
 
 
+def test_each_of_several_labels_is_matched_by_itself(student, tokenizer):
+    """A softmax over them would take a student that doubts all labels for a teacher that is sure of them."""
+    logits, teacher = torch.tensor([[0.0, 0.0], [1.0, -2.0]]), torch.tensor([[3.0, 3.0], [1.0, -2.0]])
+    yes, by_hand = torch.sigmoid(torch.tensor(3.0 / 2)), torch.tensor(0.5)
+    expected = 4 * (yes * torch.log(yes / by_hand) + (1 - yes) * torch.log((1 - yes) / (1 - by_hand)))
+    found = teacher_loss(logits, teacher, 2.0, several=True)
+    torch.testing.assert_close(found, torch.stack([expected, torch.tensor(0.0)]))
+    assert teacher_loss(logits[:, :1], teacher[:, :1], several=True).shape == (2,), "one label of several"
+    model, batch = classifier(student, 2)[0], collate(task_data("sst2").encoded(tokenizer, 24)[0], [0, 1])
+    batch |= {"labels": torch.zeros(2, 2), "teacher_logits": teacher}
+    with torch.no_grad():
+        loss = finetuning.Finetuning(model, FinetuningConfig(soft_weight=1.0))(batch)
+        torch.testing.assert_close(loss, teacher_loss(forward(model, batch), teacher, several=True))
+
+
 def test_a_spans_loss_is_the_mean_of_start_and_end_and_padding_has_no_share():
     """Rows of 5 and 3 tokens: the second costs the same alone and padded, whatever stands in the padding."""
     torch.manual_seed(0)

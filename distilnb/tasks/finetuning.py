@@ -173,15 +173,18 @@ def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return loss.mean(-1) if loss.ndim == 2 else loss
 
 
-def teacher_loss(logits: Tensor, teacher_logits: Tensor, temperature: float = 2.0) -> Tensor:
+def teacher_loss(logits: Tensor, teacher_logits: Tensor, temperature: float = 2.0, several: bool = False) -> Tensor:
     """The loss of each row against a fine-tuned teacher, (batch,): T² · KL(teacher ‖ student), both softened by T.
 
-    For classes the distribution is over num_labels. For spans it is over the tokens of a row without padding (which
+    For classes the distribution is over num_labels; with `several` labels per row, each has one of its own, over yes
+    and no, and the loss is their mean. For spans it is over the tokens of a row without padding (which
     the original's script included), and the loss is the mean of start and end. A regression has one output and no
     distribution, so the loss is the squared difference.
     """
-    if logits.shape[-1] == 1:
+    if logits.shape[-1] == 1 and not several:
         return (logits - teacher_logits).squeeze(-1) ** 2
+    if several:  # (batch, 2, num_labels)
+        logits, teacher_logits = (torch.stack([x, torch.zeros_like(x)], dim=1) for x in (logits, teacher_logits))
     student, teacher = (F.log_softmax(x / temperature, dim=1) for x in (logits, teacher_logits))
     loss = temperature**2 * F.kl_div(student, teacher, log_target=True, reduction="none").sum(1)
     return loss.mean(-1) if loss.ndim == 2 else loss
@@ -202,7 +205,8 @@ class Finetuning(nn.Module):
         loss = label_loss(logits, labels)
         if "teacher_logits" not in batch:
             return loss
-        soft = teacher_loss(logits, batch["teacher_logits"], config.temperature)
+        several = labels.is_floating_point() and labels.ndim == 2
+        soft = teacher_loss(logits, batch["teacher_logits"], config.temperature, several)
         return config.soft_weight * soft + (1 - config.soft_weight) * loss
 
 
