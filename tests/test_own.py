@@ -451,7 +451,7 @@ def test_the_command_takes_a_file_and_a_second_teacher(teacher_folder, teacher, 
     flags += ["--epochs", "1", "--max_length", "24", "--cpu", "--precision", "no"]
     assert main.main(["finetune", *flags]) == 0
     told = capsys.readouterr().out
-    assert "label: mood" in told and "macro_f1" in told
+    assert "label: mood" in told and "macro_f1" in told and "made-up" not in told
     assert {r["model"] for r in load_records(tmp_path / "runs")} == {"teacher", "student", "student_d"}
     assert main.main(["finetune", *flags[2:], "--task", str(tmp_path / "none.csv")]) == 2
 
