@@ -6,6 +6,7 @@ import string
 import pytest
 from conftest import stories
 
+from distilnb.tasks.scored import scored_texts
 from distilnb.text import corpus, sources
 from distilnb.text.contamination import SHORT, Scored, squeezed
 
@@ -66,3 +67,18 @@ def test_what_is_scored_is_left_out_of_the_corpus_and_counted(tmp_path, tokenize
     assert counted["sst2"] >= counted["rte"] >= 1 and "wnli" not in counted
     assert "left_out" not in dirty.provenance()
     assert build("all.txt", without=Scored({"rte": [texts[7]]})).info["left_out"]["documents"] < len(held)
+
+
+def test_all_rows_of_an_own_task_can_be_left_out(tmp_path, tokenizer):
+    texts = stories(60)
+    (tmp_path / "mine.csv").write_text(
+        "said,mood\n" + "\n".join(f"{text},{'ab'[i % 2]}" for i, text in enumerate(texts))
+    )
+    scored = scored_texts(f"{tmp_path / 'mine.csv'}")
+    assert scored.tasks == ["mine"] and all(scored.within(text.upper()) for text in texts)
+    (tmp_path / "all.txt").write_text("\n\n".join(texts))
+    with pytest.raises(ValueError, match="no document but those that are left out"):
+        corpus.build_corpus([sources.TextSource(str(tmp_path / "all.txt"))], tokenizer, seq_length=32, without=scored)
+    for names, words in (("mine", "unknown task 'mine'"), (str(tmp_path / "none.csv"), "--leave-out ''")):
+        with pytest.raises(ValueError, match=words):
+            scored_texts(names)

@@ -3,21 +3,31 @@
 from datasets import Dataset
 
 from ..text.contamination import Scored
-from . import glue, squad
+from . import glue, own
 
 
 def scored_texts(names: str, source: str = "hub") -> Scored | None:
     """All texts that these tasks (joined by commas) score, by task; None where no task is named.
 
+    Of an own task they are those of all rows, because which of them are scored is said later.
     IMDb's training reviews are included, because its unsupervised reviews repeat 270 scored reviews and 371 labelled
     training reviews. Raises ValueError for an unknown task or one that cannot be read.
     """
-    chosen = [name.strip().lower() for name in names.split(",") if name.strip()]
-    tasks = {name: squad.SQUAD if name == "squad" else glue.get_task(name) for name in chosen}  # all names first
-    return Scored({name: _texts(task, source) for name, task in tasks.items()}) if tasks else None
+    if not names.strip():
+        return None
+    tasks = {name: None if own.is_own(name) else own.known_task(name) for name in own.split_names(names)}  # all first
+    try:
+        texts = {task.name if task else own.task_name(n): _texts(task or n, source) for n, task in tasks.items()}
+    except ValueError as error:
+        raise ValueError(f"{error}; --leave-out '' leaves nothing out of the text") from error
+    return Scored(texts)
 
 
-def _texts(task: glue.Task, source: str) -> list[str]:
+def _texts(task: glue.Task | str, source: str) -> list[str]:
+    if isinstance(task, str):
+        data = own.load(task)
+        rows = (data.train, *data.validations.values())
+        return list(dict.fromkeys(t for part in rows for column in data.task.columns for t in part[column][:]))
     splits = ("train", "test") if task.name == "imdb" else tuple(task.rows)[1:]
     texts: list[str] = []
     for split in splits:

@@ -57,10 +57,10 @@ class Blocks:
         """The number of [UNK] tokens."""
         return self.counts[self.unk] if self.unk is not None else 0
 
-    def why_none(self) -> str:
+    def why_none(self, left_out: int) -> str:
         """The reason, as the end of a sentence, why the text gave no row."""
         if not self.documents:
-            return "is empty"
+            return "holds no document but those that are left out" if left_out else "is empty"
         if self.packed:
             return f"is shorter than a block of {self.seq_length} tokens; give more text or a smaller sequence length"
         return f"has no document of {SHORTEST} known tokens; give longer documents or take --layout packed"

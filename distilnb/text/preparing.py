@@ -74,7 +74,7 @@ class Preparation:
             "read": asdict(tally) | {"documents": blocks.documents, "unknown": int(blocks.unknown)},
             "offenders": offenders,
             "left_out": left_out,
-            "why_none": blocks.why_none(),
+            "why_none": blocks.why_none(left_out["documents"]),
         }
         files.write_json(path.with_suffix(".json"), told)  # written last and atomically, to mark the portion as done
         return told
