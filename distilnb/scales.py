@@ -39,6 +39,7 @@ class Stage(NamedTuple):
 
 
 HEAD = Stage(0, 2e-3, 128, 32, 1_000_000, "head")  # the first stage of an encoder without a masked-word head
+WHOLE = Stage(0, 5e-4, 128, 32, 19_000_000)  # of a model of any depth
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ SCALES = {
             },
             teacher_text=f"{WIKIPEDIA}+{REVIEWS}",
             teacher_corpus_tokens=60_000_000,
-            teacher_stages=(HEAD, Stage(0, 5e-4, 128, 32, 19_000_000)),
+            teacher_stages=(HEAD, WHOLE),
             teacher_pretraining={"mask_probability": 0.2, "smoothing": 0.0, "checkpoint_minutes": 5.0},
             encoder=True,
             leave_out="cola,sst2,mrpc,stsb,rte,wnli,qnli,qqp,mnli,imdb,squad",

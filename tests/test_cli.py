@@ -253,9 +253,10 @@ def test_a_short_run_fetches_little_of_a_stream():
 
 def test_a_model_that_is_not_there_is_named_before_anything_is_trained(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert main.main(["finetune", "--task", "sst2", "--model", f"teacher={tmp_path / 'nobody'}"]) == 2
-    told = capsys.readouterr().err.strip()
-    assert "nobody" in told and "give a local folder" in told and "\n" not in told
+    for name, words in (("nobody", "give a local folder"), (tmp_path / "nobody", "no such folder")):
+        assert main.main(["finetune", "--task", "sst2", "--model", f"teacher={name}"]) == 2
+        told = capsys.readouterr().err.strip()
+        assert "nobody" in told and words in told and "\n" not in told
 
 
 def test_only_scales_with_a_recipe_train_a_teacher(capsys):
@@ -271,6 +272,8 @@ def test_an_encoder_becomes_a_teacher_that_can_be_distilled(tmp_path, teacher, t
     given = ["--scale", "small", "--start", str(encoder), "--leave_out", "", "--tokens", "30000", *text]
     assert main.main(["distil", "--teacher", str(encoder), "--out", str(tmp_path / "x"), *SMALL, *text]) == 2
     assert "distilnb teacher" in capsys.readouterr().err and not (tmp_path / "x").exists()
+    made = training.stages_of(4, True, scales.get("toy"))
+    assert made == [scales.HEAD, scales.WHOLE], "a model of a depth that no stage has is trained as it is"
     assert main.main(["teacher", *given, "--out", str(out), "--name", "from-encoder"]) == 0, capsys.readouterr().err
     (record,) = [r for r in load_records() if r["name"] == "from-encoder"]
     assert len(record["made_from"]["new_tensors"]) == 5

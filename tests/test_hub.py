@@ -67,8 +67,9 @@ def test_a_repository_that_does_not_exist(hub_at, serve, kind):
 @pytest.mark.parametrize("path", ["a/b/c", "no such name!", "../up"])
 def test_a_name_that_no_repository_can_have(hub_at, serve, path):
     hub_at(serve(FOUND))
-    with pytest.raises(ValueError, match="neither"):
-        hub.reach(path, "model", "it")
+    for offline in (False, True):
+        with pytest.raises(ValueError, match="no repository can have this name"), hub.only_cached(offline):
+            hub.reach(path, "model", "it")
     assert serve.asked == 0
 
 

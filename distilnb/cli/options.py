@@ -1,5 +1,6 @@
 """The options of the commands: one dataclass each, whose fields are the flags of `distilnb COMMAND --help`."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ class TrainingOptions(RunOptions):
     encoding: str = setting("", "encoding of text files that are neither UTF-8 nor begin with a byte order mark")
     allow_unknown: bool = setting(False, "train also on text of which the vocabulary does not know a large share")
     leave_out: str = setting(
-        "", "tasks joined by commas: documents that hold a text which one of them scores are left out of the text"
+        "", "tasks joined by commas, also your own: documents that hold a text which one of them scores are left out"
     )
 
     @property
@@ -233,7 +234,7 @@ class GridOptions:
         pairs = dict(part.strip().partition("=")[::2] for part in self.model.split(",") if part.strip())
         if not pairs or not all(pairs.values()):
             raise ValueError(f"--model '{self.model}' names no models; write LABEL=FOLDER, several joined by commas")
-        return pairs
+        return {label: os.path.expanduser(folder) for label, folder in pairs.items()}  # no shell does so behind a "="
 
     def rates(self) -> list[float]:
         """The learning rates among which each model chooses."""

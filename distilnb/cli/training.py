@@ -244,8 +244,6 @@ def _started(start: str, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenize
 
 
 def stages_of(depth: int, headless: bool, scale: Scale) -> list[scales.Stage]:
-    """The stages that train a teacher of `depth` layers further, first a new head alone; ValueError without a stage."""
-    stages = [s for s in scale.teacher_stages if s.layers in (0, depth) and s.part == "all"]
-    if not stages:
-        raise ValueError(f"the teacher has {depth} layers, and no stage of scale {scale.name} has as many")
+    """The stages of the scale that train a model of `depth` layers, else the one for any depth; first a new head."""
+    stages = [s for s in scale.teacher_stages if s.layers in (0, depth) and s.part == "all"] or [scales.WHOLE]
     return [scales.HEAD, *stages] if headless else stages

@@ -15,12 +15,12 @@ from typing import Any
 import datasets
 from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError, safe_open
 from transformers.utils import logging
 
 from .. import paths
 
-NO_REPOSITORY = (RepositoryNotFoundError, HFValidationError)
 DEADLINE = 15.0  # seconds until an unanswered question becomes an error
 SILENCE = 60.0  # seconds without a byte until a download becomes an error
 PAUSE = 1.0  # seconds between two tries
@@ -43,7 +43,15 @@ def reach(path: str, kind: str, what: str, deadline: float = DEADLINE) -> dict[s
     seconds. When the Hub does not answer, {"local_files_only": True} sends the caller to the local cache. Raises
     ValueError, naming `what` and the way out, when there is no such repository.
     """
-    if Path(path).exists() or constants.HF_HUB_OFFLINE:
+    if Path(path).exists():
+        return {}
+    try:
+        validate_repo_id(path)
+    except HFValidationError:
+        raise ValueError(
+            f"{what} does not exist: there is no such folder, and no repository can have this name"
+        ) from None
+    if constants.HF_HUB_OFFLINE:
         return {}
     answer: list[Exception | None] = []
 
@@ -54,7 +62,7 @@ def reach(path: str, kind: str, what: str, deadline: float = DEADLINE) -> dict[s
                 HfApi().repo_info(path, repo_type=kind, timeout=deadline / 3)
                 answer.append(None)
             except Exception as error:  # several HTTP libraries raise here; the kind of error is decided below
-                if isinstance(error, NO_REPOSITORY) or time.monotonic() + 1 > end:
+                if isinstance(error, RepositoryNotFoundError) or time.monotonic() + 1 > end:
                     answer.append(error)
                 else:
                     time.sleep(1)
@@ -63,7 +71,7 @@ def reach(path: str, kind: str, what: str, deadline: float = DEADLINE) -> dict[s
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(deadline)
-    if answer and isinstance(answer[0], NO_REPOSITORY):
+    if answer and isinstance(answer[0], RepositoryNotFoundError):
         raise ValueError(f"{what} was found neither as a local path nor on the Hub; {ADVICE}")
     return {} if answer == [None] else {"local_files_only": True}
 

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from .. import scales
 from ..machine import hub
 from . import families, forward
 
@@ -25,11 +24,10 @@ def load_teacher(path: str | Path, revision: str | None = None) -> tuple[PreTrai
     """
     teacher, tokenizer, new = load_encoder(path, revision)
     if new:
-        pinned, depth = f"{path}@{revision}" if revision else path, teacher.config.num_hidden_layers
-        fits = [s.name for s in scales.SCALES.values() if any(stage.layers in (0, depth) for stage in s.teacher_stages)]
+        pinned = f"{path}@{revision}" if revision else path
         raise ValueError(
             f"teacher '{path}' is an encoder without a masked-word head (its weights lack {new[0]}); give it one "
-            f"first: distilnb teacher --scale {'|'.join(fits)} --start {pinned}"
+            f"first: distilnb teacher --scale small --start {pinned}, with --text FOLDER on text of your own"
         )
     return teacher, tokenizer
 
