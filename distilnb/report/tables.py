@@ -214,7 +214,7 @@ def comparison(records: list[dict[str, Any]]) -> str:
         rows, macros = ([_without(row, "paper", "delta") for row in some] for some in (rows, macros))
     parts = [table(some) for some in (rows, macros) if some]
     if small:
-        made_up = any(r["data"]["id"] == "toyworld" for r in records)
+        made_up = any(r["data"].get("id") == "toyworld" for r in records)
         parts.append(
             f"Scale {', '.join(sorted(small))}: another teacher than the paper's"
             f"{', and made-up tasks of the same shapes' if made_up else ''}; no evidence about the paper."
