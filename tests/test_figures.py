@@ -426,6 +426,12 @@ def test_pairs_join_the_runs_of_a_seed_and_leave_gaps_open():
     assert list(ax.lines[1].get_ydata()) == [62.0, 62.5, 50.0] and np.isnan(ax.lines[0].get_ydata()[2])
 
 
+def test_one_seed_says_nothing_of_seeds():
+    one = [row | {"values": {seed: v for seed, v in row["values"].items() if seed == 1}} for row in ROWS]
+    assert "one seed says nothing" in figures.plot_pairs(one, "toy").axes[0].get_title("left")
+    assert "a seed changes" in figures.plot_pairs(ROWS, "toy").axes[0].get_title("left")
+
+
 def test_heldout_losses_are_means_over_seeds_and_the_random_start_is_not_among_the_closer():
     records = [
         heldout("triple", [3.0, 2.0]),

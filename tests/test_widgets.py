@@ -154,6 +154,8 @@ def test_a_sentence_that_makes_no_sense_is_told_in_a_line(name, wrong, make):
         ("layer", {"layers": ()}, "tick at least one"),
         ("loss_weights", {"ce": 0.0, "mlm": 0.0, "cos": 0.0}, "nothing would be learned"),
         ("question", {"context": " "}, "passage is empty"),
+        ("question", {"context": "鳥は木にいる。 the"}, "cannot spell most of this passage"),
+        ("masking", {"sentence": "[MASK]"}, "never hidden"),
     ],
 )
 def test_settings_that_make_no_sense_are_told_in_a_line(name, wrong, expected, make):
@@ -161,6 +163,25 @@ def test_settings_that_make_no_sense_are_told_in_a_line(name, wrong, expected, m
     for control, value in wrong.items():
         view.controls[control].value = value
     assert expected in told(view)
+
+
+def test_a_long_word_that_cannot_be_spelled_is_named_by_its_beginning(make):
+    view = make["masking"]()
+    view.controls["sentence"].value = "ß" * 5000
+    assert len(told(view)) < 120 and "ß…'" in told(view)
+
+
+def test_the_mask_may_be_written_in_small_letters(make):
+    view = make["fill_mask"]()
+    before = view.shown.value
+    view.controls["sentence"].value = SENTENCE.replace("[MASK]", "[mask]")
+    assert told(view) is None and view.shown.value == before
+
+
+def test_benchmarks_are_chosen_by_the_names_that_people_read():
+    runs = [benchmark_record(name=f"benchmark-base-{shape}") for shape in ("pairs", "qa")]
+    labels = [label for label, _ in widgets.speed_view(runs).controls["run"].options]
+    assert labels == ["base, pairs", "base, questions"]
 
 
 def test_views_without_records_say_what_to_run():

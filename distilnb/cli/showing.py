@@ -97,13 +97,13 @@ def scores(what: ReportOptions) -> None:
       distilnb report --add my-device.json       what the page of `distilnb demo` found on your phone
     """
     out = Path(what.out or paths.home() / "runs" / "report")
+    out.mkdir(parents=True, exist_ok=True)
     if what.add:
         added = save_record(read_device(Path(what.add)))
         print(f"{tables.table(tables.device_rows([load_record(added)]))}\n\nrecord, yours: {added}\n")
     records = load_records()
     card = scorecard(records)
     drawn = {name: figures.to_svg(figure) for name, figure in figures.drawings(records).items()}
-    out.mkdir(parents=True, exist_ok=True)
     (out / "scorecard.md").write_text(markdown(card))
     (out / "scorecard.html").write_text(page(card, tables.tables(records), drawn))
     print(f"{tables.table(headlines(card))}\n\n{tally(card)}")

@@ -121,7 +121,7 @@ def _sentence(value: str, label: str = "sentence") -> ipywidgets.Text:
     return ipywidgets.Text(value, placeholder="write some words, then press Enter", **_look(label, "52em"))
 
 
-def _choice(options: Sequence[str], label: str) -> ipywidgets.ToggleButtons:
+def _choice(options: Sequence[str | tuple[str, str]], label: str) -> ipywidgets.ToggleButtons:
     """A row of buttons, which work with Tab and Space; a dropdown would need arrow keys, which JupyterLab keeps."""
     return ipywidgets.ToggleButtons(
         options=options,
@@ -302,6 +302,8 @@ def masking_view(tokenizer: PreTrainedTokenizerBase, counts: np.ndarray, sentenc
 
     def draw(sentence: str, smoothing: float, draws: int) -> Figure:
         ids = tuple(guessing.encode(tokenizer, sentence, LONGEST))
+        if set(ids) <= set(tokenizer.all_special_ids):
+            raise ValueError("special tokens are never hidden, and there is nothing else: write some words")
         chances = {f"smoothing {value:g}": shares(ids, value, draws) for value in (0.0, round(smoothing, 2))}
         return figures.plot_masking(tokenizer.convert_ids_to_tokens(ids[1:-1]), chances)
 
@@ -349,6 +351,9 @@ def question_view(
         guessing.encode(tokenizer, question, LONGEST, "the question")
         if not context.strip():
             raise ValueError("the passage is empty: an answer is a piece of it")
+        pieces = tokenizer(context, add_special_tokens=False, verbose=False)["input_ids"]
+        if 2 * pieces.count(tokenizer.unk_token_id) >= len(pieces):
+            raise ValueError("the model cannot spell most of this passage: write it in the language that it has read")
         return answers_html(
             {name: finetuning.ask(model, tokenizer, question, context) for name, model in models.items()}, context
         )
@@ -383,8 +388,16 @@ def speed_view(records: Sequence[Mapping[str, Any]]) -> View:
 
     share = ipywidgets.FloatSlider(0.5, min=0, max=1.5, step=0.05, **_look("overhead share"))
     return View(
-        draw, run=_choice(list(runs), "run"), picture=_choice(["overhead", "settings"], "picture"), overhead=share
+        draw,
+        run=_choice([(_title(name), name) for name in runs], "run"),
+        picture=_choice(["overhead", "settings"], "picture"),
+        overhead=share,
     )
+
+
+def _title(name: str) -> str:
+    """The name that people read for a benchmark, such as "base, questions" for "benchmark-base-qa"."""
+    return name.removeprefix("benchmark-").replace("-qa", "-questions").replace("-", ", ")
 
 
 def ablation_view(records: Sequence[Mapping[str, Any]]) -> View:

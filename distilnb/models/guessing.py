@@ -1,5 +1,6 @@
 """Fill in the blank: a language model's guesses for the hidden or the next word of a sentence (notebooks 02 and 03)."""
 
+import re
 from typing import NamedTuple
 
 import torch
@@ -8,6 +9,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from . import families
 from .forward import decoder, head_input, hidden_states
+
+SHOWN = 24  # characters of a word that a message can name
 
 
 class Guess(NamedTuple):
@@ -31,9 +34,8 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str, longest: int, what: st
         raise ValueError(f"{what} has {len(ids):,} tokens, and at most {longest} can be read: shorten it")
     if tokenizer.unk_token_id in ids:
         start, end = read["offset_mapping"][ids.index(tokenizer.unk_token_id)]
-        raise ValueError(
-            f"the model's {len(tokenizer):,} word pieces cannot spell '{text[start:end]}': write another word"
-        )
+        word = text[start:end] if end - start <= SHOWN else f"{text[start : start + SHOWN]}…"
+        raise ValueError(f"the model's {len(tokenizer):,} word pieces cannot spell '{word}': write another word")
     return ids
 
 
@@ -41,12 +43,13 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str, longest: int, what: st
 def mask_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentence: str) -> Tensor:
     """The logits (vocab,) at the one [MASK] of a sentence, in evaluation mode, on the CPU.
 
-    [MASK] stands for the mask of every family. A causal model has no mask, and the logits are for the word after the
-    sentence. Raises ValueError for what `encode` refuses, and unless the sentence of a masked language model hides
-    exactly one word.
+    [MASK], in capitals or not, stands for the mask of every family. A causal model has no mask, and the logits are for
+    the word after the sentence. Raises ValueError for what `encode` refuses, and unless the sentence of a masked
+    language model hides exactly one word.
     """
     causal = families.of(model).objective == "causal"
-    text = sentence if causal or not tokenizer.mask_token else sentence.replace("[MASK]", tokenizer.mask_token)
+    keeps = causal or not tokenizer.mask_token
+    text = sentence if keeps else re.sub(r"\[mask\]", lambda _: tokenizer.mask_token, sentence, flags=re.IGNORECASE)
     ids = torch.tensor([encode(tokenizer, text, families.longest(model.config))])
     asked = (torch.arange(ids.shape[1]) == ids.shape[1] - 1)[None] if causal else ids == tokenizer.mask_token_id
     if asked.sum() != 1:

@@ -2,7 +2,7 @@
 
 from .ablation import plot_ablation, plot_heldout, plot_layer_choice, plot_pairs
 from .describing import describe
-from .gallery import draw_all, drawings, teaching
+from .gallery import draw_all, drawings, longest, teaching
 from .losses import plot_guesses, plot_loss_weights, plot_masking, plot_temperature
 from .models import plot_layer_map, plot_parameter_counts, plot_parameter_groups
 from .speed import (
@@ -47,6 +47,7 @@ __all__ = [
     "describe",
     "draw_all",
     "drawings",
+    "longest",
     "teaching",
     "plot_ablation",
     "plot_curve",

@@ -94,10 +94,11 @@ def plot_pairs(rows: Sequence[Mapping[str, Any]], scale: str, score: str = "the 
     ax.set(ylabel=score.removeprefix("the "))
     within = np.mean([np.ptp(list(row["values"].values())) for row in rows])
     between = np.ptp([np.mean(list(row["values"].values())) for row in rows])
-    finding(
-        ax,
-        f"{scale}: a seed changes {score.split(' (')[0]} by {within:.2g} on average, variants differ by {between:.2g}",
-    )
+    what = score.split(" (")[0]
+    told = f"a seed changes {what} by {within:.2g} on average, variants differ by {between:.2g}"
+    if len(seeds) < 2:
+        told = f"variants differ by {between:.2g} in {what}; one seed says nothing of seeds"
+    finding(ax, f"{scale}: {told}")
     figure.legend(*ax.get_legend_handles_labels(), ncols=len(seeds), loc="outside lower left")
     return figure
 

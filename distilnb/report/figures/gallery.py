@@ -64,13 +64,17 @@ def teaching(records: Sequence[Record]) -> Figure | None:
     return plot_teaching(*pair) if pair else None
 
 
+def longest(records: Sequence[Record]) -> list[Record]:
+    """The runs of about the largest budget of tokens, because shorter ones do not compare with them."""
+    budget = max((r["tokens"] for r in records), default=0)
+    return [r for r in records if r["tokens"] > 0.9 * budget]
+
+
 def _training(records: Sequence[Record]) -> Iterator[tuple[str, Figure]]:
     """The figures of the training runs of one scale, with their names."""
     kinds = {kind: [r for r in records if r["kind"] == kind] for kind in ("teacher", "distillation", "finetuning")}
     for kind in ("teacher", "distillation"):
-        budget = max((r["tokens"] for r in kinds[kind]), default=0)
-        equals = [r for r in kinds[kind] if r["tokens"] > 0.9 * budget]  # shorter runs do not compare
-        if equals:
+        if equals := longest(kinds[kind]):
             yield f"{kind}_curve", plot_curve(equals, "mlm" if len(equals) > 1 else "loss")
     if kinds["finetuning"]:
         yield "tasks", plot_scores(kinds["finetuning"])
