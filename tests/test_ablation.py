@@ -11,6 +11,7 @@ import pytest
 from conftest import make_teacher, weights_of
 from scipy import stats
 from test_finetuning import QUICK, task_data
+from test_own import questions, write
 from transformers import GPT2Config, GPT2LMHeadModel, ModernBertConfig, ModernBertForMaskedLM
 
 from distilnb.cli import main
@@ -406,10 +407,22 @@ def test_the_command_runs_a_grid_and_prints_its_table(teacher_folder, text_file,
     told = capsys.readouterr().out
     assert "without masked words (L_mlm)" in told and "−0.31" in told
     record = json.loads((tmp_path / "records" / "try-no_mlm-seed0.json").read_text())
-    assert record["made_from"]["teacher"] == str(teacher_folder) and record["scale"] == "toy"
+    assert record["made_from"]["teacher"] == teacher_folder.name and record["scale"] == "toy"
     assert ablate(teacher_folder, text_file, tmp_path, "--seeds", "1", "--temperature", "1", "--name", "try") == 0
     told = capsys.readouterr().out
     assert "1 recorded already" in told and "temperature 1" in told
+
+
+def test_own_tasks_make_up_the_macro_score(teacher_folder, text_file, tmp_path, capsys):
+    marks = write(tmp_path / "marks.csv", [{"text": f"w {i}", "a": i % 2, "b": i // 2 % 2} for i in range(40)])
+    tasks = f"{marks},{write(tmp_path / 'q.jsonl', questions())}"
+    flags = ("--seeds", "1", "--variants", "untrained", "--name", "own", "--task", tasks)
+    assert ablate(teacher_folder, text_file, tmp_path, *flags) == 0
+    assert "marks: labels: a, b, each 0 or 1" in capsys.readouterr().out
+    for variant in ("triple", "untrained"):
+        record = json.loads((tmp_path / "records" / f"own-{variant}-seed0.json").read_text())
+        assert record["tasks"] == ["marks", "q"] and "NoAns_f1" in record["finetuning"]["q"]
+        assert record["scores"]["macro"] == pytest.approx((record["scores"]["marks"] + record["scores"]["q"]) / 2)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from transformers import BertForMaskedLM
 from distilnb.distillation import checkpoints
 from distilnb.evidence.records import load_record, load_records
 from distilnb.models.student import build_student
-from distilnb.tasks import finetuning, grid
+from distilnb.tasks import finetuning, grid, heads, squad
 from distilnb.tasks.glue import TaskData
 from distilnb.tasks.grid import finetune_grid
 from distilnb.tasks.heads import classifier
@@ -166,6 +166,17 @@ def test_equal_rates_are_settled_by_their_order():
 def test_an_empty_grid_is_refused(models, seeds, tokenizer, accelerator):
     with pytest.raises(ValueError, match="model"):
         finetune_grid(models, [], seeds, tokenizer, accelerator, QUICK)
+
+
+def test_each_kind_of_head_is_tried_before_any_run(student, tokenizer, accelerator, tmp_path, ran, monkeypatch):
+    def lacking(*_):
+        raise ValueError("no head for spans")
+
+    monkeypatch.setattr(heads, "question_answerer", lacking)
+    data = [task_data("sst2"), squad.load_data(n_train=8, n_validation=4)]
+    with pytest.raises(ValueError, match="no head for spans"):
+        finetune_grid({"student": student}, data, [0], tokenizer, accelerator, QUICK, folder=tmp_path)
+    assert not ran
 
 
 def test_a_grid_reads_folders(teacher_folder, tokenizer, accelerator, tmp_path):

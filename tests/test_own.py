@@ -456,6 +456,42 @@ def test_the_command_takes_a_file_and_a_second_teacher(teacher_folder, teacher, 
     assert main.main(["finetune", *flags[2:], "--task", str(tmp_path / "none.csv")]) == 2
 
 
+def test_glue_takes_own_tasks_of_every_kind_and_chooses_rates_on_training_rows(teacher_folder, tmp_path, capsys):
+    rows = [{"text": f"a {NAMES[i % 8]}", "label": [["x"], ["x", "y"], []][i % 3]} for i in range(60)]
+    tasks = [write(tmp_path / "several.jsonl", rows), write(tmp_path / "q.jsonl", questions(60))]
+    flags = [
+        "--task",
+        ",".join(map(str, tasks)),
+        "--model",
+        f"teacher={teacher_folder}",
+        "--out",
+        str(tmp_path / "runs"),
+    ]
+    flags += [
+        "--epochs",
+        "1",
+        "--max_length",
+        "48",
+        "--stride",
+        "16",
+        "--cpu",
+        "--seeds",
+        "2",
+        "--learning_rates",
+        "3e-4,1e-3",
+    ]
+    assert main.main(["glue", *flags]) == 0
+    records = load_records(tmp_path / "runs")
+    assert sorted((r["task"], r["seed"]) for r in records) == [("q", 0), ("q", 1), ("several", 0), ("several", 1)]
+    for record in records:
+        assert record["selection"]["chosen"] == record["config"]["learning_rate"] and record["data"]["own"]
+    carved = [r["data"]["rows"] for r in load_records(tmp_path / "runs" / "selection")]
+    assert all(row.keys() == {"train", "carved"} for row in carved), "no validation row chooses"
+    assert "q, teacher, seed 0: exact_match" in capsys.readouterr().out
+    assert main.main(["glue", *flags, "--submission", str(tmp_path / "sent")]) == 2
+    assert "GLUE's server" in capsys.readouterr().err
+
+
 # SQuAD 2.0
 
 

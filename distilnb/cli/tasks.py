@@ -77,6 +77,8 @@ def _fine_tune(
         return own.find(what.task, what.source, columns, what.train_rows, what.validation_rows)
 
     data = processes.once_a_disk(paths.cache("tasks"), accelerator, load)
+    if what.submission and not any(task.task.name in GLUE for task in data):
+        raise ValueError("--submission writes answers for GLUE's server, which has none of these tasks")
     if accelerator.is_main_process:
         for task in data:
             tell(task.task.name, task.info)

@@ -174,12 +174,11 @@ def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 def check_agreement(runner: Runner, reference: Runner, batches: Sequence[Batch]) -> float:
-    """The relative error of all of a runner's answers against the reference's.
+    """The relative error of all of a runner's answers against the reference's; those at padding do not count.
 
     Raises RuntimeError when the error is not a number or exceeds the format's tolerance, so that nothing is timed.
     """
-    pairs = [(runner.answer(batch), reference.answer(batch)) for batch in batches]
-    error = relative_error(*(np.concatenate([answer.ravel() for answer in side]) for side in zip(*pairs, strict=True)))
+    error = relative_error(_answered(runner, batches), _answered(reference, batches))
     form = KNOWN[runner.format]
     if not error <= form.tolerance:
         raise RuntimeError(
@@ -187,6 +186,12 @@ def check_agreement(runner: Runner, reference: Runner, batches: Sequence[Batch])
             f"{error:.2g}, allowed are {form.tolerance:g}); it was not timed"
         )
     return error
+
+
+def _answered(runner: Runner, batches: Sequence[Batch]) -> np.ndarray:
+    """A runner's answers in one row, without those at padding: far from any real token, each attention has its own."""
+    pairs = ((runner.answer(batch), batch["attention_mask"].numpy() == 1) for batch in batches)
+    return np.concatenate([(answer[real] if answer.ndim == 3 else answer).ravel() for answer, real in pairs])
 
 
 def sample(model: PreTrainedModel, batches: int = 8, seed: int = 0, most: int = 512) -> list[Batch]:
