@@ -12,6 +12,7 @@ import onnx
 import pytest
 import torch
 from conftest import make_teacher, weights_of
+from test_families import CONFIGS, IDS, SHAPE, make
 from transformers import (
     AlbertConfig,
     AutoTokenizer,
@@ -19,6 +20,7 @@ from transformers import (
     DistilBertForQuestionAnswering,
     GPT2Config,
     GPT2LMHeadModel,
+    ModernBertConfig,
 )
 
 from distilnb.cli import main
@@ -98,6 +100,16 @@ def test_the_mask_is_part_of_the_graph(runners, model):
     for format in ("float32", "onnx_float32"):
         answer = runners[format].answer
         np.testing.assert_allclose(answer(padded)[1:, :length], answer(short), atol=1e-5)
+
+
+def test_a_mask_of_one_row_stands_in_for_a_square_where_the_answers_are_the_same(runners):
+    """GPT-2 would see what comes later, and ModernBERT beyond its windows: they keep theirs."""
+    kept = {kind for kind, config in CONFIGS.items() if not graphs.takes_plain(make(config).eval())}
+    assert kept == {"deberta-v2", "deberta-v2, legacy=false", "modernbert", "gpt2"}
+    windows = make(ModernBertConfig(**SHAPE, **IDS, max_position_embeddings=128, local_attention=64))
+    assert not graphs.takes_plain(windows.eval()), "what is asked is shorter than a window"
+    graph = onnx.load(runners["onnx_float32"].path).graph
+    assert not {"GatherND", "Range", "Where"} & {node.op_type for node in graph.node}
 
 
 def test_bytes_on_disk_are_what_arithmetic_says(runners, model):

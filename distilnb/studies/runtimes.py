@@ -20,9 +20,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..models import families
-from .graphs import Batch, Outputs, inputs, output_names, quiet, to_onnx
+from .graphs import HIDING, Batch, Outputs, inputs, output_names, quiet, to_onnx
 
-OPENVINO = {"INFERENCE_PRECISION_HINT": "f32"}  # else it computes in bfloat16 on processors that are faster in it
+OPENVINO = {
+    "INFERENCE_PRECISION_HINT": "f32",  # else it computes in bfloat16 on processors that are faster in it
+    "DYNAMIC_QUANTIZATION_GROUP_SIZE": 128,  # of int8; a quarter faster than 32, and as exact
+}
 LENGTH = 128  # word pieces of a sentence where a format has but one length
 Answer = Callable[[Batch], np.ndarray]
 
@@ -51,7 +54,7 @@ class FourDimensional(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Any:
         """The graph's outputs; all inputs are (batch, seq)."""
-        hidden = -1e4 * (1 - attention_mask[:, None, None, :].float())  # (batch, 1, 1, seq)
+        hidden = HIDING * (1 - attention_mask[:, None, None, :].float())  # (batch, 1, 1, seq)
         return self.seen(input_ids, hidden.expand(-1, -1, input_ids.shape[1], -1), token_type_ids)
 
 
