@@ -10,7 +10,7 @@ import torch
 from conftest import bert_config, make_teacher
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer, BertForMaskedLM, BertModel, BertTokenizer
+from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, BertModel, BertTokenizer
 
 from distilnb import scales
 from distilnb.cli import training
@@ -245,8 +245,16 @@ def test_a_tokenizer_without_mask(teacher, tokenizer):
             return teacher.config.vocab_size
 
     check_vocabulary(teacher.config, tokenizer)
-    with pytest.raises(ValueError, match="tokenizer"):
+    with pytest.raises(ValueError, match="mask"):
         check_vocabulary(teacher.config, NoMask())
+
+
+def test_a_tokenizer_that_cannot_read_unknown_words(teacher, tokenizer):
+    """As an MPNet's without [UNK]; `tokenizers` would raise a bare Exception in the middle of a text."""
+    pieces = [piece for piece in tokenizer.get_vocab() if piece != "[UNK]"]
+    mute = BertTokenizer(vocab={piece: i for i, piece in enumerate(["[XXX]", *pieces])})
+    with pytest.raises(ValueError, match="read a text"):
+        check_vocabulary(BertConfig(vocab_size=len(mute)), mute)
 
 
 @pytest.mark.hub

@@ -237,7 +237,8 @@ def export_model(what: ExportOptions, columns: OwnOptions) -> None:
 
 def _choose_rounding(model: Any, folder: Path, rows: rounding.HeldOut | None) -> str:
     """The name of the way to int8 that is kept, after all were measured: printed, and written to onnx/rounding.json."""
-    rows = rows or rounding.HeldOut([{k: v[:1] for k, v in batch.items()} for batch in sample(model, 8)])
+    alone = [{name: tensor[:1] for name, tensor in batch.items()} for batch in sample(model)]
+    rows = rows or rounding.HeldOut(alone, pad=model.config.pad_token_id or 0)
     with TemporaryDirectory() as aside:
         measured = rounding.measure(whole_onnx(model, folder), Path(aside), rows)
     chosen = rounding.choose(measured)

@@ -129,15 +129,21 @@ def pad_causal(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> 
 
 
 def check_vocabulary(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raise ValueError when the tokenizer has ids without an embedding, or far fewer ids than there are embeddings.
+    """Raise ValueError when the tokenizer has ids without an embedding, far fewer ids than there are embeddings, or
+    cannot read a text.
 
     A small surplus is allowed, because tables are often padded to a multiple of 64 or 128 with rows never read.
     """
+    advice = "use the tokenizer that the model was trained with"
     words, rows = len(tokenizer), config.vocab_size
     if not 0 <= rows - words < min(PADDED_ROWS, 1 + rows // 4):
         raise ValueError(
             f"the vocabularies of tokenizer and model differ: {words:,} word pieces against {rows:,} "
-            "embeddings; use the tokenizer that the model was trained with"
+            f"embeddings; {advice}"
         )
     if families.of(config).objective == "masked" and tokenizer.mask_token_id is None:
-        raise ValueError("the tokenizer has no mask token; use the one that the model was trained with")
+        raise ValueError(f"the tokenizer has no mask token; {advice}")
+    try:
+        tokenizer("\u2603")  # a sign that few vocabularies have, and for which some have no [UNK] either
+    except Exception as error:  # because `tokenizers` raises no other kind
+        raise ValueError(f"the tokenizer cannot read a text ({error}); {advice}") from error

@@ -673,7 +673,7 @@ def held_out(
 
 def scored_rows(fitted: Fitted) -> HeldOut:
     """The rows of a fine-tuned model as `rounding.measure` reads them."""
-    return HeldOut(fitted.batches(), fitted.score, fitted.task.name)
+    return HeldOut(fitted.batches(), fitted.score, fitted.task.name, fitted.model.config.pad_token_id or 0)
 
 
 def fit_student(student: str, rows: int) -> Fitted:

@@ -116,12 +116,13 @@ class HeldOut(NamedTuple):
     """Rows that no choice of weights saw: a batch for each, and what scores the logits of a half of them.
 
     `score` maps (the logits of each row, the rows' numbers) to the task's main score, from 0 to 1; None where there are
-    no labels.
+    no labels. `pad` is the model's padding id, by which a GPT-2 finds the last token.
     """
 
     batches: Sequence[Batch]
     score: Callable[[Sequence[np.ndarray], np.ndarray], float] | None = None
     name: str = "random word pieces"
+    pad: int = 0
 
 
 def measure(source: Path, folder: Path, rows: HeldOut, threads: int = 1) -> list[dict[str, Any]]:
@@ -150,7 +151,7 @@ def measure(source: Path, folder: Path, rows: HeldOut, threads: int = 1) -> list
                 "rounding": name,
                 "bytes": paths[name].stat().st_size,
                 "error": _distance(logits[name], logits["float32"]),
-                "neighbours": _neighbours(answer, rows.batches[:8], logits[name][:8]),
+                "neighbours": _neighbours(answer, rows, logits[name][:8]),
                 "cpu_ms": spent[name][1],
                 "lost": lost[0],
                 "lost_elsewhere": lost[1],
@@ -185,16 +186,17 @@ def _minus(measured: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> li
     return [a - b for a, b in zip(measured, expected, strict=True)]
 
 
-def _neighbours(answer: Callable[[Batch], np.ndarray], batches: Sequence[Batch], alone: Sequence[np.ndarray]) -> float:
-    """How far the answers to these rows are from those that each gets beside the next one, as a share of their norm."""
-    moved = []
+def _neighbours(answer: Callable[[Batch], np.ndarray], rows: HeldOut, alone: Sequence[np.ndarray]) -> float:
+    """How far the first rows' answers are from those that each gets beside the next one, as a share of their norm."""
+    moved, batches = [], rows.batches[: len(alone)]
     for i, batch in enumerate(batches):
-        other = batches[(i + 1) % len(batches)]
-        longest = max(batch["input_ids"].shape[1], other["input_ids"].shape[1])
-        pair = {
-            name: torch.cat([nn.functional.pad(b[name], (0, longest - b[name].shape[1])) for b in (batch, other)])
-            for name in batch
-        }
+        both = batch, batches[(i + 1) % len(batches)]
+        longest = max(each["input_ids"].shape[1] for each in both)
+        pair = {}
+        for name in batch:
+            fill = rows.pad if name == "input_ids" else 0
+            padded = [nn.functional.pad(each[name], (0, longest - each[name].shape[1]), value=fill) for each in both]
+            pair[name] = torch.cat(padded)
         made = answer(pair)[: len(alone[i])]
         moved.append(made[:, : alone[i].shape[1]] if made.ndim == 3 else made)
     return _distance(moved, alone)
