@@ -256,7 +256,7 @@ def finetune_grid(
     grid, asked = replace(grid, folder=Path(grid.folder)), not grid.quiet
     grid = replace(grid, quiet=grid.quiet or not accelerator.is_main_process)
     for source in models.values():  # now, because an unusable model should not be noticed hours later
-        for task in data[:1]:
+        for task in {task.task.spans: task for task in data}.values():  # one for each kind of head
             finetuning.check_run(heads.for_task(source, task.task)[0], task.task, tokenizer, config)
     told = _announce(grid, data, seeds) if asked else ""  # all processes measure together
     if not grid.quiet:
