@@ -8,6 +8,7 @@ import onnx
 import pytest
 import torch
 from conftest import make_teacher
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from distilnb.cli import main
 from distilnb.models.student import build_student
@@ -56,6 +57,17 @@ def test_blocks_err_less_than_one_scale_for_all_and_know_no_neighbours(found):
     assert found["weights"]["error"] < found["blocks"]["error"]
     assert found["dynamic"]["neighbours"] > 1e-3 > 1e-5 > found["blocks"]["neighbours"]
     assert found["float32"]["error"] == found["float32"]["lost"] == 0
+
+
+def test_a_gpt2_finds_its_last_token_beside_a_longer_row(tmp_path):
+    """Which it knows from its padding id, the last of the vocabulary in the published ones."""
+    ids = {"pad_token_id": 59, "eos_token_id": 59, "bos_token_id": 59}
+    model = benchmark.with_head(
+        GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=60, **ids)), "pairs"
+    )
+    rows = HeldOut([{k: v[:1].clamp(max=58) for k, v in b.items()} for b in formats.sample(model, 3)], pad=59)
+    (whole, *_) = rounding.measure(graphs.to_onnx(model, tmp_path / "model.onnx"), tmp_path, rows)
+    assert whole["neighbours"] < 1e-5
 
 
 def test_embeddings_are_whole_numbers_with_a_scale_for_each_word(source, tmp_path):
