@@ -429,10 +429,9 @@ def test_grow_refuses_what_is_no_multiple(layers):
 
 
 def test_the_stages_of_a_teacher_that_is_trained_on():
-    """A head that is there is not trained alone; a new one is, first; depths without a stage are refused."""
+    """A head that is there is not trained alone; a new one is, first; depths without a stage get that of any depth."""
     small, mini = scales.get("small"), scales.get("mini")
     assert [stage.part for stage in training.stages_of(4, False, small)] == ["all"]
     assert [stage.part for stage in training.stages_of(4, True, small)] == ["head", "all"]
     assert {stage.layers for stage in training.stages_of(6, False, mini)} == {6}
-    with pytest.raises(ValueError, match="layers"):
-        training.stages_of(4, False, mini)
+    assert training.stages_of(4, True, mini) == [scales.HEAD, scales.WHOLE]
