@@ -1,12 +1,15 @@
 """The lesson plans: what they send a class to is there."""
 
+import inspect
 import re
+import shlex
 from urllib.parse import unquote
 
 import nbformat
 import pytest
 
 from distilnb import paths
+from distilnb.cli import main, parsing
 from distilnb.evidence import records
 from distilnb.lessons import notebooks
 from distilnb.lessons.exercises import exercises
@@ -36,6 +39,32 @@ def test_every_link_leads_to_a_file_and_a_heading(document):
         target = (path.parent / name).resolve()
         assert target.is_file(), link
         assert not anchor or unquote(anchor) in headings(target), link
+
+
+def printed(place: str) -> list[str]:
+    """The lines with a command of ours in a document or notebook, or among the examples of a command's help."""
+    if place in main.COMMANDS:
+        examples = (main.command_function(place).__doc__ or "").partition("examples:")[2]
+        lines = re.sub(r"\n +--", " --", examples).splitlines()
+        return [re.split(r" {3,}", line.strip())[0] for line in lines if line.strip()]
+    path = ROOT / place
+    cells = nbformat.read(path, as_version=4).cells if path.suffix == ".ipynb" else []
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown") if cells else path.read_text()
+    lines = [line for block in re.findall(r"```bash\n(.*?)```", text, re.S) for line in block.splitlines()]
+    return [line for line in lines if re.search(r'(^|-m |" )distilnb [a-z]', line)]
+
+
+PLACES = [*("docs/" + path.name for path in DOCS), *("notebooks/" + e.name + ".ipynb" for e in notebooks.NOTEBOOKS)]
+
+
+@pytest.mark.parametrize("place", ["README.md", *PLACES, *main.COMMANDS])
+def test_printed_commands_can_be_typed(place):
+    for line in printed(place):
+        words = shlex.split(line, comments=True)
+        words = words[words.index("--") + 1 :] if "--" in words else words[words.index("distilnb") + 1 :]
+        function = main.command_function(words[0])
+        if "argv" not in inspect.signature(function).parameters:
+            assert parsing.read_settings(function, words[1:], words[0]) is not None, line
 
 
 def test_the_readme_leads_to_every_document_and_the_map_to_every_notebook():
