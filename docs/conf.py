@@ -20,7 +20,7 @@ suppress_warnings = ["myst.header", "misc.highlighting_failure"]
 
 html_theme = "sphinx_book_theme"
 html_title = "distilnb"
-html_static_path = ["static"]
+templates_path, html_static_path = ["templates"], ["static"]
 html_css_files = ["book.css"]
 html_math_renderer = "mathml"
 html_copy_source = html_show_sourcelink = False

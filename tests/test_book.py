@@ -95,10 +95,17 @@ def test_pictures_carry_their_descriptions(monkeypatch):
     assert cell["metadata"]["mystnb"]["image"]["alt"] == "A rises."
 
 
+def opened(page, which: str) -> bool:
+    """Whether the pages or the contents of this page open at a click on their button."""
+    page.reload()
+    page.locator(f".{which}-toggle:visible").click()
+    return page.evaluate(f"document.getElementById('pst-{which}-sidebar-modal').open")
+
+
 @pytest.mark.browser
 def test_a_browser_has_nothing_to_complain_about(built):
     """Offline, at the widths of a phone and a desk, in both colour schemes: pictures drawn, nothing wider than the
-    page, no message on the console; search finds a word without a server."""
+    page, no message on the console; a phone's two menus open; search finds a word without a server."""
     sync = pytest.importorskip("playwright.sync_api", reason="the browser is driven by playwright: pip install it")
     said, asked = [], []
     with sync.sync_playwright() as driver:
@@ -116,6 +123,8 @@ def test_a_browser_has_nothing_to_complain_about(built):
                 assert not page.evaluate("[...document.images].filter(i => !i.naturalWidth).map(i => i.alt)"), path.name
                 assert page.evaluate("document.documentElement.scrollWidth") <= width, (path.name, width)
                 assert page.evaluate("document.documentElement.dataset.theme") == scheme
+            if width == 390:
+                assert [opened(page, which) for which in ("primary", "secondary")] == [True, True]
         page.goto((built / "search.html").as_uri() + "?q=temperature")
         page.get_by_role("link", name="02 ·").first.wait_for()
         browser.close()

@@ -195,12 +195,16 @@ def _without(row: dict[str, Any], *columns: str) -> dict[str, Any]:
 
 
 def retention_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for each scale and choice of tasks: what each model keeps of its teacher's macro score."""
+    """One row for each scale and choice of tasks: the percentage of its teacher's macro score that each model keeps."""
     kept = retention(records)
     models = sorted({k.model for k in kept}, key=rank)
     return [
-        {"scale": scale, "tasks": f"{choice}: {', '.join(here[0].tasks)}"}
-        | {model: next((f"{k}, {k.seeds} seeds" for k in here if k.model == model), "–") for model in models}
+        {
+            "scale": scale,
+            "tasks": f"{choice}: {', '.join(here[0].tasks)}",
+            "seeds": "–".join(str(n) for n in sorted({k.seeds for k in here})),
+            **{m: next((str(k).removesuffix(" %") for k in here if k.model == m), "–") for m in models},
+        }
         for scale, choice in dict.fromkeys((k.scale, k.choice) for k in kept)
         for here in [[k for k in kept if (k.scale, k.choice) == (scale, choice)]]
     ]
@@ -489,7 +493,7 @@ def tables(records: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     parts = {
         "Pre-training": pretraining_rows(records),
         **{f"Fine-tuning, scale {s}": finetuning_rows([r for r in records if r["scale"] == s]) for s in scales},
-        "Kept of the teacher's macro score": retention_rows(records),
+        "Kept of the teacher's macro score, percent": retention_rows(records),
         "Size and speed": benchmark_rows(records),
         "Formats": format_rows(records),
         "Formats by length": runtime_rows(records),
