@@ -8,7 +8,8 @@ real SST-2, in turns in one process, so that a busy machine slows all. Printed a
 
     python benchmarks/finetuning_step.py                  base size (DistilBERT), the SST-2 lengths, about 4 minutes
     python benchmarks/finetuning_step.py --size toy       the toy student, about a minute
-    python benchmarks/finetuning_step.py --size toy --net --rounds 20                 what the safety net costs
+    python benchmarks/finetuning_step.py --size toy --net --rounds 20                 what the safety net costs; also
+                                                          --size small --rounds 20, --size base --rounds 8
     python benchmarks/finetuning_step.py --scores         both loops to the end on a toy task, three seeds: same scores
     python benchmarks/finetuning_step.py --trainer        the small teacher on MRPC and STS-B against `Trainer`, and
                                                           the scores of both: an hour on two cores
@@ -49,6 +50,7 @@ from distilnb.tasks.finetuning import FinetuningConfig, batch_order, collate, fo
 MAX_LENGTH = 128
 SIZES = {
     "base": DistilBertConfig(),
+    "small": DistilBertConfig(dim=384, hidden_dim=1536, n_heads=12, n_layers=3),
     "toy": DistilBertConfig(vocab_size=3072, dim=128, hidden_dim=512, n_heads=4, n_layers=6),
 }
 
@@ -259,7 +261,7 @@ def against_trainer(names: list[str], rows: int | None, seeds: int = 3) -> dict[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=list(SIZES), default="base")
-    parser.add_argument("--updates", type=int, default=0, help="updates of each loop in a round (default: 4 or 24)")
+    parser.add_argument("--updates", type=int, default=0, help="updates of each loop in a round (default: 4, 8 or 24)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--net", action="store_true", help="measure the cost of the safety net alone")
     parser.add_argument("--scores", action="store_true", help="compare the scores of both loops instead of their speed")
@@ -276,14 +278,14 @@ def main() -> None:
     elif options.scores:
         name, scores = "benchmark-finetuning-scores", same_scores()
     else:
-        updates = options.updates or {"base": 4, "toy": 24}[options.size]
+        updates = options.updates or {"base": 4, "small": 8, "toy": 24}[options.size]
         name = f"benchmark-finetuning-{options.size}" + ("-net" if options.net else "")
         scores = measure(options.size, updates, options.rounds, options.net)
     config = vars(options) | {"max_length": MAX_LENGTH, "batch_size": 32}
     record = new_record(
         "benchmark",
         name,
-        scale="small" if options.trainer else "toy" if options.size == "toy" else "base",
+        scale="small" if options.trainer else options.size,
         model="student",
         stopwatch=watch,
         scores=scores,

@@ -6,13 +6,14 @@ import random
 import signal
 import subprocess
 import sys
+import traceback
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, optimizer
 from conftest import ANIMALS, NAMES, PLACES, VERBS, free_port, make_teacher, weights_of
 from cutting import SYNC, Fault, Job, run
 from datasets import Dataset
@@ -520,6 +521,17 @@ def test_bf16_is_the_accelerators(student, tokenizer):
         assert record["precision"] == "bf16" and record["curve"]["loss"][-1] < record["curve"]["loss"][0]
     finally:
         forget_accelerator()
+
+
+def test_an_update_asks_for_no_stack_trace_and_no_package(student, tokenizer, accelerator, monkeypatch):
+    """What cost 4 % of a small step: `torch.manual_seed` writes three traces, accelerate's optimizer looks for lomo."""
+    data, asked = task_data("sst2"), []
+    train = finetuning.encode(data, tokenizer, QUICK)[0]
+    run = finetuning.Run(classifier(student, 2)[0], train, data, tokenizer, accelerator, QUICK, finetuning.UNSAVED)
+    monkeypatch.setattr(traceback, "format_stack", lambda *_: asked.append("trace") or [])
+    monkeypatch.setattr(optimizer, "is_lomo_available", lambda: asked.append("package"))
+    run.advance(2, batch_order(run.lengths, QUICK), "two", quiet=True, save_last=False)
+    assert run.step == 2 and not asked
 
 
 def test_progress_is_shown_unless_quiet(student, tokenizer, accelerator, capsys):

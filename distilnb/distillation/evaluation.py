@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..evidence.names import OBJECTIVES
+from ..machine.processes import summed
 from ..models import families
 from ..models.forward import decoder, head_input, hidden_states
 from ..text.corpus import Corpus
@@ -54,7 +55,7 @@ def evaluate(
             ]
         )
     student.train(training)
-    loss, correct, agree, count = (accelerator.reduce(sums) if accelerator.num_processes > 1 else sums).tolist()
+    loss, correct, agree, count = summed(accelerator, sums).tolist()
     scores = {OBJECTIVES[families.of(student).objective].loss: loss / count, "accuracy": correct / count}
     return scores | ({"agreement": agree / count} if teacher is not None else {})
 

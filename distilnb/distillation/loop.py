@@ -25,7 +25,7 @@ from transformers import PreTrainedModel
 from ..evidence.names import MASKED, OBJECTIVES
 from ..evidence.records import new_record
 from ..machine.device import memory_use
-from ..machine.processes import alone_in, explained
+from ..machine.processes import alone_in, explained, summed
 from ..machine.signals import leave_signals_to_the_main_process
 from ..models import families
 from ..text.corpus import Corpus
@@ -145,9 +145,9 @@ class Run(Training):
         config, accelerator, began = self.config, self.accelerator, time.perf_counter()
         micro = [self.to_device(next(batches)) for _ in range(self.micro_batches)]
         counts = sum(torch.stack([b["attention_mask"].sum(), (b["labels"] != IGNORE).sum()]) for b in micro)
-        tokens, masked = accelerator.reduce(counts, "sum").tolist()
+        tokens, masked = summed(accelerator, counts).tolist()
         terms = self.gradients(micro, float(tokens), float(max(masked, 1)))
-        ce, hard, cos = accelerator.reduce(terms, "sum").tolist()
+        ce, hard, cos = summed(accelerator, terms).tolist()
         loss = config.ce * ce + config.mlm * hard + config.cos * cos
         norm, made = self.apply(loss)
         shown = {"step": self.step, "tokens": tokens, "loss": loss, "ce": ce, self.objective.term: hard, "cos": cos}

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from ..evidence.comparing import differences, plain
 from ..evidence.records import Stopwatch, versions
 from ..machine.device import describe_device, now
-from ..machine.processes import agree, first_on_disk, gathered, jointly, on_main
+from ..machine.processes import agree, first_on_disk, gathered, jointly, on_main, summed
 from ..machine.progress import Progress
 from ..machine.signals import SIGNALS, Interrupts, Stopped
 from ..text.randomness import seed_dropout
@@ -277,10 +277,10 @@ class Training:
                     f"a single {self.one_row} does not fit into memory; use a smaller {self.to_shrink} or model"
                 )
             self.halved.append([self.step + 1, self.rows // 2])
-        own = [parameter.grad for parameter in self.names if parameter.grad is not None]
         if self.accelerator.num_processes > 1:
+            own = [parameter.grad for parameter in self.names if parameter.grad is not None]
             began = now(self.accelerator.device)
-            total = self.accelerator.reduce(torch.cat([gradient.flatten() for gradient in own]), "sum")
+            total = summed(self.accelerator, torch.cat([gradient.flatten() for gradient in own]))
             self.exchange["seconds"] += now(self.accelerator.device) - began
             self.exchange["gradient_bytes"] = total.nbytes
             for gradient, part in zip(own, total.split([g.numel() for g in own]), strict=True):
@@ -323,20 +323,21 @@ class Training:
         processes decide alike, because they have the same numbers. In fp16 the scaler handles an overflowing gradient:
         it leaves out the step and lowers the scale.
         """
-        norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip))
+        norm = float(self.accelerator.clip_grad_norm_(list(self.names), self.config.clip))
         self.step += 1
         scaler, finite = self.accelerator.scaler, math.isfinite(loss) and math.isfinite(norm)
+        optimizer = self.optimizer if scaler else self.optimizer.optimizer  # accelerate's searches for a package
         overflow = bool(scaler) and math.isfinite(loss) and not finite and scaler.get_scale() > 1
         if finite or overflow:
-            for group in self.optimizer.param_groups:
+            for group in optimizer.param_groups:
                 group["lr"] = self.config.learning_rate_at(self.step - 1, self.steps)
-            self.optimizer.step()
+            optimizer.step()
             self.overflows += overflow
         else:
             self.skipped.append([self.step, str(loss), str(norm)])
             if scaler:
                 scaler.update()
-        self.optimizer.zero_grad()
+        optimizer.zero_grad()
         return norm, finite
 
     def hopeless(self) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
-from torch import distributed
+from torch import Tensor, distributed
 
 from . import files
 
@@ -29,8 +29,14 @@ PREPARING = 12 * 3600.0  # seconds that the others wait while one process prepar
 
 def agree(accelerator: Accelerator, *wishes: bool) -> list[bool]:
     """For each wish, whether any process has it, because clocks and faults differ and all must do the same."""
-    wanted = torch.tensor(wishes, dtype=torch.float32, device=accelerator.device)
-    return accelerator.reduce(wanted, "sum").bool().tolist()
+    if accelerator.num_processes == 1:
+        return list(wishes)
+    return summed(accelerator, torch.tensor(wishes, dtype=torch.float32, device=accelerator.device)).bool().tolist()
+
+
+def summed(accelerator: Accelerator, values: Tensor) -> Tensor:
+    """The sum of the values of all processes."""
+    return accelerator.reduce(values, "sum") if accelerator.num_processes > 1 else values
 
 
 def gathered(accelerator: Accelerator, value: Any) -> list[Any]:

@@ -34,7 +34,7 @@ from ..distillation.training import Batch, Training
 from ..evidence import comparing
 from ..evidence.records import new_record
 from ..machine import device
-from ..machine.processes import alone_in, explained, first_on_disk, jointly
+from ..machine.processes import alone_in, explained, first_on_disk, jointly, summed
 from ..models import dropout, families, half
 from ..models.teacher import check_vocabulary, pad_causal
 from ..settings import setting
@@ -392,7 +392,7 @@ class Run(Training):
         parts = [own[first : first + size] for first in range(0, len(own), size)] or [chosen[:1]]
         micro = [self.to_device(collate(self.train, part, self.pad_id)) for part in parts]
         terms = self.gradients(micro, float(len(chosen)) if len(own) else math.inf)
-        loss = float(self.accelerator.reduce(terms, "sum"))
+        loss = float(summed(self.accelerator, terms))
         _, made = self.apply(loss)
         if made:
             self.note({"step": self.step, "tokens": int(self.lengths[chosen].sum()), "loss": loss})

@@ -28,5 +28,13 @@ def generator(*key: int) -> np.random.Generator:
 
 
 def seed_dropout(seed: int, step: int, rank: int) -> None:
-    """Seed dropout from (seed, step, process), so that no random state has to be saved or restored."""
-    torch.manual_seed(int(generator(seed, step, rank).integers(2**62)))
+    """Seed dropout from (seed, step, process), so that no random state has to be saved or restored.
+
+    `torch.manual_seed` would do, but writes a stack trace for each kind of device that is not in use.
+    """
+    number = int(generator(seed, step, rank).integers(2**62))
+    torch.default_generator.manual_seed(number)
+    torch.mps.manual_seed(number)
+    for kind in (torch.cuda, torch.xpu):
+        if kind.is_initialized():
+            kind.manual_seed_all(number)
