@@ -66,7 +66,7 @@ def test_text_and_tasks_are_each_told_at_the_most_telling_scale_that_was_run(pub
 
 @pytest.mark.parametrize(
     "more, words",
-    [([0.1] * 5, "and on tasks"), ([-0.1] * 5, "but not on tasks"), ([0.1, -0.1, 0, 0, 0], "nothing shows")],
+    [([0.1] * 5, "and on tasks"), ([-0.1] * 5, "but not on tasks"), ([0.1, -0.1, 0, 0, 0], "no difference shows")],
 )
 def test_the_worth_on_tasks_follows_from_pairs_of_student_and_twin(published, more, words):
     """The student gets its twin's scores and a little more or less, seed by seed."""

@@ -110,7 +110,7 @@ def held_out(records: Records, scale: str) -> dict[str, float]:
 
 def _taught(text: str, losses: dict[str, float], task: str, kept: dict[str, Retained]) -> str:
     student, twin, pays = kept["student"], kept["undistilled"], losses["undistilled"] > losses["student"]
-    words = "on tasks nothing shows"
+    words = "on tasks no difference shows"
     if twin.lead.low is not None and twin.lead.low > 0:
         words = "and on tasks" if pays else "but on tasks"
     elif twin.lead.high is not None and twin.lead.high < 0:
@@ -119,10 +119,12 @@ def _taught(text: str, losses: dict[str, float], task: str, kept: dict[str, Reta
     beside = ", ".join(
         f"{'the ' * (name != 'random weights')}{name} {share}" for name, share in others.items() if share
     )
+    learned = [glue.TASKS[name].title for name in student.tasks]
+    over = f"over the {len(learned)}" if len(learned) > 1 else f"on {learned[0]}, the one"
     return (
         f"**Distillation {'pays' if pays else 'does not pay'} on text** (scale {text}: held-out loss "
         f"{losses['student']:.2f} against {losses['undistilled']:.2f} of a twin without a teacher, one seed each), "
-        f"**{words}** (scale {task}): over the {len(student.tasks)} of GLUE's tasks on which its teacher beats the "
+        f"**{words}** (scale {task}): {over} of {student.run} GLUE tasks on which its teacher beats the "
         f"majority class, the student keeps {student} of the teacher's score ({student.where()}), {beside} "
         "([04](notebooks/04_glue_finetuning.ipynb), [08](notebooks/08_ablation.ipynb))."
     )

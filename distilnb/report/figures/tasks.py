@@ -145,8 +145,10 @@ def _most_apart(records: Sequence[Record], models: Sequence[str], tasks: Sequenc
     if not both:
         return "Medians over seeds, from the lowest to the highest"
     ahead = sum(np.median(_points(records, "student", t)) > np.median(_points(records, "undistilled", t)) for t in both)
-    of_all = f"{len(both)} task{'s' * (len(both) > 1)}"
-    return f"The student leads its twin on {ahead} of the {of_all} that its teacher learned"
+    if len(both) == 1:
+        leads = "leads" if ahead else "does not lead"
+        return f"The student {leads} its twin on {glue.TASKS[both[0]].title}, all that its teacher learned"
+    return f"The student leads its twin on {ahead} of the {len(both)} tasks that its teacher learned"
 
 
 def _learned(records: Sequence[Record], task: str) -> bool:
@@ -239,7 +241,8 @@ def plot_retention(records: Sequence[Record], published: Mapping[str, float] | N
     _name_tasks(ax, tasks, records)
     ax.set(ylabel="student in percent of teacher", xlim=(-0.5, len(tasks) - 0.5))
     middles = [np.median(shares[task]) for task in learned] or [100]
-    finding(ax, f"What the student keeps of a task that was learned: {min(middles):.0f} to {max(middles):.0f} %")
+    ends = dict.fromkeys(f"{share:.0f}" for share in (min(middles), max(middles)))
+    finding(ax, f"What the student keeps of a task that was learned: {' to '.join(ends)} %")
     figure.legend(ncols=2, loc="outside lower left")
     return figure
 
