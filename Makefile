@@ -40,6 +40,7 @@ evidence: install  ## every record of a scale, hours on two cores; goes on where
 book: install  ## notebooks, lesson plans and results as pages to read without running: book/index.html
 	$(BIN)/sphinx-build -q -b html -c docs . book
 	$(BIN)/distilnb demo --out book/demo
+	for plan in 60 90 180; do $(BIN)/python -W ignore -m distilnb.lessons.slides $$plan book/slides-$$plan.html; done
 	@echo "open book/index.html"
 
 figures: install  ## redraw figures/ from the published records

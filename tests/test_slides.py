@@ -1,5 +1,7 @@
 """Slides of the lesson plans: every section that a plan opens is there, with its outputs, and nothing else."""
 
+import re
+
 import pytest
 
 from distilnb.lessons import slides
@@ -29,3 +31,38 @@ def test_a_section_ends_where_the_next_begins():
 def test_a_plan_that_is_not_there_is_told():
     with pytest.raises(ValueError, match="60, 90, 180"):
         slides.slides("45")
+
+
+def test_a_section_within_another_is_shown_once():
+    text = [cell.source for cell in slides.slides("60").cells]
+    assert len([source for source in text if source.startswith("### Temperature")]) == 1
+
+
+@pytest.fixture
+def written(tmp_path):
+    pytest.importorskip("latex2mathml", reason='formulas become MathML: pip install "distilnb[book]"')
+    return slides.write("60", tmp_path / "slides.html")
+
+
+def test_the_page_needs_no_network_and_keeps_its_formulas(written):
+    text = written.read_text()
+    assert not re.search(r'<(?:script|link)[^>]+(?:src|href)="', text) and "FORMULA" not in text
+    assert "<math" in text and "$$" not in text and "<img" in text
+    assert text.count("<section>") > 20
+
+
+def test_formulas_in_code_stay_as_they_are():
+    found = []
+    assert slides._without_formulas("`a $x$` and $y^2$", found) == "`a $x$` and FORMULA0." and "<math" in found[0]
+
+
+@pytest.mark.browser
+def test_keys_and_buttons_turn_the_slides_and_a_high_one_shrinks(written, browser):
+    page = browser.new_page(viewport={"width": 1280, "height": 720})
+    page.goto(written.as_uri())
+    assert page.locator("section.now").count() == 1 and page.locator("output").inner_text().startswith("1 /")
+    page.keyboard.press("ArrowRight")
+    page.get_by_label("on").click()
+    assert page.locator("output").inner_text().startswith("3 /")
+    assert page.evaluate("slides.some((_, i) => (show(i + 1), slides[i].firstElementChild.style.zoom < 1))")
+    page.close()

@@ -2,8 +2,9 @@
 
 python -m distilnb.lessons.slides 60 slides.html
 
-The plan's table links to the sections. Their cells come with their outputs; set-up and exercises are left out. The page
-is nbconvert's, with reveal.js, which a browser fetches from the network.
+The plan's table links to the sections. Their cells come with their outputs; set-up is left out. The page
+is one file that needs no network: formulas are MathML, keys or buttons turn the slides, and one that is higher than the
+screen shrinks.
 """
 
 import re
@@ -43,7 +44,8 @@ def slides(minutes: str) -> "NotebookNode":
     known = plans()
     if minutes not in known:
         raise ValueError(f"there is no plan of {minutes} minutes; there are {', '.join(known)}")
-    title = nbformat.v4.new_markdown_cell("# " + known[minutes].splitlines()[0].removeprefix("## ").capitalize())
+    heading, _, goal, *_ = known[minutes].splitlines()
+    title = nbformat.v4.new_markdown_cell(f"# {heading.removeprefix('## ').capitalize()}\n\n{goal}")
     title.metadata["slideshow"] = {"slide_type": "slide"}
     cells, shown = [title], set()
     for name, anchor in sections(known[minutes]):
@@ -56,52 +58,105 @@ def slides(minutes: str) -> "NotebookNode":
 
 def _section(notebook: "NotebookNode", name: str, anchor: str) -> Iterator["NotebookNode"]:
     """The cells from the heading of `anchor` to the next heading of its level; cells are cut at headings."""
+    import nbformat
+
     level = None
     for cell in notebook.cells:
         if cell.cell_type != "markdown":
             if level:
                 yield cell
             continue
-        kept = []
         for part in re.split(r"(?m)^(?=#{1,4} )", cell.source):
             heading = HEADING.match(part)
             if heading and heading[2].strip().replace(" ", "-") == anchor:
                 level = len(heading[1])
             elif heading and level and len(heading[1]) <= level:
-                if kept:
-                    yield _markdown(cell, kept)
                 return
-            if level:
-                kept.append(part)
-        if kept:
-            yield _markdown(cell, kept)
+            if level and part.strip():
+                yield nbformat.v4.new_markdown_cell(part.strip())
     if level is None:
         raise ValueError(f"{name} has no section '{anchor}', which a lesson plan opens")
 
 
-def _markdown(cell: "NotebookNode", parts: list[str]) -> "NotebookNode":
-    import nbformat
-
-    return nbformat.v4.new_markdown_cell("".join(parts).strip())
-
-
 def _marked(cells: list["NotebookNode"]) -> list["NotebookNode"]:
-    """The cells, marked: the first opens a slide, further text a slide below it, and code stays with its text."""
-    marked = []
+    """The cells, marked: the first opens a slide, further text a slide below it unless it is the last word on what is
+    shown, and code stays with its text."""
     for place, cell in enumerate(cells):
-        kind = "slide" if place == 0 else "subslide" if cell.cell_type == "markdown" else "-"
+        last = place + 1 == len(cells) or cells[place + 1].source.startswith("#")
+        kind = "slide" if place == 0 else "-" if cell.cell_type == "code" else "subslide"
+        if kind == "subslide" and last and not cell.source.startswith("#"):
+            kind = "-"
         cell.metadata["slideshow"] = {"slide_type": kind}
-        marked.append(cell)
-    return marked
+    return cells
+
+
+STYLE = """
+body { margin: 0; background: #fff; color: #222; font: 1.4rem/1.4 system-ui, sans-serif }
+section { display: none; box-sizing: border-box; height: 100vh; overflow: auto; padding: 4vh 6vw }
+section.now { display: block }
+img { max-width: 100%; max-height: 70vh } pre { white-space: pre-wrap; font-size: .75em; margin: .4em 0 }
+.highlight { background: #f5f5f5; padding: .2em .8em } table { border-collapse: collapse; font-size: .75em }
+td, th { padding: .2em .6em; border-bottom: 1px solid #8886; text-align: right }
+.anchor-link { display: none }
+nav { position: fixed; right: 1rem; bottom: .5rem; font-size: .9rem }
+@media print { section { display: block; height: auto; break-after: page } nav { display: none } }
+"""
+SCRIPT = """
+const slides = [...document.querySelectorAll('section')]
+let now = 1
+function show(number) {
+  now = Math.max(1, Math.min(number, slides.length))
+  slides.forEach((slide, i) => slide.classList.toggle('now', i == now - 1))
+  const slide = slides[now - 1], inner = slide.firstElementChild
+  inner.style.zoom = 1
+  inner.style.zoom = Math.max(0.6, Math.min(1, 0.88 * innerHeight / inner.getBoundingClientRect().height))
+  document.querySelector('output').value = `${now} / ${slides.length}`
+  history.replaceState(null, '', `#${now}`)
+}
+const turns = { ArrowRight: 1, PageDown: 1, ' ': 1, ArrowLeft: -1, PageUp: -1, Home: -1e6, End: 1e6 }
+addEventListener('keydown', event => event.key in turns && (event.preventDefault(), show(now + turns[event.key])))
+document.querySelectorAll('nav button').forEach(button => button.onclick = () => show(now + +button.value))
+addEventListener('load', () => show(+location.hash.slice(1) || 1))
+"""
 
 
 def write(minutes: str, target: Path) -> Path:
     """Write the slides of a plan as a page, and return its path."""
-    from nbconvert import SlidesExporter
+    import nbformat
+    from nbconvert import HTMLExporter
+    from pygments.formatters import HtmlFormatter
 
-    page, _ = SlidesExporter(exclude_input_prompt=True, exclude_output_prompt=True).from_notebook_node(slides(minutes))
-    target.write_text(page)
+    notebook, formulas, groups = slides(minutes), [], []
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = _without_formulas(cell.source, formulas)
+        if cell.metadata["slideshow"]["slide_type"] != "-":
+            groups.append([])
+        groups[-1].append(cell)
+    exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
+    parts = [exporter.from_notebook_node(nbformat.v4.new_notebook(cells=cells))[0] for cells in groups]
+    body = "\n".join(f"<section><div>{part}</div></section>" for part in parts)
+    body = re.sub(r"FORMULA(\d+)\.", lambda match: formulas[int(match[1])], body)
+    target.write_text(
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{minutes} minutes</title>'
+        f"<style>{STYLE}{HtmlFormatter().get_style_defs('.highlight')}</style></head>\n<body>\n{body}\n"
+        '<nav><button value="-1" aria-label="back">←</button> <output></output> '
+        f'<button value="1" aria-label="on">→</button></nav>\n<script>{SCRIPT}</script></body></html>\n'
+    )
     return target
+
+
+def _without_formulas(text: str, formulas: list[str]) -> str:
+    """A Markdown text with a placeholder for each formula outside code, and the formulas as MathML in `formulas`."""
+    from latex2mathml.converter import convert
+
+    def put(match: re.Match) -> str:
+        formulas.append(convert(match[1] or match[2], display="block" if match[1] else "inline"))
+        return f"FORMULA{len(formulas) - 1}."
+
+    parts = re.split(r"(```.*?```|`[^`]*`)", text, flags=re.S)
+    parts[::2] = [re.sub(r"\$\$(.+?)\$\$|\$([^$\n]+)\$", put, part, flags=re.S) for part in parts[::2]]
+    return "".join(parts)
 
 
 if __name__ == "__main__":
