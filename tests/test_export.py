@@ -154,6 +154,14 @@ def test_a_format_that_answers_otherwise_is_refused(runners, model, wrong):
         formats.check_agreement(broken, runners["float32"], formats.sample(model))
 
 
+@pytest.mark.parametrize("format", ["float32", "onnx_float32"])
+def test_a_text_that_is_too_long_for_a_model_is_told(runners, model, format):
+    (batch,) = formats.sample(model, 1)
+    long = {name: tensor.repeat(1, 40) for name, tensor in batch.items()}
+    with pytest.raises(ValueError, match="320 word pieces was given to a model that reads 128"):
+        runners[format].answer(long)
+
+
 def test_a_file_that_is_no_model_is_named(tmp_path):
     path = tmp_path / "notes.onnx"
     path.write_text("buy milk")
@@ -212,8 +220,12 @@ def test_what_cannot_be_exported_gets_one_sentence(student_folder, tmp_path, cap
     }
     for model, words in cases.items():
         assert words in one_sentence(["export", "--model", model, "--out", str(tmp_path / "new")], capsys)
-    told = one_sentence(["export", "--model", str(student_folder), "--format", "int4"], capsys)
-    assert "unknown format 'int4'" in told and "onnx_int8" in told
+    for format in ("int4", ""):
+        told = one_sentence(["export", "--model", str(student_folder), "--format", format], capsys)
+        assert f"unknown format '{format}'" in told and "onnx_int8" in told
+    new = ["--out", str(tmp_path / "new")]
+    told = one_sentence(["export", "--model", str(student_folder), "--length", "0", *new], capsys)
+    assert "--length is 0; the model reads 2 to 128 word pieces" in told
     assert not (tmp_path / "new").exists()
 
 

@@ -20,8 +20,8 @@ from ..studies import ablation, rounding
 from ..studies.benchmark import SHAPES, Fitted, benchmark, fit_student, held_out, load_texts, scored_rows, with_head
 from ..studies.chain import choose, costs, run_steps, shown, steps
 from ..studies.demo import build
-from ..studies.formats import KNOWN, check_agreement, check_formats, make_runner, named, sample, whole_onnx
-from ..studies.runtimes import NotHere
+from ..studies.formats import ELSEWHERE, KNOWN, check_agreement, check_formats, make_runner, named, sample, whole_onnx
+from ..studies.runtimes import LENGTH, NotHere, check_length
 from ..studies.timing import BenchmarkConfig
 from ..tasks import own
 from ..tasks.own import OwnOptions
@@ -201,12 +201,14 @@ def export_model(what: ExportOptions, columns: OwnOptions) -> None:
       distilnb export --model data/students/mini --format litert,openvino --length 64
     """
     asked, folder = named(what.format), Path(what.out)
-    check_formats(asked)
+    check_formats(asked or [what.format])
     if not what.model:
         raise ValueError("--model is missing; give a folder with config.json and model.safetensors")
     model, tokenizer = load_model(what.model), load_tokenizer(what.model)
     check_vocabulary(model.config, tokenizer)
     never_cut(tokenizer)
+    if what.length != LENGTH or not ELSEWHERE.keys().isdisjoint(asked):
+        check_length(model, what.length)
     (folder / "onnx" / "model.onnx").unlink(missing_ok=True)  # of another model, or half a file of a killed export
     rows = None
     if what.task:

@@ -8,6 +8,7 @@ formats run in ONNX Runtime, which fuses the graph, so the speed of a format inc
 import copy
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -101,22 +102,31 @@ def make_runner(
             way = rounding if format == "onnx_int8" else format.removeprefix("onnx_")
             path = source.with_name("model_quantized.onnx" if format == "onnx_int8" else f"model_{way}.onnx")
             ROUNDINGS[way].write(source, path)
-        return Runner(name, format, open_onnx(path, threads), path.stat().st_size, path)
-    if format in ELSEWHERE:
+        answer = open_onnx(path, threads)
+    elif format in ELSEWHERE:
         runtime, _, precision = format.partition("_")
         path = runtimes.write(model, folder, runtime, precision, length)
-        return Runner(name, format, reopen(format, path, threads), runtimes.size(path), path)
-    made = convert(model, format)
-    path = _keep(made, folder, format)
+        answer = reopen(format, path, threads)
+    else:
+        made = convert(model, format)
+        path, answer = _keep(made, folder, format), partial(_by_pytorch, made)
+    return Runner(name, format, partial(_within, answer, families.longest(model.config)), runtimes.size(path), path)
 
-    def answer(batch: Batch) -> np.ndarray:
-        mine = inputs(model, batch)
-        if mine["attention_mask"].all():  # without a mask, a faster attention kernel runs
-            del mine["attention_mask"]
-        with torch.inference_mode():
-            return answers(made, mine).float().numpy()
 
-    return Runner(name, format, answer, path.stat().st_size, path)
+def _by_pytorch(model: PreTrainedModel, batch: Batch) -> np.ndarray:
+    read = inputs(model, batch)
+    if read["attention_mask"].all():  # without a mask, a faster attention kernel runs
+        del read["attention_mask"]
+    with torch.inference_mode():
+        return answers(model, read).float().numpy()
+
+
+def _within(answer: Answer, longest: int, batch: Batch) -> np.ndarray:
+    """The answer to texts that a model can read; asked more, OpenVINO answers with nothing, and others in riddles."""
+    asked = batch["input_ids"].shape[1]
+    if asked > longest:
+        raise ValueError(f"a text of {asked} word pieces was given to a model that reads {longest}: cut the text")
+    return answer(batch)
 
 
 def whole_onnx(model: PreTrainedModel, folder: Path) -> Path:

@@ -306,6 +306,12 @@ def require(runtime: str) -> None:
         )
 
 
+def check_length(model: PreTrainedModel, length: int) -> None:
+    """Raise ValueError for a length that the model has not."""
+    if not 2 <= length <= families.longest(model.config):
+        raise ValueError(f"--length is {length}; the model reads 2 to {families.longest(model.config)} word pieces")
+
+
 def size(path: Path) -> int:
     """Bytes of a model: of its file, of the weights beside an OpenVINO graph too, of all files of a package."""
     if path.is_dir():
@@ -322,8 +328,7 @@ def write(model: PreTrainedModel, folder: Path, runtime: str, precision: str, le
     """
     require(runtime)
     row = RUNTIMES[runtime]
-    if not 2 <= length <= families.longest(model.config):
-        raise ValueError(f"--length is {length}; the model reads 2 to {families.longest(model.config)} word pieces")
+    check_length(model, length)
     path = folder / runtime / row.files[precision]
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
