@@ -150,7 +150,8 @@ def live(job: Job, rank: int, port: int) -> None:
     for fault in job.faults:
         if fault.rank == rank:
             _inject(fault)
-    sys.exit(main.main([job.command, *job.flags, "--out", str(job.out), "--name", job.out.name]))
+    name = ("--name", job.out.name) if job.command == "distil" else ()
+    sys.exit(main.main([job.command, *job.flags, "--out", str(job.out), *name]))
 
 
 def hang(*_: Any, **__: Any) -> None:

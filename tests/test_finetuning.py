@@ -490,7 +490,8 @@ def test_a_run_that_is_killed_goes_on_to_the_same_weights(teacher_folder, tmp_pa
     flags += ("--train_rows", "64", "--validation_rows", "8", "--epochs", "1", "--batch_size", "8", "--precision", "no")
     kept = "models/finetuning-toy-a-rte-seed0/model.safetensors"
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    assert run(Job(whole, flags, command="finetune"), 300) == [0]
+    job = Job(whole, flags, command="finetune")
+    assert run(job, 300) == [0], job.said()
     for fault in (Fault("distilnb.tasks.finetuning.Run.update", 9), Fault(SYNC, 8)):  # 4 updates are the estimate's
         job = Job(cut, flags, faults=(fault,), command="finetune")
         assert run(job, 300) == [-9], job.said()

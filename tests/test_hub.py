@@ -68,7 +68,7 @@ def test_a_repository_that_does_not_exist(hub_at, serve, kind):
 def test_a_name_that_no_repository_can_have(hub_at, serve, path):
     hub_at(serve(FOUND))
     for offline in (False, True):
-        with pytest.raises(ValueError, match="no repository can have this name"), hub.only_cached(offline):
+        with pytest.raises(ValueError, match="give a local folder or OWNER.NAME"), hub.only_cached(offline):
             hub.reach(path, "model", "it")
     assert serve.asked == 0
 

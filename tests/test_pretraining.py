@@ -334,15 +334,15 @@ def test_updates_use_the_recipe(packed, masker, accelerator, teacher, monkeypatc
     """AdamW's betas and epsilon, the scheduled rate at each step, and gradients no longer than `clip`."""
     config = settings(4, packed, clip=0.5, warmup=0.5, weight_decay=0.1)
     run = Run(build_student(teacher, init="random"), packed, masker, accelerator, config, teacher, None)
-    rates, norms = [], []
-    step = run.optimizer.step
+    rates, norms, optimizer = [], [], run.optimizer.optimizer
+    step = optimizer.step
 
     def spy() -> None:
-        rates.append(run.optimizer.param_groups[0]["lr"])
+        rates.append(optimizer.param_groups[0]["lr"])
         norms.append(torch.cat([p.grad.flatten() for p in run.student.parameters()]).norm().item())
         step()
 
-    monkeypatch.setattr(run.optimizer, "step", spy)
+    monkeypatch.setattr(optimizer, "step", spy)
     batches = iter(run.loader(4))
     reported = [run.update(batches)["norm"] for _ in range(4)]
     assert rates == pytest.approx([1e-3, 2e-3, 2e-3, 1e-3])

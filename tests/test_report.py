@@ -97,7 +97,7 @@ def run(model: str, task: str, seed: int, scale: str = "base", **scores: float) 
     return finetuned(model, main, seed, task, scale) | {
         "scores": scores | ({} if task == "squad" else {"majority": 0.5}),
         "interval": [main - 0.05, main + 0.05],
-        "data": {"stand_in": scale == "toy", "stand_in_why": "toyworld"},
+        "data": {"id": "toyworld" if scale == "toy" else task, "stand_in": scale == "toy", "stand_in_why": "toyworld"},
     }
 
 

@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from accelerate import Accelerator
+from transformers import PreTrainedTokenizerBase
+
 from .. import paths, scales
 from ..evidence.comparing import check_budgets
 from ..evidence.names import REHEARSAL
@@ -102,7 +105,23 @@ def _fine_tune(
         provenance=origins,
         safety=safety,
     )
-    for record in records if what.submission else ():
+    if what.submission:
+        _submit(records, what, folder, tokenizer, accelerator, config)
+    if accelerator.is_main_process:
+        print("\n".join([tables.comparison(records), *_own_scores(records)]))
+    processes.finish(accelerator)
+
+
+def _submit(
+    records: list[dict[str, Any]],
+    what: GridOptions,
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    accelerator: Accelerator,
+    config: FinetuningConfig,
+) -> None:
+    """Write each model's answers to the test splits of GLUE's server, from its run with the first seed."""
+    for record in records:
         if record["seed"] == 0 and record["task"] in GLUE:
             task = get_task(record["task"])
             model = heads.fine_tuned(folder / "models" / record["name"], task)
@@ -111,9 +130,6 @@ def _fine_tune(
                 submission.predict_tests(model, task, tokenizer, accelerator, config, target, what.source)
             except MissingSplit as error:
                 print(f"no submission: {error}", flush=True)
-    if accelerator.is_main_process:
-        print("\n".join([tables.comparison(records), *_own_scores(records)]))
-    processes.finish(accelerator)
 
 
 def _own_scores(records: list[dict[str, Any]]) -> list[str]:

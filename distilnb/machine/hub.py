@@ -49,7 +49,8 @@ def reach(path: str, kind: str, what: str, deadline: float = DEADLINE) -> dict[s
         validate_repo_id(path)
     except HFValidationError:
         raise ValueError(
-            f"{what} does not exist: there is no such folder, and no repository can have this name"
+            f"{what} does not exist: there is no such folder, and no repository has such a name; give a local folder "
+            "or OWNER/NAME"
         ) from None
     if constants.HF_HUB_OFFLINE:
         return {}
