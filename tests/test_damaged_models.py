@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from transformers import BertForMaskedLM
 
 from distilnb.machine import hub
-from distilnb.models.sources import load_model
+from distilnb.models.sources import load_model, load_tokenizer
 from distilnb.models.teacher import load_teacher
 from distilnb.tasks.heads import classifier
 
@@ -107,14 +107,25 @@ def test_what_is_no_file_of_weights_is_not_converted(pickled, content, monkeypat
     assert not (pickled / "harm").exists() and not list(pickled.glob("*safetensors*"))
 
 
-@pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
+@pytest.mark.parametrize("missing", ["config.json", "model.safetensors", "tokenizer.json"])
 def test_a_folder_without_a_file_is_no_matter_of_the_network(tmp_path, teacher_folder, missing):
     shutil.copytree(teacher_folder, tmp_path / "model")
     (tmp_path / "model" / missing).unlink()
-    for load in (load_teacher, load_model, lambda folder: classifier(folder, 2)):
+    readers = (load_teacher, load_model, lambda folder: classifier(folder, 2))
+    for load in (load_teacher, load_tokenizer) if missing == "tokenizer.json" else readers:
         with pytest.raises(ValueError, match=missing) as error:
             load(str(tmp_path / "model"))
         assert "network" not in str(error.value)
+
+
+def test_a_model_that_brings_code_is_refused_in_a_sentence(tmp_path, teacher_folder):
+    shutil.copytree(teacher_folder, tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config"}}
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config))
+    for load in (load_teacher, load_model, lambda folder: classifier(folder, 2)):
+        with pytest.raises(ValueError, match="no such code is run here"):
+            load(str(tmp_path / "model"))
 
 
 def test_pickled_weights_of_a_repository_are_fetched_and_converted_once(pickled, teacher_folder, tmp_path, monkeypatch):

@@ -28,6 +28,7 @@ CONVERT_AT_MOST = 1800.0  # seconds that a conversion of weights may take
 LARGEST_NUMBER = 10_000_000  # for any number in a configuration, because a larger network could not be built
 DEPTH_FIELDS = "num_hidden_layers", "n_layers", "n_layer"
 BINARY = "pytorch_model*.bin"
+TOKENIZERS = "tokenizer.json", "vocab*", "*.model", "*.spm"  # without one of them, the library makes an empty one
 converting = False  # whether weights that exist only as pickled files may be converted (--convert)
 ADVICE = "check the name and the network, give a local folder, or use the offline scale (--scale toy)"
 
@@ -86,6 +87,8 @@ def fetch(load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any)
     try:
         if Path(path).is_dir() and load.__name__ == "from_pretrained":
             check_folder(Path(path), bool(keywords.get("use_safetensors")))
+            if load.__self__.__name__ == "AutoTokenizer" and not any(f for p in TOKENIZERS for f in Path(path).glob(p)):
+                raise ValueError(f"{path} holds no tokenizer.json; copy the tokenizer's files of its teacher there")
         if Path(path).exists():
             return load(path, *arguments, **keywords)
         if constants.HF_HUB_OFFLINE or keywords.get("local_files_only"):
@@ -106,6 +109,8 @@ def cause(path: str, error: Exception) -> str:
 def _first_line(error: Exception) -> str:
     if "ignore_mismatched_sizes" in str(error):
         return "its tensors have other sizes than config.json says"
+    if "custom code" in str(error):
+        return "it is of a kind whose code comes with it, and no such code is run here"
     line = next((line for line in map(str.strip, str(error).splitlines()) if line), type(error).__name__)
     return line.partition(". Checkout ")[0].rstrip(".:")[:300]
 
