@@ -22,6 +22,7 @@ import torch
 from transformers import BertConfig, GPT2Config, ModernBertConfig, PreTrainedConfig, RobertaConfig
 from transformers.utils import logging
 
+import distilnb.cli  # noqa: F401  (its settings of memory are those of the commands)
 from distilnb.distillation.recipe import PretrainingConfig
 from distilnb.distillation.step import Distillation
 from distilnb.evidence.records import Stopwatch, new_record, save_record
