@@ -197,7 +197,8 @@ def teacher(where: TrainingOptions, what: TeacherOptions, config: PretrainingCon
     word frequency for millions of tokens. At scale small a published encoder without a masked-word head gets one: the
     head alone is trained first, then all weights. Only the scales toy, mini and small describe a teacher; their stages
     set depth, learning rate, batch and sequence length, and --tokens stretches or shrinks all of them alike. The
-    weights are saved in float16: half the size on disk, and loaded as float32. A teacher can be trained on.
+    weights are saved in float16, half the size on disk; these commands load them as float32, and whoever trains them
+    elsewhere gives from_pretrained dtype=torch.float32. A teacher can be trained on.
 
     examples:
       distilnb teacher --scale toy --out runs/teacher

@@ -50,6 +50,9 @@ from transformers import pipeline
 {use}
 ```
 
+To train it, load it with `dtype=torch.float32`: by itself `from_pretrained` takes the data type of the file, and in
+float16 AdamW's epsilon is zero.
+
 ## How it was made
 
 {made}
