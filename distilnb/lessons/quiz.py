@@ -13,7 +13,7 @@ from .. import paths
 
 
 @dataclass(frozen=True)
-class Answer:
+class Choice:
     """One clickable answer and the text that it then shows."""
 
     text: str
@@ -26,7 +26,7 @@ class Question:
     """A question with its answers, in the order in which they are shown."""
 
     ask: str
-    answers: tuple[Answer, ...]
+    answers: tuple[Choice, ...]
 
 
 def questions(notebook: str) -> list[Question]:
@@ -40,7 +40,7 @@ def questions(notebook: str) -> list[Question]:
 
 
 def _question(row: dict) -> Question:
-    answers = [Answer(*row["right"], right=True), *(Answer(*wrong, right=False) for wrong in row["wrong"])]
+    answers = [Choice(*row["right"], right=True), *(Choice(*wrong, right=False) for wrong in row["wrong"])]
     # an order that is arbitrary but fixed
     answers.sort(key=lambda answer: hashlib.sha256(f"{row['ask']} {answer.text}".encode()).digest())
     return Question(row["ask"], tuple(answers))
@@ -55,7 +55,7 @@ def markdown(notebook: str) -> str:
     return "\n\n".join(parts)
 
 
-def _details(answer: Answer) -> str:
+def _details(answer: Choice) -> str:
     text, reply = (html.escape(words, quote=False) for words in (answer.text, answer.reply))
     comment = f"<b>✓ Right.</b> {reply}" if answer.right else f"<b>✗ Not this one.</b> {reply}"
     return f'<details class="quiz"><summary>{text}</summary>{comment}</details>'

@@ -1,6 +1,5 @@
 """The README's summary of findings, in sentences computed from records and the paper's numbers."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from transformers import BertConfig
@@ -13,9 +12,8 @@ from ..models.student import student_config
 from ..studies import ablation, chain
 from ..tasks import glue
 from . import tables
-from .retention import Retained, by_model
+from .retention import Records, Retained, by_model
 
-Records = Sequence[dict[str, Any]]
 REAL = ("small", "mini")  # the scales with real text that need no GPU, the most telling first
 
 

@@ -31,7 +31,7 @@ from . import ablation
 
 STARTS = "untrained", "random"  # the two starts of students, before any distillation
 COMPARED = "teacher", "student", "undistilled", "released"  # the models on the long tasks
-Settings = dict[str, Any]  # option of a command → its value
+Options = dict[str, Any]  # option of a command → its value
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,15 @@ class Plan:
     trial_rows: int = 20_000
     tasks: str = ",".join(GLUE)
     subsets: str = ""
-    subset: Settings = field(default_factory=dict)
-    imdb: Settings = field(default_factory=lambda: {"max_length": 512, "truncation": "head_tail"})
+    subset: Options = field(default_factory=dict)
+    imdb: Options = field(default_factory=lambda: {"max_length": 512, "truncation": "head_tail"})
     fewer_seeds: int = 3
     few: tuple[str, ...] = STARTS
-    squad: Settings = field(default_factory=lambda: {"max_length": 384, "epochs": 2})
+    squad: Options = field(default_factory=lambda: {"max_length": 384, "epochs": 2})
     squad_seeds: int = 3
     squad_twin: bool = False
-    squad_subset: Settings = field(default_factory=dict)
-    axes: tuple[Settings, ...] = ()
+    squad_subset: Options = field(default_factory=dict)
+    axes: tuple[Options, ...] = ()
     distillations: int = 1
     shapes: tuple[str, ...] = ("pairs", "qa")
 
@@ -108,7 +108,7 @@ class Step:
 
     name: str
     command: str
-    settings: Settings = field(default_factory=dict)
+    settings: Options = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     makes: Path | None = None
     alone: bool = False
@@ -138,7 +138,7 @@ class _Chain:
         made = bool(scale.teacher_stages) and not (shipped / "model.safetensors").is_file()
         published = scale.teacher + (f"@{scale.revision}" if scale.revision else "")
         self.pinned = str(self.own) if made else str(shipped) if scale.encoder else published
-        self.like: Settings = {"teacher": self.pinned} if scale.encoder or made else {}
+        self.like: Options = {"teacher": self.pinned} if scale.encoder or made else {}
         self.steps: list[Step] = []
         self.models = {"teacher": self.pinned}
         self.makers: dict[str, tuple[str, ...]] = {}
@@ -148,7 +148,7 @@ class _Chain:
         if scale.encoder:
             self.models["published"] = published
 
-    def add(self, name: str, command: str, settings: Settings, needs: Sequence[str] = (), **more: Any) -> None:
+    def add(self, name: str, command: str, settings: Options, needs: Sequence[str] = (), **more: Any) -> None:
         needs = (*needs, *(self.before if name != "teacher" else ()))
         self.steps.append(Step(name, command, {"scale": self.scale.name} | settings, needs, **more))
 
@@ -162,14 +162,14 @@ class _Chain:
         self.add(label, "distil", self.like | {"name": run} | settings, makes=folder / "record.json")
         self.models[label], self.makers[label] = str(folder), (label,)
 
-    def pair(self, *labels: str) -> Settings:
+    def pair(self, *labels: str) -> Options:
         """The setting that passes these models to a command."""
         return {"model": ",".join(f"{label}={self.models[label]}" for label in labels)}
 
     def needs(self, *labels: str) -> tuple[str, ...]:
         return tuple(step for label in labels for step in self.makers.get(label, ()))
 
-    def tune(self, step: str, task: str, label: str, seeds: int, settings: Settings) -> None:
+    def tune(self, step: str, task: str, label: str, seeds: int, settings: Options) -> None:
         """Add a step that fine-tunes one model."""
         command = "finetune" if task in ("imdb", "squad") else "glue"
         settings = {"task": task} | self.pair(label) | {"seeds": seeds} | settings
@@ -364,7 +364,7 @@ def _operations(scale: Scale) -> dict[str, float]:
 
 
 def _tuning_flops(
-    names: str, runs: int, models: Sequence[Any], settings: Settings | None = None, rows: int = 10**9
+    names: str, runs: int, models: Sequence[Any], settings: Options | None = None, rows: int = 10**9
 ) -> float:
     """The operations of `runs` fine-tunings of each model on each task, under these settings."""
     lengths = pd.read_csv(paths.data("task_lengths.csv")).set_index("task")

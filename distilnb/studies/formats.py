@@ -25,7 +25,7 @@ from ..models import families
 from . import runtimes
 from .graphs import PACKAGES, Batch, answers, inputs, open_onnx, require_onnx, to_onnx
 from .rounding import ROUNDINGS
-from .runtimes import LENGTH, RUNTIMES, Answer
+from .runtimes import LENGTH, RUNTIMES, Predictor
 
 __all__ = ["PACKAGES", "answers", "inputs", "open_onnx"]  # asked for here by lessons
 
@@ -121,7 +121,7 @@ def _by_pytorch(model: PreTrainedModel, batch: Batch) -> np.ndarray:
         return answers(model, read).float().numpy()
 
 
-def _within(answer: Answer, longest: int, batch: Batch) -> np.ndarray:
+def _within(answer: Predictor, longest: int, batch: Batch) -> np.ndarray:
     """The answer to texts that a model can read; asked more, OpenVINO answers with nothing, and others in riddles."""
     asked = batch["input_ids"].shape[1]
     if asked > longest:
@@ -138,7 +138,7 @@ def whole_onnx(model: PreTrainedModel, folder: Path) -> Path:
     return path
 
 
-def reopen(format: str, path: Path, threads: int = 0) -> Answer:
+def reopen(format: str, path: Path, threads: int = 0) -> Predictor:
     """A function from batches to answers, from the file of a format that is not PyTorch's."""
     return RUNTIMES[format.partition("_")[0]].open(path, threads) if format in ELSEWHERE else open_onnx(path, threads)
 

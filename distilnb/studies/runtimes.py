@@ -27,7 +27,7 @@ OPENVINO = {
     "DYNAMIC_QUANTIZATION_GROUP_SIZE": 128,  # of int8; a quarter faster than 32, and as exact
 }
 LENGTH = 128  # word pieces of a sentence where a format has but one length
-Answer = Callable[[Batch], np.ndarray]
+Predictor = Callable[[Batch], np.ndarray]
 
 
 class Runtime(NamedTuple):
@@ -41,7 +41,7 @@ class Runtime(NamedTuple):
     packages: tuple[str, ...]
     files: dict[str, str]
     write: Callable[[PreTrainedModel, Path, str, int], None]
-    open: Callable[[Path, int], Answer]
+    open: Callable[[Path, int], Predictor]
     fixed: bool = False
 
 
@@ -85,7 +85,7 @@ def filled(batch: Batch, length: int) -> Batch:
     return {name: nn.functional.pad(tensor, (0, length - longest)) for name, tensor in batch.items()}
 
 
-def one_by_one(run: Callable[[Batch], list[np.ndarray]], length: int) -> Answer:
+def one_by_one(run: Callable[[Batch], list[np.ndarray]], length: int) -> Predictor:
     """A function from any batch to answers, out of one that takes a single sentence of `length` word pieces."""
 
     def answer(batch: Batch) -> np.ndarray:
@@ -114,7 +114,7 @@ def write_openvino(model: PreTrainedModel, path: Path, precision: str, length: i
     openvino.save_model(converted, path, compress_to_fp16=precision == "float16")
 
 
-def open_openvino(path: Path, threads: int) -> Answer:
+def open_openvino(path: Path, threads: int) -> Predictor:
     """A function from batches to answers, computed in float32."""
     import openvino
 
@@ -142,7 +142,7 @@ def write_litert(model: PreTrainedModel, path: Path, precision: str, length: int
             rounded.export_model(str(path), overwrite=True)
 
 
-def open_litert(path: Path, threads: int) -> Answer:
+def open_litert(path: Path, threads: int) -> Predictor:
     """A function from batches to answers, by LiteRT's interpreter."""
     from ai_edge_litert.interpreter import Interpreter
 
@@ -191,7 +191,7 @@ def _rounded(program: Any, batch: Batch) -> nn.Module:
     return convert_pt2e(watched)
 
 
-def open_executorch(path: Path, threads: int) -> Answer:
+def open_executorch(path: Path, threads: int) -> Predictor:
     """A function from batches to answers, by ExecuTorch's runtime, which chooses its threads itself."""
     from executorch.runtime import Runtime as Executor
 
@@ -240,7 +240,7 @@ def write_coreml(model: PreTrainedModel, path: Path, precision: str, length: int
         made.save(str(path))
 
 
-def open_coreml(path: Path, threads: int) -> Answer:
+def open_coreml(path: Path, threads: int) -> Predictor:
     """A function from batches to answers, which raises `NotHere` away from macOS, where nothing can run it."""
     if platform.system() != "Darwin":
         return _not_here
