@@ -5,6 +5,9 @@ their own: `pip install "distilnb[litert]"`.
 """
 
 import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -47,9 +50,42 @@ def test_a_runtime_answers_like_pytorch_and_declares_what_it_takes(models, tmp_p
     assert error > 0 or precision == "float32"
     for batch in batches:
         assert runner.answer(batch).shape == exact.answer(batch).shape
+    for _ in range(runtimes.STEADY):  # a shape that keeps coming
+        again = runner.answer(batches[0])
+    np.testing.assert_allclose(again, runner.answer(batches[0]))
+    np.testing.assert_allclose(again, exact.answer(batches[0]), atol=4 * error * np.abs(again).max() + 1e-6)
     if runtimes.RUNTIMES[runtime].fixed:
         with pytest.raises(ValueError, match="length"):
             runner.answer(formats.sample(model, 8)[-1])
+
+
+def test_openvino_compiles_for_a_shape_that_keeps_coming_and_for_no_other(monkeypatch):
+    """A made-up OpenVINO, whose graphs answer with the shape that they were compiled for."""
+
+    class Graph:
+        inputs = [SimpleNamespace(any_name=name) for name in ("input_ids", "attention_mask")]
+        shape = (0, 0)  # any
+
+        def reshape(self, shapes):
+            assert set(shapes) == {"input_ids", "attention_mask"}
+            self.shape = shapes["input_ids"]
+
+        def __call__(self, batch):
+            return SimpleNamespace(to_tuple=lambda: (np.array([self.shape]),))
+
+    core = SimpleNamespace(read_model=lambda path: Graph(), compile_model=lambda model, device, settings: model)
+    monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace(Core=lambda: core))
+    answer = runtimes.open_openvino(Path("model.xml"), 1)
+
+    def shapes(length, times):
+        ids = torch.ones(1, length, dtype=torch.long)
+        batch = {"input_ids": ids, "attention_mask": ids}
+        return [tuple(map(int, answer(batch)[0])) for _ in range(times)]
+
+    steady = runtimes.STEADY
+    assert shapes(8, steady + 1) == [(0, 0)] * (steady - 1) + [(1, 8)] * 2
+    assert shapes(5, 1) + shapes(8, 1) == [(0, 0)] * 2, "lengths that change are read by the graph of any shape"
+    assert shapes(5, steady)[-1] == (1, 5)
 
 
 @pytest.mark.parametrize("runtime", runtimes.RUNTIMES)
