@@ -65,7 +65,7 @@ def started(monkeypatch, tmp_path):
     def start(step, folder, jobs):
         names.append(step.name)
         with open(folder / f"{step.name}.log", "a") as log:
-            return subprocess.Popen([sys.executable, "-c", step.command], stdout=log, stderr=log)
+            return subprocess.Popen([sys.executable, "-u", "-c", step.command], stdout=log, stderr=log)
 
     monkeypatch.setattr(chain_module, "_start", start)
     return names

@@ -297,7 +297,7 @@ def _start(step: Step, folder: Path, jobs: int) -> subprocess.Popen:
         environment |= {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
     with open(folder / f"{step.name}.log", "a") as log:  # in its own session, so that we pass on a Ctrl-C
         return subprocess.Popen(
-            [sys.executable, "-m", "distilnb", *step.argv],
+            [sys.executable, "-u", "-m", "distilnb", *step.argv],  # unbuffered, so that an error is the last line
             stdout=log,
             stderr=log,
             stdin=subprocess.DEVNULL,
