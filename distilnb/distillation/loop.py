@@ -10,7 +10,7 @@ The same loop pre-trains a teacher, without a teacher of its own and with weight
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -213,6 +213,15 @@ def check_output(out: Path, config: PretrainingConfig) -> None:
     checkpoints.check_identity(out / "checkpoints", {k: v for k, v in saved.items() if k in settings}, settings)
 
 
+@dataclass(frozen=True)
+class Sitting:
+    """What `pretrain` takes beside the run itself: its name, and the update after which this sitting ends."""
+
+    name: str = "distillation"
+    stop_after: int | None = None  # of the run's updates; the same call without it goes on from there
+    quiet: bool = False
+
+
 def pretrain(
     student: PreTrainedModel,
     corpus: Corpus,
@@ -222,15 +231,12 @@ def pretrain(
     *,
     teacher: PreTrainedModel | None = None,
     out: Path | None = None,
-    name: str = "distillation",
-    stop_after: int | None = None,
-    quiet: bool = False,
-    **provenance: Any,
+    **settings: Any,
 ) -> dict[str, Any]:
     """Train `student` in place and return the run's record, with its curve and its held-out `evaluations`.
 
-    With `out`, checkpoints go to `out/checkpoints`, and a run found there is resumed.
-    `stop_after` ends this sitting after that many updates of the run. `provenance` is added to the record.
+    With `out`, checkpoints go to `out/checkpoints`, and a run found there is resumed. The other settings are fields of
+    `Sitting`; further keywords are added to the record.
 
     A first SIGTERM or Ctrl-C ends the run after its update and a checkpoint, with `Stopped`; a second ends it at once.
 
@@ -238,17 +244,18 @@ def pretrain(
     FloatingPointError when `max_skipped` updates in a row had no finite loss and gradient.
     """
     check_run(config, corpus, teacher, accelerator.num_processes)
-    quiet = quiet or not accelerator.is_main_process
+    sitting = Sitting(**{field.name: settings.pop(field.name) for field in fields(Sitting) if field.name in settings})
+    quiet = sitting.quiet or not accelerator.is_main_process
     with explained(), alone_in(out / "checkpoints" if out else None, accelerator):
         run = Run(student, corpus, masker, accelerator, config, teacher, out)
-        stop = min(run.steps, stop_after or run.steps)
+        stop = min(run.steps, sitting.stop_after or run.steps)
         if run.step < stop and not quiet:
-            print(_announce(run, name), flush=True)
+            print(_announce(run, sitting.name), flush=True)
         if run.step == 0:
             run.evaluate()
         student.train()
-        run.advance(stop, iter(run.loader(stop)), name, quiet)
-        record = _record(run, name, **provenance)
+        run.advance(stop, iter(run.loader(stop)), sitting.name, quiet)
+        record = _record(run, sitting.name, **settings)
     drop_projection(student)
     return record
 
