@@ -109,6 +109,28 @@ def test_pickled_weights_are_converted_where_that_is_asked_for(pickled, teacher_
     }
 
 
+OTHER_WEIGHTS = "tf_model.h5", "flax_model.msgpack", "bert_model.ckpt.index", "model.gguf", "model.pt", "weights.bin"
+
+
+@pytest.mark.parametrize("name", OTHER_WEIGHTS)
+def test_weights_of_another_library_are_named_with_what_is_read(tmp_path, teacher_folder, name, monkeypatch):
+    """Also with --convert, which takes PyTorch's alone; in a repository as in a folder."""
+    shutil.copytree(teacher_folder, tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").rename(tmp_path / "model" / name)
+    monkeypatch.setattr(hub, "converting", True)
+    for load in (load_teacher, load_model, lambda folder: classifier(folder, 2)):
+        with pytest.raises(ValueError, match=f"only as {name}; model.safetensors is read") as error:
+            load(str(tmp_path / "model"))
+        assert "network" not in str(error.value)
+    files = SimpleNamespace(list_repo_files=lambda *_, **__: ["config.json", name])
+    monkeypatch.setattr(hub, "HfApi", lambda: files)
+    monkeypatch.setattr(hub, "snapshot_download", lambda *_, **__: str(tmp_path / "model"))
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
+    with pytest.raises(ValueError, match=f"'owner/name' has its weights only as {name}") as error:
+        hub.fetch(BertForMaskedLM.from_pretrained, "owner/name", use_safetensors=True)
+    assert "network" not in hub.cause("owner/name", error.value)
+
+
 class Harm:
     """An object whose unpickling calls a function."""
 

@@ -127,6 +127,29 @@ def test_no_network_leaves_the_local_cache(hub_at):
     assert time.monotonic() - began < 5
 
 
+def test_a_connection_that_cannot_be_made_is_not_waited_for(hub_at):
+    hub_at(f"http://127.0.0.1:{free_port()}")
+    began = time.monotonic()
+    assert ask() == LOCAL
+    assert time.monotonic() - began < 6
+
+
+def test_what_looks_like_a_folder_is_no_matter_of_the_network(hub_at, serve, tmp_path, monkeypatch):
+    """Below runs/ and data/ nothing is asked; below another folder that is here, an owner may be meant."""
+    hub_at(serve(MISSING))
+    monkeypatch.chdir(tmp_path)
+    for folder in ("runs/distil-toy/model", "owner/names"):
+        Path(folder).mkdir(parents=True)
+    for name, meant, asked in (("runs/distil-typo", "runs/distil-toy/model", 0), ("owner/name", "owner/names", 1)):
+        with pytest.raises(ValueError, match=f"no folder {name} here, did you mean {meant}") as error:
+            hub.reach(name, "model", f"model '{name}'")
+        assert "network" not in str(error.value) and serve.asked == asked
+    with pytest.raises(ValueError, match="no folder data/mine here$"):
+        hub.reach("data/mine", "dataset", "text 'data/mine'")
+    assert "network" not in hub.cause("owner/name", OSError("no"))
+    assert "network" in hub.cause("another/name", OSError("no"))
+
+
 # fetching files
 
 

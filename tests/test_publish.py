@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import byte_level
+from conftest import byte_level, free_port
 from huggingface_hub import ModelCard, constants
 from transformers import AutoModelForMaskedLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
@@ -242,3 +242,10 @@ def test_a_hub_that_refuses_is_one_sentence_and_the_folder_stays(stub, tmp_path,
     told = capsys.readouterr().err
     assert "the Hub did not take me/it" in told and "ready for another try" in told and "Traceback" not in told
     assert (tmp_path / "out" / "README.md").is_file()
+
+
+def test_a_hub_that_cannot_be_reached_is_one_sentence(stub, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{free_port()}")
+    assert main.main(["publish", "--repo", "me/it", "--out", str(tmp_path / "out")]) == 1
+    told = capsys.readouterr().err
+    assert "the Hub did not take me/it" in told and "\n" not in told.strip()

@@ -1,5 +1,6 @@
 """The Hugging Face Hub: a question with a deadline before each download, and one sentence when there is no answer."""
 
+import difflib
 import json
 import os
 import shutil
@@ -7,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,17 @@ from transformers.utils import logging
 from .. import paths
 
 DEADLINE = 15.0  # seconds until an unanswered question becomes an error
+CONNECTING = 3.0  # seconds in which a connection that cannot be made is tried again
 SILENCE = 60.0  # seconds without a byte until a download becomes an error
 PAUSE = 1.0  # seconds between two tries
 CONVERT_AT_MOST = 1800.0  # seconds that a conversion of weights may take
 LARGEST_NUMBER = 10_000_000  # for any number in a configuration, because a larger network could not be built
 DEPTH_FIELDS = "num_hidden_layers", "n_layers", "n_layer"
 BINARY = "pytorch_model*.bin"
+ELSEWHERE = "*.h5 *.msgpack *.ckpt* *.gguf *model*.ot *model*.pt *model*.pth *model*.bin *weights*.bin *.onnx".split()
 TOKENIZERS = "tokenizer.json", "vocab*", "*.model", "*.spm"  # without one of them, the library makes an empty one
 converting = False  # whether weights that exist only as pickled files may be converted (--convert)
+OUR_FOLDERS = "runs/", "data/"  # no owner on the Hub is meant by these
 ADVICE = "check the name and the network, give a local folder, or use the offline scale (--scale toy)"
 
 
@@ -53,17 +57,21 @@ def reach(path: str, kind: str, what: str, deadline: float = DEADLINE) -> dict[s
             f"{what} does not exist: there is no such folder, and no repository has such a name; give a local folder "
             "or OWNER/NAME"
         ) from None
+    if path.startswith(OUR_FOLDERS):
+        raise ValueError(f"{what} does not exist: {advice(path)}")
     if constants.HF_HUB_OFFLINE:
         return {}
     answer: list[Exception | None] = []
 
     def ask() -> None:
-        end = time.monotonic() + deadline
+        began = time.monotonic()
         while not answer:
             try:
                 HfApi().repo_info(path, repo_type=kind, timeout=deadline / 3)
                 answer.append(None)
             except Exception as error:  # several HTTP libraries raise here; the kind of error is decided below
+                connected = type(error).__name__ not in ("ConnectError", "ConnectTimeout")  # of httpx or its successor
+                end = began + (deadline if connected else min(deadline, CONNECTING))
                 if isinstance(error, RepositoryNotFoundError) or time.monotonic() + 1 > end:
                     answer.append(error)
                 else:
@@ -74,7 +82,7 @@ def reach(path: str, kind: str, what: str, deadline: float = DEADLINE) -> dict[s
     thread.start()
     thread.join(deadline)
     if answer and isinstance(answer[0], RepositoryNotFoundError):
-        raise ValueError(f"{what} was found neither as a local path nor on the Hub; {ADVICE}")
+        raise ValueError(f"{what} was found neither as a local path nor on the Hub; {advice(path)}")
     return {} if answer == [None] else {"local_files_only": True}
 
 
@@ -103,7 +111,19 @@ def fetch(load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any)
 
 def cause(path: str, error: Exception) -> str:
     """The end of a sentence about a failed load: the reason, and a way out if the Hub was asked."""
-    return f" ({_first_line(error)})" + ("" if Path(path).exists() or isinstance(error, Explained) else f"; {ADVICE}")
+    settled = Path(path).exists() or isinstance(error, Explained)
+    return f" ({_first_line(error)})" + ("" if settled else f"; {advice(path)}")
+
+
+def advice(path: str) -> str:
+    """The way out for a name that is not here; for one that looks like a folder, that folder, else the network too."""
+    folder = Path(path).parent
+    if folder == Path() or not (folder.is_dir() or path.startswith(OUR_FOLDERS)):
+        return ADVICE
+    inside = [file.name for file in folder.iterdir()] if folder.is_dir() else []
+    close = [folder / name for name in difflib.get_close_matches(Path(path).name, inside, 1)]
+    close = [run / "model" if (run / "model").is_dir() else run for run in close]
+    return f"there is no folder {path} here" + (f", did you mean {close[0]}?" if close else "")
 
 
 def _first_line(error: Exception) -> str:
@@ -188,9 +208,10 @@ def _converted(folder: Path, name: str, revision: str | None) -> Path | None:
     made = _place(name, folder)
     if (made / "model.safetensors").is_file():
         return made
-    binary = [file for file in HfApi().list_repo_files(name, revision=revision) if Path(file).match(BINARY)]
+    files = HfApi().list_repo_files(name, revision=revision)
+    binary = [file for file in files if Path(file).match(BINARY)]
     if not binary:
-        return None
+        return _refuse_others(f"'{name}'", files)
     if not converting:
         raise Explained(
             f"'{name}' has its weights only as {binary[0]}, a format that can run code when it is read; the same "
@@ -202,6 +223,17 @@ def _converted(folder: Path, name: str, revision: str | None) -> Path | None:
         shutil.copy(file, made)
     to_safetensors(sorted(folder.glob(BINARY)), made / "model.safetensors")
     return made
+
+
+def _refuse_others(what: str, files: Iterable[str]) -> None:
+    """Raise ValueError where the only weights among the names `files` are of a format that is not read."""
+    other = next((file for kind in ELSEWHERE for file in sorted(files) if Path(file).match(kind)), None)
+    if other:
+        raise Explained(
+            f"{what} has its weights only as {other}; model.safetensors is read, and with --convert pytorch_model.bin: "
+            "write one of them with the library that reads this file (for .h5 and .msgpack transformers 4, by "
+            "from_tf=True and from_flax=True)"
+        )
 
 
 def _place(name: str, snapshot: Path) -> Path:
@@ -238,6 +270,8 @@ def check_weights(folder: Path) -> None:
                 "same command with --convert writes model.safetensors beside it, in a process of its own"
             )
         to_safetensors(binary, folder / "model.safetensors")
+    if not list(folder.glob("*.safetensors")):
+        _refuse_others(str(folder), [file.name for file in folder.iterdir()])
     for index in folder.glob("*.safetensors.index.json"):
         try:
             names = set(json.loads(index.read_text())["weight_map"].values())

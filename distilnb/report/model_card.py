@@ -10,9 +10,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from httpx import HTTPError
 from huggingface_hub import EvalResult, HfApi, ModelCardData, constants, get_token
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import HFValidationError, HTTPError
 
 from ..evidence.names import CAUSAL, OBJECTIVES, objective_of, tokens_before
 from ..evidence.records import load_record
@@ -325,7 +324,7 @@ def upload(folder: Path, repo: str, private: bool = False) -> str:
         hub = HfApi(token=get_token())
         hub.create_repo(repo, private=private, exist_ok=True)
         hub.upload_folder(folder_path=folder, repo_id=repo, commit_message="Publish with distilnb")
-    except (HfHubHTTPError, HFValidationError, HTTPError) as error:
+    except (HFValidationError, HTTPError) as error:
         why = " ".join(str(error).split())[:200]
         sentence = f"the Hub did not take {repo} ({why}); the folder {folder} is ready for another try"
         raise RuntimeError(sentence) from error
