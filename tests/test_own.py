@@ -492,6 +492,24 @@ def test_glue_takes_own_tasks_of_every_kind_and_chooses_rates_on_training_rows(t
     assert "GLUE's server" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("rows, words", [("one passage", "1 training context"), ("one of a class", "label down")])
+def test_rates_that_cannot_be_chosen_are_told_before_any_task_is_trained(rows, words, teacher_folder, tmp_path, capsys):
+    """Also where the task before it can be trained."""
+    text, place = "anna is in the garden", {"text": ["garden"], "answer_start": [15]}
+    few = [{"text": f"w {i}", "label": "up" if i in (4, 9) else "down"} for i in range(20)]
+    made = {"one passage": [{"question": f"where {i}", "context": text, "answers": place} for i in range(20)]}
+    paths = write(tmp_path / "moods.csv", moods(60)), write(tmp_path / "few.jsonl", made.get(rows, few))
+    given = {
+        "--task": ",".join(map(str, paths)),
+        "--model": f"teacher={teacher_folder}",
+        "--out": str(tmp_path / "new"),
+    }
+    flags = [part for pair in given.items() for part in pair]
+    assert main.main(["finetune", *flags, "--learning_rates", "1e-3,1e-4", "--cpu"]) == 2
+    told = capsys.readouterr().err.strip()
+    assert words in told and "or give one rate" in told and "\n" not in told and not (tmp_path / "new").exists()
+
+
 # SQuAD 2.0
 
 

@@ -255,6 +255,8 @@ def finetune_grid(
     grid = Grid(models, tokenizer, accelerator, config, **given)
     grid, asked = replace(grid, folder=Path(grid.folder)), not grid.quiet
     grid = replace(grid, quiet=grid.quiet or not accelerator.is_main_process)
+    if grid.learning_rates:
+        _check_carving(data, grid.trial_rows)
     for source in models.values():  # now, because an unusable model should not be noticed hours later
         for task in {task.task.spans: task for task in data}.values():  # one for each kind of head
             finetuning.check_run(heads.for_task(source, task.task)[0], task.task, tokenizer, config)
@@ -270,6 +272,16 @@ def finetune_grid(
                 "other runs are recorded: use a smaller rate"
             )
     return finished.records
+
+
+def _check_carving(data: Sequence[TaskData], most: int) -> None:
+    """Raise ValueError where a task has no training rows to hold out for the choice of a learning rate."""
+    for task in data:
+        try:
+            task.carve(most=most)
+        except ValueError as error:
+            why = f"learning rates are chosen on training rows held out, but {error}"
+            raise ValueError(f"{why}; or give one rate, as --learning_rate") from error
 
 
 def select(rates: Sequence[float], trials: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
