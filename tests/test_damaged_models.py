@@ -159,6 +159,16 @@ def test_a_folder_without_a_file_is_no_matter_of_the_network(tmp_path, teacher_f
         assert "network" not in str(error.value)
 
 
+def test_the_folder_of_a_run_or_of_an_adapter_is_told_from_a_model(tmp_path, teacher_folder):
+    shutil.copytree(teacher_folder, tmp_path / "run" / "model")
+    shutil.copytree(teacher_folder, tmp_path / "adapter")
+    (tmp_path / "adapter" / "config.json").rename(tmp_path / "adapter" / "adapter_config.json")
+    for name, words in (("run", f"its model is in {tmp_path / 'run' / 'model'}"), ("adapter", "merge it")):
+        for load in (load_teacher, load_model, load_tokenizer, lambda folder: classifier(folder, 2)):
+            with pytest.raises(ValueError, match=words):
+                load(str(tmp_path / name))
+
+
 def test_a_model_that_brings_code_is_refused_in_a_sentence(tmp_path, teacher_folder):
     shutil.copytree(teacher_folder, tmp_path / "model")
     config = json.loads((tmp_path / "model" / "config.json").read_text())

@@ -43,6 +43,7 @@ from distilnb.models.arithmetic import count_groups, parameter_groups
 from distilnb.models.families import FAMILIES
 from distilnb.models.forward import decoder, head_input
 from distilnb.models.guessing import mask_logits
+from distilnb.models.sources import load_model
 from distilnb.models.student import (
     build_student,
     check_student,
@@ -263,6 +264,21 @@ def test_untied_decoders_stay_untied(kind, tmp_path):
     assert sum(parameter_groups(student.config).values()) == size(student)
 
 
+@pytest.mark.parametrize("kind", [kind for kind in CONFIGS if "legacy" not in kind])
+def test_a_decoder_of_its_own_is_kept_where_the_configuration_says_one_table(kind, tokenizer, tmp_path):
+    """The file holds two; a student that shared one would begin with other logits."""
+    config = copy.deepcopy(CONFIGS[kind])
+    config.vocab_size, config.pad_token_id, config.tie_word_embeddings = len(tokenizer), tokenizer.pad_token_id, False
+    make(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"tie_word_embeddings": True}))
+    for teacher in (load_teacher(tmp_path)[0], load_model(str(tmp_path))):
+        student = build_student(teacher, (0, 2, 3)).eval()
+        assert apart(student, cut(teacher, (0, 2, 3))) <= 1e-6
+        assert sum(parameter_groups(student.config).values()) == size(student)
+
+
 def test_a_command_says_once_that_the_student_stays_a_bert():
     """It chooses the layers twice, once for the configuration and once for the model."""
     config = copy.deepcopy(CONFIGS["bert"])
@@ -274,9 +290,10 @@ def test_a_command_says_once_that_the_student_stays_a_bert():
     assert [str(one.message) for one in told if "stays a BERT" in str(one.message)] == [str(told[0].message)]
 
 
-def test_a_bert_whose_norms_a_distilbert_cannot_have_stays_a_bert(tmp_path):
+@pytest.mark.parametrize("change", [{"layer_norm_eps": 1e-3}, {"is_decoder": True}], ids=str)
+def test_a_bert_with_what_a_distilbert_cannot_have_stays_a_bert(change):
     config = copy.deepcopy(CONFIGS["bert"])
-    config.layer_norm_eps = 1e-3
+    config.update(change)
     teacher = make(config)
     with pytest.warns(UserWarning, match="DistilBERT"):
         student = build_student(teacher, (0, 2, 3)).eval()

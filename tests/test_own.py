@@ -196,6 +196,7 @@ WRONG = {
         "line 4",
     ),
     "answers of another shape": ("q.jsonl", bad(questions(), 3, answers="garden"), {}, "'q.jsonl', line 4"),
+    "no object of answers": ("q.jsonl", bad(questions(), 3, answers=None), {}, "line 4 .* both empty"),
     "no answer at all": ("q.jsonl", questions()[::2], {}, "q.jsonl"),
     "answers without places": (
         "q.csv",
@@ -288,6 +289,14 @@ def test_a_folder_called_like_a_known_task_does_not_hide_it(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rte").mkdir()
     assert not own.is_own("rte") and own.is_own("./rte")
+
+
+def test_places_of_answers_may_be_written_as_decimals(tmp_path):
+    rows = questions()
+    whole = load(str(write(tmp_path / "a.jsonl", rows))).train["answers"][:]
+    for row in rows:
+        row["answers"] = row["answers"] | {"answer_start": [float(s) for s in row["answers"]["answer_start"]]}
+    assert load(str(write(tmp_path / "b.jsonl", rows))).train["answers"][:] == whole
 
 
 @pytest.mark.parametrize("written", ["rows", "json in a table", "squad"])
@@ -507,7 +516,7 @@ def test_rates_that_cannot_be_chosen_are_told_before_any_task_is_trained(rows, w
     flags = [part for pair in given.items() for part in pair]
     assert main.main(["finetune", *flags, "--learning_rates", "1e-3,1e-4", "--cpu"]) == 2
     told = capsys.readouterr().err.strip()
-    assert words in told and "or give one rate" in told and "\n" not in told and not (tmp_path / "new").exists()
+    assert words in told and "give one rate" in told and "\n" not in told and not (tmp_path / "new").exists()
 
 
 # SQuAD 2.0

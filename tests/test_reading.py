@@ -217,6 +217,33 @@ def test_hidden_files_are_passed_over_and_kinds_may_be_mixed(tmp_path):
     assert read(tmp_path) == ["cat", "dog", "hen"]
 
 
+@pytest.mark.parametrize("kind", ["txt", "jsonl", "json", "csv"])
+def test_what_a_file_is_inside_is_told_where_its_name_says_another(tmp_path, kind):
+    """Not that it has another encoding, which is the first thing that goes wrong."""
+    inside = [(pack(b"a text. " * 50), f"add {name}") for name, pack in PACK.items() if name]
+    inside += [
+        (b"PK\x03\x04\xbb" * 9, "a zip archive"),
+        (b"%PDF-1.7\n%\xe2\xe3", "a PDF"),
+        (b"PAR1\xde\xff", "Parquet"),
+    ]
+    for content, words in inside:
+        file = tmp_path / f"a.{kind}"
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=words) as error:
+            read(file)
+        assert "encoding" not in str(error.value)
+
+
+def test_folders_are_followed_where_links_lead_once(tmp_path):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "a.txt").write_text("one\n\ntwo")
+    (tmp_path / "texts").mkdir()
+    for name in ("first", "second"):
+        (tmp_path / "texts" / name).symlink_to(tmp_path / "far")
+    (tmp_path / "texts" / "round").symlink_to(tmp_path / "texts")
+    assert [text.strip() for text in read(tmp_path / "texts")] == ["one", "two"]
+
+
 @pytest.mark.parametrize("name", ["no/such/file", "missing.txt", "./missing", "~/missing.jsonl.gz"])
 def test_a_path_that_leads_nowhere_is_no_matter_of_the_network(name, monkeypatch):
     monkeypatch.setattr("distilnb.machine.hub.reach", lambda *_: pytest.fail("the Hub was asked"))

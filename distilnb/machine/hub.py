@@ -180,7 +180,10 @@ def check_folder(folder: Path, weights: bool) -> None:
     """Raise ValueError for a model's folder whose configuration is missing or broken, and, with `weights`, whatever
     `check_weights` raises."""
     if not (folder / "config.json").is_file():
-        raise ValueError(f"{folder} holds no config.json")
+        inside = f": its model is in {folder / 'model'}" if (folder / "model" / "config.json").is_file() else ""
+        adapter = (folder / "adapter_config.json").is_file()
+        inside = inside or (": it is an adapter; merge it into its model and save that" if adapter else "")
+        raise ValueError(f"{folder} holds no config.json{inside}")
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
         try:
             content = json.loads((folder / name).read_text("utf-8")) if (folder / name).exists() else {}

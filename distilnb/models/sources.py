@@ -23,7 +23,7 @@ from ..scales import Scale
 from . import families
 from .families import FAMILIES
 from .student import build_student
-from .teacher import check_vocabulary, load_teacher, pad_causal, pad_with_end
+from .teacher import check_vocabulary, load_teacher, pad_causal, pad_with_end, tie_as_loaded
 
 Source = PreTrainedModel | str | Path
 RANDOM, UNTRAINED = "random:", "untrained:"  # before an address
@@ -69,6 +69,7 @@ def load_model(path: str) -> PreTrainedModel:
     except (OSError, ValueError) as error:
         cause = hub.cause(path, error)
         raise ValueError(f"model '{path}' has no readable weights (model.safetensors){cause}") from error
+    tie_as_loaded(model)
     return model.eval()
 
 

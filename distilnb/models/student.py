@@ -82,15 +82,24 @@ def _checked(layers: tuple[int, ...], teacher_layers: int, student_layers: int) 
 
 
 def becomes_distilbert(teacher: PreTrainedConfig) -> bool:
-    """Whether a student of this teacher is a DistilBERT: the teacher is a BERT whose epsilon a DistilBERT can have."""
-    return teacher.model_type == "bert" and teacher.layer_norm_eps == families.DISTILBERT_EPSILON
+    """Whether a student of this teacher is a DistilBERT: the teacher is a BERT, and has nothing more than one can."""
+    return teacher.model_type == "bert" and not _beyond_distilbert(teacher)
+
+
+def _beyond_distilbert(teacher: BertConfig) -> str:
+    """What a BERT has and a DistilBERT cannot have, in words; "" where there is nothing."""
+    if getattr(teacher, "is_decoder", False):
+        return "attention sees earlier words only (is_decoder)"
+    if teacher.layer_norm_eps != families.DISTILBERT_EPSILON:
+        return f"LayerNorms add {teacher.layer_norm_eps:g}"
+    return ""
 
 
 def student_config(teacher: PreTrainedConfig, layers: int | Sequence[int] = 6) -> PreTrainedConfig:
     """The configuration of a student with `layers` layers, or with exactly the teacher layers that are listed.
 
-    For a BERT it is a DistilBERT's, without token-type embeddings and pooler (section 3), unless the BERT's epsilon
-    differs from DistilBERT's fixed 1e-12; then, as in other families, it is the teacher's own with fewer layers.
+    For a BERT it is a DistilBERT's, without token-type embeddings and pooler (section 3), unless the BERT is a decoder
+    or its epsilon differs from DistilBERT's fixed 1e-12; then it is the teacher's own with fewer layers, as elsewhere.
     """
     family, kept = families.of(teacher), range(layers) if isinstance(layers, int) else layers
     if becomes_distilbert(teacher):
@@ -231,8 +240,8 @@ def chosen_layers(
         family.check(teacher, chosen)
     if teacher.model_type == "bert" and not becomes_distilbert(teacher):
         warnings.warn(
-            f"the teacher's LayerNorms add {teacher.layer_norm_eps:g}, which a DistilBERT cannot: the student stays "
-            "a BERT, with its token types",
+            f"the teacher's {_beyond_distilbert(teacher)}, which a DistilBERT cannot: the student stays a BERT, with "
+            "its token types",
             stacklevel=1,  # one place for all callers, so that it is said once
         )
     return chosen

@@ -73,7 +73,18 @@ def load_encoder(
     if new:
         _draw_head(teacher, new, seed)
     pad_causal(teacher.config, tokenizer)
+    tie_as_loaded(teacher)
     return teacher.eval(), tokenizer, new
+
+
+def tie_as_loaded(model: PreTrainedModel) -> None:
+    """Let a language model's configuration say so where its decoder has a table of its own.
+
+    Its file may hold two tables although its configuration says one; the library then keeps both, and so must students.
+    """
+    row = families.of(model)
+    if isinstance(model, row.model) and forward.decoder(model)[0] is not model.get_input_embeddings().weight:
+        model.config.tie_word_embeddings = False
 
 
 def never_cut(tokenizer: PreTrainedTokenizerBase) -> None:

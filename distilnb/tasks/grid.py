@@ -280,8 +280,8 @@ def _check_carving(data: Sequence[TaskData], most: int) -> None:
         try:
             task.carve(most=most)
         except ValueError as error:
-            why = f"learning rates are chosen on training rows held out, but {error}"
-            raise ValueError(f"{why}; or give one rate, as --learning_rate") from error
+            why = f"no training rows can be held out to choose learning rates on ({error})"
+            raise ValueError(f"{why}: give one rate, as --learning_rate") from error
 
 
 def select(rates: Sequence[float], trials: Sequence[dict[str, Any] | None]) -> dict[str, Any]:

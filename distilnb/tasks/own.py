@@ -352,7 +352,7 @@ def _check_rows(table: Table, texts: Sequence[str], label: str, kind: str) -> No
         value = row.get(label)
         if isinstance(value, dict) and kind != "spans":
             raise ValueError(f"{table.place(i)} has {value} in column '{label}', which is no label")
-        if value is None or value != value or (not str(value).strip() and kind != "several"):
+        if kind != "spans" and (value is None or value != value or (not str(value).strip() and kind != "several")):
             raise ValueError(f"{table.place(i)} has no label in column '{label}'; fill it in or leave the row out")
 
 
@@ -517,6 +517,8 @@ def _answers(answers: Any, where: str) -> dict[str, list]:
     else:
         made = {key: answers.get(key) if isinstance(answers, dict) else None for key in ANSWER}
     texts, starts = made["text"], made["answer_start"]
+    if isinstance(starts, list):  # a column with a gap turns whole numbers into decimals
+        starts = [int(s) if isinstance(s, float) and s.is_integer() else s for s in starts]
     right = isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts)
     if not right or not all(isinstance(t, str) and t and type(s) is int for t, s in zip(texts, starts, strict=True)):
         raise ValueError(f"{where} is no answer; {SHAPE}, both empty where none is right")

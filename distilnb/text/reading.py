@@ -42,6 +42,16 @@ BOMS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+INSIDE = {  # how files begin that are no text, whatever their names say, and what to do
+    b"\x1f\x8b": "packed by gzip: add .gz to its name",
+    b"\x28\xb5\x2f\xfd": "packed by zstd: add .zst to its name",
+    b"BZh91AY&SY": "packed by bzip2: add .bz2 to its name",
+    b"\xfd7zXZ": "packed by xz: add .xz to its name",
+    b"PK\x03\x04": "a zip archive, as documents of Office are: unpack it, or save it as plain text or .csv",
+    b"%PDF": "a PDF: save it as plain text",
+    b"PAR1": "a Parquet file: call it .parquet",
+    b"ARROW1": "an Arrow file: call it .arrow",
+}
 LIBRARY_FILES = ("dataset_info.json", "dataset_dict.json", "dataset_infos.json", "state.json")  # datasets' own notes
 
 
@@ -109,9 +119,11 @@ def text_files(path: Path) -> list[Path]:
                 f"text '{shown(path)}' is of no kind that can be read: {_kinds()}; rename plain text to .txt"
             )
         return [path]
-    files = []
-    for folder, folders, names in os.walk(path):
-        folders[:] = [name for name in folders if not _hidden(name)]
+    files, seen = [], {os.path.realpath(path)}
+    for folder, folders, names in os.walk(path, followlinks=True):
+        inside = {os.path.realpath(Path(folder, name)): name for name in sorted(folders) if not _hidden(name)}
+        folders[:] = [name for real, name in inside.items() if real not in seen]  # links may go round
+        seen.update(inside)
         files += [Path(folder, name) for name in names if not _hidden(name) and name not in LIBRARY_FILES]
     files = sorted(file for file in files if kind_of(file) and file.is_file())
     if not files:
@@ -192,6 +204,9 @@ def characters(
     """
     with opened(path) as stream:
         start = stream.read(1000)
+    inside = next((what for mark, what in INSIDE.items() if start.startswith(mark)), None)
+    if inside:
+        raise ValueError(f"'{shown(path)}' is {inside}")
     code = next((code for mark, code in BOMS.items() if start.startswith(mark)), encoding or "utf-8")
     try:
         if not codecs.lookup(code)._is_text_encoding:
