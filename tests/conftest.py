@@ -51,9 +51,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 # whole files of tests that start processes, browsers, notebooks or hosts, or train; single ones carry the marker
-SLOW = """ablation benchmark book browser checkpoints cli cli_finetuning digests estimate evidence exercises export
-    families faults figures finetuning gpu_evidence grid heads hosts own pretraining quiz real_tasks resume
-    resume_families runtime shipped slides step widgets"""
+SLOW = """ablation benchmark book browser checkpoints cli cli_finetuning commands_of_families digests estimate evidence
+    exercises export families faults figures finetuning gpu_evidence grid heads hosts own pretraining quiz
+    real_tasks resume resume_families runtime shipped slides step widgets"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
