@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from transformers import AutoTokenizer, BertForMaskedLM, BertModel, DistilBertForMaskedLM
@@ -116,6 +118,10 @@ def bad_input(tmp_path: Path, teacher_folder: Path) -> dict[str, tuple[list[str]
         "all weights zero": (["--ce", "0", "--mlm", "0", "--cos", "0"], "all three loss weights are zero"),
         "a negative weight": (["--cos", "-1"], "0 or more"),
         "a weight that is no number": (["--cos", "nan"], "0 or more"),
+        "words for a whole number": (["--tokens", "abc"], "--tokens: 'abc' is no number"),
+        "words for a number": (["--temperature", "warm"], "--temperature: 'warm' is no number"),
+        "a part of a token": (["--tokens", "1.5"], "--tokens: 1.5 is no whole number"),
+        "tokens without end": (["--tokens", "inf"], "--tokens: inf is no whole number"),
         "no tokens": (["--tokens", "0"], "must be above 0"),
         "masking everything": (["--mask_probability", "1"], "between 0 and 1"),
         "an update that does not share out": (["--batch_size", "10"], "no multiple"),
@@ -142,6 +148,32 @@ def test_bad_input_gets_one_sentence_a_status_and_no_traceback(
         assert told.startswith("distilnb: ") and "\n" not in told, f"{name}: not one sentence: {told}"
         assert not (tmp_path / "new").exists(), f"{name}: something was written"
     assert (tmp_path / "full" / "thesis.docx").read_text() == "years of work"
+
+
+def test_a_list_of_numbers_names_the_one_that_is_none(capsys):
+    assert main.main(["ablate", "--scale", "toy", "--width", "64", "x"]) == 2
+    assert capsys.readouterr().err.startswith("distilnb: Invalid value for --width: 'x' is no number; ")
+
+
+def output_places() -> list[tuple[str, str]]:
+    """Each command with each of its flags that name a folder to write to, and those that only write below home."""
+    places = []
+    for name in (name for name in main.COMMANDS if name not in ("launch", "links")):
+        kinds = [kind for key, kind in get_type_hints(main.command_function(name)).items() if key != "return"]
+        flags = [field.name for kind in kinds for field in fields(kind) if "place" in field.metadata]
+        places += [(name, f"--{flag}") for flag in flags] or [(name, "")]
+    return places
+
+
+@pytest.mark.parametrize("command,flag", output_places())
+def test_a_file_in_the_place_of_an_output_folder_is_named_before_any_work(command, flag, tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").write_text("years of work")
+    monkeypatch.setenv("DISTILNB_HOME", str(tmp_path if flag else tmp_path / "file"))
+    words = [command, *([flag, str(tmp_path / "file" / "new")] if flag else [])]
+    assert main.main(words) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith(f"distilnb: {tmp_path / 'file'} is no folder; ") and said.err.count("\n") == 1
+    assert not said.out and [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 class NoSuchRepository:

@@ -67,7 +67,8 @@ def test_plausible_wrong_answers_fail_with_a_hint_of_their_own(one):
 
 def test_nonsense_is_no_traceback(one):
     answer = wrong_answers(one.name)[0]
-    for nonsense in ("a word", -1, [], object()):
+    assert "not solved yet" in check(one.name).message, "no answer at all"
+    for nonsense in ("a word", "99.1", -1, [], {}, float("nan"), object()):
         verdict = check(one.name, *[nonsense] * (len(answer) if isinstance(answer, tuple) else 1))
         assert isinstance(verdict, Verdict) and not verdict
         assert "Error" not in verdict.message, "a newcomer is not shown Python's own words"
@@ -90,11 +91,11 @@ def test_solutions_compare_their_verdicts(number):
             assert "nbval-check-output" in cell.metadata.get("tags", [])
 
 
-def test_an_exercise_that_there_is_not():
-    with pytest.raises(ValueError, match="exercise"):
-        check("02.9", 1)
-    with pytest.raises(ValueError, match="exercises"):
-        check("77.1", 1)
+@pytest.mark.parametrize("name,words", [("02.9", "has 02.1, 02.2"), ("77.1", "no exercises"), (2.1, ""), (None, "")])
+def test_an_exercise_that_there_is_not_is_a_line_and_no_traceback(name, words):
+    for answer in (1, "1", None):
+        verdict = check(name, answer)
+        assert not verdict and "exercise" in verdict.message and words in verdict.message
 
 
 def test_asking_a_function():

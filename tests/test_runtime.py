@@ -247,3 +247,15 @@ def test_drive_away_from_colab_is_one_sentence():
 def test_an_unknown_scale_is_refused_in_the_first_cell():
     with pytest.raises(ValueError, match="huge"):
         runtime.start("huge")
+
+
+def test_bad_input_in_a_cell_is_a_sentence_and_other_errors_keep_their_traceback(capsys):
+    shell = InteractiveShell.instance()
+    shell.run_cell('%run -m distilnb.lessons.runtime "" False')
+    capsys.readouterr()
+    bad = shell.run_cell("from distilnb.models.student import choose_layers\nchoose_layers('best', 12, 6)")
+    told = capsys.readouterr().out
+    assert isinstance(bad.error_in_exec, ValueError) and "unknown layer choice 'best'" in told
+    assert "line 2" not in told and "student.py" not in told
+    shell.run_cell("int('x')")
+    assert "Traceback (most recent call last)" in capsys.readouterr().out

@@ -27,7 +27,7 @@ class RunOptions:
     """Options that every training command has."""
 
     scale: str = setting("", "the dial: toy, mini, small, base or paper; it sets the defaults of the rest")
-    out: str = setting("", "folder of the records, and of the models that are kept (default: runs/)")
+    out: str = setting("", "folder of the records, and of the models that are kept (default: runs/)", place=True)
     precision: str = setting("auto", "auto, no, bf16 or fp16; auto takes what the hardware is fast in")
     cpu: bool = setting(False, "use the processor even when there is a GPU")
 
@@ -36,7 +36,9 @@ class RunOptions:
 class TrainingOptions(RunOptions):
     """Options of the commands that read text."""
 
-    out: str = setting("", "folder for checkpoints and model (default: runs/NAME); a run found there is taken up again")
+    out: str = setting(
+        "", "folder for checkpoints and model (default: runs/NAME); a run found there is taken up again", place=True
+    )
     name: str = setting(
         "", "name of the run and of its record (default: the name of the folder that --out gives, else COMMAND-SCALE)"
     )
@@ -151,7 +153,7 @@ class AblationOptions:
     validation_rows: int = setting(0, "validation rows of each task; 0 is all")
     epochs: float = setting(3.0, "passes over the training rows in fine-tuning")
     finetuning_rate: float = setting(5e-5, "peak learning rate of fine-tuning")
-    records: str = setting("", "folder of the records (default: runs/)")
+    records: str = setting("", "folder of the records (default: runs/)", place=True)
 
     def settings(self, scale: scales.Scale) -> tuple[PretrainingConfig, FinetuningConfig]:
         """The settings of every cell's distillation and fine-tuning, apart from its variant's changes."""
@@ -220,7 +222,9 @@ class GridOptions:
     suffix: str = setting("", "added to the names of these runs, so that two grids of one task stay apart")
     keep: bool = setting(False, "keep the fine-tuned models in runs/models")
     allow_unequal: bool = setting(False, "compare students although they read unequal amounts of text")
-    submission: str = setting("", "folder for answers to GLUE's test splits by the first seed of each model")
+    submission: str = setting(
+        "", "folder for answers to GLUE's test splits by the first seed of each model", place=True
+    )
 
     def __post_init__(self) -> None:
         for name in ("train_rows", "validation_rows", "trial_rows"):
@@ -285,7 +289,7 @@ class ExportOptions:
     task: str = setting("", "the model's task, or your own as for finetune: its held-out rows choose int8's rounding")
     source: str = setting("hub", "rows of toyworld, or the real ones from the Hub", choices=["toyworld", "hub"])
     rows: int = setting(400, "held-out rows of the task (0: all)")
-    out: str = setting("", "folder for the files (default: runs/export)")
+    out: str = setting("", "folder for the files (default: runs/export)", place=True)
 
 
 @dataclass(frozen=True)
@@ -295,7 +299,7 @@ class DemoOptions:
     teacher: str = setting("", "a masked language model: a folder or a Hub repository (default: the shipped mini one)")
     student: str = setting("", "its student (default: the shipped one)")
     twin: str = setting("", "a student without a teacher, to compare (default: the shipped one; none: leave it out)")
-    out: str = setting("", "folder to write (default: runs/demo)")
+    out: str = setting("", "folder to write (default: runs/demo)", place=True)
     full: bool = setting(False, "add BERT-base and DistilBERT with random weights, to be timed on request")
     cdn: bool = setting(False, "let the page take its runtime from a CDN, by its hash, although npm is here")
 
@@ -306,7 +310,7 @@ class PublishOptions:
 
     model: str = setting("", "folder of the model with its record.json (default: the shipped toy student)")
     repo: str = setting("", "repository of the Hub to upload to, owner/name; made where there is none")
-    out: str = setting("", "folder to write (default: runs/publish/NAME)")
+    out: str = setting("", "folder to write (default: runs/publish/NAME)", place=True)
     license: str = setting("apache-2.0", "licence of the weights, as the Hub spells it")
     language: str = setting("en", "language of the texts, as the Hub spells it")
     private: bool = setting(False, "make the repository private")
@@ -342,14 +346,14 @@ class ReportOptions:
     """Options of `distilnb report`."""
 
     add: str = setting("", "a result that the page of `distilnb demo` saved on your device: kept among your runs")
-    out: str = setting("", "folder to write to (default: runs/report)")
+    out: str = setting("", "folder to write to (default: runs/report)", place=True)
 
 
 @dataclass(frozen=True)
 class UnpackOptions:
     """Options of `distilnb notebooks`."""
 
-    to: str = setting("notebooks", "folder to copy the notebooks to")
+    to: str = setting("notebooks", "folder to copy the notebooks to", place=True)
 
 
 @dataclass(frozen=True)
@@ -366,4 +370,4 @@ class CeilingOptions:
     tokenizer: str = setting(
         f"{scales.BERT_BASE}@{scales.BERT_BASE_REVISION}", "whose pieces are counted: a folder, or NAME@REVISION"
     )
-    out: str = setting("", "folder of the record (default: runs/)")
+    out: str = setting("", "folder of the record (default: runs/)", place=True)

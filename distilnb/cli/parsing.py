@@ -1,16 +1,21 @@
 """Settings from flags, by cyclopts: a command's parameters are dataclasses, whose fields are its flags."""
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from cyclopts import App, CycloptsError, Group, Parameter, Token
 from rich.console import Console
 
+from .. import paths
+from ..machine.files import check_place
+
 DEFAULTS = "flag_defaults"  # the attribute that holds the argument of `command`
+NUMBERS = (int, float, list[int], list[float])
 
 
 def command(defaults: Callable[..., dict[str, Any]] = dict) -> Callable[[Callable], Callable]:
@@ -58,7 +63,11 @@ def read_settings(function: Callable, argv: Sequence[str], name: str) -> tuple[A
     filled = {
         field.name: defaults.get(field.name, _default(field)) for kind in kinds for field in fields(kind)
     } | values
-    return tuple(kind(**{field.name: filled[field.name] for field in fields(kind)}) for kind in kinds)
+    settings = tuple(kind(**{field.name: filled[field.name] for field in fields(kind)}) for kind in kinds)
+    places = [filled[field.name] for kind in kinds for field in fields(kind) if "place" in field.metadata]
+    for place in places or [""]:
+        check_place(Path(place or paths.home() / "runs"))
+    return settings
 
 
 def _typed(argv: Sequence[str], name: str) -> str | None:
@@ -98,7 +107,7 @@ def _default(field: Field) -> Any:
 def _annotated(field: Field, kind: Any, default: Any, group: Group) -> Any:
     if "choices" in field.metadata:
         kind = Literal[tuple(field.metadata["choices"])]
-    more = {"converter": _whole} if kind is int else {}
+    more = {"converter": _numbers} if kind in NUMBERS else {}
     if default is not True:
         more["negative"] = ()
     shown = bool(default) and "default:" not in field.metadata.get("help", "")
@@ -122,9 +131,22 @@ def _short(default: Any) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else default)
 
 
-def _whole(kind: type, tokens: Sequence[Token]) -> int:
-    """A whole number, which may be written as 2_000_000 or 2e6."""
-    value = float(tokens[0].value.replace("_", ""))
-    if value != int(value):
-        raise ValueError(f"{tokens[0].value} is no whole number")
-    return int(value)
+def _numbers(kind: type, tokens: Sequence[Token]) -> Any:
+    """The number, or the list of numbers, that these words say."""
+    if get_origin(kind) is not list:
+        return _number(kind, tokens[0].value)
+    try:
+        return [_number(get_args(kind)[0], token.value) for token in tokens]
+    except ValueError as error:  # in which cyclopts does not name the flag of a list
+        raise ValueError(f"Invalid value for {tokens[0].keyword}: {error}") from None
+
+
+def _number(kind: type, word: str) -> int | float:
+    """A number, which may be written as 2_000_000 or 2e6 where it is whole."""
+    try:
+        value = float(word)
+    except ValueError:
+        raise ValueError(f"'{word}' is no number") from None
+    if kind is int and not (math.isfinite(value) and value == int(value)):
+        raise ValueError(f"{word} is no whole number")
+    return kind(value)

@@ -53,6 +53,7 @@ class PretrainingConfig:
         "",
         "folder, such as a mounted Drive, that each checkpoint is copied to as one file; a run "
         "whose own folder is lost goes on from there",
+        place=True,
     )
     max_skipped: int = setting(10, "updates in a row without a finite loss and gradient after which the run stops")
 

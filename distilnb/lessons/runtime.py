@@ -1,4 +1,4 @@
-"""The start of each notebook, run by its first cell: Google Drive, and advice on GPUs.
+"""The start of each notebook, run by its first cell: Google Drive, advice on GPUs, errors in one line.
 
 %run -m distilnb.lessons.runtime "base" True
 
@@ -9,6 +9,10 @@ import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from IPython import get_ipython
 
 from .. import scales
 
@@ -69,7 +73,22 @@ def about_gpu(scale: scales.Scale) -> str:
     )
 
 
+def explain_errors() -> None:
+    """Show a sentence of this package about bad input without the traceback, which `%tb` shows."""
+    if shell := get_ipython():
+        shell.set_custom_exc((ValueError,), _show)
+
+
+def _show(shell: Any, kind: type, error: ValueError, trace: TracebackType, tb_offset: int | None = None) -> None:
+    deepest = trace
+    while deepest.tb_next:
+        deepest = deepest.tb_next
+    ours = deepest.tb_frame.f_globals.get("__name__", "").startswith("distilnb.")
+    shell.showtraceback((kind, error, trace), tb_offset=tb_offset, exception_only=ours)
+
+
 if __name__ == "__main__":
+    explain_errors()
     try:
         start(sys.argv[1], sys.argv[2] == "True")
     except ValueError as error:  # a bad value in a form field gives a line, and the lesson goes on

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TextIO
 
 try:
@@ -65,6 +66,21 @@ def _lock(folder: Path, waiting: str) -> TextIO:
             print(f"{waiting} {owner}: waiting until it ends", flush=True)
             fcntl.lockf(file, fcntl.LOCK_EX)
     return file
+
+
+def check_place(folder: Path) -> None:
+    """Check that files could be written to `folder`, which is not made yet.
+
+    Raises ValueError for a file in its place, and OSError where nothing can be written.
+    """
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(place))
+    if not there.is_dir():
+        raise ValueError(f"{there} is no folder; choose another place for what is written, or move it away")
+    try:
+        with TemporaryDirectory(dir=there):
+            pass
+    except OSError as error:
+        raise OSError(f"{there} cannot be written to ({error.strerror}); choose another output folder") from error
 
 
 def write_json(path: Path, content: Any) -> None:

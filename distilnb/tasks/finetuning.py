@@ -94,7 +94,9 @@ class Safety:
     """
 
     micro_batch_size: int = setting(0, "rows per forward pass and process; the rest is accumulated (0: all of them)")
-    checkpoints: str = setting("", "folder for the checkpoints of unfinished runs (default: unfinished/ in --out)")
+    checkpoints: str = setting(
+        "", "folder for the checkpoints of unfinished runs (default: unfinished/ in --out)", place=True
+    )
     checkpoint_every: int = setting(0, "updates between checkpoints; 0 is by minutes only")
     checkpoint_minutes: float = setting(10.0, "minutes between checkpoints")
     max_skipped: int = setting(10, "updates in a row without a finite loss and gradient after which a run has diverged")

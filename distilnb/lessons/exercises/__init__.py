@@ -67,14 +67,14 @@ def exercises(notebook: str) -> list[Exercise]:
 
 
 def check(name: str, *answer: Any) -> Verdict:
-    """The verdict on the answer to exercise `name`, which never raises for a wrong answer of any kind.
-
-    Raises ValueError for an unknown exercise.
-    """
-    known = {e.name: e for e in exercises(name.partition(".")[0])}
+    """The verdict on the answer to exercise `name`, which never raises, for a wrong answer or name of any kind."""
+    try:
+        known = {e.name: e for e in exercises(str(name).partition(".")[0])}
+    except ValueError as error:
+        return Verdict(str(name), False, str(error))
     if name not in known:
-        raise ValueError(f"there is no exercise {name}; this notebook has {', '.join(known)}")
-    if any(part is STUB or part is None for part in answer):
+        return Verdict(str(name), False, f"there is no such exercise; this notebook has {', '.join(known)}")
+    if not answer or any(part is STUB or part is None for part in answer):
         return Verdict(name, False, "not solved yet: write your answer where the ... stands, then run this cell again")
     try:
         return Verdict(name, True, known[name].judge(*answer))
