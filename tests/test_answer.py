@@ -61,7 +61,13 @@ def test_the_share_is_over_tasks_on_which_the_teacher_is_above_the_majority():
     assert found.tasks == ["cola", "sst2"] and found.seeds == 3
     assert found.share.mean == pytest.approx(100 * 0.9 * (1.3) / (1.3 + 2 * 0.001), abs=0.05)
     told = answer.answer(low + grid("student", 0.9))
-    assert "9 tasks 3 were run" in told and "on 2 of them" in told and "CoLA, SST-2" in told
+    assert "9 tasks 3 were run" in told and "on CoLA, SST-2. Over these the student" in told
+
+
+def test_one_task_and_one_seed_are_told_as_one():
+    told = answer.answer([r for r in TEACHER + grid("student", 0.9) if (r["task"], r["seed"]) == ("sst2", 0)])
+    assert "9 tasks 1 was run on all rows; the teacher is above the majority on SST-2. There the student" in told
+    assert "one seed has no interval" in told and "Over these" not in told and "its twin" not in told.split("\n")[0]
 
 
 def test_a_task_that_the_student_has_not_run_does_not_take_the_answer_away():

@@ -45,11 +45,11 @@ def _subject(records: Records, scale: str) -> str:
 def _told(kept: Mapping[str, Retained]) -> list[str]:
     """The sentences on the student's share, and on its lead over the twin."""
     student, twin = kept["student"], kept.get("undistilled")
-    titles = ", ".join(glue.TASKS[task].title for task in student.tasks)
+    titles, one = ", ".join(glue.TASKS[task].title for task in student.tasks), len(student.tasks) == 1
     sentences = [
-        f"Of GLUE's {len(glue.GLUE)} tasks {student.run} were run on all rows, and on {len(student.tasks)} of them "
-        f"the teacher is above the majority ({titles}). Over these the student keeps **{student}** of its teacher's "
-        f"score; {student.where()}."
+        f"Of GLUE's {len(glue.GLUE)} tasks {student.run} {'was' if student.run == 1 else 'were'} run on all rows; the "
+        f"teacher is above the majority on {titles}. {'There' if one else 'Over these'} the student keeps "
+        f"**{student}** of its teacher's score; {student.where()}."
     ]
     if twin and twin.lead.low is not None:
         words = "is ahead of" if twin.lead.low > 0 else "is behind" if twin.lead.high < 0 else "cannot be told from"

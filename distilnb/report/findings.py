@@ -159,7 +159,7 @@ def ablation_sentence(records: Records) -> str:
         rows = [row for row in (ablation.compare(grid).rows if grid else []) if row["paper"] is not None]
         if rows:
             told = ", ".join(f"{row['title']} {tables.inside(row)}" for row in rows)
-            return (
-                f"Does Table 4's difference lie in our interval (scale {scale}, {len(rows[0]['seeds'])} pairs)? {told}."
-            )
+            pairs = len(rows[0]["seeds"])
+            over = f"{pairs} pairs" if pairs > 1 else "a single pair"
+            return f"Does Table 4's difference lie in our interval (scale {scale}, {over})? {told}."
     return ""
