@@ -118,3 +118,12 @@ def test_progress_elsewhere_stays_a_few_lines(capsys, monkeypatch):
         for _ in range(300):
             progress.step()
     assert 5 < len(capsys.readouterr().out.splitlines()) < 15
+
+
+def test_a_wide_figure_of_a_lesson_is_made_legible():
+    with figures.style():
+        drawn, ax = plt.subplots(figsize=(9, 3))
+        ax.set_title("a finding that is far too long for a single line of a figure that fits on a phone")
+    shown = display.picture(drawn)
+    assert drawn.get_figwidth() == 6 and "\n" in ax.get_title("left")
+    assert drawn.get_tightbbox().x1 <= 6 and "a single line of a figure" in shown.description

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 from matplotlib import pyplot as plt
+from matplotlib.text import Text
 from PIL import Image
 
+from distilnb import paths
 from distilnb.evidence import paper as paper_module
+from distilnb.evidence.records import load_records
 from distilnb.report import figures
 from distilnb.studies.formats import fitting
 
@@ -263,7 +266,7 @@ def test_temperature_bars_are_the_softened_probabilities(kind):
         assert [bar.get_width() for bar in ax.patches] == pytest.approx(expected.tolist(), abs=1e-6)
         assert ax.texts[0].get_text() == f"all others {1 - expected.sum():.0%}"
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["b", "d", "c"]
-    assert [ax.get_title("left")[:6] for ax in figure.axes] == ["T = 1:", "T = 4:"]
+    assert [ax.get_title("left")[:6] for ax in figure.axes] == ["T = 1\n", "T = 4\n"]
     spread = torch.softmax(torch.tensor(values) / 4, 0)
     entropy = float(-(spread * spread.log()).sum())
     assert f"{entropy:.2f} nats" in figure.axes[1].get_title("left")
@@ -593,7 +596,7 @@ def test_a_format_fits_within_all_limits_and_an_unknown_cost_only_where_any_is_a
 
 def test_formats_are_written_with_what_they_cost():
     told = words(figures.plot_formats(benchmark_record()))
-    assert {"PyTorch float32, +0.00 points", "ONNX int8, −0.40 points", "PyTorch bfloat16, not scored"} <= set(told)
+    assert {"PyTorch float32, +0.00", "ONNX int8, −0.40", "PyTorch bfloat16, not scored"} <= set(told)
     with pytest.raises(ValueError, match="compares"):
         figures.plot_formats(benchmark_record(formats=[]))
 
@@ -638,6 +641,17 @@ def test_nothing_is_wider_than_a_page(drawings, tmp_path):
         assert Image.open(path).width <= 900, name
 
 
+def test_every_word_is_on_the_picture_and_legible_on_a_phone(drawings):
+    """11 pixels where a figure is as wide as a phone, 390 pixels; published records too, not the fixtures alone."""
+    published = figures.drawings(load_records(paths.data("runs")))
+    for name, drawn in (drawings | published).items():
+        (width, height), drawn_on = drawn.get_size_inches(), drawn.get_tightbbox()
+        assert min(drawn_on.x0, drawn_on.y0) > -0.03, f"{name}: something is cut off at the left or the bottom"
+        assert drawn_on.x1 < width + 0.03 and drawn_on.y1 < height + 0.03, f"{name}: something is cut off"
+        for text in drawn.findobj(Text):
+            assert text.get_fontsize() * 390 / (72 * width) >= 11 or not text.get_text(), f"{name}: {text.get_text()}"
+
+
 def test_a_long_passage_shows_its_likeliest_tokens_and_the_answer():
     """Of 60 tokens at most 25, in their order; the answer is there even where no model looks."""
     starts = np.full(60, 0.001)
@@ -675,7 +689,7 @@ def test_only_tasks_that_the_teacher_has_learned_are_counted_in_titles():
     mains = {"cola": {"teacher": 0.9, "student": 0.8, "undistilled": 0.85}}
     mains |= {"rte": {"teacher": 0.5, "student": 0.6, "undistilled": 0.5}}
     records = [tuned(m, main, task, s) for task, by in mains.items() for m, main in by.items() for s in range(3)]
-    title = figures.plot_scores(records).axes[0].get_title("left")
+    title = figures.plot_scores(records).axes[0].get_title("left").replace("\n", " ")
     assert "does not lead its twin on CoLA, all that" in title
     ax = figures.plot_retention(records).axes[0]
     assert ax.get_title("left").endswith("learned: 89 %")
@@ -689,7 +703,7 @@ def test_the_teacher_is_worth_what_its_student_reads_better():
     figure = figures.plot_teaching(student, twin)
     assert "worth 0.30 nats" in figure.axes[0].get_title("left")
     assert {"student", "twin without a teacher"} <= set(words(figure)), "labels at the lines"
-    assert "costs 0.30 nats" in figures.plot_teaching(twin, student).axes[0].get_title("left")
+    assert "costs 0.30 nats" in figures.plot_teaching(twin, student).axes[0].get_title("left").replace("\n", " ")
 
 
 def test_a_projector_gets_larger_letters():

@@ -210,7 +210,7 @@ def test_what_is_left_where_no_widget_lives(name, make):
         assert "<b>teacher</b>" in bundle["text/html"]
     else:
         picture = base64.b64decode(bundle["image/png"])
-        assert picture.startswith(b"\x89PNG") and len(picture) < 20_000 and "text/html" not in bundle
+        assert picture.startswith(b"\x89PNG") and len(picture) < 25_000 and "text/html" not in bundle
 
 
 def test_an_executed_notebook_keeps_the_picture_and_not_the_widget():

@@ -87,6 +87,7 @@ class Picture:
 
 
 def picture(figure: Figure, description: str = "") -> Picture:
-    """A figure to be shown once, with a description made from its titles, curves and bars."""
+    """A figure to be shown once, at most as wide as all of them, with a description made from its titles and curves."""
     plt.close(figure)
+    figures.fit(figure)
     return Picture(figure, description or figures.describe(figure))

@@ -13,7 +13,7 @@ from ...evidence.names import held_out_loss, objective_of
 from ...evidence.records import Record
 from ...studies import ablation
 from .losses import _array
-from .style import BLACK, COLOURS, GREY, MUTED, WIDTH, finding, hollow, styled
+from .style import BLACK, COLOURS, GREY, MUTED, WIDTH, finding, hollow, legend_below, styled
 
 
 @styled
@@ -24,22 +24,20 @@ def plot_layer_choice(
     (embeddings first, (layers + 1)²) with the chosen ones ringed; the cosine of each student layer with its source;
     the parameters (student, teacher)."""
     alike, (student, teacher) = _array(alike), parameters
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7.5, 3.8), width_ratios=(6, 5))
+    figure, (left, right) = plt.subplots(2, 1, figsize=(WIDTH, 7), height_ratios=(3, 2))
     image = left.imshow(alike, origin="lower", cmap="cividis", vmin=0, vmax=1)
     left.plot(*[[layer + 1 for layer in layers]] * 2, "o", mfc="none", mec="black", mew=1.5, ms=11)
     names = ["e", *range(len(alike) - 1)]
-    left.set_xticks(range(len(alike)), names)
+    left.set_xticks(range(0, len(alike), 1 + len(alike) // 10), names[:: 1 + len(alike) // 10])
     left.set_yticks(range(len(alike)), names)
     left.set(
-        title="how alike the teacher's layers are",
-        xlabel="e: embeddings, then layers; rings: chosen",
-        ylabel="teacher layer",
+        title="CKA of the teacher's layers", xlabel="layers (e: embeddings); rings: chosen", ylabel="teacher layer"
     )
     figure.colorbar(image, label="CKA", shrink=0.8)
     bars = right.barh(range(len(layers)), cosines, color=COLOURS["student"])
     right.bar_label(bars, [f"{value:.2f}" for value in cosines], padding=3)
     right.set_yticks(range(len(layers)), [f"{own} from {layer}" for own, layer in enumerate(layers)])
-    right.set(title="cosine with the layer it came from", xlabel="before training", xlim=(min(0, *cosines), 1.15))
+    right.set(title="cosine with its source", xlabel="before training", xlim=(min(0, *cosines), 1.15))
     fewer = f"{1 - student / teacher:.1%} fewer than the teacher's {teacher:,}"
     finding(figure, f"{len(layers)} of {len(alike) - 1} layers: {student:,} parameters, {fewer}")
     return figure
@@ -55,7 +53,7 @@ def plot_ablation(rows: Sequence[Mapping[str, Any]], scale: str, score: str = "t
     rows = [row for row in rows if row["mean"] is not None]
     if not rows:
         raise ValueError("no differences to draw: an ablation needs the triple loss and another variant, same seed")
-    figure, (left, right) = plt.subplots(1, 2, sharey=True, figsize=(7.5, 1.7 + 0.36 * len(rows)), width_ratios=(2, 3))
+    figure, (left, right) = plt.subplots(1, 2, sharey=True, figsize=(WIDTH, 1.9 + 0.5 * len(rows)), width_ratios=(2, 3))
     heights = np.arange(len(rows))
     published = [np.nan if row["paper"] is None else row["paper"] for row in rows]
     hollow(left, published, heights, mfc="none")
@@ -70,7 +68,7 @@ def plot_ablation(rows: Sequence[Mapping[str, Any]], scale: str, score: str = "t
     for ax, title in ((left, "Table 4"), (right, f"ours, {scale}: {pairs} pair{'s' * (pairs > 1)}")):
         ax.axvline(0, color=GREY, lw=0.8, zorder=0)
         ax.set(title=title, xlabel="change (points)" if "points" in score else "change")
-    left.set_yticks(heights, [textwrap.fill(row["title"], 24) for row in rows])
+    left.set_yticks(heights, [textwrap.fill(row["title"], 20) for row in rows])
     left.set(ylim=(len(rows) - 0.5, -0.5), xlim=(-4.4, 0.7), xlabel="change (points)")
     compared = [row for row in rows if row["paper"] is not None and row["low"] is not None]
     inside = sum(row["low"] <= row["paper"] <= row["high"] for row in compared)
@@ -85,7 +83,7 @@ def plot_pairs(rows: Sequence[Mapping[str, Any]], scale: str, score: str = "the 
 
     Parallel lines mean that variants differ and seeds do not matter; crossing lines mean the reverse.
     """
-    figure, ax = plt.subplots(figsize=(WIDTH, 4.2))
+    figure, ax = plt.subplots(figsize=(WIDTH, 5.4))
     seeds = sorted({seed for row in rows for seed in row["values"]})
     for seed, shape, colour in zip(seeds, "osDv^<>ph*", (*MUTED, BLACK), strict=False):
         values = [row["values"].get(seed, np.nan) for row in rows]
@@ -99,7 +97,7 @@ def plot_pairs(rows: Sequence[Mapping[str, Any]], scale: str, score: str = "the 
     if len(seeds) < 2:
         told = f"variants differ by {between:.2g} in {what}; one seed says nothing of seeds"
     finding(ax, f"{scale}: {told}")
-    figure.legend(*ax.get_legend_handles_labels(), ncols=len(seeds), loc="outside lower left")
+    legend_below(figure, ax)
     return figure
 
 
@@ -108,7 +106,7 @@ def plot_heldout(records: Sequence[Record]) -> Figure:
     """A figure of held-out loss against tokens: the mean over seeds, with lowest to highest shaded, for all variants,
     then for those that start from the teacher's layers. A variant that was not trained is a dashed line."""
     variants = [v for v in ablation.VARIANTS if any(r["model"] == v for r in records)]
-    figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 6.4))
+    figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 7.6))
     for variant, colour in zip(variants, [BLACK, *MUTED], strict=False):
         runs = [r for r in records if r["model"] == variant]
         for ax in axes[: 1 if ablation.VARIANTS[variant].init == "random" else 2]:
@@ -116,7 +114,7 @@ def plot_heldout(records: Sequence[Record]) -> Figure:
     for ax, title in zip(axes, ("all variants", "those from the teacher's layers, closer"), strict=True):
         ax.set(ylabel=objective_of(records[0]).title, title=title)
     axes[1].set(xlabel="tokens (thousands)")
-    figure.legend(*axes[0].get_legend_handles_labels(), ncols=2, loc="outside lower left")
+    legend_below(figure, axes[0])
     last = {r["title"]: [] for r in records}
     for record in records:
         last[record["title"]].append(held_out_loss(record["scores"]))

@@ -1,7 +1,6 @@
 """Figures of the losses: temperature, guesses, masks (notebook 02)."""
 
 from collections.abc import Mapping, Sequence
-from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -9,7 +8,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from .style import BLACK, COLOURS, GREY, TERMS, WIDTH, colours_of, finding, labels_of, plain_token, styled
+from .style import BLACK, COLOURS, GREY, TERMS, WIDTH, colours_of, finding, labels_of, legend_below, plain_token, styled
 
 
 @styled
@@ -29,13 +28,13 @@ def plot_temperature(
     order = np.argsort(-logits, kind="stable")
     best = [index for index in order if tokens[index].isalpha()][:k] or list(order[:k])  # without ##ing and full stops
     figure, axes = plt.subplots(
-        1, len(temperatures), sharex=True, sharey=True, squeeze=False, figsize=(WIDTH, 1.3 + 0.24 * len(best))
+        1, len(temperatures), sharex=True, sharey=True, squeeze=False, figsize=(WIDTH, 1.9 + 0.27 * len(best))
     )
     for ax, temperature in zip(axes[0], temperatures, strict=True):
         probabilities = _softmax(logits, temperature)
         entropy = -float(np.sum(probabilities * np.log(np.maximum(probabilities, 1e-300))))
         ax.barh(np.arange(len(best)), probabilities[best], color=COLOURS["teacher"])
-        ax.set(title=f"T = {temperature:.3g}: {entropy:.2f} nats", xlabel="probability", xscale="log")
+        ax.set(title=f"T = {temperature:.3g}\n{entropy:.2f} nats", xlabel="probability", xscale="log")
         ax.text(0.97, 0.02, f"all others {1 - probabilities[best].sum():.0%}", transform=ax.transAxes, ha="right")
     axes[0, 0].set_xlim(1e-4, 1)
     axes[0, 0].set_yticks(np.arange(len(best)), [plain_token(tokens[index]) for index in best])
@@ -58,20 +57,16 @@ def _array(values: Any) -> np.ndarray:
 
 @styled
 def plot_guesses(guesses: Mapping[str, Sequence[tuple[str, float]]]) -> Figure:
-    """A figure of each model's best guesses (word, probability) for the hidden word, one panel per model."""
+    """A figure of each model's best guesses (word, probability) for the hidden word, a panel each."""
     most = max(len(best) for best in guesses.values())
-    figure, axes = plt.subplots(1, len(guesses), sharex=True, squeeze=False, figsize=(WIDTH, 0.9 + 0.28 * most))
-    for ax, (model, best), colour in zip(axes[0], guesses.items(), colours_of(list(guesses)), strict=True):
+    size = (WIDTH, 0.6 + len(guesses) * (0.4 + 0.25 * most))
+    figure, axes = plt.subplots(len(guesses), 1, sharex=True, squeeze=False, figsize=size)
+    for ax, (model, best), colour in zip(axes[:, 0], guesses.items(), colours_of(list(guesses)), strict=True):
         bars = ax.barh(range(len(best)), [probability for _, probability in best], color=colour)
         ax.bar_label(bars, [f"{probability:.0%}" for _, probability in best], padding=3)
         ax.set_yticks(range(len(best)), [plain_token(word) for word, _ in best])
-        ax.set(
-            title=fill(labels_of([model])[0], 45 // len(guesses)),
-            xlabel="probability",
-            xlim=(0, 1.35),
-            ylim=(most - 0.4, -0.6),
-            xticks=(0, 0.5, 1),
-        )
+        ax.set(title=labels_of([model])[0], xlim=(0, 1.15), ylim=(most - 0.4, -0.6))
+    axes[-1, 0].set(xlabel="probability")
     return figure
 
 
@@ -81,7 +76,7 @@ def plot_masking(tokens: Sequence[str], shares: Mapping[str, Any]) -> Figure:
     pairs = {label: _array(values) for label, values in shares.items()}
     if not pairs or any(values.shape != (len(tokens),) for values in pairs.values()):
         raise ValueError(f"each setting needs {len(tokens)} shares, one per token")
-    figure, ax = plt.subplots(figsize=(WIDTH, 3.2))
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.8))
     places, width = np.arange(len(tokens)), 0.8 / len(pairs)
     for i, ((label, values), colour) in enumerate(zip(pairs.items(), (GREY, COLOURS["student"], BLACK), strict=False)):
         ax.bar(places + (i + 0.5) * width - 0.4, values, width, color=colour, label=label)
@@ -93,7 +88,7 @@ def plot_masking(tokens: Sequence[str], shares: Mapping[str, Any]) -> Figure:
         finding(
             ax, f"Smoothing moves the masks: '{plain_token(tokens[most])}' from {first[most]:.0%} to {last[most]:.0%}"
         )
-    ax.legend(ncols=len(pairs), loc="upper center", bbox_to_anchor=(0.5, -0.3))
+    legend_below(figure, ax)
     return figure
 
 
@@ -105,7 +100,7 @@ def plot_loss_weights(values: Mapping[str, float], gram: Any, weights: Mapping[s
     gram, w = _array(gram), np.array([weights[name] for name in values])
     lengths, pull = w * np.sqrt(gram.diagonal()), gram @ w
     shares = {"the sum": w * list(values.values()), "gradients": lengths}
-    figure, (left, right) = plt.subplots(2, 1, figsize=(WIDTH, 3.8))
+    figure, (left, right) = plt.subplots(2, 1, figsize=(WIDTH, 4.6))
     ends = np.zeros(2)
     for i, name in enumerate(values):
         parts = np.array([part[i] / part.sum() for part in shares.values()])

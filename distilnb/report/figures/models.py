@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from .style import COLOURS, GREY, WIDTH, finding, hollow, place_label, stack, styled
+from .style import COLOURS, GREY, WIDTH, finding, hollow, legend_below, place_label, stack, styled
 
 
 @styled
@@ -26,7 +26,7 @@ def plot_parameter_counts(table: pd.DataFrame, highlight: str = "DistilBERT") ->
         raise ValueError(f"no model {highlight!r} in the table; choose one of: {', '.join(table['model'])}")
     figure, ax = plt.subplots(figsize=(WIDTH, 4))
     ax.scatter(dates, sizes, s=45, color=np.where(ours, COLOURS["student"], GREY))
-    ax.set_xlabel(f"{len(table)} models, each count from that model's own publication", loc="left", color=GREY)
+    ax.set_xlabel(f"{len(table)} models, counts from their own publications", loc="left", color=GREY)
     ax.set(yscale="log", ylabel="parameters (millions)", ylim=(30, 20_000))
     ax.set_xlim(dates.min() - pd.Timedelta(days=30), dates.max() + pd.Timedelta(days=130))
     ax.xaxis.set_major_locator(plt.matplotlib.dates.MonthLocator(interval=4))
@@ -44,7 +44,7 @@ def plot_layer_map(layers: Sequence[int], teacher_layers: int) -> Figure:
     layers = list(layers)
     if not layers or min(layers) < 0 or max(layers) >= teacher_layers:
         raise ValueError(f"layers must lie in 0..{teacher_layers - 1}, got {layers}")
-    figure, ax = plt.subplots(figsize=(5, 0.7 + 0.33 * teacher_layers))
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.7 + 0.33 * teacher_layers))
     heights = np.linspace(0, teacher_layers - 1, len(layers) + 2)[1:-1]
     for layer in range(teacher_layers):
         _box(ax, 0, layer, f"teacher {layer}", COLOURS["teacher"] if layer in layers else None)
@@ -91,5 +91,5 @@ def plot_parameter_groups(
             f"{models[1]} has {1 - ends[1] / ends[0]:.1%} fewer parameters: the layers halve, the embeddings stay",
         )
     ax.invert_yaxis()
-    figure.legend(ncols=3, loc="outside lower left")
+    legend_below(figure)
     return figure

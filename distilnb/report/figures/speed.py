@@ -17,7 +17,20 @@ from ...studies.benchmark import chosen_int8
 from ...studies.formats import KNOWN as EXPORTED
 from ...studies.formats import fitting
 from ...studies.rounding import MOST
-from .style import BLACK, COLOURS, GREY, MUTED, WIDTH, colours_of, finding, hollow, place_label, stack, styled
+from .style import (
+    BLACK,
+    COLOURS,
+    GREY,
+    MUTED,
+    WIDTH,
+    colours_of,
+    finding,
+    hollow,
+    legend_below,
+    place_label,
+    stack,
+    styled,
+)
 
 
 @styled
@@ -28,7 +41,7 @@ def plot_seconds(table: pd.DataFrame) -> Figure:
     bars = ax.barh(list(seconds.index), seconds, height=0.6, fc="none", ec=colours_of(list(seconds.index)), lw=1.5)
     ax.bar_label(bars, [f"{value:,} s" for value in seconds], padding=5)
     ratio = seconds["BERT-base"] / seconds["DistilBERT"]
-    ax.set(xlabel="seconds, one pass over STS-B dev, batch 1, CPU (paper)", xlim=(0, 1.15 * seconds.max()))
+    ax.set(xlabel="seconds for STS-B dev, batch 1, CPU (paper)", xlim=(0, 1.15 * seconds.max()))
     finding(ax, f"The paper: DistilBERT answers {ratio:.2f} times as fast as BERT-base")
     ax.invert_yaxis()
     return figure
@@ -49,7 +62,7 @@ def plot_file_sizes(table: pd.DataFrame, groups_by_model: Mapping[str, Mapping[s
         for group in table.columns
         if group in known
     }
-    figure, ax = plt.subplots(figsize=(7.5, 2.2 + 0.42 * len(table)))
+    figure, ax = plt.subplots(figsize=(WIDTH, 2.2 + 0.42 * len(table)))
     ends = stack(ax, list(table["file"]), weights, least=1) if weights else np.zeros(len(table))
     sizes = table["bytes"] / 1e6
     for place, (end, size) in enumerate(zip(ends, sizes, strict=True)):
@@ -60,7 +73,7 @@ def plot_file_sizes(table: pd.DataFrame, groups_by_model: Mapping[str, Mapping[s
     lacking = table[(table.get("attention", 1) == 0) & (sizes.round() == paper.claim("device_size").value)]
     if len(lacking):
         finding(figure, f"The {sizes[lacking.index[0]]:.0f} MB of the paper: a file without the attention weights")
-    figure.legend(ncols=3, loc="outside lower left")
+    legend_below(figure)
     return figure
 
 
@@ -96,8 +109,9 @@ def plot_overhead(record: Record, supposed: float | None = None) -> Figure:
         ax.axvline(supposed, color=GREY, ls=":")
         ax.plot(supposed, ratio, "^", color=BLACK, label=f"supposed, {supposed:.1f} ms: {ratio:.2f} ×")
     ax.set(xlabel="overhead per pair (ms): everything outside the model", ylabel="times as fast as the teacher")
+    ax.yaxis.set_major_locator(mpl.ticker.MultipleLocator(0.1))
     finding(
-        ax, f"{needed:.0f} ms of overhead per pair would turn {slow / fast:.2f} × into the paper's {published:.2f} ×"
+        ax, f"{needed:.2g} ms of overhead per pair would turn {slow / fast:.2f} × into the paper's {published:.2f} ×"
     )
     ax.legend()
     return figure
@@ -144,8 +158,7 @@ def plot_sweeps(record: Record) -> Figure:
         ax.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%.1f"))
         ax.yaxis.set_minor_locator(mpl.ticker.NullLocator())
     figure.supylabel("times as fast as the teacher", fontsize=mpl.rcParams["axes.labelsize"])
-    handles = grid[0, 0].get_legend_handles_labels()
-    figure.legend(*handles, ncols=3, loc="outside lower left")
+    legend_below(figure, grid[0, 0])
     low, high = spread["middle"].min(), spread["middle"].max()
     finding(figure, f"Half the layers: {low:.1f} to {high:.1f} times as fast, whatever is turned")
     return figure
@@ -174,7 +187,7 @@ def _draw_sweep(ax: Axes, spread: pd.DataFrame, limits: tuple[float, float]) -> 
         ax.errorbar(places, one["middle"], bars, fmt="o-", color=colour, capsize=2, markersize=4, label=clock)
         for place, value in zip(places, one["high"], strict=True):
             if value > limits[1]:
-                ax.annotate(f"↑ {value:.0f}", (place, limits[1]), (2, -9), textcoords="offset points", fontsize="small")
+                ax.annotate(f"↑ {value:.0f}", (place, limits[1]), (2, -9), textcoords="offset points")
     ax.set_xticks(range(len(values)), values)
 
 
@@ -191,12 +204,14 @@ def plot_formats(
     if rows.empty:
         raise ValueError(f"record '{record['name']}' compares no formats; run the benchmark with format_rows above 0")
     first = next(row for row in record["formats"] if (row["model"], row["format"]) == ("teacher", "float32"))
-    figure, ax = plt.subplots(figsize=(WIDTH, 4))
+    figure, ax = plt.subplots(figsize=(WIDTH, 4.6))
     ax.plot(first["bytes"] / 1e6, first["ms"][1], "s", color=COLOURS["teacher"])
     inside = np.where(rows["fits"], COLOURS["student"], "none")
     ax.scatter(rows["MB"], rows["ms"], s=55, edgecolors=COLOURS["student"], facecolors=inside)
-    ax.set(xscale="log", yscale="log", xlabel="megabytes on disk", ylabel="milliseconds per answer")
-    ax.set_xlim(0.35 * rows["MB"].min(), 4 * first["bytes"] / 1e6)
+    ax.set(
+        xscale="log", yscale="log", xlabel="MB on disk; numbers: points of accuracy", ylabel="milliseconds per answer"
+    )
+    ax.set_xlim(0.22 * rows["MB"].min(), 6 * first["bytes"] / 1e6)
     ax.set_ylim(0.6 * rows["ms"].min(), 1.6 * first["ms"][1])
     for limit, line in ((megabytes, ax.axvline), (milliseconds, ax.axhline)):
         if np.isfinite(limit):
@@ -219,7 +234,7 @@ def _name_formats(ax: Axes, rows: pd.DataFrame, teacher: Mapping[str, Any]) -> N
     taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in ax.transData.transform(rows[["MB", "ms"]].to_numpy())]
     place_label(ax, teacher["bytes"] / 1e6, teacher["ms"][1], "teacher, float32", taken)
     for row in rows.to_dict("records"):
-        cost = "not scored" if pd.isna(row["points lost"]) else f"{0 - row['points lost']:+.2f} points"
+        cost = "not scored" if pd.isna(row["points lost"]) else f"{0 - row['points lost']:+.2f}"
         text = f"{EXPORTED[row['format']].title}, {cost.replace('-', '−')}"
         place_label(ax, row["MB"], row["ms"], text, taken, color=BLACK if row["fits"] else GREY)
 
@@ -251,7 +266,7 @@ def plot_rounding(record: Record) -> Figure:
         ax.plot(-one["lost"], one["task"], "o", color=colour, label="chosen by other rows")
         ax.set(xlabel=f"{model}: points against float32", ymargin=0.1)
     axes[0, 0].invert_yaxis()
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    legend_below(figure, axes[0, 0])
     student = rows[rows["of"] == models[0]]
     worst = student.loc[student["lost"].idxmax()]
     told = f"int8 chosen by other rows loses {student['lost'].mean():.2f} points on average and at most "
@@ -287,7 +302,7 @@ def plot_growth(record: Record) -> Figure:
         ax.yaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:,.0f}"))
         ax.yaxis.set_minor_locator(mpl.ticker.NullLocator())
     figure.supylabel("tokens per second of CPU time", fontsize=mpl.rcParams["axes.labelsize"])
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), ncols=3, loc="outside lower left")
+    legend_below(figure, axes[0, 0])
     saved = (rows["plain"] / rows[names[-1]]).max()
     told = f"Logits in chunks: up to {saved:.1f} times the tokens of the obvious way"
     if f"{names[-1]}_bound" in rows:

@@ -15,6 +15,8 @@ import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
@@ -42,7 +44,8 @@ MUTED = ("#332288", "#cc6677", "#117733", "#ddcc77", "#88ccee", "#882255", "#44a
 TERMS = dict(loss=BLACK, ce=MUTED[0], mlm=MUTED[1], clm=MUTED[1], cos=MUTED[6])
 SUFFIXES = ("svg", "pdf", "png")
 METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
-WIDTH = 6.0  # inches of a figure: 900 pixels at 150 dots per inch, legible on a phone
+WIDTH = 6.0  # inches of every figure: 900 pixels at 150 dots per inch
+LETTERS = 1.4  # of seaborn's "paper" sizes: the smallest are 11 pixels high where a figure is 390 pixels wide, a phone
 WIDEST = 900  # pixels of a png
 Scores = Mapping[str, Mapping[str, float]]
 
@@ -57,12 +60,14 @@ def style(projector: bool = False) -> Iterator[None]:
         "axes.spines.top": False,
         "axes.spines.right": False,
         "legend.frameon": False,
+        "legend.handlelength": 1.5,
+        "legend.columnspacing": 1.5,
         "savefig.dpi": 150,
         "svg.hashsalt": "distilnb",
         "svg.fonttype": "path",
         "pdf.fonttype": 42,
     }
-    scale = sns.plotting_context("paper", font_scale=1.6 if projector else 1.1)
+    scale = sns.plotting_context("paper", font_scale=2.0 if projector else LETTERS)
     with mpl.rc_context({**scale, **sns.axes_style("ticks"), **ours}):
         yield
 
@@ -126,22 +131,50 @@ def styled(plot: Callable[..., Figure]) -> Callable[..., Figure]:
 
 
 def fix_layout(figure: Figure) -> None:
-    """Fix the layout of the figure, because a layout computed anew at each draw moves by fractions of a point."""
+    """Fix the layout of the figure, because a layout computed anew at each draw moves by fractions of a point.
+
+    Before, findings are wrapped to the room right of the first panel's left edge, where they begin.
+    """
     figure.draw_without_rendering()
+    left = min((ax.get_position().x0 for ax in figure.axes), default=0)
+    for text in (text for text in figure.findobj(Text) if text.get_gid() == "finding"):
+        letters = 72 * (1 - left) * figure.get_figwidth() / (0.58 * text.get_fontsize())
+        text.set_text(textwrap.fill(" ".join(text.get_text().split()), int(letters)))
+    for _ in range(2):  # because the choice of ticks follows the room, and the room follows the ticks
+        figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    for text in figure.texts:  # the finding above several panels begins at the left edge of the first
-        if text.get_gid() == "finding":
-            text.set_x(min(ax.get_position().x0 for ax in figure.axes))
+    for text in (text for text in figure.texts if text.get_gid() == "finding"):
+        text.set_x(min(ax.get_position().x0 for ax in figure.axes))
+
+
+def fit(figure: Figure) -> None:
+    """Make a figure that a lesson drew at most as wide as all others, with its titles wrapped to that."""
+    if not isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):  # one of ours, whose layout is fixed
+        return
+    for ax in figure.axes:
+        ax.title.set_gid("finding")
+        ax._left_title.set_gid("finding")  # which matplotlib gives out by its text alone
+    figure.set_figwidth(min(WIDTH, figure.get_figwidth()))
+    with style():
+        fix_layout(figure)
 
 
 def finding(where: Axes | Figure, text: str) -> None:
-    """Write the finding as the title of a panel or of the whole figure, wrapped to its width."""
-    figure = where if isinstance(where, Figure) else where.figure
-    lines = textwrap.fill(text, int((9.5 if where is figure else 11.5) * figure.get_figwidth()))
+    """Write the finding as the title of a panel or of the whole figure; `fix_layout` wraps it."""
     if isinstance(where, Figure):
-        where.suptitle(lines, x=0, ha="left", fontsize=mpl.rcParams["axes.titlesize"]).set_gid("finding")
+        where.suptitle(text, x=0, ha="left", fontsize=mpl.rcParams["axes.titlesize"]).set_gid("finding")
     else:
-        where.set_title(lines)
+        where.set_title(text).set_gid("finding")
+
+
+def legend_below(figure: Figure, ax: Axes | None = None) -> None:
+    """Write the legend of one panel, or of all, below the figure, in as many columns as its width allows."""
+    entries = ax.get_legend_handles_labels() if ax else ()
+    for columns in (4, 3, 2, 1):
+        legend = figure.legend(*entries, ncols=columns, loc="outside lower left")
+        if columns == 1 or legend.get_window_extent(figure.canvas.get_renderer()).width < figure.bbox.width:
+            return
+        legend.remove()
 
 
 def hollow(ax: Axes, x: Sequence[float], y: Sequence[float], label: str = "paper", **look: Any) -> None:
@@ -170,8 +203,8 @@ def stack(ax: Axes, names: Sequence[str], parts: Mapping[str, Sequence[float]], 
     return ends
 
 
-def end_labels(ax: Axes, gap: float = 12) -> None:
-    """Write each line's label at its right end, in its colour; labels nearer than `gap` points are pushed apart."""
+def end_labels(ax: Axes) -> None:
+    """Write each line's label at its right end, in its colour; labels that would touch are pushed apart."""
     ax.figure.draw_without_rendering()
     lines = [line for line in ax.get_lines() if not line.get_label().startswith("_") and len(line.get_xdata())]
     ends = []
@@ -179,7 +212,7 @@ def end_labels(ax: Axes, gap: float = 12) -> None:
         x, y = np.asarray(line.get_xdata(), dtype=float), np.asarray(line.get_ydata(), dtype=float)
         last = np.flatnonzero(np.isfinite(y))[-1]
         ends.append((ax.transData.transform((x[last], y[last]))[1] * 72 / ax.figure.dpi, x[last], y[last], line))
-    above = -np.inf
+    above, gap = -np.inf, 1.2 * mpl.rcParams["font.size"]
     for height, x, y, line in sorted(ends, key=lambda end: end[0]):
         shift = max(0.0, above + gap - height)
         above = height + shift
@@ -189,11 +222,20 @@ def end_labels(ax: Axes, gap: float = 12) -> None:
 
 
 def place_label(ax: Axes, x: Any, y: float, text: str, taken: list[Bbox], **look: Any) -> None:
-    """Write `text` right of, above or below a point, where it first overlaps nothing in `taken`, and add its place."""
-    for dx, dy, ha, va in ((7, 0, "left", "center"), (0, 8, "center", "bottom"), (0, -8, "center", "top")):
+    """Write `text` beside a point, on the first side where it overlaps nothing in `taken`, and add its place."""
+    sides = (
+        (7, 0, "left", "center"),
+        (0, 8, "center", "bottom"),
+        (-7, 0, "right", "center"),
+        (7, 9, "left", "bottom"),
+        (7, -9, "left", "top"),
+        (-7, -9, "right", "top"),
+        (0, -8, "center", "top"),
+    )
+    for dx, dy, ha, va in sides:
         note = ax.annotate(text, (x, y), (dx, dy), textcoords="offset points", ha=ha, va=va, **look)
         box = note.get_window_extent()
-        if dy < 0 or not any(box.overlaps(other) for other in taken):
+        if (dx, dy) == (0, -8) or (box.x0 > ax.bbox.x0 and not any(box.overlaps(other) for other in taken)):
             taken.append(box)
             break
         note.remove()

@@ -26,6 +26,7 @@ from .style import (
     finding,
     hollow,
     labels_of,
+    legend_below,
     plain_token,
     styled,
 )
@@ -47,7 +48,7 @@ def plot_span_probabilities(
     pairs = {model: [_array(values) for values in pair] for model, pair in probabilities.items()}
     _check_spans(pairs, len(tokens), answer)
     chosen = _likeliest(pairs, len(tokens), answer)
-    figure, axes = plt.subplots(2, 1, sharex=True, sharey=True, figsize=(WIDTH, 4.2))
+    figure, axes = plt.subplots(2, 1, sharex=True, sharey=True, figsize=(WIDTH, 5.4))
     places, width = np.arange(len(chosen)), 0.8 / len(pairs)
     highest = 1.05 * max(values.max() for pair in pairs.values() for values in pair)
     looks = list(zip(pairs, labels_of(list(pairs)), colours_of(list(pairs)), strict=True))
@@ -58,7 +59,7 @@ def plot_span_probabilities(
             if shown.sum() < 0.995:
                 ax.text(
                     1.0,
-                    0.9 - 0.14 * i,
+                    0.9 - 0.2 * i,
                     f"elsewhere {1 - shown.sum():.0%}",
                     transform=ax.transAxes,
                     color=colour,
@@ -69,7 +70,7 @@ def plot_span_probabilities(
             ax.axvspan(first - 0.5, last + 0.5, color=GREY, alpha=0.2, lw=0, zorder=0, label="answer")
         ax.set(ylabel=f"probability\nof {what}", xlim=(-0.6, len(chosen) - 0.4), ylim=(0, highest))
     axes[1].set_xticks(places, [plain_token(tokens[i]) for i in chosen], rotation=90)
-    figure.legend(*axes[0].get_legend_handles_labels(), ncols=len(pairs) + 1, loc="outside lower center")
+    legend_below(figure, axes[0])
     part = f" (the {len(chosen)} likeliest of {len(tokens)} tokens)" if len(chosen) < len(tokens) else ""
     finding(axes[0], f"Where the answer begins and ends{part}")
     return figure
@@ -107,7 +108,7 @@ def plot_scores(
     if not records:
         raise ValueError(f"no records for the tasks {tasks}: fine-tune first, or load published records")
     models = sorted(dict.fromkeys(record["model"] for record in records), key=rank)
-    figure, ax = plt.subplots(figsize=(WIDTH if len(tasks) < 8 else 7.5, 4.4))
+    figure, ax = plt.subplots(figsize=(WIDTH, 4.8))
     for place, (model, label, colour) in enumerate(zip(models, labels_of(models), colours_of(models), strict=True)):
         shift = (place - (len(models) - 1) / 2) * 0.7 / len(models)
         scores = {task: _points(records, model, task) for task in tasks}
@@ -121,7 +122,7 @@ def plot_scores(
     ax.set(ylabel="score (points)", xlim=(-0.6, len(tasks) - 0.4))
     _name_tasks(ax, tasks, records)
     finding(ax, _most_apart(records, models, tasks))
-    figure.legend(ncols=3, loc="outside lower left")
+    legend_below(figure)
     return figure
 
 
@@ -168,15 +169,16 @@ def _name_tasks(ax: Axes, tasks: Sequence[str], records: Sequence[Record]) -> No
     parts = {record["task"] for record in records if is_subset(record)}
     names = {task: glue.TASKS[task].title if task in glue.TASKS else task for task in tasks}
     names |= {"squad": "SQuAD"} if "squad" in names else {}
-    slant = {"rotation": 30, "ha": "right"} if len(tasks) > 6 else {}
-    ax.set_xticks(range(len(tasks)), [f"{names[t]}\nsubset" if t in parts else names[t] for t in tasks], **slant)
+    slant, part = ({"rotation": 45, "ha": "right"}, ", subset") if len(tasks) > 6 else ({}, "\nsubset")
+    labels = [names[task] + (part if task in parts else "") for task in tasks]
+    ax.set_xticks(range(len(tasks)), labels, rotation_mode="anchor", **slant)
 
 
 @styled
 def plot_published(published: Scores, measured: Scores | None = None, title: str = "") -> Figure:
     """A figure of scores by column and model: the paper's hollow, ours (`measured`, in the same shape) filled."""
     models, columns = list(published), list(dict.fromkeys(c for scores in published.values() for c in scores))
-    figure, ax = plt.subplots(figsize=(WIDTH, 3.8))
+    figure, ax = plt.subplots(figsize=(WIDTH, 4.4))
     for place, (model, colour, shape) in enumerate(zip(models, colours_of(models), "sDov^", strict=False)):
         shift = (place - (len(models) - 1) / 2) * 0.5 / len(models)
         for scores, whose in ((published, "paper"), (measured or {}, "ours")):
@@ -184,11 +186,11 @@ def plot_published(published: Scores, measured: Scores | None = None, title: str
             if at:
                 inside = "none" if whose == "paper" else colour
                 ax.plot(*zip(*at.items(), strict=True), shape, color=colour, mfc=inside, label=f"{model}, {whose}")
-    slant = {"rotation": 30, "ha": "right"} if len(columns) > 6 else {}
+    slant = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if len(columns) > 6 else {}
     ax.set_xticks(range(len(columns)), [column.replace(" ", "\n") for column in columns], **slant)
     ax.set(ylabel="score (points)", xlim=(-0.6, len(columns) - 0.4))
     finding(ax, title)
-    figure.legend(ncols=3, loc="outside lower left")
+    legend_below(figure)
     return figure
 
 
@@ -227,7 +229,7 @@ def plot_retention(records: Sequence[Record], published: Mapping[str, float] | N
     tasks = sorted({*(published or {}), *shares}, key=_in_order)
     if not tasks:
         raise ValueError("no task with a teacher and a student of the same seed: fine-tune both first")
-    figure, ax = plt.subplots(figsize=(WIDTH, 3.8))
+    figure, ax = plt.subplots(figsize=(WIDTH, 4.4))
     if published:
         hollow(ax, [tasks.index(t) - 0.1 for t in published], published.values(), "paper, GLUE", mfc="none")
     learned = [task for task in shares if _learned(records, task)]
@@ -243,7 +245,7 @@ def plot_retention(records: Sequence[Record], published: Mapping[str, float] | N
     middles = [np.median(shares[task]) for task in learned] or [100]
     ends = dict.fromkeys(f"{share:.0f}" for share in (min(middles), max(middles)))
     finding(ax, f"What the student keeps of a task that was learned: {' to '.join(ends)} %")
-    figure.legend(ncols=2, loc="outside lower left")
+    legend_below(figure)
     return figure
 
 
@@ -257,6 +259,4 @@ def _clip(ax: Axes, groups: Mapping[float, Sequence[float]], also: Iterable[floa
         for value, edge, sign in ((min(values), bottom, "↓"), (max(values), top, "↑")):
             if (value - edge) * (-1 if sign == "↓" else 1) > 0:
                 text = f"{sign} {value:.0f}".replace("-", "−")
-                ax.annotate(
-                    text, (place, edge), (4, 2 if sign == "↓" else -9), textcoords="offset points", fontsize="small"
-                )
+                ax.annotate(text, (place, edge), (4, 2 if sign == "↓" else -9), textcoords="offset points")

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ...evidence.names import held_out_loss, human_name, objective_of, role_of
 from ...evidence.records import Record
-from .style import COLOURS, GREY, TERMS, WIDTH, colours_of, end_labels, finding, labels_of, styled
+from .style import COLOURS, GREY, TERMS, WIDTH, colours_of, end_labels, finding, labels_of, legend_below, styled
 
 
 @styled
@@ -27,7 +27,7 @@ def plot_curve(records: Sequence[Record] | Record, term: str = "loss") -> Figure
     judged = [record["evaluations"] for record in records if record.get("evaluations")]
     agree = not judged or any(value is not None for columns in judged for value in columns.get("agreement", []))
     panels = [["loss", "loss"], ["held_out", "agreement"]] if agree else [["loss"], ["held_out"]]
-    figure, axes = plt.subplot_mosaic(panels, figsize=(WIDTH, 4.8))
+    figure, axes = plt.subplot_mosaic(panels, figsize=(WIDTH, 5.6))
     if len(records) == 1:
         for name, colour in TERMS.items():
             if any((records[0].get("curve") or {}).get(name, [])):  # a term without a weight is all zero
@@ -46,8 +46,8 @@ def plot_curve(records: Sequence[Record] | Record, term: str = "loss") -> Figure
     titles = {objective_of(record).title for record in records}
     axes["held_out"].set(title=titles.pop() if len(titles) == 1 else "held-out loss", xlabel="tokens (millions)")
     if agree:
-        axes["agreement"].set(title="agreement with the teacher", xlabel="tokens (millions)")
-    figure.legend(*axes["loss"].get_legend_handles_labels(), ncols=4, loc="outside lower left")
+        axes["agreement"].set(title="agreement with teacher", xlabel="tokens (millions)")
+    legend_below(figure, axes["loss"])
     if told := _ends(records):
         finding(figure, told)
     return figure
@@ -95,7 +95,7 @@ def plot_teaching(student: Record, twin: Record) -> Figure:
     last = [held_out_loss(record["evaluations"])[-1] for record in (student, twin)]
     x = ax.get_lines()[0].get_xdata()[-1]
     ax.annotate("", (x, last[0]), (x, last[1]), arrowprops={"arrowstyle": "<->", "color": GREY})
-    ax.set(xlabel="tokens of text read (millions)", ylabel="held-out loss (nats)", xlim=(-0.02 * x, 1.42 * x))
+    ax.set(xlabel="tokens of text read (millions)", ylabel="held-out loss (nats)", xlim=(-0.02 * x, 1.5 * x))
     ax.set_xticks([tick for tick in ax.get_xticks() if 0 <= tick <= x])
     worth = last[1] - last[0]
     finding(
