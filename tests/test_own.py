@@ -457,11 +457,14 @@ def test_the_command_takes_a_file_and_a_second_teacher(teacher_folder, teacher, 
     path = write(tmp_path / "moods.csv", moods())
     models = f"teacher={teacher_folder},student={tmp_path / 'student'}"
     flags = ["--task", str(path), "--model", models, "--task_teacher", "teacher", "--out", str(tmp_path / "runs")]
-    flags += ["--epochs", "1", "--max_length", "24", "--cpu", "--precision", "no"]
+    flags += ["--epochs", "1", "--max_length", "24", "--cpu", "--precision", "no", "--learning_rates", "2e-3"]
     assert main.main(["finetune", *flags]) == 0
     told = capsys.readouterr().out
     assert "label: mood" in told and "macro_f1" in told and "made-up" not in told
-    assert {r["model"] for r in load_records(tmp_path / "runs")} == {"teacher", "student", "student_d"}
+    records = load_records(tmp_path / "runs")
+    assert {r["model"] for r in records} == {"teacher", "student", "student_d"}
+    assert all(r["config"]["learning_rate"] == 2e-3 and "selection" not in r for r in records)
+    assert not (tmp_path / "runs" / "selection").exists(), "one learning rate needs no trial"
     assert main.main(["finetune", *flags[2:], "--task", str(tmp_path / "none.csv")]) == 2
 
 

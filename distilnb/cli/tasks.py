@@ -1,5 +1,6 @@
 """The commands that fine-tune: `finetune` and `glue`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,8 @@ def _fine_tune(
 ) -> None:
     scale = scales.get(where.scale)
     pairs, rates = what.pairs(), what.rates()
+    if len(rates) == 1:  # nothing to choose from: no trial is run
+        config, rates = replace(config, learning_rate=rates[0]), []
     trained = {label: trained_record(source) for label, source in pairs.items()}
     print("\n".join(check_budgets(pairs, trained, what.allow_unequal)), flush=True)
     tokenizer = load_tokenizer(next(iter(pairs.values())))
