@@ -137,7 +137,7 @@ class Ours:
         tokenizer = load_teacher(scales.get("toy").teacher)[1]
         dropout.speed_up(model, torch.device("cpu"))
         data = glue.load_data("sst2", n_train=32, n_validation=32)  # of which only its kind of labels is read
-        self.run = finetuning.Run(model, rows, data, tokenizer, accelerator, long, finetuning.UNSAVED)
+        self.run = finetuning.TaskRun(model, rows, data, tokenizer, accelerator, long, finetuning.UNSAVED)
         self.run.module.train()
 
     def order(self, epoch: int) -> list[np.ndarray]:

@@ -445,14 +445,14 @@ def test_not_even_one_row_fits(student, tokenizer, accelerator, monkeypatch):
 
 def cut(student, tokenizer, accelerator, safety, monkeypatch, at: int, config=QUICK, data=None):
     """A run that a SIGTERM ends after update `at`."""
-    real = finetuning.Run.update
+    real = finetuning.TaskRun.update
 
     def ended(run, batches):
         if run.step + 1 == at:
             os.kill(os.getpid(), signal.SIGTERM)
         return real(run, batches)
 
-    monkeypatch.setattr(finetuning.Run, "update", ended)
+    monkeypatch.setattr(finetuning.TaskRun, "update", ended)
     with pytest.raises(Stopped) as stop:
         tuned(student, data or task_data("sst2"), tokenizer, accelerator, config, safety=safety)
     assert stop.value.status == 143
@@ -466,8 +466,8 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_weights(student, tokenizer, a
     cut(student, tokenizer, accelerator, safety, monkeypatch, at=3)
     assert (tmp_path / "latest").read_text() == "step-00000003"
     updates = []
-    real = finetuning.Run.update
-    monkeypatch.setattr(finetuning.Run, "update", lambda run, rows: updates.append(run.step) or real(run, rows))
+    real = finetuning.TaskRun.update
+    monkeypatch.setattr(finetuning.TaskRun, "update", lambda run, rows: updates.append(run.step) or real(run, rows))
     again, record = tuned(student, task_data("sst2"), tokenizer, accelerator, safety=safety)
     assert updates == [3, 4] and same_weights(whole, again)
     differing = {key for key in record if record[key] != expected[key]}
@@ -492,7 +492,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_weights(teacher_folder, tmp_pa
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     job = Job(whole, flags, command="finetune")
     assert run(job, 300) == [0], job.said()
-    for fault in (Fault("distilnb.tasks.finetuning.Run.update", 9), Fault(SYNC, 8)):  # 4 updates are the estimate's
+    for fault in (Fault("distilnb.tasks.finetuning.TaskRun.update", 9), Fault(SYNC, 8)):  # 4 updates are the estimate's
         job = Job(cut, flags, faults=(fault,), command="finetune")
         assert run(job, 300) == [-9], job.said()
         assert list(cut.glob("unfinished/*/step-*")) and not list(cut.glob("*.json"))
@@ -528,7 +528,7 @@ def test_an_update_asks_for_no_stack_trace_and_no_package(student, tokenizer, ac
     """What cost 4 % of a small step: `torch.manual_seed` writes three traces, accelerate's optimizer looks for lomo."""
     data, asked = task_data("sst2"), []
     train = finetuning.encode(data, tokenizer, QUICK)[0]
-    run = finetuning.Run(classifier(student, 2)[0], train, data, tokenizer, accelerator, QUICK, finetuning.UNSAVED)
+    run = finetuning.TaskRun(classifier(student, 2)[0], train, data, tokenizer, accelerator, QUICK, finetuning.UNSAVED)
     monkeypatch.setattr(traceback, "format_stack", lambda *_: asked.append("trace") or [])
     monkeypatch.setattr(optimizer, "is_lomo_available", lambda: asked.append("package"))
     run.advance(2, batch_order(run.lengths, QUICK), "two", quiet=True, save_last=False)

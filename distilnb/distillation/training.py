@@ -1,8 +1,8 @@
 """Training of any kind, with updates that survive a lack of memory, bad numbers, signals and kills.
 
-`loop.Run` distils and `finetuning.Run` fine-tunes with it. Each defines the loss of a forward pass (`loss`), the parts
-of an update (`update`) and the facts that must agree before it is resumed (`identity`). Order, masks and dropout are
-pure functions of (seed, step), so that a resumed run equals an uninterrupted one.
+`loop.Run` distils and `finetuning.TaskRun` fine-tunes with it. Each defines the loss of a forward pass (`loss`), the
+parts of an update (`update`) and the facts that must agree before it is resumed (`identity`). Order, masks and dropout
+are pure functions of (seed, step), so that a resumed run equals an uninterrupted one.
 
 Gradients are exchanged once per update, after all processes have agreed that none ran out of memory, because DDP,
 which sends during a backward pass, would leave the others waiting for a process that cannot finish it.

@@ -327,7 +327,7 @@ def check_run(
         check_vocabulary(one.config, tokenizer)
 
 
-class Run(Training):
+class TaskRun(Training):
     """One fine-tuning in progress, which `finetune` steps through, saves and resumes."""
 
     def __init__(
@@ -441,7 +441,7 @@ def finetune(
     dropout.speed_up(model, accelerator.device)
     folder = Path(safety.checkpoints) if safety.checkpoints else None
     with explained(), alone_in(folder, accelerator):
-        run = Run(model, encoded[0], data, tokenizer, accelerator, config, safety, teacher=teacher)
+        run = TaskRun(model, encoded[0], data, tokenizer, accelerator, config, safety, teacher=teacher)
         run.module.train()
         order = islice(batch_order(run.lengths, config), run.step, None)
         run.advance(run.steps, order, name, quiet, save_last=False)
@@ -452,7 +452,7 @@ def finetune(
     return _record(run, name, data, scores | run.taught_by | about)
 
 
-def _record(run: Run, name: str, data: TaskData, about: dict[str, Any]) -> dict[str, Any]:
+def _record(run: TaskRun, name: str, data: TaskData, about: dict[str, Any]) -> dict[str, Any]:
     faults = {key: value for key, value in run.faults().items() if value}
     values = {
         "task": data.task.name,
@@ -483,7 +483,7 @@ def pace(
 ) -> float:
     """The seconds per token of an update, measured on a few updates, which change `model`."""
     dropout.speed_up(model, accelerator.device)
-    run = Run(model, encode(data, tokenizer, config)[0], data, tokenizer, accelerator, config, UNSAVED)
+    run = TaskRun(model, encode(data, tokenizer, config)[0], data, tokenizer, accelerator, config, UNSAVED)
     run.module.train()
     tokens, enough = 0, replace(config, epochs=config.epochs + MEASURED)
     for turn, chosen in enumerate(islice(batch_order(run.lengths, enough), MEASURED)):
