@@ -1,14 +1,22 @@
 """Asking the Hub: an answer in time or a sentence, against servers that misbehave on 127.0.0.1."""
 
 import http.server
+import re
 import socket
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import free_port
 from huggingface_hub import constants, hf_hub_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from transformers import AutoTokenizer
 
 from distilnb.machine import hub
@@ -141,13 +149,47 @@ def test_what_looks_like_a_folder_is_no_matter_of_the_network(hub_at, serve, tmp
     for folder in ("runs/distil-toy/model", "owner/names"):
         Path(folder).mkdir(parents=True)
     for name, meant, asked in (("runs/distil-typo", "runs/distil-toy/model", 0), ("owner/name", "owner/names", 1)):
-        with pytest.raises(ValueError, match=f"no folder {name} here, did you mean {meant}") as error:
+        with pytest.raises(ValueError, match=f"no {name} here, did you mean {meant}") as error:
             hub.reach(name, "model", f"model '{name}'")
         assert "network" not in str(error.value) and serve.asked == asked
-    with pytest.raises(ValueError, match="no folder data/mine here$"):
+    with pytest.raises(ValueError, match="there is no data/mine here$"):
         hub.reach("data/mine", "dataset", "text 'data/mine'")
     assert "network" not in hub.cause("owner/name", OSError("no"))
-    assert "network" in hub.cause("another/name", OSError("no"))
+
+
+def answered(kind: type[Exception], status: int) -> Exception:
+    """What huggingface_hub raises for an answer of this status."""
+    response = SimpleNamespace(status_code=status, headers={}, request=None, url="http://hub")
+    error = kind.__new__(kind)
+    error.response, error.args = response, (f"{status} Client Error",)
+    return error
+
+
+WAYS_OUT = [
+    (answered(RevisionNotFoundError, 404), "not at this revision"),
+    (answered(GatedRepoError, 403), "agreed to its terms"),
+    (answered(RepositoryNotFoundError, 401), "check the name .a private one needs `hf auth login`"),
+    (OSError("owner/name does not appear to have a file named model.safetensors"), "check the name"),
+    (LocalEntryNotFoundError("not in the cache"), "and the network"),
+    (ConnectionError("Name or service not known"), "and the network"),
+]
+
+
+@pytest.mark.parametrize("error, words", WAYS_OUT, ids=lambda value: type(value).__name__)
+def test_the_network_is_named_where_it_failed_and_only_there(error, words):
+    """Also where a library has wrapped what the Hub answered."""
+    wrapped = OSError("owner/name cannot be loaded")
+    wrapped.__cause__ = error
+    for one in (error, wrapped):
+        told = hub.cause("owner/name", one)
+        assert re.search(words, told) and ("network" in told) == ("network" in words)
+
+
+def test_a_repository_with_terms_is_told_from_one_that_is_not_there(hub_at, serve):
+    hub_at(serve((403, {"X-Error-Code": "GatedRepo"}, b'{"error": "agree first"}')))
+    with pytest.raises(ValueError, match="agreed to its terms"):
+        ask()
+    assert serve.asked == 1
 
 
 # fetching files

@@ -15,7 +15,15 @@ from typing import Any
 
 import datasets
 from huggingface_hub import HfApi, constants, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError, safe_open
 from transformers.utils import logging
@@ -34,7 +42,12 @@ ELSEWHERE = "*.h5 *.msgpack *.ckpt* *.gguf *model*.ot *model*.pt *model*.pth *mo
 TOKENIZERS = "tokenizer.json", "vocab*", "*.model", "*.spm"  # without one of them, the library makes an empty one
 converting = False  # whether weights that exist only as pickled files may be converted (--convert)
 OUR_FOLDERS = "runs/", "data/"  # no owner on the Hub is meant by these
-ADVICE = "check the name and the network, give a local folder, or use the offline scale (--scale toy)"
+REFUSED = {  # what the Hub answers, and the way out
+    GatedRepoError: "it is there only for those who agreed to its terms: do so on its page, then `hf auth login`",
+    RevisionNotFoundError: "it is there, but not at this revision: give one that its page lists",
+}
+ADVICE = "check the name{}, give a local folder, or use the offline scale (--scale toy)"
+UNREACHED, UNKNOWN = (ADVICE.format(more) for more in (" and the network", " (a private one needs `hf auth login`)"))
 
 
 class Explained(ValueError):
@@ -81,6 +94,8 @@ def reach(path: str, kind: str, what: str, deadline: float = DEADLINE) -> dict[s
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(deadline)
+    if answer and isinstance(answer[0], GatedRepoError):
+        raise ValueError(f"{what} cannot be fetched: {REFUSED[GatedRepoError]}")
     if answer and isinstance(answer[0], RepositoryNotFoundError):
         raise ValueError(f"{what} was found neither as a local path nor on the Hub; {advice(path)}")
     return {} if answer == [None] else {"local_files_only": True}
@@ -111,19 +126,21 @@ def fetch(load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any)
 
 def cause(path: str, error: Exception) -> str:
     """The end of a sentence about a failed load: the reason, and a way out if the Hub was asked."""
-    settled = Path(path).exists() or isinstance(error, Explained)
-    return f" ({_first_line(error)})" + ("" if settled else f"; {advice(path)}")
+    refused = next((told for one in _chain(error) for kind, told in REFUSED.items() if isinstance(one, kind)), None)
+    settled = refused or Path(path).exists() or isinstance(error, Explained)
+    return f" ({refused or _first_line(error)})" + ("" if settled else f"; {advice(path, error)}")
 
 
-def advice(path: str) -> str:
-    """The way out for a name that is not here; for one that looks like a folder, that folder, else the network too."""
+def advice(path: str, error: BaseException | None = None) -> str:
+    """The way out for a name that is not here: the folder that was meant, or the network if that is what failed."""
     folder = Path(path).parent
     if folder == Path() or not (folder.is_dir() or path.startswith(OUR_FOLDERS)):
-        return ADVICE
+        offline = any(isinstance(one, LocalEntryNotFoundError | OfflineModeIsEnabled) for one in _chain(error))
+        return UNREACHED if offline or _may_pass(error) else UNKNOWN
     inside = [file.name for file in folder.iterdir()] if folder.is_dir() else []
     close = [folder / name for name in difflib.get_close_matches(Path(path).name, inside, 1)]
     close = [run / "model" if (run / "model").is_dir() else run for run in close]
-    return f"there is no folder {path} here" + (f", did you mean {close[0]}?" if close else "")
+    return f"there is no {path} here" + (f", did you mean {close[0]}?" if close else "")
 
 
 def _first_line(error: Exception) -> str:
@@ -166,13 +183,15 @@ def _fetch(load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any
         if (now := _arrived()) != arrived:
             heard, arrived = time.monotonic(), now
     if not answer:
-        raise Explained(f"'{path}' could not be fetched: the Hub has sent nothing for {SILENCE:.0f} s; {ADVICE}")
+        raise Explained(f"'{path}' could not be fetched: the Hub has sent nothing for {SILENCE:.0f} s; {UNREACHED}")
     loaded, error = answer[0]
     if error is None:
         return loaded
     if _may_pass(error):
         reason = str(error).strip().splitlines()[0][:150]
-        raise Explained(f"'{path}' could not be fetched in {SILENCE:.0f} s of trying ({reason}); {ADVICE}") from error
+        raise Explained(
+            f"'{path}' could not be fetched in {SILENCE:.0f} s of trying ({reason}); {UNREACHED}"
+        ) from error
     raise error
 
 
@@ -335,17 +354,23 @@ def to_safetensors(binary: list[Path], target: Path) -> None:
         part.unlink(missing_ok=True)
 
 
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, its cause, the cause of that, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
 def _may_pass(error: BaseException | None) -> bool:
     """Whether an error, or one of its causes, is a transient one of network or server, so that another try may help."""
-    while error is not None:
-        if isinstance(error, HfHubHTTPError):
-            return error.response.status_code in (408, 429) or error.response.status_code >= 500
-        transport = type(error).__module__.startswith("httpx") or "Consistency check failed" in str(error)
-        if transport or isinstance(error, (ConnectionError, TimeoutError)):
+    for one in _chain(error):
+        if isinstance(one, HfHubHTTPError):
+            return one.response.status_code in (408, 429) or one.response.status_code >= 500
+        transport = type(one).__module__.startswith("httpx") or "Consistency check failed" in str(one)
+        if transport or isinstance(one, (ConnectionError, TimeoutError)):
             return True
-        if isinstance(error, LocalEntryNotFoundError) and error.__cause__ is None and error.__context__ is None:
+        if isinstance(one, LocalEntryNotFoundError) and one.__cause__ is None and one.__context__ is None:
             return True
-        error = error.__cause__ or error.__context__
     return False
 
 

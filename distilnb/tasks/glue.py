@@ -15,7 +15,7 @@ from datasets import Dataset, load_dataset
 from transformers import PreTrainedTokenizerBase
 
 from .. import scales
-from ..machine.hub import ADVICE, fetch, only_cached, reach
+from ..machine.hub import cause, fetch, only_cached, reach
 from ..text import toyworld
 from ..text.corpus import vocabulary_hash
 from ..text.randomness import generator
@@ -225,7 +225,7 @@ def _from_hub(task: Task, split: str) -> Dataset:
         with only_cached(bool(unanswered)):
             splits = fetch(load_dataset, task.hub, task.config, revision=task.revision)
     except (OSError, ValueError) as error:
-        raise ValueError(f"task {task.name} ({task.hub}) could not be read; {ADVICE}") from error
+        raise ValueError(f"task {task.name} ({task.hub}) could not be read{cause(task.hub, error)}") from error
     _check_split(task, split, tuple(splits), f"this copy of {task.hub}")
     return splits[split]
 
