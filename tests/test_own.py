@@ -13,7 +13,9 @@ import pyarrow.parquet
 import pytest
 from conftest import ANIMALS, NAMES, PLACES, stories
 from datasets import ClassLabel, Dataset, Features, List, Value
+from test_damaged_models import mutated
 from test_finetuning import QUICK
+from test_reading import damaged
 
 from distilnb.cli import main
 from distilnb.evidence.records import load_record, load_records, save_record
@@ -196,6 +198,8 @@ WRONG = {
         "line 4",
     ),
     "answers of another shape": ("q.jsonl", bad(questions(), 3, answers="garden"), {}, "'q.jsonl', line 4"),
+    "no answers in a row": ("q.json", [*questions(9), {"question": "who", "context": "a"}], {}, "row 10 is no answer"),
+    "a number that is too large": ("a.csv", labelled([*range(60), 1e300]), {}, "'a.csv', line 62"),
     "no object of answers": ("q.jsonl", bad(questions(), 3, answers=None), {}, "line 4 .* both empty"),
     "no answer at all": ("q.jsonl", questions()[::2], {}, "q.jsonl"),
     "answers without places": (
@@ -354,6 +358,47 @@ def test_a_damaged_file_is_named(name, content, words, tmp_path):
     with pytest.raises(ValueError, match=words) as error:
         load(str(tmp_path / name))
     assert "\n" not in str(error.value)
+
+
+def in_squads_format(rows: list[dict]) -> dict:
+    """The same questions as SQuAD is written."""
+
+    def asked(row: dict) -> dict:
+        answers = [{"text": t, "answer_start": s} for t, s in zip(*row["answers"].values(), strict=True)]
+        return {"id": row["id"], "question": row["question"], "answers": answers}
+
+    return {"data": [{"paragraphs": [{"context": row["context"], "qas": [asked(row)]}]} for row in rows]}
+
+
+DAMAGED = {
+    "classes": lambda: moods(30),
+    "questions": lambda: questions(30),
+    "several": lambda: [{"text": f"w {i}", "label": [["x"], ["x", "y"], []][i % 3]} for i in range(30)],
+    "numbers": lambda: [{"a": f"w {i}", "b": f"v {i}", "score": i / 7} for i in range(40)],
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_damaged_task_files_are_read_or_refused_in_a_sentence(kind, tmp_path):
+    """Some 300: bytes of files of all kinds, and single values of JSON, which are taken away or of another kind."""
+    files, rows = [], DAMAGED[kind]()
+    for suffix in ("jsonl", "json", "parquet", "arrow", *(("csv", "tsv") if kind in ("classes", "numbers") else ())):
+        whole = write(tmp_path / f"whole.{suffix}", rows).read_bytes()
+        files += [(f"{n}.{suffix}", damaged(whole, random.Random(f"{kind} {suffix} {n}"))) for n in range(8)]
+    for n in range(20):
+        files.append((f"rows-{n}.json", json.dumps(mutated({"rows": DAMAGED[kind]()}, random.Random(n))).encode()))
+        if kind == "questions":
+            files.append((f"squad-{n}.json", json.dumps(mutated(in_squads_format(rows), random.Random(n))).encode()))
+    refused = 0
+    for name, content in files:
+        (tmp_path / name).write_bytes(content)
+        try:
+            load(str(tmp_path / name))
+        except ValueError as error:
+            refused += 1
+            assert name in str(error) or f"task {name.partition('.')[0]}" in str(error), error
+            assert type(error) is ValueError and "\n" not in str(error), name
+    assert refused > len(files) / 4
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])

@@ -7,7 +7,6 @@ long work.
 
 import contextlib
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -357,13 +356,16 @@ def _check_rows(table: Table, texts: Sequence[str], label: str, kind: str) -> No
 
 
 def _number(value: Any) -> float | None:
-    """The finite number that `value` is or spells; None for anything else."""
+    """The number that `value` is or spells, if a loss can be computed of it; None for anything else."""
     if isinstance(value, bool):
         return None
     try:
-        return float(value) if math.isfinite(float(value)) else None
-    except (TypeError, ValueError):
+        return float(value) if abs(float(value)) < LARGEST else None
+    except (TypeError, ValueError, OverflowError):
         return None
+
+
+LARGEST = 1e18  # for a label, because its square must be a float32
 
 
 def _kind(table: Table, label: str, options: OwnOptions, told: list[str]) -> str:
@@ -474,7 +476,7 @@ def _spans(
     for split, table in tables.items():
         rows = []
         for i, row in enumerate(table.rows):
-            answers = _answers(row["answers"], table.place(i))
+            answers = _answers(row.get("answers"), table.place(i))
             places = [_place(*one, row[texts[1]], table.place(i)) for one in zip(*answers.values(), strict=True)]
             moved += places != answers["answer_start"]
             answers["answer_start"] = places
