@@ -196,6 +196,8 @@ def test_sizes_and_speeds_come_from_benchmark_records():
     for what in ("DistilBERT has this much fewer", "BERT-base seconds"):
         assert line(random, what).cells()["scale"] == "base, random weights", "the paper's architecture alone"
     assert smaller.cells()["scale"] == "base"
+    short = benchmark(seconds_teacher=0.5) | {"config": {"rows": 60}}
+    assert line([records[0] | {"config": {"rows": 1500}}, short], "BERT-base seconds").found.value == 12.0
     once = [benchmark(ratio_end_to_end=1.63)]
     assert line(once, "DistilBERT answers").verdict == "partly", "one run without an interval"
 

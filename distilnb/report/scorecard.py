@@ -181,12 +181,14 @@ class Runs:
     def benchmark(self, row: str) -> Found | None:
         """A number of the benchmark records; the interval of parameters is a point, because they are counted.
 
+        A run over fewer pairs than another is left out: its seconds are of something else.
         Size and speed depend on the architecture alone, so random weights suffice, but the remark names them.
         """
         key, of = BENCHMARK[row]
         task = "squad" if row in ON_DEVICE else "stsb"
         runs = [r for r in self.records if r["kind"] == "benchmark" and r["scores"].get(key) is not None]
         runs = [r for r in runs if r["task"] == task]
+        runs = [r for r in runs if _pairs(r) == max(map(_pairs, runs))]
         values = [of(record["scores"][key]) for record in runs]
         single = [values[0]] * 2 if runs and row.endswith("parameters") else None
         if len(runs) == 1 and key in (runs[0].get("intervals") or {}):
@@ -200,6 +202,11 @@ class Runs:
         teacher, student = self.benchmark("BERT-base parameters"), self.benchmark("DistilBERT parameters")
         fewer = 100 * (1 - student.value / teacher.value) if teacher and student else None
         return fewer and Found(fewer, fewer, fewer, remark=teacher.remark)
+
+
+def _pairs(record: Mapping[str, Any]) -> int:
+    """How many pairs a benchmark timed."""
+    return record.get("config", {}).get("rows", 0)
 
 
 def _over_runs(
