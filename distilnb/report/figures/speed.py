@@ -208,9 +208,8 @@ def plot_formats(
     ax.plot(first["bytes"] / 1e6, first["ms"][1], "s", color=COLOURS["teacher"])
     inside = np.where(rows["fits"], COLOURS["student"], "none")
     ax.scatter(rows["MB"], rows["ms"], s=55, edgecolors=COLOURS["student"], facecolors=inside)
-    ax.set(
-        xscale="log", yscale="log", xlabel="MB on disk; numbers: points of accuracy", ylabel="milliseconds per answer"
-    )
+    numbers = "numbers: points of accuracy" if rows["points lost"].notna().any() else "accuracy was not measured"
+    ax.set(xscale="log", yscale="log", xlabel=f"MB on disk; {numbers}", ylabel="milliseconds per answer")
     ax.set_xlim(0.22 * rows["MB"].min(), 6 * first["bytes"] / 1e6)
     ax.set_ylim(0.6 * rows["ms"].min(), 1.6 * first["ms"][1])
     for limit, line in ((megabytes, ax.axvline), (milliseconds, ax.axhline)):
@@ -233,9 +232,10 @@ def _name_formats(ax: Axes, rows: pd.DataFrame, teacher: Mapping[str, Any]) -> N
     ax.figure.draw_without_rendering()
     taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in ax.transData.transform(rows[["MB", "ms"]].to_numpy())]
     place_label(ax, teacher["bytes"] / 1e6, teacher["ms"][1], "teacher, float32", taken)
+    unknown = ", not scored" if rows["points lost"].notna().any() else ""
     for row in rows.to_dict("records"):
-        cost = "not scored" if pd.isna(row["points lost"]) else f"{0 - row['points lost']:+.2f}"
-        text = f"{EXPORTED[row['format']].title}, {cost.replace('-', '−')}"
+        cost = unknown if pd.isna(row["points lost"]) else f", {0 - row['points lost']:+.2f}".replace("-", "−")
+        text = EXPORTED[row["format"]].title + cost
         place_label(ax, row["MB"], row["ms"], text, taken, color=BLACK if row["fits"] else GREY)
 
 
