@@ -23,10 +23,10 @@ ONE_ROUND = {"rows": 2, "rounds": 1, "warmup": 0, "threads": 1, "max_length": 32
 
 
 def teacher_of(kind: str, folder: Path) -> Path:
-    """A random teacher of the family with a tokenizer of its kind, as a folder."""
+    """A random teacher of the family with a tokenizer of its kind, as a folder; its tables are padded, as many are."""
     tokenizer = TOKENIZERS.get(kind, TOKENIZERS["bert"])()
     config = copy.deepcopy(CONFIGS[kind])
-    config.vocab_size, config.pad_token_id = len(tokenizer), tokenizer.pad_token_id
+    config.vocab_size, config.pad_token_id = len(tokenizer) + 3, tokenizer.pad_token_id
     if kind in ("modernbert", "gpt2"):
         config.bos_token_id = config.eos_token_id = tokenizer.eos_token_id or tokenizer.sep_token_id
     make(config).save_pretrained(folder)

@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from conftest import make_teacher, story
 from safetensors.torch import load_file, save_file
+from test_layout import TOKENIZERS
 from transformers import (
     AutoModel,
     BertConfig,
@@ -42,7 +43,7 @@ from distilnb.models import dropout, families, half, narrowing
 from distilnb.models.arithmetic import count_groups, parameter_groups
 from distilnb.models.families import FAMILIES
 from distilnb.models.forward import decoder, head_input
-from distilnb.models.guessing import mask_logits
+from distilnb.models.guessing import best_guesses, mask_logits
 from distilnb.models.sources import load_model
 from distilnb.models.student import (
     build_student,
@@ -732,6 +733,17 @@ def test_the_blank_or_the_next_word_is_guessed(pair, tokenizer):
     with torch.no_grad():
         expected = teacher(ids).logits[0, place]
     torch.testing.assert_close(mask_logits(teacher, tokenizer, text), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_rows_that_pad_a_table_are_no_guess(kind):
+    tokenizer, config = TOKENIZERS[kind](), copy.deepcopy(CONFIGS[kind])
+    config.vocab_size, config.pad_token_id = len(tokenizer) + 4, tokenizer.pad_token_id
+    model = make(config)
+    with torch.no_grad():
+        decoder(model)[1][-4:] = 50.0
+    guesses = best_guesses(model, tokenizer, "anna sees the [MASK]")
+    assert len(guesses) == 5 and all(isinstance(guess.word, str) for guess in guesses)
 
 
 def test_a_narrower_student_learns_a_projection_and_loses_it(packed, tokenizer, tmp_path):

@@ -69,8 +69,11 @@ def best_guesses(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sen
 
     Raises as `mask_logits` does. Pieces are shown as readable text: a byte-level space is a space.
     """
-    best = mask_logits(model, tokenizer, sentence).softmax(-1).topk(k)
+    shares = mask_logits(model, tokenizer, sentence).softmax(-1)
+    best = shares.topk(min(k + max(0, len(shares) - len(tokenizer)), len(shares)))
     pieces = tokenizer.convert_ids_to_tokens(best.indices)
+    known = [i for i, piece in enumerate(pieces) if piece is not None][:k]  # rows that pad a table have no piece
+    pieces, probabilities = [pieces[i] for i in known], best.values[known].tolist()
     if type(getattr(tokenizer.backend_tokenizer, "decoder", None)).__name__ == "ByteLevel":
         pieces = [tokenizer.convert_tokens_to_string([piece]) for piece in pieces]
-    return [Guess(*pair) for pair in zip(pieces, best.values.tolist(), strict=True)]
+    return [Guess(*pair) for pair in zip(pieces, probabilities, strict=True)]
