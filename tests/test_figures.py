@@ -134,6 +134,7 @@ def drawings() -> dict:
     return {
         "counts": figures.plot_parameter_counts(paper_module.table("figure1_parameters")),
         "map": figures.plot_layer_map([0, 2, 4, 7, 9, 11], 12),
+        "kinds": figures.plot_layer_kinds(["full", "sliding"] * 6, [0, 3], {"naive copy": ["full"] * 2}),
         "temperature": figures.plot_temperature([3.0, 1.0, 2.0], ["a", "b", "c"]),
         "curve": figures.plot_curve(run_record("student")),
         "scores": figures.plot_scores([score("RTE", "student", 0, 0.6)]),
@@ -151,6 +152,7 @@ def drawings() -> dict:
         ),
         "overhead": figures.plot_overhead(benchmark_record()),
         "sweeps": figures.plot_sweeps(benchmark_record()),
+        "runtimes": figures.plot_runtimes(benchmark_record()),
         "formats": figures.plot_formats(benchmark_record(), megabytes=100),
         "guesses": figures.plot_guesses({"teacher": [("cat", 0.7), ("dog", 0.2)], "student": [("dog", 0.5)]}),
         "masking": figures.plot_masking(["a", "cat"], {"smoothing 0": [0.1, 0.2], "smoothing 0.7": [0.0, 0.3]}),
@@ -592,6 +594,44 @@ def test_a_format_fits_within_all_limits_and_an_unknown_cost_only_where_any_is_a
     filled = [colour[3] > 0 for colour in ax.collections[0].get_facecolors()]
     told = f"{len(fits)} of 3 formats" if limits else "ONNX int8: 25% of the student's size, 10.0 times as fast"
     assert sum(filled) == len(fits) and told in ax.get_title("left").replace("\n", " ")
+
+
+def test_a_layer_that_changes_its_kind_is_framed_and_counted():
+    kinds, ours = ["full_attention", *["sliding_attention"] * 2] * 2, ["full_attention", "full_attention"]
+    figure = figures.plot_layer_kinds(kinds, [0, 3], {"naive copy": kinds[:2], "ours": ours})
+    framed = [patch.get_linewidth() > 2 for patch in figure.axes[0].patches]
+    assert framed == [False, False, False, True, False, False]
+    assert "naive copy 1 of 2, ours 0 of 2" in figure.axes[0].get_title("left").replace("\n", " ")
+    assert [text.get_text() for text in figure.axes[0].texts][:4] == [
+        "0: full",
+        "3: full",
+        "0 → 0: full",
+        "3 → 1: sliding",
+    ]
+
+
+def test_runtimes_show_teacher_and_student_by_length_and_task():
+    record = benchmark_record()
+    record["formats"].append({"model": "teacher", "format": "onnx_int8", "bytes": 99 * 10**6, "ms": [50, 60, 70]})
+    record["formats"] = [
+        row | {"lengths": {"32": [row["ms"][1] / 4, 1], "128": [row["ms"][1], 1]}} for row in record["formats"]
+    ]
+    lost = {"teacher": (0.5, 1.5), "student": (0.0, 0.5)}
+    record["tasks"] = [
+        {"of": of, "rows": [{"format": "onnx_int8", "lost": points}]} for of, both in lost.items() for points in both
+    ]
+    figure = figures.plot_runtimes(record)
+    sizes, times, points = figure.axes
+    assert sorted(bar.get_width() for bar in sizes.patches) == [68, 99, 134, 268, 438]
+    assert [text.get_text() for text in sizes.get_yticklabels()] == ["PyTorch float32", "PyTorch bfloat16", "ONNX int8"]
+    assert sorted(x for line in times.lines for x in line.get_xdata()) == [5, 10, 15, 20, 25, 40, 50, 60, 100, 200]
+    assert sorted(x for line in points.lines[:2] for x in line.get_xdata()) == [-1.0, -0.25]
+    assert "student: PyTorch float32 has 268, ONNX int8 68" in figures.describe(figure)
+    assert set(legend(times)) == {f"{of}, {n} pieces" for of in lost for n in (32, 128)}
+    told = figure.get_suptitle().replace("\n", " ")
+    assert told == "ONNX int8 is fastest (32 pieces): 10.0 times the teacher in float32, in 25% of the student's bytes"
+    with pytest.raises(ValueError, match="compares no formats"):
+        figures.plot_runtimes(benchmark_record(formats=[]))
 
 
 def test_formats_are_written_with_what_they_cost():

@@ -82,3 +82,15 @@ def test_the_worth_on_tasks_follows_from_pairs_of_student_and_twin(published, mo
 def test_whether_the_papers_differences_lie_in_our_intervals_is_computed(published):
     grid = [r for r in published if r["kind"] == "ablation" and r["scale"] in findings.REAL]
     assert findings.ablation_sentence(grid).count(" yes") + findings.ablation_sentence(grid).count(" no") >= 4
+
+
+def test_the_phone_s_207_megabytes_are_looked_for_among_the_measured_formats():
+    assert findings.format_of_the_phone([]) == ""
+    form = {"model": "student", "format": "float32", "bytes": 265_000_000}
+    run = {"kind": "benchmark", "scale": "base", "weights": {}, "scores": {"parameters_student": 66.4e6}}
+    told = findings.format_of_the_phone([run | {"formats": [form, form | {"model": "teacher", "bytes": 207_000_000}]}])
+    assert told.startswith("Which format makes 66 million weights 207 MB? None of the 1 that were measured (in MB: Py")
+    told = findings.format_of_the_phone(
+        [run | {"formats": [form, form | {"format": "onnx_int8", "bytes": 207 * 2**20}]}]
+    )
+    assert "207 MB? ONNX int8 (in MB: ONNX int8 217, PyTorch float32 265)" in told

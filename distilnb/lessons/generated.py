@@ -175,6 +175,7 @@ def results_page(card: scorecard.Card, records: list[Record]) -> str:
     ours = [
         "## What our own runs found",
         findings.ablation_sentence(records),
+        findings.format_of_the_phone(records),
         tables.NAMES,
         *filter(None, [findings.read_before(records)]),
         *(f"### {title}\n\n{tables.table(rows)}" for title, rows in tables.tables(records).items()),

@@ -10,6 +10,7 @@ from ..evidence.names import ablation_grid, held_out_loss, pretraining_run
 from ..models.arithmetic import parameter_groups
 from ..models.student import student_config
 from ..studies import ablation, chain
+from ..studies.formats import KNOWN
 from ..tasks import glue
 from . import tables
 from .retention import Records, Retained, by_model
@@ -87,6 +88,20 @@ def missing_attention() -> str:
         f"**{size:.0f} MB is a file without {' and '.join(absent)}**: the weights that remain add up to the "
         f"{file['bytes']:,} bytes of a model in the app's repository, but for {abs(file['bytes'] - predicted):,} "
         "([07](notebooks/07_size_and_speed.ipynb))."
+    )
+
+
+def format_of_the_phone(records: Records) -> str:
+    """The sentence on which of the measured formats of a student of the paper's size, if any, takes its 207 MB."""
+    runs, claimed = _base_benchmarks(records), paper.claim("device_size").value
+    sizes = {form["format"]: form["bytes"] for r in runs for form in r["formats"] if form["model"] == "student"}
+    if not sizes:
+        return ""
+    fit = [KNOWN[form].title for form, size in sizes.items() if claimed in (round(size / 1e6), round(size / 2**20))]
+    told = ", ".join(f"{KNOWN[form].title} {sizes[form] / 1e6:.0f}" for form in sorted(sizes, key=sizes.get))
+    return (
+        f"Which format makes {runs[0]['scores']['parameters_student'] / 1e6:.0f} million weights {claimed:.0f} MB? "
+        f"{' and '.join(fit) or f'None of the {len(sizes)} that were measured'} (in MB: {told})."
     )
 
 

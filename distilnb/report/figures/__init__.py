@@ -4,13 +4,14 @@ from .ablation import plot_ablation, plot_heldout, plot_layer_choice, plot_pairs
 from .describing import describe
 from .gallery import draw_all, drawings, longest, teaching
 from .losses import plot_guesses, plot_loss_weights, plot_masking, plot_temperature
-from .models import plot_layer_map, plot_parameter_counts, plot_parameter_groups
+from .models import plot_layer_kinds, plot_layer_map, plot_parameter_counts, plot_parameter_groups
 from .speed import (
     plot_file_sizes,
     plot_formats,
     plot_growth,
     plot_overhead,
     plot_rounding,
+    plot_runtimes,
     plot_seconds,
     plot_sweeps,
     sweep_ratios,
@@ -59,6 +60,7 @@ __all__ = [
     "plot_guesses",
     "plot_heldout",
     "plot_layer_choice",
+    "plot_layer_kinds",
     "plot_layer_map",
     "plot_loss_weights",
     "plot_masking",
@@ -69,6 +71,7 @@ __all__ = [
     "plot_published",
     "plot_retention",
     "plot_rounding",
+    "plot_runtimes",
     "plot_scores",
     "plot_seconds",
     "plot_span_probabilities",

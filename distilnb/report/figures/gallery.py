@@ -14,7 +14,16 @@ from ...models.student import choose_layers, student_config
 from ...studies import ablation
 from .ablation import plot_ablation, plot_heldout, plot_pairs
 from .models import plot_layer_map, plot_parameter_counts, plot_parameter_groups
-from .speed import plot_file_sizes, plot_formats, plot_growth, plot_overhead, plot_rounding, plot_seconds, plot_sweeps
+from .speed import (
+    plot_file_sizes,
+    plot_formats,
+    plot_growth,
+    plot_overhead,
+    plot_rounding,
+    plot_runtimes,
+    plot_seconds,
+    plot_sweeps,
+)
 from .style import save_figure
 from .tasks import plot_published, plot_retention, plot_scores, plot_vintages
 from .training import plot_curve, plot_teaching
@@ -51,6 +60,8 @@ def drawings(records: Sequence[Record]) -> dict[str, Figure]:
             drawn[f"table3_sweeps_{place}"] = plot_sweeps(record)
         if record["formats"]:
             drawn[f"device_formats_{place}"] = plot_formats(record)
+        if any(row.get("lengths") for row in record["formats"]):
+            drawn[f"device_runtimes_{place}"] = plot_runtimes(record)
         if any("chosen" in task for task in record.get("tasks", ())):
             drawn[f"device_rounding_{place}"] = plot_rounding(record)
     for scale in dict.fromkeys(r["scale"] for r in records if r["kind"] not in ("benchmark", "data")):

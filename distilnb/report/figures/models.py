@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
@@ -9,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from .style import COLOURS, GREY, WIDTH, finding, hollow, legend_below, place_label, stack, styled
+from .style import COLOURS, GREY, MUTED, WIDTH, finding, hollow, legend_below, place_label, stack, styled
 
 
 @styled
@@ -61,6 +62,30 @@ def _box(ax: Axes, x: float, y: float, text: str, colour: str | None) -> None:
     """Draw a labelled box, hollow and grey without a colour."""
     ax.add_patch(plt.Rectangle((x - 0.2, y - 0.35), 0.4, 0.7, facecolor=colour or "none", edgecolor=colour or GREY))
     ax.text(x, y, text, ha="center", va="center", color="white" if colour == COLOURS["teacher"] else "black")
+
+
+@styled
+def plot_layer_kinds(teacher: Sequence[str], layers: Sequence[int], students: Mapping[str, Sequence[str]]) -> Figure:
+    """A figure of the kind of attention of each chosen layer in the teacher and in students made of these layers, input
+    at the bottom; a kind that differs from the teacher's has a dark frame."""
+    right = [teacher[layer] for layer in layers]
+    columns = {"teacher": right, **students}
+    colours = dict(zip(dict.fromkeys(teacher), (MUTED[4], MUTED[3], MUTED[6]), strict=False))
+    figure, ax = plt.subplots(figsize=(WIDTH, 1.6 + 0.42 * len(layers)))
+    for x, kinds in enumerate(columns.values()):
+        for y, (layer, kind, was) in enumerate(zip(layers, kinds, right, strict=True)):
+            edge = {"edgecolor": "black", "lw": 2.5} if kind != was else {"edgecolor": "white"}
+            ax.add_patch(plt.Rectangle((x - 0.45, y - 0.42), 0.9, 0.84, facecolor=colours[kind], **edge))
+            place = f"{layer}: " if not x else f"{layer} → {y}: "
+            ax.text(x, y, place + kind.removesuffix("_attention").removeprefix("sliding_"), ha="center", va="center")
+    ax.set(xlim=(-0.5, len(columns) - 0.5), ylim=(-0.5, len(layers) - 0.5), yticks=[])
+    ax.set_xticks(range(len(columns)), list(columns), fontsize=mpl.rcParams["axes.labelsize"])
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+    changed = {name: sum(a != b for a, b in zip(own, right, strict=True)) for name, own in students.items()}
+    told = (f"{name} {count} of {len(layers)}" for name, count in changed.items())
+    finding(ax, f"Layers of another kind than in the teacher: {', '.join(told)}")
+    return figure
 
 
 @styled

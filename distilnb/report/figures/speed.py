@@ -1,6 +1,6 @@
 """Figures of time and size (notebook 07)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -246,6 +246,63 @@ def _fastest(rows: pd.DataFrame, teacher: Mapping[str, Any]) -> str:
     size = f"{best['MB'] / whole.iloc[0]:.0%} of the student's size, " if len(whole) else ""
     times = teacher["ms"][1] / best["ms"]
     return f"{EXPORTED[best['format']].title}: {size}{times:.1f} times as fast as the teacher in float32"
+
+
+@styled
+def plot_runtimes(record: Record) -> Figure:
+    """A figure of a benchmark's formats, a line each, for teacher and student: megabytes, milliseconds of an answer by
+    its number of word pieces (of its texts where no lengths were timed), and the change on tasks in points."""
+    rows = sorted(record["formats"], key=lambda row: -row["bytes"])
+    if not rows:
+        raise ValueError(f"record '{record['name']}' compares no formats; run the benchmark with format_rows above 0")
+    forms, lost = list(dict.fromkeys(row["format"] for row in rows)), _points_lost(record)
+    figure, (sizes, times, points) = plt.subplots(1, 3, sharey=True, figsize=(WIDTH, 2.6 + 0.4 * len(forms)))
+    for model, shift in (("teacher", -0.17), ("student", 0.17)):
+        own, look = [row for row in rows if row["model"] == model], {"color": COLOURS[model]}
+        places = {row["format"]: forms.index(row["format"]) + shift for row in own}
+        sizes.barh(list(places.values()), [row["bytes"] / 1e6 for row in own], height=0.3, label=model, **look)
+        spent = pd.DataFrame({row["format"]: _answer_times(row) for row in own}).T
+        for what, shape in zip(spent, "osD", strict=False):
+            times.plot(spent[what], list(places.values()), shape, ms=5, label=f"{model}, {what}", **look)
+        found = [form for form in places if (model, form) in lost]
+        points.plot([-lost[model, form] for form in found], [places[form] for form in found], "o", ms=5, **look)
+    sizes.set_yticks(range(len(forms)), [EXPORTED[form].title for form in forms])
+    sizes.invert_yaxis()
+    sizes.set(xlabel="megabytes")
+    times.set(xlabel="milliseconds", xscale="log")
+    times.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 3)))
+    times.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    times.xaxis.set_minor_locator(mpl.ticker.NullLocator())
+    points.axvline(0, color=GREY, lw=0.8, zorder=0)
+    points.set(xlabel="points", xmargin=0.2)
+    legend_below(figure, times)
+    finding(figure, _quickest(rows))
+    return figure
+
+
+def _answer_times(row: Mapping[str, Any]) -> dict[str, float]:
+    """The milliseconds of an answer in one format, by what is answered."""
+    if lengths := row.get("lengths"):
+        return {f"{length} pieces": spent[0] for length, spent in lengths.items()}
+    return {"its texts": row["ms"][1]}
+
+
+def _points_lost(record: Record) -> dict[tuple[str, str], float]:
+    """The mean points that model and format lost on the tasks of a benchmark."""
+    tasks = record.get("tasks") or [{"of": "student"} | record["accuracy"]]
+    rows = [row | {"of": task["of"]} for task in tasks for row in task["rows"]]
+    return pd.DataFrame(rows, columns=["of", "format", "lost"]).groupby(["of", "format"])["lost"].mean().to_dict()
+
+
+def _quickest(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The finding of `plot_runtimes`: the student's fastest format on the shortest answers, beside both in float32."""
+    first = {row["model"]: row for row in rows if row["format"] == "float32"}
+    shortest = next(iter(_answer_times(rows[0])))
+    best = min((row for row in rows if row["model"] == "student"), key=lambda row: _answer_times(row)[shortest])
+    times = _answer_times(first["teacher"])[shortest] / _answer_times(best)[shortest]
+    share = best["bytes"] / first["student"]["bytes"]
+    what = f"{EXPORTED[best['format']].title} is fastest ({shortest}): {times:.1f} times the teacher in float32"
+    return f"{what}, in {share:.0%} of the student's bytes"
 
 
 @styled
