@@ -224,7 +224,8 @@ def temperature_view(teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
     logits = lru_cache(maxsize=32)(lambda sentence: guessing.mask_logits(teacher, tokenizer, sentence))
 
     def draw(sentence: str, temperature: float) -> Figure:
-        return figures.plot_temperature(logits(sentence), words, (1, temperature))
+        own = logits(sentence)[..., : len(words)]  # a table may be padded with rows that are no words
+        return figures.plot_temperature(own, words, (1, temperature))
 
     dial = ipywidgets.FloatLogSlider(2, base=2, min=-2, max=5, step=0.25, **_look("temperature"))
     return View(draw, sentence=_sentence(sentence), temperature=dial)
