@@ -284,15 +284,16 @@ def test_a_graphics_processor_is_offered_and_answers_in_float32(browser, folder,
     next(server, None)
 
 
-def test_a_damaged_model_gets_a_friendly_line(browser, folder, tmp_path):
+@pytest.mark.parametrize("name,other", [("student", "teacher"), ("teacher", "student")])
+def test_a_damaged_model_gets_a_friendly_line_and_the_other_guesses(browser, folder, tmp_path, name, other):
     broken = Path(shutil.copytree(folder, tmp_path / "broken"))
-    data = bytearray((broken / "student-int8.bin.gz").read_bytes())
+    data = bytearray((broken / f"{name}-int8.bin.gz").read_bytes())
     data[len(data) // 2] ^= 255
-    (broken / "student-int8.bin.gz").write_bytes(bytes(data))
+    (broken / f"{name}-int8.bin.gz").write_bytes(bytes(data))
     server = served(broken)
     page, _ = opened(browser, next(server))
-    expect(page.locator("#say.bad")).to_contain_text("The student did not arrive whole", timeout=PATIENCE)
-    assert page.locator("#card-teacher li").count() == 5
+    expect(page.locator("#say.bad")).to_contain_text(f"The {name} did not arrive whole", timeout=PATIENCE)
+    assert page.locator(f"#card-{other} li").count() == 5
     page.context.close()
     next(server, None)
 

@@ -4,6 +4,7 @@ import { inTurns } from "./stopwatch.js";
 
 let manifest, ort, tokenizer, backend;
 const kept = {}; // sessions by model, precision and part; weights by model and precision
+const early = {}; // files that are fetched while the runtime is, by address
 const say = (message) => self.postMessage({ told: message });
 
 // A file's bytes: from the cache where it was loaded before, checked against its hash, unpacked.
@@ -28,6 +29,13 @@ async function load(file, what) {
   }
 }
 
+// What was fetched early, once; else fetched now.
+function arrive(file, what) {
+  const coming = early[file.url];
+  delete early[file.url];
+  return coming ?? load(file, what);
+}
+
 // Any weights take the same time: these are made here, of a full-size model that would be 180 MB to fetch.
 function random(count) {
   const bytes = new Uint8Array(count), words = new Uint32Array(bytes.buffer, 0, count >> 2);
@@ -42,10 +50,17 @@ function random(count) {
 const asModule = async (file, what) =>
   URL.createObjectURL(new Blob([await load(file, what)], { type: "text/javascript" }));
 
-async function begin({ threads, runs }) {
-  manifest = await (await fetch("demo.json")).json();
+async function begin({ threads, runs, facts, precision }) {
+  manifest = facts;
   backend = runs;
   const runtime = manifest.vendor[backend];
+  for (const name of ["student", "teacher"]) {
+    for (const part of ["whole", "weights"]) {
+      const file = manifest.models[name][precision][part];
+      early[file.url] = load(file, `The ${name}`);
+      early[file.url].catch(() => {}); // told where it is used
+    }
+  }
   const [code, glue, wasm, spelling] = await Promise.all([
     asModule(runtime.ort, "The runtime"), asModule(runtime.glue, "The runtime"), load(runtime.wasm, "The runtime"),
     asModule(manifest.vendor.tokenizers.code, "The tokenizer"),
@@ -55,6 +70,7 @@ async function begin({ threads, runs }) {
   ort.env.wasm.wasmBinary = wasm;
   ort.env.wasm.numThreads = threads;
   ort.env.logLevel = "error";
+  session("student", manifest.models.student, precision, "whole").catch(() => {}); // the wasm is made ready meanwhile
   const { Tokenizer } = await import(spelling);
   const [words, settings] = await Promise.all(manifest.tokenizer.map((file) => load(file, "The vocabulary")));
   const read = (bytes) => JSON.parse(new TextDecoder().decode(bytes));
@@ -68,7 +84,7 @@ async function begin({ threads, runs }) {
 async function session(name, entry, precision, part) {
   const files = entry[precision], key = `${name} ${precision}`, title = `The ${name}`;
   return kept[`${key} ${part}`] ??= (async () => {
-    const [graph, weights] = await Promise.all([load(files[part], title), kept[key] ??= load(files.weights, title)]);
+    const [graph, weights] = await Promise.all([arrive(files[part], title), kept[key] ??= arrive(files.weights, title)]);
     try {
       return await ort.InferenceSession.create(graph, {
         executionProviders: [backend], externalData: [{ path: "weights", data: weights }], logSeverityLevel: 3,
