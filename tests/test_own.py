@@ -127,6 +127,13 @@ def test_columns_of_0_and_1_are_the_labels_of_a_row(name, tmp_path):
     assert alone.task.labels == ("0", "1") and not alone.task.several
 
 
+def test_classes_that_are_spelt_alike_or_never_scored_are_told(tmp_path):
+    rows = [{"text": f"a {i}", "label": ["good", "Good", "bad"][i % 3]} for i in range(60)]
+    told = load(str(write(tmp_path / "case.csv", [*rows, {"text": "so", "label": "mixed"}]))).info["told"]
+    assert any("Good, good" in line and "apart" in line for line in told)
+    assert any("mixed" in line and "not scored" in line for line in told)
+
+
 def test_what_is_guessed_is_told_and_can_be_said(tmp_path):
     rows = [{"id": i, "one": f"a {i}", "other": f"b {i}", "stars": i % 5} for i in range(40)]
     path = str(write(tmp_path / "pairs.csv", rows))
@@ -511,6 +518,35 @@ def test_the_command_takes_a_file_and_a_second_teacher(teacher_folder, teacher, 
     assert all(r["config"]["learning_rate"] == 2e-3 and "selection" not in r for r in records)
     assert not (tmp_path / "runs" / "selection").exists(), "one learning rate needs no trial"
     assert main.main(["finetune", *flags[2:], "--task", str(tmp_path / "none.csv")]) == 2
+
+
+@pytest.mark.parametrize(
+    "flags, noun",
+    [
+        (["--model", "x/y={teacher}"], "x/y"),
+        (["--model", "={teacher}"], "label"),
+        (["--model", "a={teacher},a={other}"], "two models"),
+        (["--model", "a={teacher},b={other}"], "word pieces"),
+        (["--model", "a={teacher}", "--suffix", "../away"], "--suffix"),
+        (["--model", "a={teacher}", "--learning_rates", "-1,3e-4"], "above 0"),
+        (["--model", "a={teacher}", "--epochs", "inf"], "epochs"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_would_spoil_a_grid_is_told_before_it(flags, noun, teacher_folder, teacher, tokenizer, tmp_path, capsys):
+    """Names that no file can have, one label for two models, and models that number their words otherwise."""
+    other = tmp_path / "other"
+    teacher.save_pretrained(other)
+    tokenizer.save_pretrained(other)
+    file = json.loads((other / "tokenizer.json").read_text())
+    words = file["model"]["vocab"]
+    file["model"]["vocab"] = dict(zip(words, [*range(5), *reversed(range(5, len(words)))], strict=True))
+    (other / "tokenizer.json").write_text(json.dumps(file))
+    path, out = write(tmp_path / "moods.csv", moods()), tmp_path / "runs"
+    places = [flag.format(teacher=teacher_folder, other=other) for flag in flags]
+    assert main.main(["finetune", "--task", str(path), "--out", str(out), "--max_length", "24", "--cpu", *places]) == 2
+    told = capsys.readouterr().err
+    assert noun in told and told.count("\n") == 1 and not out.exists()
 
 
 def test_glue_takes_own_tasks_of_every_kind_and_chooses_rates_on_training_rows(teacher_folder, tmp_path, capsys):

@@ -1,6 +1,8 @@
 """The options of the commands: one dataclass each, whose fields are the flags of `distilnb COMMAND --help`."""
 
+import math
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -196,6 +198,12 @@ def _three(text: str) -> tuple[float, ...]:
     return ce, mlm, cos
 
 
+def check_name(what: str, name: str) -> None:
+    """Raise ValueError for a name that cannot be part of a file's name."""
+    if not re.fullmatch(r"[\w.+-]+", name):
+        raise ValueError(f"{what} is '{name}'; it becomes part of file names: use letters, digits and . + - _")
+
+
 @dataclass(frozen=True)
 class GridOptions:
     """Options of `distilnb finetune` and `distilnb glue`: which models on which tasks."""
@@ -232,20 +240,28 @@ class GridOptions:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a number of rows, or 0 for all")
         if self.seeds < 1:
             raise ValueError(f"seeds is {self.seeds}; at least one is needed")
+        check_name("--suffix", self.suffix or "a")
 
     def pairs(self) -> dict[str, str]:
         """The models as label → folder; ValueError for words of another form."""
-        pairs = dict(part.strip().partition("=")[::2] for part in self.model.split(",") if part.strip())
-        if not pairs or not all(pairs.values()):
+        parts = [part.strip().partition("=")[::2] for part in self.model.split(",") if part.strip()]
+        if not parts or not all(folder for _, folder in parts):
             raise ValueError(f"--model '{self.model}' names no models; write LABEL=FOLDER, several joined by commas")
-        return {label: os.path.expanduser(folder) for label, folder in pairs.items()}  # no shell does so behind a "="
+        for i, (label, _) in enumerate(parts):
+            check_name("the label of a model", label)
+            if label in dict(parts[:i]):
+                raise ValueError(f"--model gives the label '{label}' to two models; their records would be one")
+        return {label: os.path.expanduser(folder) for label, folder in parts}  # no shell does so behind a "="
 
     def rates(self) -> list[float]:
-        """The learning rates among which each model chooses."""
+        """The different learning rates among which each model chooses."""
         try:
-            return [float(rate) for rate in self.learning_rates.split(",") if rate]
+            rates = [float(rate) for rate in self.learning_rates.split(",") if rate]
         except ValueError:
             raise ValueError(f"learning rates '{self.learning_rates}' are no numbers; write 1e-3,3e-4") from None
+        if not all(0 < rate < math.inf for rate in rates):
+            raise ValueError(f"learning rates '{self.learning_rates}': each must be a number above 0")
+        return list(dict.fromkeys(rates))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from ..evidence.records import save_record
 from ..machine import processes
 from ..machine.device import make_accelerator
 from ..models import arithmetic
-from ..models.sources import load_model, load_tokenizer, read_teacher, ready_teacher, shipped_name
+from ..models.sources import check_same_words, load_model, load_tokenizer, read_teacher, ready_teacher, shipped_name
 from ..models.student import build_student
 from ..models.teacher import check_vocabulary, never_cut
 from ..report import tables
@@ -115,6 +115,8 @@ def time_models(what: BenchmarkOptions, config: BenchmarkConfig, columns: OwnOpt
     scale, shape = scales.get(what.scale), what.shape
     formats, places = check_formats([*what.formats.split(","), *named(what.runtimes)]), _places(what, scale.name)
     teacher, tokenizer = read_teacher(what.teacher, scale.revision if what.teacher == scale.teacher else None)
+    if what.student:
+        check_same_words(what.student, tokenizer, f"--student {what.student}", "than its teacher: both read one text")
     student = load_model(what.student) if what.student else build_student(teacher)
     texts, data = load_texts(shape, what.source, config.rows, config.seed)
     models = {

@@ -1,5 +1,6 @@
 """The commands that fine-tune: `finetune` and `glue`."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from ..evidence.names import REHEARSAL
 from ..evidence.records import Stopwatch, new_record, save_record
 from ..machine import processes
 from ..machine.device import make_accelerator
-from ..models.sources import load_tokenizer, models_of, resolve_model, trained_record
+from ..models.sources import check_same_words, load_tokenizer, models_of, resolve_model, trained_record
 from ..report import tables
 from ..tasks import heads, own, submission
 from ..tasks.ceilings import all_ceilings
@@ -75,7 +76,7 @@ def _fine_tune(
         config, rates = replace(config, learning_rate=rates[0]), []
     trained = {label: trained_record(source) for label, source in pairs.items()}
     print("\n".join(check_budgets(pairs, trained, what.allow_unequal)), flush=True)
-    tokenizer = load_tokenizer(next(iter(pairs.values())))
+    tokenizer = _tokenizer(pairs)
     models = {label: resolve_model(source) for label, source in pairs.items()}
     accelerator = make_accelerator(where.precision, where.cpu)
 
@@ -113,6 +114,16 @@ def _fine_tune(
     if accelerator.is_main_process:
         print("\n".join([tables.comparison(records), *_own_scores(records)]))
     processes.finish(accelerator)
+
+
+def _tokenizer(pairs: Mapping[str, str]) -> PreTrainedTokenizerBase:
+    """The tokenizer of all these models; ValueError where they have not the same word pieces."""
+    first, *others = pairs
+    tokenizer = load_tokenizer(pairs[first])
+    for label in others:
+        advice = f"than '{first}': give it a command of its own, the records meet in one table"
+        check_same_words(pairs[label], tokenizer, f"model '{label}'", advice)
+    return tokenizer
 
 
 def _submit(

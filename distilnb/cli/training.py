@@ -89,7 +89,7 @@ def distil(where: TrainingOptions, what: StudentOptions, config: PretrainingConf
     check_shares(config, accelerator.num_processes)
     teacher, tokenizer = read_teacher(what.teacher, revision)
     check_positions(config, teacher)
-    student, made = _student(teacher, what, config.seed)
+    student, made = _student(teacher, tokenizer, what, config.seed)
     dropout.speed_up(student, accelerator.device)
     budget = corpus_budget(where.sources, scale.corpus_tokens, config.tokens)
     read = partial(where.read_text, tokenizer, config.seq_length, budget, config.layout)
@@ -142,10 +142,12 @@ def _student_config(teacher: PreTrainedConfig, what: StudentOptions) -> PreTrain
     return narrow_config(config, what.width, what.heads) if what.width or what.heads else config
 
 
-def _student(teacher: PreTrainedModel, what: StudentOptions, seed: int) -> tuple[PreTrainedModel, dict[str, Any]]:
+def _student(
+    teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, what: StudentOptions, seed: int
+) -> tuple[PreTrainedModel, dict[str, Any]]:
     """A new student, or one to train further, and the record's entries about its origin."""
     if what.student:
-        return further(what.student, teacher)
+        return further(what.student, teacher, tokenizer)
     layers = what.chosen_layers(teacher.config)
     shape = {"width": what.width or None, "heads": what.heads or None}
     student = build_student(teacher, layers, init=what.init, token_types=what.token_types, seed=seed, **shape)

@@ -101,6 +101,11 @@ def reach(path: str, kind: str, what: str, deadline: float = DEADLINE) -> dict[s
     return {} if answer == [None] else {"local_files_only": True}
 
 
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder holds a tokenizer's words."""
+    return any(file for pattern in TOKENIZERS for file in folder.glob(pattern))
+
+
 def fetch(load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any) -> Any:
     """The result of `load(path, ...)`, which may download files; transient errors (a 503, a cut body) are tried again.
 
@@ -110,7 +115,7 @@ def fetch(load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any)
     try:
         if Path(path).is_dir() and load.__name__ == "from_pretrained":
             check_folder(Path(path), bool(keywords.get("use_safetensors")))
-            if load.__self__.__name__ == "AutoTokenizer" and not any(f for p in TOKENIZERS for f in Path(path).glob(p)):
+            if load.__self__.__name__ == "AutoTokenizer" and not has_tokenizer(Path(path)):
                 raise ValueError(f"{path} holds no tokenizer.json; copy the tokenizer's files of its teacher there")
         if Path(path).exists():
             return load(path, *arguments, **keywords)

@@ -86,11 +86,14 @@ def read_config(source: str, revision: str | None = None) -> PreTrainedConfig:
     return config
 
 
-def further(source: str, teacher: PreTrainedModel) -> tuple[PreTrainedModel, dict[str, Any]]:
+def further(
+    source: str, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> tuple[PreTrainedModel, dict[str, Any]]:
     """A student to be trained further, and its history, in which `tokens_before` is its token budget so far.
 
-    Raises ValueError for a model that `teacher` cannot teach.
+    Raises ValueError for a model that `teacher`, whose tokenizer is given, cannot teach.
     """
+    check_same_words(source, tokenizer, f"--student {source}", "than its teacher: soft targets need one vocabulary")
     student = load_model(source)
     ours, theirs = families.of(student), families.of(teacher)
     if not isinstance(student, ours.model) or ours.objective != theirs.objective:
@@ -164,6 +167,18 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
         raise ValueError(f"no model with its tokenizer can be read at '{source}'{hub.cause(name, error)}") from error
     pad_with_end(tokenizer)
     return tokenizer
+
+
+def check_same_words(source: str, tokenizer: PreTrainedTokenizerBase, what: str, advice: str) -> None:
+    """Raise ValueError, naming it `what`, if the model at an address brings other word pieces than `tokenizer` has.
+
+    A folder without a tokenizer is taken to have the same.
+    """
+    folder = Path(source.removeprefix(RANDOM).removeprefix(UNTRAINED))
+    if source == "random:base" or folder.exists() and not hub.has_tokenizer(folder):
+        return
+    if load_tokenizer(source).get_vocab() != tokenizer.get_vocab():
+        raise ValueError(f"{what} was trained with other word pieces {advice}")
 
 
 def is_random(source: str) -> bool:

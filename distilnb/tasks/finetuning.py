@@ -71,8 +71,8 @@ class FinetuningConfig:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "learning_rate", "clip", "max_length", "stride"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0 and finite")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup is {self.warmup}; it is a share of the updates, from 0 to below 1")
         if not 0 < self.soft_weight <= 1:
@@ -108,8 +108,8 @@ class Safety:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is a number of at least 0")
         for name in ("checkpoint_minutes", "max_skipped"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0 and finite")
 
 
 UNSAVED = Safety()  # without a folder, an interrupted run leaves nothing
@@ -322,7 +322,8 @@ def check_run(
             )
         if config.max_length > families.longest(one.config):
             raise ValueError(
-                f"max_length is {config.max_length}, but the {who} reads {families.longest(one.config)} tokens"
+                f"max_length is {config.max_length}, but the {who} reads {families.longest(one.config)} tokens: "
+                f"use --max-length {families.longest(one.config)} or less"
             )
         check_vocabulary(one.config, tokenizer)
 

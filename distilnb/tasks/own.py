@@ -245,7 +245,7 @@ def load(source: str, options: OwnOptions | None = None, n_train: int = 0, n_val
         splits |= _split(task, splits["train"], _share(options.validation) or 0.1, told)
     splits = {s: _few(rows, n) for (s, rows), n in zip(splits.items(), (n_train, n_validation), strict=True)}
     task = _measured(task, splits["train"], options.metric, told)
-    told += _leaks(task, splits)
+    told += _leaks(task, splits) + _odd_classes(task, splits)
     info = {
         "id": Path(source).name if Path(source).expanduser().exists() else source.partition("@")[0],
         "revision": source.partition("@")[2] or None,
@@ -596,3 +596,16 @@ def _leaks(task: Task, splits: dict[str, Dataset]) -> list[str]:
     return [
         f"{count:,} of {len(keys['validation']):,} validation rows have the texts of a training row: scores flatter"
     ]
+
+
+def _odd_classes(task: Task, splits: dict[str, Dataset]) -> list[str]:
+    """Sentences on classes that are spelt alike, and on those that no scored row has."""
+    if task.spans or task.several or not task.labels:
+        return []
+    spelt = Counter(name.strip().lower() for name in task.labels)
+    alike = [name for name in task.labels if spelt[name.strip().lower()] > 1]
+    scored = {*splits["validation"]["label"][:]}
+    unscored = [name for i, name in enumerate(task.labels) if i not in scored]
+    return [f"classes that differ in case or spaces alone stay apart: {_some(alike)}"] * bool(alike) + [
+        f"no validation row has the class {_some(unscored)}: its answers are not scored"
+    ] * bool(unscored)
