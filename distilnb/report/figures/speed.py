@@ -249,13 +249,18 @@ def _fastest(rows: pd.DataFrame, teacher: Mapping[str, Any]) -> str:
 
 
 @styled
-def plot_runtimes(record: Record) -> Figure:
+def plot_runtimes(record: Record, *others: Record) -> Figure:
     """A figure of a benchmark's formats, a line each, for teacher and student: megabytes, milliseconds of an answer by
-    its number of word pieces (of its texts where no lengths were timed), and the change on tasks in points."""
-    rows = sorted(record["formats"], key=lambda row: -row["bytes"])
+    its number of word pieces (of its texts where no lengths were timed), and the change on tasks in points.
+
+    `others` are benchmarks of the same models on the same machine, whose further formats are added.
+    """
+    every = {(row["model"], row["format"]): row for one in (*others, record) for row in one["formats"]}
+    rows = sorted(every.values(), key=lambda row: -row["bytes"])
     if not rows:
         raise ValueError(f"record '{record['name']}' compares no formats; run the benchmark with format_rows above 0")
-    forms, lost = list(dict.fromkeys(row["format"] for row in rows)), _points_lost(record)
+    forms = list(dict.fromkeys(row["format"] for row in rows))
+    lost = {place: points for one in (*others, record) for place, points in _points_lost(one).items()}
     figure, (sizes, times, points) = plt.subplots(1, 3, sharey=True, figsize=(WIDTH, 2.6 + 0.4 * len(forms)))
     for model, shift in (("teacher", -0.17), ("student", 0.17)):
         own, look = [row for row in rows if row["model"] == model], {"color": COLOURS[model]}
@@ -270,11 +275,12 @@ def plot_runtimes(record: Record) -> Figure:
     sizes.invert_yaxis()
     sizes.set(xlabel="megabytes")
     times.set(xlabel="milliseconds", xscale="log")
-    times.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 3)))
+    times.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1,), numticks=9))  # left to itself, it finds no room
     times.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     times.xaxis.set_minor_locator(mpl.ticker.NullLocator())
     points.axvline(0, color=GREY, lw=0.8, zorder=0)
     points.set(xlabel="points", xmargin=0.2)
+    points.xaxis.set_major_locator(mpl.ticker.MaxNLocator(2))
     legend_below(figure, times)
     finding(figure, _quickest(rows))
     return figure
