@@ -269,9 +269,8 @@ def _announce(run: Run, name: str) -> str:
         if not is_out_of_memory(error):
             raise
         cost = f"no estimate: {run.rows} sequences at once do not fit into memory, fewer will be tried"
-    return (
-        f"{name}: {run.steps:,} updates of {config.batch_size} sequences of {config.seq_length} tokens{resumed}\n{cost}"
-    )
+    updates = f"{run.steps:,} update{'s' * (run.steps > 1)}"
+    return f"{name}: {updates} of {config.batch_size} sequences of {config.seq_length} tokens{resumed}\n{cost}"
 
 
 def _record(run: Run, name: str, **provenance: Any) -> dict[str, Any]:

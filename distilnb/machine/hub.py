@@ -61,6 +61,8 @@ def reach(path: str, kind: str, what: str, deadline: float = DEADLINE) -> dict[s
     seconds. When the Hub does not answer, {"local_files_only": True} sends the caller to the local cache. Raises
     ValueError, naming `what` and the way out, when there is no such repository.
     """
+    if Path(path).is_file() and kind == "model":
+        raise ValueError(f"'{path}' is no model: give the folder that holds config.json and model.safetensors")
     if Path(path).exists():
         return {}
     try:

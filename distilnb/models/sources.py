@@ -50,8 +50,6 @@ def load_model(path: str) -> PreTrainedModel:
 
     Raises ValueError where there is no such model.
     """
-    if Path(path).is_file():
-        raise ValueError(f"'{path}' is no model: give the folder that holds config.json and model.safetensors")
     path, where = locate(path)
     try:
         config = hub.fetch(AutoConfig.from_pretrained, path, **where)

@@ -228,7 +228,8 @@ def check_formats(formats: Sequence[str]) -> tuple[str, ...]:
     """These formats, with float32 first, because all are compared with it; ValueError for unknown or unusable ones."""
     unknown = [name for name in formats if name not in KNOWN]
     if unknown:
-        raise ValueError(f"unknown format '{unknown[0]}'; use some of {', '.join(KNOWN)}")
+        every = dict.fromkeys(["onnx", *RUNTIMES, *KNOWN])
+        raise ValueError(f"unknown format '{unknown[0]}'; use some of {', '.join(every)}")
     if any(name.startswith("onnx") for name in formats):
         require_onnx()
     for runtime in dict.fromkeys(name.partition("_")[0] for name in formats if name in ELSEWHERE):

@@ -312,4 +312,5 @@ def _announce(grid: Grid, data: Sequence[TaskData], seeds: Sequence[int]) -> str
             seconds, left = seconds + pace[model] * work * (runs + share * trials), left + runs + trials
     if not left:
         return ""
-    return f"estimate: about {duration(seconds)} for {left} run{'s' * (left > 1)} that are not recorded yet\n"
+    runs = "1 run that is" if left == 1 else f"{left} runs that are"
+    return f"estimate: about {duration(seconds)} for {runs} not recorded yet\n"
