@@ -173,7 +173,7 @@ def test_released_weights_that_this_hub_lacks_are_named_in_one_sentence(tmp_path
         pytest.skip("this Hub has the weights")
     assert main.main(["glue", "--scale", "base", "--task", "rte", "--out", str(tmp_path / "new")]) == 2
     told = capsys.readouterr().err.strip().splitlines()
-    assert "weights (model.safetensors)" in told[-1] and "give a local folder" in told[-1]
+    assert "bert-base-uncased" in told[-1] and "give a local folder" in told[-1]
     assert not (tmp_path / "new").exists()
 
 

@@ -235,7 +235,7 @@ def test_published_records_are_whole():
     for path in sorted(paths.data("runs").glob("*.json")):
         record = load_record(path)
         assert record["name"] == path.stem and set(KEYS) <= set(record)
-        assert path.stat().st_size < 40_000
+        assert path.stat().st_size < 60_000, path  # a benchmark of six tasks
 
 
 def test_stages_are_joined_into_one_run():

@@ -327,7 +327,7 @@ def plot_rounding(record: Record) -> Figure:
         ax.axvline(-MOST, color=GREY, ls=":", lw=1)
         ax.plot(-one["usual"], one["task"], "o", mfc="white", mec=colour, label="the usual int8")
         ax.plot(-one["lost"], one["task"], "o", color=colour, label="chosen by other rows")
-        ax.set(xlabel=f"{model}: points against float32", ymargin=0.1)
+        ax.set(xlabel=f"{model}, points gained", ymargin=0.1)
     axes[0, 0].invert_yaxis()
     legend_below(figure, axes[0, 0])
     student = rows[rows["of"] == models[0]]
