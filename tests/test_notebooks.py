@@ -60,9 +60,8 @@ def test_github_can_show_it(entry, notebook, code):
     assert "widgets" not in notebook.metadata, "metadata.widgets breaks GitHub's view"
     shown = [kind for cell in code for output in cell.outputs for kind in output.get("data", {})]
     assert "application/vnd.jupyter.widget-view+json" not in shown, "where no widget lives, this is an empty box"
-    assert (
-        ROOT / "notebooks" / f"{entry.name}.ipynb"
-    ).stat().st_size < 350 * 1024  # GitHub shows more; letters that a phone shows cost a sixth
+    weight = (ROOT / "notebooks" / f"{entry.name}.ipynb").stat().st_size
+    assert weight < 350 * 1024, "pictures weigh most"
 
 
 def test_its_cells_are_short_and_explained(notebook, code):

@@ -27,7 +27,7 @@ def findings(records: Records) -> str:
 def _base_benchmarks(records: Records) -> list[dict[str, Any]]:
     """The benchmarks of the paper's models, the one of most pairs first."""
     runs = [r for r in records if r["kind"] == "benchmark" and r["scale"] == "base" and "weights" in r]
-    return sorted(runs, key=lambda r: -r["config"]["rows"])
+    return sorted(runs, key=lambda r: -r.get("config", {}).get("rows", 0))
 
 
 def parameters(records: Records) -> str:
