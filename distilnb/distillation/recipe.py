@@ -70,8 +70,8 @@ class PretrainingConfig:
             "keep",
             "max_skipped",
         ):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0 and finite")
+            if not 0 < (value := getattr(self, name)) < math.inf:
+                raise ValueError(f"{name} is {value}; it must be {'finite' if value > 0 else 'above 0'}")
         if self.positions not in ("all", "masked"):
             raise ValueError(f"positions is '{self.positions}'; use 'all' or 'masked'")
 

@@ -71,8 +71,8 @@ class FinetuningConfig:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "learning_rate", "clip", "max_length", "stride"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0 and finite")
+            if not 0 < (value := getattr(self, name)) < math.inf:
+                raise ValueError(f"{name} is {value}; it must be {'finite' if value > 0 else 'above 0'}")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup is {self.warmup}; it is a share of the updates, from 0 to below 1")
         if not 0 < self.soft_weight <= 1:
@@ -108,8 +108,8 @@ class Safety:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is a number of at least 0")
         for name in ("checkpoint_minutes", "max_skipped"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0 and finite")
+            if not 0 < (value := getattr(self, name)) < math.inf:
+                raise ValueError(f"{name} is {value}; it must be {'finite' if value > 0 else 'above 0'}")
 
 
 UNSAVED = Safety()  # without a folder, an interrupted run leaves nothing
