@@ -32,13 +32,21 @@ def command(defaults: Callable[..., dict[str, Any]] = dict) -> Callable[[Callabl
 def run_command(function: Callable, argv: Sequence[str], name: str) -> None:
     """Call a command with the settings in these words, or print its help if they ask for it.
 
-    Raises ValueError for an unknown flag and for a value that does not fit.
+    Raises ValueError for an unknown flag and for a value that does not fit, OSError where nothing can be written.
     """
     if "argv" in inspect.signature(function).parameters:  # it starts another command and reads the words itself
         return function(list(argv))
     settings = read_settings(function, argv, name)
     if settings is not None:
+        _check_places(settings)
         function(*settings)
+
+
+def _check_places(settings: Sequence[Any]) -> None:
+    """Try the folders that a command will write to, runs/ where it has no setting for one, before it does any work."""
+    places = [getattr(one, field.name) for one in settings for field in fields(one) if "place" in field.metadata]
+    for place in places or [""]:
+        check_place(Path(place or paths.home() / "runs"))
 
 
 def read_settings(function: Callable, argv: Sequence[str], name: str) -> tuple[Any, ...] | None:
@@ -63,11 +71,7 @@ def read_settings(function: Callable, argv: Sequence[str], name: str) -> tuple[A
     filled = {
         field.name: defaults.get(field.name, _default(field)) for kind in kinds for field in fields(kind)
     } | values
-    settings = tuple(kind(**{field.name: filled[field.name] for field in fields(kind)}) for kind in kinds)
-    places = [filled[field.name] for kind in kinds for field in fields(kind) if "place" in field.metadata]
-    for place in places or [""]:
-        check_place(Path(place or paths.home() / "runs"))
-    return settings
+    return tuple(kind(**{field.name: filled[field.name] for field in fields(kind)}) for kind in kinds)
 
 
 def _typed(argv: Sequence[str], name: str) -> str | None:
