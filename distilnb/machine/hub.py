@@ -38,7 +38,7 @@ CONVERT_AT_MOST = 1800.0  # seconds that a conversion of weights may take
 LARGEST_NUMBER = 10_000_000  # for any number in a configuration, because a larger network could not be built
 DEPTH_FIELDS = "num_hidden_layers", "n_layers", "n_layer"
 BINARY = "pytorch_model*.bin"
-ELSEWHERE = "*.h5 *.msgpack *.ckpt* *.gguf *model*.ot *model*.pt *model*.pth *model*.bin *weights*.bin *.onnx".split()
+FOREIGN = "*.h5 *.msgpack *.ckpt* *.gguf *model*.ot *model*.pt *model*.pth *model*.bin *weights*.bin *.onnx".split()
 TOKENIZERS = "tokenizer.json", "vocab*", "*.model", "*.spm"  # without one of them, the library makes an empty one
 converting = False  # whether weights that exist only as pickled files may be converted (--convert)
 OUR_FOLDERS = "runs/", "data/"  # no owner on the Hub is meant by these
@@ -256,7 +256,7 @@ def _converted(folder: Path, name: str, revision: str | None) -> Path | None:
 
 def _refuse_others(what: str, files: Iterable[str]) -> None:
     """Raise ValueError where the only weights among the names `files` are of a format that is not read."""
-    other = next((file for kind in ELSEWHERE for file in sorted(files) if Path(file).match(kind)), None)
+    other = next((file for kind in FOREIGN for file in sorted(files) if Path(file).match(kind)), None)
     if other:
         raise Explained(
             f"{what} has its weights only as {other}; model.safetensors is read, and with --convert pytorch_model.bin: "
