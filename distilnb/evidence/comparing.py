@@ -34,6 +34,11 @@ def join_records(records: list[dict[str, Any]], name: str) -> dict[str, Any]:
     )
 
 
+def timed_pairs(record: Mapping[str, Any]) -> int:
+    """How many pairs of texts a benchmark timed; runs over fewer than another's time something else."""
+    return record.get("config", {}).get("rows", 0)
+
+
 def _first(record: dict[str, Any]) -> dict[str, float] | None:
     """The held-out scores at the start of a stage; None where the record has none."""
     rows = record.get("evaluations") or {}

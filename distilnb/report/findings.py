@@ -6,6 +6,7 @@ from transformers import BertConfig
 
 from .. import scales
 from ..evidence import paper
+from ..evidence.comparing import timed_pairs
 from ..evidence.names import ablation_grid, held_out_loss, pretraining_run
 from ..models.arithmetic import parameter_groups
 from ..models.student import student_config
@@ -27,7 +28,7 @@ def findings(records: Records) -> str:
 def _base_benchmarks(records: Records) -> list[dict[str, Any]]:
     """The benchmarks of the paper's models, the one of most pairs first."""
     runs = [r for r in records if r["kind"] == "benchmark" and r["scale"] == "base" and "weights" in r]
-    return sorted(runs, key=lambda r: -r.get("config", {}).get("rows", 0))
+    return sorted(runs, key=timed_pairs, reverse=True)
 
 
 def parameters(records: Records) -> str:

@@ -14,7 +14,7 @@ from statistics import mean, median
 from typing import Any, NamedTuple
 
 from ..evidence import paper, statistics
-from ..evidence.comparing import check_comparable, is_subset
+from ..evidence.comparing import check_comparable, is_subset, timed_pairs
 from ..evidence.names import ablation_grid
 from ..models.sources import is_random
 from ..studies import ablation
@@ -188,7 +188,7 @@ class Runs:
         task = "squad" if row in ON_DEVICE else "stsb"
         runs = [r for r in self.records if r["kind"] == "benchmark" and r["scores"].get(key) is not None]
         runs = [r for r in runs if r["task"] == task]
-        runs = [r for r in runs if _pairs(r) == max(map(_pairs, runs))]
+        runs = [r for r in runs if timed_pairs(r) == max(map(timed_pairs, runs))]
         values = [of(record["scores"][key]) for record in runs]
         single = [values[0]] * 2 if runs and row.endswith("parameters") else None
         if len(runs) == 1 and key in (runs[0].get("intervals") or {}):
@@ -202,11 +202,6 @@ class Runs:
         teacher, student = self.benchmark("BERT-base parameters"), self.benchmark("DistilBERT parameters")
         fewer = 100 * (1 - student.value / teacher.value) if teacher and student else None
         return fewer and Found(fewer, fewer, fewer, remark=teacher.remark)
-
-
-def _pairs(record: Mapping[str, Any]) -> int:
-    """How many pairs a benchmark timed."""
-    return record.get("config", {}).get("rows", 0)
 
 
 def _over_runs(
