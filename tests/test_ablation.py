@@ -22,7 +22,7 @@ from distilnb.evidence import paper, statistics
 from distilnb.evidence.records import KEYS, load_record
 from distilnb.report import tables
 from distilnb.studies import ablation
-from distilnb.studies.ablation import VARIANTS, Grid, Variant, along, compare, run_grid
+from distilnb.studies.ablation import VARIANTS, Ablation, Variant, along, compare, run_grid
 
 TRIPLE = PretrainingConfig(
     tokens=600, seq_length=32, batch_size=4, micro_batch_size=4, learning_rate=1e-3, evaluate_every=9
@@ -38,9 +38,9 @@ def quick_collections() -> Iterator[None]:
 
 
 @pytest.fixture
-def grid(tmp_path, teacher, tokenizer, packed, accelerator) -> Grid:
+def grid(tmp_path, teacher, tokenizer, packed, accelerator) -> Ablation:
     """Two small tasks, five updates a cell."""
-    return Grid(
+    return Ablation(
         teacher,
         tokenizer,
         packed,
@@ -115,13 +115,13 @@ def test_an_axis_leaves_out_the_triple_loss_itself(grid):
     ]
     assert cells["temperature_4"].config.temperature == 4 and cells["positions_masked"].config.positions == "masked"
     assert cells["weights_1-1-1"].config.weights.mlm == 1
-    assert ablation.start(grid, cells["layers_0-1-2"]).config.n_layers == 3
+    assert ablation.starting_student(grid, cells["layers_0-1-2"]).config.n_layers == 3
 
 
 def test_width_is_an_axis_whose_students_start_narrower(grid):
     cells = {cell.variant.name: cell for cell in grid.cells(along("width", [16, 32]), [0])}
     assert list(cells) == ["triple", "width_16"], "32 is the teacher's own"
-    assert ablation.start(grid, cells["width_16"]).config.dim == 16
+    assert ablation.starting_student(grid, cells["width_16"]).config.dim == 16
     (triple, narrow) = run_grid(grid, along("width", [16]), [0], quiet=True)
     assert narrow["config"]["changes"] == {"width": 16} and narrow["teacher"] == triple["teacher"]
     rows, _ = compare([triple, narrow])
@@ -134,7 +134,7 @@ def test_heads_are_an_axis_at_their_own_width_or_at_a_given_one(grid):
     asked = along("heads", [4, 2, (2, 16), (4, 16)])
     cells = {cell.variant.name: cell for cell in grid.cells(asked, [0])}
     assert list(cells) == ["triple", "heads_2", "heads_2-at-width-16", "heads_4-at-width-16"], "4 are the teacher's own"
-    shapes = [(s.dim, s.n_heads) for s in (ablation.start(grid, cell).config for cell in cells.values())]
+    shapes = [(s.dim, s.n_heads) for s in (ablation.starting_student(grid, cell).config for cell in cells.values())]
     assert shapes == [(32, 4), (16, 2), (16, 2), (16, 4)]
     assert cells["heads_4-at-width-16"].variant.changes() == {"width": 16, "heads": 4}
     assert cells["heads_4-at-width-16"].variant.title == "triple loss, heads 4 at width 16"

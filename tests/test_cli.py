@@ -11,7 +11,7 @@ import pytest
 from transformers import AutoTokenizer, BertForMaskedLM, BertModel, DistilBertForMaskedLM
 
 from distilnb import scales
-from distilnb.cli import main, training
+from distilnb.cli import main, parsing, training
 from distilnb.evidence.records import load_records
 from distilnb.text import corpus, sources
 
@@ -390,3 +390,18 @@ def test_a_teacher_that_cannot_be_used_is_named_before_anything_is_prepared(comm
     assert main.main([command, "--scale", "small", *start, "--out", str(tmp_path / "out"), "--cpu"]) == 2
     *_, told = capsys.readouterr().err.splitlines()
     assert told.startswith("distilnb: ") and noun in told and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("flag", "field", "joined"),
+    [("--model", "model", "a=x,b=y,c=z"), ("--task", "task", "a=x,b=y,c=z"), ("--seeds", "seeds", None)],
+)
+def test_a_flag_given_twice_adds_what_can_be_several_and_the_last_number_counts(flag, field, joined):
+    words = [flag, "a=x,b=y", flag, "c=z"] if joined else [flag, "3", flag, "5"]
+    _, what, *_ = parsing.read_settings(main.command_function("glue"), words, "glue")
+    assert getattr(what, field) == (joined or 5)
+
+
+def test_text_given_twice_is_read_from_both_places():
+    settings = parsing.read_settings(main.command_function("distil"), ["--text", "a.txt", "--text=b.txt"], "distil")
+    assert [one.text for one in settings if hasattr(one, "text")] == ["a.txt+b.txt"]

@@ -40,28 +40,30 @@ def test_each_published_finding_has_a_link_and_numbers_of_its_records(published)
 
 
 def test_a_size_that_differs_is_said_to_differ(published):
-    told = findings.parameters(altered(published, "benchmark-base-pairs", smaller=30.0))
+    told = findings.about_size(altered(published, "benchmark-base-pairs", smaller=30.0))
     assert "does not hold" in told and "30.0 % fewer" in told
 
 
 def test_a_ratio_like_the_papers_would_be_owned_up_to(published):
-    assert "nothing we timed" in findings.speed(published)
-    assert "nothing we timed" not in findings.speed(altered(published, "benchmark-base-qa", ratio_int8=1.5))
+    assert "nothing we timed" in findings.about_speed(published)
+    assert "nothing we timed" not in findings.about_speed(altered(published, "benchmark-base-qa", ratio_int8=1.5))
 
 
 def test_a_teacher_that_costs_is_said_to_cost(published):
-    told = findings.teaching(published)
+    told = findings.about_teaching(published)
     scale = told.split("(scale ")[1].split(":")[0]
     assert "pays on text" in told
-    assert "does not pay on text" in findings.teaching(altered(published, f"distil-{scale}", mlm_loss=9.0))
+    assert "does not pay on text" in findings.about_teaching(altered(published, f"distil-{scale}", mlm_loss=9.0))
 
 
 def test_text_and_tasks_are_each_told_at_the_most_telling_scale_that_was_run(published):
     """The twin of `small` may have read its text before it was fine-tuned on any task."""
     without = [r for r in published if (r["kind"], r["scale"]) != ("finetuning", "small")]
-    assert "on text** (scale small" in findings.teaching(without) and "(scale mini)" in findings.teaching(without)
+    assert "on text** (scale small" in findings.about_teaching(without) and "(scale mini)" in findings.about_teaching(
+        without
+    )
     none = [r for r in without if r["name"] != "undistilled-small"]
-    assert "on text** (scale mini" in findings.teaching(none)
+    assert "on text** (scale mini" in findings.about_teaching(none)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +77,7 @@ def test_the_worth_on_tasks_follows_from_pairs_of_student_and_twin(published, mo
     for record in (r for r in mini if (r["kind"], r["model"]) == ("finetuning", "student")):
         if scores := twin.get((record["task"], record["seed"])):
             record["scores"] = scores | {"main": scores["main"] + more[record["seed"]]}
-    told = findings.teaching(mini)
+    told = findings.about_teaching(mini)
     assert words in told.split("**")[3] and "the twin 1" in told and "random weights" in told
 
 

@@ -12,7 +12,7 @@ from distilnb.evidence.records import Stopwatch, load_records, new_record, save_
 from distilnb.lessons.generated import results_page
 from distilnb.report import answer, figures, findings, pages, scorecard, tables
 from distilnb.report.retention import LEARNED, by_model
-from distilnb.report.scorecard import EVIDENCE, VERDICTS, Found, verdict
+from distilnb.report.scorecard import EVIDENCE, VERDICTS, Measured, verdict
 from distilnb.tasks import glue
 
 CODE = {"commit": "1" * 40, "device": {"processor": "p", "gpu": None}, "versions": {"torch": "2", "transformers": "5"}}
@@ -87,7 +87,7 @@ def line(records: list[dict], what: str, part: str = "") -> scorecard.Line:
 )
 def test_verdicts_follow_the_rule(value, low, high, direction, expected):
     """The paper says 50, the tolerance is 1."""
-    assert verdict(50.0, Found(value, low, high), 1.0, direction) == expected
+    assert verdict(50.0, Measured(value, low, high), 1.0, direction) == expected
 
 
 def test_every_cell_and_claim_of_the_paper_has_a_row_and_a_rule():
@@ -119,7 +119,7 @@ def test_what_does_not_add_up_is_what_the_errata_say():
 def test_a_cell_is_filled_from_records_of_its_scale():
     records = [tuned("teacher", "rte", main, seed) for seed, main in enumerate((0.690, 0.693, 0.699))]
     found = line(records, "BERT-base, RTE")
-    assert (found.verdict, found.scale, found.found.value) == ("reproduced", "base", 69.3)
+    assert (found.verdict, found.scale, found.measured.value) == ("reproduced", "base", 69.3)
     shown = found.cells()
     assert (shown["paper"], shown["measured"], shown["delta"]) == ("69.3", "69.3", "0.0")
     assert shown["interval"].startswith("68.3 to 70.") and shown["scale"] == "base, 3 runs"
@@ -133,7 +133,7 @@ def test_the_misprint_is_shown_and_the_right_value_compared():
 @pytest.mark.parametrize("scale", ["toy", "mini"])
 def test_a_small_scale_stands_apart_and_decides_nothing(scale):
     found = line([tuned("teacher", "rte", 0.693, seed, scale) for seed in range(3)], "BERT-base, RTE")
-    assert found.verdict == "not run" and found.found is None
+    assert found.verdict == "not run" and found.measured is None
     shown = found.cells()
     assert (shown["measured"], shown["delta"], shown["scale"]) == ("–", "–", "–")
     assert shown["small scales: not evidence"].startswith(f"{scale} 69.3")
@@ -149,7 +149,7 @@ def test_the_paper_scale_goes_before_base():
 def test_the_share_is_taken_seed_by_seed_and_needs_all_nine_tasks():
     teacher, student = nine_tasks("teacher", [0.80, 0.78, 0.79]), nine_tasks("student", [0.776, 0.7566, 0.7663])
     found = line(teacher + student, "share of BERT-base")
-    assert found.verdict == "reproduced" and found.found.value == pytest.approx(97.0)
+    assert found.verdict == "reproduced" and found.measured.value == pytest.approx(97.0)
     missing = [record for record in student if record["task"] != "wnli"]
     assert line(teacher + missing, "share of BERT-base").verdict == "not run"
     small = nine_tasks("teacher", [0.8], "toy") + [
@@ -189,7 +189,7 @@ def test_headlines_can_fail():
 def test_sizes_and_speeds_come_from_benchmark_records():
     records = [benchmark(parameters_teacher=109_482_240, parameters_student=66_362_880, seconds_teacher=12.0)]
     smaller = line(records, "DistilBERT has this much fewer")
-    assert smaller.verdict == "reproduced" and smaller.found.value == pytest.approx(39.385, abs=0.001)
+    assert smaller.verdict == "reproduced" and smaller.measured.value == pytest.approx(39.385, abs=0.001)
     assert line(records, "BERT-base parameters").cells()["measured"] == "109.5 M"
     assert line(records, "BERT-base seconds").verdict == "other hardware"
     random = [record | {"weights": {"teacher": "random:base"}} for record in records]
@@ -197,7 +197,7 @@ def test_sizes_and_speeds_come_from_benchmark_records():
         assert line(random, what).cells()["scale"] == "base, random weights", "the paper's architecture alone"
     assert smaller.cells()["scale"] == "base"
     short = benchmark(seconds_teacher=0.5) | {"config": {"rows": 60}}
-    assert line([records[0] | {"config": {"rows": 1500}}, short], "BERT-base seconds").found.value == 12.0
+    assert line([records[0] | {"config": {"rows": 1500}}, short], "BERT-base seconds").measured.value == 12.0
     once = [benchmark(ratio_end_to_end=1.63)]
     assert line(once, "DistilBERT answers").verdict == "partly", "one run without an interval"
 
@@ -209,14 +209,14 @@ def test_squad_and_imdb_records_are_understood():
     printed = (("teacher", 0.81, 0.885), ("student", 0.777, 0.858), ("student_d", 0.79, 0.869))
     records = [squad(model, em + seed / 1000, f1 + seed / 1000, seed) for seed in range(3) for model, em, f1 in printed]
     records += [tuned("teacher", "imdb", 0.9346), tuned("student", "imdb", 0.9282)]
-    assert line(records, "DistilBERT (D), SQuAD f1").found.value == pytest.approx(87.0)
+    assert line(records, "DistilBERT (D), SQuAD f1").measured.value == pytest.approx(87.0)
     assert line(records, "gain of the second distillation step on SQuAD, F1").verdict == "reproduced"
-    assert line(records, "distance to BERT-base on IMDb").found.value == pytest.approx(0.64)
+    assert line(records, "distance to BERT-base on IMDb").measured.value == pytest.approx(0.64)
     once = [squad("student", 0.7, 0.8, 0), tuned("student", "imdb", 0.9)]
     bounds = {
         what: (found.low, found.high)
         for what in ("SQuAD f1", "SQuAD exact match", "IMDb accuracy")
-        for found in [line(once, f"DistilBERT, {what}").found]
+        for found in [line(once, f"DistilBERT, {what}").measured]
     }
     assert bounds == {
         "SQuAD f1": pytest.approx((79, 81)),
@@ -247,7 +247,7 @@ def test_the_ablation_fills_table_4():
     records = [cell("triple", s, m) for s, m in enumerate((0.70, 0.71, 0.69))]
     records += [cell("no_ce", s, m) for s, m in enumerate((0.67, 0.6805, 0.6605))]
     found = line(records, "without: soft targets")
-    assert found.verdict == "reproduced" and found.found.value == pytest.approx(-2.967, abs=0.01)
+    assert found.verdict == "reproduced" and found.measured.value == pytest.approx(-2.967, abs=0.01)
     assert line(records, "without: cosine").verdict == "not run"
     toy = [r | {"scale": "toy", "grid": "ablation-toy"} for r in records]
     assert line(toy, "without: soft targets").small["toy"].startswith("−2.97")
@@ -360,7 +360,7 @@ def test_the_committed_scorecard_is_that_of_the_published_records():
 def test_published_claims_at_the_scales_that_count_are_not_toy_results():
     published = load_records(paths.data("runs"))
     for found in scorecard.scorecard(published).lines:
-        assert found.found is None or found.scale in (*EVIDENCE, "arithmetic")
+        assert found.measured is None or found.scale in (*EVIDENCE, "arithmetic")
 
 
 def test_the_command_writes_both_documents(tmp_path, capsys, monkeypatch):
@@ -433,7 +433,7 @@ def test_what_small_scales_keep_is_one_number_wherever_it_stands():
     row = next(r for r in tables.retention_rows(published) if r["scale"] == "mini" and LEARNED in r["tasks"])
     assert row["student"].startswith(share) and f"**{share} [" in answer.answer(published, "mini")
     mini = [r for r in published if r["scale"] != "small"]
-    assert f"the student keeps {share} [" in findings.teaching(mini)
+    assert f"the student keeps {share} [" in findings.about_teaching(mini)
 
 
 def test_whether_the_papers_value_lies_in_our_interval_is_said():

@@ -44,12 +44,16 @@ class TrainingOptions(RunOptions):
     name: str = setting(
         "", "name of the run and of its record (default: the name of the folder that --out gives, else COMMAND-SCALE)"
     )
-    text: str = setting("", "toyworld, a file or folder, or a Hub data set NAME[:CONFIG[:SPLIT]]; join several with +")
+    text: str = setting(
+        "", "toyworld, a file or folder, or a Hub data set NAME[:CONFIG[:SPLIT]]; join several with +", several="+"
+    )
     text_column: str = setting("", "column of the text where it has columns (default: text, or a guess that is told)")
     encoding: str = setting("", "encoding of text files that are neither UTF-8 nor begin with a byte order mark")
     allow_unknown: bool = setting(False, "train also on text of which the vocabulary does not know a large share")
     leave_out: str = setting(
-        "", "tasks joined by commas, also your own: documents that hold a text which one of them scores are left out"
+        "",
+        "tasks joined by commas, also your own: documents that hold a text which one of them scores are left out",
+        several=",",
     )
 
     @property
@@ -137,6 +141,7 @@ class AblationOptions:
         "",
         f"of {', '.join(ablation.VARIANTS)}, joined by commas (default: all, or triple and "
         "the values of an axis where one is given)",
+        several=",",
     )
     seeds: int = setting(ablation.SEEDS, "how many seeds, from 0 on; every variant runs with each")
     temperature: list[float] = axis("axis: the temperature of L_ce")
@@ -148,7 +153,9 @@ class AblationOptions:
     tokens: int = setting(1_000_000, "token budget of each distillation")
     learning_rate: float = setting(5e-4, "peak learning rate of each distillation")
     task: str = setting(
-        ",".join(glue.GLUE), "tasks whose mean is the macro score, joined by commas; or your own, as for finetune"
+        ",".join(glue.GLUE),
+        "tasks whose mean is the macro score, joined by commas; or your own, as for finetune",
+        several=",",
     )
     source: str = setting("", "tasks of toyworld, or the real ones from the Hub", choices=["toyworld", "hub"])
     rows: int = setting(0, "training rows of each task; 0 is all")
@@ -212,15 +219,19 @@ class GridOptions:
         "",
         f"one or several of {', '.join(own.KNOWN)}, joined by commas; or your own: a file "
         f"or folder ({', '.join(own.FORMATS)}, also packed) or a Hub data set NAME[:CONFIG]",
+        several=",",
     )
     model: str = setting(
         "",
         "LABEL=FOLDER or LABEL=NAME@REVISION on the Hub, several joined by commas; LABEL=random:FOLDER for random "
         "weights (default: the scale's teacher and your students)",
+        several=",",
     )
     seeds: int = setting(1, "how many seeds, from 0 on")
     source: str = setting("", "tasks of toyworld, or the real ones from the Hub", choices=["toyworld", "hub"])
-    learning_rates: str = setting("", "learning rates to choose from on a tenth of the training rows, joined by commas")
+    learning_rates: str = setting(
+        "", "learning rates to choose from on a tenth of the training rows, joined by commas", several=","
+    )
     trial_rows: int = setting(0, "training rows of each such trial (0: all)")
     task_teacher: str = setting(
         "", "LABEL whose fine-tuned self teaches the other models once more, as in DistilBERT (D)"
@@ -277,8 +288,10 @@ class BenchmarkOptions:
     student: str = setting("", "its student: a folder or Hub repository (default: half of the teacher's layers)")
     shape: str = setting("pairs", "pairs as in Table 3, or qa as on the paper's phone", choices=list(SHAPES))
     source: str = setting("", "texts of toyworld, or the real ones from the Hub", choices=["toyworld", "hub"])
-    formats: str = setting(",".join(FORMATS), "formats to compare, joined by commas")
-    runtimes: str = setting("", f"further runtimes to compare: some of {', '.join(RUNTIMES)}, joined by commas")
+    formats: str = setting(",".join(FORMATS), "formats to compare, joined by commas", several=",")
+    runtimes: str = setting(
+        "", f"further runtimes to compare: some of {', '.join(RUNTIMES)}, joined by commas", several=","
+    )
     scored: str = setting(
         "",
         "a student, fine-tuned in toyworld to score the formats (default: the shipped one); with --scored-task the "
@@ -286,7 +299,9 @@ class BenchmarkOptions:
         "(default: the student's that `distilnb glue --keep` kept)",
     )
     scored_task: str = setting(
-        "", "score models, fine-tuned already, on the rows of these tasks, joined by commas, or of your own"
+        "",
+        "score models, fine-tuned already, on the rows of these tasks, joined by commas, or of your own",
+        several=",",
     )
     scored_rows: int = setting(500, "rows they are scored on (0: none, but with --scored-task all)")
     choosing_rows: int = setting(600, "training rows of each --scored-task that choose a rounding to int8 (0: none)")
@@ -299,7 +314,9 @@ class ExportOptions:
 
     model: str = setting("", "a model of a family that can be halved, with any head: a folder or a Hub repository")
     format: str = setting(
-        "onnx", f"{', '.join(['onnx', *RUNTIMES])}, or one file of one, such as onnx_int8; joined by commas"
+        "onnx",
+        f"{', '.join(['onnx', *RUNTIMES])}, or one file of one, such as onnx_int8; joined by commas",
+        several=",",
     )
     length: int = setting(LENGTH, "word pieces of a text, where a format has but one length (litert, coreml)")
     task: str = setting("", "the model's task, or your own as for finetune: its held-out rows choose int8's rounding")

@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -114,6 +115,8 @@ def _annotated(field: Field, kind: Any, default: Any, group: Group) -> Any:
     more = {"converter": _numbers} if kind in NUMBERS else {}
     if default is not True:
         more["negative"] = ()
+    if joined := field.metadata.get("several"):  # each time that the flag is given adds to it
+        kind, more["converter"] = list[str], partial(_joined, joined)
     shown = bool(default) and "default:" not in field.metadata.get("help", "")
     return Annotated[
         kind,
@@ -121,8 +124,8 @@ def _annotated(field: Field, kind: Any, default: Any, group: Group) -> Any:
             help=field.metadata.get("help", ""),
             group=group,
             show_default=_short if shown else False,
-            consume_multiple=get_origin(kind) in (list, tuple),
-            allow_leading_hyphen=kind is str,
+            consume_multiple=get_origin(kind) in (list, tuple) and not joined,
+            allow_leading_hyphen=kind is str or bool(joined),
             allow_repeating=True,  # the last one counts
             **more,
         ),
@@ -133,6 +136,11 @@ def _short(default: Any) -> str:
     """A default as help shows it: a path below the working folder is relative to it."""
     path = Path(str(default))
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else default)
+
+
+def _joined(separator: str, _: type, tokens: Sequence[Token]) -> str:
+    """The words of a flag that was given once or more, as if they had been joined at once."""
+    return separator.join(token.value for token in tokens)
 
 
 def _numbers(kind: type, tokens: Sequence[Token]) -> Any:

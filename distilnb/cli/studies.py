@@ -70,7 +70,7 @@ def ablate(where: TrainingOptions, what: AblationOptions, columns: OwnOptions) -
     if accelerator.is_main_process:
         for task in data:
             tell(task.task.name, task.info)
-    grid = ablation.Grid(
+    grid = ablation.Ablation(
         teacher,
         tokenizer,
         text,

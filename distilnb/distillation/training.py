@@ -67,7 +67,7 @@ def check_hosts(accelerator: Accelerator, facts: dict[str, Any]) -> dict[str, in
 Batch = dict[str, Tensor]
 
 
-class Safety(Protocol):
+class SafetySettings(Protocol):
     """The settings that keep a run safe: checkpoints, backups and limits."""
 
     micro_batch_size: int
@@ -103,7 +103,7 @@ class Training:
         model: nn.Module,
         accelerator: Accelerator,
         config: Settings,
-        safety: Safety,
+        safety: SafetySettings,
         steps: int,
         folder: Path | None,
     ) -> None:

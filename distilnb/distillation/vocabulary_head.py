@@ -16,7 +16,7 @@ from .losses import check_temperature, mlm_loss, soft_target_loss
 CACHE = 2**18  # logits processed at once, so that a few float32 copies of them fit a processor's cache
 COMPILED_CACHE = 2**19  # the same for compiled kernels, which have fewer copies and more to do before they begin
 CHUNK = 256  # tokens whose logits are held at once
-CAST_CHUNK = 1024  # the same in half precision, where each chunk adds a whole decoder's gradient to float32
+CAST_CHUNK = 512  # the same in half precision, where each chunk adds a whole decoder's gradient to float32
 
 
 class Decoding(NamedTuple):

@@ -177,7 +177,7 @@ def results_page(card: scorecard.Card, records: list[Record]) -> str:
         findings.ablation_sentence(records),
         findings.format_of_the_phone(records),
         tables.NAMES,
-        *filter(None, [findings.read_before(records)]),
+        *filter(None, [findings.about_text_read_before(records)]),
         *(f"### {title}\n\n{tables.table(rows)}" for title, rows in tables.tables(records).items()),
         "## Time and energy",
         f"Energy is time times {assumed_watts(False):.0f} W, with a GPU {assumed_watts(True):.0f} W: assumptions. "

@@ -73,14 +73,14 @@ def check_place(folder: Path) -> None:
 
     Raises ValueError for a file in its place, and OSError where nothing can be written.
     """
-    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(place))
-    if not there.is_dir():
-        raise ValueError(f"{there} is no folder; choose another place for what is written, or move it away")
+    nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(place))
+    if not nearest.is_dir():
+        raise ValueError(f"{nearest} is no folder; choose another place for what is written, or move it away")
     try:
-        with TemporaryDirectory(dir=there):
+        with TemporaryDirectory(dir=nearest):
             pass
     except OSError as error:
-        raise OSError(f"{there} cannot be written to ({error.strerror}); choose another output folder") from error
+        raise OSError(f"{nearest} cannot be written to ({error.strerror}); choose another output folder") from error
 
 
 def write_json(path: Path, content: Any) -> None:

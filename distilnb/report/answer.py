@@ -13,7 +13,7 @@ from ..evidence.statistics import MeanInterval
 from ..studies import ablation
 from ..tasks import glue
 from . import tables
-from .retention import Records, Retained, by_model, claim
+from .retention import Records, Retained, by_model, claimed_share
 
 MODELS = {
     "student": "the student",
@@ -69,7 +69,7 @@ def _shares(kept: Mapping[str, Retained]) -> str:
         {
             "model": words,
             "% of the teacher's score": str(kept[model]).removesuffix(" %"),
-            f"{claim()} inside?": inside.get(kept[model].place, f"no, {kept[model].place}"),
+            f"{claimed_share()} inside?": inside.get(kept[model].place, f"no, {kept[model].place}"),
             "student's lead, points": "–" if model == "student" else _points(kept[model].lead),
             "seeds": kept[model].seeds,
         }

@@ -21,7 +21,7 @@ REAL = ("small", "mini")  # the scales with real text that need no GPU, the most
 
 def findings(records: Records) -> str:
     """A Markdown list of the findings in these records, each with a link to its notebook, without those not run."""
-    parts = parameters(records), speed(records), impossible_score(), missing_attention(), teaching(records)
+    parts = about_size(records), about_speed(records), impossible_score(), missing_attention(), about_teaching(records)
     return "\n".join(f"- {part}" for part in parts if part)
 
 
@@ -31,7 +31,7 @@ def _base_benchmarks(records: Records) -> list[dict[str, Any]]:
     return sorted(runs, key=timed_pairs, reverse=True)
 
 
-def parameters(records: Records) -> str:
+def about_size(records: Records) -> str:
     """The sentence about the student's saving of parameters, counted at the paper's size."""
     runs = _base_benchmarks(records)
     if not runs:
@@ -45,7 +45,7 @@ def parameters(records: Records) -> str:
     )
 
 
-def speed(records: Records) -> str:
+def about_speed(records: Records) -> str:
     """The sentence about the student's speed-up in each format timed at the paper's size, beside the paper's 1.63."""
     runs = _base_benchmarks(records)
     ratios = [r["scores"][key] for r in runs for key in r["scores"] if key.startswith("ratio_")]
@@ -108,17 +108,17 @@ def format_of_the_phone(records: Records) -> str:
     )
 
 
-def teaching(records: Records) -> str:
+def about_teaching(records: Records) -> str:
     """The sentence about the teacher's worth on text and on tasks, against a twin that learned without a teacher, each
     at the most telling scale that was run."""
     pair = {"student", "undistilled"}
-    on_text = {scale: held_out(records, scale) for scale in REAL}
+    on_text = {scale: losses_of_twins(records, scale) for scale in REAL}
     on_tasks = {scale: by_model(records, scale) for scale in REAL}
     text, task = (next((s for s in REAL if pair <= runs[s].keys()), None) for runs in (on_text, on_tasks))
     return _taught(text, on_text[text], task, on_tasks[task]) if text and task else ""
 
 
-def held_out(records: Records, scale: str) -> dict[str, float]:
+def losses_of_twins(records: Records, scale: str) -> dict[str, float]:
     """The held-out losses of this scale's student and of its twin without a teacher."""
     names = {pretraining_run(role, scale): role for role in ("student", "undistilled")}
     return {names[r["name"]]: held_out_loss(r["scores"]) for r in records if r["name"] in names}
@@ -158,7 +158,7 @@ def not_run(records: Records) -> str:
     )
 
 
-def read_before(records: Records) -> str:
+def about_text_read_before(records: Records) -> str:
     """The sentence about IMDb test texts that the teachers of real text may have read; "" without a record."""
     ceilings = next((r["scores"] for r in records if r["name"] == "ceilings"), {})
     if "imdb_unlabelled_in_scored" not in ceilings:

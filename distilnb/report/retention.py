@@ -54,17 +54,21 @@ class Retained(NamedTuple):
     @property
     def place(self) -> str:
         """Where the paper's share lies from the interval: "inside", "above", "below"; "" for a single seed."""
-        claimed, low, high = claim(), self.share.low, self.share.high
+        claimed, low, high = claimed_share(), self.share.low, self.share.high
         if low is None:
             return ""
         return "inside" if low <= claimed <= high else "above" if high < claimed else "below"
 
     def where(self) -> str:
         """The sentence part on whether the paper's share lies in the interval."""
-        return f"the paper's {claim()} % lies {self.place} that interval" if self.place else "one seed has no interval"
+        return (
+            f"the paper's {claimed_share()} % lies {self.place} that interval"
+            if self.place
+            else "one seed has no interval"
+        )
 
 
-def claim() -> int:
+def claimed_share() -> int:
     """The share in percent that the paper claims, computed from its own macro scores."""
     return round(100 * paper.glue("DistilBERT", "macro") / paper.glue("BERT-base", "macro"))
 

@@ -74,7 +74,7 @@ beside it: `base` has the paper's models and tasks, but trains the student on fa
 - **other hardware**, **how it was done**, **quoted**: nothing that a run of ours could confirm."""
 
 
-class Found(NamedTuple):
+class Measured(NamedTuple):
     """The result of one scale's records for a cell: the middle value, an interval or None, the runs, a remark."""
 
     value: float
@@ -106,7 +106,7 @@ class Runs:
                 return {record["seed"]: record for record in runs}
         return {}
 
-    def score(self, model: str, task: str, metric: str = "main") -> Found | None:
+    def score(self, model: str, task: str, metric: str = "main") -> Measured | None:
         """A model's score on a task."""
         by_seed = self.tuned(model, task)
         if not by_seed:
@@ -137,12 +137,12 @@ class Runs:
         ]
         return by_seed, f"{len(scored)} of {len(GLUE)} tasks" if len(scored) < len(GLUE) else ""
 
-    def macro(self, model: str) -> Found | None:
+    def macro(self, model: str) -> Measured | None:
         """The mean of the nine GLUE scores; at small scales, of the existing ones."""
         (by_seed,), remark = self.macros(model)
         return _over_runs(list(by_seed.values()), median, remark=remark)
 
-    def share(self, student: str = "DistilBERT", teacher: str = "BERT-base") -> Found | None:
+    def share(self, student: str = "DistilBERT", teacher: str = "BERT-base") -> Measured | None:
         """The student's macro score in percent of its teacher's, seed by seed.
 
         At the small scales it is taken over the tasks on which the teacher beats the majority, because on others there
@@ -153,15 +153,15 @@ class Runs:
         (theirs, own), remark = self.macros(teacher, student)
         return _over_runs([100 * own[seed] / theirs[seed] for seed in theirs], mean, remark=remark)
 
-    def _share_of_learned(self) -> Found | None:
+    def _share_of_learned(self) -> Measured | None:
         kept = by_model(self.records, self.scale)
         if "student" not in kept:
             return None
         student, twin = kept["student"], kept.get("undistilled")
         beside = f", without a teacher {twin.share.mean:.1f} %" if twin else ""
-        return Found(*student.share[:3], student.seeds, f"{len(student.tasks)} of {len(GLUE)} tasks{beside}")
+        return Measured(*student.share[:3], student.seeds, f"{len(student.tasks)} of {len(GLUE)} tasks{beside}")
 
-    def gap(self, better: str, worse: str, task: str, metric: str) -> Found | None:
+    def gap(self, better: str, worse: str, task: str, metric: str) -> Measured | None:
         """The score of `better` minus that of `worse`, over seeds that both have."""
         one, other = self.tuned(better, task), self.tuned(worse, task)
         both = sorted(one.keys() & other.keys())
@@ -170,15 +170,15 @@ class Runs:
         deltas = [100 * (one[seed]["scores"][metric] - other[seed]["scores"][metric]) for seed in both]
         return _over_runs(deltas, mean, remark=remark)
 
-    def ablation(self, variant: str) -> Found | None:
+    def ablation(self, variant: str) -> Measured | None:
         """A variant's difference from the triple loss, in the grid called ablation-SCALE."""
         grid = [r for r in self.records if r["kind"] == "ablation" and r["grid"] == ablation_grid(self.scale)]
         if not {variant, ablation.REFERENCE} <= {record["model"] for record in grid}:
             return None
         row = next(row for row in ablation.compare(grid).rows if row["variant"] == variant)
-        return Found(row["mean"], row["low"], row["high"], len(row["deltas"])) if row["deltas"] else None
+        return Measured(row["mean"], row["low"], row["high"], len(row["deltas"])) if row["deltas"] else None
 
-    def benchmark(self, row: str) -> Found | None:
+    def benchmark(self, row: str) -> Measured | None:
         """A number of the benchmark records; the interval of parameters is a point, because they are counted.
 
         A run over fewer pairs than another is left out: its seconds are of something else.
@@ -197,11 +197,11 @@ class Runs:
         random = any(is_random(record.get("weights", {}).get("teacher", "")) for record in runs)
         return _over_runs(values, mean, single, "random weights" if random else "")
 
-    def smaller(self) -> Found | None:
+    def smaller(self) -> Measured | None:
         """The percentage by which the student has fewer parameters."""
         teacher, student = self.benchmark("BERT-base parameters"), self.benchmark("DistilBERT parameters")
         fewer = 100 * (1 - student.value / teacher.value) if teacher and student else None
-        return fewer and Found(fewer, fewer, fewer, remark=teacher.remark)
+        return fewer and Measured(fewer, fewer, fewer, remark=teacher.remark)
 
 
 def _over_runs(
@@ -209,13 +209,13 @@ def _over_runs(
     middle: Callable[[Sequence[float]], float],
     single: Sequence[float] | None = None,
     remark: str = "",
-) -> Found | None:
+) -> Measured | None:
     """The middle of the values and their t interval; for one value, its own interval `single`."""
     if not values:
         return None
     over = statistics.mean_interval(values)
     low, high = (over.low, over.high) if len(values) > 1 else single or (None, None)
-    return Found(middle(values), low, high, len(values), remark)
+    return Measured(middle(values), low, high, len(values), remark)
 
 
 def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -226,11 +226,11 @@ def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
     return {"config": config, "data": record["data"]["fingerprint"], "precision": record.get("precision")}
 
 
-def _arithmetic(value: float) -> Callable[[Runs], Found]:
-    return lambda runs: Found(value, runs=0)
+def _arithmetic(value: float) -> Callable[[Runs], Measured]:
+    return lambda runs: Measured(value, runs=0)
 
 
-def _claims() -> dict[str, Callable[[Runs], Found | None]]:
+def _claims() -> dict[str, Callable[[Runs], Measured | None]]:
     """The function that finds each claim in the records, or computes it from other printed numbers."""
     glue, seconds, squad = paper.glue, paper.speed, partial(paper.downstream, task="SQuAD", metric="exact_match")
     encoders = paper.parameters("BertModel"), paper.parameters("DistilBertModel")
@@ -279,7 +279,7 @@ class Row(NamedTuple):
     printed: float
     unit: str
     rule: Mapping[str, Any]
-    read: Callable[[Runs], Found | None] | None
+    read: Callable[[Runs], Measured | None] | None
     correct: float | None = None
 
     @property
@@ -339,7 +339,7 @@ def _columns(table: str, *columns: str, **where: str) -> list[tuple]:
     return list(rows[list(columns)].itertuples(index=False, name=None))
 
 
-def verdict(target: float, measured: Found, tolerance: float, direction: str = "equal") -> str:
+def verdict(target: float, measured: Measured, tolerance: float, direction: str = "equal") -> str:
     """One of "reproduced", "exceeded", "partly", "not reproduced", by `RULE`; "least" and "most" are bounds."""
     low = -float("inf") if direction == "most" else target - tolerance
     high = float("inf") if direction == "least" else target + tolerance
@@ -363,13 +363,13 @@ class Line:
 
     row: Row
     verdict: str
-    found: Found | None = None
+    measured: Measured | None = None
     scale: str = ""
     small: Mapping[str, str] = field(default_factory=dict)
 
     def cells(self) -> dict[str, str]:
         """The row as text, by column."""
-        row, measured = self.row, self.found
+        row, measured = self.row, self.measured
         sic = "" if row.correct is None else f" (sic; {row.number(row.correct, printed=True)})"
         several = f", {measured.runs} runs" if measured and measured.runs > 1 else ""
         remark = f", {measured.remark}" if measured and measured.remark else ""
@@ -388,13 +388,13 @@ class Line:
         }
 
 
-def _interval(row: Row, measured: Found | None) -> str:
+def _interval(row: Row, measured: Measured | None) -> str:
     if measured is None or measured.low is None:
         return "–"
     return "a count" if measured.low == measured.high else f"{row.number(measured.low)} to {row.number(measured.high)}"
 
 
-def _holds(row: Row, measured: Found | None) -> str:
+def _holds(row: Row, measured: Measured | None) -> str:
     """Whether the paper's value lies in our interval, at the printed precision."""
     if measured is None or measured.low in (None, measured.high) or row.rule["kind"] != "measured":
         return "–"
@@ -444,7 +444,7 @@ def _line(row: Row, runs: Mapping[str, Runs]) -> tuple[Line, list[str]]:
     return Line(row, word, measured[scale], scale, small), list(troubles.values())
 
 
-def _small(row: Row, measured: Found) -> str:
+def _small(row: Row, measured: Measured) -> str:
     spread = "" if measured.low in (None, measured.high) else f" [{_interval(row, measured)}]"
     return f"{row.number(measured.value)}{spread}" + (f", {measured.remark}" if measured.remark else "")
 
@@ -556,7 +556,7 @@ def markdown(card: Card, opening: str = "") -> str:
         in_short(card),
         f"## {HEADLINES}",
         tables_module.table(headlines(card)),
-        *([f"## {SMALL}", tables_module.table(found)] if (found := small_rows(card)) else []),
+        *([f"## {SMALL}", tables_module.table(small)] if (small := small_rows(card)) else []),
     ]
     for part, rows in tables(card).items():
         text += [f"## {part}", tables_module.table(rows)]
@@ -570,8 +570,8 @@ def page(card: Card, results: Mapping[str, list[dict[str, Any]]], drawn: Mapping
     """The scorecard, our own results (title → rows) and the figures (name → svg) as one HTML page in one file."""
     short = pages.html_text(f"{tally(card)}\n\n{in_short(card)}")
     sections = {HEADLINES: short + pages.html_table(headlines(card))}
-    if found := small_rows(card):
-        sections[SMALL] = pages.html_table(found)
+    if small := small_rows(card):
+        sections[SMALL] = pages.html_table(small)
     sections |= {part: pages.html_table(rows) for part, rows in tables(card).items()}
     sections["How a verdict is found"] = pages.html_text(RULE)
     if card.notes:

@@ -112,7 +112,7 @@ def along(axis: str, values: Iterable[Any]) -> list[Variant]:
     return made
 
 
-class Cell(NamedTuple):
+class AblationCell(NamedTuple):
     """One variant with one seed; `config` holds the settings of its distillation."""
 
     name: str
@@ -126,7 +126,7 @@ class Cell(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Grid:
+class Ablation:
     """The settings that all cells share: `pretraining` is the triple loss, `records` the folder of records, `work` that
     of unfinished cells.
 
@@ -151,7 +151,7 @@ class Grid:
         """The names of the tasks whose mean is the macro score."""
         return [data.task.name for data in self.data]
 
-    def cells(self, variants: Iterable[Variant], seeds: Iterable[int]) -> list[Cell]:
+    def cells(self, variants: Iterable[Variant], seeds: Iterable[int]) -> list[AblationCell]:
         """The cells of the triple loss and every variant with every seed, seed by seed, so that pairs are whole early.
 
         Raises ValueError before any work for a lack of tasks or seeds, a variant that does not fit the teacher, weights
@@ -172,12 +172,12 @@ class Grid:
             if made.setdefault(v.name, v) != v:
                 raise ValueError(f"two variants are called {v.name}")
         return [
-            Cell(f"{self.name}-{v.name}-seed{seed}", v, replace(self.pretraining, seed=seed, **v.settings))
+            AblationCell(f"{self.name}-{v.name}-seed{seed}", v, replace(self.pretraining, seed=seed, **v.settings))
             for seed in seeds
             for v in made.values()
         ]
 
-    def identity(self, cell: Cell) -> dict[str, Any]:
+    def identity(self, cell: AblationCell) -> dict[str, Any]:
         """The facts that identify the record of this cell: seed, settings, data, weights to learn from."""
         shared = {k: v for k, v in asdict(self.pretraining).items() if k not in ("seed", *MAY_CHANGE)}
         silent = ("seed", *ONLY_WITH_TEACHER, *ONLY_WITH_SPANS)
@@ -193,7 +193,7 @@ class Grid:
 
 
 def run_grid(
-    grid: Grid, variants: Iterable[Variant], seeds: Iterable[int], quiet: bool = False
+    grid: Ablation, variants: Iterable[Variant], seeds: Iterable[int], quiet: bool = False
 ) -> list[dict[str, Any]]:
     """The record of every cell; cells that have a record of the same settings are not run again.
 
@@ -227,8 +227,8 @@ class _Planned(NamedTuple):
     """A cell of a grid, as `cells` runs it."""
 
     name: str
-    grid: Grid
-    cell: Cell
+    grid: Ablation
+    cell: AblationCell
     quiet: bool
 
     def differences(self, record: dict[str, Any]) -> list[str]:
@@ -245,7 +245,7 @@ class _Planned(NamedTuple):
         return record
 
 
-def start(grid: Grid, cell: Cell) -> PreTrainedModel:
+def starting_student(grid: Ablation, cell: AblationCell) -> PreTrainedModel:
     """The student of a cell before its first update."""
     v = cell.variant
     student = build_student(grid.teacher, v.layers, init=v.init, seed=cell.seed, width=v.width, heads=v.heads)
@@ -253,10 +253,10 @@ def start(grid: Grid, cell: Cell) -> PreTrainedModel:
     return student
 
 
-def run_cell(grid: Grid, cell: Cell, quiet: bool = False) -> dict[str, Any]:
+def run_cell(grid: Ablation, cell: AblationCell, quiet: bool = False) -> dict[str, Any]:
     """Distil (unless the variant is not trained), fine-tune on every task, and return the unsaved record of both."""
     watch, config, folder = Stopwatch(), cell.config, grid.work / cell.name
-    student = start(grid, cell)
+    student = starting_student(grid, cell)
     masker = make_samples(grid.tokenizer, grid.corpus.token_counts, families.of(student).objective, config)
     if cell.variant.trained:
         short = config.steps(grid.corpus) < LONG
@@ -293,7 +293,7 @@ def run_cell(grid: Grid, cell: Cell, quiet: bool = False) -> dict[str, Any]:
 
 
 def _record(
-    grid: Grid, cell: Cell, watch: Stopwatch, distilled: dict[str, Any], tuned: list[dict[str, Any]]
+    grid: Ablation, cell: AblationCell, watch: Stopwatch, distilled: dict[str, Any], tuned: list[dict[str, Any]]
 ) -> dict[str, Any]:
     objective = OBJECTIVES[families.of(grid.teacher).objective]
     heldout, main = distilled["scores"], {record["task"]: record["scores"]["main"] for record in tuned}
@@ -329,7 +329,7 @@ def _record(
     )
 
 
-def _announce(grid: Grid, cells: Sequence[Cell], left: Sequence[Cell]) -> str:
+def _announce(grid: Ablation, cells: Sequence[AblationCell], left: Sequence[AblationCell]) -> str:
     names, seeds = {cell.variant.name for cell in cells}, {cell.seed for cell in cells}
     done = f", {len(cells) - len(left)} recorded already" if len(left) < len(cells) else ""
     seconds, disk = estimate_cells(grid, left)
@@ -340,9 +340,9 @@ def _announce(grid: Grid, cells: Sequence[Cell], left: Sequence[Cell]) -> str:
     )
 
 
-def estimate_cells(grid: Grid, cells: Sequence[Cell]) -> tuple[float, float]:
+def estimate_cells(grid: Ablation, cells: Sequence[AblationCell]) -> tuple[float, float]:
     """The seconds and the bytes of disk that these cells will take, measured on a few updates of each kind of work."""
-    student, config = start(grid, cells[0]).to(grid.accelerator.device), grid.pretraining
+    student, config = starting_student(grid, cells[0]).to(grid.accelerator.device), grid.pretraining
     masker = make_samples(
         grid.tokenizer, grid.corpus.token_counts, families.of(grid.teacher).objective, grid.pretraining
     )
@@ -368,14 +368,14 @@ def estimate_cells(grid: Grid, cells: Sequence[Cell]) -> tuple[float, float]:
     return seconds, disk
 
 
-def _evaluation_seconds(grid: Grid, student: PreTrainedModel, masker: Masker | NextWord, rows: int = 32) -> float:
+def _evaluation_seconds(grid: Ablation, student: PreTrainedModel, masker: Masker | NextWord, rows: int = 32) -> float:
     """The seconds of one held-out evaluation, extrapolated from a few rows."""
     watch = Stopwatch()
     evaluation.evaluate(student, grid.corpus, masker, grid.accelerator, grid.teacher, rows=rows)
     return watch.read()["wall_seconds"] * max(1, min(256, len(grid.corpus.heldout)) // rows)
 
 
-def _finetuning_seconds(grid: Grid, student: PreTrainedModel, data: TaskData) -> float:
+def _finetuning_seconds(grid: Ablation, student: PreTrainedModel, data: TaskData) -> float:
     """The seconds of one fine-tuning on a task, extrapolated from a few updates."""
     model, _ = for_task(student, data.task)
     pace = finetuning.pace(model, data, grid.tokenizer, grid.accelerator, grid.finetuning)

@@ -178,9 +178,9 @@ def to_int8(model: nn.Module) -> nn.Module:
         return torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
 
 
-def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
-    """‖found − expected‖ / ‖expected‖."""
-    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+def relative_error(measured: np.ndarray, expected: np.ndarray) -> float:
+    """‖measured − expected‖ / ‖expected‖."""
+    return float(np.linalg.norm(measured - expected) / np.linalg.norm(expected))
 
 
 def check_agreement(runner: Runner, reference: Runner, batches: Sequence[Batch]) -> float:

@@ -39,8 +39,8 @@ def require_onnx() -> None:
 
 def answers(model: nn.Module, batch: Batch) -> Tensor:
     """The answers of a model as one tensor: its logits, or start and end logits side by side, (batch, seq, 2)."""
-    found = model(**batch)
-    return found.logits if hasattr(found, "logits") else torch.stack([found.start_logits, found.end_logits], dim=-1)
+    out = model(**batch)
+    return out.logits if hasattr(out, "logits") else torch.stack([out.start_logits, out.end_logits], dim=-1)
 
 
 def inputs(model: PreTrainedModel, batch: Batch) -> Batch:

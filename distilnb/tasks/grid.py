@@ -33,7 +33,7 @@ ONLY_WITH_TEACHER, ONLY_WITH_SPANS = ("soft_weight", "temperature"), ("stride",)
 
 
 @dataclass(frozen=True)
-class Grid:
+class FinetuningGrid:
     """The settings that all runs of a grid share; `finetune_grid` explains them."""
 
     models: Mapping[str, Source]
@@ -64,21 +64,21 @@ class Grid:
         name = task.task.name + (f"-{self.suffix}" if self.suffix else "")
         return finetuning_run(self.scale, label, name, which)
 
-    def cell(self, model: str, task: TaskData, config: FinetuningConfig, **more: Any) -> "Cell":
+    def cell(self, model: str, task: TaskData, config: FinetuningConfig, **more: Any) -> "FinetuningCell":
         """The cell of `model` on `task` with the seed of `config`; `more` are keys for its record."""
         name = self.run_name(model, task, f"seed{config.seed}")
         about = {"scale": self.scale} | self.provenance.get(model, {}) | more
         keeps = self.folder / "models" / name if self.keep or model == self.task_teacher else None
-        return Cell(self, name, model, self.models[model], task, config, about, self.folder, keeps)
+        return FinetuningCell(self, name, model, self.models[model], task, config, about, self.folder, keeps)
 
-    def trials(self, model: str, task: TaskData, seed: int) -> list["Cell"]:
+    def trials(self, model: str, task: TaskData, seed: int) -> list["FinetuningCell"]:
         """The cells of `model` on carved rows of `task`, one per learning rate; they keep only their records."""
         made = [self.cell(model, task, replace(self.config, learning_rate=r, seed=seed)) for r in self.learning_rates]
         names = [self.run_name(model, task, f"lr{rate:g}") for rate in self.learning_rates]
         records = self.folder / "selection"
         return [replace(cell, name=name, records=records, keeps=None) for cell, name in zip(made, names, strict=True)]
 
-    def taught(self, cell: "Cell") -> "Cell":
+    def taught(self, cell: "FinetuningCell") -> "FinetuningCell":
         """The cell of the same run that also learns from the task teacher, fine-tuned with the same seed."""
         label = cell.model_name + SECOND_STAGE
         name, teacher = (self.run_name(x, cell.data, f"seed{cell.config.seed}") for x in (label, self.task_teacher))
@@ -120,7 +120,7 @@ class Grid:
         tried = cells.run_missing(trials, self.folder / "selection", what, self.accelerator, quiet=self.quiet).records
         return select(self.learning_rates, tried) | ({"rows": self.trial_rows} if self.trial_rows else {})
 
-    def cells(self, task: TaskData, seeds: Sequence[int]) -> list["Cell"]:
+    def cells(self, task: TaskData, seeds: Sequence[int]) -> list["FinetuningCell"]:
         """The cells of a task, a teacher's before those of its students; trials choose the learning rates now."""
         made, taught = [], []
         for model in self.models:
@@ -136,14 +136,14 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Cell:
+class FinetuningCell:
     """One run of a grid: a model on a task with a seed (in `config`), and further keys for its record.
 
     The record goes to the folder `records`; the weights, if kept, go to `keeps`; `teacher` is the folder of a
     fine-tuned teacher.
     """
 
-    grid: Grid
+    grid: FinetuningGrid
     name: str
     model_name: str
     source: Source
@@ -238,13 +238,13 @@ def finetune_grid(
     """Fine-tune every model on every task with every seed, and return the records, kept in `folder` (default `runs/`).
 
     A cell with a record of the same settings, data and starting weights is not run again, and an interrupted one goes
-    on from its last checkpoint. The other settings are fields of `Grid`. With `learning_rates`, each model and task
-    first tries all these rates (the same for every model) on nine tenths of the training rows (at most `trial_rows`;
-    0: all) and keeps the rate that does best on the other tenth; trials are recorded in `folder/selection`. With
-    `task_teacher`, one of `models`, every other model is fine-tuned again, now also on the answers of that model,
-    fine-tuned with the same seed; these runs have the model name `<model>_d`. `keep` saves the fine-tuned models in
-    `folder/models`. `suffix` is added to the tasks in names of runs. `provenance` adds keys to the records of a model,
-    by its name in `models`. `safety` is a `finetuning.Safety`; `quiet` prints nothing.
+    on from its last checkpoint. The other settings are fields of `FinetuningGrid`. With `learning_rates`, each model
+    and task first tries all these rates (the same for every model) on nine tenths of the training rows (at most
+    `trial_rows`; 0: all) and keeps the rate that does best on the other tenth; trials are recorded in
+    `folder/selection`. With `task_teacher`, one of `models`, every other model is fine-tuned again, now also on the
+    answers of that model, fine-tuned with the same seed; these runs have the model name `<model>_d`. `keep` saves the
+    fine-tuned models in `folder/models`. `suffix` is added to the tasks in names of runs. `provenance` adds keys to the
+    records of a model, by its name in `models`. `safety` is a `finetuning.Safety`; `quiet` prints nothing.
 
     Raises ValueError before any work for arguments that do not fit, FloatingPointError at the end when a run diverged.
     """
@@ -252,7 +252,7 @@ def finetune_grid(
     if not (models and seeds):
         raise ValueError("a grid needs at least one model and one seed")
     given = {key: value for key, value in settings.items() if value is not None}
-    grid = Grid(models, tokenizer, accelerator, config, **given)
+    grid = FinetuningGrid(models, tokenizer, accelerator, config, **given)
     grid, asked = replace(grid, folder=Path(grid.folder)), not grid.quiet
     grid = replace(grid, quiet=grid.quiet or not accelerator.is_main_process)
     if grid.learning_rates:
@@ -296,7 +296,7 @@ def select(rates: Sequence[float], trials: Sequence[dict[str, Any] | None]) -> d
     return {"learning_rates": list(rates), "scores": scores, "chosen": rates[best]}
 
 
-def _announce(grid: Grid, data: Sequence[TaskData], seeds: Sequence[int]) -> str:
+def _announce(grid: FinetuningGrid, data: Sequence[TaskData], seeds: Sequence[int]) -> str:
     """The expected time of the runs without a record, as a sentence, from a few updates per model; "" for few rows."""
     seconds, left, pace = 0.0, 0, {}
     for task in data:

@@ -98,13 +98,13 @@ def ask(function: Callable, *inputs: Any, **more: Any) -> Any:
     return value
 
 
-def close(found: Any, expected: Any, relative: float = 1e-3, absolute: float = 1e-6) -> bool:
+def close(answer: Any, expected: Any, relative: float = 1e-3, absolute: float = 1e-6) -> bool:
     """Whether two numbers or arrays agree, shapes included, to a relative or an absolute tolerance.
 
     Raises NotYet when a learner's answer is neither a number nor an array of numbers.
     """
     try:
-        found, expected = (torch.as_tensor(x, dtype=torch.float64).detach() for x in (found, expected))
+        answer, expected = (torch.as_tensor(x, dtype=torch.float64).detach() for x in (answer, expected))
     except (TypeError, ValueError, RuntimeError):
-        raise NotYet(f"a number is asked for, without quotes or a unit; this is {found!r:.60}") from None
-    return found.shape == expected.shape and torch.allclose(found, expected, rtol=relative, atol=absolute)
+        raise NotYet(f"a number is asked for, without quotes or a unit; this is {answer!r:.60}") from None
+    return answer.shape == expected.shape and torch.allclose(answer, expected, rtol=relative, atol=absolute)

@@ -159,7 +159,7 @@ def falsified(records: Sequence[Mapping[str, Any]]) -> str:
     line = next(line for line in card.lines if line.row.what == paper.claim("retained").text)
     if line.verdict == "not reproduced":
         return (
-            f"{_measured(line.found)}, wholly below 96.5: refuted, by records that are invented. So a record's "
+            f"{_measured(line.measured)}, wholly below 96.5: refuted, by records that are invented. So a record's "
             "checksum only shows that nobody changed it; who wants to believe it runs it again."
         )
     if line.verdict == "not run":
@@ -170,8 +170,8 @@ def falsified(records: Sequence[Mapping[str, Any]]) -> str:
         raise NotYet(
             "refused: the records of a task must have equal settings and data, and no seed twice. " + card.notes[0]
         )
-    told = f"{line.verdict}: {_measured(line.found)}. "
-    if line.found.value < line.row.target - line.row.tolerance:
+    told = f"{line.verdict}: {_measured(line.measured)}. "
+    if line.measured.value < line.row.target - line.row.tolerance:
         raise NotYet(
             told + "The middle is below 96.5, but the interval reaches above it; seeds that "
             "differ less, or more of them, make it narrower"
@@ -182,6 +182,6 @@ def falsified(records: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _measured(value: scorecard.Found) -> str:
+def _measured(value: scorecard.Measured) -> str:
     interval = "" if value.low is None else f" [{value.low:.1f}, {value.high:.1f}]"
     return f"{value.value:.1f} %{interval}"

@@ -269,8 +269,8 @@ def plot_runtimes(record: Record, *others: Record) -> Figure:
         spent = pd.DataFrame({row["format"]: _answer_times(row) for row in own}).T
         for what, shape in zip(spent, "osD", strict=False):
             times.plot(spent[what], list(places.values()), shape, ms=5, label=f"{model}, {what}", **look)
-        found = [form for form in places if (model, form) in lost]
-        points.plot([-lost[model, form] for form in found], [places[form] for form in found], "o", ms=5, **look)
+        scored = [form for form in places if (model, form) in lost]
+        points.plot([-lost[model, form] for form in scored], [places[form] for form in scored], "o", ms=5, **look)
     sizes.set_yticks(range(len(forms)), [EXPORTED[form].title for form in forms])
     sizes.invert_yaxis()
     sizes.set(xlabel="megabytes")

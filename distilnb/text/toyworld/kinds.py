@@ -53,8 +53,8 @@ def kind_of(question: str) -> frozenset[str]:
     They are in lower case, without little words in front; the set is empty for a question that the world does not ask.
     """
     asked = re.sub(r"\ban ", "a ", question)
-    found = [(sum(map(len, match.groups())), answers) for form, answers in _forms() if (match := form.fullmatch(asked))]
-    return min(found, key=lambda pair: pair[0])[1] if found else frozenset()
+    fits = [(sum(map(len, match.groups())), answers) for form, answers in _forms() if (match := form.fullmatch(asked))]
+    return min(fits, key=lambda pair: pair[0])[1] if fits else frozenset()
 
 
 def is_of_kind(answer: str, question: str) -> bool:

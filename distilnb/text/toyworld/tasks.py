@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import words
 from .text import generality, opinion, schema, story
-from .writer import Entity, Line, Writer, polish, world
+from .writer import Entity, Sentence, Writer, polish, world
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -215,7 +215,7 @@ def _wnli(w: Writer, label: int) -> RowTexts:
     return (text, w.say(f"{right if label else wrong} {reason}")) if right != wrong else _wnli(w, label)
 
 
-def _passage(w: Writer) -> list[Line]:
+def _passage(w: Writer) -> list[Sentence]:
     """A story, or facts about two entities of one kind."""
     if w.random() < 0.4:
         return story(w)
@@ -224,7 +224,7 @@ def _passage(w: Writer) -> list[Line]:
     return w.facts(kind, x, w.rng.randint(4, 6)) + w.facts(kind, w.entity(kind, x), w.rng.randint(3, 5))
 
 
-def _asked(w: Writer, lines: list[Line], unasked: frozenset[str] = frozenset()) -> tuple[int, str, str]:
+def _asked(w: Writer, lines: list[Sentence], unasked: frozenset[str] = frozenset()) -> tuple[int, str, str]:
     """A line, a question outside `unasked` that it answers, and the answer; no other line answers it differently."""
     known: dict[str, set[str]] = {}
     for line in lines:
@@ -242,7 +242,7 @@ def _qnli(w: Writer, label: int) -> RowTexts:
     return (question, w.choice(others) if label else lines[i].text) if others else _qnli(w, label)
 
 
-def _passages(w: Writer) -> list[Line]:
+def _passages(w: Writer) -> list[Sentence]:
     """The lines of one or two passages, so that some texts are longer than a model's window."""
     return _passage(w) + (_passage(w) if w.random() < 0.4 else [])
 

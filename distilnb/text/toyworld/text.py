@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from . import words
-from .writer import Entity, Line, Writer, number, polish, with_s
+from .writer import Entity, Sentence, Writer, number, polish, with_s
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 TEXT_VERSION = 1  # part of the names of token files; raise it when document() writes another text
 
 
-def article(w: Writer) -> list[Line]:
+def article(w: Writer) -> list[Sentence]:
     """Facts about a few entities of one kind."""
     kind = w.choice(("person", "person", "town", "town", "country", "animal", "animal", "trade", "object", "food"))
     entity, lines = w.entity(kind), []
@@ -25,9 +25,9 @@ def article(w: Writer) -> list[Line]:
     return lines
 
 
-def inference(w: Writer) -> list[Line]:
+def inference(w: Writer) -> list[Sentence]:
     """Statements that follow from the facts about some people, and statements that do not."""
-    lines: list[Line] = []
+    lines: list[Sentence] = []
     for _ in range(w.rng.randint(2, 3)):
         x, y = w.people()
         wrong = w.entity("town")["C"]
@@ -55,7 +55,7 @@ def inference(w: Writer) -> list[Line]:
     return lines
 
 
-def story(w: Writer) -> list[Line]:
+def story(w: Writer) -> list[Sentence]:
     """A story in which a thing changes hands and people act, so that its last owner can be inferred."""
     trio = owner, b, _ = w.people(3)
     first, second, town, thing = owner["A"], b["A"], w.entity("town")["A"], w.thing()
@@ -101,7 +101,7 @@ def story(w: Writer) -> list[Line]:
     ]
 
 
-def _change(w: Writer, owner: Entity, other: Entity, thing: str) -> list[Line]:
+def _change(w: Writer, owner: Entity, other: Entity, thing: str) -> list[Sentence]:
     """Lines in which a thing goes from its owner to another person, sometimes with a consequence."""
     kind = w.rng.randrange(len(words.TRANSFERS))
     lines = [w.transfer(kind, A=owner["A"], B=other["A"], O=thing)]
@@ -113,9 +113,9 @@ def _change(w: Writer, owner: Entity, other: Entity, thing: str) -> list[Line]:
     return lines
 
 
-def restatement(w: Writer) -> list[Line]:
+def restatement(w: Writer) -> list[Sentence]:
     """Statements repeated in other words, or denied in opposite words."""
-    lines: list[Line] = []
+    lines: list[Sentence] = []
     for _ in range(w.rng.randint(2, 4)):
         kind, a, b, o = w.choice("tpaxjqhh"), w.entity("person")["A"], w.who(), w.thing()
         again, deny = w.choice(words.AGAIN), ". " + w.choice(words.NOT)
@@ -149,7 +149,7 @@ def restatement(w: Writer) -> list[Line]:
     return lines
 
 
-def _properties(w: Writer, person: str, again: str) -> list[Line]:
+def _properties(w: Writer, person: str, again: str) -> list[Sentence]:
     """Lines with synonyms and opposites, about a person or an object."""
     pair = w.pick(words.PERSON_PAIRS if person else words.THING_PAIRS)
     same, other = pair if w.random() < 0.5 else pair[::-1]
@@ -169,17 +169,17 @@ def _properties(w: Writer, person: str, again: str) -> list[Line]:
     ]
 
 
-def _questions(w: Writer) -> list[Line]:
+def _questions(w: Writer) -> list[Sentence]:
     """One question asked in two ways, and its answer."""
     fact = w.any_fact()
     (first, answer), (then, _) = w.two(fact.qa)
     return [
         w.line(f"{first} [in other words,|that is,|to put it differently,] {then[0].lower() + then[1:]}"),
-        Line(polish(answer) if w.random() < 0.5 else fact.text),
+        Sentence(polish(answer) if w.random() < 0.5 else fact.text),
     ]
 
 
-def generality(w: Writer, a: str) -> tuple[Line, str, str, str]:
+def generality(w: Writer, a: str) -> tuple[Sentence, str, str, str]:
     """A line saying that the low statement implies the high one, then the low, the high and another high statement."""
     sort, low, high, verbs = w.choice(
         (
@@ -211,7 +211,7 @@ def opinion(w: Writer, good: bool, sort: list[str] | None = None, heavy: bool | 
     return w.say(words.WEIGHTS[heavy] + (text if text.startswith("I ") else text[0].lower() + text[1:]))
 
 
-def review(w: Writer) -> list[Line]:
+def review(w: Writer) -> list[Sentence]:
     """Opinions about one thing that mostly agree, and a verdict that states the majority."""
     good, sort = w.random() < 0.5, w.choice(words.ASPECTS)
     (name, *aspects), author, lines = sort, w.entity("person")["A"], []
@@ -228,7 +228,7 @@ def review(w: Writer) -> list[Line]:
     for _ in range(w.rng.randint(3, 6)):
         agrees, marked = w.random() < 0.88, w.random()
         heavy = agrees if marked < (0.25 if agrees else 0.6) else None
-        lines.append(Line(opinion(w, agrees == good, sort, heavy)))
+        lines.append(Sentence(opinion(w, agrees == good, sort, heavy)))
     if w.random() < 0.4:
         x, liked = w.choice(aspects), w.random() < 0.5
         lines.append(
@@ -246,7 +246,7 @@ def review(w: Writer) -> list[Line]:
     return lines
 
 
-def dialogue(w: Writer) -> list[Line]:
+def dialogue(w: Writer) -> list[Sentence]:
     """A dialogue of two people, with questions and answers about facts."""
     a, b = (person["A"] for person in w.people())
     lines = [w.line("{A} and {B} [were talking|sat|talked] {x}", A=a, B=b, x=w.pick(words.PLACES))]
@@ -254,23 +254,23 @@ def dialogue(w: Writer) -> list[Line]:
         fact = w.any_fact()
         question, answer = w.choice(fact.qa)
         reply = fact.text[:-1] if w.random() < 0.6 else answer
-        lines.append(Line(f'"{question}" asked {a}.'))
-        lines.append(Line(w.say(f'"{reply},"') + f" {w.choice(words.SYNONYMS['said'])} {b}."))
+        lines.append(Sentence(f'"{question}" asked {a}.'))
+        lines.append(Sentence(w.say(f'"{reply},"') + f" {w.choice(words.SYNONYMS['said'])} {b}."))
         if w.random() < 0.3:
             a, b = b, a
     return lines
 
 
-def quiz(w: Writer) -> list[Line]:
+def quiz(w: Writer) -> list[Sentence]:
     """A passage, then questions about it with their answers."""
     lines = w.choice((article, story))(w)[:5]
     asked = [w.choice(line.qa) for line in lines if line.qa]
-    return lines + [Line(f"Question: {q} Answer: {a}.") for q, a in w.rng.sample(asked, min(3, len(asked)))]
+    return lines + [Sentence(f"Question: {q} Answer: {a}.") for q, a in w.rng.sample(asked, min(3, len(asked)))]
 
 
-def habits(w: Writer) -> list[Line]:
+def habits(w: Writer) -> list[Sentence]:
     """Sentences that show agreement, tense and number, sometimes with a sum."""
-    lines = [Line(w.clause()) for _ in range(w.rng.randint(4, 8))]
+    lines = [Sentence(w.clause()) for _ in range(w.rng.randint(4, 8))]
     if w.random() < 0.5:
         who, things = w.entity("person"), with_s(w.entity("object")["A"])
         n, k = w.rng.randint(2, 9), w.rng.randint(1, 9)
@@ -287,7 +287,7 @@ def habits(w: Writer) -> list[Line]:
     return lines
 
 
-def weather(w: Writer) -> list[Line]:
+def weather(w: Writer) -> list[Sentence]:
     """Lines about the weather in some towns and what people did because of it."""
     lines = []
     for _ in range(w.rng.randint(2, 3)):
@@ -329,14 +329,15 @@ def schema(w: Writer) -> tuple[str, str, str, str]:
     return text, text.split(f" because {pronoun} ")[1][:-1], names[right], names[wrong]
 
 
-def riddles(w: Writer) -> list[Line]:
+def riddles(w: Writer) -> list[Sentence]:
     """Lines with pronouns, and with the referents of the pronouns."""
     lines = []
     for _ in range(w.rng.randint(2, 4)):
         text, reason, right, wrong = schema(w)
         full = f"{right} {reason}"
         last = full if right.startswith("the ") else f"it was {right} and not {wrong} who {reason}"
-        lines.append(Line(text + " " + w.say(w.choice((full, f"that is, {full}", f"in other words, {full}", last)))))
+        told = w.say(w.choice((full, f"that is, {full}", f"in other words, {full}", last)))
+        lines.append(Sentence(f"{text} {told}"))
     return lines
 
 

@@ -14,7 +14,7 @@ from . import words
 Entity = dict[str, str]
 
 
-class Line(NamedTuple):
+class Sentence(NamedTuple):
     """One sentence and the questions it answers, as (question, answer) pairs."""
 
     text: str
@@ -171,9 +171,9 @@ class Writer:
             template = _CHOICE.sub(lambda m: self.choice(m[1].split("|")), template)
         return polish(_SLOT.sub(lambda m: slots[m[1]] if m[1] else self.choice(words.SYNONYMS[m[2]]), template))
 
-    def line(self, template: str, qa: Sequence[tuple[str, str]] = (), **slots: str) -> Line:
+    def line(self, template: str, qa: Sequence[tuple[str, str]] = (), **slots: str) -> Sentence:
         """The result of ``say`` as a line that answers the questions ``qa``."""
-        return Line(self.say(template, **slots), qa)
+        return Sentence(self.say(template, **slots), qa)
 
     def entity(self, kind: str, *without: Entity) -> Entity:
         """One person, town, … of the world."""
@@ -205,7 +205,7 @@ class Writer:
         """The past of a verb: ``repaired``."""
         return self.choice(self.pick(words.ACTIONS))
 
-    def fact(self, kind: str, relation: str, entity: Entity, pronoun: bool = False) -> Line:
+    def fact(self, kind: str, relation: str, entity: Entity, pronoun: bool = False) -> Sentence:
         """A line that states one fixed fact, with the questions that it answers."""
         statements, questions, slot = words.FACTS[kind][relation]
         slots = entity | {"Ao": entity["A"], "As": entity["A"] + "'s"}
@@ -214,7 +214,7 @@ class Writer:
             slots |= {"A": entity["p"], "Ao": entity["him"], "As": entity["his"]}
         return self.line(self.choice(statements), asked, **slots)
 
-    def facts(self, kind: str, entity: Entity, count: int) -> list[Line]:
+    def facts(self, kind: str, entity: Entity, count: int) -> list[Sentence]:
         """Some facts about one entity; a person becomes a pronoun after the first sentence."""
         relations = self.rng.sample(list(words.FACTS[kind]), min(count, len(words.FACTS[kind])))
         return [
@@ -222,18 +222,18 @@ class Writer:
             for i, relation in enumerate(relations)
         ]
 
-    def any_fact(self) -> Line:
+    def any_fact(self) -> Sentence:
         """One fact of the whole world."""
         kind = self.choice(list(words.FACTS))
         return self.fact(kind, self.choice(list(words.FACTS[kind])), self.entity(kind))
 
-    def transfer(self, kind: int, form: int | None = None, tail: str = "", **slots: str) -> Line:
+    def transfer(self, kind: int, form: int | None = None, tail: str = "", **slots: str) -> Sentence:
         """A line in which O goes from A to B, in one of the ways of ``TRANSFERS``."""
         statements, questions = words.TRANSFERS[kind]
         text = statements[form] if form is not None else self.choice(statements)
         return self.line(text + tail, [(q.format_map(slots) + "?", slots[a]) for q, a in questions], **slots)
 
-    def action(self, verb: str, who: str, what: str, passive: bool = False, place: str = "", day: str = "") -> Line:
+    def action(self, verb: str, who: str, what: str, passive: bool = False, place: str = "", day: str = "") -> Sentence:
         """A line in which someone does something to a thing, in the active or the passive voice."""
         asked = [(f"Who {verb} {what}?", who), (f"What was {verb} by {who}?", what)]
         asked += [(f"Where was {what} {verb}?", place)] if place else []
