@@ -461,6 +461,16 @@ def test_memory_is_measured_in_a_process_of_its_own(tokenizer, tmp_path):
     assert 0.9 * runner.bytes / 1e6 < found < 2 * runner.bytes / 1e6
 
 
+def test_the_memory_of_a_runtime_is_read_when_its_graph_for_this_length_is_there(monkeypatch):
+    """OpenVINO compiles a second graph after `STEADY` texts of one length."""
+    asked, runtime = [], next(iter(formats.ELSEWHERE))
+    monkeypatch.setattr(benchmark.importlib, "import_module", lambda name: None)
+    monkeypatch.setattr(benchmark, "reopen", lambda form, path: lambda batch: asked.append(batch["input_ids"].shape))
+    monkeypatch.setattr(benchmark.psutil.Process, "memory_info", lambda self: SimpleNamespace(rss=len(asked) * 1e6))
+    assert benchmark._measure("model", runtime, "", "16") == benchmark.STEADY
+    assert set(asked) == {(1, 16)}
+
+
 @pytest.fixture
 def small_flags(teacher_folder) -> list[str]:
     flags = {
@@ -514,6 +524,18 @@ def test_several_fine_tuned_models_are_scored_on_their_tasks(small_flags, tokeni
     assert len({t["data"]["fingerprint"] for t in record["tasks"]}) == 2
     assert record["accuracy"]["task"] == "rte, wnli" and record["scores"]["share_chosen"] < 1
     assert "lost by the chosen" in capsys.readouterr().out
+
+
+def test_a_model_of_another_task_among_several_is_named_by_its_folder(small_flags, tokenizer, tmp_path, capsys):
+    model, _ = classifier(build_student(make_teacher(len(tokenizer))), 2)
+    heads.name_labels(model, glue.get_task("rte"))
+    for task in ("rte", "sst2"):
+        model.save_pretrained(tmp_path / task)
+        tokenizer.save_pretrained(tmp_path / task)
+    flags = ["--scored-task", "rte,sst2", "--scored", f"{tmp_path}/{{task}}"]
+    assert main.main(["benchmark", *small_flags, *flags, "--scored-rows", "10"]) == 2
+    told = capsys.readouterr().err
+    assert f"{tmp_path / 'sst2'}: " in told and "labels" in told and told.count("\n") == 1
 
 
 def test_random_weights_need_no_more_than_a_configuration(teacher_folder, small_flags, tmp_path):

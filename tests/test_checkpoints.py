@@ -202,12 +202,14 @@ def test_the_damaged_one_is_not_kept_instead_of_a_whole_one(tmp_path):
 def test_another_identity_spells_out_the_difference(tmp_path):
     save(tmp_path, 10)
     other = IDENTITY | {"seed": 2, "learning_rate": 1e-3}
-    difference = r"\(learning_rate 0.0005 there, 0.001 now, seed 1 there, 2 now\)"
+    difference = r"\(--learning-rate 0.0005 there, 0.001 now, --seed 1 there, 2 now\)"
     with pytest.raises(ValueError, match=f"holds another run {difference}"):
         checkpoints.load(tmp_path, other)
 
 
-@pytest.mark.parametrize("other, message", [({"new": 3}, "new None there, 3"), ({"data": None}, "abc there, None")])
+@pytest.mark.parametrize(
+    "other, message", [({"new": 3}, "--new not set there, 3 now"), ({"data": None}, "its text is another one")]
+)
 def test_a_key_more_or_less_is_a_difference(tmp_path, other, message):
     save(tmp_path, 10)
     with pytest.raises(ValueError, match=message):

@@ -12,6 +12,7 @@ from transformers import AutoTokenizer, BertForMaskedLM, BertModel, DistilBertFo
 
 from distilnb import scales
 from distilnb.cli import main, parsing, training
+from distilnb.evidence.names import REHEARSAL
 from distilnb.evidence.records import load_records
 from distilnb.text import corpus, sources
 
@@ -44,11 +45,18 @@ def test_distil_leaves_a_model_that_plain_transformers_loads_and_a_record(distil
 def test_the_same_command_goes_on_and_another_is_refused(distil, tmp_path, capsys):
     assert distil("--name", "again") == 0
     before = (tmp_path / "out" / "model" / "model.safetensors").read_bytes()
-    assert distil("--name", "again") == 0, "a finished run is taken up, and there is nothing left to do"
-    assert (tmp_path / "out" / "model" / "model.safetensors").read_bytes() == before
+    record = (tmp_path / "out" / "model" / "record.json").read_text()
     capsys.readouterr()
-    assert distil("--name", "again", "--learning_rate", "0.1") == 2
-    assert "learning_rate 0.003 there, 0.1 now" in capsys.readouterr().err
+    assert distil("--name", "again") == 0, "a finished run is taken up, and there is nothing left to do"
+    told, tokens = capsys.readouterr().out, json.loads(record)["tokens"]
+    assert told.startswith(f"already done: {tmp_path / 'out' / 'model'}, {tokens:,} tokens") and told.count("\n") == 1
+    assert (tmp_path / "out" / "model" / "model.safetensors").read_bytes() == before
+    assert (tmp_path / "out" / "model" / "record.json").read_text() == record
+    assert distil("--name", "again", "--learning_rate", "0.1", "--layers", "first") == 2
+    told = capsys.readouterr().err
+    assert "(--learning-rate 0.003 there, 0.1 now)" in told and "--name NAME" in told and "remove the folder" in told
+    assert distil("--name", "again", "--layers", "first") == 2
+    assert "(--layers 0,3 there, 0,1 now)" in capsys.readouterr().err
     assert (tmp_path / "out" / "model" / "model.safetensors").read_bytes() == before, "nothing was overwritten"
 
 
@@ -72,9 +80,23 @@ def test_a_student_is_trained_further_and_its_budgets_add_up(distil, tmp_path, c
 def test_runs_in_two_folders_without_a_name_keep_two_records(distil, tmp_path, capsys):
     assert distil("--seed", "0", out="one", tokens=600) == distil("--seed", "1", out="two", tokens=600) == 0
     assert {r["name"]: r["seed"] for r in load_records() if r["name"] in ("one", "two")} == {"one": 0, "two": 1}
-    assert f"try it: distilnb finetune --scale toy --task sst2 --model student={tmp_path / 'one'}" in (
-        capsys.readouterr().out
-    )
+    told = capsys.readouterr().out
+    assert f"try it: distilnb finetune --scale toy --task YOUR-FILE.csv --model student={tmp_path / 'one'}" in told
+
+
+@pytest.mark.parametrize(
+    "kind, scale, teacher, words",
+    [
+        ("teacher", "toy", None, "distilnb distil --scale toy --teacher"),
+        ("distillation", "toy", "data/teachers/toy", "--scale toy --task sst2"),
+        ("distillation", "base", "me/my-encoder", "--scale base --task YOUR-FILE.csv"),
+        ("distillation", REHEARSAL, "random:base", "without random:"),
+    ],
+)
+def test_the_next_command_fits_the_run(kind, scale, teacher, words):
+    """sst2 is a task of the scale: a student of another encoder is taken to a file of one's own."""
+    record = {"kind": kind, "scale": scale, "made_from": {"teacher": teacher}}
+    assert words in training._next(record, Path("runs/x/model"))
 
 
 def test_every_row_of_the_ablation_runs(distil):

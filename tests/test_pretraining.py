@@ -494,14 +494,16 @@ def test_time_of_all_sittings_is_added_up(packed, masker, accelerator, teacher, 
 
 
 CHANGES = {
-    "seed": lambda run: run | {"config": replace(run["config"], seed=1)},
-    "learning_rate": lambda run: run | {"config": replace(run["config"], learning_rate=1e-3)},
-    "parameters": lambda run: run | {"student": build_student(run["teacher"], layers=[0])},
+    "--seed .* there, 1 now": lambda run: run | {"config": replace(run["config"], seed=1)},
+    "--learning-rate .* there, 0.001 now": lambda run: run | {"config": replace(run["config"], learning_rate=1e-3)},
+    ".* weights there, .* now, --layers 0,3 there, 0 now": (
+        lambda run: run | {"student": build_student(run["teacher"], layers=[0])}
+    ),
 }
 
 
-@pytest.mark.parametrize("key", CHANGES)
-def test_another_run_in_the_folder_is_refused_and_left_alone(packed, masker, accelerator, teacher, tmp_path, key):
+@pytest.mark.parametrize("words", CHANGES)
+def test_another_run_in_the_folder_is_refused_and_left_alone(packed, masker, accelerator, teacher, tmp_path, words):
     run = {"student": build_student(teacher), "config": settings(2, packed), "teacher": teacher}
 
     def start(run: dict) -> None:
@@ -511,8 +513,8 @@ def test_another_run_in_the_folder_is_refused_and_left_alone(packed, masker, acc
 
     start(run)
     before = digest(tmp_path)
-    with pytest.raises(ValueError, match=rf"holds another run \({key} .* there, .* now\)"):
-        start(CHANGES[key](run))
+    with pytest.raises(ValueError, match=rf"holds another run \({words}\)"):
+        start(CHANGES[words](run))
     assert digest(tmp_path) == before
 
 

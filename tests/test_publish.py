@@ -175,6 +175,28 @@ def test_without_a_token_or_a_repository_nothing_is_written(no_token, tmp_path, 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (["--license", "Apache 2.0"], "did you mean apache-2.0?"),
+        (["--license", "my own words"], "or other"),
+        (["--language", "English"], "write en"),
+        (["--language", "en_US"], "write en"),
+    ],
+)
+def test_words_that_the_hub_would_refuse_are_told_before_anything_is_written(tmp_path, capsys, flags, words):
+    assert main.main(["publish", "--dry-run", "--out", str(tmp_path / "out"), *flags]) == 2
+    told = capsys.readouterr().err
+    assert words in told and flags[1] in told and told.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("language", ["de", "pt-BR", "sr-Latn", "zh-Hant-TW", "es-419", "multilingual"])
+def test_the_hubs_own_words_pass(language):
+    for license in ("apache-2.0", "cc-by-sa-4.0", "other"):
+        model_card.check_words(license, language)
+
+
 class Hub(http.server.BaseHTTPRequestHandler):
     """As much of the Hub as an upload needs: make a repository, say that no file is large, take one commit."""
 

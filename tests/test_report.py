@@ -68,6 +68,8 @@ def test_a_distillation_is_told_with_its_agreement_and_a_teacher_without():
     judged = {"mlm_loss": [4.0, 1.2346], "agreement": [0.39, 0.75]}
     (told,) = tables.pretraining_rows([first | {"evaluations": judged}])
     assert (told["held-out MLM loss"], told["agrees with teacher"]) == ("4.000 → 1.235", "39.0 → 75.0 %")
+    (short,) = tables.pretraining_rows([second | {"tokens": 3_200}])
+    assert short["tokens"] == "3,200", "in millions it would be none"
     teacher, student = tables.pretraining_rows([first, second])  # the teacher first, as in a comparison
     told = student["agrees with teacher"], student["held-out MLM loss"], student["time"]
     assert told == ("75.0 %", "1.235", "1 min 1 s")

@@ -7,13 +7,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from conftest import make_teacher
+from conftest import make_teacher, stories
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from distilnb.cli import main
 from distilnb.models.student import build_student
 from distilnb.studies import benchmark, formats, graphs, rounding
-from distilnb.studies.rounding import HeldOut
+from distilnb.studies.rounding import ChoosingRows
 from distilnb.tasks.heads import for_task
 from distilnb.tasks.own import find
 
@@ -39,12 +39,14 @@ def source(model, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def rows(model) -> HeldOut:
+def rows(model) -> ChoosingRows:
     """Single rows, and a score that counts agreement with the exact model."""
     batches = [{k: v[:1] for k, v in batch.items()} for batch in formats.sample(model, 8)]
     with torch.no_grad():
         right = np.concatenate([graphs.answers(model, graphs.inputs(model, batch)) for batch in batches]).argmax(-1)
-    return HeldOut(batches, lambda logits, chosen: float((np.concatenate(logits).argmax(-1) == right[chosen]).mean()))
+    return ChoosingRows(
+        batches, lambda logits, chosen: float((np.concatenate(logits).argmax(-1) == right[chosen]).mean())
+    )
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +67,7 @@ def test_a_gpt2_finds_its_last_token_beside_a_longer_row(tmp_path):
     model = benchmark.with_head(
         GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=60, **ids)), "pairs"
     )
-    rows = HeldOut([{k: v[:1].clamp(max=58) for k, v in b.items()} for b in formats.sample(model, 3)], pad=59)
+    rows = ChoosingRows([{k: v[:1].clamp(max=58) for k, v in b.items()} for b in formats.sample(model, 3)], pad=59)
     (whole, *_) = rounding.measure(graphs.to_onnx(model, tmp_path / "model.onnx"), tmp_path, rows)
     assert whole["neighbours"] < 1e-5
 
@@ -124,13 +126,42 @@ def test_the_rows_of_a_task_choose(task, tokenizer, tmp_path):
         lines = [{"text": f"a dog sees {i}", "labels": [["x"], ["x", "y"], []][i % 3]} for i in range(120)]
         Path(task).write_text("\n".join(map(json.dumps, lines)))
     made, _ = for_task(build_student(make_teacher(len(tokenizer), layers=1)), find(task, "toyworld", n_train=9)[0].task)
-    fitted = benchmark.held_out(made, tokenizer, task, "toyworld", 12)
+    fitted = benchmark.choosing_rows(made, tokenizer, task, "toyworld", 12)
     assert "/" not in fitted.info["task"], "a record names no folder of this machine"
     rows = benchmark.scored_rows(fitted)
     source = graphs.to_onnx(made, tmp_path / "model.onnx")
     measured = rounding.measure(source, tmp_path, rows)
     assert all(isinstance(row["lost"], float) for row in measured)
     assert rounding.choose(measured) in rounding.ROUNDINGS
+
+
+@pytest.mark.parametrize("task", ["rte", "own"])
+def test_an_export_chooses_by_the_training_rows_that_a_benchmark_leaves_to_choices(
+    task, tokenizer, tmp_path, monkeypatch
+):
+    """No row by which a model is reported says how it is rounded."""
+    if task == "own":
+        task = str(tmp_path / "own.jsonl")
+        lines = [json.dumps({"text": text, "label": "xy"[i % 2]}) for i, text in enumerate(stories(120))]
+        Path(task).write_text("\n".join(lines))
+    data = find(task, "toyworld", n_train=16, n_validation=16)[0]
+    made, _ = for_task(build_student(make_teacher(len(tokenizer), layers=1)), data.task)
+    made.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    seen = []
+
+    def measured(source, folder, rows, threads=1):
+        seen.append([batch["input_ids"].tolist() for batch in rows.batches])
+        numbers = dict.fromkeys(("bytes", "error", "neighbours", "cpu_ms"), 1)
+        return [{"rounding": "dynamic", "lost": None, "lost_elsewhere": None} | numbers]
+
+    monkeypatch.setattr(rounding, "measure", measured)
+    monkeypatch.setattr(rounding, "choose", lambda ways: "dynamic")
+    flags = ["--model", str(tmp_path / "model"), "--task", task, "--source", "toyworld", "--rows", "16"]
+    assert main.main(["export", *flags, "--format", "onnx_int8", "--out", str(tmp_path / "out")]) == 0
+    benched = benchmark.held_out(made, tokenizer, task, "toyworld", 16, choosing=16)
+    assert seen == [[batch["input_ids"].tolist() for batch in benched.choosing.batches]]
+    assert not {str(row) for row in seen[0]} & {str(b["input_ids"].tolist()) for b in benched.batches()}
 
 
 def test_a_task_of_other_labels_is_refused(model, tokenizer, tmp_path, capsys):

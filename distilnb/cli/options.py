@@ -319,9 +319,9 @@ class ExportOptions:
         several=",",
     )
     length: int = setting(LENGTH, "word pieces of a text, where a format has but one length (litert, coreml)")
-    task: str = setting("", "the model's task, or your own as for finetune: its held-out rows choose int8's rounding")
+    task: str = setting("", "the model's task, or your own as for finetune: its training rows choose int8's rounding")
     source: str = setting("hub", "rows of toyworld, or the real ones from the Hub", choices=["toyworld", "hub"])
-    rows: int = setting(400, "held-out rows of the task (0: all)")
+    rows: int = setting(400, "training rows of the task, of which each second one chooses (0: all)")
     out: str = setting("", "folder for the files (default: runs/export)", place=True)
 
 

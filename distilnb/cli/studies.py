@@ -17,7 +17,17 @@ from ..models.student import build_student
 from ..models.teacher import check_vocabulary, never_cut
 from ..report import tables
 from ..studies import ablation, rounding
-from ..studies.benchmark import SHAPES, Fitted, benchmark, fit_student, held_out, load_texts, scored_rows, with_head
+from ..studies.benchmark import (
+    SHAPES,
+    Fitted,
+    benchmark,
+    choosing_rows,
+    fit_student,
+    held_out,
+    load_texts,
+    scored_rows,
+    with_head,
+)
 from ..studies.chain import choose, costs, run_steps, shown, steps
 from ..studies.demo import build
 from ..studies.formats import ELSEWHERE, KNOWN, check_agreement, check_formats, make_runner, named, sample, whole_onnx
@@ -177,7 +187,11 @@ def _fitted(
     made = []
     for (task, of), place in places.items():
         ready = load_model(place), load_tokenizer(place)
-        one = held_out(*ready, task, what.source, what.scored_rows, shipped_name(place), columns, what.choosing_rows)
+        given = task, what.source, what.scored_rows, shipped_name(place), columns, what.choosing_rows
+        try:
+            one = held_out(*ready, *given)
+        except ValueError as error:
+            raise ValueError(f"{place}: {error}") from error
         tell(one.task.name, one.info["data"])
         made.append(one._replace(of=of, info=one.info | {"scale": scale}))
     return made
@@ -194,12 +208,12 @@ def export_model(what: ExportOptions, columns: OwnOptions) -> None:
     The folder is laid out as optimum and transformers.js read it: config.json with the names of the labels, the
     tokenizer, which cuts and pads nothing by itself, onnx/model.onnx and onnx/model_quantized.onnx. Each other format
     has a folder of its own, whose inputs.json declares the lengths that it takes, and an extra: distilnb[litert]. How
-    int8 is rounded is measured, on a task's held-out rows or on random words, and told in onnx/rounding.json.
+    int8 is rounded is measured, on a task's training rows or on random words, and told in onnx/rounding.json.
 
     examples:
       distilnb export --model data/teachers/toy --out runs/toy-onnx
       distilnb export --model distilbert/distilbert-base-uncased --format onnx_int8
-      distilnb export --model runs/models/mine --task mrpc     int8 rounded as held-out rows of the task allow
+      distilnb export --model runs/models/mine --task mrpc     int8 rounded as training rows of the task allow
       distilnb export --model data/students/mini --format litert,openvino --length 64
     """
     asked, folder = named(what.format), Path(what.out)
@@ -214,7 +228,7 @@ def export_model(what: ExportOptions, columns: OwnOptions) -> None:
     (folder / "onnx" / "model.onnx").unlink(missing_ok=True)  # of another model, or half a file of a killed export
     rows = None
     if what.task:
-        fitted = held_out(model, tokenizer, what.task, what.source, what.rows, what.model, columns)
+        fitted = choosing_rows(model, tokenizer, what.task, what.source, what.rows, columns)
         tell(fitted.task.name, fitted.info["data"])
         model, rows = fitted.model, scored_rows(fitted)
     chosen = _choose_rounding(model, folder, rows) if "onnx_int8" in asked else "dynamic"
@@ -239,10 +253,10 @@ def export_model(what: ExportOptions, columns: OwnOptions) -> None:
     print(tables.table(rows))
 
 
-def _choose_rounding(model: Any, folder: Path, rows: rounding.HeldOut | None) -> str:
+def _choose_rounding(model: Any, folder: Path, rows: rounding.ChoosingRows | None) -> str:
     """The name of the way to int8 that is kept, after all were measured: printed, and written to onnx/rounding.json."""
     alone = [{name: tensor[:1] for name, tensor in batch.items()} for batch in sample(model)]
-    rows = rows or rounding.HeldOut(alone, pad=model.config.pad_token_id or 0)
+    rows = rows or rounding.ChoosingRows(alone, pad=model.config.pad_token_id or 0)
     with TemporaryDirectory() as aside:
         measured = rounding.measure(whole_onnx(model, folder), Path(aside), rows)
     chosen = rounding.choose(measured)

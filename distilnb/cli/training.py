@@ -22,7 +22,16 @@ from ..machine.device import make_accelerator, use_fast_settings
 from ..models import dropout, families
 from ..models.growth import new_teacher
 from ..models.narrowing import narrow_config
-from ..models.sources import further, is_random, load_tokenizer, read_config, read_teacher, ready_teacher, shipped_name
+from ..models.sources import (
+    further,
+    is_random,
+    load_tokenizer,
+    read_config,
+    read_teacher,
+    ready_teacher,
+    shipped_name,
+    trained_record,
+)
 from ..models.student import build_student, student_config
 from ..models.teacher import load_encoder
 from ..report import tables
@@ -87,6 +96,10 @@ def distil(where: TrainingOptions, what: StudentOptions, config: PretrainingConf
     check_output(where.folder, config)
     accelerator = _meet(where, config)
     check_shares(config, accelerator.num_processes)
+    done = trained_record(str(where.folder / "model"))
+    if done and accelerator.is_main_process:
+        told = f"already done: {where.folder / 'model'}, {done['tokens']:,} tokens"
+        print(f"{told}; whether its teacher and text are still the same is looked at", flush=True)
     teacher, tokenizer = read_teacher(what.teacher, revision)
     check_positions(config, teacher)
     student, made = _student(teacher, tokenizer, what, config.seed)
@@ -108,7 +121,7 @@ def distil(where: TrainingOptions, what: StudentOptions, config: PretrainingConf
         made_from=made | {"teacher": shipped_name(what.teacher), "revision": revision},
         machine=use_fast_settings(accelerator.device),
     )
-    if accelerator.is_main_process:
+    if accelerator.is_main_process and not (done and done["name"] == where.name):
         keep(student, tokenizer, record, where.folder)
     processes.finish(accelerator)
 
@@ -168,10 +181,19 @@ def keep(model: Any, tokenizer: PreTrainedTokenizerBase, record: dict[str, Any],
     path = save_record(record)
     (folder / "model" / "record.json").write_text(path.read_text())  # so that the model and its record stay together
     print(f"{tables.summary([record])}\nmodel:  {folder / 'model'}\nrecord: {path}")
+    print(f"try it: {_next(record, folder / 'model')}")
+
+
+def _next(record: dict[str, Any], model: Path) -> str:
+    """A command that goes on with a new model: on its scale's tasks, or on a file where it left that scale."""
+    scale = record["scale"]
     if record["kind"] == "teacher":
-        print(f"try it: distilnb distil --scale {record['scale']} --teacher {folder / 'model'}")
-    else:
-        print(f"try it: distilnb finetune --scale {record['scale']} --task sst2 --model student={folder / 'model'}")
+        return f"distilnb distil --scale {scale} --teacher {model}"
+    if scale == REHEARSAL:
+        return "the same command with the teacher itself, without random:"
+    usual = {shipped_name(source) for source in (scales.get(scale).teacher, ready_teacher(scales.get(scale)))}
+    known = record["made_from"]["teacher"] in usual
+    return f"distilnb finetune --scale {scale} --task {'sst2' if known else 'YOUR-FILE.csv'} --model student={model}"
 
 
 def _teacher_defaults(scale: str | None, out: str | None = None) -> dict[str, Any]:

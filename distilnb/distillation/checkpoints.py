@@ -194,22 +194,47 @@ def identity(folder: Path) -> dict[str, Any] | None:
     return None
 
 
+HASHED = {  # of what only a hash is kept, which tells a reader nothing
+    "data": "its text is another one (--text, or what is in it)",
+    "vocabulary": "its tokenizer has other word pieces",
+    "teacher": "its teacher has other weights (--teacher)",
+}
+
+
 def check_identity(folder: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Raise ValueError, naming each key and its two values, when two run identities differ."""
+    """Raise ValueError, naming each flag that differs with its two values, when two run identities differ."""
     wanted = json.loads(json.dumps(wanted))
-    keys = sorted((saved.keys() | wanted.keys()) - {FORMERLY})
-    keys = [key for key in keys if saved.get(key) != wanted.get(key)]
-    if keys:
-        difference = ", ".join(f"{key} {_plain(saved.get(key))} there, {_plain(wanted.get(key))} now" for key in keys)
+    differing = dict.fromkeys(_differences(saved, wanted))
+    if differing:
         run = folder.parent if folder.name == "checkpoints" else folder
         raise ValueError(
-            f"{run} holds another run ({difference}). A new run: --name NAME. That run, taken up again: its own "
-            "settings. The new one in its place: remove the folder first"
+            f"{run} holds another run ({', '.join(differing)}). A new run: --name NAME. That run, taken up again: its "
+            "own settings. The new one in its place: remove the folder first"
         )
 
 
+def _differences(saved: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """A few words for each fact in which two identities differ."""
+    told = []
+    for key in sorted((saved.keys() | wanted.keys()) - {FORMERLY}):
+        there, now = saved.get(key), wanted.get(key)
+        if there == now:
+            continue
+        if isinstance(there, dict) and isinstance(now, dict):  # how a student was made
+            told += _differences(there, now)
+        elif key == "parameters":
+            told.append(f"{_plain(there)} weights there, {_plain(now)} now")
+        else:
+            told.append(HASHED.get(key, f"--{key.replace('_', '-')} {_plain(there)} there, {_plain(now)} now"))
+    return told
+
+
 def _plain(value: Any) -> str:
-    """A setting as a reader writes it: 100,000."""
+    """A setting as one types it on a command line, with commas in large numbers."""
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    if value is None:
+        return "not set"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 

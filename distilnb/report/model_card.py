@@ -4,6 +4,7 @@ The card's facts about text, budget, scores, time and energy are read from the r
 fine-tuning records that name it. A model without a record, or with an edited record, is refused.
 """
 
+import difflib
 import re
 import shutil
 from pathlib import Path
@@ -73,6 +74,33 @@ def check_repository(repo: str) -> None:
         raise ValueError("name the repository to upload to, --repo owner/name, or look first with --dry-run")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
         raise ValueError(f"--repo '{repo}' is no repository of the Hub; write owner/name")
+
+
+LICENSES = (  # the identifiers that huggingface.co/docs/hub/repositories-licenses lists
+    "afl-3.0 agpl-3.0 apache-2.0 apple-amlr apple-ascl artistic-2.0 bigcode-openrail-m bigscience-bloom-rail-1.0 "
+    "bigscience-openrail-m bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 c-uda cc cc-by-2.0 cc-by-2.5 "
+    "cc-by-3.0 cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 "
+    "cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc0-1.0 cdla-permissive-1.0 "
+    "cdla-permissive-2.0 cdla-sharing-1.0 creativeml-openrail-m deepfloyd-if-license ecl-2.0 epl-1.0 epl-2.0 "
+    "etalab-2.0 eupl-1.1 eupl-1.2 gemma gfdl gpl gpl-2.0 gpl-3.0 isc lgpl lgpl-2.1 lgpl-3.0 lgpl-lr llama2 llama3 "
+    "llama3.1 llama3.2 llama3.3 llama4 lppl-1.3c mit mpl-2.0 ms-pl ncsa odbl odc-by ofl-1.1 openrail openrail++ "
+    "osl-3.0 other pddl postgresql unknown unlicense wtfpl zlib"
+).split()
+LANGUAGE = r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?|multilingual|code"  # such as en, pt-BR, sr-Latn
+
+
+def check_words(license: str, language: str) -> None:
+    """Raise ValueError unless the Hub knows this licence, and this language is written as it writes languages."""
+    if license not in LICENSES:
+        spelled = re.sub(r"[^a-z0-9.+]+", "-", license.lower())
+        close = difflib.get_close_matches(spelled, LICENSES, 1)
+        meant = f"did you mean {close[0]}? Else " if close else ""
+        raise ValueError(
+            f"--license '{license}' is none that the Hub lists; {meant}take one of huggingface.co/docs/hub/"
+            "repositories-licenses, or other"
+        )
+    if not re.fullmatch(LANGUAGE, language):
+        raise ValueError(f"--language '{language}' is no code of a language; write en, pt-BR or multilingual, say")
 
 
 def check_access() -> None:

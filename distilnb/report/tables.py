@@ -47,14 +47,14 @@ def pretraining_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
             loss = f"{held_out_loss(before)[0]:.3f} → {loss}"
             agreement = f"{100 * before['agreement'][0]:.1f} → {agreement}" if "agreement" in before else agreement
         loss += ", of the next word" * (mixed and objective_of(r) is CAUSAL)
-        tokens, earlier = f"{r['tokens'] / 1e6:.2f} M", tokens_before(r)
+        tokens, earlier = _millions(r["tokens"]), tokens_before(r)
         rows.append(
             {
                 "run": r["name"],
                 "scale": r["scale"],
                 "model": r["model"],
                 "block": r["config"]["seq_length"],
-                "tokens": tokens + f", {(earlier + r['tokens']) / 1e6:.2f} M in all" * bool(earlier),
+                "tokens": tokens + (f", {_millions(earlier + r['tokens'])} in all" if earlier else ""),
                 "held-out loss" if mixed else objective_of(r).title: loss,
                 "right guesses": f"{100 * scores['accuracy']:.1f} %",
                 "agrees with teacher": agreement,
@@ -62,6 +62,11 @@ def pretraining_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _millions(tokens: int) -> str:
+    """A number of tokens in millions, or in full where that would round it away."""
+    return f"{tokens / 1e6:.2f} M" if tokens >= 100_000 else f"{tokens:,}"
 
 
 def finetuning_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ round by round; a score is their median, and its interval runs from the lower to
                                           several tasks, the mean of each
     lost_chosen, most_lost_chosen         the same in the int8 that other rows chose for each task; on its worst task
     share_chosen                          the most bytes of that as a share of ONNX float32's
-    memory_mb_FORMAT                      what opening the student and one answer add to a fresh process
+    memory_mb_FORMAT                      what opening the student and its first answers add to a fresh process
 
 FORMAT is one of `formats.FORMATS`. `intervals` holds quartiles; `timings`, `formats`, `accuracy` and `sweeps` the rows
 behind the scores; `tasks` the accuracy task by task, where there are several or int8 was chosen; `refused` the formats
@@ -79,8 +79,8 @@ from .formats import (
     whole_onnx,
 )
 from .graphs import SESSION
-from .rounding import HeldOut
-from .runtimes import LENGTH, OPENVINO, RUNTIMES
+from .rounding import ChoosingRows
+from .runtimes import LENGTH, OPENVINO, RUNTIMES, STEADY
 from .timing import (
     ENVIRONMENT,
     BenchmarkConfig,
@@ -134,7 +134,7 @@ class Fitted(NamedTuple):
     task: Task
     rows: Dataset  # as the task encodes them
     info: dict[str, Any]
-    choosing: HeldOut | None = None
+    choosing: ChoosingRows | None = None
     of: str = "student"
     texts: Dataset | None = None  # the rows before they were encoded; needed for spans, whose answers are texts
 
@@ -315,7 +315,9 @@ def score_formats(runners: Sequence[Runner], fitted: Fitted) -> list[dict[str, A
 
 
 def added_memory(runner: Runner, kind: str, length: int) -> float:
-    """The megabytes that opening this runner's model and one answer of `length` tokens add to a fresh process.
+    """The megabytes that opening this runner's model and its first answers of `length` tokens add to a fresh process.
+
+    A runtime gives `STEADY` of them, because OpenVINO then holds a second graph.
 
     `kind` names the model's class for `sources.class_named`; its configuration is beside the runner's file.
     """
@@ -343,7 +345,8 @@ def _measure(path: str, format: str, kind: str, length: str) -> float:
     before = process.memory_info().rss
     if format.startswith("onnx") or format in ELSEWHERE:
         answer = reopen(format, Path(path))
-        answer(batch)
+        for _ in range(STEADY):  # by when OpenVINO holds a second graph, for this length
+            answer(batch)
     else:
         model = convert(class_named(kind)(AutoConfig.from_pretrained(Path(path).parent)), format)
         with torch.inference_mode():
@@ -658,22 +661,48 @@ def held_out(
     task = data.task if data else own.known_task(name)
     model, split = heads.fine_tuned(model, task), task.validations[0]
     loaded = data.validations[split] if data else glue.load_split(task, split, source, rows or None)
-    length, how = (384, 128) if task.spans else (128, "head")
-    longest = min(length, families.longest(model.config), tokenizer.model_max_length)
     about = data.info if data else glue.provenance(task, source, {split: loaded}, 0)
-    told = {"task": task.name, "scale": "own", "model": what, "rows_scored": len(loaded), "data": about}
-    made = Fitted(model, task, task.encode(loaded, tokenizer, longest, how), told, texts=loaded)
+    made = _encoded(model, tokenizer, task, loaded, {"scale": "own", "model": what, "data": about})
     if not choosing:
         return made
     others = data.train if data else glue.load_split(task, "train", source, choosing)
-    return made._replace(
-        choosing=scored_rows(made._replace(rows=task.encode(others, tokenizer, longest, how), texts=others))
-    )
+    return made._replace(choosing=scored_rows(_encoded(model, tokenizer, task, others, {})))
 
 
-def scored_rows(fitted: Fitted) -> HeldOut:
+def choosing_rows(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    name: str,
+    source: str,
+    rows: int = 0,
+    options: OwnOptions | None = None,
+) -> Fitted:
+    """A model that is fine-tuned already, and `rows` training rows of its task (0: all), which choose its rounding.
+
+    They are the rows that `held_out` leaves to choices: what validation rows say of a model, they may not choose.
+    Raises as `held_out` does.
+    """
+    data = own.load(name, options, rows) if own.is_own(name) else None
+    task = data.task if data else own.known_task(name)
+    model = heads.fine_tuned(model, task)
+    loaded = data.train if data else glue.load_split(task, "train", source, rows or None)
+    about = data.info if data else glue.provenance(task, source, {"train": loaded}, 0)
+    return _encoded(model, tokenizer, task, loaded, {"data": about})
+
+
+def _encoded(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task, rows: Dataset, told: Mapping[str, Any]
+) -> Fitted:
+    """A fine-tuned model with rows of its task as it reads them."""
+    length, how = (384, 128) if task.spans else (128, "head")
+    longest = min(length, families.longest(model.config), tokenizer.model_max_length)
+    info = {"task": task.name, "rows_scored": len(rows), **told}
+    return Fitted(model, task, task.encode(rows, tokenizer, longest, how), info, texts=rows)
+
+
+def scored_rows(fitted: Fitted) -> ChoosingRows:
     """The rows of a fine-tuned model as `rounding.measure` reads them."""
-    return HeldOut(fitted.batches(), fitted.score, fitted.task.name, fitted.model.config.pad_token_id or 0)
+    return ChoosingRows(fitted.batches(), fitted.score, fitted.task.name, fitted.model.config.pad_token_id or 0)
 
 
 def fit_student(student: str, rows: int) -> Fitted:

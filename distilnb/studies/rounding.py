@@ -1,4 +1,4 @@
-"""int8 that holds: ways to round an ONNX graph, measured on rows that were held out, and the one to keep.
+"""int8 that holds: ways to round an ONNX graph, measured on rows that score nothing else, and the one to keep.
 
 A whole number for a weight is cheap; what costs accuracy is how the numbers that flow through the network are rounded.
 The usual dynamic quantization takes one scale for a whole batch of them: a single outlier, of which really pretrained
@@ -112,8 +112,8 @@ ROUNDINGS = {
 }
 
 
-class HeldOut(NamedTuple):
-    """Rows that no choice of weights saw: a batch for each, and what scores the logits of a half of them.
+class ChoosingRows(NamedTuple):
+    """Rows by which ways to round are compared: a batch for each, and what scores the logits of a half of them.
 
     `score` maps (the logits of each row, the rows' numbers) to the task's main score, from 0 to 1; None where there are
     no labels. `pad` is the model's padding id, by which a GPT-2 finds the last token.
@@ -125,7 +125,7 @@ class HeldOut(NamedTuple):
     pad: int = 0
 
 
-def measure(source: Path, folder: Path, rows: HeldOut, threads: int = 1) -> list[dict[str, Any]]:
+def measure(source: Path, folder: Path, rows: ChoosingRows, threads: int = 1) -> list[dict[str, Any]]:
     """What each way to round makes of the graph at `source`: a row each, float32 first.
 
     `bytes`; `error`, of all answers, as a share of their norm; `neighbours`, how much an answer moves in a batch with
@@ -186,7 +186,7 @@ def _minus(measured: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> li
     return [a - b for a, b in zip(measured, expected, strict=True)]
 
 
-def _neighbours(answer: Callable[[Batch], np.ndarray], rows: HeldOut, alone: Sequence[np.ndarray]) -> float:
+def _neighbours(answer: Callable[[Batch], np.ndarray], rows: ChoosingRows, alone: Sequence[np.ndarray]) -> float:
     """How far the first rows' answers are from those that each gets beside the next one, as a share of their norm."""
     moved, batches = [], rows.batches[: len(alone)]
     for i, batch in enumerate(batches):
