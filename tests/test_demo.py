@@ -342,6 +342,25 @@ def test_what_is_no_result_is_refused(tmp_path, change):
         read_device(path)
 
 
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (None, "there is no file"),
+        ("{", "it is no JSON, or not the whole of it"),
+        ("[1]", "its parts have another form"),
+        ("{}", "it has no 'kind'"),
+        ('{"kind": "device", "format": 1, "taken": {}}', "nothing was timed"),
+    ],
+)
+def test_a_file_of_something_else_is_told_without_pythons_own_words(tmp_path, capsys, text, words):
+    path = tmp_path / "mine.json"
+    if text is not None:
+        path.write_text(text)
+    assert main.main(["report", "--add", str(path), "--out", str(tmp_path / "out")]) == 2
+    told = capsys.readouterr().err
+    assert str(path) in told and words in told and told.count("\n") == 1
+
+
 def test_without_npm_the_runtime_comes_from_a_cdn_by_its_hash(monkeypatch, tmp_path):
     monkeypatch.setattr(demo, "_npm", lambda package: None)
     assert demo.vendor(tmp_path) is None and not any(tmp_path.iterdir())

@@ -154,7 +154,11 @@ def test_what_looks_like_a_folder_is_no_matter_of_the_network(hub_at, serve, tmp
         assert "network" not in str(error.value) and serve.asked == asked
     with pytest.raises(ValueError, match="there is no data/mine here$"):
         hub.reach("data/mine", "dataset", "text 'data/mine'")
+    with pytest.raises(ValueError, match="there is no data/students/toi here$"):
+        hub.reach("data/students/toi", "model", "model 'data/students/toi'")
     assert "network" not in hub.cause("owner/name", OSError("no"))
+    assert "no folder here is called mine, so the Hub was asked: check" in hub.cause("mine", OSError("no"))
+    assert "no folder here" not in hub.cause("an-owner/name", OSError("no"))
 
 
 def answered(kind: type[Exception], status: int) -> Exception:

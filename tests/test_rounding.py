@@ -169,4 +169,5 @@ def test_a_task_of_other_labels_is_refused(model, tokenizer, tmp_path, capsys):
     tokenizer.save_pretrained(tmp_path / "model")
     words = ["export", "--model", str(tmp_path / "model"), "--task", "rte", "--source", "toyworld"]
     assert main.main([*words, "--out", str(tmp_path / "out")]) == 2
-    assert "has not been fine-tuned on a task like rte" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"model '{tmp_path / 'model'}' has not been fine-tuned on a task like rte" in told

@@ -101,6 +101,7 @@ def test_a_missing_runtime_names_its_extra(capsys, monkeypatch, runtime):
 def test_a_runtime_stands_for_all_its_formats():
     assert formats.named("onnx") == ["onnx_float32", "onnx_int8"]
     assert formats.named("litert,onnx_int8") == ["litert_float32", "litert_int8", "onnx_int8"]
+    assert formats.named("LiteRT, ONNX_int8") == formats.named("litert,onnx_int8"), "as their makers spell them"
     with pytest.raises(ValueError, match="format"):
         formats.check_formats(formats.named("tensorrt"))
     assert all(KNOWN[name].tolerance for name in ELSEWHERE)

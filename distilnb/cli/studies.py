@@ -187,11 +187,7 @@ def _fitted(
     made = []
     for (task, of), place in places.items():
         ready = load_model(place), load_tokenizer(place)
-        given = task, what.source, what.scored_rows, shipped_name(place), columns, what.choosing_rows
-        try:
-            one = held_out(*ready, *given)
-        except ValueError as error:
-            raise ValueError(f"{place}: {error}") from error
+        one = held_out(*ready, task, what.source, what.scored_rows, place, columns, what.choosing_rows)
         tell(one.task.name, one.info["data"])
         made.append(one._replace(of=of, info=one.info | {"scale": scale}))
     return made
@@ -228,7 +224,7 @@ def export_model(what: ExportOptions, columns: OwnOptions) -> None:
     (folder / "onnx" / "model.onnx").unlink(missing_ok=True)  # of another model, or half a file of a killed export
     rows = None
     if what.task:
-        fitted = choosing_rows(model, tokenizer, what.task, what.source, what.rows, columns)
+        fitted = choosing_rows(model, tokenizer, what.task, what.source, what.rows, what.model, columns)
         tell(fitted.task.name, fitted.info["data"])
         model, rows = fitted.model, scored_rows(fitted)
     chosen = _choose_rounding(model, folder, rows) if "onnx_int8" in asked else "dynamic"

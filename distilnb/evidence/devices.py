@@ -32,13 +32,18 @@ TEXTS = {
 
 def read_device(path: Path) -> dict[str, Any]:
     """The record of a result that the page copied or saved; ValueError, in a sentence, for a file that is none."""
+    if not Path(path).is_file():
+        raise ValueError(f"there is no file {path}: give the one that the page of `distilnb demo` saved")
     try:
         told = json.loads(Path(path).read_text(), parse_constant=lambda _: None)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as a result of the page ({error})") from error
+        reason = error.strerror if isinstance(error, OSError) else "it is no JSON, or not the whole of it"
+        raise ValueError(f"{path} cannot be read as a result of the page: {reason}") from error
     try:
         if told["kind"] != "device" or told["format"] != 1:
             raise ValueError("it is of another kind")
+        if not told["taken"]:
+            raise ValueError("nothing was timed")
         taken = {int(length): {name: _times(sides[name]) for name in MODELS} for length, sides in told["taken"].items()}
         texts = {key: " ".join(str(told[key]).replace("|", "/").split())[:length] for key, length in TEXTS.items()}
         shapes = {name: {key: int(value) for key, value in told["models"][name].items()} for name in MODELS}
@@ -47,8 +52,9 @@ def read_device(path: Path) -> dict[str, Any]:
         ratios = {length: _ratios(sides) for length, sides in sorted(taken.items())}
         longest = max(ratios)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
+        why = {KeyError: f"it has no {error}", TypeError: "its parts have another form"}.get(type(error), error)
         raise ValueError(
-            f"{path} is no result of the page ({error}): press `Copy the result` or `Save it as a file` there"
+            f"{path} is no result of the page ({why}): press `Copy the result` or `Save it as a file` there"
         ) from error
     intervals = {
         f"ratio_{length}": np.quantile(values, (0.25, 0.5, 0.75)).tolist() for length, values in ratios.items()

@@ -65,6 +65,8 @@ def reach(path: str, kind: str, what: str, deadline: float = DEADLINE) -> dict[s
         raise ValueError(f"'{path}' is no model: give the folder that holds config.json and model.safetensors")
     if Path(path).exists():
         return {}
+    if path.startswith(OUR_FOLDERS):
+        raise ValueError(f"{what} does not exist: {advice(path)}")
     try:
         validate_repo_id(path)
     except HFValidationError:
@@ -72,8 +74,6 @@ def reach(path: str, kind: str, what: str, deadline: float = DEADLINE) -> dict[s
             f"{what} does not exist: there is no such folder, and no repository has such a name; give a local folder "
             "or OWNER/NAME"
         ) from None
-    if path.startswith(OUR_FOLDERS):
-        raise ValueError(f"{what} does not exist: {advice(path)}")
     if constants.HF_HUB_OFFLINE:
         return {}
     answer: list[Exception | None] = []
@@ -135,7 +135,8 @@ def cause(path: str, error: Exception) -> str:
     """The end of a sentence about a failed load: the reason, and a way out if the Hub was asked."""
     refused = next((told for one in _chain(error) for kind, told in REFUSED.items() if isinstance(one, kind)), None)
     settled = refused or Path(path).exists() or isinstance(error, Explained)
-    return f" ({refused or _first_line(error)})" + ("" if settled else f"; {advice(path, error)}")
+    bare = "" if "/" in path else f"no folder here is called {path}, so the Hub was asked: "
+    return f" ({refused or _first_line(error)})" + ("" if settled else f"; {bare}{advice(path, error)}")
 
 
 def advice(path: str, error: BaseException | None = None) -> str:

@@ -647,22 +647,24 @@ def held_out(
     name: str,
     source: str,
     rows: int = 0,
-    what: str = "",
+    address: str = "",
     options: OwnOptions | None = None,
     choosing: int = 0,
 ) -> Fitted:
     """A model that is fine-tuned already, its outputs in the order of the labels of its task, and validation rows of
     that (0: all), which no choice has seen; choices are left to `choosing` rows of its training split. The task may be
-    an own one, read with `options`.
+    an own one, read with `options`; `address` is the model's, for the record and for errors.
 
     Raises ValueError for a task or source that there is not, and for a model of other labels.
     """
     data = own.load(name, options, choosing, n_validation=rows) if own.is_own(name) else None
     task = data.task if data else own.known_task(name)
-    model, split = heads.fine_tuned(model, task), task.validations[0]
+    model, split = heads.fine_tuned(model, task, address), task.validations[0]
     loaded = data.validations[split] if data else glue.load_split(task, split, source, rows or None)
     about = data.info if data else glue.provenance(task, source, {split: loaded}, 0)
-    made = _encoded(model, tokenizer, task, loaded, {"scale": "own", "model": what, "data": about})
+    made = _encoded(
+        model, tokenizer, task, loaded, {"scale": "own", "model": address and shipped_name(address), "data": about}
+    )
     if not choosing:
         return made
     others = data.train if data else glue.load_split(task, "train", source, choosing)
@@ -675,6 +677,7 @@ def choosing_rows(
     name: str,
     source: str,
     rows: int = 0,
+    address: str = "",
     options: OwnOptions | None = None,
 ) -> Fitted:
     """A model that is fine-tuned already, and `rows` training rows of its task (0: all), which choose its rounding.
@@ -684,7 +687,7 @@ def choosing_rows(
     """
     data = own.load(name, options, rows) if own.is_own(name) else None
     task = data.task if data else own.known_task(name)
-    model = heads.fine_tuned(model, task)
+    model = heads.fine_tuned(model, task, address)
     loaded = data.train if data else glue.load_split(task, "train", source, rows or None)
     about = data.info if data else glue.provenance(task, source, {"train": loaded}, 0)
     return _encoded(model, tokenizer, task, loaded, {"data": about})

@@ -219,7 +219,7 @@ def sample(model: PreTrainedModel, batches: int = 8, seed: int = 0, most: int = 
 
 def named(text: str) -> list[str]:
     """The formats that names joined by commas stand for; that of a runtime ("onnx", "litert") stands for all of its."""
-    names, usual = [name.strip() for name in text.split(",") if name.strip()], FORMATS | ELSEWHERE
+    names, usual = [name.strip().lower() for name in text.split(",") if name.strip()], FORMATS | ELSEWHERE
     kinds = [[form for form in usual if form.startswith(f"{name}_")] or [name] for name in names]
     return list(dict.fromkeys(form for forms in kinds for form in forms))
 

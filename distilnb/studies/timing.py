@@ -51,6 +51,8 @@ class BenchmarkConfig:
         ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be {least} or more")
+        if self.threads > (cores := os.cpu_count() or 1):
+            raise ValueError(f"threads is {self.threads:,}, but this computer has {cores} cores")
         if self.rounds > min(self.rows, self.format_rows or self.rows):
             raise ValueError(
                 f"{min(self.rows, self.format_rows or self.rows)} pairs cannot be dealt out in "

@@ -89,9 +89,13 @@ def standardize(model: PreTrainedModel, center: float, spread: float) -> None:
                 tensor.sub_(center if name.endswith(".bias") else 0.0).div_(spread)
 
 
-def fine_tuned(source: Source, task: Task) -> PreTrainedModel:
-    """A model already fine-tuned on `task`; ValueError when its head would be new or has other labels."""
-    what = f"model '{source}'" if isinstance(source, str | Path) else f"this {type(source).__name__}"
+def fine_tuned(source: Source, task: Task, address: str = "") -> PreTrainedModel:
+    """A model already fine-tuned on `task`; ValueError when its head would be new or has other labels.
+
+    `address` is where a model in memory comes from.
+    """
+    address = address or (str(source) if isinstance(source, str | Path) else "")
+    what = f"model '{address}'" if address else f"this {type(source).__name__}"
     model, new, _ = _with_head(source, ANSWERERS if task.spans else CLASSIFIERS, task.num_labels, 0)
     if new:
         raise ValueError(f"{what} has not been fine-tuned on a task like {task.name}: it lacks {new[0]}")
