@@ -120,6 +120,11 @@ def row(variant: str, values: dict[int, float], deltas: list[float], paper: floa
     } | interval
 
 
+def told(figure) -> str:
+    """The finding of a figure of several panels, on one line."""
+    return figure.get_suptitle().replace("\n", " ")
+
+
 ROWS = [
     row("triple", {0: 60.0, 1: 62.0}, []),
     row("no_mlm", {0: 59.0, 1: 62.5}, [-1.0, 0.5], -0.31, low=-9.8, high=9.3),
@@ -266,7 +271,7 @@ def test_temperature_bars_are_the_softened_probabilities(kind):
     for ax, temperature in zip(figure.axes, (1, 4), strict=True):
         expected = torch.softmax(torch.tensor(values) / temperature, 0)[[1, 3, 2]]
         assert [bar.get_width() for bar in ax.patches] == pytest.approx(expected.tolist(), abs=1e-6)
-        assert ax.texts[0].get_text() == f"all others {1 - expected.sum():.0%}"
+        assert ax.texts[0].get_text() == f"others {1 - expected.sum():.0%}"
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["b", "d", "c"]
     assert [ax.get_title("left")[:6] for ax in figure.axes] == ["T = 1\n", "T = 4\n"]
     spread = torch.softmax(torch.tensor(values) / 4, 0)
@@ -753,5 +758,44 @@ def test_a_projector_gets_larger_letters():
         assert mpl.rcParams["axes.labelsize"] > 1.3 * usual
 
 
-def test_colours_of_roles_are_used_for_roles_alone():
+def test_colours_of_roles_are_used_for_roles_alone(drawings):
     assert not set(figures.COLOURS.values()) & set(figures.MUTED)
+    roles = {mpl.colors.to_hex(figures.COLOURS[role]) for role in ("teacher", "student", "undistilled")}
+    for name in ("masking", "ablation", "heldout", "overhead", "sweeps"):
+        drawn = [*drawings[name].findobj(mpl.lines.Line2D), *drawings[name].findobj(mpl.patches.Rectangle)]
+        used = {
+            mpl.colors.to_hex(one.get_color() if hasattr(one, "get_color") else one.get_facecolor()) for one in drawn
+        }
+        assert not used & roles, name
+
+
+def test_the_best_reader_is_told_with_those_that_seeds_cannot_tell_from_it():
+    records = [
+        heldout(variant, [3.0, 2.0], seed) | {"scores": {"mlm_loss": loss + noise}}
+        for variant, loss, noises in (("a", 1.4, (0, 0.1)), ("b", 1.41, (0.1, 0)), ("c", 2.0, (0, 0.1)))
+        for seed, noise in enumerate(noises)
+    ]
+    assert told(figures.plot_heldout(records)).endswith("a, at a held-out loss of 1.45; 1 other cannot be told from it")
+    assert told(figures.plot_heldout([r for r in records if r["title"] != "b"])).endswith("loss of 1.45")
+
+
+def test_intervals_are_counted_where_table_4_has_no_number():
+    rows = [row("no_ce", {}, [0.1, 0.2], low=0.05, high=0.25), row("no_cos", {}, [-0.1, 0.2], low=-0.2, high=0.3)]
+    assert told(figures.plot_ablation(rows, "toy", "the loss")) == "1 of 2 intervals leave out 0: change of the loss"
+    assert "no interval" in told(figures.plot_ablation([row("no_ce", {}, [0.1])], "toy", "the loss"))
+
+
+def test_the_lead_over_the_twin_is_told_with_its_seeds():
+    """On CoLA every seed of the student is ahead, on RTE the medians alone."""
+    mains = {"cola": {"teacher": 0.9, "student": 0.8, "undistilled": 0.7}}
+    mains |= {"rte": {"teacher": 0.8, "student": 0.7, "undistilled": 0.69}}
+    records = [tuned(m, main + s / 50, t, s) for t, by in mains.items() for m, main in by.items() for s in range(3)]
+    title = figures.plot_scores(records).axes[0].get_title("left").replace("\n", " ")
+    assert title.endswith("above its twin's on 2 of the 2 tasks that its teacher learned, with every seed on 1")
+
+
+def test_the_shares_of_the_right_start_and_end_are_told():
+    both = {"teacher": spans(0.1, 0.2, 0.7), "student": spans(0.5, 0.0, 0.25)}
+    figure = figures.plot_span_probabilities(["cost", "$", "5"], both, answer=(1, 2))
+    title = figure.axes[0].get_title("left").replace("\n", " ")
+    assert title.endswith("teacher 20% and 10%, student 0% and 50%")

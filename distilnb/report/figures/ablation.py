@@ -9,6 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ...evidence import statistics
 from ...evidence.names import held_out_loss, objective_of
 from ...evidence.records import Record
 from ...studies import ablation
@@ -61,20 +62,30 @@ def plot_ablation(rows: Sequence[Mapping[str, Any]], scale: str, score: str = "t
         left.text(-1.85, len(rows) / 2 - 0.5, "not in Table 4", ha="center", color=GREY)
     for height, row in zip(heights, rows, strict=True):
         if row["low"] is not None:
-            right.plot([row["low"], row["high"]], [height, height], color=COLOURS["student"], lw=2)
+            right.plot([row["low"], row["high"]], [height, height], color=MUTED[0], lw=2)
         right.plot(row["deltas"], [height] * len(row["deltas"]), "|", color=GREY, ms=9)
-        right.plot(row["mean"], height, "o", color=COLOURS["student"])
+        right.plot(row["mean"], height, "o", color=MUTED[0])
     pairs = max(len(row["deltas"]) for row in rows)
     for ax, title in ((left, "Table 4"), (right, f"ours, {scale}: {pairs} pair{'s' * (pairs > 1)}")):
         ax.axvline(0, color=GREY, lw=0.8, zorder=0)
         ax.set(title=title, xlabel="change (points)" if "points" in score else "change")
     left.set_yticks(heights, [textwrap.fill(row["title"], 20) for row in rows])
     left.set(ylim=(len(rows) - 0.5, -0.5), xlim=(-4.4, 0.7), xlabel="change (points)")
-    compared = [row for row in rows if row["paper"] is not None and row["low"] is not None]
-    inside = sum(row["low"] <= row["paper"] <= row["high"] for row in compared)
-    about = f"Table 4's difference lies in our interval for {inside} of {len(compared)}" if compared else "Differences"
-    finding(figure, f"{about}: change of {score}")
+    finding(figure, f"{_most_told(rows)}: change of {score}")
     return figure
+
+
+def _most_told(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The finding of `plot_ablation`: how many of Table 4's differences lie in our intervals or, where it has none, how
+    many intervals leave out 0."""
+    known = [row for row in rows if row["low"] is not None]
+    compared = [row for row in known if row["paper"] is not None]
+    if compared:
+        inside = sum(row["low"] <= row["paper"] <= row["high"] for row in compared)
+        return f"Table 4's difference lies in our interval for {inside} of {len(compared)}"
+    if known:
+        return f"{sum(row['low'] > 0 or row['high'] < 0 for row in known)} of {len(known)} intervals leave out 0"
+    return "One pair each, no interval"
 
 
 @styled
@@ -115,12 +126,20 @@ def plot_heldout(records: Sequence[Record]) -> Figure:
         ax.set(ylabel=objective_of(records[0]).title, title=title)
     axes[1].set(xlabel="tokens (thousands)")
     legend_below(figure, axes[0])
-    last = {r["title"]: [] for r in records}
-    for record in records:
-        last[record["title"]].append(held_out_loss(record["scores"]))
-    best = min(last, key=lambda title: np.mean(last[title]))
-    finding(figure, f"Reads best: {best}, at a held-out loss of {np.mean(last[best]):.2f}")
+    finding(figure, _reads_best(records))
     return figure
+
+
+def _reads_best(records: Sequence[Record]) -> str:
+    """The finding of `plot_heldout`: the variant with the lowest loss, and how many cannot be told from it by seeds."""
+    losses = {r["title"]: {} for r in records}
+    for record in records:
+        losses[record["title"]][record["seed"]] = held_out_loss(record["scores"])
+    best, *others = sorted(losses, key=lambda title: np.mean(list(losses[title].values())))
+    pairs = [[value - losses[best][seed] for seed, value in losses[o].items() if seed in losses[best]] for o in others]
+    equals = sum((statistics.mean_interval(deltas).low or 0) <= 0 for deltas in pairs)
+    many = f"; {equals} other{'s' * (equals > 1)} cannot be told from it" if equals else ""
+    return f"Reads best: {best}, at a held-out loss of {np.mean(list(losses[best].values())):.2f}{many}"
 
 
 def _losses(ax: Axes, runs: Sequence[Record], colour: str) -> None:

@@ -8,7 +8,20 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from .style import BLACK, COLOURS, GREY, TERMS, WIDTH, colours_of, finding, labels_of, legend_below, plain_token, styled
+from .style import (
+    BLACK,
+    COLOURS,
+    GREY,
+    MUTED,
+    TERMS,
+    WIDTH,
+    colours_of,
+    finding,
+    labels_of,
+    legend_below,
+    plain_token,
+    styled,
+)
 
 
 @styled
@@ -35,7 +48,7 @@ def plot_temperature(
         entropy = -float(np.sum(probabilities * np.log(np.maximum(probabilities, 1e-300))))
         ax.barh(np.arange(len(best)), probabilities[best], color=COLOURS["teacher"])
         ax.set(title=f"T = {temperature:.3g}\n{entropy:.2f} nats", xlabel="probability", xscale="log")
-        ax.text(0.97, 0.02, f"all others {1 - probabilities[best].sum():.0%}", transform=ax.transAxes, ha="right")
+        ax.text(0.97, 0.02, f"others {1 - probabilities[best].sum():.0%}", transform=ax.transAxes, ha="right")
     axes[0, 0].set_xlim(1e-4, 1)
     axes[0, 0].set_yticks(np.arange(len(best)), [plain_token(tokens[index]) for index in best])
     axes[0, 0].set_ylim(len(best) + 0.6, -0.6)  # the best on top, and a line of room below for the others
@@ -78,7 +91,7 @@ def plot_masking(tokens: Sequence[str], shares: Mapping[str, Any]) -> Figure:
         raise ValueError(f"each setting needs {len(tokens)} shares, one per token")
     figure, ax = plt.subplots(figsize=(WIDTH, 3.8))
     places, width = np.arange(len(tokens)), 0.8 / len(pairs)
-    for i, ((label, values), colour) in enumerate(zip(pairs.items(), (GREY, COLOURS["student"], BLACK), strict=False)):
+    for i, ((label, values), colour) in enumerate(zip(pairs.items(), (MUTED[3], MUTED[0], BLACK), strict=False)):
         ax.bar(places + (i + 0.5) * width - 0.4, values, width, color=colour, label=label)
     ax.set_xticks(places, [plain_token(token) for token in tokens], rotation=90)
     ax.set(ylabel="share of the draws", xlim=(-0.6, len(tokens) - 0.4))

@@ -98,7 +98,7 @@ def plot_overhead(record: Record, supposed: float | None = None) -> Figure:
             middle,
             [[middle - low], [high - middle]],
             fmt=marker,
-            color=COLOURS["student"],
+            color=MUTED[0],
             capsize=3,
             label=f"measured, {name.removeprefix('ratio_').replace('_', ' ')}: {middle:.2f} ×",
         )
@@ -179,7 +179,7 @@ def sweep_ratios(record: Record) -> pd.DataFrame:
 def _draw_sweep(ax: Axes, spread: pd.DataFrame, limits: tuple[float, float]) -> None:
     """Draw one knob: joined medians and quartile bars; a bar beyond the limits ends in an arrow with its number."""
     values = list(dict.fromkeys(spread["value"]))
-    for shift, (clock, colour) in zip((-0.08, 0.08), zip(CLOCKS, (COLOURS["student"], GREY), strict=True), strict=True):
+    for shift, (clock, colour) in zip((-0.08, 0.08), zip(CLOCKS, (MUTED[0], MUTED[3]), strict=True), strict=True):
         one = spread[spread["clock"] == clock].set_index("value").loc[values]
         places = np.arange(len(values)) + shift
         low, high = one["low"].clip(lower=limits[0]), one["high"].clip(upper=limits[1])
@@ -316,7 +316,7 @@ def plot_rounding(record: Record) -> Figure:
     """A figure of what int8 changes on each task, in points: the usual rounding hollow, the chosen one filled."""
     rows = pd.DataFrame(chosen_int8(record.get("tasks", ())))
     if rows.empty:
-        raise ValueError(f"record '{record['name']}' chooses no int8; run the benchmark with --scored_task")
+        raise ValueError(f"record '{record['name']}' chooses no int8; run the benchmark with --scored-task")
     models = list(dict.fromkeys(rows["of"]))
     figure, axes = plt.subplots(
         1, len(models), sharex=True, sharey=True, squeeze=False, figsize=(WIDTH, 1.5 + 0.32 * rows["task"].nunique())

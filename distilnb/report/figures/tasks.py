@@ -71,9 +71,18 @@ def plot_span_probabilities(
         ax.set(ylabel=f"probability\nof {what}", xlim=(-0.6, len(chosen) - 0.4), ylim=(0, highest))
     axes[1].set_xticks(places, [plain_token(tokens[i]) for i in chosen], rotation=90)
     legend_below(figure, axes[0])
-    part = f" (the {len(chosen)} likeliest of {len(tokens)} tokens)" if len(chosen) < len(tokens) else ""
-    finding(axes[0], f"Where the answer begins and ends{part}")
+    axes[1].set(xlabel=f"the {len(chosen)} likeliest of {len(tokens)} tokens" if len(chosen) < len(tokens) else "")
+    finding(axes[0], _pointed(pairs, answer))
     return figure
+
+
+def _pointed(pairs: Mapping[str, list[np.ndarray]], answer: tuple[int, int] | None) -> str:
+    """The finding of `plot_span_probabilities`: what each model gives to the answer's own start and end, if known."""
+    if answer is None:
+        return "Where the answer begins and ends"
+    shares = [f"{start[answer[0]]:.0%} and {end[answer[1]]:.0%}" for start, end in pairs.values()]
+    told = ", ".join(f"{label} {share}" for label, share in zip(labels_of(list(pairs)), shares, strict=True))
+    return f"On the right start and end: {told}"
 
 
 def _check_spans(pairs: Mapping[str, list[np.ndarray]], length: int, answer: tuple[int, int] | None) -> None:
@@ -145,11 +154,16 @@ def _most_apart(records: Sequence[Record], models: Sequence[str], tasks: Sequenc
     both = [task for task in both if _learned(records, task)]
     if not both:
         return "Medians over seeds, from the lowest to the highest"
-    ahead = sum(np.median(_points(records, "student", t)) > np.median(_points(records, "undistilled", t)) for t in both)
+    pairs = [[_points(records, model, task) for model in ("student", "undistilled")] for task in both]
+    ahead = sum(np.median(ours) > np.median(theirs) for ours, theirs in pairs)
+    clear = sum(min(ours) > max(theirs) for ours, theirs in pairs)
     if len(both) == 1:
-        leads = "leads" if ahead else "does not lead"
-        return f"The student {leads} its twin on {glue.TASKS[both[0]].title}, all that its teacher learned"
-    return f"The student leads its twin on {ahead} of the {len(both)} tasks that its teacher learned"
+        leads = (
+            ("leads its twin, with every seed," if clear else "leads its twin") if ahead else "does not lead its twin"
+        )
+        return f"The student {leads} on {glue.TASKS[both[0]].title}, all that its teacher learned"
+    of = f"{ahead} of the {len(both)} tasks that its teacher learned, with every seed on {clear}"
+    return f"The student's median is above its twin's on {of}"
 
 
 def _learned(records: Sequence[Record], task: str) -> bool:
