@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from latex2mathml.converter import convert
+
+from distilnb.lessons.slides import mathml
 
 ROOT = Path(__file__).parent.parent
 PARTS = {
@@ -48,13 +49,13 @@ def describe_pictures(text: str) -> str:
 
 def inline_formula(translator: Any, node: nodes.math) -> None:
     """Write a formula within a line as MathML."""
-    translator.body.append(convert(node.astext()))
+    translator.body.append(mathml(node.astext()))
     raise nodes.SkipNode
 
 
 def block_formula(translator: Any, node: nodes.math_block) -> None:
     """Write a formula on a line of its own as MathML."""
-    translator.body.append(f'<div class="formula">{convert(node.astext(), display="block")}</div>')
+    translator.body.append(f'<div class="formula">{mathml(node.astext(), "block")}</div>')
     raise nodes.SkipNode
 
 

@@ -2,6 +2,7 @@
 
 import re
 
+import nbformat
 import pytest
 
 from distilnb.lessons import slides
@@ -54,6 +55,23 @@ def test_the_page_needs_no_network_and_keeps_its_formulas(written):
 def test_formulas_in_code_stay_as_they_are():
     found = []
     assert slides._without_formulas("`a $x$` and $y^2$", found) == "`a $x$` and FORMULA0." and "<math" in found[0]
+
+
+def test_a_function_stands_apart_from_its_argument():
+    pytest.importorskip("latex2mathml", reason='formulas become MathML: pip install "distilnb[book]"')
+    assert "<mi>log</mi><mspace" in slides.mathml(r"\log t_i") and "<mspace" not in slides.mathml(r"\exp(x)")
+
+
+def test_a_picture_below_several_tables_gets_a_slide_of_its_own():
+    def output(kind: str) -> dict:
+        return nbformat.v4.new_output("display_data", {kind: "…"})
+
+    cell = nbformat.v4.new_code_cell("show()", outputs=[*[output("text/html")] * 2, output("image/png")])
+    tables, picture = slides._marked([nbformat.v4.new_markdown_cell("# Two"), *slides._parts(cell)])[1:]
+    assert len(tables.outputs) == 2 and [*picture.outputs[0].data] == ["image/png"]
+    assert [part.metadata["slideshow"]["slide_type"] for part in (tables, picture)] == ["-", "subslide"]
+    one = nbformat.v4.new_code_cell("show()", outputs=[output("text/html"), output("image/png")])
+    assert slides._parts(one) == [one]
 
 
 @pytest.mark.browser

@@ -52,7 +52,7 @@ def slides(minutes: str) -> "NotebookNode":
         notebook = nbformat.read(folder() / f"{name}.ipynb", as_version=4)
         new = [cell for cell in _section(notebook, name, anchor) if cell.source not in shown]
         shown |= {cell.source for cell in new}  # because a section may lie within an earlier one
-        cells += _marked(new)
+        cells += _marked([part for cell in new for part in _parts(cell)])
     return nbformat.v4.new_notebook(cells=cells)
 
 
@@ -78,13 +78,27 @@ def _section(notebook: "NotebookNode", name: str, anchor: str) -> Iterator["Note
         raise ValueError(f"{name} has no section '{anchor}', which a lesson plan opens")
 
 
+def _parts(cell: "NotebookNode") -> list["NotebookNode"]:
+    """The cell; where it shows a picture below several tables, the picture apart, for a slide of its own."""
+    import nbformat
+
+    outputs = cell.get("outputs", [])
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    if not pictures or len([output for output in outputs if "text/html" in output.get("data", {})]) < 2:
+        return [cell]
+    drawn = nbformat.v4.new_code_cell(outputs=pictures, metadata={"transient": {"remove_source": True}})
+    cell.outputs = [output for output in outputs if output not in pictures]
+    return [cell, drawn]
+
+
 def _marked(cells: list["NotebookNode"]) -> list["NotebookNode"]:
     """The cells, marked: the first opens a slide, further text a slide below it unless it is the last word on what is
     shown, and code stays with its text."""
     for place, cell in enumerate(cells):
         last = place + 1 == len(cells) or cells[place + 1].source.startswith("#")
-        kind = "slide" if place == 0 else "-" if cell.cell_type == "code" else "subslide"
-        if kind == "subslide" and last and not cell.source.startswith("#"):
+        apart = "transient" in cell.metadata
+        kind = "slide" if place == 0 else "-" if cell.cell_type == "code" and not apart else "subslide"
+        if kind == "subslide" and last and not apart and not cell.source.startswith("#"):
             kind = "-"
         cell.metadata["slideshow"] = {"slide_type": kind}
     return cells
@@ -93,11 +107,13 @@ def _marked(cells: list["NotebookNode"]) -> list["NotebookNode"]:
 STYLE = """
 body { margin: 0; background: #fff; color: #222; font: 1.4rem/1.4 system-ui, sans-serif }
 section { display: none; box-sizing: border-box; height: 100vh; overflow: auto; padding: 4vh 6vw }
-section.now { display: block }
+section.now { display: block } section > div { display: flow-root }
 img { max-width: 100%; max-height: 70vh } pre { white-space: pre-wrap; font-size: .75em; margin: .4em 0 }
 .highlight { background: #f5f5f5; padding: .2em .8em } table { border-collapse: collapse; font-size: .75em }
 td, th { padding: .2em .6em; border-bottom: 1px solid #8886; text-align: right }
 .anchor-link { display: none }
+math { font-family: "Cambria Math", "STIX Two Math", "Latin Modern Math", "DejaVu Math TeX Gyre", math }
+msub > :nth-child(2), msubsup > :nth-child(2) { position: relative; top: .12em }
 nav { position: fixed; right: 1rem; bottom: .5rem; font-size: .9rem }
 @media print { section { display: block; height: auto; break-after: page } nav { display: none } }
 """
@@ -146,12 +162,19 @@ def write(minutes: str, target: Path) -> Path:
     return target
 
 
-def _without_formulas(text: str, formulas: list[str]) -> str:
-    """A Markdown text with a placeholder for each formula outside code, and the formulas as MathML in `formulas`."""
+def mathml(formula: str, display: str = "inline") -> str:
+    """A formula as MathML, with the space after log and exp that TeX puts before an argument without brackets."""
     from latex2mathml.converter import convert
 
+    written = convert(formula, display=display)
+    return re.sub(r"(<mi>(?:log|exp)</mi>)(?!<mo)", r'\1<mspace width="0.167em" />', written)
+
+
+def _without_formulas(text: str, formulas: list[str]) -> str:
+    """A Markdown text with a placeholder for each formula outside code, and the formulas as MathML in `formulas`."""
+
     def put(match: re.Match) -> str:
-        formulas.append(convert(match[1] or match[2], display="block" if match[1] else "inline"))
+        formulas.append(mathml(match[1] or match[2], "block" if match[1] else "inline"))
         return f"FORMULA{len(formulas) - 1}."
 
     parts = re.split(r"(```.*?```|`[^`]*`)", text, flags=re.S)
