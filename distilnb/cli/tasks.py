@@ -42,13 +42,13 @@ def finetune(
     """Fine-tune models on tasks, one record for each task, model and seed; a second call does only what is missing.
 
     A model is LABEL=FOLDER. LABEL=random:FOLDER is the same network from random initialization, the baseline that
-    shows what pre-training pays. With --learning_rates each model tries all of them on a tenth of the training rows.
+    shows what pre-training pays. With --learning-rates each model tries all of them on a tenth of the training rows.
 
     examples:
       distilnb finetune --scale toy --task sst2,rte --model teacher=data/teachers/toy --seeds 3
-      distilnb finetune --scale toy --task squad --task_teacher teacher           DistilBERT (D)
+      distilnb finetune --scale toy --task squad --task-teacher teacher           DistilBERT (D)
       distilnb finetune --scale toy --task reviews.csv --columns text --label stars --kind numbers    your own task
-      distilnb finetune --scale mini --task stsb --model student=runs/distil-mini/model --learning_rates 3e-4,1e-4
+      distilnb finetune --scale mini --task stsb --model student=runs/distil-mini/model --learning-rates 3e-4,1e-4
     """
     _fine_tune(where, what, config, safety, columns)
 
@@ -62,7 +62,7 @@ def glue(where: RunOptions, what: GridOptions, config: FinetuningConfig, safety:
 
     examples:
       distilnb glue --scale toy --seeds 3
-      distilnb glue --scale base --seeds 5 --learning_rates 5e-5,3e-5,2e-5 --submission runs/submission
+      distilnb glue --scale base --seeds 5 --learning-rates 5e-5,3e-5,2e-5 --submission runs/submission
     """
     _fine_tune(where, what, config, safety, columns)
 

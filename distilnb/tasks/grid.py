@@ -281,7 +281,7 @@ def _check_carving(data: Sequence[TaskData], most: int) -> None:
             task.carve(most=most)
         except ValueError as error:
             why = f"no training rows can be held out to choose learning rates on ({error})"
-            raise ValueError(f"{why}: give one rate, as --learning_rate") from error
+            raise ValueError(f"{why}: give one rate, as --learning-rate") from error
 
 
 def select(rates: Sequence[float], trials: Sequence[dict[str, Any] | None]) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def _tell_unknown(corpus: Corpus, allowed: bool) -> None:
     )
     what += f" (first of all {words})" if words else ""
     if share > MOST_UNKNOWN and not allowed:
-        raise ValueError(f"{what}; take a tokenizer made for this text, or --allow_unknown to train on it as it is")
+        raise ValueError(f"{what}; take a tokenizer made for this text, or --allow-unknown to train on it as it is")
     if share > TOLD_UNKNOWN and os.environ.get("RANK", "0") == "0":
         print(what, flush=True)
 

@@ -561,7 +561,7 @@ def texts(rows: Iterable[Any], column: str | None, what: str, tally: Tally) -> I
         else:
             tally.rows_without_text += 1
     if not read:
-        raise ValueError(f"{what} has no text in its column '{column}'; name another with --text_column")
+        raise ValueError(f"{what} has no text in its column '{column}'; name another with --text-column")
 
 
 def choose_column(rows: list[Any], column: str | None, what: str, tally: Tally) -> str:
@@ -573,7 +573,7 @@ def choose_column(rows: list[Any], column: str | None, what: str, tally: Tally) 
     if not names:
         raise ValueError(f"{what} holds rows without columns; write them as JSON objects")
     if column and column not in names:
-        raise ValueError(f"{what} has no column '{column}', only {', '.join(map(str, names))}; see --text_column")
+        raise ValueError(f"{what} has no column '{column}', only {', '.join(map(str, names))}; see --text-column")
     if column or "text" in names:
         return column or "text"
     length = Counter()
@@ -587,9 +587,9 @@ def choose_column(rows: list[Any], column: str | None, what: str, tally: Tally) 
         guess = longest if size and (not rest or size > 3 * rest[0][1]) else None
     if guess is None:
         raise ValueError(
-            f"{what} has the columns {', '.join(map(str, names))}; name the one with text by --text_column"
+            f"{what} has the columns {', '.join(map(str, names))}; name the one with text by --text-column"
         )
-    tally.note(f"{what}: reading the column '{guess}'" + (" (--text_column takes another)" if len(names) > 1 else ""))
+    tally.note(f"{what}: reading the column '{guess}'" + (" (--text-column takes another)" if len(names) > 1 else ""))
     return guess
 
 
