@@ -15,7 +15,7 @@ from ..machine.progress import duration
 from ..models.sources import is_random
 from ..studies import ablation
 from ..studies.benchmark import ANSWERED, averaged, chosen_int8
-from ..studies.formats import KNOWN
+from ..studies.formats import KNOWN, format_title
 from ..studies.rounding import MOST, POINTS, SHARE
 from ..tasks import glue, metrics
 from .retention import retention, scores_frame
@@ -368,7 +368,7 @@ def format_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 {
                     "run": r["name"],
                     "weights": _kind_of_weights(r),
-                    "format": KNOWN[form["format"]].title,
+                    "format": format_title(form["format"], r["config"]["max_length"]),
                     "MB": f"{form['bytes'] / 1e6:.1f}",
                     "ms": f"{form['ms'][1]:.1f}",
                     "× teacher float32": f"{form['speedup']:.1f}",

@@ -65,6 +65,12 @@ ROUNDED_AS = {name: "onnx_int8" if name == "dynamic" else f"onnx_{name}" for nam
 KNOWN = FORMATS | ROUNDED | ELSEWHERE
 
 
+def format_title(format: str, length: int) -> str:
+    """What a format is called, with the `length` to which it pads each text where it has but one length."""
+    runtime = RUNTIMES.get(format.partition("_")[0])
+    return KNOWN[format].title + (f", padded to {length}" if runtime and runtime.fixed else "")
+
+
 class Runner(NamedTuple):
     """A model, called "teacher" or "student", in one format. `answer` maps a batch, from which it takes the model's
     inputs, to logits (batch, labels), or (batch, seq, 2) for spans; `bytes` is the size of the file at `path`."""
