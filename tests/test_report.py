@@ -2,7 +2,9 @@
 
 import pytest
 
+from distilnb import paths
 from distilnb.evidence import paper
+from distilnb.evidence.records import load_records
 from distilnb.report import tables
 from distilnb.report.retention import by_model
 from distilnb.tasks import glue
@@ -317,3 +319,9 @@ def test_time_and_energy_are_summed_by_scale_and_kind():
     records += [run("teacher", "rte", 2) | {"wall_seconds": 3600.0, "device": device | {"gpu": "some GPU"}}]
     (row,) = tables.spent_rows(records)
     assert (row["number"], row["kWh"]) == (3, f"{(65 + 300) / 1000:.2g}") and row["on"] == "some CPU, some GPU"
+
+
+def test_a_format_with_one_length_says_to_which_it_pads():
+    records = [record for record in load_records(paths.data("runs")) if record["name"] == "benchmark-small-litert"]
+    formats = [row["format"] for row in tables.format_rows(records)]
+    assert formats == ["PyTorch float32", "LiteRT float32, padded to 384", "LiteRT int8, padded to 384"]

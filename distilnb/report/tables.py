@@ -368,7 +368,7 @@ def format_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 {
                     "run": r["name"],
                     "weights": _kind_of_weights(r),
-                    "format": format_title(form["format"], r["config"]["max_length"]),
+                    "format": format_title(form["format"], r),
                     "MB": f"{form['bytes'] / 1e6:.1f}",
                     "ms": f"{form['ms'][1]:.1f}",
                     "× teacher float32": f"{form['speedup']:.1f}",

@@ -7,10 +7,10 @@ formats run in ONNX Runtime, which fuses the graph, so the speed of a format inc
 
 import copy
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -65,10 +65,10 @@ ROUNDED_AS = {name: "onnx_int8" if name == "dynamic" else f"onnx_{name}" for nam
 KNOWN = FORMATS | ROUNDED | ELSEWHERE
 
 
-def format_title(format: str, length: int) -> str:
-    """What a format is called, with the `length` to which it pads each text where it has but one length."""
+def format_title(format: str, record: Mapping[str, Any]) -> str:
+    """What a format of a benchmark's record is called, with the length it pads each text to where it has but one."""
     runtime = RUNTIMES.get(format.partition("_")[0])
-    return KNOWN[format].title + (f", padded to {length}" if runtime and runtime.fixed else "")
+    return KNOWN[format].title + (f", padded to {record['config']['max_length']}" if runtime and runtime.fixed else "")
 
 
 class Runner(NamedTuple):

@@ -219,7 +219,7 @@ def plot_formats(
         axis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_locator(mpl.ticker.NullLocator())
-    _name_formats(ax, rows, first, record["config"]["max_length"])
+    _name_formats(ax, rows, first, record)
     limited = np.isfinite([megabytes, milliseconds, points]).any()
     losing = f", losing at most {points:g} point{'s' * (points != 1)}" if np.isfinite(points) else ""
     fit = f"{rows['fits'].sum()} of {len(rows)} formats of the student fit the limits{losing}"
@@ -227,15 +227,15 @@ def plot_formats(
     return figure
 
 
-def _name_formats(ax: Axes, rows: pd.DataFrame, teacher: Mapping[str, Any], length: int) -> None:
-    """Write each format and its loss of accuracy beside its dot; `length` is the longest text."""
+def _name_formats(ax: Axes, rows: pd.DataFrame, teacher: Mapping[str, Any], record: Record) -> None:
+    """Write each format and its loss of accuracy beside its dot."""
     ax.figure.draw_without_rendering()
     taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in ax.transData.transform(rows[["MB", "ms"]].to_numpy())]
     place_label(ax, teacher["bytes"] / 1e6, teacher["ms"][1], "teacher, float32", taken)
     unknown = ", not scored" if rows["points lost"].notna().any() else ""
     for row in rows.to_dict("records"):
         cost = unknown if pd.isna(row["points lost"]) else f", {0 - row['points lost']:+.2f}".replace("-", "−")
-        text = format_title(row["format"], length) + cost
+        text = format_title(row["format"], record) + cost
         place_label(ax, row["MB"], row["ms"], text, taken, color=BLACK if row["fits"] else GREY)
 
 
