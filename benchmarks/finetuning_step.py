@@ -225,7 +225,7 @@ def by_trainer(
         save_strategy="no",
         disable_tqdm=True,
     )
-    collator = DataCollatorWithPadding(tokenizer, padding=padding, max_length=MAX_LENGTH)
+    collator = DataCollatorWithPadding(tokenizer, padding, MAX_LENGTH if padding == "max_length" else None)
     Trainer(model, arguments, collator, rows.remove_columns("length").with_format(None)).train()
 
 
