@@ -96,10 +96,7 @@ def distil(where: TrainingOptions, what: StudentOptions, config: PretrainingConf
     check_output(where.folder, config)
     accelerator = _meet(where, config)
     check_shares(config, accelerator.num_processes)
-    done = trained_record(str(where.folder / "model"))
-    if done and accelerator.is_main_process:
-        told = f"already done: {where.folder / 'model'}, {done['tokens']:,} tokens"
-        print(f"{told}; whether its teacher and text are still the same is looked at", flush=True)
+    done = _done(where.folder / "model", accelerator.is_main_process)
     teacher, tokenizer = read_teacher(what.teacher, revision)
     check_positions(config, teacher)
     student, made = _student(teacher, tokenizer, what, config.seed)
@@ -124,6 +121,15 @@ def distil(where: TrainingOptions, what: StudentOptions, config: PretrainingConf
     if accelerator.is_main_process and not (done and done["name"] == where.name):
         keep(student, tokenizer, record, where.folder)
     processes.finish(accelerator)
+
+
+def _done(model: Path, tell: bool) -> dict[str, Any] | None:
+    """The record of a run that ended before, which is told; None where it did not."""
+    record = trained_record(str(model))
+    if record and tell:
+        told = f"already done: {model}, {record['tokens']:,} tokens"
+        print(f"{told}; whether its teacher and text are still the same is looked at", flush=True)
+    return record
 
 
 def _count(teacher: PreTrainedConfig, where: TrainingOptions, what: StudentOptions, config: PretrainingConfig) -> None:

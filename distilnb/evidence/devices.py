@@ -30,15 +30,20 @@ TEXTS = {
 }
 
 
-def read_device(path: Path) -> dict[str, Any]:
-    """The record of a result that the page copied or saved; ValueError, in a sentence, for a file that is none."""
-    if not Path(path).is_file():
+def _result(path: Path) -> Any:
+    """What a file of the page holds; ValueError for one that is not there or no JSON."""
+    if not path.is_file():
         raise ValueError(f"there is no file {path}: give the one that the page of `distilnb demo` saved")
     try:
-        told = json.loads(Path(path).read_text(), parse_constant=lambda _: None)
+        return json.loads(path.read_text(), parse_constant=lambda _: None)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no JSON, or not the whole of it"
         raise ValueError(f"{path} cannot be read as a result of the page: {reason}") from error
+
+
+def read_device(path: Path) -> dict[str, Any]:
+    """The record of a result that the page copied or saved; ValueError, in a sentence, for a file that is none."""
+    told = _result(Path(path))
     try:
         if told["kind"] != "device" or told["format"] != 1:
             raise ValueError("it is of another kind")
