@@ -104,11 +104,10 @@ def distil(where: TrainingOptions, what: StudentOptions, config: PretrainingConf
     budget = corpus_budget(where.sources, scale.corpus_tokens, config.tokens)
     read = partial(where.read_text, tokenizer, config.seq_length, budget, config.layout)
     text = processes.once_a_disk(paths.cache("corpora"), accelerator, read)
-    samples = make_samples(tokenizer, text.token_counts, families.of(teacher).objective, config)
     record = pretrain(
         student,
         text,
-        samples,
+        make_samples(tokenizer, text.token_counts, families.of(teacher).objective, config),
         accelerator,
         config,
         teacher=teacher,
