@@ -13,6 +13,7 @@ root_doc = "README"
 include_patterns = ["*.md", "docs/*.md", "notebooks/*.ipynb", "notebooks/solutions/*.ipynb"]
 nb_execution_mode = "off"
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # else tables that a cell prints as Markdown stay bars and dashes
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
 myst_heading_slug_func = "book.slug"
