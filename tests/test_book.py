@@ -61,6 +61,10 @@ def test_every_source_is_a_page_and_no_link_is_broken(built):
     assert not broken(built)
 
 
+def test_tables_are_tables(built):
+    assert [path.name for path in pages(built) if re.search(r"\| -{3,}", path.read_text())] == []
+
+
 def test_the_search_for_broken_links_finds_them(tmp_path):
     (tmp_path / "a.html").write_text('<p id="x"><a href="b.html"></a><a href="#y"></a><a href="#x"></a> <img src="c">')
     assert broken(tmp_path) == ["a.html → b.html", "a.html → #y", "a.html → c"]
