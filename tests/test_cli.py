@@ -134,6 +134,7 @@ def bad_input(tmp_path: Path, teacher_folder: Path) -> dict[str, tuple[list[str]
         "no such text": (["--text", str(tmp_path / "nothing.txt")], "no such file"),
         "no text named": (["--text", "+"], "names no text"),
         "empty text": (["--text", str(empty)], "is empty"),
+        "an empty text beside another": (["--text", f"{short}+{empty}"], f"'{empty.name}' is empty"),
         "text shorter than a block": (["--text", str(short)], "shorter than"),
         "temperature of zero": (["--temperature", "0"], "above 0"),
         "temperature below zero": (["--temperature", "-2"], "above 0"),

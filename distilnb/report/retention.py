@@ -61,11 +61,9 @@ class Retained(NamedTuple):
 
     def where(self) -> str:
         """The sentence part on whether the paper's share lies in the interval."""
-        return (
-            f"the paper's {claimed_share()} % lies {self.place} that interval"
-            if self.place
-            else "one seed has no interval"
-        )
+        if not self.place:
+            return "one seed has no interval"
+        return f"the paper's {claimed_share()} % lies {self.place} that interval"
 
 
 def claimed_share() -> int:

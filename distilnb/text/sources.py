@@ -54,7 +54,7 @@ def parse_sources(text: str, column: str | None = None, encoding: str | None = N
 
     Examples: "toyworld", "books/", "stream=wikimedia/wikipedia:20231101.en+stanfordnlp/imdb:plain_text:unsupervised".
     The name of an existing file or folder may hold any characters. `column` and `encoding` apply to all sources.
-    Raises ValueError for an empty source and for a path that does not exist.
+    Raises ValueError for an empty source, an empty file and a path that does not exist.
     """
     sources, parts = [], text.split("+")
     more = {"column": column or None, "encoding": encoding or None}
@@ -73,8 +73,9 @@ def parse_sources(text: str, column: str | None = None, encoding: str | None = N
             address, config, split = (address.split(":") + ["", ""])[:3]
             sources.append(TextSource(address, config or None, split or "train", revision or None, stream, **more))
         del parts[:count]
-    for source in sources:
-        source.path  # noqa: B018 raises now if it is wrong
+    for source in sources:  # of which a wrong path raises
+        if source.path and source.path.is_file() and not source.path.stat().st_size:
+            raise ValueError(f"'{source.shown}' is empty; give a file that holds text, or leave it out of --text")
     return tuple(sources)
 
 
