@@ -194,7 +194,7 @@ def test_words_that_the_hub_would_refuse_are_told_before_anything_is_written(tmp
 @pytest.mark.parametrize("language", ["de", "pt-BR", "sr-Latn", "zh-Hant-TW", "es-419", "multilingual"])
 def test_the_hubs_own_words_pass(language):
     for license in ("apache-2.0", "cc-by-sa-4.0", "other"):
-        model_card.check_words(license, language)
+        model_card.check_license_and_language(license, language)
 
 
 class Hub(http.server.BaseHTTPRequestHandler):

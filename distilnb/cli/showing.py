@@ -28,7 +28,7 @@ def share(what: PublishOptions) -> None:
       distilnb publish --model runs/distil-mini/model --repo somebody/distil-mini --dry-run
       distilnb publish --model runs/distil-mini/model --repo somebody/distil-mini --private
     """
-    model_card.check_words(what.license, what.language)
+    model_card.check_license_and_language(what.license, what.language)
     if what.repo or not what.dry_run:
         model_card.check_repository(what.repo)
     if not what.dry_run:

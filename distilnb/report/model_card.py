@@ -89,7 +89,7 @@ LICENSES = (  # the identifiers that huggingface.co/docs/hub/repositories-licens
 LANGUAGE = r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?|multilingual|code"  # such as en, pt-BR, sr-Latn
 
 
-def check_words(license: str, language: str) -> None:
+def check_license_and_language(license: str, language: str) -> None:
     """Raise ValueError unless the Hub knows this licence, and this language is written as it writes languages."""
     if license not in LICENSES:
         spelled = re.sub(r"[^a-z0-9.+]+", "-", license.lower())
