@@ -252,15 +252,16 @@ def test_no_speed_of_a_student_is_told_without_its_accuracy():
 
 
 def test_training_compared_with_others_has_a_row_for_each():
-    """The median first, then the range of the rounds; without a measured memory, a dash."""
+    """The median first, then the range of the rounds; what was not measured is a dash."""
     comparisons = [
         {"what": "a step", "against": "the plain step", "faster": [1.9, 2.0, 2.25], "memory": 0.5},
-        {"what": "a task", "against": "Trainer", "faster": [3.0, 3.5, 4.0], "memory": None},
+        {"what": "a task", "against": "Trainer", "faster": [3.0, 3.5, 4.0], "memory": None, "lead": [0.5, -1, 2]},
     ]
     device = {"gpu": None, "processor": "a processor"}
     rows = tables.speed_rows([{"comparisons": comparisons, "device": device}, {"device": device}])
     assert [row["times as fast"] for row in rows] == ["2.00 [1.90–2.25]", "3.50 [3.00–4.00]"]
     assert [row["memory"] for row in rows] == ["0.50", "–"]
+    assert [row["our score, points"] for row in rows] == ["–", "+0.50 [−1.00, +2.00]"]
 
 
 # what the student keeps

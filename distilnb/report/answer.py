@@ -58,8 +58,7 @@ def _told(kept: Mapping[str, Retained]) -> list[str]:
 
 
 def _points(lead: MeanInterval) -> str:
-    spread = "" if lead.low is None else f" [{tables.signed(lead.low)}, {tables.signed(lead.high)}]"
-    return f"{tables.signed(lead.mean)}{spread}"
+    return tables.signed_interval(*lead[:3])
 
 
 def _shares(kept: Mapping[str, Retained]) -> str:
