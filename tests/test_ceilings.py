@@ -53,6 +53,17 @@ def test_a_perfect_span_model_loses_what_tokens_windows_and_length_forbid(tokeni
     assert found["cannot_be_hit"] == 0 and found["gold_without_words"] == 0
 
 
+def test_matching_words_is_scored_over_all_questions():
+    def row(question: str, answer: str) -> dict:
+        context = "Paris is large. Nolea feeds grey horses."
+        answers = {"text": [answer], "answer_start": [context.index(answer)]}
+        return {"question": question, "context": context, "answers": answers}
+
+    rows = Dataset.from_list([row("Who feeds horses?", "Nolea"), row("What does Nolea feed?", "horses")])
+    found = ceilings.matching_words(rows)
+    assert found == {"matching_words_exact_match": 0.0, "matching_words_f1": 0.25}  # "grey", "feeds grey horses"
+
+
 @pytest.mark.hub
 def test_the_real_tasks_repeat_rows():
     for name, in_train, twice in (("cola", 16, 19), ("stsb", 6, 43), ("rte", 0, None), ("mrpc", 0, None)):

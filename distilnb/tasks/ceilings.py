@@ -1,8 +1,8 @@
 """The limits that the data itself sets to scores (notebooks 04, 05, 06 and 09).
 
 They are scored rows that are also training rows, repeated rows, the score of the nearest training row, the part of a
-review that a model can read, and the score of a perfect span model on SQuAD. `distilnb ceilings` computes them all from
-the data sets and keeps them as a record.
+review that a model can read, and on SQuAD the scores of a perfect span model and of matching words alone. `distilnb
+ceilings` computes them all from the data sets and keeps them as a record.
 """
 
 from collections import Counter
@@ -14,7 +14,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from . import glue, metrics
-from .answers import Answer, row_scores
+from .answers import Answer, row_scores, word_matching
 from .squad import SQUAD, features
 
 BREAK = "<br />"  # a line break in IMDb's reviews
@@ -121,6 +121,12 @@ def _best_scores(spans: Sequence[Sequence[str]], rows: Dataset) -> dict[str, np.
     return scores
 
 
+def matching_words(rows: Dataset) -> dict[str, float]:
+    """The exact match and F1 of matching words, which read without having learned: the score to beat."""
+    scores = row_scores(word_matching(rows), rows)
+    return {f"matching_words_{name}": float(values.mean()) for name, values in scores.items()}
+
+
 def all_ceilings(
     tokenizer: PreTrainedTokenizerBase, source: str = "hub", tell: Callable[[str], Any] = lambda line: None
 ) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
@@ -141,6 +147,6 @@ def all_ceilings(
         tell(f"{name}: {ceilings[name]}")
     rows = glue.load_split(SQUAD, "validation", source)
     origins["squad"] = glue.provenance(SQUAD, source, {"validation": rows}, 0)
-    ceilings["squad"] = span_ceiling(rows, tokenizer)
+    ceilings["squad"] = span_ceiling(rows, tokenizer) | matching_words(rows)
     tell(f"squad: {ceilings['squad']}")
     return ceilings, origins
