@@ -340,6 +340,14 @@ def test_the_page_can_be_read_on_a_phone_and_without_seeing_colours(page):
     assert "○ not run" in page and "≠ does not add up" in page, "verdicts are words with a sign, not colours"
 
 
+def test_one_section_is_open_and_what_is_not_known_takes_no_room_on_a_phone(page):
+    assert page.count("<details open>") == 1 and page.index("<details open>") < page.index("<details>")
+    assert page.count("<details>") == page.count("<summary>") - 1 == page.count("</details>") - 1 > 5
+    wide, narrow = page.split("@media (max-width")
+    assert "td.none { display: none }" in narrow and "td.none" not in wide
+    assert set(re.findall(r'class="none">(.*?)</td>', page)) == {"–"}
+
+
 def test_text_becomes_html_without_loose_ends():
     assert pages.html_text("a *b* `c`\n\n- **d** < e\n- f") == (
         "<p>a <i>b</i> <code>c</code></p>\n<ul>\n<li><b>d</b> &lt; e</li>\n<li>f</li></ul>\n"

@@ -13,20 +13,27 @@ th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bo
 th { border-bottom-width: 2px } tbody tr:nth-child(odd) { background: var(--soft) }
 figure { margin: 1.5rem 0; padding: .5rem; background: #fff; overflow-x: auto } svg { max-width: 100%; height: auto }
 figcaption { color: #444; font-size: .85rem }
+summary { cursor: pointer; padding: .6rem 0; border-bottom: 1px solid var(--line) } summary h2 { display: inline }
+@media print { details::details-content { content-visibility: visible } }
 @media (max-width: 50rem) {
   thead { position: absolute; left: -200vw }
   tr { display: block; border-bottom: 2px solid var(--line); padding: .4rem 0 }
   td { display: grid; grid-template-columns: 9rem 1fr; border: 0; padding: .15rem .4rem }
   td::before { content: attr(data-label); font-weight: 600 }
+  td.none { display: none }
 }"""
 
 
 def html_table(rows: list[dict[str, Any]]) -> str:
-    """Rows with equal keys as an HTML table; on a narrow screen each row becomes a card with its labels."""
+    """Rows with equal keys as an HTML table; on a narrow screen each row becomes a card of labels and what is known."""
     head = "".join(f"<th scope=col>{html.escape(key)}</th>" for key in rows[0])
-    lines = [[f'<td data-label="{html.escape(k)}">{html.escape(str(v))}</td>' for k, v in row.items()] for row in rows]
-    body = "\n".join(f"<tr>{''.join(cells)}</tr>" for cells in lines)
+    body = "\n".join(f"<tr>{''.join(_cell(key, str(value)) for key, value in row.items())}</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
+
+
+def _cell(key: str, value: str) -> str:
+    empty = ' class="none"' if value in ("–", "") else ""
+    return f'<td data-label="{html.escape(key)}"{empty}>{html.escape(value)}</td>'
 
 
 def html_text(markdown: str) -> str:
@@ -47,8 +54,14 @@ def html_figure(svg: str, caption: str) -> str:
 
 
 def page(title: str, sections: Mapping[str, str]) -> str:
-    """A page in one file from sections (heading → HTML), without external scripts, fonts or pictures."""
-    body = "\n".join(f"<section><h2>{html.escape(name)}</h2>\n{part}</section>" for name, part in sections.items())
+    """A page in one file from sections (heading → HTML), without external scripts, fonts or pictures.
+
+    The first section is open, the headings of the others are a table of contents that opens them.
+    """
+    body = "\n".join(
+        f"<details{'' if place else ' open'}><summary><h2>{html.escape(name)}</h2></summary>\n{part}</details>"
+        for place, (name, part) in enumerate(sections.items())
+    )
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n'
