@@ -70,7 +70,7 @@ def impossible_score() -> str:
     near = sorted(possible, key=lambda share: abs(share - printed))[:2]
     return (
         f"**{printed} on RTE is a score that nobody can reach**: of its {rows} rows one gets {min(near)} "
-        f"or {max(near)} % right, never what the first version prints; "
+        f"or {max(near)} % right, never what the table of October 2019 prints; "
         "an evaluation that saw a part of the rows would explain it ([09](notebooks/09_scorecard.ipynb))."
     )
 
