@@ -304,6 +304,7 @@ def result(browser, folder, tmp_path_factory) -> Path:
     server = served(folder)
     page, errors = opened(browser, next(server))
     ready(page)
+    expect(page.locator("#copy")).to_be_hidden()  # there is nothing to copy yet
     page.click("#time")
     expect(page.locator("#faster")).to_contain_text("The student is", timeout=PATIENCE)
     with page.expect_download() as download:
