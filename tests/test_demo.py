@@ -172,16 +172,21 @@ def test_three_models_fill_the_blank_as_python_does(
     page.context.close()
 
 
-def test_a_hotter_teacher_is_less_sure_and_the_student_stays(browser, address):
+def test_a_hotter_teacher_is_less_sure_and_the_student_stays(browser, address, models, tokenizer):
     page, _ = opened(browser, address)
     ready(page)
+    deep = [f"of {models[name].config.num_hidden_layers} layers" for name in ("teacher", "student")]
+    assert all(words in page.locator("header").inner_text() for words in deep)
     text = "anna sees the ___ cat in the garden"
     before, other = guesses(page, "teacher", text), guesses(page, "student", text)
+    choices = [int(page.locator("#undecided").inner_text().replace(",", ""))]
     page.locator("#temperature").fill("8")
     expect(page.locator("#degrees")).to_have_text("8.0")
     expect(page.locator("#card-teacher li").first).not_to_contain_text(f"{before[0][1]}")
     after = [float(t.split()[-2]) for t in page.locator("#card-teacher li").all_inner_texts()]
     assert after[0] < before[0][1] and guesses(page, "student", text) == other
+    choices.append(int(page.locator("#undecided").inner_text().replace(",", "")))
+    assert 1 <= choices[0] < choices[1] <= len(tokenizer)
     page.context.close()
 
 

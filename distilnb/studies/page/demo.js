@@ -65,6 +65,9 @@ function probabilities(name) {
   return powers.map((power) => power / sum);
 }
 
+// Between how many equally likely words one would be as undecided: the exponential of the entropy.
+const choices = (shares) => Math.exp(-shares.reduce((sum, share) => sum + (share && share * Math.log(share)), 0));
+
 function card(name) {
   const box = document.createElement("article"), facts = manifest.models[name];
   box.className = `card ${name} waiting`;
@@ -87,6 +90,7 @@ async function draw(name) {
   const best = Array.from(shares.keys()).sort((a, b) => shares[b] - shares[a]).slice(0, SHOWN);
   const { words } = await call("word", { ids: best });
   tops[name] = 100 * shares[best[0]];
+  if (name === "teacher") $("undecided").textContent = Math.round(choices(shares)).toLocaleString("en");
   $("cards").style.setProperty("--most", Math.max(...Object.values(tops)));
   const box = $(`card-${name}`);
   box.classList.remove("waiting");
@@ -296,6 +300,7 @@ function controls() {
   const off = (100 * Math.max(...rounded.map((form) => form.error))).toPrecision(2);
   const blocks = rounded.some((form) => form.rounding === "blocks") ? ", rounded in blocks" : "";
   $("int8-size").textContent += `; at most ${off} % off float32's scores${blocks}`;
+  for (const name of ["teacher", "student"]) $(`${name}-layers`).textContent = ` of ${manifest.models[name].layers} layers`;
   $("words").textContent = `${manifest.models.teacher.words.toLocaleString("en")} words`;
   const most = crossOriginIsolated ? Math.min(8, navigator.hardwareConcurrency ?? 1) : 1;
   $("runs").replaceChildren(...Array.from({ length: most }, (_, i) => new Option(spelt(i + 1), i + 1)));
