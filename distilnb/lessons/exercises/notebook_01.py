@@ -53,7 +53,7 @@ def half_the_size(layers: int) -> str:
     right = max(n for n in range(13) if _size(n) <= whole / 2)
     if layers == right:
         return (
-            f"{right} layers make {_size(right) / whole:.1%} of BERT-base: eight of twelve have to go before the "
+            f"{right} layers make {_size(right) / whole:.1%} of BERT-base: {12 - right} of 12 have to go before the "
             "model is half as large."
         )
     if layers == 12 - right:

@@ -182,8 +182,8 @@ def at_every_layer(function: Callable) -> str:
         raise NotYet(f"one number for each layer of the student was asked for, {len(right)} here, not {len(result)}")
     if close(result, right):
         return (
-            "one L_cos per layer: the paper's is the last of them. TinyBERT, a little later, matches inner "
-            "layers as well."
+            "one L_cos per layer: the paper's is the last of them. TinyBERT (arXiv 1909.10351) matches inner "
+            "layers as well, by their squared distance."
         )
     for wrong, hint in (
         (

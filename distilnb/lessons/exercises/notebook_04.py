@@ -31,8 +31,8 @@ def easiest(name: str) -> str:
     best = max(baselines, key=baselines.get)
     if task.name == best:
         return (
-            f"{glue.get_task(best).title}: about two thirds of its pairs are paraphrases, and always saying so is "
-            "rewarded by F1 as well, which counts only the class that is commoner there."
+            f"{glue.get_task(best).title}: most of its pairs are paraphrases, and always saying so is rewarded by F1 "
+            "as well, which counts only the class that is commoner there."
         )
     if task.main in ("matthews", "pearson+spearman"):
         raise NotYet(f"{task.title} is scored by a correlation; a constant correlates with nothing, so that is 0")
@@ -51,7 +51,7 @@ def always_yes(value: float) -> str:
     if close(value, right, 0, 0.002):
         return (
             f"accuracy {scores['accuracy']:.2f}, F1 {scores['f1']:.2f}, mean {right:.3f}: on the real MRPC a model "
-            "has to pass three quarters before it has learned anything."
+            "has to pass that before it has learned anything."
         )
     for wrong, hint in (
         (scores["accuracy"], "that is the accuracy; MRPC's score is its mean with F1"),
@@ -111,8 +111,8 @@ def grouped(function: Callable) -> str:
     if all(np.array_equal(a, b) for a, b in zip(batches, other, strict=False)):
         raise NotYet("seed 0 and seed 1 give the same order; let the seed shuffle the batches")
     return (
-        f"{padding:.2f} tokens computed for each real one, in an order that tells nothing: the same training for "
-        "less. `batch_order` sorts only stretches of the epoch, so that the company of a row changes too."
+        f"{padding:.2f} tokens computed for each real one, in an order that tells nothing: the same rows for less. "
+        "`batch_order` sorts only stretches of the epoch, so that the company of a row changes too."
     )
 
 

@@ -75,7 +75,10 @@ def middle(answer: Callable[[list[int], int], Sequence[int]]) -> str:
                 "the right number of ids, but not the middle: as much must be lost before it as after it, "
                 "so it starts at half of what is too long"
             )
-    return "the middle and nothing else: as good as any part in toyworld, and less where people conclude at the end."
+    return (
+        "the middle and nothing else. In toyworld opinions are spread evenly; on IMDb Sun and others did best with "
+        "head and tail. Whether the middle loses is for a run to say."
+    )
 
 
 @exercise("05.4", 20)
@@ -90,10 +93,7 @@ def calibration_error(answer: Callable[[np.ndarray, np.ndarray, Sequence[float]]
         gap, rows = np.array(list(gaps.values())).T
         result = float(ask(answer, confidence.copy(), right.copy(), list(edges)))
         _judge_calibration(result, gap, rows / rows.sum(), abs(right.mean() - confidence.mean()))
-    return (
-        "calibrated is not good: a model that answers everything by chance and is 50 % sure of it has an error of "
-        "0, as the one above nearly has."
-    )
+    return "calibrated is not good: a model that answers everything by chance and is 50 % sure of it has an error of 0."
 
 
 def _judge_calibration(result: float, gap: np.ndarray, share: np.ndarray, whole: float) -> None:

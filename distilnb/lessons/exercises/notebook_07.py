@@ -62,7 +62,9 @@ def three_layers(millions: float, percent: float) -> str:
         )
     if not close(percent, fewer, absolute=0.2):
         raise NotYet("the millions are right; now 100 (1 − student / BERT-base), with BERT-base's 109.48 M")
-    return f"{right:.1f} M, {fewer:.0f} % fewer than BERT-base: a quarter of the layers is nearly half of the model."
+    return (
+        f"{right:.1f} M, {fewer:.0f} % fewer than BERT-base: a quarter of the layers leaves {100 - fewer:.0f} % of it."
+    )
 
 
 @exercise("07.3", 10)
