@@ -1,6 +1,8 @@
 """Notebook hygiene, and the one list behind headers, badges, set-up cells and the README's table."""
 
 import ast
+import base64
+import io
 import json
 import re
 from collections import defaultdict
@@ -10,7 +12,9 @@ from pathlib import Path
 from statistics import median
 
 import nbformat
+import numpy as np
 import pytest
+from PIL import Image
 
 from distilnb import paths
 from distilnb.lessons import generated, notebooks
@@ -18,7 +22,7 @@ from distilnb.lessons.notebooks import NOTEBOOKS, Notebook
 
 ROOT = paths.PACKAGE.parent
 REPO = generated.repository()
-FILES = {"csv", "json", "jsonl", "md", "toml", "html"}  # endings of files' names, which look like attributes
+FILES = {"csv", "json", "jsonl", "md", "toml", "html", "py", "swift"}  # endings of files' names
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda entry: entry.name)
@@ -165,6 +169,15 @@ def test_its_outputs_are_short_and_name_no_folder_of_the_machine(code):
         assert len(text.splitlines()) <= 20, text[:200]
         assert not re.search(r"^\|", text, re.M), "a table is shown by `table`"
         assert not re.search(r"(?<![\w…])/(home|root|Users|work)/", text), text[:200]
+
+
+def test_nothing_in_its_pictures_is_cut_off(code):
+    """Ink at the edge of a picture is a label that goes on outside it."""
+    for output in (output for cell in code for output in cell.outputs):
+        if png := output.get("data", {}).get("image/png"):
+            ink = np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("L"))
+            edges = np.concatenate([ink[0], ink[-1], ink[:, 0], ink[:, -1]])
+            assert edges.min() > 200, output.metadata["image/png"]["alt"]
 
 
 SOLUTIONS = sorted((ROOT / "notebooks" / "solutions").glob("*.ipynb"))
