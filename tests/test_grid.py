@@ -1,5 +1,6 @@
 """A grid of runs: every cell once, later only what is missing, rates chosen on training rows, second teachers."""
 
+import gc
 import shutil
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ from test_finetuning import QUICK, task_data
 from transformers import BertForMaskedLM
 
 from distilnb.distillation import checkpoints
+from distilnb.evidence.cells import run_missing
 from distilnb.evidence.records import load_record, load_records
 from distilnb.models.student import build_student
 from distilnb.tasks import finetuning, grid, heads, squad
@@ -160,6 +162,21 @@ def test_a_rate_that_diverges_is_not_chosen(student, tokenizer, accelerator, tmp
 def test_equal_rates_are_settled_by_their_order():
     trials = [{"scores": {"main": score}} for score in (0.5, 0.7, 0.7)]
     assert grid.select((1, 2, 3), trials)["chosen"] == 2
+
+
+def test_a_run_searches_only_what_came_with_it_for_garbage(accelerator, tmp_path):
+    """During runs all older objects, those of torch and transformers, are left out of collections; not afterwards."""
+
+    class Cell:
+        name = "one"
+
+        def run(self) -> dict:
+            self.left_out = gc.get_freeze_count()
+            return {"scores": {"main": 1.0}}
+
+    before, cell = gc.get_freeze_count(), Cell()
+    run_missing([cell], tmp_path, "runs", accelerator, quiet=True)
+    assert cell.left_out > before + 100_000 and gc.get_freeze_count() == before
 
 
 @pytest.mark.parametrize("models, seeds", [({}, [1]), ({"student": None}, [])])

@@ -1,6 +1,8 @@
 """Runs that are not repeated: of the cells of a grid or an ablation, only those without a record are run."""
 
-from collections.abc import Callable, Sequence
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -74,7 +76,7 @@ def run_missing(
         if left and announce and not quiet:
             print(announce(left), flush=True)
     outcome, known = Outcome([], {}), 0
-    with Progress(len(cells), what, lines=len(cells), quiet=quiet) as progress:
+    with _short_collections(), Progress(len(cells), what, lines=len(cells), quiet=quiet) as progress:
         for cell in cells:  # looked up in turn, because a cell may depend on the record of one before it
             record, why = recorded(cell, folder, keep_others)
             if record:
@@ -91,6 +93,18 @@ def run_missing(
     if known and not quiet:
         print(f"{what}: {known} of {len(cells)} runs are recorded in {folder} already", flush=True)
     return outcome
+
+
+@contextmanager
+def _short_collections() -> Iterator[None]:
+    """Leave what is there already out of garbage collections: each run ends with one, and to search all of torch and
+    transformers was a tenth of a grid of small runs."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _run(cell: Cell, diverged: dict[str, str], quiet: bool) -> dict[str, Any] | None:
