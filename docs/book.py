@@ -11,7 +11,7 @@ from typing import Any
 
 from docutils import nodes
 
-from distilnb.lessons.slides import mathml
+from distilnb.lessons.slides import mathml, unbroken
 
 ROOT = Path(__file__).parent.parent
 PARTS = {
@@ -27,10 +27,11 @@ def slug(title: str) -> str:
 
 
 def prepare(app: Any, name: str, source: list[str]) -> None:
-    """Turn badges, whose pictures lie on other servers, into words; give the first page the book's contents."""
+    """Turn badges, whose pictures lie on other servers, into words; keep numbers with their intervals on one line; give
+    the first page the book's contents."""
     source[0] = re.sub(r"!\[([^\]]*)\]\(https?://[^)]+\)", r"\1", source[0])
     if name.startswith("notebooks/"):
-        source[0] = describe_pictures(source[0])
+        source[0] = unbroken(describe_pictures(source[0]))
     if name == app.config.root_doc:
         for part, patterns in PARTS.items():
             pages = [path.relative_to(ROOT).with_suffix("") for p in patterns for path in sorted(ROOT.glob(p))]

@@ -65,6 +65,11 @@ def test_tables_are_tables(built):
     assert [path.name for path in pages(built) if "<p>|" in path.read_text()] == []
 
 
+def test_a_number_and_its_interval_stay_on_one_line(built):
+    page = (built / "notebooks" / "04_glue_finetuning.html").read_text()
+    assert page.count("text-align: right;") == page.count("text-align: right; white-space: nowrap;") > 10
+
+
 def test_the_search_for_broken_links_finds_them(tmp_path):
     (tmp_path / "a.html").write_text('<p id="x"><a href="b.html"></a><a href="#y"></a><a href="#x"></a> <img src="c">')
     assert broken(tmp_path) == ["a.html → b.html", "a.html → #y", "a.html → c"]

@@ -62,16 +62,31 @@ def test_a_function_stands_apart_from_its_argument():
     assert "<mi>log</mi><mspace" in slides.mathml(r"\log t_i") and "<mspace" not in slides.mathml(r"\exp(x)")
 
 
-def test_a_picture_below_several_tables_gets_a_slide_of_its_own():
-    def output(kind: str) -> dict:
-        return nbformat.v4.new_output("display_data", {kind: "…"})
+def test_of_several_tables_each_gets_a_slide_and_so_does_the_picture_below():
+    def output(kind: str, number: int = 0) -> dict:
+        return nbformat.v4.new_output("display_data", {kind: f"… {number}"})
 
-    cell = nbformat.v4.new_code_cell("show()", outputs=[*[output("text/html")] * 2, output("image/png")])
-    tables, picture = slides._marked([nbformat.v4.new_markdown_cell("# Two"), *slides._parts(cell)])[1:]
-    assert len(tables.outputs) == 2 and [*picture.outputs[0].data] == ["image/png"]
-    assert [part.metadata["slideshow"]["slide_type"] for part in (tables, picture)] == ["-", "subslide"]
+    cell = nbformat.v4.new_code_cell("show()", outputs=[*(output("text/html", i) for i in (1, 2)), output("image/png")])
+    first, second, picture = slides._marked([nbformat.v4.new_markdown_cell("# Two"), *slides._parts(cell)])[1:]
+    assert [part.outputs[0].data for part in (first, second)] == [{"text/html": "… 1"}, {"text/html": "… 2"}]
+    assert [*picture.outputs[0].data] == ["image/png"] and len(first.outputs) == len(picture.outputs) == 1
+    kinds = [part.metadata["slideshow"]["slide_type"] for part in (first, second, picture)]
+    assert kinds == ["-", "subslide", "subslide"]
     one = nbformat.v4.new_code_cell("show()", outputs=[output("text/html"), output("image/png")])
     assert slides._parts(one) == [one]
+
+
+def test_a_last_word_stays_with_what_is_shown_if_it_is_short():
+    def kind(text: str) -> str:
+        cells = [nbformat.v4.new_markdown_cell("# One"), nbformat.v4.new_code_cell("show()")]
+        return slides._marked([*cells, nbformat.v4.new_markdown_cell(text)])[-1].metadata["slideshow"]["slide_type"]
+
+    assert kind("so it is") == "-" and kind("so it is " * 100) == "subslide"
+
+
+def test_a_number_and_its_interval_stay_on_one_line(written):
+    text = written.read_text()
+    assert text.count("text-align: right;") == text.count("text-align: right; white-space: nowrap;") > 5
 
 
 @pytest.mark.browser

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 LINK = re.compile(r"\]\(\.\./notebooks/([\w-]+)\.ipynb#([^)\s]+)\)")
 HEADING = re.compile(r"^(#{1,4}) (.+)$", re.M)
+SHORT = 700  # letters of a text that fits below what is shown
 
 
 def plans() -> dict[str, str]:
@@ -79,29 +80,35 @@ def _section(notebook: "NotebookNode", name: str, anchor: str) -> Iterator["Note
 
 
 def _parts(cell: "NotebookNode") -> list["NotebookNode"]:
-    """The cell; where it shows a picture below several tables, the picture apart, for a slide of its own."""
+    """The cell; where it shows several tables, each but the first, and the pictures, apart for slides of their own."""
     import nbformat
 
     outputs = cell.get("outputs", [])
-    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
-    if not pictures or len([output for output in outputs if "text/html" in output.get("data", {})]) < 2:
+    tables, pictures = ([o for o in outputs if kind in o.get("data", {})] for kind in ("text/html", "image/png"))
+    apart = [[output] for output in tables[1:]] + ([pictures] if pictures else [])
+    if len(tables) < 2:
         return [cell]
-    drawn = nbformat.v4.new_code_cell(outputs=pictures, metadata={"transient": {"remove_source": True}})
-    cell.outputs = [output for output in outputs if output not in pictures]
-    return [cell, drawn]
+    cell.outputs = [output for output in outputs if output not in tables[1:] + pictures]
+    alone = {"transient": {"remove_source": True}}
+    return [cell, *(nbformat.v4.new_code_cell(outputs=shown, metadata=alone) for shown in apart)]
 
 
 def _marked(cells: list["NotebookNode"]) -> list["NotebookNode"]:
-    """The cells, marked: the first opens a slide, further text a slide below it unless it is the last word on what is
-    shown, and code stays with its text."""
+    """The cells, marked: the first opens a slide, further text a slide below it unless it is the last and short word on
+    what is shown, and code stays with its text."""
     for place, cell in enumerate(cells):
         last = place + 1 == len(cells) or cells[place + 1].source.startswith("#")
         apart = "transient" in cell.metadata
         kind = "slide" if place == 0 else "-" if cell.cell_type == "code" and not apart else "subslide"
-        if kind == "subslide" and last and not apart and not cell.source.startswith("#"):
+        if kind == "subslide" and last and not apart and not cell.source.startswith("#") and len(cell.source) < SHORT:
             kind = "-"
         cell.metadata["slideshow"] = {"slide_type": kind}
     return cells
+
+
+def unbroken(text: str) -> str:
+    """The HTML of tables, with numbers and their intervals on one line."""
+    return text.replace("text-align: right;", "text-align: right; white-space: nowrap;")
 
 
 STYLE = """
@@ -152,7 +159,7 @@ def write(minutes: str, target: Path) -> Path:
     exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
     parts = [exporter.from_notebook_node(nbformat.v4.new_notebook(cells=cells))[0] for cells in groups]
     body = "\n".join(f"<section><div>{part}</div></section>" for part in parts)
-    body = re.sub(r"FORMULA(\d+)\.", lambda match: formulas[int(match[1])], body)
+    body = unbroken(re.sub(r"FORMULA(\d+)\.", lambda match: formulas[int(match[1])], body))
     target.write_text(
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{minutes} minutes</title>'
         f"<style>{STYLE}{HtmlFormatter().get_style_defs('.highlight')}</style></head>\n<body>\n{body}\n"
