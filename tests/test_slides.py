@@ -42,7 +42,7 @@ def test_a_section_within_another_is_shown_once():
 @pytest.fixture
 def written(tmp_path):
     pytest.importorskip("latex2mathml", reason='formulas become MathML: pip install "distilnb[book]"')
-    return slides.write("60", tmp_path / "slides.html")
+    return slides.write("180", tmp_path / "slides.html")  # the longest
 
 
 def test_the_page_needs_no_network_and_keeps_its_formulas(written):
@@ -98,4 +98,8 @@ def test_keys_and_buttons_turn_the_slides_and_a_high_one_shrinks(written, browse
     page.get_by_label("on").click()
     assert page.locator("output").inner_text().startswith("3 /")
     assert page.evaluate("slides.some((_, i) => (show(i + 1), slides[i].firstElementChild.style.zoom < 1))")
+    over = (
+        "(slide, i) => (show(i + 1), slide.scrollHeight > slide.clientHeight || slide.scrollWidth > slide.clientWidth)"
+    )
+    assert page.evaluate(f"slides.filter({over}).map(slide => slide.innerText.slice(0, 60))") == []
     page.close()

@@ -131,8 +131,10 @@ function show(number) {
   now = Math.max(1, Math.min(number, slides.length))
   slides.forEach((slide, i) => slide.classList.toggle('now', i == now - 1))
   const slide = slides[now - 1], inner = slide.firstElementChild
-  inner.style.zoom = 1
-  inner.style.zoom = Math.max(0.6, Math.min(1, 0.88 * innerHeight / inner.getBoundingClientRect().height))
+  for (let zoom = 1; zoom > 0.59; zoom -= 0.05) {
+    inner.style.zoom = zoom
+    if (slide.scrollHeight <= slide.clientHeight && slide.scrollWidth <= slide.clientWidth) break
+  }
   document.querySelector('output').value = `${now} / ${slides.length}`
   history.replaceState(null, '', `#${now}`)
 }
