@@ -168,13 +168,16 @@ def test_a_run_searches_only_what_came_with_it_for_garbage(accelerator, tmp_path
     """During runs all older objects, those of torch and transformers, are left out of collections; not afterwards."""
 
     class Cell:
-        name = "one"
+        def __init__(self, name: str, inner: list):
+            self.name, self.inner = name, inner
 
         def run(self) -> dict:
+            if self.inner:  # as an ablation holds grids
+                run_missing(self.inner, tmp_path, "inner runs", accelerator, quiet=True)
             self.left_out = gc.get_freeze_count()
             return {"scores": {"main": 1.0}}
 
-    before, cell = gc.get_freeze_count(), Cell()
+    before, cell = gc.get_freeze_count(), Cell("outer", [Cell("inner", [])])
     run_missing([cell], tmp_path, "runs", accelerator, quiet=True)
     assert cell.left_out > before + 100_000 and gc.get_freeze_count() == before
 

@@ -99,12 +99,14 @@ def run_missing(
 def _short_collections() -> Iterator[None]:
     """Leave what is there already out of garbage collections: each run ends with one, and to search all of torch and
     transformers was a tenth of a grid of small runs."""
+    outermost = not gc.get_freeze_count()  # because an ablation holds grids
     gc.collect()
     gc.freeze()
     try:
         yield
     finally:
-        gc.unfreeze()
+        if outermost:
+            gc.unfreeze()
 
 
 def _run(cell: Cell, diverged: dict[str, str], quiet: bool) -> dict[str, Any] | None:
