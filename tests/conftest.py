@@ -4,6 +4,7 @@ The cache and the records of a test session lie in temporary folders: paths are 
 modules are imported.
 """
 
+import gc
 import http.server
 import itertools
 import json
@@ -34,6 +35,7 @@ SESSION = TemporaryDirectory(prefix="distilnb-tests-")
 os.environ["DISTILNB_CACHE"] = str(Path(SESSION.name, "cache"))
 os.environ["DISTILNB_HOME"] = str(Path(SESSION.name, "home"))
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["DISTILNB_FLOAT32"] = "highest"  # else each command probes the processor for a second, by the clock
 
 NAMES = ("anna", "boris", "clara", "david", "elena", "felix", "greta", "hugo")
 ANIMALS = ("cat", "dog", "horse", "bird", "mouse", "goat", "hen", "fox")
@@ -50,16 +52,20 @@ def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)
 
 
-# whole files of tests that start processes, browsers, notebooks or hosts, or train; single ones carry the marker
-SLOW = """ablation benchmark book browser checkpoints cli cli_finetuning commands_of_families digests estimate evidence
-    exercises export families faults figures finetuning gpu_evidence grid heads hosts own pretraining quiz
-    real_tasks resume resume_families runtime shipped slides step widgets"""
+# whole files of tests that start processes, browsers, notebooks or hosts, or train; single ones carry the marker. The
+# longest are first: workers take files in this order, so that none is left alone with a long one at the end
+SLOW = """browser families commands_of_families hosts demo cli_finetuning real_tasks cli resume figures gpu_evidence
+    digests book widgets benchmark grid own runtime faults pretraining finetuning export ablation resume_families
+    checkpoints evidence exercises heads estimate shipped quiz slides step""".split()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of real data run where a Hub was named, and say so elsewhere; `make check` leaves the slow ones out."""
+    names = {item: item.path.stem.removeprefix("test_") for item in items}
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: SLOW.index(names[item]) if names[item] in SLOW else len(SLOW))
     for item in items:
-        if item.path.stem.removeprefix("test_") in SLOW.split():
+        if names[item] in SLOW:
             item.add_marker(pytest.mark.slow)
     if not os.environ.get("HF_ENDPOINT"):
         skip = pytest.mark.skip(
@@ -68,6 +74,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("hub"):
                 item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_collections() -> None:
+    """accelerate collects garbage after every run; what was there before this file need not be looked at each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -165,6 +178,16 @@ def teacher_folder(tokenizer: BertTokenizer, tmp_path_factory: pytest.TempPathFa
     """The teacher and its tokenizer as a folder on disk; not to be written to."""
     folder = tmp_path_factory.mktemp("teacher")
     make_teacher(len(tokenizer)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def still_teacher_folder(tokenizer: BertTokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same without dropout."""
+    folder = tmp_path_factory.mktemp("still")
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    make_teacher(len(tokenizer), **still).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

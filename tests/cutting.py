@@ -27,13 +27,13 @@ PRELOAD = [
     "distilnb.cli.studies",
     "distilnb.cli.showing",
     "distilnb.machine.hosts",
+    "accelerate.commands.launch",
     "torch.distributed.launcher.api",
     "transformers.models.distilbert.modeling_distilbert",
     "transformers.models.bert.modeling_bert",
     "transformers.models.bert.tokenization_bert",
 ]
 os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}  # read when torch is imported
-os.environ["DISTILNB_FLOAT32"] = "highest"  # else probed by the clock, and runs that are compared could differ
 SYNC = "distilnb.distillation.checkpoints.sync"  # a file of a checkpoint, or a folder, is forced to the disk
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(PRELOAD)
@@ -86,8 +86,13 @@ def flags(teacher: Path, text: Path, updates: int = 8, **settings: Any) -> tuple
 
 def start(job: Job) -> list[multiprocessing.Process]:
     """Start the processes of a run."""
-    port = free_port() if job.processes > 1 else 0
-    made = [CONTEXT.Process(target=live, args=(job, rank, port)) for rank in range(job.processes)]
+    return start_together(job.processes, live, job)
+
+
+def start_together(count: int, function: Callable, *arguments: Any) -> list[multiprocessing.Process]:
+    """Start processes that call a function with these arguments, their rank and, to meet at, a port."""
+    port = free_port() if count > 1 else 0
+    made = [CONTEXT.Process(target=function, args=(*arguments, rank, port)) for rank in range(count)]
     for process in made:
         process.start()
     return made
@@ -132,13 +137,7 @@ def live(job: Job, rank: int, port: int) -> None:
     multiprocessing.set_start_method("fork", force=True)  # of those workers: as in a process that was not forked
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if job.processes > 1:
-        os.environ |= {
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "WORLD_SIZE": str(job.processes),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
-        }
+        meet(rank, job.processes, port)
     import torch
 
     from distilnb.cli import main
@@ -152,6 +151,12 @@ def live(job: Job, rank: int, port: int) -> None:
             _inject(fault)
     name = ("--name", job.out.name) if job.command == "distil" else ()
     sys.exit(main.main([job.command, *job.flags, "--out", str(job.out), *name]))
+
+
+def meet(rank: int, processes: int, port: int) -> None:
+    """Tell this process of the others, as a launcher does."""
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "MASTER_PORT": port}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1"} | {name: str(value) for name, value in place.items()}
 
 
 def hang(*_: Any, **__: Any) -> None:

@@ -25,7 +25,7 @@ half() {
 }
 
 echo "== unit tests, in $workers processes${COVERAGE:+, with the lines they run}"
-units=(python -m pytest -q -p no:nbval -n "$workers" --dist loadfile)
+units=(python -m pytest -q -p no:nbval -n "$workers" --dist loadfile --no-loadscope-reorder)  # the longest files first
 COVERAGE_FILE="$scratch/unit" "${units[@]}" ${COVERAGE:+--cov=distilnb --cov-report=} tests "$@"
 
 echo "== notebooks and solutions, through nbval: one half here, the other in the background"

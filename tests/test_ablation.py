@@ -1,8 +1,6 @@
 """The ablation: one thing changes at a time, seeds are pairs, cells are taken up, unlike records are not compared."""
 
-import gc
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,14 +25,6 @@ from distilnb.studies.ablation import VARIANTS, Ablation, Variant, along, compar
 TRIPLE = PretrainingConfig(
     tokens=600, seq_length=32, batch_size=4, micro_batch_size=4, learning_rate=1e-3, evaluate_every=9
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_collections() -> Iterator[None]:
-    """accelerate collects garbage after every run; what was imported before need not be looked at each time."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture
@@ -389,17 +379,8 @@ def ablate(teacher_folder: Path, text_file: Path, tmp_path: Path, *flags: str) -
     """Run `distilnb ablate` on the small teacher; the exit status."""
     small = ["--tokens", "300", "--rows", "16", "--validation_rows", "8", "--epochs", "1", "--cpu"]
     small += [] if "--task" in flags else ["--task", "sst2"]
-    given = [
-        "--teacher",
-        str(teacher_folder),
-        "--text",
-        str(text_file),
-        "--out",
-        str(tmp_path / "work"),
-        "--records",
-        str(tmp_path / "records"),
-    ]
-    return main.main(["ablate", "--scale", "toy", *given, *small, *flags])
+    places = f"--teacher {teacher_folder} --text {text_file} --out {tmp_path / 'work'} --records {tmp_path / 'records'}"
+    return main.main(["ablate", "--scale", "toy", *places.split(), *small, *flags])
 
 
 def test_the_command_runs_a_grid_and_prints_its_table(teacher_folder, text_file, tmp_path, capsys):

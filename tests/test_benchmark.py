@@ -144,7 +144,7 @@ def test_settings_that_measure_nothing_are_refused(wrong, words):
         BenchmarkConfig(**wrong)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def models(tokenizer) -> dict:
     teacher = make_teacher(len(tokenizer))
     return {
@@ -253,7 +253,7 @@ def test_a_question_is_one_answer_of_all_its_windows(tokenizer):
     assert fitted.score(logits[3:], np.arange(3, 6)) == 1 > fitted.score(logits[:3], np.arange(3)), "halves are scored"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def fitted(tokenizer) -> benchmark.Fitted:
     model, _ = classifier(build_student(make_teacher(len(tokenizer))), 2)
     task = glue.get_task("mrpc")
@@ -325,15 +325,15 @@ def test_formats_are_timed_at_several_lengths_and_fixed_ones_in_a_file_for_each(
     assert all(list(row["lengths"]) == ["32", "128"] and min(map(min, row["lengths"].values())) > 0 for row in rows)
 
 
-@pytest.fixture
-def record(models, tokenizer, fitted, tmp_path) -> dict:
+@pytest.fixture(scope="module")
+def record(models, tokenizer, fitted, tmp_path_factory) -> dict:
     """A whole benchmark of tiny models in two formats; memory is not measured but stood in for."""
     return benchmark.benchmark(
         models,
         TEXTS,
         tokenizer,
         SMALL,
-        tmp_path,
+        tmp_path_factory.mktemp("formats"),
         formats=("bfloat16",),
         fitted=[fitted],
         task="stsb",

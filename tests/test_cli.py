@@ -281,21 +281,8 @@ def test_the_teacher_command_grows_a_teacher_that_distil_can_use(tmp_path, monke
     assert longer["scores"]["mlm_loss"] < record["scores"]["mlm_loss"], "it went on from what was learned"
     assert longer["tokens"] >= record["tokens"] + 3000
     capsys.readouterr()
-    status = main.main(
-        [
-            "distil",
-            "--teacher",
-            str(out / "model"),
-            "--out",
-            str(tmp_path / "student"),
-            *SMALL,
-            "--tokens",
-            "2000",
-            "--name",
-            "tiny-student",
-        ]
-    )
-    assert status == 0, capsys.readouterr().err
+    given = f"distil --teacher {out / 'model'} --out {tmp_path / 'student'} --tokens 2000 --name tiny-student"
+    assert main.main([*given.split(), *SMALL]) == 0, capsys.readouterr().err
     assert DistilBertForMaskedLM.from_pretrained(tmp_path / "student" / "model").config.n_layers == 1
 
 
@@ -339,24 +326,8 @@ def test_an_encoder_becomes_a_teacher_that_can_be_distilled(tmp_path, teacher, t
     made = BertForMaskedLM.from_pretrained(out / "model", dtype="float32")
     types = made.bert.embeddings.token_type_embeddings.weight
     assert types.any(), "token types of an encoder that knows pairs are kept"
-    assert (
-        main.main(
-            [
-                "distil",
-                "--teacher",
-                str(out / "model"),
-                "--out",
-                str(tmp_path / "x"),
-                *SMALL,
-                *text,
-                "--tokens",
-                "2000",
-                "--name",
-                "of-encoder",
-            ]
-        )
-        == 0
-    ), capsys.readouterr().err
+    given = f"distil --teacher {out / 'model'} --out {tmp_path / 'x'} --tokens 2000 --name of-encoder"
+    assert main.main([*given.split(), *SMALL, *text]) == 0, capsys.readouterr().err
 
 
 def test_python_dash_m_works_in_a_process_of_its_own():
@@ -379,23 +350,8 @@ def test_a_teacher_without_weights_is_named_in_one_sentence(tmp_path, capsys):
 @pytest.mark.hub
 def test_the_dial_at_mini_distils_from_real_text(teacher_folder, tmp_path, capsys):
     """`--scale mini` reads Wikipedia, streamed, and IMDb; the teacher is the small one of these tests."""
-    status = main.main(
-        [
-            "distil",
-            "--scale",
-            "mini",
-            "--teacher",
-            str(teacher_folder),
-            "--out",
-            str(tmp_path / "mini"),
-            "--name",
-            "mini-demo",
-            *SMALL,
-            "--tokens",
-            "6000",
-        ]
-    )
-    assert status == 0, capsys.readouterr().err
+    given = f"distil --scale mini --teacher {teacher_folder} --out {tmp_path / 'mini'} --tokens 6000 --name mini-demo"
+    assert main.main([*given.split(), *SMALL]) == 0, capsys.readouterr().err
     (record,) = [r for r in load_records() if r["name"] == "mini-demo"]
     assert record["scale"] == "mini" and record["data"]["id"] == "wikimedia/wikipedia + stanfordnlp/imdb"
     assert record["curve"]["loss"][-1] < record["curve"]["loss"][0]

@@ -57,18 +57,8 @@ def test_glue_is_nine_tasks_beside_the_paper_with_a_macro_score_and_a_submission
 
 
 def test_the_second_stage_and_squad_are_flags_away(teacher_folder, student_folder, tmp_path, capsys):
-    flags = [
-        "--model",
-        f"teacher={teacher_folder},student={student_folder}",
-        "--task_teacher",
-        "teacher",
-        "--task",
-        "squad,sst2",
-        "--out",
-        str(tmp_path / "runs"),
-        *FEW,
-    ]
-    assert main.main(["finetune", *flags]) == 0
+    given = f"finetune --model teacher={teacher_folder},student={student_folder} --out {tmp_path / 'runs'}"
+    assert main.main([*given.split(), "--task", "squad,sst2", "--task_teacher", "teacher", *FEW]) == 0
     records = load_records(tmp_path / "runs")
     assert {(r["task"], r["model"]) for r in records} == {
         (t, m) for t in ("squad", "sst2") for m in ("teacher", "student", "student_d")
@@ -142,19 +132,9 @@ def test_models_of_two_vocabularies_are_told_apart_before_the_first_is_trained(t
     other = tmp_path / "other"
     make_teacher(200).save_pretrained(other)
     AutoTokenizer.from_pretrained(teacher_folder).save_pretrained(other)
-    status = main.main(
-        [
-            "finetune",
-            "--task",
-            "sst2",
-            "--model",
-            f"teacher={teacher_folder},other={other}",
-            "--out",
-            str(tmp_path / "new"),
-            *FEW,
-        ]
-    )
-    assert status == 2 and "vocabular" in capsys.readouterr().err and not (tmp_path / "new").exists()
+    given = f"finetune --task sst2 --model teacher={teacher_folder},other={other} --out {tmp_path / 'new'}"
+    assert main.main([*given.split(), *FEW]) == 2
+    assert "vocabular" in capsys.readouterr().err and not (tmp_path / "new").exists()
 
 
 def test_the_head_of_another_task_is_replaced_told_and_trained(teacher, tokenizer, tmp_path, capsys, recwarn):
@@ -179,20 +159,8 @@ def test_released_weights_that_this_hub_lacks_are_named_in_one_sentence(tmp_path
 
 @pytest.mark.hub
 def test_mnli_without_its_mismatched_split_has_a_table_without_that_cell(teacher_folder, tmp_path, capsys):
-    status = main.main(
-        [
-            "finetune",
-            "--scale",
-            "mini",
-            "--task",
-            "mnli",
-            "--model",
-            f"teacher={teacher_folder}",
-            "--out",
-            str(tmp_path / "runs"),
-            *FEW,
-        ]
-    )
+    given = f"finetune --scale mini --task mnli --model teacher={teacher_folder} --out {tmp_path / 'runs'}"
+    status = main.main([*given.split(), *FEW])
     told = capsys.readouterr().out
     (record,) = load_records(tmp_path / "runs")
     assert status == 0 and "| mnli " in told

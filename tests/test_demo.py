@@ -91,7 +91,7 @@ def folder(models, tokenizer, tmp_path_factory) -> Path:
     return out
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def address(folder) -> Iterator[str]:
     yield from served(folder)
 
@@ -110,6 +110,16 @@ def opened(browser: Browser, address: str, width: int = 390, scheme: str = "ligh
 def ready(page: Page) -> None:
     expect(page.locator("html[data-ready]")).to_have_count(1, timeout=PATIENCE)
     expect(page.locator("#cards")).to_have_attribute("aria-busy", "false", timeout=PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def page(browser, address) -> Iterator[Page]:
+    """The page, ready, for tests that leave it as it was."""
+    page, errors = opened(browser, address)
+    ready(page)
+    yield page
+    page.context.close()
+    assert not errors
 
 
 def guesses(page: Page, name: str, text: str) -> list[tuple[str, float]]:
@@ -172,9 +182,7 @@ def test_three_models_fill_the_blank_as_python_does(
     page.context.close()
 
 
-def test_a_hotter_teacher_is_less_sure_and_the_student_stays(browser, address, models, tokenizer):
-    page, _ = opened(browser, address)
-    ready(page)
+def test_a_hotter_teacher_is_less_sure_and_the_student_stays(page, models, tokenizer):
     deep = [f"of {models[name].config.num_hidden_layers} layers" for name in ("teacher", "student")]
     assert all(words in page.locator("header").inner_text() for words in deep)
     text = "anna sees the ___ cat in the garden"
@@ -187,20 +195,17 @@ def test_a_hotter_teacher_is_less_sure_and_the_student_stays(browser, address, m
     assert after[0] < before[0][1] and guesses(page, "student", text) == other
     choices.append(int(page.locator("#undecided").inner_text().replace(",", "")))
     assert 1 <= choices[0] < choices[1] <= len(tokenizer)
-    page.context.close()
+    page.locator("#temperature").fill("1")
 
 
 @pytest.mark.parametrize(
     "text, told",
     [("no gap", "___"), ("___ and ___", "once"), ("the ___ " + "cat " * 200, "shorten"), ("☃ ___", "vocabulary")],
 )
-def test_what_cannot_be_read_gets_a_line(browser, address, text, told):
-    page, errors = opened(browser, address)
-    ready(page)
+def test_what_cannot_be_read_gets_a_line(page, text, told):
     page.fill("#sentence", text)
     expect(page.locator("#say.bad")).to_contain_text(told)
-    assert guesses(page, "student", "the old ___ finds it") and not errors
-    page.context.close()
+    assert guesses(page, "student", "the old ___ finds it")
 
 
 CLOCK = """async () => {
@@ -251,7 +256,6 @@ export async function inTurns(runs, rounds) {
 }"""
 
 
-@pytest.mark.slow
 def test_a_graphics_processor_is_offered_and_answers_in_float32(browser, folder, models, tokenizer, tmp_path):
     """Chromium's own imitation of one: its runtime is fetched when it is chosen, and guesses as Python does.
 
@@ -397,7 +401,6 @@ def formats_classifier(model):
     return classifier(model, 2, seed=0)[0]
 
 
-@pytest.mark.slow
 def test_the_shipped_pair_is_small_and_guesses_as_python_does(browser, tmp_path):
     """Ten sentences in float32 and int8; no more than 10 MB until the first guess, and nothing from elsewhere."""
     out = tmp_path / "page"

@@ -169,12 +169,13 @@ def test_a_file_that_is_no_model_is_named(tmp_path):
         formats.open_onnx(path)
 
 
-@pytest.fixture
-def student_folder(tokenizer, tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def student_folder(tokenizer, tmp_path_factory) -> Path:
     """A distilled masked language model on disk."""
-    build_student(make_teacher(len(tokenizer), layers=2)).save_pretrained(tmp_path / "student")
-    tokenizer.save_pretrained(tmp_path / "student")
-    return tmp_path / "student"
+    folder = tmp_path_factory.mktemp("student")
+    build_student(make_teacher(len(tokenizer), layers=2)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 def one_sentence(argv: list[str], capsys) -> str:
@@ -267,18 +268,27 @@ def test_pytorchs_own_formats_need_no_extra(student_folder, tmp_path, monkeypatc
 # what others read
 
 
-@pytest.fixture
-def classifier_folder(student_folder, tokenizer, tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def classifier_folder(student_folder, tmp_path_factory) -> Path:
     """A classifier with named labels, its tokenizer as sentence encoders bring it: cutting and padding at 16."""
+    folder = tmp_path_factory.mktemp("classifier")
     model, _ = classifier(str(student_folder), 3, seed=1)
     model.config.id2label = {0: "down", 1: "flat", 2: "up"}
     model.config.label2id = {name: i for i, name in model.config.id2label.items()}
-    model.save_pretrained(tmp_path / "classifier")
+    model.save_pretrained(folder)
     cutting = AutoTokenizer.from_pretrained(student_folder)
     cutting.backend_tokenizer.enable_truncation(16)
     cutting.backend_tokenizer.enable_padding(length=16)
-    cutting.save_pretrained(tmp_path / "classifier")
-    return tmp_path / "classifier"
+    cutting.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(classifier_folder, tmp_path_factory) -> Path:
+    """What the export command makes of it."""
+    out = tmp_path_factory.mktemp("exported") / "out"
+    assert main.main(["export", "--model", str(classifier_folder), "--out", str(out)]) == 0
+    return out
 
 
 @pytest.mark.parametrize("shape, names", [("pairs", ["logits"]), ("qa", ["start_logits", "end_logits"])])
@@ -293,11 +303,9 @@ def test_outputs_are_named_as_others_look_for_them(tokenizer, tmp_path, shape, n
     assert formats.relative_error(runner.answer(batch), expected) < 1e-5
 
 
-def test_the_folder_is_laid_out_for_others(classifier_folder, tmp_path):
+def test_the_folder_is_laid_out_for_others(exported, student_folder):
     """config.json with the labels, a tokenizer that cuts and pads nothing by itself, the graphs in onnx/."""
-    out = tmp_path / "out"
-    assert main.main(["export", "--model", str(classifier_folder), "--out", str(out)]) == 0
-    files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    files = {str(path.relative_to(exported)) for path in exported.rglob("*") if path.is_file()}
     assert files == {
         "config.json",
         "tokenizer.json",
@@ -306,12 +314,12 @@ def test_the_folder_is_laid_out_for_others(classifier_folder, tmp_path):
         "onnx/model_quantized.onnx",
         "onnx/rounding.json",
     }
-    assert json.loads((out / "config.json").read_text())["id2label"] == {"0": "down", "1": "flat", "2": "up"}
-    saved = json.loads((out / "tokenizer.json").read_text())
+    assert json.loads((exported / "config.json").read_text())["id2label"] == {"0": "down", "1": "flat", "2": "up"}
+    saved = json.loads((exported / "tokenizer.json").read_text())
     assert saved["truncation"] is None and saved["padding"] is None
     text = "anna sees the old cat in the garden and then hears it again and never finds the small dog"
-    ids = AutoTokenizer.from_pretrained(out)(text)["input_ids"]
-    assert len(ids) > 16 and ids == AutoTokenizer.from_pretrained(tmp_path / "student")(text)["input_ids"]
+    ids = AutoTokenizer.from_pretrained(exported)(text)["input_ids"]
+    assert len(ids) > 16 and ids == AutoTokenizer.from_pretrained(student_folder)(text)["input_ids"]
 
 
 NODE = """
@@ -348,12 +356,13 @@ def transformers_js(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("dtype, tolerance", [("fp32", 1e-4), ("q8", 0.3)])
-def test_transformers_js_reads_the_folder(transformers_js, classifier_folder, tmp_path, dtype, tolerance):
-    assert main.main(["export", "--model", str(classifier_folder), "--out", str(tmp_path / "out")]) == 0
+def test_transformers_js_reads_the_folder(
+    transformers_js, student_folder, classifier_folder, exported, dtype, tolerance
+):
     script, text = transformers_js / "answer.mjs", "boris feeds the young fox near the tower"
     script.write_text(NODE)
     done = subprocess.run(
-        ["node", str(script), str(tmp_path), dtype, text],
+        ["node", str(script), str(exported.parent), dtype, text],
         cwd=transformers_js,
         capture_output=True,
         text=True,
@@ -362,7 +371,7 @@ def test_transformers_js_reads_the_folder(transformers_js, classifier_folder, tm
     assert done.returncode == 0, done.stderr[-2000:]
     told = json.loads(done.stdout.strip().splitlines()[-1])
     model = load_model(str(classifier_folder))
-    batch = AutoTokenizer.from_pretrained(tmp_path / "student")(text, return_tensors="pt")
+    batch = AutoTokenizer.from_pretrained(student_folder)(text, return_tensors="pt")
     with torch.no_grad():
         expected = model(input_ids=batch["input_ids"]).logits.flatten().numpy()
     assert formats.relative_error(np.array(told["logits"]), expected) < tolerance

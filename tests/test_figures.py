@@ -132,7 +132,7 @@ ROWS = [
 ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def drawings() -> dict:
     """One figure of every kind, from small data."""
     groups = {"teacher": {"embeddings": 4_000_000, "layers": 6_000_000}, "student": {"embeddings": 4_000_000}}

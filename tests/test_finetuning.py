@@ -4,8 +4,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import traceback
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +12,15 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator, optimizer
-from conftest import ANIMALS, NAMES, PLACES, VERBS, free_port, make_teacher, weights_of
-from cutting import SYNC, Fault, Job, run
+from conftest import ANIMALS, NAMES, PLACES, VERBS, make_teacher, weights_of
+from cutting import SYNC, Fault, Job, end, meet, run, start_together
 from datasets import Dataset
 from safetensors.torch import load_file
+from transformers import PreTrainedTokenizerBase
 
 from distilnb.distillation.checkpoints import fingerprint
 from distilnb.evidence.records import KEYS, load_record, save_record
+from distilnb.machine import processes
 from distilnb.machine.device import forget_accelerator
 from distilnb.machine.signals import Stopped
 from distilnb.models.student import build_student
@@ -656,75 +656,37 @@ def test_a_small_model_learns_to_point(student, tokenizer, accelerator):
     assert logits.shape[2] == 2 and labels.shape == (len(logits), 2)
 
 
-TWO_PROCESSES = """
-import gc, json, sys
-from dataclasses import replace
-import torch
-sys.path.insert(0, sys.argv[2])
-from accelerate import Accelerator
-from test_finetuning import QUICK, task_data
-from conftest import make_teacher
-from distilnb.tasks.finetuning import finetune
-from distilnb.tasks.heads import classifier
-from transformers import AutoTokenizer
-torch.set_num_threads(1)
-accelerator = Accelerator(cpu=True)
-tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
-source = make_teacher(len(tokenizer), 2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-model, _ = classifier(source, 3)
-record = finetune(model, task_data("mnli", 29, 150), tokenizer, accelerator, replace(QUICK, batch_size=7))
-if accelerator.is_main_process:
-    model.save_pretrained(sys.argv[3])
-    open(sys.argv[3] + "/record.json", "w").write(json.dumps(record))
-accelerator.free_memory()
-del model
-gc.collect()
-accelerator.end_training()
-"""
+def tune_without_dropout(vocabulary: int) -> tuple[torch.nn.Module, FinetuningConfig]:
+    """A classifier without dropout, and settings under which two processes have unequal parts of a batch."""
+    source = make_teacher(vocabulary, 2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    return classifier(source, 3)[0], replace(QUICK, batch_size=7)
 
 
-def test_two_processes_train_and_score_what_one_does(tokenizer, teacher_folder, accelerator, tmp_path):
+def tune_together(tokenizer: PreTrainedTokenizerBase, out: Path, rank: int, port: int) -> None:
+    """The life of one of two processes; the first leaves weights and record."""
+    meet(rank, 2, port)
+    torch.set_num_threads(1)
+    accelerator = Accelerator(cpu=True)
+    model, config = tune_without_dropout(len(tokenizer))
+    record = finetune(model, task_data("mnli", 29, 150), tokenizer, accelerator, config, quiet=True)
+    if accelerator.is_main_process:
+        model.save_pretrained(out)
+        (out / "record.json").write_text(json.dumps(record))
+    processes.finish(accelerator)
+
+
+def test_two_processes_train_and_score_what_one_does(tokenizer, accelerator, tmp_path):
     """29 rows in batches of 7: processes have 4 and 3 of them, and of the last batch's one row the second has none.
 
     Without dropout the weights agree within 5e-5 (they move by 1e-2, some by Adam's share of rounding noise), and
     both processes' validation rows are in the score.
     """
-    (tmp_path / "script.py").write_text(TWO_PROCESSES)
-    launch = (
-        "-m",
-        "accelerate.commands.launch",
-        "--multi_gpu",
-        "--num_processes",
-        "2",
-        "--num_machines",
-        "1",
-        "--mixed_precision",
-        "no",
-        "--dynamo_backend",
-        "no",
-        "--main_process_ip",
-        "127.0.0.1",
-        "--main_process_port",
-        str(free_port()),
-        str(tmp_path / "script.py"),
-    )
-    tests = Path(__file__).parent
-    environment = os.environ | {"PYTHONPATH": str(Path(finetuning.__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *launch, str(teacher_folder), str(tests), str(tmp_path)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert end(start_together(2, tune_together, tokenizer, tmp_path), 120) == [0, 0]
     together = json.loads((tmp_path / "record.json").read_text())
     assert together["processes"] == 2
 
-    source = make_teacher(len(tokenizer), 2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    model, _ = classifier(source, 3)
+    model, settings = tune_without_dropout(len(tokenizer))
     before = weights_of(model)
-    settings = replace(QUICK, batch_size=7)
     record = finetune(model, task_data("mnli", 29, 150), tokenizer, accelerator, settings, quiet=True)
     theirs, mine = load_file(tmp_path / "model.safetensors"), weights_of(model)
     assert max(float((mine[name] - before[name]).abs().max()) for name in mine) > 5e-3

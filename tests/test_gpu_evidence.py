@@ -7,7 +7,6 @@ import sys
 import tarfile
 from pathlib import Path
 
-import pytest
 from conftest import bert_config
 from transformers import BertModel
 
@@ -58,7 +57,6 @@ def test_without_time_nothing_is_begun_and_that_is_said(tmp_path):
     assert "teacher: not finished" in done.stdout and "0 records" in done.stdout
 
 
-@pytest.mark.slow
 def test_the_check_of_a_gpu_runs_on_the_processor(tmp_path):
     """Its commands exist, each step leaves a line, and its records come back in one file."""
     script = SCRIPT.with_name("gpu_check.sh")

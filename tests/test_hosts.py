@@ -23,7 +23,7 @@ from conftest import free_port
 from cutting import Fault, Job, flags, outcome, run
 from safetensors.torch import load_file
 from transformers import BertConfig, DistilBertConfig
-from two_hosts import Host, ended, ends, possible, two_hosts
+from two_hosts import Host, ended, ends, possible, start_launcher, two_hosts
 
 from distilnb import scales
 from distilnb.distillation.estimate import counted
@@ -50,13 +50,9 @@ def given(teacher_folder, text_file) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="module")
-def still(teacher_folder, text_file, tmp_path_factory) -> tuple[str, ...]:
+def still(still_teacher_folder, text_file) -> tuple[str, ...]:
     """Flags of a run without dropout, but for the rows of a forward pass."""
-    teacher = shutil.copytree(teacher_folder, tmp_path_factory.mktemp("still") / "teacher")
-    config = json.loads((teacher / "config.json").read_text())
-    none = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    (teacher / "config.json").write_text(json.dumps(config | none))
-    return flags(teacher, text_file, updates=UPDATES)
+    return flags(still_teacher_folder, text_file, updates=UPDATES)
 
 
 @pytest.fixture(scope="module")
@@ -67,29 +63,29 @@ def undisturbed(given, tmp_path_factory) -> dict:
     return outcome(job.out)
 
 
-def start(host: Host, command: list, **environment: str) -> subprocess.Popen:
-    """Start the command of a run on one of the hosts, into its own disk."""
-    where = {"DISTILNB_HOME": host.here / "home", "DISTILNB_CACHE": host.here / "cache"}
-    return host.start([*command, "--out", str(host.here / "run"), "--name", "run"], log(host), **where, **environment)
-
-
 def log(host: Host) -> Path:
     """What is printed on a host."""
     return host.disk / "log"
 
 
+def distil(given: tuple[str, ...], out: Path) -> list[str]:
+    """The words of a run that writes to this folder."""
+    return ["distil", *given, "--out", str(out), "--name", "run"]
+
+
 def launch(pair: tuple[Host, Host], which: int, given: tuple[str, ...], patience: float = 120.0) -> Process:
     """`distilnb launch` on one of the hosts."""
     where = ["--hosts", "2", "--head", f"{pair[0].address}:29400", "--restarts", "3"]
-    command = ["distil", *given, "--out", str(pair[which].disk / "run"), "--name", "run"]
-    return pair[which].launch([*where, "--", *command], log(pair[which]), patience)
+    return pair[which].launch([*where, "--", *distil(given, pair[which].disk / "run")], log(pair[which]), patience)
 
 
 def torchrun(pair: tuple[Host, Host], which: int, given: tuple[str, ...]) -> subprocess.Popen:
     """torch's own launcher on one of the hosts, by its launch file; hosts call each other by name."""
-    bash = ["bash", ROOT / "launch" / "torchrun.sh", pair[0].name, "distil", *given]
+    host = pair[which]
+    bash = ["bash", ROOT / "launch" / "torchrun.sh", pair[0].name, *distil(given, host.here / "run")]
+    where = {"DISTILNB_HOME": host.here / "home", "DISTILNB_CACHE": host.here / "cache"}
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return start(pair[which], bash, PROCESSES="1", PATH=path)
+    return host.start(bash, log(host), **where, PROCESSES="1", PATH=path)
 
 
 def until(condition: Callable[[], bool], seconds: float = SLOW) -> None:
@@ -132,11 +128,12 @@ def test_torchrun_crosses_the_wire_and_starts_a_lost_process_again(pair, given, 
 @needs_hosts
 def test_accelerate_crosses_the_wire_by_its_launch_file(pair, given, undisturbed):
     """Two hosts, here with a process each; the record names them."""
-    file = ["--config_file", ROOT / "launch" / "two_nodes.yaml", "--num_processes", "2"]
-    module = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", *file]
-    where = [["--machine_rank", str(rank), "--main_process_ip", pair[0].name] for rank in (0, 1)]
-    jobs = [start(pair[rank], [*module, *where[rank], "-m", "distilnb", "distil", *given]) for rank in (0, 1)]
-    assert ends(jobs, SLOW) == [0, 0], said(pair)
+    file = ["accelerate", "launch", "--config_file", ROOT / "launch" / "two_nodes.yaml", "--num_processes", "2"]
+    jobs = []
+    for rank, host in enumerate(pair):
+        where = ["--machine_rank", rank, "--main_process_ip", pair[0].name, "-m", "distilnb"]
+        jobs.append(host.launch([*file, *where, *distil(given, host.disk / "run")], log(host)))
+    assert ended(jobs, SLOW) == [0, 0], said(pair)
     assert all(outcome(host.disk / "run") == undisturbed for host in pair)
     record = json.loads((pair[0].disk / "run" / "model" / "record.json").read_text())
     assert record["worlds"] == [{"step": 0, "processes": 2, "hosts": {host.name: 1 for host in pair}}]
@@ -288,10 +285,9 @@ def test_accelerate_reads_the_launch_files(name, machines, processes):
 
 def test_two_processes_on_a_cpu_by_their_launch_file(given, tmp_path, undisturbed):
     """accelerate starts two, which it does not for its own type MULTI_CPU; they train what two processes train."""
-    file, port = ROOT / "launch" / "cpu.yaml", str(free_port())
-    command = ["accelerate.commands.accelerate_cli", "launch", "--config_file", file, "--main_process_port", port]
-    where = ["-m", "distilnb", "distil", *given, "--out", tmp_path / "run", "--name", "run"]
-    subprocess.run([sys.executable, "-m", *command, *where], check=True, timeout=SLOW)
+    file = ["accelerate", "launch", "--config_file", ROOT / "launch" / "cpu.yaml", "--main_process_port", free_port()]
+    job = start_launcher([*file, "-m", "distilnb", *distil(given, tmp_path / "run")], tmp_path / "log")
+    assert ended([job], SLOW) == [0], (tmp_path / "log").read_text()
     assert outcome(tmp_path / "run") == undisturbed
 
 

@@ -552,27 +552,8 @@ def test_what_would_spoil_a_grid_is_told_before_it(flags, noun, teacher_folder, 
 def test_glue_takes_own_tasks_of_every_kind_and_chooses_rates_on_training_rows(teacher_folder, tmp_path, capsys):
     rows = [{"text": f"a {NAMES[i % 8]}", "label": [["x"], ["x", "y"], []][i % 3]} for i in range(60)]
     tasks = [write(tmp_path / "several.jsonl", rows), write(tmp_path / "q.jsonl", questions(60))]
-    flags = [
-        "--task",
-        ",".join(map(str, tasks)),
-        "--model",
-        f"teacher={teacher_folder}",
-        "--out",
-        str(tmp_path / "runs"),
-    ]
-    flags += [
-        "--epochs",
-        "1",
-        "--max_length",
-        "48",
-        "--stride",
-        "16",
-        "--cpu",
-        "--seeds",
-        "2",
-        "--learning_rates",
-        "3e-4,1e-3",
-    ]
+    flags = f"--task {','.join(map(str, tasks))} --model teacher={teacher_folder} --out {tmp_path / 'runs'}".split()
+    flags += "--epochs 1 --max_length 48 --stride 16 --cpu --seeds 2 --learning_rates 3e-4,1e-3".split()
     assert main.main(["glue", *flags]) == 0
     records = load_records(tmp_path / "runs")
     assert sorted((r["task"], r["seed"]) for r in records) == [("q", 0), ("q", 1), ("several", 0), ("several", 1)]

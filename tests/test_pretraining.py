@@ -3,23 +3,19 @@
 import copy
 import hashlib
 import json
-import os
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cutting
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from conftest import bert_config, free_port, make_teacher, weights_of
+from conftest import bert_config, make_teacher, weights_of
 from safetensors.torch import load_file
 from transformers import BertForMaskedLM
 
 from distilnb import scales
-from distilnb.distillation import loop
 from distilnb.distillation.batches import MaskedRows, MicroBatches, collate
 from distilnb.distillation.estimate import estimate_passes
 from distilnb.distillation.evaluation import evaluate
@@ -30,7 +26,6 @@ from distilnb.distillation.step import Distillation
 from distilnb.evidence.records import KEYS, load_record, save_record
 from distilnb.models.growth import new_teacher
 from distilnb.models.student import build_student
-from distilnb.models.teacher import load_teacher
 from distilnb.text.corpus import build_corpus
 from distilnb.text.masking import IGNORE, Masker
 from distilnb.text.sources import TextSource, parse_sources
@@ -567,153 +562,15 @@ def test_output_folder_is_checked_before_long_work(packed, masker, accelerator, 
 
 # in processes of their own
 
-SCRIPT = """
-import gc, os, signal, sys, torch
-from pathlib import Path
-from accelerate import Accelerator
-from safetensors.torch import save_file
-from distilnb.distillation import checkpoints, loop
-from distilnb.distillation.recipe import PretrainingConfig
-from distilnb.models.student import build_student
-from distilnb.models.teacher import load_teacher
-from distilnb.text.corpus import TextSource, build_corpus
-from distilnb.text.masking import Masker
 
-torch.set_num_threads(1)
-folder, text, out = map(Path, sys.argv[1:4])
-accelerator = Accelerator(cpu=True)
-teacher, tokenizer = load_teacher(folder)
-corpus = build_corpus([TextSource(str(text))], tokenizer, seq_length=32)
-masker = Masker.of(tokenizer, corpus.token_counts)
-
-def run(name, stops=(None,), **settings):
-    for stop in stops:
-        student = build_student(teacher, init="random")
-        loop.pretrain(student, corpus, masker, accelerator, PretrainingConfig(**settings),
-                             teacher=teacher, out=out / name, stop_after=stop, quiet=True)
-    if accelerator.is_main_process:
-        save_file({n: p.detach().clone() for n, p in student.named_parameters()}, out / f"{name}.safetensors")
-"""
-
-KILLED_AT_AN_UPDATE = """
-update = loop.Run.update
-def killed(self, batches):
-    if self.step == 5:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return update(self, batches)
-loop.Run.update = killed
-run("killed", **settings)
-"""
-
-KILLED_IN_A_SAVE = """
-save = checkpoints.save
-def killed(*arguments):
-    fsync, calls = os.fsync, []
-    def second(handle):
-        calls.append(handle)
-        if len(calls) == 2:
-            os.kill(os.getpid(), signal.SIGKILL)
-        fsync(handle)
-    os.fsync = second
-    return save(*arguments)
-checkpoints.save = killed
-run("killed", **settings)
-"""
-
-TWO_PROCESSES = """
-teacher.config.hidden_dropout_prob = teacher.config.attention_probs_dropout_prob = 0.0
-run("whole", **settings)
-run("cut", stops=(2, None), **settings)
-(out / f"process-{accelerator.process_index}-of-{accelerator.num_processes}").touch()
-accelerator.free_memory()
-del teacher
-gc.collect()
-accelerator.end_training()
-"""
-
-
-def start(
-    script: str,
-    tmp_path: Path,
-    teacher_folder: Path,
-    text_file: Path,
-    config: PretrainingConfig,
-    launcher: tuple[str, ...] = (),
-    timeout: float = 120,
-) -> subprocess.CompletedProcess:
-    """Run a script on this corpus, teacher and configuration in a Python of its own."""
-    path = tmp_path / "script.py"
-    path.write_text(f"{SCRIPT}\nsettings = {vars(config)!r}\n{script}")
-    command = [sys.executable, *launcher, str(path), str(teacher_folder), str(text_file), str(tmp_path)]
-    root = Path(loop.__file__).parents[2]
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")]),
-        "OMP_NUM_THREADS": "1",
-    }
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
-
-
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(
-    packed, masker, tokenizer, teacher_folder, text_file, tmp_path
-):
-    """Killed twice for real: between two checkpoints, then with a checkpoint half written; then run to the end."""
-    config = settings(9, packed, micro_batch_size=4, checkpoint_every=2)
-    checkpoints = tmp_path / "killed" / "checkpoints"
-
-    first = start(KILLED_AT_AN_UPDATE, tmp_path, teacher_folder, text_file, config)
-    assert first.returncode == -signal.SIGKILL, first.stderr
-    assert (checkpoints / "latest").read_text() == "step-00000004"
-
-    second = start(KILLED_IN_A_SAVE, tmp_path, teacher_folder, text_file, config)
-    assert second.returncode == -signal.SIGKILL, second.stderr
-    assert (checkpoints / "latest").read_text() == "step-00000004"
-    assert list(checkpoints.glob(".step-00000006.*")), "the second kill should hit the save of update 6"
-
-    teacher, _ = load_teacher(teacher_folder)
-    weights = {}
-    for name in ("killed", "whole"):
-        student = build_student(teacher, init="random")
-        accelerator = Accelerator(cpu=True)
-        pretrain(student, packed, masker, accelerator, config, teacher=teacher, out=tmp_path / name, quiet=True)
-        weights[name] = weights_of(student)
-    assert_same_weights(weights["whole"], weights["killed"])
-
-
-def test_two_processes_train_what_one_trains(packed, masker, accelerator, teacher_folder, text_file, tmp_path):
-    """Two processes on gloo: both take part, and without dropout the weights are those of one process.
-
-    Tolerance 5e-6, as for micro-batches. Cut and resumed, two processes agree with themselves to the last bit.
-    """
-    config = settings(4, packed, micro_batch_size=2, warmup=0.0)
-    launch = (
-        "-m",
-        "accelerate.commands.launch",
-        "--multi_gpu",
-        "--num_processes",
-        "2",
-        "--num_machines",
-        "1",
-        "--mixed_precision",
-        "no",
-        "--dynamo_backend",
-        "no",
-        "--main_process_ip",
-        "127.0.0.1",
-        "--main_process_port",
-        str(free_port()),
-    )
-    done = start(TWO_PROCESSES, tmp_path, teacher_folder, text_file, config, launch)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert sorted(p.name for p in tmp_path.glob("process-*")) == ["process-0-of-2", "process-1-of-2"]
-    together, cut = load_file(tmp_path / "whole.safetensors"), load_file(tmp_path / "cut.safetensors")
-
-    teacher = without_dropout(load_teacher(teacher_folder)[0])
-    student = build_student(teacher, init="random")
-    start_weights = weights_of(student)
-    pretrain(student, packed, masker, accelerator, config, teacher=teacher, quiet=True)
-    assert largest_difference(start_weights, weights_of(student)) > 1e-3
-    assert largest_difference(weights_of(student), together) < 5e-6
-    assert_same_weights(together, cut)
+def test_two_processes_train_what_one_trains(still_teacher_folder, text_file, tmp_path):
+    """To the bit: without dropout, which each draws for itself, and where one process sums the same halves."""
+    given = cutting.flags(still_teacher_folder, text_file, updates=4, micro_batch_size=4)
+    one, two = (cutting.Job(tmp_path / str(count), given, count) for count in (1, 2))
+    assert cutting.run(one) == [0] and cutting.run(two) == [0, 0], two.said()
+    assert cutting.outcome(one.out) == cutting.outcome(two.out)
+    record = load_record(two.out / "model" / "record.json")
+    assert [world["processes"] for world in record["worlds"]] == [2]
 
 
 # what is shown, and what is measured

@@ -57,14 +57,8 @@ class Host:
             )
 
     def launch(self, argv: Sequence[str], log: Path, patience: float = 600.0) -> multiprocessing.Process:
-        """Start `distilnb launch`, or `torchrun` where `argv` begins with it, and by it processes, as forks.
-
-        They are forks of a process that has imported torch already, and that is all that is other: arguments, agents
-        and rendezvous are torch's own.
-        """
-        process = CONTEXT.Process(target=live_on, args=(self, list(argv), log, patience))
-        process.start()
-        return process
+        """Start a launcher on this host, as `start_launcher` does."""
+        return start_launcher(argv, log, patience, self)
 
     def kill(self) -> None:
         """Kill every process of this host, as a power cut does."""
@@ -100,8 +94,22 @@ class Host:
         return int(subprocess.run(["ip", "netns", "exec", self.name, "cat", counter], capture_output=True).stdout)
 
 
-def live_on(host: Host, argv: list[str], log: Path, patience: float) -> None:
-    """The life of a launcher on a host."""
+def start_launcher(
+    argv: Sequence[str], log: Path, patience: float = 600.0, host: Host | None = None
+) -> multiprocessing.Process:
+    """Start `distilnb launch`, or `torchrun` or `accelerate launch` where `argv` begins so, and by it processes.
+
+    They are forks of a process that has imported torch already, and that is all that is other: arguments, agents
+    and rendezvous are those of the launcher.
+    """
+    process = CONTEXT.Process(target=live_on, args=(host, [str(word) for word in argv], log, patience))
+    process.start()
+    return process
+
+
+def live_on(host: Host | None, argv: list[str], log: Path, patience: float) -> None:
+    """The life of a launcher on a host, or on this machine."""
+    from accelerate.commands.launch import launch_command, launch_command_parser
     from torch.distributed import run
     from torch.distributed.launcher import api
 
@@ -111,8 +119,9 @@ def live_on(host: Host, argv: list[str], log: Path, patience: float) -> None:
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1), os.dup2(file, 2)
     os.setsid()
-    move_to(host)
-    os.environ |= {"DISTILNB_HOME": str(host.disk / "home"), "DISTILNB_CACHE": str(host.disk / "cache")}
+    if host:
+        move_to(host)
+        os.environ |= {"DISTILNB_HOME": str(host.disk / "home"), "DISTILNB_CACHE": str(host.disk / "cache")}
     multiprocessing.set_start_method("fork", force=True)
     processes.PATIENCE, real = patience, api.elastic_launch
 
@@ -124,6 +133,8 @@ def live_on(host: Host, argv: list[str], log: Path, patience: float) -> None:
     if argv[0] == "torchrun":
         os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # as in launch/torchrun.sh
         run.main(argv[1:])
+    elif argv[:2] == ["accelerate", "launch"]:
+        launch_command(launch_command_parser().parse_args(argv[2:]))
     else:
         sys.exit(main.main(["launch", "--patience", str(patience), *argv]))
 
