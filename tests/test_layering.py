@@ -137,6 +137,7 @@ def test_every_public_name_is_annotated(module):
     assert not missing
 
 
+@pytest.mark.slow
 def test_importing_uses_neither_network_nor_disk(tmp_path):
     """All modules, in a fresh Python whose sockets refuse to connect, leave the working folder and the cache empty."""
     program = f"""

@@ -40,6 +40,7 @@ def test_settings_are_on_inside_and_off_again():
     assert torch.get_float32_matmul_precision() == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
 def test_kept_memory_is_not_faulted_in_again():
     """Large tensors made and dropped, in a process of its own: with the setting on, none of their pages is new."""

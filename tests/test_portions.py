@@ -140,6 +140,7 @@ build_corpus([TextSource("{path}", column="body")], AutoTokenizer.from_pretraine
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whom, status", [("parent", -signal.SIGKILL), ("os.getpid()", 1)])
 def test_a_killed_preparation_goes_on_with_what_is_missing(tmp_path, source, tokenizer, whom, status):
     """The one that started it, or one of those that tokenize, is killed in the fifth portion."""
@@ -166,6 +167,7 @@ def test_a_broken_line_of_a_later_portion_is_named(tmp_path, texts, tokenizer):
         build_corpus([TextSource(str(tmp_path / "a.jsonl"))], tokenizer, seq_length=16, folder=tmp_path / "cache")
 
 
+@pytest.mark.slow
 def test_the_second_of_two_that_prepare_the_same_text_waits_and_reads(tmp_path, source, tokenizer):
     """The first holds the folder, and is done when the second gets it."""
     tokenizer.save_pretrained(tmp_path / "tokenizer")
