@@ -19,7 +19,7 @@ import nbformat
 import pytest
 from conftest import free_port
 from nbconvert import HTMLExporter
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 
 from distilnb import paths
 from distilnb.lessons import notebooks, quiz
@@ -38,19 +38,23 @@ BAD = {"": "is empty", "a ☃ sees a [MASK]": "cannot spell", "word " * 600: "sh
 
 @dataclass(frozen=True)
 class Lesson:
-    """A notebook, the ids of its cells that run (none: all), what is replaced in them, and the moves in each view.
+    """A notebook, the moves in each view, the ids of its cells that run, and what is replaced in them.
 
     A move is a control's label and what is done: keys to press, or a text to type.
     """
 
     name: str
     views: dict[str, dict[str, str]]
-    cells: str = ""
+    cells: str
     shorter: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 LESSONS = (
-    Lesson("01_student_initialization", {"layer_view": {"choice by name": "last", "layer 3": "Space"}}),
+    Lesson(
+        "01_student_initialization",
+        {"layer_view": {"choice by name": "last", "layer 3": "Space"}},
+        "02 04 06 20 24 26 36 38 50b",
+    ),
     Lesson(
         "02_triple_loss",
         {
@@ -61,6 +65,7 @@ LESSONS = (
                 "weight of L_cos": "ArrowRight",
             },
         },
+        "02 04 06 08 10b 14 40b",
     ),
     Lesson(
         "03_pretraining",
@@ -185,9 +190,8 @@ def _wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
 def shortened(lesson: Lesson) -> nbformat.NotebookNode:
     """A lesson's notebook without outputs, with the cells that the test runs."""
     notebook = nbformat.read(paths.PACKAGE.parent / "notebooks" / f"{lesson.name}.ipynb", as_version=4)
-    wanted, cells = lesson.cells.split(), {cell.id.partition("-")[2]: cell for cell in notebook.cells}
-    if wanted:
-        notebook.cells = [cells[number] for number in wanted]
+    cells = {cell.id.partition("-")[2]: cell for cell in notebook.cells}
+    notebook.cells = [cells[number] for number in lesson.cells.split()]
     for number, (old, new) in lesson.shorter.items():
         assert old in cells[number].source, f"cell {number} of {lesson.name} has changed: mend this test"
         cells[number].source = cells[number].source.replace(old, new)
@@ -276,12 +280,20 @@ def explore(page: Page, lesson: Lesson, name: str, moves: dict[str, str], artefa
         expect(view.get_by_role("alert")).to_contain_text(line, timeout=PATIENCE)
 
 
+@pytest.fixture(scope="module")
+def desk(browser) -> Iterator[BrowserContext]:
+    """One cache for all pages: JupyterLab's scripts are read once."""
+    context = browser.new_context(viewport={"width": 1200, "height": 1000})
+    yield context
+    context.close()
+
+
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.name)
-def test_each_control_moves_its_picture_in_the_browser(lesson, lab, browser, artefacts):
+def test_each_control_moves_its_picture_in_the_browser(lesson, lab, desk, artefacts):
     """Run the notebook, then for each view: a screenshot, every control, what must not be typed, a screenshot."""
     address, folder = lab
     nbformat.write(shortened(lesson), folder / f"{lesson.name}.ipynb")
-    page = browser.new_page(viewport={"width": 1200, "height": 1000})
+    page = desk.new_page()
     asked: set[str] = set()
     page.route(lambda url: not url.startswith(address), lambda route: elsewhere(route, asked))
     errors: list[str] = []

@@ -12,6 +12,7 @@ from distilnb.models.sources import models_of, shipped_name
 from distilnb.models.student import build_student
 from distilnb.tasks import glue
 from distilnb.tasks.heads import classifier
+from distilnb.text.toyworld.tasks import SIZES
 
 FEW = ["--train_rows", "24", "--validation_rows", "12", "--epochs", "1", "--cpu", "--max_length", "64"]
 
@@ -26,12 +27,12 @@ def student_folder(teacher, tokenizer, tmp_path):
 
 
 def test_glue_is_nine_tasks_beside_the_paper_with_a_macro_score_and_a_submission(
-    teacher_folder, student_folder, tmp_path, capsys
+    teacher_folder, student_folder, tmp_path, capsys, monkeypatch
 ):
+    monkeypatch.setitem(SIZES, "test", 20)
     models = f"teacher={teacher_folder},student={student_folder}"
-    arguments = ["glue", "--model", models, "--out", str(tmp_path / "runs")]
-    arguments += ["--submission", str(tmp_path / "answers"), *FEW]
-    assert main.main(arguments) == 0
+    arguments = ["glue", "--model", models, "--out", str(tmp_path / "runs"), *FEW]
+    assert main.main([*arguments, "--submission", str(tmp_path / "answers")]) == 0
     told = capsys.readouterr().out
     records = load_records(tmp_path / "runs")
     assert {(r["task"], r["model"]) for r in records} == {(t, m) for t in glue.GLUE for m in ("teacher", "student")}

@@ -1,4 +1,7 @@
-"""One model of each family through all commands: distilled, asked, fine-tuned, exported, timed and described."""
+"""One model of each family through all commands: distilled, asked, fine-tuned, exported, timed and described.
+
+Students have one layer, because an export takes seconds for each.
+"""
 
 import copy
 import json
@@ -18,8 +21,8 @@ from distilnb.tasks import finetuning
 
 pytest.importorskip("onnxruntime", reason='ONNX needs: pip install "distilnb[export]"')
 CPU = ["--cpu", "--precision", "no"]
-SHORT = ["--tokens", "256", "--seq-length", "32", "--batch-size", "4", "--micro-batch-size", "4"]
-ONE_ROUND = {"rows": 2, "rounds": 1, "warmup": 0, "threads": 1, "max_length": 32, "format_rows": 2, "sweep_rounds": 0}
+SHORT = ["--layers", "0", "--tokens", "256", "--seq-length", "32", "--batch-size", "4", "--micro-batch-size", "4"]
+ONE_ROUND = {"rows": 2, "rounds": 1, "warmup": 0, "threads": 1, "max_length": 32, "format_rows": 2, "sweep_rounds": 1}
 
 
 def teacher_of(kind: str, folder: Path) -> Path:
@@ -58,7 +61,7 @@ def call(*words: object) -> None:
 def test_a_family_passes_through_all_commands(kind, text_file, tmp_path, capsys):
     teacher, out = teacher_of(kind, tmp_path / "teacher"), tmp_path / "run"
     student = out / "model"
-    call("distil", "--teacher", teacher, "--text", text_file, "--out", out, "--name", f"half-{kind}", *SHORT, *CPU)
+    call("distil", "--teacher", teacher, "--text", text_file, "--out", out, "--name", f"student-{kind}", *SHORT, *CPU)
     blank = "" if kind == "gpt2" else " [MASK]"
     assert len(best_guesses(load_model(str(student)), load_tokenizer(str(student)), f"anna sees the{blank}")) == 5
     classes, questions = tasks_in(tmp_path)
@@ -70,10 +73,12 @@ def test_a_family_passes_through_all_commands(kind, text_file, tmp_path, capsys)
     for model in (student, answerer):  # classifiers are in `test_families`
         call("export", "--model", model, "--format", "onnx_float32", "--out", tmp_path / "onnx" / model.name)
     flags = [part for name, value in ONE_ROUND.items() for part in (f"--{name}", value)]
-    pair = ["--teacher", teacher, "--student", student, "--scored-rows", 0, "--formats", "float32"]
+    pair = ["--teacher", teacher, "--student", student, "--scored-rows", 0, "--formats", "float32,int8"]
     call("benchmark", *pair, *flags, "--name", f"timed-{kind}")
     call("publish", "--model", student, "--out", tmp_path / "card", "--dry-run")
     card = (tmp_path / "card" / "README.md").read_text()
     assert FAMILIES[kind].name.split(" ")[0] in card and ("text-generation" if kind == "gpt2" else "fill-mask") in card
     (timed,) = [record for record in load_records() if record["name"] == f"timed-{kind}"]
-    assert timed["refused"] == [] and {row["model"] for row in timed["formats"]} == {"teacher", "student"}
+    both = {(name, form) for name in ("teacher", "student") for form in ("float32", "int8")}
+    assert timed["refused"] == [] and {(row["model"], row["format"]) for row in timed["formats"]} == both
+    assert {row["value"] for row in timed["sweeps"] if row["knob"] == "batch size"} == {1, 4, 16}

@@ -2,6 +2,7 @@
 
 import importlib
 import re
+from functools import cache
 
 import nbformat
 import pytest
@@ -28,6 +29,7 @@ def wrong_answers(name: str) -> list:
     return module.WRONG[name]
 
 
+@cache
 def cells(folder: str, number: str) -> list[nbformat.NotebookNode]:
     (path,) = (ROOT / "notebooks" / folder).glob(f"{number}_*.ipynb")
     return nbformat.read(path, as_version=4).cells

@@ -30,9 +30,14 @@ def entry(request) -> Notebook:
     return request.param
 
 
+@cache
+def read(name: str) -> nbformat.NotebookNode:
+    return nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+
+
 @pytest.fixture
 def notebook(entry) -> nbformat.NotebookNode:
-    return nbformat.read(ROOT / "notebooks" / f"{entry.name}.ipynb", as_version=4)
+    return read(entry.name)
 
 
 @pytest.fixture
@@ -114,9 +119,7 @@ def test_the_set_up_cell_is_the_same_everywhere_and_leaves_torch_alone(code):
 
 def test_no_function_of_the_package_is_written_again(code):
     """Lessons derive in a few lines and assert; a second definition would drift away from the first."""
-    ours = set()
-    for module in paths.PACKAGE.rglob("*.py"):
-        ours |= {signature(n) for n in ast.parse(module.read_text()).body if isinstance(n, ast.FunctionDef)}
+    ours = signatures()
     mine = {signature(n) for n in ast.walk(tree_of(code)) if isinstance(n, ast.FunctionDef)}
     assert not mine & ours, f"{mine & ours} is defined in the package already"
 
@@ -129,6 +132,13 @@ def tree_of(code) -> ast.Module:
 def signature(function: ast.FunctionDef) -> tuple[str, ...]:
     """A function's name and those of its arguments."""
     return function.name, *(argument.arg for argument in function.args.args)
+
+
+@cache
+def signatures() -> set[tuple[str, ...]]:
+    """Those of all functions of the package."""
+    trees = [ast.parse(module.read_text()) for module in paths.PACKAGE.rglob("*.py")]
+    return {signature(node) for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
 @cache
@@ -200,6 +210,7 @@ def write(path: Path, *sources: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_running_writes_a_copy_and_leaves_the_original_alone(tmp_path, monkeypatch, capsys):
     """The kernel sees the dial; the executed copy lies in runs/notebooks."""
     original = write(tmp_path / "00_small.ipynb", "import os", "os.environ['DISTILNB_SCALE']")
@@ -216,6 +227,7 @@ def test_running_writes_a_copy_and_leaves_the_original_alone(tmp_path, monkeypat
         notebooks.execute("toy", ["42"])
 
 
+@pytest.mark.slow
 def test_solutions_run_from_a_folder_of_their_own(tmp_path, monkeypatch, capsys):
     (tmp_path / "solutions").mkdir()
     solved = write(tmp_path / "solutions" / "00_small.ipynb", "'solved'")
@@ -229,6 +241,7 @@ def test_solutions_run_from_a_folder_of_their_own(tmp_path, monkeypatch, capsys)
     assert "[1/1] 00_small: t (solutions)" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_failing_notebook_is_named_and_never_overwrites_itself(tmp_path, monkeypatch):
     original = write(tmp_path / "00_broken.ipynb", "1 / 0")
     before = original.read_bytes()
