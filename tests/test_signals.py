@@ -14,6 +14,7 @@ from distilnb.machine import signals
 
 BEGUN, SAVED = "last checkpoint", "nothing is lost"
 GRID, ANNOUNCED = "runs that have ended are recorded", "files that were announced are whole"
+ENDS = (signal.SIGINT, 130), (signal.SIGTERM, 143)
 COMMANDS = {  # command: the function in which the signal comes, and what is said to be kept
     "distil": ("distilnb.text.portions.read_pieces", "of which nothing is kept; the same command"),
     "teacher": ("distilnb.cli.training.new_teacher", BEGUN),
@@ -50,11 +51,11 @@ def live(words: list[str], place: str, number: int, log: Path) -> None:
     sys.exit(main.main(words))
 
 
-@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command, number, status", [(name, *ENDS[i % 2]) for i, name in enumerate(COMMANDS)])
 def test_what_is_kept_is_said_and_the_status_is_the_signals(
     command, number, status, teacher_folder, text_file, tmp_path
 ):
+    """One signal a command, in turns: the way of both is the same from there."""
     place, kept = COMMANDS[command]
     text = ["--text", str(text_file), "--cpu"]
     short = [*text, "--tokens", "2000", "--seq_length", "32"]
