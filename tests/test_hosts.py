@@ -7,15 +7,14 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing import Process
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
@@ -23,7 +22,7 @@ from conftest import free_port
 from cutting import Fault, Job, flags, outcome, run
 from safetensors.torch import load_file
 from transformers import BertConfig, DistilBertConfig
-from two_hosts import Host, ended, ends, possible, start_launcher, two_hosts
+from two_hosts import Host, ended, possible, start_launcher, two_hosts
 
 from distilnb import scales
 from distilnb.distillation.estimate import counted
@@ -79,13 +78,14 @@ def launch(pair: tuple[Host, Host], which: int, given: tuple[str, ...], patience
     return pair[which].launch([*where, "--", *distil(given, pair[which].disk / "run")], log(pair[which]), patience)
 
 
-def torchrun(pair: tuple[Host, Host], which: int, given: tuple[str, ...]) -> subprocess.Popen:
-    """torch's own launcher on one of the hosts, by its launch file; hosts call each other by name."""
-    host = pair[which]
-    bash = ["bash", ROOT / "launch" / "torchrun.sh", pair[0].name, *distil(given, host.here / "run")]
-    where = {"DISTILNB_HOME": host.here / "home", "DISTILNB_CACHE": host.here / "cache"}
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return host.start(bash, log(host), **where, PROCESSES="1", PATH=path)
+def asked_of_torchrun(folder: Path, *words: str) -> list[str]:
+    """What the launch file asks of torchrun, given these words: the variable that it sets, then the arguments."""
+    told = folder / "torchrun"
+    told.write_text('#!/bin/sh\nprintf "%s\\n" "$TORCH_DISABLE_SHARE_RDZV_TCP_STORE" "$@"\n')
+    told.chmod(0o755)
+    environment = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}", "PROCESSES": "1"}
+    script = ["bash", ROOT / "launch" / "torchrun.sh", *words]
+    return subprocess.run(script, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 def until(condition: Callable[[], bool], seconds: float = SLOW) -> None:
@@ -112,13 +112,16 @@ def said(pair: Sequence[Host]) -> str:
 
 
 @needs_hosts
-def test_torchrun_crosses_the_wire_and_starts_a_lost_process_again(pair, given, undisturbed):
+def test_torchrun_crosses_the_wire_and_starts_a_lost_process_again(pair, given, undisturbed, tmp_path):
     """Process 0 is killed; each host has a disk of its own; weights are those of an undisturbed run, to the bit."""
-    jobs = [torchrun(pair, which, given) for which in (0, 1)]
+    jobs = []
+    for host in pair:
+        _, *words = asked_of_torchrun(tmp_path, pair[0].name, *distil(given, host.disk / "run"))
+        jobs.append(host.launch(["torchrun", *words], log(host)))
     until(lambda: all(map(trained, pair)))
-    trainers = [pid for pid, words in pair[0].processes() if " -u -m distilnb " in words]
-    os.kill(trainers[0], signal.SIGKILL)
-    assert ends(jobs, SLOW) == [0, 0], said(pair)
+    (trainer,) = psutil.Process(jobs[0].pid).children()
+    trainer.kill()
+    assert ended(jobs, SLOW) == [0, 0], said(pair)
     assert "going on from update" in log(pair[0]).read_text(), said(pair)
     assert all(outcome(host.disk / "run") == undisturbed for host in pair)
     weights = next((pair[0].disk / "run" / "checkpoints").glob("step-*/model.safetensors")).stat().st_size
@@ -308,15 +311,6 @@ def test_launch_scripts_are_shell(script):
 
 def test_torchrun_is_told_to_keep_no_store_from_one_start_to_the_next(tmp_path):
     """By its launch file, which hands on what it is given."""
-    told = tmp_path / "torchrun"
-    told.write_text('#!/bin/sh\necho "$TORCH_DISABLE_SHARE_RDZV_TCP_STORE" "$@"\n')
-    told.chmod(0o755)
-    said = subprocess.run(
-        ["bash", ROOT / "launch" / "torchrun.sh", "node1", "distil", "--name", "two words"],
-        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split()
-    assert said[0] == "1"
-    assert "--rdzv-backend c10d --rdzv-endpoint node1:29400 -m distilnb distil --name two words" in " ".join(said)
+    kept, *words = asked_of_torchrun(tmp_path, "node1", "distil", "--name", "two words")
+    assert kept == "1" and words[-4:] == ["distilnb", "distil", "--name", "two words"]
+    assert "--rdzv-backend c10d --rdzv-endpoint node1:29400 -m distilnb" in " ".join(words)

@@ -1,7 +1,7 @@
 """Two machines in one: network namespaces joined by a cable (a veth pair), each with its own name, address and disk.
 
-A process in them sees its host's network alone; `/etc/hosts` names both, and `HERE` is the same path on each with a
-folder of the host's own behind it, as two machines without a shared disk have it. Needs root and iproute2.
+A process in them sees its host's network alone; `/etc/hosts` names both, and each has a folder of its own, as two
+machines without a shared disk have it. Needs root and iproute2.
 """
 
 import ctypes
@@ -20,13 +20,6 @@ from pathlib import Path
 
 from cutting import CONTEXT
 
-INSIDE = """
-echo "$NAME" > /proc/sys/kernel/hostname
-mount --bind "$ADDRESSES" /etc/hosts
-mkdir -p "$HERE" && mount --bind "$DISK" "$HERE" && cd "$HERE"
-exec "$@"
-"""
-
 
 @dataclass(frozen=True)
 class Host:
@@ -35,26 +28,12 @@ class Host:
     name: str
     address: str
     disk: Path
-    here: Path
     addresses: Path
 
     @property
     def wire(self) -> str:
         """The network interface."""
         return f"{self.name[-8:]}-w"
-
-    def start(self, command: Sequence[str], log: Path, **environment: str) -> subprocess.Popen:
-        """Start a command on this host; what it prints is appended to `log`. Its pid is that of the command itself."""
-        where = {"NAME": self.name, "ADDRESSES": self.addresses, "DISK": self.disk, "HERE": self.here}
-        inside = ["ip", "netns", "exec", self.name, "unshare", "--uts", "sh", "-ec", INSIDE, "sh", *command]
-        with open(log, "ab") as file:
-            return subprocess.Popen(
-                inside,
-                stdout=file,
-                stderr=file,
-                start_new_session=True,
-                env=os.environ | {key: str(value) for key, value in (where | environment).items()},
-            )
 
     def launch(self, argv: Sequence[str], log: Path, patience: float = 600.0) -> multiprocessing.Process:
         """Start a launcher on this host, as `start_launcher` does."""
@@ -68,12 +47,6 @@ class Host:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-
-    def processes(self) -> list[tuple[int, str]]:
-        """(pid, command line) of every process of this host."""
-        pids = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True, check=True).stdout
-        lines = [(int(pid), Path(f"/proc/{pid}/cmdline")) for pid in pids.split()]
-        return [(pid, path.read_bytes().replace(b"\0", b" ").decode()) for pid, path in lines if path.exists()]
 
     def cable(self, plugged: bool) -> None:
         """Pull the cable out, or plug it in."""
@@ -178,7 +151,7 @@ def two_hosts(root: Path) -> Iterator[tuple[Host, Host]]:
     key = f"{os.getpid():x}"
     addresses = root / "addresses"
     ends = (("a", "10.77.0.1"), ("b", "10.77.0.2"))
-    made = [Host(f"{end}{key}", address, root / f"disk-{end}", root / "here", addresses) for end, address in ends]
+    made = [Host(f"{end}{key}", address, root / f"disk-{end}", addresses) for end, address in ends]
     addresses.write_text("127.0.0.1 localhost\n" + "".join(f"{host.address} {host.name}\n" for host in made))
     try:
         for host in made:
@@ -207,18 +180,4 @@ def ended(jobs: Sequence[multiprocessing.Process], seconds: float) -> list[int |
     for job in jobs:
         job.kill()
         job.join()
-    return statuses
-
-
-def ends(jobs: Sequence[subprocess.Popen], seconds: float) -> list[int | None]:
-    """Wait for commands; their exit statuses, None for one that had to be killed after `seconds`."""
-    until = time.monotonic() + seconds
-    statuses = []
-    for job in jobs:
-        try:
-            statuses.append(job.wait(max(0.1, until - time.monotonic())))
-        except subprocess.TimeoutExpired:
-            statuses.append(None)
-            os.killpg(job.pid, signal.SIGKILL)
-            job.wait()
     return statuses
