@@ -1,62 +1,50 @@
 """The estimate before a run against what the run then takes."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from accelerate import Accelerator
+from conftest import make_teacher
+from cutting import end, start_together
+from transformers import AutoTokenizer
 
-from distilnb.distillation import estimate
+from distilnb.distillation import estimate, loop
 from distilnb.distillation.loop import Run
 from distilnb.distillation.recipe import PretrainingConfig
 from distilnb.distillation.step import Distillation
 from distilnb.machine import device
 from distilnb.models.student import build_student
-
-PROGRAM = """
-import json, sys
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-from accelerate import Accelerator
-from conftest import make_teacher
-from distilnb.distillation import loop
-from distilnb.distillation.recipe import PretrainingConfig
-from distilnb.machine import device
-from distilnb.models.student import build_student
-from distilnb.text.corpus import TextSource, build_corpus
+from distilnb.text.corpus import build_corpus
 from distilnb.text.masking import Masker
-from transformers import AutoTokenizer
-text, folder, out = sys.argv[1:]
-tokenizer = AutoTokenizer.from_pretrained(folder)
-corpus = build_corpus([TextSource(text)], tokenizer, seq_length=32)
-masker, accelerator = Masker.of(tokenizer, corpus.token_counts), Accelerator(cpu=True)
-before, _ = device.memory_use(accelerator.device)
-teacher = make_teacher(12000, layers=4, hidden_size=256, intermediate_size=512)
-student = build_student(teacher)
-found, real = [], loop.estimate_run
-loop.estimate_run = lambda *a: found.append(real(*a)) or found[-1]
-config = PretrainingConfig(tokens=3 * 16 * 32, seq_length=32, batch_size=16, micro_batch_size=16,
-                          checkpoint_every=2)
-loop.pretrain(student, corpus, masker, accelerator, config, teacher=teacher, out=Path(out))
-size = sum(path.stat().st_size for path in Path(out).rglob("*") if path.is_file())
-print(json.dumps({"memory": [found[0].memory_bytes - before, device.peak_memory() - before],
-                  "disk": [found[0].disk_bytes, size]}))
-"""
+from distilnb.text.sources import TextSource
+
+
+def measure(text: Path, folder: Path, out: Path, rank: int, port: int) -> None:
+    """The life of a process that writes what it estimates of a run's memory and disk, and what the run took."""
+    torch.set_num_threads(1)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    corpus = build_corpus([TextSource(str(text))], tokenizer, seq_length=32)
+    masker, accelerator = Masker.of(tokenizer, corpus.token_counts), Accelerator(cpu=True)
+    before, _ = device.memory_use(accelerator.device)
+    teacher = make_teacher(12000, layers=4, hidden_size=256, intermediate_size=512)
+    student = build_student(teacher)
+    costs, real = [], loop.estimate_run
+    loop.estimate_run = lambda *a: costs.append(real(*a)) or costs[-1]
+    shape = {"seq_length": 32, "batch_size": 16, "micro_batch_size": 16, "checkpoint_every": 2}
+    config = PretrainingConfig(tokens=3 * 16 * 32, **shape)
+    loop.pretrain(student, corpus, masker, accelerator, config, teacher=teacher, out=out)
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    memory = costs[0].memory_bytes - before, device.peak_memory() - before
+    (out / "measured.json").write_text(json.dumps({"memory": memory, "disk": (costs[0].disk_bytes, size)}))
 
 
 def test_memory_and_disk_are_within_half_again(text_file, teacher_folder, tmp_path):
     """A student of 4 M parameters, in a process of its own: what it holds at most, and what it leaves on disk."""
-    arguments = [sys.executable, "-c", PROGRAM, str(text_file), str(teacher_folder), str(tmp_path / "out")]
-    paths = [str(Path(device.__file__).parents[2]), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-    done = subprocess.run(
-        arguments, capture_output=True, text=True, timeout=300, env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    for what, (estimated, found) in json.loads(done.stdout.splitlines()[-1]).items():
+    assert end(start_together(1, measure, text_file, teacher_folder, tmp_path), 300) == [0]
+    for what, (estimated, found) in json.loads((tmp_path / "measured.json").read_text()).items():
         assert estimated / 1.5 < found < estimated * 1.5, f"{what}: {estimated / 1e6:.0f} MB, was {found / 1e6:.0f} MB"
 
 
