@@ -13,6 +13,7 @@ import random
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -25,9 +26,10 @@ import torch
 import transformers
 from accelerate import Accelerator
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from transformers import BertConfig, BertForMaskedLM, BertTokenizer, PreTrainedTokenizerBase
+from transformers import BertConfig, BertForMaskedLM, BertTokenizer, DistilBertForMaskedLM, PreTrainedTokenizerBase
 
 from distilnb.machine.device import forget_accelerator
+from distilnb.models.student import build_student
 from distilnb.text.corpus import Corpus, TextSource, build_corpus
 from distilnb.text.masking import Masker
 
@@ -173,6 +175,12 @@ def teacher(tokenizer: BertTokenizer) -> BertForMaskedLM:
     return make_teacher(len(tokenizer))
 
 
+@pytest.fixture
+def student(teacher: BertForMaskedLM) -> DistilBertForMaskedLM:
+    """A 2-layer student of the 4-layer teacher."""
+    return build_student(teacher)
+
+
 @pytest.fixture(scope="session")
 def teacher_folder(tokenizer: BertTokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The teacher and its tokenizer as a folder on disk; not to be written to."""
@@ -289,6 +297,20 @@ def free_port() -> int:
 def weights_of(model: torch.nn.Module) -> dict[str, np.ndarray]:
     """Parameters by name, copied."""
     return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+
+def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    """Whether every parameter is equal to the last bit."""
+    mine, theirs = weights_of(one), weights_of(other)
+    return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait for a condition."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
 
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import tarfile
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from conftest import make_teacher, weights_of
+from conftest import make_teacher, until, weights_of
 from cutting import ACTIONS, CONTEXT, SYNC, Fault, Job, end, flags, hang, live, outcome, run, start
 
 from distilnb.cli import main
@@ -322,7 +321,7 @@ def test_a_second_run_in_the_folder_is_refused_until_the_first_is_dead(teacher_f
         (Fault("distilnb.distillation.loop.Run.update", 4, "freeze"),),
     )
     processes = start(job)
-    assert _until(lambda: _state(processes[0].pid) == "T"), job.said()
+    until(lambda: _state(processes[0].pid) == "T")
     before = outcome(job.out)
     assert main.main(command(teacher_folder, text_file, job.out)) == 2
     assert f"is in use by process {processes[0].pid} on " in capsys.readouterr().err
@@ -335,13 +334,6 @@ def test_a_second_run_in_the_folder_is_refused_until_the_first_is_dead(teacher_f
 
 def _state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0]
-
-
-def _until(condition, seconds: float = 60) -> bool:
-    until = time.monotonic() + seconds
-    while not condition() and time.monotonic() < until:
-        time.sleep(0.05)
-    return condition()
 
 
 def test_a_run_that_was_killed_before_its_first_checkpoint_can_be_started_again(tmp_path, teacher_folder, text_file):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator, optimizer
-from conftest import ANIMALS, NAMES, PLACES, VERBS, make_teacher, weights_of
+from conftest import ANIMALS, NAMES, PLACES, VERBS, make_teacher, same_weights, weights_of
 from cutting import SYNC, Fault, Job, end, meet, run, start_together
 from datasets import Dataset
 from safetensors.torch import load_file
@@ -23,7 +23,6 @@ from distilnb.evidence.records import KEYS, load_record, save_record
 from distilnb.machine import processes
 from distilnb.machine.device import forget_accelerator
 from distilnb.machine.signals import Stopped
-from distilnb.models.student import build_student
 from distilnb.tasks import finetuning, metrics
 from distilnb.tasks.finetuning import (
     FinetuningConfig,
@@ -128,18 +127,6 @@ def tuned(source, data: TaskData, tokenizer, accelerator: Accelerator, config: F
     """(model, record) of a quiet run."""
     model, _ = classifier(source, data.task.num_labels, config.seed)
     return model, finetune(model, data, tokenizer, accelerator, config, quiet=True, **more)
-
-
-def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
-    """Whether every parameter is equal to the last bit."""
-    mine, theirs = weights_of(one), weights_of(other)
-    return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
-
-
-@pytest.fixture
-def student(teacher):
-    """A 2-layer student of the 4-layer teacher."""
-    return build_student(teacher)
 
 
 # settings that do not fit

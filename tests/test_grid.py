@@ -12,17 +12,10 @@ from transformers import BertForMaskedLM
 from distilnb.distillation import checkpoints
 from distilnb.evidence.cells import run_missing
 from distilnb.evidence.records import load_record, load_records
-from distilnb.models.student import build_student
 from distilnb.tasks import finetuning, grid, heads, squad
 from distilnb.tasks.glue import TaskData
 from distilnb.tasks.grid import finetune_grid
 from distilnb.tasks.heads import classifier
-
-
-@pytest.fixture
-def student(teacher):
-    """A 2-layer student of the 4-layer teacher."""
-    return build_student(teacher)
 
 
 @pytest.fixture

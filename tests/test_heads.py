@@ -2,29 +2,16 @@
 
 import pytest
 import torch
-from conftest import weights_of
+from conftest import same_weights, weights_of
 from safetensors.torch import load_file, save_file
 from transformers import AlbertConfig, AlbertForMaskedLM, BertModel
 
-from distilnb.models.student import build_student
 from distilnb.tasks.glue import TASKS
 from distilnb.tasks.heads import classifier, fine_tuned, for_task, is_answerer, question_answerer
 from distilnb.tasks.squad import SQUAD
 
 NEW_IN_BERT = ("bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight", "classifier.bias")
 NEW_IN_DISTILBERT = ("pre_classifier.weight", "pre_classifier.bias", "classifier.weight", "classifier.bias")
-
-
-def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
-    """Whether every parameter is equal to the last bit."""
-    mine, theirs = weights_of(one), weights_of(other)
-    return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
-
-
-@pytest.fixture
-def student(teacher):
-    """A 2-layer student of the 4-layer teacher."""
-    return build_student(teacher)
 
 
 def test_a_classifier_has_the_encoder_of_its_source_and_says_what_is_new(teacher, student):

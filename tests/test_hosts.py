@@ -10,7 +10,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from multiprocessing import Process
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import psutil
 import pytest
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
-from conftest import free_port
+from conftest import free_port, until
 from cutting import Fault, Job, flags, outcome, run
 from safetensors.torch import load_file
 from transformers import BertConfig, DistilBertConfig
@@ -88,14 +88,6 @@ def asked_of_torchrun(folder: Path, *words: str) -> list[str]:
     return subprocess.run(script, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
-def until(condition: Callable[[], bool], seconds: float = SLOW) -> None:
-    """Wait for a condition."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-
-
 def trained(host: Host) -> bool:
     """Whether the run has made its first updates."""
     return (host.disk / "run" / "checkpoints" / "latest").exists()
@@ -118,7 +110,7 @@ def test_torchrun_crosses_the_wire_and_starts_a_lost_process_again(pair, given, 
     for host in pair:
         _, *words = asked_of_torchrun(tmp_path, pair[0].name, *distil(given, host.disk / "run"))
         jobs.append(host.launch(["torchrun", *words], log(host)))
-    until(lambda: all(map(trained, pair)))
+    until(lambda: all(map(trained, pair)), SLOW)
     (trainer,) = psutil.Process(jobs[0].pid).children()
     trainer.kill()
     assert ended(jobs, SLOW) == [0, 0], said(pair)
@@ -195,7 +187,7 @@ def test_fewer_hosts_than_promised(pair, given, alone):
 def test_a_host_is_lost_and_the_run_goes_on_when_it_is_back(pair, given, undisturbed, lost):
     """A power cut on the host of process 0, or on the other; the launcher of the host that is left needs no hand."""
     jobs = [launch(pair, which, given) for which in (0, 1)]
-    until(lambda: all(map(trained, pair)))
+    until(lambda: all(map(trained, pair)), SLOW)
     pair[lost].kill()
     jobs[lost].join()
     jobs[lost] = launch(pair, lost, given)
@@ -209,7 +201,7 @@ def test_the_cable_is_pulled_and_the_same_command_goes_on(pair, given):
     """Both ends say that the other is gone, in a sentence, within their patience; one disk alone is enough to go on."""
     given = (*given, "--tokens", "20480")
     jobs = [launch(pair, which, given, patience=15) for which in (0, 1)]
-    until(lambda: all(map(trained, pair)))
+    until(lambda: all(map(trained, pair)), SLOW)
     pair[0].cable(plugged=False)
     assert not {None, 0} & set(ended(jobs, SLOW)), said(pair)
     for host in pair:
