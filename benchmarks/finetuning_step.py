@@ -40,7 +40,6 @@ from transformers import (
 
 from distilnb import paths, scales
 from distilnb.evidence.records import Stopwatch, new_record, save_record
-from distilnb.evidence.statistics import mean_interval
 from distilnb.machine.device import fast_bf16, forget_accelerator, make_accelerator
 from distilnb.models import dropout
 from distilnb.models.sources import load_tokenizer
@@ -233,10 +232,7 @@ def by_trainer(
 
 
 def against_trainer(names: list[str], rows: int | None, seeds: int = 3) -> dict[str, Any]:
-    """Whole fine-tunings of the small teacher: `Trainer`'s CPU time over ours (evaluation included), and all scores.
-
-    `lead` is what ours scores more, in points, paired by seed: a mean and its 95 % interval.
-    """
+    """Whole fine-tunings of the small teacher: `Trainer`'s CPU time over ours (evaluation included), and all scores."""
     source, scores, comparisons = paths.data("teachers", "small"), {}, []
     tokenizer, accelerator = load_tokenizer(str(source)), make_accelerator(cpu=True)
     config = FinetuningConfig(learning_rate=1e-4)
@@ -258,10 +254,9 @@ def against_trainer(names: list[str], rows: int | None, seeds: int = 3) -> dict[
         for loop in (loop for loop in loops if loop != "ours"):
             ratios = sorted(theirs / ours for theirs, ours in zip(spent[loop], spent["ours"], strict=True))
             faster = [ratios[0], statistics.median(ratios), ratios[-1]]
-            pairs = [(scores[f"{name}, {of}, seed {seed}"] for of in ("ours", loop)) for seed in range(seeds)]
-            lead = mean_interval([100 * (ours - theirs) for ours, theirs in pairs])[:3]
-            told = {"what": f"fine-tuning, width 384, {name}", "against": loop, "faster": faster, "memory": None}
-            comparisons.append(told | {"lead": lead})
+            comparisons.append(
+                {"what": f"fine-tuning, width 384, {name}", "against": loop, "faster": faster, "memory": None}
+            )
     return {"scores": scores, "comparisons": comparisons}
 
 

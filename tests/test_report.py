@@ -255,13 +255,19 @@ def test_training_compared_with_others_has_a_row_for_each():
     """The median first, then the range of the rounds; what was not measured is a dash."""
     comparisons = [
         {"what": "a step", "against": "the plain step", "faster": [1.9, 2.0, 2.25], "memory": 0.5},
-        {"what": "a task", "against": "Trainer", "faster": [3.0, 3.5, 4.0], "memory": None, "lead": [0.5, -1, 2]},
+        {"what": "a task", "against": "Trainer", "faster": [3.0, 3.5, 4.0], "memory": None},
     ]
     device = {"gpu": None, "processor": "a processor"}
-    rows = tables.speed_rows([{"comparisons": comparisons, "device": device}, {"device": device}])
+    ours, theirs = [0.5, 0.6, 0.7], [0.5, 0.59, 0.68]
+    scores = {
+        f"a task, {of}, seed {n}": x for of, xs in (("ours", ours), ("Trainer", theirs)) for n, x in enumerate(xs)
+    }
+    record = {"comparisons": comparisons, "device": device, "scores": scores, "config": {"rows": 1000}}
+    rows = tables.speed_rows([record, {"device": device}])
+    assert rows[0]["our training"] == "a step, 1,000 rows"
     assert [row["times as fast"] for row in rows] == ["2.00 [1.90–2.25]", "3.50 [3.00–4.00]"]
     assert [row["memory"] for row in rows] == ["0.50", "–"]
-    assert [row["our score, points"] for row in rows] == ["–", "+0.50 [−1.00, +2.00]"]
+    assert [row["our score, points"] for row in rows] == ["–", "+1.00 [−1.48, +3.48]"]  # 0, 1, 2: 1 ± 4.303 / √3
 
 
 # what the student keeps

@@ -10,6 +10,7 @@ import pandas as pd
 from ..evidence import paper
 from ..evidence.comparing import is_subset
 from ..evidence.names import CAUSAL, held_out_loss, objective_of, rank, tokens_before
+from ..evidence.statistics import mean_interval
 from ..machine.device import assumed_watts
 from ..machine.progress import duration
 from ..models.sources import is_random
@@ -323,16 +324,25 @@ def speed_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     rounds], the share of its memory, and the points that ours scores more [95 %], paired by seed."""
     return [
         {
-            "our training": one["what"],
+            "our training": one["what"] + (f", {r['config']['rows']:,} rows" if r["config"].get("rows") else ""),
             "against": one["against"],
             "times as fast": f"{one['faster'][1]:.2f} [{one['faster'][0]:.2f}–{one['faster'][2]:.2f}]",
             "memory": f"{one['memory']:.2f}" if one["memory"] else "–",
-            "our score, points": signed_interval(*one["lead"]) if one.get("lead") else "–",
+            "our score, points": _lead(one, r["scores"]),
             "processor": r["device"]["gpu"] or r["device"]["processor"],
         }
         for r in records
         for one in r.get("comparisons", ())
     ]
+
+
+def _lead(one: dict[str, Any], scores: dict[str, float]) -> str:
+    """The points that our training scores more than the other, paired by seed; "–" where both were only timed."""
+    task = one["what"].rpartition(", ")[2]
+    ours, theirs = (f"{task}, {of}, seed " for of in ("ours", one["against"]))
+    seeds = [key.removeprefix(ours) for key in scores if key.startswith(ours)]
+    leads = [100 * (scores[ours + seed] - scores[theirs + seed]) for seed in seeds]
+    return signed_interval(*mean_interval(leads)[:3]) if leads else "–"
 
 
 def device_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
