@@ -1,5 +1,7 @@
 """What lessons show: tables as HTML and as text, pictures with a description, progress in one changing line."""
 
+import base64
+import io
 import re
 import sys
 
@@ -9,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from nbclient import NotebookClient
+from PIL import Image
 
 from distilnb.lessons import display
 from distilnb.report import figures
@@ -84,14 +87,21 @@ def test_a_figure_on_a_page_says_what_it_shows(drawn):
     assert 'role="img" aria-label="The student is half as long. ' in figures.to_svg(drawn)
 
 
+def width_of(picture: display.Picture) -> int:
+    data, _ = picture._repr_mimebundle_()
+    return Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).width
+
+
 def test_no_picture_is_wider_than_a_page(drawn):
-    import base64
-    import io
+    assert width_of(display.picture(drawn)) <= display.WIDEST
 
-    from PIL import Image
 
-    data, _ = display.picture(drawn)._repr_mimebundle_()
-    assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).width <= display.WIDEST
+def test_a_picture_for_a_projector_is_half_as_large_again():
+    usual = width_of(display.picture(figures.plot_layer_map([0, 2], 4)))
+    with figures.style(projector=True):
+        large = display.picture(figures.plot_layer_map([0, 2], 4))
+    assert width_of(large) == 1.5 * usual == display.WIDEST
+    assert width_of(display.picture(figures.plot_layer_map([0, 2], 4))) == usual
 
 
 PROGRESS = """

@@ -75,13 +75,13 @@ class Picture:
     """A figure as a png no wider than `WIDEST`, with a description for those who cannot see it."""
 
     def __init__(self, figure: Figure, description: str) -> None:
-        self.figure, self.description = figure, description
+        self.figure, self.description, self.dots = figure, description, 150 if figures.projecting() else 100
 
     def __repr__(self) -> str:
         return f"Figure: {self.description}"
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-        dpi = min(100, WIDEST / self.figure.get_figwidth())
+        dpi = min(self.dots, WIDEST / self.figure.get_figwidth())
         png = base64.b64encode(figures.to_png(self.figure, dpi)).decode()
         return {"image/png": png, "text/plain": repr(self)}, {"image/png": {"alt": self.description}}
 

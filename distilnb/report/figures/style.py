@@ -5,6 +5,7 @@ import io
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -48,11 +49,15 @@ WIDTH = 6.0  # inches of every figure: 900 pixels at 150 dots per inch
 LETTERS = 1.4  # of seaborn's "paper" sizes: the smallest are 11 pixels high where a figure is 390 pixels wide, a phone
 WIDEST = 900  # pixels of a png
 Scores = Mapping[str, Mapping[str, float]]
+_projector = ContextVar("projector", default=False)
 
 
 @contextmanager
 def style(projector: bool = False) -> Iterator[None]:
-    """Apply the style of all figures inside `with style():`, with larger letters for a `projector`."""
+    """Apply the style of all figures inside `with style():`, with larger letters for a `projector`.
+
+    Figures of the package keep their layout there; `lessons.display.picture` shows them half as large again.
+    """
     ours = {
         "font.sans-serif": ["DejaVu Sans"],
         "figure.constrained_layout.use": True,
@@ -68,8 +73,17 @@ def style(projector: bool = False) -> Iterator[None]:
         "pdf.fonttype": 42,
     }
     scale = sns.plotting_context("paper", font_scale=2.0 if projector else LETTERS)
-    with mpl.rc_context({**scale, **sns.axes_style("ticks"), **ours}):
-        yield
+    before = _projector.set(projector or projecting())
+    try:
+        with mpl.rc_context({**scale, **sns.axes_style("ticks"), **ours}):
+            yield
+    finally:
+        _projector.reset(before)
+
+
+def projecting() -> bool:
+    """Whether figures are drawn for a projector, inside `with style(projector=True):`."""
+    return _projector.get()
 
 
 def to_svg(figure: Figure) -> str:
