@@ -16,7 +16,7 @@ figcaption { color: #444; font-size: .85rem }
 summary { cursor: pointer; padding: .6rem 0; border-bottom: 1px solid var(--line) } summary h2 { display: inline }
 @media print { details::details-content { content-visibility: visible } }
 @media (max-width: 50rem) {
-  thead { position: absolute; left: -200vw }
+  thead { position: absolute; left: -200vw; clip-path: inset(50%) }
   tr { display: block; border-bottom: 2px solid var(--line); padding: .4rem 0 }
   td { display: grid; grid-template-columns: 9rem 1fr; border: 0; padding: .15rem .4rem }
   td::before { content: attr(data-label); font-weight: 600 }
