@@ -57,8 +57,8 @@ def pytest_configure(config: pytest.Config) -> None:
 # whole files of tests that start processes, browsers, notebooks or hosts, or train; single ones carry the marker. The
 # longest are first: workers take files in this order, so that none is left alone with a long one at the end
 SLOW = """browser families commands_of_families hosts demo cli_finetuning real_tasks cli resume figures gpu_evidence
-    digests book widgets benchmark grid own runtime faults pretraining finetuning export ablation resume_families
-    checkpoints evidence exercises heads estimate shipped quiz signals slides step toyworld""".split()
+    digests book widgets benchmark grid own runtime faults pretraining finetuning export ablation rounding
+    resume_families checkpoints evidence exercises heads estimate shipped quiz signals slides step toyworld""".split()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

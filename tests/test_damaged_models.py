@@ -94,6 +94,7 @@ def pickled(tmp_path, teacher_folder) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_pickled_weights_are_converted_where_that_is_asked_for(pickled, teacher_folder, monkeypatch):
     for load in (load_teacher, load_model, lambda folder: classifier(folder, 2)):
         with pytest.raises(ValueError, match="--convert"):
@@ -139,6 +140,7 @@ class Harm:
 
 
 @pytest.mark.parametrize("content", [{"a": Harm()}, {"epoch": 3}])
+@pytest.mark.slow
 def test_what_is_no_file_of_weights_is_not_converted(pickled, content, monkeypatch):
     monkeypatch.chdir(pickled)
     monkeypatch.setattr(hub, "converting", True)
@@ -179,6 +181,7 @@ def test_a_model_that_brings_code_is_refused_in_a_sentence(tmp_path, teacher_fol
             load(str(tmp_path / "model"))
 
 
+@pytest.mark.slow
 def test_pickled_weights_of_a_repository_are_fetched_and_converted_once(pickled, teacher_folder, tmp_path, monkeypatch):
     """Only where that is asked for; afterwards they are there, also without a network."""
     fetched = []

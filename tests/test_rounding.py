@@ -104,7 +104,6 @@ def test_the_fastest_that_is_small_and_holds_is_kept(rows, kept):
     assert rounding.choose([{"rounding": "float32", "bytes": 100}, *made]) == kept
 
 
-@pytest.mark.slow
 def test_the_export_tells_what_it_measured_and_keeps_one(model, tokenizer, tmp_path, capsys):
     model.save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
