@@ -17,6 +17,7 @@ def run(model, task, seed, main, majority=0.5, **more):
         "task": task,
         "seed": seed,
         "scores": {"main": main, "majority": 0.0 if task == "cola" else majority},
+        "interval": [main - 0.01, main + 0.01],
         "data": {"stand_in": task == "qqp"},
     } | more
 
@@ -52,6 +53,13 @@ TEACHER = grid("teacher", 1.0)
 @pytest.mark.parametrize("records", [[], TEACHER, grid("student", 0.9)])
 def test_without_records_of_both_the_answer_is_open(records):
     assert "open" in answer.answer(records) and "[" not in answer.answer(records)
+
+
+def test_a_task_that_the_teacher_wins_only_within_the_noise_of_its_rows_is_named():
+    wide = [r | {"interval": [0.4, 0.8]} if r["task"] == "rte" else r for r in TEACHER]
+    doubt = "On RTE no single run of the teacher"
+    assert doubt in answer.answer(wide + grid("student", 0.9))
+    assert "no single run" not in answer.answer(TEACHER + grid("student", 0.9))
 
 
 def test_the_share_is_over_tasks_on_which_the_teacher_is_above_the_majority():

@@ -4,7 +4,7 @@ Every number and sentence follows from records; whatever has no record is called
 which the teacher itself beats the majority baseline (`retention`), because on other tasks there is nothing to keep.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .. import scales
@@ -30,7 +30,7 @@ def answer(records: Records, scale: str = "small") -> str:
     kept = by_model(records, scale)
     if "student" not in kept:
         return f"{_subject(records, scale)} Its answer is open: there are no records of teacher and student yet."
-    opening = " ".join([_subject(records, scale), *_told(kept)])
+    opening = " ".join([_subject(records, scale), *_told(kept, _doubtful(records, scale, kept["student"].tasks))])
     return "\n\n".join([opening, _shares(kept), _losses(records, scale), _limits()])
 
 
@@ -42,7 +42,14 @@ def _subject(records: Records, scale: str) -> str:
     return f"**Scale {scale}** is the paper's step done to another, smaller BERT: {name}{learned}, halved in depth."
 
 
-def _told(kept: Mapping[str, Retained]) -> list[str]:
+def _doubtful(records: Records, scale: str, tasks: Sequence[str]) -> list[str]:
+    """The titles of the tasks on which the interval over rows of no run of the teacher excludes the majority."""
+    runs = [r for r in records if (r["kind"], r["scale"], r["model"]) == ("finetuning", scale, "teacher")]
+    within = {task: [r["interval"][0] <= r["scores"]["majority"] for r in runs if r["task"] == task] for task in tasks}
+    return [glue.TASKS[task].title for task, each in within.items() if all(each)]
+
+
+def _told(kept: Mapping[str, Retained], doubtful: Sequence[str]) -> list[str]:
     """The sentences on the student's share, and on its lead over the twin."""
     student, twin = kept["student"], kept.get("undistilled")
     titles, one = ", ".join(glue.TASKS[task].title for task in student.tasks), len(student.tasks) == 1
@@ -54,6 +61,11 @@ def _told(kept: Mapping[str, Retained]) -> list[str]:
     if twin and twin.lead.low is not None:
         words = "is ahead of" if twin.lead.low > 0 else "is behind" if twin.lead.high < 0 else "cannot be told from"
         sentences.append(f"It {words} its twin, which went on without a teacher: {_points(twin.lead)} points.")
+    if doubtful:
+        sentences.append(
+            f"On {', '.join(doubtful)} no single run of the teacher is above the majority beyond the noise of rows, "
+            "so that share is hardly one of anything learned."
+        )
     return sentences
 
 
