@@ -13,7 +13,7 @@ from ..evidence.statistics import MeanInterval
 from ..studies import ablation
 from ..tasks import glue
 from . import tables
-from .retention import Records, Retained, by_model, claimed_share
+from .retention import Records, Retained, by_model, claimed_share, won_within_row_noise
 
 MODELS = {
     "student": "the student",
@@ -30,7 +30,7 @@ def answer(records: Records, scale: str = "small") -> str:
     kept = by_model(records, scale)
     if "student" not in kept:
         return f"{_subject(records, scale)} Its answer is open: there are no records of teacher and student yet."
-    opening = " ".join([_subject(records, scale), *_told(kept, _doubtful(records, scale, kept["student"].tasks))])
+    opening = " ".join([_subject(records, scale), *_told(kept, won_within_row_noise(records, kept["student"]))])
     return "\n\n".join([opening, _shares(kept), _losses(records, scale), _limits()])
 
 
@@ -40,13 +40,6 @@ def _subject(records: Records, scale: str) -> str:
     name = f"{dial.teacher}, itself a distilled one" if dial.encoder else Path(dial.teacher).name
     learned = f", made a masked language model on {made[0]['tokens'] / 1e6:.0f} M tokens" if made else ""
     return f"**Scale {scale}** is the paper's step done to another, smaller BERT: {name}{learned}, halved in depth."
-
-
-def _doubtful(records: Records, scale: str, tasks: Sequence[str]) -> list[str]:
-    """The titles of the tasks on which the interval over rows of no run of the teacher excludes the majority."""
-    runs = [r for r in records if (r["kind"], r["scale"], r["model"]) == ("finetuning", scale, "teacher")]
-    within = {task: [r["interval"][0] <= r["scores"]["majority"] for r in runs if r["task"] == task] for task in tasks}
-    return [glue.TASKS[task].title for task, each in within.items() if all(each)]
 
 
 def _told(kept: Mapping[str, Retained], doubtful: Sequence[str]) -> list[str]:

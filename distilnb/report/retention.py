@@ -103,6 +103,13 @@ def by_model(records: Records, scale: str, choice: str = LEARNED) -> dict[str, R
     return {kept.model: kept for kept in retention(records) if (kept.scale, kept.choice) == (scale, choice)}
 
 
+def won_within_row_noise(records: Records, kept: Retained) -> list[str]:
+    """The titles of its tasks on which no run of the teacher is above the majority beyond its interval over rows."""
+    runs = [r for r in records if (r["kind"], r["scale"], r["model"]) == ("finetuning", kept.scale, "teacher")]
+    within = {t: [r["interval"][0] <= r["scores"]["majority"] for r in runs if r["task"] == t] for t in kept.tasks}
+    return [glue.TASKS[task].title for task, each in within.items() if all(each)]
+
+
 def _above(cells: pd.DataFrame, task: str) -> bool:
     runs = cells[(cells["model"] == "teacher") & (cells["task"] == task)]
     return beats_majority(runs["main"] - runs["majority"])
