@@ -60,7 +60,7 @@ def test_matching_words_is_scored_over_all_questions():
         return {"question": question, "context": context, "answers": answers}
 
     rows = Dataset.from_list([row("Who feeds horses?", "Nolea"), row("What does Nolea feed?", "horses")])
-    found = ceilings.matching_words(rows)
+    found = ceilings.scores_of_matching_words(rows)
     assert found == {"matching_words_exact_match": 0.0, "matching_words_f1": 0.25}  # "grey", "feeds grey horses"
 
 

@@ -121,7 +121,7 @@ def _best_scores(spans: Sequence[Sequence[str]], rows: Dataset) -> dict[str, np.
     return scores
 
 
-def matching_words(rows: Dataset) -> dict[str, float]:
+def scores_of_matching_words(rows: Dataset) -> dict[str, float]:
     """The exact match and F1 of matching words, which read without having learned: the score to beat."""
     scores = row_scores(word_matching(rows), rows)
     return {f"matching_words_{name}": float(values.mean()) for name, values in scores.items()}
@@ -147,6 +147,6 @@ def all_ceilings(
         tell(f"{name}: {ceilings[name]}")
     rows = glue.load_split(SQUAD, "validation", source)
     origins["squad"] = glue.provenance(SQUAD, source, {"validation": rows}, 0)
-    ceilings["squad"] = span_ceiling(rows, tokenizer) | matching_words(rows)
+    ceilings["squad"] = span_ceiling(rows, tokenizer) | scores_of_matching_words(rows)
     tell(f"squad: {ceilings['squad']}")
     return ceilings, origins
