@@ -18,6 +18,7 @@ def finetuned(model: str, main: float, seed: int = 0, task: str = "rte", scale: 
         "seed": seed,
         "scale": scale,
         "scores": {"main": main, "majority": 0.5},
+        "interval": [main - 0.05, main + 0.05],
         "data": {"stand_in": scale == "toy"},
     }
 
@@ -100,7 +101,6 @@ def run(model: str, task: str, seed: int, scale: str = "base", **scores: float) 
     main = scores.setdefault("main", scores.get("f1", 0.0))
     return finetuned(model, main, seed, task, scale) | {
         "scores": scores | ({} if task == "squad" else {"majority": 0.5}),
-        "interval": [main - 0.05, main + 0.05],
         "data": {"id": "toyworld" if scale == "toy" else task, "stand_in": scale == "toy", "stand_in_why": "toyworld"},
     }
 

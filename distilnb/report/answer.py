@@ -4,7 +4,7 @@ Every number and sentence follows from records; whatever has no record is called
 which the teacher itself beats the majority baseline (`retention`), because on other tasks there is nothing to keep.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from .. import scales
@@ -13,7 +13,7 @@ from ..evidence.statistics import MeanInterval
 from ..studies import ablation
 from ..tasks import glue
 from . import tables
-from .retention import Records, Retained, by_model, claimed_share, won_within_row_noise
+from .retention import Records, Retained, by_model, claimed_share
 
 MODELS = {
     "student": "the student",
@@ -30,7 +30,7 @@ def answer(records: Records, scale: str = "small") -> str:
     kept = by_model(records, scale)
     if "student" not in kept:
         return f"{_subject(records, scale)} Its answer is open: there are no records of teacher and student yet."
-    opening = " ".join([_subject(records, scale), *_told(kept, won_within_row_noise(records, kept["student"]))])
+    opening = " ".join([_subject(records, scale), *_told(kept)])
     return "\n\n".join([opening, _shares(kept), _losses(records, scale), _limits()])
 
 
@@ -42,7 +42,7 @@ def _subject(records: Records, scale: str) -> str:
     return f"**Scale {scale}** is the paper's step done to another, smaller BERT: {name}{learned}, halved in depth."
 
 
-def _told(kept: Mapping[str, Retained], doubtful: Sequence[str]) -> list[str]:
+def _told(kept: Mapping[str, Retained]) -> list[str]:
     """The sentences on the student's share, and on its lead over the twin."""
     student, twin = kept["student"], kept.get("undistilled")
     titles, one = ", ".join(glue.TASKS[task].title for task in student.tasks), len(student.tasks) == 1
@@ -54,11 +54,6 @@ def _told(kept: Mapping[str, Retained], doubtful: Sequence[str]) -> list[str]:
     if twin and twin.lead.low is not None:
         words = "is ahead of" if twin.lead.low > 0 else "is behind" if twin.lead.high < 0 else "cannot be told from"
         sentences.append(f"It {words} its twin, which went on without a teacher: {_points(twin.lead)} points.")
-    if doubtful:
-        sentences.append(
-            f"On {', '.join(doubtful)} no single run of the teacher is above the majority beyond the noise of rows, "
-            "so that share is hardly one of anything learned."
-        )
     return sentences
 
 

@@ -14,7 +14,7 @@ from ..studies import ablation, chain
 from ..studies.formats import KNOWN
 from ..tasks import glue
 from . import tables
-from .retention import Records, Retained, by_model, won_within_row_noise
+from .retention import Records, Retained, by_model
 
 REAL = ("small", "mini")  # the scales with real text that need no GPU, the most telling first
 
@@ -117,8 +117,7 @@ def about_teaching(records: Records) -> str:
     text, task = (next((s for s in REAL if pair <= runs[s].keys()), None) for runs in (on_text, on_tasks))
     if not (text and task):
         return ""
-    narrow = won_within_row_noise(records, on_tasks[task]["student"])
-    return _taught(text, on_text[text], task, on_tasks[task], narrow)
+    return _taught(text, on_text[text], task, on_tasks[task])
 
 
 def losses_of_twins(records: Records, scale: str) -> dict[str, float]:
@@ -127,7 +126,7 @@ def losses_of_twins(records: Records, scale: str) -> dict[str, float]:
     return {names[r["name"]]: held_out_loss(r["scores"]) for r in records if r["name"] in names}
 
 
-def _taught(text: str, losses: dict[str, float], task: str, kept: dict[str, Retained], narrow: list[str]) -> str:
+def _taught(text: str, losses: dict[str, float], task: str, kept: dict[str, Retained]) -> str:
     student, twin, pays = kept["student"], kept["undistilled"], losses["undistilled"] > losses["student"]
     words = "on tasks no difference shows"
     if twin.lead.low is not None and twin.lead.low > 0:
@@ -140,12 +139,11 @@ def _taught(text: str, losses: dict[str, float], task: str, kept: dict[str, Reta
     )
     learned = [glue.TASKS[name].title for name in student.tasks]
     over = f"over the {len(learned)}" if len(learned) > 1 else f"on {learned[0]}, the one"
-    beyond = f" (on {', '.join(narrow)} by less than the noise of rows)" if narrow else ""
     return (
         f"**Distillation {'pays' if pays else 'does not pay'} on text** (scale {text}: held-out loss "
         f"{losses['student']:.2f} against {losses['undistilled']:.2f} of a twin without a teacher, one seed each), "
         f"**{words}** (scale {task}): {over} of {student.run} GLUE tasks on which its teacher beats the "
-        f"majority class{beyond}, the student keeps {student} of the teacher's score ({student.where()}), {beside} "
+        f"majority class, the student keeps {student} of the teacher's score ({student.where()}), {beside} "
         "([04](notebooks/04_glue_finetuning.ipynb), [08](notebooks/08_ablation.ipynb))."
     )
 

@@ -1,6 +1,6 @@
 """Scores on tasks by scale, task, model and seed, and what models keep of their teacher's, seed by seed."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -73,12 +73,12 @@ def claimed_share() -> int:
 
 def retention(records: Records) -> list[Retained]:
     """The shares of each scale's models, over three choices of the tasks that teacher and student ran in full: all,
-    without WNLI, and those on which the teacher beats the majority beyond its interval over seeds.
+    without WNLI, and those on which the teacher beats the majority (`beats_majority`).
 
     A model that lacks one of these tasks is left out. Runs on a part of a task's official rows are another task.
     """
-    frame, kept = scores_frame(records), []
-    frame = frame[frame["task"].isin(glue.GLUE) & ~frame["subset"].astype(bool)]
+    whole = [r for r in records if r["kind"] == "finetuning" and r["task"] in glue.GLUE and not is_subset(r)]
+    frame, kept = scores_frame(whole), []
     for scale, cells in frame.groupby("scale", sort=False):
         points = cells.pivot_table(index="seed", columns=["model", "task"], values="main")
         others = sorted(set(cells["model"]) - {"teacher"}, key=rank)
@@ -87,7 +87,11 @@ def retention(records: Records) -> list[Retained]:
         choices = {
             "all": both,
             "without WNLI": [task for task in both if task != "wnli"] if "wnli" in both else [],
-            LEARNED: [task for task in both if _above(cells, task)],
+            LEARNED: [
+                task
+                for task in both
+                if beats_majority([r for r in whole if (r["scale"], r["model"], r["task"]) == (scale, "teacher", task)])
+            ],
         }
         for model in others:
             for choice, tasks in choices.items():
@@ -103,22 +107,18 @@ def by_model(records: Records, scale: str, choice: str = LEARNED) -> dict[str, R
     return {kept.model: kept for kept in retention(records) if (kept.scale, kept.choice) == (scale, choice)}
 
 
-def won_within_row_noise(records: Records, kept: Retained) -> list[str]:
-    """The titles of its tasks on which no run of the teacher is above the majority beyond its interval over rows."""
-    runs = [r for r in records if (r["kind"], r["scale"], r["model"]) == ("finetuning", kept.scale, "teacher")]
-    within = {t: [r["interval"][0] <= r["scores"]["majority"] for r in runs if r["task"] == t] for t in kept.tasks}
-    return [glue.TASKS[task].title for task, each in within.items() if all(each)]
+def beats_majority(runs: Records) -> bool:
+    """Whether fine-tuning runs of one model on one task are above the majority baseline beyond both kinds of noise: on
+    average beyond their interval over seeds, and more than half of them beyond their own interval over rows.
 
-
-def _above(cells: pd.DataFrame, task: str) -> bool:
-    runs = cells[(cells["model"] == "teacher") & (cells["task"] == task)]
-    return beats_majority(runs["main"] - runs["majority"])
-
-
-def beats_majority(leads: Iterable[float]) -> bool:
-    """Whether runs with these leads over the majority baseline are above it, beyond their interval over seeds."""
-    over = mean_interval(list(leads))
-    return (over.mean if over.low is None else over.low) > 0
+    False for a task without such a baseline, as SQuAD.
+    """
+    scored = [run for run in runs if run["scores"].get("majority") is not None]
+    if not scored:
+        return False
+    over = mean_interval([run["scores"]["main"] - run["scores"]["majority"] for run in scored])
+    beyond_rows = sum(run["interval"][0] > run["scores"]["majority"] for run in scored)
+    return (over.mean if over.low is None else over.low) > 0 and beyond_rows > len(scored) / 2
 
 
 def _share(points: pd.DataFrame, model: str, tasks: list[str]) -> tuple[int, MeanInterval, MeanInterval]:

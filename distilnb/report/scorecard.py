@@ -69,7 +69,8 @@ beside it: `base` has the paper's models and tasks, but trains the student on fa
 - **refused**: the records must not be compared (other settings, a cell twice); the notes say which.
 - **not run**: no record at scale `base` or `paper` on all rows of the task. What `small`, `mini` and `toy` found stands
   apart: it shows the method at work, is **not evidence**, and enters no verdict. The world of `toy` is invented. The
-  share kept is taken there over the tasks on which the teacher beats the majority: on others there is nothing to keep.
+  share kept is taken there over the tasks on which the teacher beats the majority class (beyond its interval over
+  seeds, and most of its runs beyond theirs over rows): on others there is nothing to keep.
 - **adds up**, **does not add up**: the number follows, or does not, from other printed numbers; nothing was run.
 - **other hardware**, **how it was done**, **quoted**: nothing that a run of ours could confirm."""
 

@@ -168,9 +168,7 @@ def _most_apart(records: Sequence[Record], models: Sequence[str], tasks: Sequenc
 
 def _learned(records: Sequence[Record], task: str) -> bool:
     """Whether the teacher is above the majority on this task; False where no majority was recorded, as for SQuAD."""
-    scores = [r["scores"] for r in records if (r["model"], r["task"]) == ("teacher", task)]
-    leads = [run["main"] - run["majority"] for run in scores if run.get("majority") is not None]
-    return bool(leads) and beats_majority(leads)
+    return beats_majority([r for r in records if (r["model"], r["task"]) == ("teacher", task)])
 
 
 def _in_order(task: str) -> tuple[int, str]:
