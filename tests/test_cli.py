@@ -1,5 +1,6 @@
 """The command line, as a newcomer meets it: help that teaches, bad input that gets one sentence, runs that resume."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -300,6 +301,12 @@ def test_a_model_that_is_not_there_is_named_before_anything_is_trained(tmp_path,
         assert main.main(["finetune", "--task", "sst2", "--model", f"teacher={name}"]) == 2
         told = capsys.readouterr().err.strip()
         assert "nobody" in told and words in told and "\n" not in told
+
+
+def test_what_a_command_imports_is_not_searched_for_garbage_again(capsys):
+    gc.unfreeze()
+    assert main.main(["teacher", "--scale", "base"]) == 2 and capsys.readouterr().err
+    assert gc.isenabled() and gc.get_freeze_count() > 100_000
 
 
 def test_only_scales_with_a_recipe_train_a_teacher(capsys):

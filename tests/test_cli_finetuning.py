@@ -1,6 +1,7 @@
 """`distilnb finetune` and `distilnb glue`, as a newcomer meets them: tables, gaps, bad input in one sentence."""
 
 import pytest
+import torch
 from conftest import make_teacher
 from huggingface_hub import file_exists
 from transformers import AutoTokenizer
@@ -8,6 +9,7 @@ from transformers import AutoTokenizer
 from distilnb import paths, scales
 from distilnb.cli import main
 from distilnb.evidence.records import load_records
+from distilnb.machine import device
 from distilnb.models.sources import models_of, shipped_name
 from distilnb.models.student import build_student
 from distilnb.tasks import glue
@@ -145,6 +147,20 @@ def test_the_head_of_another_task_is_replaced_told_and_trained(teacher, tokenize
     flags = ["--task", "sst2", "--model", f"a={tmp_path / 'mnli'}", "--out", str(tmp_path / "runs"), *FEW]
     assert main.main(["finetune", *flags]) == 0
     assert [str(w.message) for w in recwarn if "head of" in str(w.message)]
+
+
+@pytest.mark.parametrize("precision, probed", [("no", True), ("bf16", False)])
+def test_the_settings_of_the_processor_are_recorded_and_probed_only_where_they_matter(
+    precision, probed, teacher_folder, tmp_path, monkeypatch
+):
+    settings = {"matmul_precision": torch.get_float32_matmul_precision(), "keep_memory": False, "probed": {}}
+    monkeypatch.setattr(device, "probe", lambda: settings)
+    monkeypatch.delenv("DISTILNB_FLOAT32")
+    given = f"finetune --task sst2 --model a={teacher_folder} --out {tmp_path / 'runs'} --precision {precision}"
+    assert main.main([*given.split(), *FEW]) == 0
+    (record,) = load_records(tmp_path / "runs")
+    assert ("probed" in record["machine"]) == probed
+    assert record["machine"]["matmul_precision"] == settings["matmul_precision"]
 
 
 @pytest.mark.hub

@@ -75,6 +75,29 @@ def test_a_grid_runs_every_cell_and_later_only_what_is_missing(teacher, student,
     assert [r["scores"] for r in third if r["seed"] == 1] == [r["scores"] for r in first]
 
 
+@pytest.mark.parametrize("epochs, told", [(1, False), (500, True)])
+def test_an_estimate_is_made_where_it_costs_little_of_the_work(
+    student, tokenizer, accelerator, tmp_path, monkeypatch, capsys, epochs, told
+):
+    """The run itself ends before its first update."""
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(finetuning, "finetune", stop)
+    with pytest.raises(KeyboardInterrupt):
+        finetune_grid(
+            {"student": student},
+            [task_data("sst2")],
+            (1,),
+            tokenizer,
+            accelerator,
+            replace(QUICK, epochs=epochs),
+            folder=tmp_path,
+        )
+    assert ("for 1 run that is not recorded yet" in capsys.readouterr().out) == told
+
+
 def test_a_record_of_another_run_is_not_taken(student, tokenizer, accelerator, tmp_path, ran, capsys):
     """Other settings, other data or other starting weights under the same name: run again, and a line says why."""
 

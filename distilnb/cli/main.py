@@ -1,11 +1,13 @@
 """`distilnb COMMAND`: the list of commands and the treatment of their errors; each imports only what it needs."""
 
 import difflib
+import gc
 import importlib
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from .. import __version__
 from ..machine.signals import heard
@@ -80,17 +82,35 @@ def command_function(name: str) -> Callable[..., None]:
     return getattr(importlib.import_module(f"distilnb.{module}"), function)
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Leave what is made in the `with` block out of garbage collections, in the block and after it.
+
+    The libraries' many objects stay until the end of a command. To search them again and again while they are
+    imported, and later wherever a library collects, is a good part of the time of a short command.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def _call(name: str, flags: list[str], show_traceback: bool, convert: bool) -> int:
     try:
-        from ..machine import hub, processes  # takes seconds, in which a signal may come
-        from . import parsing
+        with uncollected():
+            from ..machine import hub, processes  # takes seconds, in which a signal may come
+            from . import parsing
     except KeyboardInterrupt as stop:
         return _stopped(name, stop)
     try:
         with processes.explained():
             _quieten()
             hub.converting = convert
-            parsing.run_command(command_function(name), flags, name)
+            with uncollected():
+                function = command_function(name)
+            parsing.run_command(function, flags, name)
         return 0
     except KeyboardInterrupt as stop:
         return processes.leave(_stopped(name, stop))

@@ -10,7 +10,7 @@ from .. import paths, scales
 from ..evidence.names import ablation_grid, benchmark_run, finetuning_run
 from ..evidence.records import save_record
 from ..machine import processes
-from ..machine.device import make_accelerator
+from ..machine.device import make_accelerator, use_fast_settings
 from ..models import arithmetic
 from ..models.sources import check_same_words, load_model, load_tokenizer, read_teacher, ready_teacher, shipped_name
 from ..models.student import build_student
@@ -68,6 +68,7 @@ def ablate(where: TrainingOptions, what: AblationOptions, columns: OwnOptions) -
     config, finetuning = what.settings(scale)
     revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
     accelerator = make_accelerator(where.precision, where.cpu)
+    use_fast_settings(accelerator.device)
     teacher, tokenizer = read_teacher(what.teacher, revision)
 
     def prepare() -> tuple[list[Any], corpus.Corpus]:

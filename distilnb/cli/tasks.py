@@ -13,7 +13,7 @@ from ..evidence.comparing import check_budgets
 from ..evidence.names import REHEARSAL
 from ..evidence.records import Stopwatch, new_record, save_record
 from ..machine import processes
-from ..machine.device import make_accelerator
+from ..machine.device import make_accelerator, use_fast_settings
 from ..models.sources import check_same_words, load_tokenizer, models_of, resolve_model, trained_record
 from ..report import tables
 from ..tasks import heads, own, submission
@@ -79,6 +79,7 @@ def _fine_tune(
     tokenizer = _tokenizer(pairs)
     models = {label: resolve_model(source) for label, source in pairs.items()}
     accelerator = make_accelerator(where.precision, where.cpu)
+    machine = use_fast_settings(accelerator.device, accelerator.mixed_precision)
 
     def load() -> list[TaskData]:
         return own.find(what.task, what.source, columns, what.train_rows, what.validation_rows)
@@ -90,7 +91,6 @@ def _fine_tune(
         for task in data:
             tell(task.task.name, task.info)
     folder = Path(where.out or paths.home() / "runs")
-    origins = {label: {"model_record": record["name"]} if record else {} for label, record in trained.items()}
     rehearsed = any(record and record["scale"] == REHEARSAL for record in trained.values())
     records = finetune_grid(
         models,
@@ -106,7 +106,7 @@ def _fine_tune(
         task_teacher=what.task_teacher or None,
         keep=what.keep or bool(what.submission),
         suffix=what.suffix,
-        provenance=origins,
+        provenance={label: _origin(record) | {"machine": machine} for label, record in trained.items()},
         safety=safety,
     )
     if what.submission:
@@ -114,6 +114,11 @@ def _fine_tune(
     if accelerator.is_main_process:
         print("\n".join([tables.comparison(records), *_own_scores(records)]))
     processes.finish(accelerator)
+
+
+def _origin(record: dict[str, Any] | None) -> dict[str, str]:
+    """What the records of a model's runs say about the run that made the model."""
+    return {"model_record": record["name"]} if record else {}
 
 
 def _tokenizer(pairs: Mapping[str, str]) -> PreTrainedTokenizerBase:

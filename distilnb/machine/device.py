@@ -117,14 +117,15 @@ def _mallopt() -> Any:
     return getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
 
 
-def use_fast_settings(device: torch.device) -> dict[str, Any]:
+def use_fast_settings(device: torch.device, precision: str = "no") -> dict[str, Any]:
     """Probe this processor, switch the fast settings on for the rest of the process, and return them; {} on a GPU.
 
-    `$DISTILNB_FLOAT32` ("highest" or "medium") replaces the probe, for runs that are compared bit by bit.
+    `$DISTILNB_FLOAT32` ("highest" or "medium") replaces the probe, for runs that are compared bit by bit. So does a
+    `precision` in which no product of note is float32, because the probe takes most of a second.
     """
     if device.type != "cpu":
         return {}
-    asked = os.environ.get("DISTILNB_FLOAT32")
+    asked = os.environ.get("DISTILNB_FLOAT32") or (precision != "no" and torch.get_float32_matmul_precision())
     settings = {"matmul_precision": asked, "keep_memory": _mallopt() is not None} if asked else probe()
     _switch_on(settings)
     return settings

@@ -9,6 +9,7 @@ import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -297,20 +298,27 @@ def select(rates: Sequence[float], trials: Sequence[dict[str, Any] | None]) -> d
 
 
 def _announce(grid: FinetuningGrid, data: Sequence[TaskData], seeds: Sequence[int]) -> str:
-    """The expected time of the runs without a record, as a sentence, from a few updates per model; "" for few rows."""
-    seconds, left, pace = 0.0, 0, {}
-    for task in data:
-        for model, source in grid.models.items():
-            runs, trials = grid.left(model, task, seeds)
-            if not runs + trials or grid.config.steps(len(task.train)) < finetuning.MEASURED:
-                continue
-            if model not in pace:
-                head = heads.for_task(source, task.task)[0]
-                pace[model] = finetuning.pace(head, task, grid.tokenizer, grid.accelerator, grid.config)
-            share = min(0.9, grid.trial_rows / len(task.train)) if grid.trial_rows else 0.9
-            work = finetuning.work(finetuning.encode(task, grid.tokenizer, grid.config), grid.config)
-            seconds, left = seconds + pace[model] * work * (runs + share * trials), left + runs + trials
-    if not left:
+    """The expected time of the runs without a record, as a sentence, from a few updates per model.
+
+    "" for runs of so few updates that those for the estimate would be more than a hundredth of them.
+    """
+    left, count, seconds, pace = [], 0, 0.0, {}
+    for task, model in product(data, grid.models):
+        runs, trials = grid.left(model, task, seeds)
+        share = min(0.9, grid.trial_rows / len(task.train)) if grid.trial_rows else 0.9
+        count += runs + trials
+        left += [(model, task, runs + share * trials)] if runs + trials else []
+    models = {model for model, *_ in left}
+    if sum(grid.config.steps(len(task.train)) * runs for _, task, runs in left) < 100 * finetuning.MEASURED * len(
+        models
+    ):
         return ""
-    runs = "1 run that is" if left == 1 else f"{left} runs that are"
-    return f"estimate: about {duration(seconds)} for {runs} not recorded yet\n"
+    for model, task, runs in left:
+        if model not in pace:
+            head = heads.for_task(grid.models[model], task.task)[0]
+            pace[model] = finetuning.pace(head, task, grid.tokenizer, grid.accelerator, grid.config)
+        seconds += (
+            pace[model] * runs * finetuning.work(finetuning.encode(task, grid.tokenizer, grid.config), grid.config)
+        )
+    words = "1 run that is" if count == 1 else f"{count} runs that are"
+    return f"estimate: about {duration(seconds)} for {words} not recorded yet\n" if left else ""
