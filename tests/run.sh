@@ -14,30 +14,27 @@ mkdir -p "$DISTILNB_HOME"
 cores=$(python -c "import os; print(os.cpu_count() or 1)")
 workers=$((cores < 4 ? cores : 4))
 
-# every second notebook, its own home and coverage file: two halves run side by side
-half() {
-  local files=(notebooks/*.ipynb notebooks/solutions/*.ipynb) mine=() i
-  for ((i = $1; i < ${#files[@]}; i += 2)); do mine+=("${files[i]}"); done
-  mkdir -p "$scratch/home-$1"
-  DISTILNB_HOME="$scratch/home-$1" COVERAGE_FILE="$scratch/notebooks-$1" python -m pytest -q --nbval-lax \
+# one notebook, in its own home and coverage file; what it says is shown when it has ended
+notebook() {
+  local name=${1#notebooks/} status=0
+  name=${name//\//-}
+  DISTILNB_HOME="$scratch/home-$name" COVERAGE_FILE="$scratch/notebook-$name" python -m pytest -q --nbval-lax \
     --nbval-current-env --nbval-cell-timeout=600 --cov=distilnb --cov-report= -p no:cacheprovider -p no:xdist \
-    "${mine[@]}" "${@:2}"
+    "$@" > "$scratch/$name.log" 2>&1 || status=$?
+  cat "$scratch/$name.log"
+  return "$status"
 }
+export -f notebook
+export scratch
 
 echo "== unit tests, in $workers processes${COVERAGE:+, with the lines they run}"
 units=(python -m pytest -q -p no:nbval -n "$workers" --dist loadfile --no-loadscope-reorder)  # the longest files first
 COVERAGE_FILE="$scratch/unit" "${units[@]}" ${COVERAGE:+--cov=distilnb --cov-report=} tests "$@"
 
-echo "== notebooks and solutions, through nbval: one half here, the other in the background"
-half 1 "$@" > "$scratch/half-1.log" 2>&1 &
-other=$!
-half 0 "$@"
-status=0
-wait "$other" || status=$?
-cat "$scratch/half-1.log"
-((status == 0)) || exit "$status"
+echo "== notebooks and solutions, through nbval, two at a time"
+printf '%s\n' notebooks/*.ipynb notebooks/solutions/*.ipynb | xargs -P 2 -I{} bash -c 'notebook "$@"' run {} "$@"
 echo "== lines of the package that the notebooks alone run (but for what no lesson is about)"
-coverage combine --quiet --keep --data-file="$scratch/notebooks" "$scratch"/notebooks-?
+coverage combine --quiet --keep --data-file="$scratch/notebooks" "$scratch"/notebook-*
 no_lesson="*/cli/*,*/__main__.py,*/lessons/generated.py,*/lessons/notebooks.py,*/lessons/quiz.py,*/lessons/runtime.py"
 no_lesson+=",*/lessons/slides.py,*/machine/hosts.py,*/machine/hub.py,*/report/answer.py,*/report/findings.py"
 no_lesson+=",*/report/model_card.py,*/tasks/ceilings.py,*/tasks/own.py,*/tasks/scored.py,*/tasks/submission.py"
