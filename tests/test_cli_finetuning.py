@@ -99,6 +99,7 @@ BAD = {
     "unknown task": (["--task", "sst3"], "wnli, imdb, squad, or a file"),
     "no task": (["--task", ","], "names no task"),
     "no seeds": (["--seeds", "0"], "at least one is needed"),
+    "no trials": (["--trial_seeds", "0"], "trial_seeds is 0"),
     "fewer than no rows": (["--train_rows", "-1"], "give a number of rows, or 0 for all"),
     "rates that are no numbers": (["--learning_rates", "1e-3;1e-4"], "write 1e-3,3e-4"),
     "a second teacher that is not there": (["--task_teacher", "bert"], "'bert' is none of the models: teacher"),

@@ -175,9 +175,30 @@ def test_a_rate_that_diverges_is_not_chosen(student, tokenizer, accelerator, tmp
         finetune_grid(*arguments, folder=tmp_path / "b", quiet=True)
 
 
-def test_equal_rates_are_settled_by_their_order():
-    trials = [{"scores": {"main": score}} for score in (0.5, 0.7, 0.7)]
-    assert grid.select((1, 2, 3), trials)["chosen"] == 2
+def test_equal_rates_are_settled_by_their_order_and_several_trials_by_their_mean():
+    def trials(*scores):
+        return [score and {"scores": {"main": score}} for score in scores]
+
+    assert grid.select((1, 2, 3), [trials(0.5), trials(0.7), trials(0.7)])["chosen"] == 2
+    choice = grid.select((1, 2, 3), [trials(0.5, 0.9), trials(0.75, 0.75), trials(0.99, None)])
+    assert choice == {"scores": [0.7, 0.75, None], "chosen": 2}
+
+
+def test_several_trials_of_a_rate_have_seeds_of_their_own(student, tokenizer, accelerator, tmp_path, ran):
+    """Those of a choice by one trial each are taken, the run that followed from that choice is not."""
+    data = [task_data("sst2", train=64, validation=16)]
+    settings = {"learning_rates": (1e-7, 2e-3), "folder": tmp_path, "quiet": True}
+    (first,) = finetune_grid({"student": student}, data, (1,), tokenizer, accelerator, QUICK, **settings)
+    more = ["finetuning-toy-student-sst2-lr1e-07-seed2", "finetuning-toy-student-sst2-lr0.002-seed2"]
+    for made in ([*more, first["name"]], []):
+        ran.clear()
+        (record,) = finetune_grid(
+            {"student": student}, data, (1,), tokenizer, accelerator, QUICK, **settings, trial_seeds=2
+        )
+        assert ran == made
+    scores = {path.stem: load_record(path)["scores"]["main"] for path in (tmp_path / "selection").glob("*.json")}
+    means = [(scores[name.removesuffix("-seed2")] + scores[name]) / 2 for name in more]
+    assert record["selection"]["scores"] == pytest.approx(means) and record["selection"]["seeds"] == 2
 
 
 def test_a_run_searches_only_what_came_with_it_for_garbage(accelerator, tmp_path):

@@ -233,6 +233,7 @@ class GridOptions:
         "", "learning rates to choose from on a tenth of the training rows, joined by commas", several=","
     )
     trial_rows: int = setting(0, "training rows of each such trial (0: all)")
+    trial_seeds: int = setting(1, "trials of each learning rate, with a seed each; the best mean is chosen")
     task_teacher: str = setting(
         "", "LABEL whose fine-tuned self teaches the other models once more, as in DistilBERT (D)"
     )
@@ -249,8 +250,9 @@ class GridOptions:
         for name in ("train_rows", "validation_rows", "trial_rows"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a number of rows, or 0 for all")
-        if self.seeds < 1:
-            raise ValueError(f"seeds is {self.seeds}; at least one is needed")
+        for name in ("seeds", "trial_seeds"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; at least one is needed")
         check_name("--suffix", self.suffix or "a")
 
     def pairs(self) -> dict[str, str]:

@@ -103,6 +103,7 @@ def _fine_tune(
         folder=folder,
         learning_rates=rates,
         trial_rows=what.trial_rows,
+        trial_seeds=what.trial_seeds,
         task_teacher=what.task_teacher or None,
         keep=what.keep or bool(what.submission),
         suffix=what.suffix,

@@ -2,7 +2,8 @@
 
 A run is identified by its name. Its settings, data, starting weights and teacher are compared with its record, and a
 printed line says why a run is repeated. Learning rates are chosen on rows held out of the training split, from the
-same list for every model; validation rows judge and never choose (notebook 04).
+same list for every model; validation rows judge and never choose (notebook 04). On a small task a rate that is too high
+fails with some seeds only, which a single trial may not show: `trial_seeds` takes the mean of several.
 """
 
 import math
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from accelerate import Accelerator
@@ -45,6 +47,7 @@ class FinetuningGrid:
     folder: Path = field(default_factory=lambda: paths.home() / "runs")
     learning_rates: Sequence[float] = ()
     trial_rows: int = 0
+    trial_seeds: int = 1
     task_teacher: str | None = None
     keep: bool = False
     suffix: str = ""
@@ -72,12 +75,21 @@ class FinetuningGrid:
         keeps = self.folder / "models" / name if self.keep or model == self.task_teacher else None
         return FinetuningCell(self, name, model, self.models[model], task, config, about, self.folder, keeps)
 
+    def trial_names(self, model: str, task: TaskData, seed: int) -> dict[tuple[float, int], str]:
+        """The names of the trials for a choice, by learning rate and seed, the seeds from `seed` on."""
+        return {
+            (rate, one): self.run_name(model, task, f"lr{rate:g}" + (f"-seed{one}" if one > seed else ""))
+            for rate in self.learning_rates
+            for one in range(seed, seed + self.trial_seeds)
+        }
+
     def trials(self, model: str, task: TaskData, seed: int) -> list["FinetuningCell"]:
-        """The cells of `model` on carved rows of `task`, one per learning rate; they keep only their records."""
-        made = [self.cell(model, task, replace(self.config, learning_rate=r, seed=seed)) for r in self.learning_rates]
-        names = [self.run_name(model, task, f"lr{rate:g}") for rate in self.learning_rates]
-        records = self.folder / "selection"
-        return [replace(cell, name=name, records=records, keeps=None) for cell, name in zip(made, names, strict=True)]
+        """The cells of `model` on carved rows of `task`, for each learning rate and seed; they keep only records."""
+        made = []
+        for (rate, one), name in self.trial_names(model, task, seed).items():
+            cell = self.cell(model, task, replace(self.config, learning_rate=rate, seed=one))
+            made.append(replace(cell, name=name, records=self.folder / "selection", keeps=None))
+        return made
 
     def taught(self, cell: "FinetuningCell") -> "FinetuningCell":
         """The cell of the same run that also learns from the task teacher, fine-tuned with the same seed."""
@@ -93,8 +105,8 @@ class FinetuningGrid:
         """The number of runs and of trials of `model` on `task` without a record."""
         labels = [model, model + SECOND_STAGE] if self.task_teacher not in (None, model) else [model]
         runs = [self.run_name(label, task, f"seed{seed}") for label in labels for seed in seeds]
-        rates = () if self.chosen(model, task, seeds) else self.learning_rates
-        trials = [f"selection/{self.run_name(model, task, f'lr{rate:g}')}" for rate in rates]
+        names = {} if self.chosen(model, task, seeds) else self.trial_names(model, task, seeds[0])
+        trials = [f"selection/{name}" for name in names.values()]
         missing = [sum(not (self.folder / f"{name}.json").is_file() for name in names) for names in (runs, trials)]
         return missing[0], missing[1]
 
@@ -106,7 +118,7 @@ class FinetuningGrid:
                 selection = load_record(self.folder / f"{self.run_name(model, task, f'seed{seed}')}.json")["selection"]
             except (ValueError, KeyError):
                 continue
-            if (selection["learning_rates"], selection.get("rows", 0)) != ([*self.learning_rates], self.trial_rows):
+            if {key: value for key, value in selection.items() if key not in ("scores", "chosen")} != self.trying:
                 continue
             config = replace(self.config, learning_rate=selection["chosen"], seed=seed)
             cell = replace(self.cell(model, task, config, selection=selection), keeps=None)
@@ -119,7 +131,15 @@ class FinetuningGrid:
         what = f"{model} on {task.task.name}, choosing the learning rate"
         trials = self.trials(model, task.carve(most=self.trial_rows), seed)
         tried = cells.run_missing(trials, self.folder / "selection", what, self.accelerator, quiet=self.quiet).records
-        return select(self.learning_rates, tried) | ({"rows": self.trial_rows} if self.trial_rows else {})
+        groups = [tried[first : first + self.trial_seeds] for first in range(0, len(tried), self.trial_seeds)]
+        return self.trying | select(self.learning_rates, groups)
+
+    @property
+    def trying(self) -> dict[str, Any]:
+        """What a record says of the trials for its learning rate, besides their scores and the choice."""
+        made = {"learning_rates": list(self.learning_rates)}
+        made |= {"rows": self.trial_rows} if self.trial_rows else {}
+        return made | ({"seeds": self.trial_seeds} if self.trial_seeds > 1 else {})
 
     def cells(self, task: TaskData, seeds: Sequence[int]) -> list["FinetuningCell"]:
         """The cells of a task, a teacher's before those of its students; trials choose the learning rates now."""
@@ -241,11 +261,11 @@ def finetune_grid(
     A cell with a record of the same settings, data and starting weights is not run again, and an interrupted one goes
     on from its last checkpoint. The other settings are fields of `FinetuningGrid`. With `learning_rates`, each model
     and task first tries all these rates (the same for every model) on nine tenths of the training rows (at most
-    `trial_rows`; 0: all) and keeps the rate that does best on the other tenth; trials are recorded in
-    `folder/selection`. With `task_teacher`, one of `models`, every other model is fine-tuned again, now also on the
-    answers of that model, fine-tuned with the same seed; these runs have the model name `<model>_d`. `keep` saves the
-    fine-tuned models in `folder/models`. `suffix` is added to the tasks in names of runs. `provenance` adds keys to the
-    records of a model, by its name in `models`. `safety` is a `finetuning.Safety`; `quiet` prints nothing.
+    `trial_rows`; 0: all), with `trial_seeds` seeds, and keeps the rate that does best on the other tenth; trials are
+    recorded in `folder/selection`. With `task_teacher`, one of `models`, every other model is fine-tuned again, now
+    also on the answers of that model, fine-tuned with the same seed; these runs have the model name `<model>_d`. `keep`
+    saves the fine-tuned models in `folder/models`. `suffix` is added to the tasks in names of runs. `provenance` adds
+    keys to the records of a model, by its name in `models`. `safety` is a `finetuning.Safety`; `quiet` prints nothing.
 
     Raises ValueError before any work for arguments that do not fit, FloatingPointError at the end when a run diverged.
     """
@@ -285,16 +305,17 @@ def _check_carving(data: Sequence[TaskData], most: int) -> None:
             raise ValueError(f"{why}: give one rate, as --learning-rate") from error
 
 
-def select(rates: Sequence[float], trials: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
+def select(rates: Sequence[float], trials: Sequence[Sequence[dict[str, Any] | None]]) -> dict[str, Any]:
     """The best learning rate on the carved rows (the first of equals), and the scores of all that were tried.
 
-    The trial of a rate that diverged is None. Raises FloatingPointError when all trials diverged.
+    A rate has one trial or several, of different seeds; its score is their mean. The trial of a rate that diverged is
+    None, and so is the rate's score. Raises FloatingPointError when no rate has a score.
     """
-    scores = [None if trial is None else trial["scores"]["main"] for trial in trials]
+    scores = [None if None in own else fmean(trial["scores"]["main"] for trial in own) for own in trials]
     if all(score is None for score in scores):
         raise FloatingPointError(f"every learning rate of {list(rates)} diverged; try smaller ones")
     best = max(range(len(rates)), key=lambda i: -math.inf if scores[i] is None else scores[i])
-    return {"learning_rates": list(rates), "scores": scores, "chosen": rates[best]}
+    return {"scores": scores, "chosen": rates[best]}
 
 
 def _announce(grid: FinetuningGrid, data: Sequence[TaskData], seeds: Sequence[int]) -> str:
