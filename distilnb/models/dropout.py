@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import eager_mask
 
+from .packing import layout
+
 LEVELS = 2**16
 ATTENTION = "eager_bits"
 
@@ -60,14 +62,28 @@ def attention(
     """Scaled dot-product attention of three (batch, heads, seq, size) tensors: (batch, seq, heads, size), and weights.
 
     `attention_mask` is added to the scores. The attention is written out because, on short rows, the backward pass of
-    the fused kernels takes at least twice as long.
+    the fused kernels takes at least twice as long. The tokens of a packed batch are put into rows and back.
     """
-    scores = query @ key.transpose(2, 3) * (query.size(-1) ** -0.5 if scaling is None else scaling)
-    if attention_mask is not None:
-        scores = scores + attention_mask.to(scores.dtype)  # the mask is made in the embeddings' dtype, float32
+    scale = query.size(-1) ** -0.5 if scaling is None else scaling
+    if (packed := layout()) is None:
+        return _attend(query, key, value, attention_mask, scale, dropout * module.training)
+    parts = zip(packed.parts, *(packed.split(x.transpose(1, 2)) for x in (query, key, value)), strict=True)
+    mixed = []
+    for (rectangle, mask), *own in parts:
+        rows, _ = _attend(*(x.transpose(1, 2) for x in own), mask, scale, dropout * module.training)
+        mixed.append(rectangle.pack(rows))
+    return torch.cat(mixed, 1), None
+
+
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, dropout: float
+) -> tuple[Tensor, Tensor]:
+    scores = query @ key.transpose(2, 3) * scale
+    if mask is not None:
+        scores = scores + mask.to(scores.dtype)  # the mask is made in the embeddings' dtype, float32
     # unless its rows fill vectors of 32 numbers, a softmax in bf16 takes several times as long as one in float32
     softmax = scores.float().softmax(-1).to(scores.dtype) if scores.size(-1) % 32 else scores.softmax(-1)
-    weights = drop(softmax, dropout, module.training)
+    weights = drop(softmax, dropout)
     return (weights @ value).transpose(1, 2).contiguous(), weights
 
 

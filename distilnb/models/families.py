@@ -72,6 +72,7 @@ class Family:
     parts: dict[str, str] = field(default_factory=lambda: BERT_PARTS)  # a layer's linear modules, to make it narrower
     transposed: bool = False  # weights of a layer are stored as (inputs, outputs)
     head_tables: tuple[str, ...] = ()  # with a column for each head, read by all layers
+    packs: bool = False  # its layers know a token's place by its embedding alone, so that `packing` may move it
     rotary: bool = False  # positions turn pairs of a head's rows, each by an angle of its own
     check: Callable[[PreTrainedConfig, KeptLayers], None] | None = None  # refuses a choice of layers, or warns
     mend: Callable[[PreTrainedConfig, KeptLayers, dict[str, Tensor]], None] | None = None  # by a layer's place
@@ -121,6 +122,7 @@ def _roberta(name: str, model: type[PreTrainedModel]) -> Family:
         head=("lm_head.dense", nn.functional.gelu, "lm_head.layer_norm"),
         decoder="lm_head.decoder",
         first_position=True,
+        packs=True,
     )
 
 
@@ -131,6 +133,7 @@ FAMILIES = {
         layers="bert.encoder.layer",
         embeddings=("bert.embeddings",),
         head=("cls.predictions.transform",),
+        packs=True,
     ),
     "distilbert": Family(
         "DistilBERT",
@@ -138,6 +141,7 @@ FAMILIES = {
         layers="distilbert.transformer.layer",
         embeddings=("distilbert.embeddings",),
         head=("vocab_transform", "activation", "vocab_layer_norm"),
+        packs=True,
         decoder="vocab_projector",
         counts={k: v for k, v in BERT_COUNTS.items() if k not in ("token-type embeddings", "pooler")}
         | {"decoder": "u * v * h"},
@@ -154,6 +158,7 @@ FAMILIES = {
         embeddings=("electra.embeddings",),
         head=("generator_predictions",),
         decoder="generator_lm_head",
+        packs=True,
         counts={
             "word embeddings": "v * e",
             "position embeddings": "p * e",
@@ -274,7 +279,12 @@ def of(model: PreTrainedModel | PreTrainedConfig, what: str = "") -> Family:
 
 def longest(config: PreTrainedConfig) -> int:
     """The greatest number of tokens that a model of this configuration can read at once."""
-    return config.max_position_embeddings - (of(config).first_position and config.pad_token_id + 1)
+    return config.max_position_embeddings - first_position(config)
+
+
+def first_position(config: PreTrainedConfig) -> int:
+    """The position of a row's first token."""
+    return config.pad_token_id + 1 if of(config).first_position else 0
 
 
 def reads_token_types(config: PreTrainedConfig) -> bool:

@@ -195,7 +195,8 @@ class FinetuningCell:
     def differences(self, record: dict[str, Any]) -> list[str]:
         """The differences, in words, between `record` and the record of this run."""
         data = record["data"]
-        made_of = record["config"] | {
+        made_of = {"group_by_length": True} | record["config"]  # all runs did so before it was a setting
+        made_of |= {
             "data": data["fingerprint"],
             "rows": data["rows"],
             "weights": record.get("started_from"),
