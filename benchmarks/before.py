@@ -199,7 +199,7 @@ def main() -> None:
         finally:
             subprocess.run([*git, "remove", "--force", str(old)], check=True)
     more = {"comparisons": comparisons, "rounds": rows, "settings": settings}
-    config = {"commit": options.commit, "rounds": options.rounds, "cases": cases}
+    config = {"commit": options.commit, "rounds": options.rounds, "cases": cases, "group_by_length": False}
     about = {"scale": "base", "model": "student", "stopwatch": watch, "scores": {}, "config": config}
     record = new_record("benchmark", "benchmark-before", **about, **more)
     print(tables.table(tables.speed_rows([record])), f"record: {save_record(record)}", sep="\n")

@@ -10,7 +10,7 @@ from ..evidence.records import Record, load_records
 from ..machine.device import assumed_watts
 from ..machine.progress import duration
 from ..models.sources import shipped_teacher
-from ..report import answer, figures, findings, scorecard, tables
+from ..report import answer, figures, findings, grouping, scorecard, tables
 from ..report.retention import by_model
 from . import quiz
 from .notebooks import NOTEBOOKS, Notebook, folder
@@ -172,6 +172,8 @@ def between(text: str, marker: str, new: str) -> str:
 
 def results_page(card: scorecard.Card, records: list[Record]) -> str:
     """The text of RESULTS.md: the answer, the scorecard, our own results, and their cost."""
+    former = grouping.former()
+    batches = [grouping.told(records, former), tables.table(grouping.rows(records, former))]
     ours = [
         "## What our own runs found",
         findings.ablation_sentence(records),
@@ -179,6 +181,7 @@ def results_page(card: scorecard.Card, records: list[Record]) -> str:
         tables.NAMES,
         *filter(None, [findings.about_text_read_before(records)]),
         *(f"### {title}\n\n{tables.table(rows)}" for title, rows in tables.tables(records).items()),
+        *(["### What rows of like length in a batch cost", *batches] if batches[0] else []),
         "## Time and energy",
         f"Energy is time times {assumed_watts(False):.0f} W, with a GPU {assumed_watts(True):.0f} W: assumptions. "
         "Time is the clock's, pauses and other work beside it too.",
@@ -202,7 +205,7 @@ def generated(repo: str) -> Iterator[tuple[Path, str]]:
     for marker, text in (
         ("badges", front_badges(repo)),
         ("picture", front_picture(published)),
-        ("findings", f"{findings.findings(published)}\n\n{findings.not_run(published)}"),
+        ("findings", f"{findings.findings(published, grouping.former())}\n\n{findings.not_run(published)}"),
         ("notebooks", readme_table(repo)),
         ("verdicts", verdict_table(card)),
         ("scales", scale_table()),

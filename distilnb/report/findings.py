@@ -13,15 +13,19 @@ from ..models.student import student_config
 from ..studies import ablation, chain
 from ..studies.formats import KNOWN
 from ..tasks import glue
-from . import tables
+from . import grouping, tables
 from .retention import Records, Retained, by_model
 
 REAL = ("small", "mini")  # the scales with real text that need no GPU, the most telling first
 
 
-def findings(records: Records) -> str:
-    """A Markdown list of the findings in these records, each with a link to its notebook, without those not run."""
+def findings(records: Records, former: Records = ()) -> str:
+    """A Markdown list of the findings in these records, each with a link to its notebook, without those not run.
+
+    `former` are those of fine-tunings with rows of like length in their batches.
+    """
     parts = about_size(records), about_speed(records), impossible_score(), missing_attention(), about_teaching(records)
+    parts += (grouping.finding(records, former),)
     return "\n".join(f"- {part}" for part in parts if part)
 
 

@@ -13,7 +13,7 @@ the second distillation step behind the paper's DistilBERT (D).
 
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -87,6 +87,11 @@ class FinetuningConfig:
     def steps(self, rows: int) -> int:
         """The number of updates for this many training rows; the last batch of an epoch may be short."""
         return max(1, round(self.epochs * math.ceil(rows / self.batch_size)))
+
+
+def recorded(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a record, with those that it does not state because they were no settings when it was made."""
+    return {"group_by_length": True} | dict(config)
 
 
 @dataclass(frozen=True)

@@ -195,8 +195,7 @@ class FinetuningCell:
     def differences(self, record: dict[str, Any]) -> list[str]:
         """The differences, in words, between `record` and the record of this run."""
         data = record["data"]
-        made_of = {"group_by_length": True} | record["config"]  # all runs did so before it was a setting
-        made_of |= {
+        made_of = finetuning.recorded(record["config"]) | {
             "data": data["fingerprint"],
             "rows": data["rows"],
             "weights": record.get("started_from"),

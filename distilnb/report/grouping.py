@@ -1,0 +1,101 @@
+"""What rows of like length in a batch cost: former runs that had them, beside the same runs with rows as they come.
+
+Such a batch needs little padding, but it is no fair sample of the task (notebook 04).
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from .. import paths
+from ..evidence.names import rank
+from ..evidence.records import load_records
+from ..evidence.statistics import MeanInterval, mean_interval
+from ..tasks import finetuning, glue
+from .tables import signed_interval
+
+Records = Sequence[Mapping[str, Any]]
+TIMED = ("benchmark-finetuning-", "benchmark-before")  # names of records that time it
+
+
+def former() -> Records:
+    """The published records of former runs that had rows of like length in their batches and were repeated."""
+    return load_records(paths.data("runs", "grouped"))
+
+
+def is_grouped(record: Mapping[str, Any]) -> bool:
+    """Whether a fine-tuning, also a timed one, had rows of like length in a batch, as all before it was a setting."""
+    return finetuning.recorded(record["config"])["group_by_length"]
+
+
+def pairs(records: Records, former: Records) -> pd.DataFrame:
+    """One row for each former run that was repeated with rows as they come: scale, task, model, seed, `before` and
+    `now` in points, and the learning rates that the two chose."""
+    cell = ("scale", "task", "model", "seed")
+    now = {tuple(r[key] for key in cell): r for r in records if r["kind"] == "finetuning" and not is_grouped(r)}
+    rows = [
+        (*place, *(100 * r["scores"]["main"] for r in both), *(r["config"]["learning_rate"] for r in both))
+        for one in former
+        if (place := tuple(one[key] for key in cell)) in now
+        for both in [(one, now[place])]
+    ]
+    return pd.DataFrame(rows, columns=[*cell, "before", "now", "rate_before", "rate_now"])
+
+
+def rows(records: Records, former: Records) -> list[dict[str, Any]]:
+    """The table's rows, one for each task and model: medians of both, the mean gain in points with its interval."""
+    made = []
+    for (task, model), cells in pairs(records, former).groupby(["task", "model"], sort=False):
+        rates = f"{cells['rate_before'].iloc[0]:g}, {cells['rate_now'].iloc[0]:g}"
+        made.append(
+            {
+                "task": task,
+                "model": model,
+                "rows of like length": f"{cells['before'].median():.1f}",
+                "rows as they come": f"{cells['now'].median():.1f}",
+                "gain, points": signed_interval(*mean_interval(list(cells["now"] - cells["before"]))[:3]),
+                "rates chosen": rates,
+                "seeds": len(cells),
+            }
+        )
+    order = list(glue.GLUE)
+    return sorted(made, key=lambda row: (order.index(row["task"]), rank(row["model"])))
+
+
+def _gain(found: pd.DataFrame) -> tuple[MeanInterval, int]:
+    """The mean gain in points with its interval, and in how many of the pairs there is one."""
+    gains = found["now"] - found["before"]
+    return mean_interval(list(gains)), int((gains > 0).sum())
+
+
+def finding(records: Records, former: Records) -> str:
+    """The sentence about what such batches cost; "" without pairs of runs, or where noise could explain them."""
+    found = pairs(records, former)
+    gain, more = _gain(found)
+    if gain.low is None or gain.low <= 0:
+        return ""
+    return (
+        f"**Rows of like length in a batch save padding and cost scores**: {signed_interval(*gain[:3])} points more "
+        f"without them, in {more} of {len(found)} pairs of runs (scale {found['scale'].iloc[0]}). So the padding is "
+        "left out instead ([04](notebooks/04_glue_finetuning.ipynb))."
+    )
+
+
+def told(records: Records, former: Records) -> str:
+    """The sentences on what was found and on the records that still have such batches; "" without a pair of runs."""
+    found = pairs(records, former)
+    if found.empty:
+        return ""
+    gain, more = _gain(found)
+    left = Counter(r["scale"] for r in records if r["kind"] == "finetuning" and is_grouped(r))
+    sentence = (
+        "Fine-tuning once put rows of like length into a batch, which saves padding. Such a batch is no fair sample of "
+        f"a task: in {len(found)} pairs of runs of the same model, task and seed (the learning rate chosen anew from "
+        f"the same list), rows as they come score {signed_interval(*gain[:3])} points more, and more in {more} of them."
+    )
+    scales = ", ".join(f"{count} of {scale}" for scale, count in sorted(left.items()))
+    sentence += f" These fine-tunings are not repeated yet, and may score too little: {scales}." if left else ""
+    timed = [f"`{r['name']}`" for r in records if r["name"].startswith(TIMED) and is_grouped(r)]
+    return sentence + (f" Nor are these timings of fine-tuning: {', '.join(timed)}." if timed else "")

@@ -1,0 +1,43 @@
+"""What rows of like length in a batch cost, from made-up records."""
+
+from distilnb.report import grouping
+
+
+def run(task, model, seed, main, rate=1e-4, scale="small", **config):
+    """A fine-tuning record, as far as the comparison reads it."""
+    return {
+        "kind": "finetuning",
+        "name": f"{scale}-{model}-{task}-{seed}",
+        "scale": scale,
+        "task": task,
+        "model": model,
+        "seed": seed,
+        "scores": {"main": main},
+        "config": {"learning_rate": rate} | config,
+    }
+
+
+FORMER = [run("stsb", "student", seed, 0.6, 3e-4) for seed in range(3)] + [run("cola", "teacher", 0, 0.3)]
+NOW = [run("stsb", "student", seed, 0.7 + 0.01 * seed, group_by_length=False) for seed in range(2)]
+
+
+def test_runs_are_paired_by_model_task_and_seed():
+    (row,) = grouping.rows(NOW + [run("cola", "teacher", 0, 0.4, group_by_length=True)], FORMER)
+    assert (row["task"], row["model"], row["seeds"], row["rates chosen"]) == ("stsb", "student", 2, "0.0003, 0.0001")
+    assert row["gain, points"].startswith("+10.50 [+4.15") and row["rows as they come"] == "70.5"
+
+
+def test_scales_that_still_have_such_batches_are_named():
+    """A record from before the setting had them too."""
+    old = [run("rte", "teacher", seed, 0.5, scale="mini") for seed in range(2)]
+    said = grouping.told(NOW + old, FORMER)
+    assert "2 pairs" in said and "more in 2 of them" in said and said.endswith("2 of mini.")
+    timed = {"kind": "benchmark", "name": "benchmark-before", "scale": "base", "config": {}}
+    assert grouping.told([*NOW, timed], FORMER).endswith("fine-tuning: `benchmark-before`.")
+    assert "not repeated" not in grouping.told(NOW, FORMER) and grouping.told(old, FORMER) == ""
+
+
+def test_the_finding_is_told_only_where_there_is_one():
+    assert "+10.50" in grouping.finding(NOW, FORMER) and "2 of 2 pairs" in grouping.finding(NOW, FORMER)
+    worse = [r | {"scores": {"main": 0.5}} for r in NOW]
+    assert grouping.finding(worse, FORMER) == grouping.finding([], FORMER) == ""
