@@ -80,7 +80,7 @@ NOTEBOOKS = (
         "One task slowly, then a table of them",
         "A pre-trained encoder and a new head: from rows to scores, with baselines, errors and seeds",
         "section 4, Table 1",
-        "glue, heads, finetuning, packing, grid",
+        "glue, heads, finetuning, unpadding, grid",
         0.9,
     ),
     Notebook(

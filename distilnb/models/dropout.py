@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import eager_mask
 
-from .packing import layout
+from .unpadding import layout
 
 LEVELS = 2**16
 ATTENTION = "eager_bits"
@@ -62,16 +62,16 @@ def attention(
     """Scaled dot-product attention of three (batch, heads, seq, size) tensors: (batch, seq, heads, size), and weights.
 
     `attention_mask` is added to the scores. The attention is written out because, on short rows, the backward pass of
-    the fused kernels takes at least twice as long. The tokens of a packed batch are put into rows and back.
+    the fused kernels takes at least twice as long. A batch without padding is put into rows and taken out of them.
     """
     scale = query.size(-1) ** -0.5 if scaling is None else scaling
-    if (packed := layout()) is None:
+    if (batch := layout()) is None:
         return _attend(query, key, value, attention_mask, scale, dropout * module.training)
-    parts = zip(packed.parts, *(packed.split(x.transpose(1, 2)) for x in (query, key, value)), strict=True)
+    parts = zip(batch.parts, *(batch.split(x.transpose(1, 2)) for x in (query, key, value)), strict=True)
     mixed = []
     for (rectangle, mask), *own in parts:
         rows, _ = _attend(*(x.transpose(1, 2) for x in own), mask, scale, dropout * module.training)
-        mixed.append(rectangle.pack(rows))
+        mixed.append(rectangle.take(rows))
     return torch.cat(mixed, 1), None
 
 

@@ -72,7 +72,7 @@ class Family:
     parts: dict[str, str] = field(default_factory=lambda: BERT_PARTS)  # a layer's linear modules, to make it narrower
     transposed: bool = False  # weights of a layer are stored as (inputs, outputs)
     head_tables: tuple[str, ...] = ()  # with a column for each head, read by all layers
-    packs: bool = False  # its layers know a token's place by its embedding alone, so that `packing` may move it
+    unpads: bool = False  # its layers know a token's place by its embedding alone, so that `unpadding` may move it
     rotary: bool = False  # positions turn pairs of a head's rows, each by an angle of its own
     check: Callable[[PreTrainedConfig, KeptLayers], None] | None = None  # refuses a choice of layers, or warns
     mend: Callable[[PreTrainedConfig, KeptLayers, dict[str, Tensor]], None] | None = None  # by a layer's place
@@ -122,7 +122,7 @@ def _roberta(name: str, model: type[PreTrainedModel]) -> Family:
         head=("lm_head.dense", nn.functional.gelu, "lm_head.layer_norm"),
         decoder="lm_head.decoder",
         first_position=True,
-        packs=True,
+        unpads=True,
     )
 
 
@@ -133,7 +133,7 @@ FAMILIES = {
         layers="bert.encoder.layer",
         embeddings=("bert.embeddings",),
         head=("cls.predictions.transform",),
-        packs=True,
+        unpads=True,
     ),
     "distilbert": Family(
         "DistilBERT",
@@ -141,7 +141,7 @@ FAMILIES = {
         layers="distilbert.transformer.layer",
         embeddings=("distilbert.embeddings",),
         head=("vocab_transform", "activation", "vocab_layer_norm"),
-        packs=True,
+        unpads=True,
         decoder="vocab_projector",
         counts={k: v for k, v in BERT_COUNTS.items() if k not in ("token-type embeddings", "pooler")}
         | {"decoder": "u * v * h"},
@@ -158,7 +158,7 @@ FAMILIES = {
         embeddings=("electra.embeddings",),
         head=("generator_predictions",),
         decoder="generator_lm_head",
-        packs=True,
+        unpads=True,
         counts={
             "word embeddings": "v * e",
             "position embeddings": "p * e",

@@ -1,7 +1,7 @@
 """Fine-tuning on a task (paper sections 4 and 4.1): one loop for classes, numbers and answer spans (notebooks 04–06).
 
-Padding is left out (`packing`). To put rows of like length together would avoid most of it too, but such a batch is no
-fair sample of the task: in our runs it costs several points on small tasks with a high learning rate.
+Padding is left out (`unpadding`). To put rows of like length together would avoid most of it too, but such a batch is
+no fair sample of the task, and in our runs it costs points (`report.grouping`).
 
 Order, dropout and the new head are pure functions of the seed, and the result of an update does not depend on the
 number of processes. Every row of a validation split is scored exactly once, by one of the processes; the paper's early
@@ -37,7 +37,7 @@ from ..evidence import comparing
 from ..evidence.records import new_record
 from ..machine import device
 from ..machine.processes import alone_in, explained, first_on_disk, jointly, summed
-from ..models import dropout, families, half, packing
+from ..models import dropout, families, half, unpadding
 from ..models.teacher import check_vocabulary, pad_causal
 from ..settings import setting
 from ..text.corpus import vocabulary_hash
@@ -158,7 +158,7 @@ def forward(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
     """
     read = {"input_ids", "attention_mask"} | ({"token_type_ids"} if families.reads_token_types(model.config) else set())
     mask = batch["attention_mask"]
-    with packing.packed(model, {key: batch[key] for key in read}, dropout.ATTENTION) as inputs:
+    with unpadding.unpadded(model, {key: batch[key] for key in read}, dropout.ATTENTION) as inputs:
         outputs = half.call(model, model, half.wanted(mask), **inputs)
     if not heads.is_answerer(model):
         return outputs.logits.float()

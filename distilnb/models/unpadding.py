@@ -2,8 +2,8 @@
 
 A batch is a rectangle, and short rows are filled up. But everything in a layer treats each token alone, except its
 attention. So the real tokens of all rows can stand in one long row, (1, tokens, dim), and only the attention puts them
-back into a rectangle. The answers are those of the padded batch; what padding would have cost, is saved, and rows need
-not be put together by length for it.
+back into rectangles. The answers are those of the padded batch, and nothing is computed for padding; rows need not be
+put together by length for it.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from . import families
 
 TOGETHER, SCORES = 8, 2**17  # rows of like length that one rectangle has for the attention at least; its scores at most
-FULL = 0.9  # the share of real tokens from which padding costs less than leaving it out
+FULL = 0.9  # with a greater share of real tokens a batch is taken as it is, because there is little to save
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Rectangle:
     shape: tuple[int, int]
     places: Tensor
 
-    def pack(self, x: Tensor) -> Tensor:
+    def take(self, x: Tensor) -> Tensor:
         """The real tokens of `x`, (rows, seq, ...), as one row, (1, tokens, ...)."""
         return x.flatten(0, 1).index_select(0, self.places)[None]
 
-    def unpack(self, x: Tensor) -> Tensor:
+    def put(self, x: Tensor) -> Tensor:
         """The tokens of `x`, (1, tokens, ...), in their rows, (rows, seq, ...), with zeros as padding."""
         empty = x.new_zeros(self.shape[0] * self.shape[1], *x.shape[2:])
         return empty.index_copy(0, self.places, x[0]).unflatten(0, self.shape)
@@ -51,7 +51,7 @@ class Layout:
     @classmethod
     def of(cls, mask: Tensor) -> "Layout":
         """The layout of a batch with this padding mask, (batch, seq)."""
-        order = mask.sum(1).argsort()
+        order = mask.sum(1).argsort(stable=True)
         rows, columns = mask[order].nonzero(as_tuple=True)
         parts = []
         for own in mask[order].split(max(TOGETHER, SCORES // mask.shape[1] ** 2)):
@@ -63,7 +63,7 @@ class Layout:
     def split(self, x: Tensor) -> Iterator[Tensor]:
         """The tokens of `x`, (1, tokens, ...), of each part in its rows."""
         for (part, _), own in zip(self.parts, x.split([len(part.places) for part, _ in self.parts], 1), strict=True):
-            yield part.unpack(own)
+            yield part.put(own)
 
 
 _LAYOUT: ContextVar[Layout | None] = ContextVar("layout", default=None)
@@ -75,7 +75,7 @@ def layout() -> Layout | None:
 
 
 @contextmanager
-def packed(model: PreTrainedModel, batch: dict[str, Tensor], attention: str) -> Iterator[dict[str, Tensor]]:
+def unpadded(model: PreTrainedModel, batch: dict[str, Tensor], attention: str) -> Iterator[dict[str, Tensor]]:
     """The arguments with which `model` reads a batch of (batch, seq) tensors in this block, seeing no padding.
 
     `batch` has an attention_mask, which is left out where nothing is padded, because a faster kernel runs then. A model
@@ -86,15 +86,15 @@ def packed(model: PreTrainedModel, batch: dict[str, Tensor], attention: str) -> 
         yield {key: value for key, value in batch.items() if key != "attention_mask"}
         return
     full = mask.float().mean() > FULL
-    if full or not (families.of(model).packs and model.config._attn_implementation == attention):
+    if full or not (families.of(model).unpads and model.config._attn_implementation == attention):
         yield batch
         return
     now, first = Layout.of(mask), families.first_position(model.config)
     last = attrgetter(families.of(model).layers)(model)[-1]
-    hook = last.register_forward_hook(lambda *call: _first(call[-1], now.whole.unpack))
+    hook = last.register_forward_hook(lambda *call: _first(call[-1], now.whole.put))
     token = _LAYOUT.set(now)
     try:
-        made = {key: now.whole.pack(value) for key, value in batch.items() if key != "attention_mask"}
+        made = {key: now.whole.take(value) for key, value in batch.items() if key != "attention_mask"}
         made["position_ids"] = (now.whole.places % mask.shape[1] + first)[None]
         yield made | {"attention_mask": mask[:, None, None]}  # with four dimensions it is passed on as it is
     finally:

@@ -7,11 +7,11 @@ import pytest
 import torch
 from test_families import CONFIGS, make
 
-from distilnb.models import dropout, families, packing
+from distilnb.models import dropout, families, unpadding
 from distilnb.tasks import finetuning, heads
 
 CPU = torch.device("cpu")
-PACKED = [kind for kind, config in CONFIGS.items() if families.of(config).packs]
+UNPADDED = [kind for kind, config in CONFIGS.items() if families.of(config).unpads]
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def answered(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Te
 
 
 @pytest.mark.parametrize("spans", [False, True])
-@pytest.mark.parametrize("kind", PACKED)
+@pytest.mark.parametrize("kind", UNPADDED)
 def test_answers_and_gradients_are_those_of_the_padded_batch(kind, spans, batch):
     padded = trained(kind, spans)
     model = copy.deepcopy(padded)
@@ -60,7 +60,7 @@ def test_answers_and_gradients_are_those_of_the_padded_batch(kind, spans, batch)
             torch.testing.assert_close(own.grad, other.grad, rtol=1e-3, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
 
 
-@pytest.mark.parametrize("kind", PACKED)
+@pytest.mark.parametrize("kind", UNPADDED)
 def test_in_bf16_the_answers_are_close(kind, batch):
     model = trained(kind, spans=False)
     dropout.speed_up(model, CPU)
@@ -69,13 +69,13 @@ def test_in_bf16_the_answers_are_close(kind, batch):
     assert (half - answered(model, batch)).abs().max() < 0.5
 
 
-@pytest.mark.parametrize("kind", [kind for kind in CONFIGS if kind not in PACKED])
+@pytest.mark.parametrize("kind", [kind for kind in CONFIGS if kind not in UNPADDED])
 def test_other_families_pad(kind, batch):
     model = trained(kind, spans=False)
     expected = answered(copy.deepcopy(model), batch)
     dropout.speed_up(model, CPU)
-    with packing.packed(model, batch, dropout.ATTENTION) as inputs:
-        assert inputs is batch and packing.layout() is None
+    with unpadding.unpadded(model, batch, dropout.ATTENTION) as inputs:
+        assert inputs is batch and unpadding.layout() is None
     torch.testing.assert_close(answered(model, batch), expected, rtol=1e-3, atol=1e-4)
 
 
@@ -85,15 +85,15 @@ def test_a_batch_that_is_full_or_nearly_so_is_taken_as_it_is(padding, taken, bat
     dropout.speed_up(model, CPU)
     mask = torch.ones_like(batch["attention_mask"])
     mask[0, 60 - padding :] = 0
-    with packing.packed(model, batch | {"attention_mask": mask}, dropout.ATTENTION) as inputs:
-        assert packing.layout() is None and ("attention_mask" in inputs) == taken
+    with unpadding.unpadded(model, batch | {"attention_mask": mask}, dropout.ATTENTION) as inputs:
+        assert unpadding.layout() is None and ("attention_mask" in inputs) == taken
         assert inputs["input_ids"] is batch["input_ids"]
 
 
 def test_a_step_that_fails_leaves_no_layout_behind(batch):
     model = trained("bert", spans=False)
     dropout.speed_up(model, CPU)
-    with pytest.raises(KeyError), packing.packed(model, batch, dropout.ATTENTION):
-        assert packing.layout() is not None
+    with pytest.raises(KeyError), unpadding.unpadded(model, batch, dropout.ATTENTION):
+        assert unpadding.layout() is not None
         raise KeyError
-    assert packing.layout() is None and not model.bert.encoder.layer[-1]._forward_hooks
+    assert unpadding.layout() is None and not model.bert.encoder.layer[-1]._forward_hooks
