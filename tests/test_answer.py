@@ -19,6 +19,7 @@ def run(model, task, seed, main, majority=0.5, **more):
         "scores": {"main": main, "majority": 0.0 if task == "cola" else majority},
         "interval": [main - 0.01, main + 0.01],
         "data": {"stand_in": task == "qqp"},
+        "config": {"group_by_length": False},
     } | more
 
 
@@ -69,6 +70,12 @@ def test_the_share_is_over_tasks_on_which_the_teacher_is_above_the_majority():
     assert found.share.mean == pytest.approx(100 * 0.9 * (1.3) / (1.3 + 2 * 0.001), abs=0.05)
     told = answer.answer(low + grid("student", 0.9))
     assert "9 tasks 3 were run" in told and "on CoLA, SST-2. Over these the student" in told
+
+
+def test_tasks_whose_runs_had_rows_of_like_length_are_named():
+    former = [r | {"config": {}} if r["task"] in ("rte", "qqp") else r for r in TEACHER]
+    assert "The runs of RTE still have rows of like length" in answer.answer(former + grid("student", 0.9))
+    assert "like length" not in answer.answer(TEACHER + grid("student", 0.9))
 
 
 def test_one_task_and_one_seed_are_told_as_one():

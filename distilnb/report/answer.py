@@ -13,6 +13,7 @@ from ..evidence.statistics import MeanInterval
 from ..studies import ablation
 from ..tasks import glue
 from . import tables
+from .grouping import is_grouped
 from .retention import Records, Retained, by_model, claimed_share
 
 MODELS = {
@@ -30,7 +31,7 @@ def answer(records: Records, scale: str = "small") -> str:
     kept = by_model(records, scale)
     if "student" not in kept:
         return f"{_subject(records, scale)} Its answer is open: there are no records of teacher and student yet."
-    opening = " ".join([_subject(records, scale), *_told(kept)])
+    opening = " ".join([_subject(records, scale), *_told(kept), *_former(records, kept["student"])])
     return "\n\n".join([opening, _shares(kept), _losses(records, scale), _limits()])
 
 
@@ -55,6 +56,15 @@ def _told(kept: Mapping[str, Retained]) -> list[str]:
         words = "is ahead of" if twin.lead.low > 0 else "is behind" if twin.lead.high < 0 else "cannot be told from"
         sentences.append(f"It {words} its twin, which went on without a teacher: {_points(twin.lead)} points.")
     return sentences
+
+
+def _former(records: Records, student: Retained) -> list[str]:
+    """The sentence on tasks whose runs still have rows of like length in their batches."""
+    runs = [r for r in records if r["kind"] == "finetuning" and r["scale"] == student.scale and is_grouped(r)]
+    titles = [glue.TASKS[task].title for task in student.tasks if task in {r["task"] for r in runs}]
+    if not titles:
+        return []
+    return [f"The runs of {', '.join(titles)} still have rows of like length in their batches, which costs scores."]
 
 
 def _points(lead: MeanInterval) -> str:
