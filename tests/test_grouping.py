@@ -31,7 +31,7 @@ def test_scales_that_still_have_such_batches_are_named():
     """A record from before the setting had them too."""
     old = [run("rte", "teacher", seed, 0.5, scale="mini") for seed in range(2)]
     said = grouping.told(NOW + old, FORMER)
-    assert "2 pairs" in said and "more in 2 of them" in said and said.endswith("2 of mini.")
+    assert "2 pairs" in said and "more in 2 of them." in said and said.endswith("2 of mini.")
     timed = {"kind": "benchmark", "name": "benchmark-before", "scale": "base", "config": {}}
     assert grouping.told([*NOW, timed], FORMER).endswith("fine-tuning: `benchmark-before`.")
     assert "not repeated" not in grouping.told(NOW, FORMER) and grouping.told(old, FORMER) == ""

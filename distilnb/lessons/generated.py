@@ -181,7 +181,7 @@ def results_page(card: scorecard.Card, records: list[Record]) -> str:
         tables.NAMES,
         *filter(None, [findings.about_text_read_before(records)]),
         *(f"### {title}\n\n{tables.table(rows)}" for title, rows in tables.tables(records).items()),
-        *(["### What rows of like length in a batch cost", *batches] if batches[0] else []),
+        *(["### Rows of like length in a batch, and rows as they come", *batches] if batches[0] else []),
         "## Time and energy",
         f"Energy is time times {assumed_watts(False):.0f} W, with a GPU {assumed_watts(True):.0f} W: assumptions. "
         "Time is the clock's, pauses and other work beside it too.",

@@ -64,7 +64,7 @@ def _former(records: Records, student: Retained) -> list[str]:
     titles = [glue.TASKS[task].title for task in student.tasks if task in {r["task"] for r in runs}]
     if not titles:
         return []
-    return [f"The runs of {', '.join(titles)} still have rows of like length in their batches, which costs scores."]
+    return [f"The runs of {', '.join(titles)} still have rows of like length in their batches."]
 
 
 def _points(lead: MeanInterval) -> str:

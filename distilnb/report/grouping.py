@@ -1,4 +1,4 @@
-"""What rows of like length in a batch cost: former runs that had them, beside the same runs with rows as they come.
+"""Whether rows of like length in a batch cost scores: runs that had them, and the same runs with rows as they come.
 
 Such a batch needs little padding, but it is no fair sample of the task (notebook 04).
 """
@@ -93,7 +93,8 @@ def told(records: Records, former: Records) -> str:
     sentence = (
         "Fine-tuning once put rows of like length into a batch, which saves padding. Such a batch is no fair sample of "
         f"a task: in {len(found)} pairs of runs of the same model, task and seed (the learning rate chosen anew from "
-        f"the same list), rows as they come score {signed_interval(*gain[:3])} points more, and more in {more} of them."
+        f"the same list), rows as they come score {signed_interval(*gain[:3])} points more, and more in {more} of them"
+        + ("." if gain.low is not None and gain.low > 0 else ", which noise could explain.")
     )
     scales = ", ".join(f"{count} of {scale}" for scale, count in sorted(left.items()))
     sentence += f" These fine-tunings are not repeated yet, and may score too little: {scales}." if left else ""

@@ -1,7 +1,7 @@
 """Fine-tuning on a task (paper sections 4 and 4.1): one loop for classes, numbers and answer spans (notebooks 04–06).
 
 Padding is left out (`unpadding`). To put rows of like length together would avoid most of it too, but such a batch is
-no fair sample of the task, and in our runs it costs points (`report.grouping`).
+no fair sample of the task (`report.grouping` compares runs of both kinds).
 
 Order, dropout and the new head are pure functions of the seed, and the result of an update does not depend on the
 number of processes. Every row of a validation split is scored exactly once, by one of the processes; the paper's early
@@ -66,7 +66,9 @@ class FinetuningConfig:
     clip: float = setting(1.0, "gradient norm above which gradients are scaled down")
     max_length: int = setting(128, "tokens of a row; longer ones are cut, SQuAD's are read in several windows")
     truncation: str = setting("head", "what a single text that is too long keeps; pairs: head", choices=TRUNCATIONS)
-    group_by_length: bool = setting(False, "rows of like length in a batch: less padding, and worse scores")
+    group_by_length: bool = setting(
+        False, "rows of like length in a batch: less padding, but no fair sample of the task"
+    )
     stride: int = setting(128, "tokens by which the next window over a long SQuAD context starts later")
     soft_weight: float = setting(0.5, "weight of the fine-tuned teacher's answers; the labels have the rest")
     temperature: float = setting(2.0, "softens both distributions when a fine-tuned teacher is matched")

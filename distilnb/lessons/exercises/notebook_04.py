@@ -112,7 +112,7 @@ def grouped(function: Callable) -> str:
         raise NotYet("seed 0 and seed 1 give the same order; let the seed shuffle the batches")
     return (
         f"{padding:.2f} tokens computed for each real one, in an order that tells nothing: the same rows for less. "
-        "`batch_order` does so where `group_by_length` asks for it; what such company costs a model stands above."
+        "`batch_order` does so where `group_by_length` asks for it; what such company does to scores stands above."
     )
 
 
