@@ -390,6 +390,7 @@ def test_the_command_runs_a_grid_and_prints_its_table(teacher_folder, text_file,
     assert "without masked words (L_mlm)" in told and "−0.31" in told
     record = json.loads((tmp_path / "records" / "try-no_mlm-seed0.json").read_text())
     assert record["made_from"]["teacher"] == teacher_folder.name and record["scale"] == "toy"
+    assert "matmul_precision" in record["machine"]
     assert ablate(teacher_folder, text_file, tmp_path, "--seeds", "1", "--temperature", "1", "--name", "try") == 0
     told = capsys.readouterr().out
     assert "1 recorded already" in told and "temperature 1" in told

@@ -68,7 +68,7 @@ def ablate(where: TrainingOptions, what: AblationOptions, columns: OwnOptions) -
     config, finetuning = what.settings(scale)
     revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
     accelerator = make_accelerator(where.precision, where.cpu)
-    use_fast_settings(accelerator.device)
+    machine = use_fast_settings(accelerator.device)
     teacher, tokenizer = read_teacher(what.teacher, revision)
 
     def prepare() -> tuple[list[Any], corpus.Corpus]:
@@ -93,7 +93,7 @@ def ablate(where: TrainingOptions, what: AblationOptions, columns: OwnOptions) -
         work=where.folder,
         name=where.name,
         scale=scale.name,
-        provenance={"made_from": {"teacher": shipped_name(what.teacher), "revision": revision}},
+        provenance={"made_from": {"teacher": shipped_name(what.teacher), "revision": revision}, "machine": machine},
     )
     records = ablation.run_grid(grid, variants, range(what.seeds))
     if accelerator.is_main_process:
