@@ -6,7 +6,7 @@ import pytest
 
 from distilnb import paths
 from distilnb.evidence.records import load_records
-from distilnb.report import findings, grouping
+from distilnb.report import findings
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +30,8 @@ def test_without_records_only_the_papers_own_arithmetic_is_told():
 
 
 def test_each_published_finding_has_a_link_and_numbers_of_its_records(published):
-    bullets = findings.findings(published, grouping.former()).splitlines()
-    assert len(bullets) == 5 + bool(grouping.finding(published, grouping.former()))
+    bullets = findings.findings(published).splitlines()
+    assert len(bullets) == 5
     for bullet in bullets:
         for link in (part.split(")")[0] for part in bullet.split("](")[1:]):
             assert (paths.PACKAGE.parent / link).is_file(), link
@@ -54,6 +54,12 @@ def test_a_teacher_that_costs_is_said_to_cost(published):
     scale = told.split("(scale ")[1].split(":")[0]
     assert "pays on text" in told
     assert "does not pay on text" in findings.about_teaching(altered(published, f"distil-{scale}", mlm_loss=9.0))
+
+
+def test_tasks_whose_runs_had_rows_of_like_length_are_named(published):
+    fair = [r | {"config": r["config"] | {"group_by_length": False}} for r in published]
+    assert "(CoLA still with rows of like length in a batch)" in findings.about_teaching(published)
+    assert "like length" not in findings.about_teaching(fair)
 
 
 def test_text_and_tasks_are_each_told_at_the_most_telling_scale_that_was_run(published):

@@ -35,9 +35,3 @@ def test_scales_that_still_have_such_batches_are_named():
     timed = {"kind": "benchmark", "name": "benchmark-before", "scale": "base", "config": {}}
     assert grouping.told([*NOW, timed], FORMER).endswith("fine-tuning: `benchmark-before`.")
     assert "not repeated" not in grouping.told(NOW, FORMER) and grouping.told(old, FORMER) == ""
-
-
-def test_the_finding_is_told_only_where_there_is_one():
-    assert "+10.50" in grouping.finding(NOW, FORMER) and "2 of 2 pairs" in grouping.finding(NOW, FORMER)
-    worse = [r | {"scores": {"main": 0.5}} for r in NOW]
-    assert grouping.finding(worse, FORMER) == grouping.finding([], FORMER) == ""

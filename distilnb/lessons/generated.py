@@ -172,7 +172,7 @@ def between(text: str, marker: str, new: str) -> str:
 
 def results_page(card: scorecard.Card, records: list[Record]) -> str:
     """The text of RESULTS.md: the answer, the scorecard, our own results, and their cost."""
-    former = grouping.former()
+    former = grouping.former_records()
     batches = [grouping.told(records, former), tables.table(grouping.rows(records, former))]
     ours = [
         "## What our own runs found",
@@ -205,7 +205,7 @@ def generated(repo: str) -> Iterator[tuple[Path, str]]:
     for marker, text in (
         ("badges", front_badges(repo)),
         ("picture", front_picture(published)),
-        ("findings", f"{findings.findings(published, grouping.former())}\n\n{findings.not_run(published)}"),
+        ("findings", f"{findings.findings(published)}\n\n{findings.not_run(published)}"),
         ("notebooks", readme_table(repo)),
         ("verdicts", verdict_table(card)),
         ("scales", scale_table()),

@@ -13,7 +13,7 @@ from ..evidence.statistics import MeanInterval
 from ..studies import ablation
 from ..tasks import glue
 from . import tables
-from .grouping import is_grouped
+from .grouping import still_grouped
 from .retention import Records, Retained, by_model, claimed_share
 
 MODELS = {
@@ -60,11 +60,8 @@ def _told(kept: Mapping[str, Retained]) -> list[str]:
 
 def _former(records: Records, student: Retained) -> list[str]:
     """The sentence on tasks whose runs still have rows of like length in their batches."""
-    runs = [r for r in records if r["kind"] == "finetuning" and r["scale"] == student.scale and is_grouped(r)]
-    titles = [glue.TASKS[task].title for task in student.tasks if task in {r["task"] for r in runs}]
-    if not titles:
-        return []
-    return [f"The runs of {', '.join(titles)} still have rows of like length in their batches."]
+    titles = ", ".join(still_grouped(records, student.scale, student.tasks))
+    return [f"The runs of {titles} still have rows of like length in their batches."] if titles else []
 
 
 def _points(lead: MeanInterval) -> str:

@@ -13,19 +13,16 @@ from ..models.student import student_config
 from ..studies import ablation, chain
 from ..studies.formats import KNOWN
 from ..tasks import glue
-from . import grouping, tables
+from . import tables
+from .grouping import still_grouped
 from .retention import Records, Retained, by_model
 
 REAL = ("small", "mini")  # the scales with real text that need no GPU, the most telling first
 
 
-def findings(records: Records, former: Records = ()) -> str:
-    """A Markdown list of the findings in these records, each with a link to its notebook, without those not run.
-
-    `former` are those of fine-tunings with rows of like length in their batches.
-    """
+def findings(records: Records) -> str:
+    """A Markdown list of the findings in these records, each with a link to its notebook, without those not run."""
     parts = about_size(records), about_speed(records), impossible_score(), missing_attention(), about_teaching(records)
-    parts += (grouping.finding(records, former),)
     return "\n".join(f"- {part}" for part in parts if part)
 
 
@@ -121,7 +118,8 @@ def about_teaching(records: Records) -> str:
     text, task = (next((s for s in REAL if pair <= runs[s].keys()), None) for runs in (on_text, on_tasks))
     if not (text and task):
         return ""
-    return _taught(text, on_text[text], task, on_tasks[task])
+    former = still_grouped(records, task, on_tasks[task]["student"].tasks)
+    return _taught(text, on_text[text], task, on_tasks[task], former)
 
 
 def losses_of_twins(records: Records, scale: str) -> dict[str, float]:
@@ -130,7 +128,7 @@ def losses_of_twins(records: Records, scale: str) -> dict[str, float]:
     return {names[r["name"]]: held_out_loss(r["scores"]) for r in records if r["name"] in names}
 
 
-def _taught(text: str, losses: dict[str, float], task: str, kept: dict[str, Retained]) -> str:
+def _taught(text: str, losses: dict[str, float], task: str, kept: dict[str, Retained], former: list[str]) -> str:
     student, twin, pays = kept["student"], kept["undistilled"], losses["undistilled"] > losses["student"]
     words = "on tasks no difference shows"
     if twin.lead.low is not None and twin.lead.low > 0:
@@ -143,11 +141,12 @@ def _taught(text: str, losses: dict[str, float], task: str, kept: dict[str, Reta
     )
     learned = [glue.TASKS[name].title for name in student.tasks]
     over = f"over the {len(learned)}" if len(learned) > 1 else f"on {learned[0]}, the one"
+    batches = f" ({', '.join(former)} still with rows of like length in a batch)" if former else ""
     return (
         f"**Distillation {'pays' if pays else 'does not pay'} on text** (scale {text}: held-out loss "
         f"{losses['student']:.2f} against {losses['undistilled']:.2f} of a twin without a teacher, one seed each), "
         f"**{words}** (scale {task}): {over} of {student.run} GLUE tasks on which its teacher beats the "
-        f"majority class, the student keeps {student} of the teacher's score ({student.where()}), {beside} "
+        f"majority class{batches}, the student keeps {student} of the teacher's score ({student.where()}), {beside} "
         "([04](notebooks/04_glue_finetuning.ipynb), [08](notebooks/08_ablation.ipynb))."
     )
 

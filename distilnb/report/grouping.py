@@ -12,7 +12,7 @@ import pandas as pd
 from .. import paths
 from ..evidence.names import rank
 from ..evidence.records import load_records
-from ..evidence.statistics import MeanInterval, mean_interval
+from ..evidence.statistics import mean_interval
 from ..tasks import finetuning, glue
 from .tables import signed_interval
 
@@ -20,14 +20,14 @@ Records = Sequence[Mapping[str, Any]]
 TIMED = ("benchmark-finetuning-", "benchmark-before")  # names of records that time it
 
 
-def former() -> Records:
+def former_records() -> Records:
     """The published records of former runs that had rows of like length in their batches and were repeated."""
     return load_records(paths.data("runs", "grouped"))
 
 
 def is_grouped(record: Mapping[str, Any]) -> bool:
     """Whether a fine-tuning, also a timed one, had rows of like length in a batch, as all before it was a setting."""
-    return finetuning.recorded(record["config"])["group_by_length"]
+    return finetuning.recorded_config(record["config"])["group_by_length"]
 
 
 def pairs(records: Records, former: Records) -> pd.DataFrame:
@@ -35,13 +35,13 @@ def pairs(records: Records, former: Records) -> pd.DataFrame:
     `now` in points, and the learning rates that the two chose."""
     cell = ("scale", "task", "model", "seed")
     now = {tuple(r[key] for key in cell): r for r in records if r["kind"] == "finetuning" and not is_grouped(r)}
-    rows = [
+    repeated = [
         (*place, *(100 * r["scores"]["main"] for r in both), *(r["config"]["learning_rate"] for r in both))
         for one in former
         if (place := tuple(one[key] for key in cell)) in now
         for both in [(one, now[place])]
     ]
-    return pd.DataFrame(rows, columns=[*cell, "before", "now", "rate_before", "rate_now"])
+    return pd.DataFrame(repeated, columns=[*cell, "before", "now", "rate_before", "rate_now"])
 
 
 def rows(records: Records, former: Records) -> list[dict[str, Any]]:
@@ -64,23 +64,10 @@ def rows(records: Records, former: Records) -> list[dict[str, Any]]:
     return sorted(made, key=lambda row: (order.index(row["task"]), rank(row["model"])))
 
 
-def _gain(found: pd.DataFrame) -> tuple[MeanInterval, int]:
-    """The mean gain in points with its interval, and in how many of the pairs there is one."""
-    gains = found["now"] - found["before"]
-    return mean_interval(list(gains)), int((gains > 0).sum())
-
-
-def finding(records: Records, former: Records) -> str:
-    """The sentence about what such batches cost; "" without pairs of runs, or where noise could explain them."""
-    found = pairs(records, former)
-    gain, more = _gain(found)
-    if gain.low is None or gain.low <= 0:
-        return ""
-    return (
-        f"**Rows of like length in a batch save padding and cost scores**: {signed_interval(*gain[:3])} points more "
-        f"without them, in {more} of {len(found)} pairs of runs (scale {found['scale'].iloc[0]}). So the padding is "
-        "left out instead ([04](notebooks/04_glue_finetuning.ipynb))."
-    )
+def still_grouped(records: Records, scale: str, tasks: Sequence[str]) -> list[str]:
+    """The titles of those tasks of which a scale's runs still have rows of like length in their batches."""
+    runs = [r for r in records if r["kind"] == "finetuning" and r["scale"] == scale and is_grouped(r)]
+    return [glue.TASKS[task].title for task in tasks if task in {r["task"] for r in runs}]
 
 
 def told(records: Records, former: Records) -> str:
@@ -88,12 +75,14 @@ def told(records: Records, former: Records) -> str:
     found = pairs(records, former)
     if found.empty:
         return ""
-    gain, more = _gain(found)
+    gains = found["now"] - found["before"]
+    gain, more = mean_interval(list(gains)), int((gains > 0).sum())
     left = Counter(r["scale"] for r in records if r["kind"] == "finetuning" and is_grouped(r))
     sentence = (
         "Fine-tuning once put rows of like length into a batch, which saves padding. Such a batch is no fair sample of "
         f"a task: in {len(found)} pairs of runs of the same model, task and seed (the learning rate chosen anew from "
-        f"the same list), rows as they come score {signed_interval(*gain[:3])} points more, and more in {more} of them"
+        "the same list; the former records are in `data/runs/grouped`), rows as they come score "
+        f"{signed_interval(*gain[:3])} points more, and more in {more} of them"
         + ("." if gain.low is not None and gain.low > 0 else ", which noise could explain.")
     )
     scales = ", ".join(f"{count} of {scale}" for scale, count in sorted(left.items()))

@@ -234,7 +234,7 @@ class _Planned(NamedTuple):
     def differences(self, record: dict[str, Any]) -> list[str]:
         """The differences of a record from this cell, such as "config.finetuning.epochs 3 against 4"."""
         wanted = comparing.plain(self.grid.identity(self.cell))
-        recorded = record["config"] | {"finetuning": finetuning.recorded(record["config"]["finetuning"])}
+        recorded = record["config"] | {"finetuning": finetuning.recorded_config(record["config"]["finetuning"])}
         return comparing.differences({key: record.get(key) for key in wanted} | {"config": recorded}, wanted)
 
     def run(self) -> dict[str, Any]:

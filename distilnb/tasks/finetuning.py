@@ -91,7 +91,7 @@ class FinetuningConfig:
         return max(1, round(self.epochs * math.ceil(rows / self.batch_size)))
 
 
-def recorded(config: Mapping[str, Any]) -> dict[str, Any]:
+def recorded_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a record, with those that it does not state because they were no settings when it was made."""
     return {"group_by_length": True} | dict(config)
 

@@ -118,7 +118,7 @@ class FinetuningGrid:
                 selection = load_record(self.folder / f"{self.run_name(model, task, f'seed{seed}')}.json")["selection"]
             except (ValueError, KeyError):
                 continue
-            if {key: value for key, value in selection.items() if key not in ("scores", "chosen")} != self.trying:
+            if {key: selection[key] for key in selection if key not in ("scores", "chosen")} != self.trial_settings:
                 continue
             config = replace(self.config, learning_rate=selection["chosen"], seed=seed)
             cell = replace(self.cell(model, task, config, selection=selection), keeps=None)
@@ -132,10 +132,10 @@ class FinetuningGrid:
         trials = self.trials(model, task.carve(most=self.trial_rows), seed)
         tried = cells.run_missing(trials, self.folder / "selection", what, self.accelerator, quiet=self.quiet).records
         groups = [tried[first : first + self.trial_seeds] for first in range(0, len(tried), self.trial_seeds)]
-        return self.trying | select(self.learning_rates, groups)
+        return self.trial_settings | select(self.learning_rates, groups)
 
     @property
-    def trying(self) -> dict[str, Any]:
+    def trial_settings(self) -> dict[str, Any]:
         """What a record says of the trials for its learning rate, besides their scores and the choice."""
         made = {"learning_rates": list(self.learning_rates)}
         made |= {"rows": self.trial_rows} if self.trial_rows else {}
@@ -195,7 +195,7 @@ class FinetuningCell:
     def differences(self, record: dict[str, Any]) -> list[str]:
         """The differences, in words, between `record` and the record of this run."""
         data = record["data"]
-        made_of = finetuning.recorded(record["config"]) | {
+        made_of = finetuning.recorded_config(record["config"]) | {
             "data": data["fingerprint"],
             "rows": data["rows"],
             "weights": record.get("started_from"),
@@ -323,23 +323,21 @@ def _announce(grid: FinetuningGrid, data: Sequence[TaskData], seeds: Sequence[in
 
     "" for runs of so few updates that those for the estimate would be more than a hundredth of them.
     """
-    left, count, seconds, pace = [], 0, 0.0, {}
+    left, count = [], 0
     for task, model in product(data, grid.models):
         runs, trials = grid.left(model, task, seeds)
         share = min(0.9, grid.trial_rows / len(task.train)) if grid.trial_rows else 0.9
-        count += runs + trials
         left += [(model, task, runs + share * trials)] if runs + trials else []
-    models = {model for model, *_ in left}
-    if sum(grid.config.steps(len(task.train)) * runs for _, task, runs in left) < 100 * finetuning.MEASURED * len(
-        models
-    ):
+        count += runs + trials
+    updates = sum(grid.config.steps(len(task.train)) * runs for _, task, runs in left)
+    if not left or updates < 100 * finetuning.MEASURED * len({model for model, *_ in left}):
         return ""
+    seconds, pace = 0.0, {}
     for model, task, runs in left:
         if model not in pace:
             head = heads.for_task(grid.models[model], task.task)[0]
             pace[model] = finetuning.pace(head, task, grid.tokenizer, grid.accelerator, grid.config)
-        seconds += (
-            pace[model] * runs * finetuning.work(finetuning.encode(task, grid.tokenizer, grid.config), grid.config)
-        )
+        tokens = finetuning.work(finetuning.encode(task, grid.tokenizer, grid.config), grid.config)
+        seconds += pace[model] * runs * tokens
     words = "1 run that is" if count == 1 else f"{count} runs that are"
-    return f"estimate: about {duration(seconds)} for {words} not recorded yet\n" if left else ""
+    return f"estimate: about {duration(seconds)} for {words} not recorded yet\n"
