@@ -98,7 +98,7 @@ def run_missing(
 @contextmanager
 def _short_collections() -> Iterator[None]:
     """Leave what is there already out of garbage collections: each run ends with one, and to search all of torch and
-    transformers was a tenth of a grid of small runs."""
+    transformers for it takes a good part of a small run."""
     outermost = not gc.get_freeze_count()  # because an ablation holds grids
     gc.collect()
     gc.freeze()

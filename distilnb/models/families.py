@@ -279,11 +279,11 @@ def of(model: PreTrainedModel | PreTrainedConfig, what: str = "") -> Family:
 
 def longest(config: PreTrainedConfig) -> int:
     """The greatest number of tokens that a model of this configuration can read at once."""
-    return config.max_position_embeddings - first_position(config)
+    return config.max_position_embeddings - position_offset(config)
 
 
-def first_position(config: PreTrainedConfig) -> int:
-    """The position of a row's first token."""
+def position_offset(config: PreTrainedConfig) -> int:
+    """The position of a row's first token: 0, or in the RoBERTas the one behind the padding's."""
     return config.pad_token_id + 1 if of(config).first_position else 0
 
 

@@ -85,11 +85,11 @@ def unpadded(model: PreTrainedModel, batch: dict[str, Tensor], attention: str) -
     if mask.all():
         yield {key: value for key, value in batch.items() if key != "attention_mask"}
         return
-    full = mask.float().mean() > FULL
-    if full or not (families.of(model).unpads and model.config._attn_implementation == attention):
+    fits = families.of(model).unpads and model.config._attn_implementation == attention
+    if not fits or mask.float().mean() > FULL:
         yield batch
         return
-    now, first = Layout.of(mask), families.first_position(model.config)
+    now, first = Layout.of(mask), families.position_offset(model.config)
     last = attrgetter(families.of(model).layers)(model)[-1]
     hook = last.register_forward_hook(lambda *call: _first(call[-1], now.whole.put))
     token = _LAYOUT.set(now)

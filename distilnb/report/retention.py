@@ -84,14 +84,11 @@ def retention(records: Records) -> list[Retained]:
         others = sorted(set(cells["model"]) - {"teacher"}, key=rank)
         first = "student" if "student" in others else (others or ["teacher"])[0]
         both = [task for task in glue.GLUE if {("teacher", task), (first, task)} <= set(points.columns)]
+        teacher = [r for r in whole if (r["scale"], r["model"]) == (scale, "teacher")]
         choices = {
             "all": both,
             "without WNLI": [task for task in both if task != "wnli"] if "wnli" in both else [],
-            LEARNED: [
-                task
-                for task in both
-                if beats_majority([r for r in whole if (r["scale"], r["model"], r["task"]) == (scale, "teacher", task)])
-            ],
+            LEARNED: [task for task in both if beats_majority([r for r in teacher if r["task"] == task])],
         }
         for model in others:
             for choice, tasks in choices.items():
