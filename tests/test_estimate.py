@@ -60,6 +60,7 @@ def costs(monkeypatch) -> None:
         return forward(self, *args)
 
     monkeypatch.setattr(Distillation, "forward", slow)
+    monkeypatch.setattr(estimate, "_reading_seconds", lambda model, *_: 1.0 * model.config.num_hidden_layers)
     monkeypatch.setattr(estimate, "_optimizer_seconds", lambda *_: 0.5)
     monkeypatch.setattr(estimate, "write_rate", lambda *_: 1e3)
 
@@ -67,7 +68,8 @@ def costs(monkeypatch) -> None:
 def test_time_is_that_of_passes_optimizer_evaluations_and_checkpoints(
     packed, masker, accelerator, teacher, tmp_path, costs
 ):
-    """4 updates of two micro-batches: 8 passes of 3 s, 4 steps of 0.5 s, 3 evaluations, 1 + 2 checkpoints."""
+    """4 updates of two micro-batches: 8 passes of 3 s, 4 steps of 0.5 s, 3 evaluations by 2 layers after one by the
+    teacher's 4, 1 + 2 checkpoints."""
     config = PretrainingConfig(
         tokens=4 * 8 * 32,
         seq_length=32,
@@ -80,7 +82,7 @@ def test_time_is_that_of_passes_optimizer_evaluations_and_checkpoints(
     )
     run = Run(build_student(teacher), packed, masker, accelerator, config, teacher, tmp_path)
     found = run.cost()
-    training, judging = 8 * 3 + 4 * 0.5, 3 * 3.0 * min(256, len(packed.heldout)) / 4
+    training, judging = 8 * 3 + 4 * 0.5, (3 * 2 + 4) * min(256, len(packed.heldout)) / 4
     saving = (3 + training / 600) * 12 * sum(p.numel() for p in run.names) / 1e3
     assert found.seconds == pytest.approx(training + judging + saving)
     assert found.tokens_per_second == pytest.approx(1024 / training)

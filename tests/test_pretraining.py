@@ -633,6 +633,21 @@ def test_evaluation_is_the_same_whatever_the_training_masks_are(packed, masker, 
     assert evaluate(student, packed, masker, accelerator, teacher, batch_size=3) == pytest.approx(scores[0], rel=1e-5)
 
 
+def test_the_teacher_reads_the_held_out_rows_once_a_run(packed, masker, accelerator, teacher):
+    student, read = build_student(teacher, init="random"), []
+    hook = teacher.base_model.register_forward_hook(lambda *_: read.append(1))
+    run = Run(student, packed, masker, accelerator, PretrainingConfig(seq_length=32, batch_size=8), teacher, None)
+    run.evaluate()
+    once = len(read)
+    student.load_state_dict(build_student(teacher).state_dict())
+    run.evaluate()
+    hook.remove()
+    first, second = run.evaluations
+    assert once == len(read) > 0
+    assert first["agreement"] < second["agreement"]
+    assert second.items() > evaluate(student, packed, masker, accelerator, teacher).items()
+
+
 def test_evaluation_is_what_transformers_computes(packed, masker, accelerator, teacher):
     """On whole logits: mean cross-entropy, accuracy and agreement over the masked words of the held-out rows."""
     student = build_student(teacher, init="random").eval()

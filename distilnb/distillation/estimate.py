@@ -6,13 +6,14 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..machine.device import assumed_watts, memory_use, now, write_rate
 from ..machine.progress import duration
 from ..models import families
 from ..models.arithmetic import GPUS, UTILISATION, distillation_flops, hours, parameter_groups
 from ..text.masking import IGNORE
+from .evaluation import masked_logits
 from .recipe import PretrainingConfig
 from .step import Distillation
 
@@ -93,11 +94,10 @@ def estimate_run(step: Distillation, batch: dict[str, Tensor], accelerator: Acce
     device, own = accelerator.device, sum(p.numel() for p in step.student.parameters())
     passes = estimate_passes(step, batch, accelerator, left.tokens)
     training = passes.seconds + left.updates * _optimizer_seconds(own, device)
-    began = now(device)
-    with torch.no_grad(), accelerator.autocast():
-        step(batch, 1.0, 1.0)
     share = left.heldout_rows / len(batch["input_ids"]) / accelerator.num_processes
-    judging = left.evaluations * share * (now(device) - began)
+    judging = share * left.evaluations * _reading_seconds(step.student, batch, accelerator)
+    if step.teacher is not None:
+        judging += share * _reading_seconds(step.teacher, batch, accelerator)  # once: its guesses are kept
     saves = left.saves + training / 60 / left.checkpoint_minutes
     kept, saving = min(int(saves), left.keep), 0.0
     if left.folder:
@@ -105,6 +105,13 @@ def estimate_run(step: Distillation, batch: dict[str, Tensor], accelerator: Acce
     watts = left.watts or assumed_watts(device.type == "cuda")
     seconds, disk = training + judging + saving, kept * 12 * own if left.folder else 0
     return Estimate(seconds, passes.memory_bytes, disk, left.tokens / training, watts, left.kwh_price)
+
+
+def _reading_seconds(model: PreTrainedModel, batch: dict[str, Tensor], accelerator: Accelerator) -> float:
+    """Seconds in which a model reads a micro-batch and names the masked words."""
+    began = now(accelerator.device)
+    masked_logits(model, batch, accelerator)
+    return now(accelerator.device) - began
 
 
 def _optimizer_seconds(parameters: int, device: torch.device, tried: int = 2**20) -> float:

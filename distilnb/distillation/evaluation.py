@@ -17,7 +17,6 @@ EVALUATION_EPOCH = 2**31 - 1  # of held-out masks; training never reaches this e
 HELD_OUT_ROWS = 256  # rows that an evaluation reads
 
 
-@torch.no_grad()
 def evaluate(
     student: PreTrainedModel,
     corpus: Corpus,
@@ -32,34 +31,57 @@ def evaluate(
     The loss is called `mlm_loss`, or `clm_loss` for a causal model. Agreement is the share of masked (or next) words
     for which student and teacher have the same first guess.
     """
-    data, pad_id = MaskedRows(corpus.heldout, masker.uniform()), student.config.pad_token_id or 0
-    rows = min(rows, len(corpus.heldout))
-    sums = torch.zeros(4, dtype=torch.float64, device=accelerator.device)
-    training = student.training
-    student.eval()
-    for first in range(accelerator.process_index * batch_size, rows, batch_size * accelerator.num_processes):
-        keys = [(EVALUATION_EPOCH, i) for i in range(first, min(first + batch_size, rows))]
-        batch = {k: v.to(accelerator.device) for k, v in collate(data.__getitems__(keys), pad_id).items()}
-        chosen = batch["labels"] != IGNORE
-        truth = batch["labels"][chosen]
-        with accelerator.autocast():
-            logits = _logits(student, batch, chosen).float()
-            guess, agree = logits.argmax(-1), 0.0
-            if teacher is not None:
-                agree = (guess == _logits(teacher, batch, chosen).argmax(-1)).sum()
-        loss = nn.functional.cross_entropy(logits, truth, reduction="sum")
-        sums += torch.stack(
-            [
-                torch.as_tensor(x, dtype=torch.float64, device=sums.device)
-                for x in (loss, (guess == truth).sum(), agree, len(truth))
-            ]
+    pad_id = student.config.pad_token_id or 0
+    return HeldOut(corpus, masker, accelerator, pad_id, teacher, rows, batch_size).scores(student)
+
+
+class HeldOut:
+    """This process's share of the held-out rows, masked once, with what the teacher guesses, which never changes."""
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        masker: Masker | NextWord,
+        accelerator: Accelerator,
+        pad_id: int,
+        teacher: PreTrainedModel | None = None,
+        rows: int = HELD_OUT_ROWS,
+        batch_size: int = 32,
+    ):
+        self.accelerator, self.teacher = accelerator, teacher
+        data, rows = MaskedRows(corpus.heldout, masker.uniform()), min(rows, len(corpus.heldout))
+        firsts = range(accelerator.process_index * batch_size, rows, batch_size * accelerator.num_processes)
+        keys = [[(EVALUATION_EPOCH, i) for i in range(first, min(first + batch_size, rows))] for first in firsts]
+        self.batches = [collate(data.__getitems__(each), pad_id) for each in keys]
+        self.guesses = (
+            [masked_logits(teacher, batch, accelerator).argmax(-1) for batch in self.batches] if teacher else None
         )
-    student.train(training)
-    loss, correct, agree, count = summed(accelerator, sums).tolist()
-    scores = {OBJECTIVES[families.of(student).objective].loss: loss / count, "accuracy": correct / count}
-    return scores | ({"agreement": agree / count} if teacher is not None else {})
+
+    @torch.no_grad()
+    def scores(self, student: PreTrainedModel) -> dict[str, float]:
+        """The mean loss, accuracy and agreement of `student` over the rows of all processes, as `evaluate` has them."""
+        sums = torch.zeros(4, dtype=torch.float64, device=self.accelerator.device)
+        training = student.training
+        student.eval()
+        for i, batch in enumerate(self.batches):
+            truth = batch["labels"][batch["labels"] != IGNORE].to(sums.device)
+            logits = masked_logits(student, batch, self.accelerator).float()
+            guess = logits.argmax(-1)
+            loss = nn.functional.cross_entropy(logits, truth, reduction="sum")
+            agree = (guess == self.guesses[i]).sum() if self.guesses else torch.zeros_like(loss)
+            sums += torch.stack(
+                [x.double() for x in (loss, (guess == truth).sum(), agree)] + [sums.new_tensor(len(truth))]
+            )
+        student.train(training)
+        loss, correct, agree, count = summed(self.accelerator, sums).tolist()
+        scores = {OBJECTIVES[families.of(student).objective].loss: loss / count, "accuracy": correct / count}
+        return scores | ({"agreement": agree / count} if self.guesses is not None else {})
 
 
-def _logits(model: PreTrainedModel, batch: dict[str, Tensor], chosen: Tensor) -> Tensor:
-    """The logits (words, vocab) at the `chosen` places of a batch."""
-    return nn.functional.linear(head_input(model, hidden_states(model, batch)[chosen]), *decoder(model))
+@torch.no_grad()
+def masked_logits(model: PreTrainedModel, batch: dict[str, Tensor], accelerator: Accelerator) -> Tensor:
+    """The logits (words, vocab) of `model` at the masked places of a batch."""
+    batch = {key: value.to(accelerator.device) for key, value in batch.items()}
+    with accelerator.autocast():
+        chosen = hidden_states(model, batch)[batch["labels"] != IGNORE]
+        return nn.functional.linear(head_input(model, chosen), *decoder(model))

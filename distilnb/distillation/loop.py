@@ -11,7 +11,7 @@ The same loop pre-trains a teacher, without a teacher of its own and with weight
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from ..text.masking import IGNORE, Masker, NextWord
 from . import checkpoints
 from .batches import MaskedRows, MicroBatches, collate
 from .estimate import Estimate, Remaining, estimate_run
-from .evaluation import HELD_OUT_ROWS, evaluate
+from .evaluation import HELD_OUT_ROWS, HeldOut
 from .recipe import PretrainingConfig
 from .step import Distillation, add_projection, drop_projection
 from .training import Training, is_out_of_memory
@@ -95,8 +95,12 @@ class Run(Training):
     def evaluate(self) -> None:
         """Append the present held-out scores to `evaluations`."""
         tokens = sum(self.curve.get("tokens", []))
-        scores = evaluate(self.student, self.corpus, self.masker, self.accelerator, self.teacher)
-        self.evaluations.append({"step": self.step, "tokens": tokens, **scores})
+        self.evaluations.append({"step": self.step, "tokens": tokens, **self.heldout.scores(self.student)})
+
+    @cached_property
+    def heldout(self) -> HeldOut:
+        """The held-out rows; the teacher reads them once a sitting."""
+        return HeldOut(self.corpus, self.masker, self.accelerator, self.student.config.pad_token_id or 0, self.teacher)
 
     @property
     def every(self) -> int:

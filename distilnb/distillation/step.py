@@ -93,6 +93,11 @@ class Distillation(nn.Module):
         self._head: Callable | None = None
 
     @property
+    def teacher(self) -> PreTrainedModel | None:
+        """The frozen teacher; None where a run has none."""
+        return self._teacher[0]
+
+    @property
     def kernels(self) -> Kernels:
         """The operations on logits, compiled where the run is long enough for that to pay."""
         return compiled_kernels() if self.long else PLAIN
@@ -106,10 +111,9 @@ class Distillation(nn.Module):
 
     def _ask_teacher(self, batch: dict[str, Tensor], rows: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Any]:
         """The result of `network` for the teacher, whose weights are cast once."""
-        (teacher,) = self._teacher
         if dtype not in self._cast:
-            self._cast[dtype] = half.cast(_Network(teacher), teacher, dtype, trained=False)
-        return network(teacher, batch, rows, dtype, self._cast[dtype])
+            self._cast[dtype] = half.cast(_Network(self.teacher), self.teacher, dtype, trained=False)
+        return network(self.teacher, batch, rows, dtype, self._cast[dtype])
 
     def forward(self, batch: dict[str, Tensor], tokens: float, masked: float) -> tuple[Tensor, Tensor]:
         """This micro-batch's part of the loss of an update of `tokens` tokens and `masked` masked words, and its terms.

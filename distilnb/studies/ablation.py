@@ -357,7 +357,7 @@ def estimate_cells(grid: Ablation, cells: Sequence[AblationCell]) -> tuple[float
     seconds, disk, rates = len(cells) * tuning, 0.0, {}
     for cell in cells:
         if not cell.variant.trained:
-            seconds += judging
+            seconds += 3 * judging  # with the teacher's, of about twice the cost
             continue
         kind = bool(cell.config.ce), bool(cell.config.cos), cell.config.positions
         if kind not in rates:
@@ -365,14 +365,15 @@ def estimate_cells(grid: Ablation, cells: Sequence[AblationCell]) -> tuple[float
             measured = estimate_passes(step, batch, grid.accelerator, config.tokens)
             rates[kind], disk = measured.tokens_per_second, max(disk, measured.disk_bytes)
         steps = config.steps(grid.corpus)
-        seconds += config.tokens / rates[kind] + judging * (2 + steps // (config.evaluate_every or max(1, steps // 10)))
+        seconds += config.tokens / rates[kind] + judging * (4 + steps // (config.evaluate_every or max(1, steps // 10)))
     return seconds, disk
 
 
 def _evaluation_seconds(grid: Ablation, student: PreTrainedModel, masker: Masker | NextWord, rows: int = 32) -> float:
-    """The seconds of one held-out evaluation, extrapolated from a few rows."""
+    """The seconds in which a student reads the held-out rows, extrapolated from a few."""
+    heldout = evaluation.HeldOut(grid.corpus, masker, grid.accelerator, grid.tokenizer.pad_token_id or 0, rows=rows)
     watch = Stopwatch()
-    evaluation.evaluate(student, grid.corpus, masker, grid.accelerator, grid.teacher, rows=rows)
+    heldout.scores(student)
     return watch.read()["wall_seconds"] * max(1, min(256, len(grid.corpus.heldout)) // rows)
 
 
