@@ -320,7 +320,7 @@ def test_formats_are_timed_at_several_lengths_and_fixed_ones_in_a_file_for_each(
     rows = [{"model": "student", "format": form} for form in ("float32", "litert_int8")]
     runners = [exact, exact._replace(format="litert_int8")]
     config = BenchmarkConfig(max_length=32, threads=1)
-    benchmark._add_lengths(rows, runners, models, tmp_path, config)
+    benchmark.add_lengths(rows, runners, models, tmp_path, config)
     assert made == [("student", "litert_int8", 128)]
     assert all(list(row["lengths"]) == ["32", "128"] and min(map(min, row["lengths"].values())) > 0 for row in rows)
 
@@ -467,7 +467,7 @@ def test_the_memory_of_a_runtime_is_read_when_its_graph_for_this_length_is_there
     monkeypatch.setattr(benchmark.importlib, "import_module", lambda name: None)
     monkeypatch.setattr(benchmark, "reopen", lambda form, path: lambda batch: asked.append(batch["input_ids"].shape))
     monkeypatch.setattr(benchmark.psutil.Process, "memory_info", lambda self: SimpleNamespace(rss=len(asked) * 1e6))
-    assert benchmark._measure("model", runtime, "", "16") == benchmark.STEADY
+    assert benchmark.memory_of("model", runtime, "", "16") == benchmark.STEADY
     assert set(asked) == {(1, 16)}
 
 

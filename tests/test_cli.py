@@ -97,7 +97,7 @@ def test_runs_in_two_folders_without_a_name_keep_two_records(distil, tmp_path, c
 def test_the_next_command_fits_the_run(kind, scale, teacher, words):
     """sst2 is a task of the scale: a student of another encoder is taken to a file of one's own."""
     record = {"kind": kind, "scale": scale, "made_from": {"teacher": teacher}}
-    assert words in training._next(record, Path("runs/x/model"))
+    assert words in training.next_command(record, Path("runs/x/model"))
 
 
 def test_every_row_of_the_ablation_runs(distil):

@@ -372,7 +372,7 @@ def test_a_file_of_something_else_is_told_without_pythons_own_words(tmp_path, ca
 
 
 def test_without_npm_the_runtime_comes_from_a_cdn_by_its_hash(monkeypatch, tmp_path):
-    monkeypatch.setattr(demo, "_npm", lambda package: None)
+    monkeypatch.setattr(demo, "npm_archive", lambda package: None)
     assert demo.vendor(tmp_path) is None and not any(tmp_path.iterdir())
     named = demo.at_cdn()
     assert {part: files.keys() for part, files in named.items()} == {p: f.keys() for p, f in demo.VENDOR.items()}

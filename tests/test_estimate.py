@@ -60,8 +60,8 @@ def costs(monkeypatch) -> None:
         return forward(self, *args)
 
     monkeypatch.setattr(Distillation, "forward", slow)
-    monkeypatch.setattr(estimate, "_reading_seconds", lambda model, *_: 1.0 * model.config.num_hidden_layers)
-    monkeypatch.setattr(estimate, "_optimizer_seconds", lambda *_: 0.5)
+    monkeypatch.setattr(estimate, "reading_seconds", lambda model, *_: 1.0 * model.config.num_hidden_layers)
+    monkeypatch.setattr(estimate, "optimizer_seconds", lambda *_: 0.5)
     monkeypatch.setattr(estimate, "write_rate", lambda *_: 1e3)
 
 

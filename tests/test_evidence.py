@@ -67,7 +67,7 @@ def started(monkeypatch, tmp_path):
         with open(folder / f"{step.name}.log", "a") as log:
             return subprocess.Popen([sys.executable, "-u", "-c", step.command], stdout=log, stderr=log)
 
-    monkeypatch.setattr(chain_module, "_start", start)
+    monkeypatch.setattr(chain_module, "start_step", start)
     return names
 
 
@@ -119,7 +119,7 @@ from distilnb.machine import signals
 from distilnb.studies import chain
 def start(step, folder, jobs):
     return subprocess.Popen([sys.executable, "-c", {step!r}], stdout=open(folder / "a.log", "w"))
-chain._start = start
+chain.start_step = start
 try:
     with signals.heard():
         chain.run_steps([chain.Step("a", "")])

@@ -511,7 +511,7 @@ def widened(small: torch.nn.Module, doubled: str) -> torch.nn.Module:
     for name, target in big.state_dict().items():
         tensor, within = small.state_dict()[name], re.sub(rf"^{re.escape(row.layers)}\.\d+\.", "", name)
         table = "embeddings." in name or re.search("wte|wpe", name) or name.startswith(row.decoder)
-        axes, out = narrowing._axes(within, tensor, row), int(row.transposed if within != name else bool(table))
+        axes, out = narrowing.axes_of(within, tensor, row), int(row.transposed if within != name else bool(table))
         axes = ["", "a"] if name in row.head_tables else axes
         for axis in range(tensor.ndim):
             if tensor.shape[axis] != target.shape[axis]:

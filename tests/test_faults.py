@@ -134,7 +134,7 @@ def fp16(accelerator, monkeypatch) -> torch.amp.GradScaler:
     """fp16's scaler on a CPU, where accelerate offers none: the accelerator's own steps with it."""
     accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=1000)
     accelerator.native_amp = True
-    monkeypatch.setitem(accelerator.state._shared_state, "_mixed_precision", "fp16")
+    monkeypatch.setattr(Accelerator, "mixed_precision", "fp16")
     return accelerator.scaler
 
 

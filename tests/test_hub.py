@@ -42,7 +42,9 @@ def hub_at(monkeypatch):
 
 def ask(kind: str = "model", deadline: float = 20) -> dict:
     """The question of these tests."""
-    return hub.reach("owner/name", kind, "teacher 'owner/name'", deadline=deadline)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hub, "DEADLINE", deadline)
+        return hub.reach("owner/name", kind, "teacher 'owner/name'")
 
 
 @pytest.mark.parametrize("kind", ["model", "dataset"])

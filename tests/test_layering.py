@@ -183,3 +183,25 @@ def test_functions_fit_on_a_screen(module):
         if isinstance(node, ast.FunctionDef):
             assert node.end_lineno - node.lineno < 50, node.name
             assert len([*node.args.posonlyargs, *node.args.args]) <= 9, node.name  # with self
+
+
+def named(tree: ast.Module) -> set[str]:
+    """The names that a module gives to functions, classes, variables and attributes."""
+    nodes = [*ast.walk(tree)]
+    given = {node.name for node in nodes if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    stored = [node for node in nodes if isinstance(getattr(node, "ctx", None), ast.Store)]
+    return given | {getattr(node, "id", getattr(node, "attr", "")) for node in stored}
+
+
+PRIVATE = {name for tree in TREES.values() for name in named(tree) if name.startswith("_") and not name.endswith("_")}
+TESTS = sorted(Path(__file__).parent.glob("*.py"))
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+def test_no_test_uses_a_private_name_of_the_package(path):
+    """As an attribute, or as the string that a name is replaced by."""
+    nodes = [*ast.walk(tree := ast.parse(path.read_text()))]
+    used = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    calls = [node for node in nodes if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "setattr"]
+    used |= {argument.value for call in calls for argument in call.args if isinstance(argument, ast.Constant)}
+    assert sorted(used & PRIVATE - named(tree)) == []

@@ -366,14 +366,9 @@ def test_chunked_head_never_holds_all_logits(batch):
 def test_logits_are_worked_on_in_blocks_that_fit_the_cache(batch, monkeypatch):
     """Smaller than a chunk, and it changes nothing: 15 tokens in chunks of 6 and blocks of 4, 2."""
     where, sizes = batch["mask"].bool(), []
-    kernels = vocabulary_head.Kernels(
-        *(
-            vocabulary_head._in_blocks(k, 4 * VOCAB + 1)
-            for k in (vocabulary_head._softmax_, vocabulary_head._divergence_)
-        )
-    )
-    powers = vocabulary_head._powers
-    monkeypatch.setattr(vocabulary_head, "_powers", lambda x, bias: sizes.append(len(x)) or powers(x, bias))
+    kernels = vocabulary_head.plain_kernels(4 * VOCAB + 1)
+    powers = vocabulary_head.shifted_powers
+    monkeypatch.setattr(vocabulary_head, "shifted_powers", lambda x, bias: sizes.append(len(x)) or powers(x, bias))
     ours, theirs = chunked(batch, 2.0, 5.0, 2.0, 6, where, kernels), reference(batch, 2.0, 5.0, 2.0, where)
     assert max(sizes) == 4
     for a, b in zip(ours, theirs, strict=True):

@@ -27,7 +27,7 @@ def test_a_faster_way_is_taken_only_where_it_is_exact(monkeypatch, error, rate, 
     def medium() -> bool:
         return torch.get_float32_matmul_precision() == "medium"
 
-    monkeypatch.setattr(device, "_error", lambda: error if medium() else 2e-7)
+    monkeypatch.setattr(device, "matmul_error", lambda: error if medium() else 2e-7)
     monkeypatch.setattr(device, "matmul_rate", lambda *_, **__: 1e9 * (rate if medium() else 1))
     assert probe()["matmul_precision"] == chosen
 

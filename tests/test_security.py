@@ -77,7 +77,7 @@ def manifest(path: Path, **changes) -> None:
         name: files.digest(path / name) if (path / name).is_file() else "0"
         for name in changes.get("sha256", told["sha256"])
     }
-    (path / "manifest.json").write_text(json.dumps(told | {"own_sha256": checkpoints._hash(told)}))
+    (path / "manifest.json").write_text(json.dumps(told | {"own_sha256": checkpoints.manifest_hash(told)}))
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def test_the_page_needs_no_network_and_keeps_its_formulas(written):
 
 def test_formulas_in_code_stay_as_they_are():
     found = []
-    assert slides._without_formulas("`a $x$` and $y^2$", found) == "`a $x$` and FORMULA0." and "<math" in found[0]
+    assert slides.without_formulas("`a $x$` and $y^2$", found) == "`a $x$` and FORMULA0." and "<math" in found[0]
 
 
 def test_a_function_stands_apart_from_its_argument():
@@ -67,19 +67,19 @@ def test_of_several_tables_each_gets_a_slide_and_so_does_the_picture_below():
         return nbformat.v4.new_output("display_data", {kind: f"… {number}"})
 
     cell = nbformat.v4.new_code_cell("show()", outputs=[*(output("text/html", i) for i in (1, 2)), output("image/png")])
-    first, second, picture = slides._marked([nbformat.v4.new_markdown_cell("# Two"), *slides._parts(cell)])[1:]
+    first, second, picture = slides.as_slides([nbformat.v4.new_markdown_cell("# Two"), *slides.parts_of(cell)])[1:]
     assert [part.outputs[0].data for part in (first, second)] == [{"text/html": "… 1"}, {"text/html": "… 2"}]
     assert [*picture.outputs[0].data] == ["image/png"] and len(first.outputs) == len(picture.outputs) == 1
     kinds = [part.metadata["slideshow"]["slide_type"] for part in (first, second, picture)]
     assert kinds == ["-", "subslide", "subslide"]
     one = nbformat.v4.new_code_cell("show()", outputs=[output("text/html"), output("image/png")])
-    assert slides._parts(one) == [one]
+    assert slides.parts_of(one) == [one]
 
 
 def test_a_last_word_stays_with_what_is_shown_if_it_is_short():
     def kind(text: str) -> str:
         cells = [nbformat.v4.new_markdown_cell("# One"), nbformat.v4.new_code_cell("show()")]
-        return slides._marked([*cells, nbformat.v4.new_markdown_cell(text)])[-1].metadata["slideshow"]["slide_type"]
+        return slides.as_slides([*cells, nbformat.v4.new_markdown_cell(text)])[-1].metadata["slideshow"]["slide_type"]
 
     assert kind("so it is") == "-" and kind("so it is " * 100) == "subslide"
 

@@ -91,7 +91,7 @@ def test_answers_that_occur_again_are_counted(monkeypatch):
 
 
 def test_a_sample_of_the_hubs_rows_is_drawn_by_the_seed(monkeypatch):
-    monkeypatch.setattr(glue, "_from_hub", lambda *_: split_of(*(f"{name} sees" for name in NAMES * 5)))
+    monkeypatch.setattr(glue, "hub_rows", lambda *_: split_of(*(f"{name} sees" for name in NAMES * 5)))
     found = load_split("train", "hub", 10, seed=3)
     assert len(found) == 10 and found["id"][:] == load_split("train", "hub", 10, seed=3)["id"][:]
     assert found["id"][:] != load_split("train", "hub", 10, seed=4)["id"][:]

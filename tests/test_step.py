@@ -73,7 +73,7 @@ def test_teacher_runs_in_inference_mode_and_in_the_precision_of_the_step(packed,
         copies = []
         for _ in range(2):
             step(a_batch(packed, masker), 192.0, 29.0)
-            copies.append(step._cast[torch.bfloat16])
+            copies.append(step.teacher_weights[torch.bfloat16])
     assert seen == [(True, torch.float32), (True, torch.bfloat16), (True, torch.bfloat16)]
     assert copies[0] is copies[1] and {w.dtype for w in copies[0].values()} == {torch.bfloat16}
     assert {p.dtype for p in teacher.parameters()} == {torch.float32}
@@ -131,7 +131,7 @@ def test_the_compiled_head_is_considered_on_a_gpu_only(packed, masker, teacher, 
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     student, batch, found = build_student(teacher).eval(), a_batch(packed, masker), []
     for gpu in (False, True):
-        monkeypatch.setattr(step_module, "_on_gpu", lambda _, gpu=gpu: gpu)
+        monkeypatch.setattr(step_module, "on_gpu", lambda _, gpu=gpu: gpu)
         step = Distillation(student, teacher, PretrainingConfig())
         for _ in range(2):
             loss, terms = step(batch, 192.0, 29.0)

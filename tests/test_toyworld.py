@@ -300,9 +300,9 @@ def test_some_passages_are_two_stories_long(rows):
 
 def test_the_answer_is_taken_from_the_sentence_that_gives_it():
     for i in range(300):
-        lines = tasks._passages(w := Writer(f"squad/{i}"))
-        at, question, _ = tasks._asked(w, lines, tasks.SILENT)
-        context, same_question, answers = tasks._squad(Writer(f"squad/{i}"), 0)
+        lines = tasks.passages(w := Writer(f"squad/{i}"))
+        at, question, _ = tasks.asked(w, lines, tasks.SILENT)
+        context, same_question, answers = tasks.squad(Writer(f"squad/{i}"), 0)
         start = sum(len(line.text) + 1 for line in lines[:at])
         assert question == same_question
         assert start <= answers["answer_start"][0] < start + len(lines[at].text), (context, question, answers)
@@ -314,7 +314,7 @@ def test_nobody_asks_which_sound_a_silent_animal_makes(rows):
     salmon = next(animal for animal in world()["animal"] if animal["A"] == "salmon")
     lines = [(w := Writer("salmon")).fact("animal", "sound", salmon)]
     assert tasks.SILENT & dict(lines[0].qa).keys(), "the fact has a question that nobody should ask"
-    assert {tasks._asked(w, lines, tasks.SILENT)[1] for _ in range(20)} == {"What do salmon do when they are hungry?"}
+    assert {tasks.asked(w, lines, tasks.SILENT)[1] for _ in range(20)} == {"What do salmon do when they are hungry?"}
 
 
 def test_every_gold_answer_is_of_the_kind_that_its_question_asks_for(rows):

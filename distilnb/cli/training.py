@@ -186,10 +186,10 @@ def keep(model: Any, tokenizer: PreTrainedTokenizerBase, record: dict[str, Any],
     path = save_record(record)
     (folder / "model" / "record.json").write_text(path.read_text())  # so that the model and its record stay together
     print(f"{tables.summary([record])}\nmodel:  {folder / 'model'}\nrecord: {path}")
-    print(f"try it: {_next(record, folder / 'model')}")
+    print(f"try it: {next_command(record, folder / 'model')}")
 
 
-def _next(record: dict[str, Any], model: Path) -> str:
+def next_command(record: dict[str, Any], model: Path) -> str:
     """A command that goes on with a new model: on its scale's tasks, or on a file where it left that scale."""
     scale = record["scale"]
     if record["kind"] == "teacher":

@@ -65,7 +65,7 @@ def _write(aside: Path, checkpoint: Checkpoint, identity: dict[str, Any]) -> Non
         sync(path)
     sums = {path.name: digest(path) for path in files}
     manifest = {"step": checkpoint.step, "identity": identity, "sha256": sums}
-    (aside / "manifest.json").write_text(json.dumps(manifest | {"own_sha256": _hash(manifest)}))
+    (aside / "manifest.json").write_text(json.dumps(manifest | {"own_sha256": manifest_hash(manifest)}))
     sync(aside / "manifest.json")
 
 
@@ -92,7 +92,8 @@ def publish(aside: Path, keep: int = 2) -> Path:
     return final
 
 
-def _hash(manifest: dict[str, Any]) -> str:
+def manifest_hash(manifest: dict[str, Any]) -> str:
+    """The SHA-256 of a manifest without its own."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
@@ -137,7 +138,7 @@ def _manifest(path: Path) -> dict[str, Any]:
         own, kinds = manifest.pop("own_sha256"), {"step": int, "identity": dict, "sha256": dict}
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise Damaged("its manifest.json cannot be read") from error
-    if own != _hash(manifest) or any(type(manifest.get(key)) is not kind for key, kind in kinds.items()):
+    if own != manifest_hash(manifest) or any(type(manifest.get(key)) is not kind for key, kind in kinds.items()):
         raise Damaged("its manifest.json was changed")
     return manifest
 

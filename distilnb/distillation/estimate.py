@@ -93,11 +93,11 @@ def estimate_run(step: Distillation, batch: dict[str, Tensor], accelerator: Acce
     """
     device, own = accelerator.device, sum(p.numel() for p in step.student.parameters())
     passes = estimate_passes(step, batch, accelerator, left.tokens)
-    training = passes.seconds + left.updates * _optimizer_seconds(own, device)
+    training = passes.seconds + left.updates * optimizer_seconds(own, device)
     share = left.heldout_rows / len(batch["input_ids"]) / accelerator.num_processes
-    judging = share * left.evaluations * _reading_seconds(step.student, batch, accelerator)
+    judging = share * left.evaluations * reading_seconds(step.student, batch, accelerator)
     if step.teacher is not None:
-        judging += share * _reading_seconds(step.teacher, batch, accelerator)  # once: its guesses are kept
+        judging += share * reading_seconds(step.teacher, batch, accelerator)  # once: its guesses are kept
     saves = left.saves + training / 60 / left.checkpoint_minutes
     kept, saving = min(int(saves), left.keep), 0.0
     if left.folder:
@@ -107,14 +107,14 @@ def estimate_run(step: Distillation, batch: dict[str, Tensor], accelerator: Acce
     return Estimate(seconds, passes.memory_bytes, disk, left.tokens / training, watts, left.kwh_price)
 
 
-def _reading_seconds(model: PreTrainedModel, batch: dict[str, Tensor], accelerator: Accelerator) -> float:
+def reading_seconds(model: PreTrainedModel, batch: dict[str, Tensor], accelerator: Accelerator) -> float:
     """Seconds in which a model reads a micro-batch and names the masked words."""
     began = now(accelerator.device)
     masked_logits(model, batch, accelerator)
     return now(accelerator.device) - began
 
 
-def _optimizer_seconds(parameters: int, device: torch.device, tried: int = 2**20) -> float:
+def optimizer_seconds(parameters: int, device: torch.device, tried: int = 2**20) -> float:
     """Seconds for gradient clipping and one AdamW step, extrapolated from a million parameters."""
     made = nn.Parameter(torch.zeros(tried, device=device))
     made.grad = torch.zeros_like(made)

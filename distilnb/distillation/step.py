@@ -89,7 +89,7 @@ class Distillation(nn.Module):
         share = 1.0 if config.ce and config.positions == "all" else config.mask_probability
         self.long = share * config.tokens * student.config.vocab_size >= WORTH_COMPILING
         self._teacher = [teacher]  # in a list, so that it is no submodule: not trained, not saved, not synchronized
-        self._cast: dict[torch.dtype, dict[str, Tensor]] = {}
+        self.teacher_weights: dict[torch.dtype, dict[str, Tensor]] = {}
         self._head: Callable | None = None
 
     @property
@@ -105,15 +105,15 @@ class Distillation(nn.Module):
     @property
     def compiled(self) -> bool:
         """Whether the head of this run is compiled."""
-        if _on_gpu(next(self.student.parameters())):
+        if on_gpu(next(self.student.parameters())):
             return self._head not in (None, vocabulary_losses)
         return self.kernels is not PLAIN
 
     def _ask_teacher(self, batch: dict[str, Tensor], rows: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Any]:
         """The result of `network` for the teacher, whose weights are cast once."""
-        if dtype not in self._cast:
-            self._cast[dtype] = half.cast(_Network(self.teacher), self.teacher, dtype, trained=False)
-        return network(self.teacher, batch, rows, dtype, self._cast[dtype])
+        if dtype not in self.teacher_weights:
+            self.teacher_weights[dtype] = half.cast(_Network(self.teacher), self.teacher, dtype, trained=False)
+        return network(self.teacher, batch, rows, dtype, self.teacher_weights[dtype])
 
     def forward(self, batch: dict[str, Tensor], tokens: float, masked: float) -> tuple[Tensor, Tensor]:
         """This micro-batch's part of the loss of an update of `tokens` tokens and `masked` masked words, and its terms.
@@ -158,7 +158,7 @@ class Distillation(nn.Module):
 
     def _vocabulary_losses(self, student: Decoding, labels: Tensor, **settings: Any) -> tuple[Tensor, Tensor, Tensor]:
         """The head's losses, in chunks; on a GPU, from a compiled plain head if that is faster on the first batch."""
-        if not _on_gpu(labels) or not torch.is_grad_enabled():
+        if not on_gpu(labels) or not torch.is_grad_enabled():
             return vocabulary_losses(student, labels, kernels=self.kernels, **settings)
         if self._head is None:
             heads = vocabulary_losses, torch.compile(whole_vocabulary_losses, dynamic=True)
@@ -166,7 +166,8 @@ class Distillation(nn.Module):
         return self._head(student, labels, **settings)
 
 
-def _on_gpu(tensor: Tensor) -> bool:
+def on_gpu(tensor: Tensor) -> bool:
+    """Whether a tensor lies on a GPU."""
     return tensor.is_cuda
 
 

@@ -101,7 +101,7 @@ class _Decoder:
         return torch.mm(hidden, self.weight, out=self.logits[: len(hidden)])
 
 
-def _powers(x: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def shifted_powers(x: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """For y = x + bias in float32: max y, y − max y, its exponential, and the sum of the exponentials."""
     x = x.float() + bias
     highest = x.amax(-1, keepdim=True)
@@ -112,15 +112,15 @@ def _powers(x: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def _softmax_(x: Tensor, bias: Tensor, scale: float) -> Tensor:
     """log Σ exp(x + bias) of each row, (rows, 1); x is overwritten by `scale` · softmax(x + bias)."""
-    highest, _, powers, total = _powers(x, bias)
+    highest, _, powers, total = shifted_powers(x, bias)
     x.copy_(powers.mul_(scale / total))
     return highest + total.log()
 
 
 def _divergence_(s: Tensor, t: Tensor, s_bias: Tensor, t_bias: Tensor, scale: float) -> Tensor:
     """KL(softmax(t + t_bias) ‖ softmax(s + s_bias)) of each row, (rows, 1); s is overwritten by `scale` · gradient."""
-    _, shifted, grad, total = _powers(s, s_bias)
-    _, ratio, target, t_total = _powers(t, t_bias)
+    _, shifted, grad, total = shifted_powers(s, s_bias)
+    _, ratio, target, t_total = shifted_powers(t, t_bias)
     grad.mul_(scale / total).addcmul_(target, scale / t_total, value=-1)  # softmax(s) − softmax(t)
     rows = ratio.sub_(shifted).mul_(target).sum(-1, keepdim=True)
     s.copy_(grad)
@@ -145,7 +145,12 @@ def _in_blocks(kernel: Callable, cache: int) -> Callable:
     return run
 
 
-PLAIN = Kernels(_in_blocks(_softmax_, CACHE), _in_blocks(_divergence_, CACHE))
+def plain_kernels(cache: int = CACHE) -> Kernels:
+    """The kernels as PyTorch runs them, on blocks of `cache` logits."""
+    return Kernels(_in_blocks(_softmax_, cache), _in_blocks(_divergence_, cache))
+
+
+PLAIN = plain_kernels()
 
 
 @cache

@@ -53,7 +53,7 @@ def slides(minutes: str) -> "NotebookNode":
         notebook = nbformat.read(folder() / f"{name}.ipynb", as_version=4)
         new = [cell for cell in _section(notebook, name, anchor) if cell.source not in shown]
         shown |= {cell.source for cell in new}  # because a section may lie within an earlier one
-        cells += _marked([part for cell in new for part in _parts(cell)])
+        cells += as_slides([part for cell in new for part in parts_of(cell)])
     return nbformat.v4.new_notebook(cells=cells)
 
 
@@ -79,7 +79,7 @@ def _section(notebook: "NotebookNode", name: str, anchor: str) -> Iterator["Note
         raise ValueError(f"{name} has no section '{anchor}', which a lesson plan opens")
 
 
-def _parts(cell: "NotebookNode") -> list["NotebookNode"]:
+def parts_of(cell: "NotebookNode") -> list["NotebookNode"]:
     """The cell; where it shows several tables, each but the first, and the pictures, apart for slides of their own."""
     import nbformat
 
@@ -93,7 +93,7 @@ def _parts(cell: "NotebookNode") -> list["NotebookNode"]:
     return [cell, *(nbformat.v4.new_code_cell(outputs=shown, metadata=alone) for shown in apart)]
 
 
-def _marked(cells: list["NotebookNode"]) -> list["NotebookNode"]:
+def as_slides(cells: list["NotebookNode"]) -> list["NotebookNode"]:
     """The cells, marked: the first opens a slide, further text a slide below it unless it is the last and short word on
     what is shown, and code stays with its text."""
     for place, cell in enumerate(cells):
@@ -154,7 +154,7 @@ def write(minutes: str, target: Path) -> Path:
     notebook, formulas, groups = slides(minutes), [], []
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = _without_formulas(cell.source, formulas)
+            cell.source = without_formulas(cell.source, formulas)
         if cell.metadata["slideshow"]["slide_type"] != "-":
             groups.append([])
         groups[-1].append(cell)
@@ -179,7 +179,7 @@ def mathml(formula: str, display: str = "inline") -> str:
     return re.sub(r"(<mi>(?:log|exp)</mi>)(?!<mo)", r'\1<mspace width="0.167em" />', written)
 
 
-def _without_formulas(text: str, formulas: list[str]) -> str:
+def without_formulas(text: str, formulas: list[str]) -> str:
     """A Markdown text with a placeholder for each formula outside code, and the formulas as MathML in `formulas`."""
 
     def put(match: re.Match) -> str:

@@ -82,7 +82,7 @@ def write_rate(folder: Path, size: int = 2**23) -> float:
     return size / (time.perf_counter() - began)
 
 
-def _error(size: int = 512) -> float:
+def matmul_error(size: int = 512) -> float:
     """The relative error of a float32 matrix product under the present settings."""
     make = torch.Generator().manual_seed(0)
     one, other = (torch.randn(size, size, generator=make) for _ in range(2))
@@ -101,7 +101,7 @@ def probe() -> dict[str, Any]:
     try:
         for name in ("highest", "medium"):
             torch.set_float32_matmul_precision(name)
-            measured[name] = {"rate": matmul_rate(torch.float32), "error": _error()}
+            measured[name] = {"rate": matmul_rate(torch.float32), "error": matmul_error()}
     finally:
         torch.set_float32_matmul_precision(before)
     better = measured["medium"]["error"] < EXACT and measured["medium"]["rate"] > 1.3 * measured["highest"]["rate"]

@@ -54,10 +54,10 @@ class Explained(ValueError):
     """The error's own sentence already names the way out."""
 
 
-def reach(path: str, kind: str, what: str, deadline: float = DEADLINE) -> dict[str, bool]:
+def reach(path: str, kind: str, what: str) -> dict[str, bool]:
     """Make sure that `path` is a local folder or a repository of the Hub, and return arguments for `from_pretrained`.
 
-    `kind` is "model" or "dataset". Transient errors (a 503, a dropped connection) are tried again for `deadline`
+    `kind` is "model" or "dataset". Transient errors (a 503, a dropped connection) are tried again for `DEADLINE`
     seconds. When the Hub does not answer, {"local_files_only": True} sends the caller to the local cache. Raises
     ValueError, naming `what` and the way out, when there is no such repository.
     """
@@ -82,11 +82,11 @@ def reach(path: str, kind: str, what: str, deadline: float = DEADLINE) -> dict[s
         began = time.monotonic()
         while not answer:
             try:
-                HfApi().repo_info(path, repo_type=kind, timeout=deadline / 3)
+                HfApi().repo_info(path, repo_type=kind, timeout=DEADLINE / 3)
                 answer.append(None)
             except Exception as error:  # several HTTP libraries raise here; the kind of error is decided below
                 connected = type(error).__name__ not in ("ConnectError", "ConnectTimeout")  # of httpx or its successor
-                end = began + (deadline if connected else min(deadline, CONNECTING))
+                end = began + (DEADLINE if connected else min(DEADLINE, CONNECTING))
                 if isinstance(error, RepositoryNotFoundError) or time.monotonic() + 1 > end:
                     answer.append(error)
                 else:
@@ -95,7 +95,7 @@ def reach(path: str, kind: str, what: str, deadline: float = DEADLINE) -> dict[s
     # in a thread, because a server that accepts and stays silent can hold a connection beyond any timeout
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    thread.join(deadline)
+    thread.join(DEADLINE)
     if answer and isinstance(answer[0], GatedRepoError):
         raise ValueError(f"{what} cannot be fetched: {REFUSED[GatedRepoError]}")
     if answer and isinstance(answer[0], RepositoryNotFoundError):

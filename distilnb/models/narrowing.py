@@ -90,7 +90,7 @@ def _columns(tensors: dict[str, Tensor], width: int) -> Tensor:
     return largest(projections[0].norm(dim=1) if projections else words[0].norm(dim=0), width)
 
 
-def _axes(name: str, tensor: Tensor, row: families.Family) -> list[str]:
+def axes_of(name: str, tensor: Tensor, row: families.Family) -> list[str]:
     """The letters of `Family.parts` for each axis of a layer's tensor."""
     inputs, outputs = row.parts.get(name.rpartition(".")[0], "w->w").split("->")
     return [outputs] if tensor.ndim == 1 else [inputs, outputs] if row.transposed else [outputs, inputs]
@@ -103,7 +103,7 @@ def _norms(layer: dict[str, Tensor], full: PreTrainedConfig) -> dict[str, Tensor
     """
     norms: dict[str, Tensor] = {}
     for name, tensor in layer.items():
-        for axis, blocks in enumerate(_axes(name, tensor, families.of(full)) if tensor.ndim == 2 else ()):
+        for axis, blocks in enumerate(axes_of(name, tensor, families.of(full)) if tensor.ndim == 2 else ()):
             for letter, norm in zip(blocks, tensor.norm(dim=1 - axis).chunk(len(blocks)), strict=True):
                 norms[letter] = norms[letter] * norm if letter in norms else norm
     shape = (full.num_attention_heads, -1)
@@ -134,7 +134,7 @@ def _narrow(
 ) -> Tensor:
     """A layer's tensor with only the indices that are `kept`; queries make up for the new size of their head."""
     shrunk = narrow.hidden_size * full.num_attention_heads / (narrow.num_attention_heads * full.hidden_size)
-    for axis, blocks in enumerate(_axes(name, tensor, families.of(full))):
+    for axis, blocks in enumerate(axes_of(name, tensor, families.of(full))):
         whole = zip(blocks, tensor.chunk(len(blocks), axis), strict=True)
         parts = [part.index_select(axis, kept[letter]) for letter, part in whole]
         if "q" in blocks and getattr(full, "scale_attn_weights", True):  # scores are divided by the root of the size

@@ -321,7 +321,7 @@ def added_memory(runner: Runner, kind: str, length: int) -> float:
 
     `kind` names the model's class for `sources.class_named`; its configuration is beside the runner's file.
     """
-    program = "import sys; from distilnb.studies.benchmark import _measure; print(_measure(*sys.argv[1:]))"
+    program = "import sys; from distilnb.studies.benchmark import memory_of; print(memory_of(*sys.argv[1:]))"
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}  # frees memory at once
     told = subprocess.run(
         [sys.executable, "-c", program, str(runner.path), runner.format, kind, str(length)],
@@ -333,7 +333,7 @@ def added_memory(runner: Runner, kind: str, length: int) -> float:
     return float(told.split()[-1])
 
 
-def _measure(path: str, format: str, kind: str, length: str) -> float:
+def memory_of(path: str, format: str, kind: str, length: str) -> float:
     """The megabytes for `added_memory`, measured in the fresh process, with random weights of the same size."""
     model, process = None, psutil.Process()
     if format.startswith("onnx"):
@@ -432,7 +432,7 @@ def benchmark(
         rows, wrong = compare_formats([*float32, *others], few, tokenizer, config) if few else ([], [])
         refused += wrong
         _tell(refused)
-        _add_lengths(rows, [*float32, *others], models, folder, config)
+        add_lengths(rows, [*float32, *others], models, folder, config)
         _add_memory(rows, [*float32, *others], models, config)
         tasks = score_all(fitted, [row["format"] for row in rows if row["model"] == "student"], folder, config.threads)
     scores |= _sizes(models) | format_scores(rows, tasks["accuracy"]["rows"]) | chosen_scores(tasks["tasks"])
@@ -494,7 +494,7 @@ def _add_memory(
         row["memory_mb"] = round(added_memory(made[row["model"], row["format"]], kind, config.max_length), 1)
 
 
-def _add_lengths(
+def add_lengths(
     rows: Sequence[dict],
     runners: Sequence[Runner],
     models: Mapping[str, PreTrainedModel],

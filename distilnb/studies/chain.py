@@ -259,7 +259,7 @@ def run_steps(chain: Sequence[Step], jobs: int = 1, say: Callable[[str], Any] = 
                     failed.append(step.name)
                 elif _may_start(step, waiting, list(running), jobs):
                     waiting.remove(step)
-                    running[step] = _start(step, folder, jobs), time.monotonic()
+                    running[step] = start_step(step, folder, jobs), time.monotonic()
                     say(f"{step.name}: {shown(step)}")
             for step, (process, began) in list(running.items()):
                 if process.poll() is not None:
@@ -290,7 +290,8 @@ def _may_start(step: Step, waiting: Sequence[Step], running: Sequence[Step], job
     return len(running) < jobs and not unfinished & set(step.needs)
 
 
-def _start(step: Step, folder: Path, jobs: int) -> subprocess.Popen:
+def start_step(step: Step, folder: Path, jobs: int) -> subprocess.Popen:
+    """The process of a step, begun: its share of the threads, what it says in a log beside the records."""
     environment = dict(os.environ)
     if jobs > 1 and not step.alone:
         threads = max(1, (os.cpu_count() or 1) // jobs)

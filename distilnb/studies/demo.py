@@ -306,7 +306,7 @@ def vendor(out: Path) -> Vendored | None:
 
     Raises ValueError when what npm brings is not what was pinned.
     """
-    archives = {package: _npm(package) for package in (ORT, TOKENIZERS)}
+    archives = {package: npm_archive(package) for package in (ORT, TOKENIZERS)}
     if not all(archives.values()):
         return None
     parts: Vendored = {}
@@ -334,7 +334,7 @@ def at_cdn() -> Vendored:
     }
 
 
-def _npm(package: str) -> Path | None:
+def npm_archive(package: str) -> Path | None:
     """The archive of a pinned package, fetched once by npm, which runs no script of it; None without npm or network."""
     folder = paths.cache("npm")
     archive = folder / (package.lstrip("@").replace("/", "-").replace("@", "-") + ".tgz")

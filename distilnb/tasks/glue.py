@@ -213,13 +213,14 @@ def read_rows(task: Task, split: str, source: str = "toyworld", n: int | None = 
     if source == "toyworld":
         _check_split(task, split, toyworld.splits(task.name), "toyworld")
         return toyworld.load_task(task.name, split, n, seed)
-    rows = _from_hub(task, split)
+    rows = hub_rows(task, split)
     if n is None or n >= len(rows):
         return rows
     return rows.select(np.sort(generator(seed).permutation(len(rows))[:n]))
 
 
-def _from_hub(task: Task, split: str) -> Dataset:
+def hub_rows(task: Task, split: str) -> Dataset:
+    """The rows of a split, as the Hub has them."""
     unanswered = reach(task.hub, "dataset", f"task {task.name} ({task.hub})")
     try:
         with only_cached(bool(unanswered)):

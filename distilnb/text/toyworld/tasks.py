@@ -224,36 +224,36 @@ def _passage(w: Writer) -> list[Sentence]:
     return w.facts(kind, x, w.rng.randint(4, 6)) + w.facts(kind, w.entity(kind, x), w.rng.randint(3, 5))
 
 
-def _asked(w: Writer, lines: list[Sentence], unasked: frozenset[str] = frozenset()) -> tuple[int, str, str]:
+def asked(w: Writer, lines: list[Sentence], unasked: frozenset[str] = frozenset()) -> tuple[int, str, str]:
     """A line, a question outside `unasked` that it answers, and the answer; no other line answers it differently."""
     known: dict[str, set[str]] = {}
     for line in lines:
         for question, answer in line.qa:
             known.setdefault(question, set()).add(answer)
-    asked = [(i, q, a) for i, line in enumerate(lines) for q, a in line.qa if q not in unasked]
-    return w.choice([(i, q, a) for i, q, a in asked if len(known[q]) == 1])
+    answered = [(i, q, a) for i, line in enumerate(lines) for q, a in line.qa if q not in unasked]
+    return w.choice([(i, q, a) for i, q, a in answered if len(known[q]) == 1])
 
 
 def _qnli(w: Writer, label: int) -> RowTexts:
     """A question, and a sentence of its passage that answers it (0) or does not (1)."""
     lines = _passage(w)
-    i, question, _ = _asked(w, lines)
+    i, question, _ = asked(w, lines)
     others = [line.text for line in lines if line.qa and question not in dict(line.qa)]
     return (question, w.choice(others) if label else lines[i].text) if others else _qnli(w, label)
 
 
-def _passages(w: Writer) -> list[Sentence]:
+def passages(w: Writer) -> list[Sentence]:
     """The lines of one or two passages, so that some texts are longer than a model's window."""
     return _passage(w) + (_passage(w) if w.random() < 0.4 else [])
 
 
-def _squad(w: Writer, label: int) -> RowTexts:
+def squad(w: Writer, label: int) -> RowTexts:
     """A passage, a question, and the answer as a span of the passage.
 
     Held-out rows have three readers' answers: the first, and two that may have one small word more or less in front.
     """
-    lines = _passages(w)
-    i, question, answer = _asked(w, lines, SILENT)
+    lines = passages(w)
+    i, question, answer = asked(w, lines, SILENT)
     context = " ".join(line.text for line in lines)
     start = sum(len(line.text) + 1 for line in lines[:i])  # the answer in whole words: mammals, not mammal
     span = re.compile(rf"\b{re.escape(answer)}\w*", re.IGNORECASE).search(context, start)
@@ -287,7 +287,7 @@ _TASKS: dict[str, tuple[Callable[..., RowTexts], tuple[str, ...], tuple[str, ...
     "qnli": (_qnli, ("question", "sentence"), _LABELS),
     "rte": (_rte, _PAIR, _LABELS),
     "wnli": (_wnli, _PAIR, _LABELS[::-1]),
-    "squad": (_squad, ("context", "question", "answers"), ()),
+    "squad": (squad, ("context", "question", "answers"), ()),
     "imdb": (_imdb, ("text",), ("neg", "pos")),
 }
 TASKS: tuple[str, ...] = tuple(_TASKS)
