@@ -1,10 +1,11 @@
 """The one dial: the size of everything in a run, from a laptop's minutes to the paper's eight GPUs.
 
-`DISTILNB_SCALE` (or `--scale`) is read here and nowhere else; single settings can still be given one by one.
+`DISTILNB_SCALE` (or `--scale`) is read here and nowhere else; single settings can still be given one by one. With
+`DISTILNB_SHORT`, what notebooks train, time and score themselves becomes too small to say anything: for tests.
 """
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from . import paths
@@ -50,7 +51,8 @@ class Scale:
     it that are used (None: all). `pretraining` are settings of `PretrainingConfig`, `finetuning` of
     `FinetuningConfig`, `ablation` options of `distilnb ablate`. A teacher of this scale has the sizes `teacher_shape`
     and is grown in `teacher_stages`; where `teacher` is an `encoder` without a masked-word head, the stages give it
-    one. Documents that hold a scored row of the tasks `leave_out` are left out of the text.
+    one. Documents that hold a scored row of the tasks `leave_out` are left out of the text. `lesson` has the sizes of
+    what a notebook trains, times and scores itself where those are not the scale's own.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Scale:
     teacher_pretraining: dict[str, Any] = field(default_factory=dict)
     encoder: bool = False
     leave_out: str = ""
+    lesson: dict[str, int] = field(default_factory=lambda: dict(LESSON))
 
     @property
     def source(self) -> str:
@@ -77,6 +80,8 @@ class Scale:
         return "toyworld" if self.text == "toyworld" else "hub"
 
 
+LESSON = {"rows": 200, "format_rows": 50, "scored_rows": 400}
+SHORT = {"tokens": 8_000, "rows": 20, "format_rows": 10, "scored_rows": 32}
 NARROW = {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 512, "initializer_range": 0.05}
 SCALES = {
     scale.name: scale
@@ -105,6 +110,7 @@ SCALES = {
                 Stage(12, 5e-4, 256, 16, 2_000_000),
             ),
             teacher_pretraining={"mask_probability": 0.3},
+            lesson=LESSON | {"tokens": 300_000},
         ),
         Scale(
             "mini",
@@ -193,4 +199,4 @@ def get(name: str | None = None) -> Scale:
     name = name or os.environ.get("DISTILNB_SCALE") or "toy"
     if name not in SCALES:
         raise ValueError(f"unknown scale '{name}'; use one of {', '.join(SCALES)}")
-    return SCALES[name]
+    return replace(SCALES[name], lesson=SHORT) if os.environ.get("DISTILNB_SHORT") else SCALES[name]

@@ -1,7 +1,7 @@
 """Every view in a real browser: JupyterLab in headless Chromium runs the notebooks, and each control is moved.
 
 Needs Chromium: `playwright install chromium`, or the system's own package. Screenshots are kept in $DISTILNB_ARTEFACTS
-where it is set. Long lessons are shortened: fewer cells, smaller settings, the same views.
+where it is set. The cells that carry the tag `browser` run, under `DISTILNB_SHORT`: the same views of smaller work.
 """
 
 import json
@@ -11,7 +11,6 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -36,82 +35,33 @@ PATIENCE = 60_000  # milliseconds for a picture to change on a busy machine
 BAD = {"": "is empty", "a ☃ sees a [MASK]": "cannot spell", "word " * 600: "shorten it"}
 
 
-@dataclass(frozen=True)
-class Lesson:
-    """A notebook, the moves in each view, the ids of its cells that run, and what is replaced in them.
-
-    A move is a control's label and what is done: keys to press, or a text to type.
-    """
-
-    name: str
-    views: dict[str, dict[str, str]]
-    cells: str
-    shorter: dict[str, tuple[str, str]] = field(default_factory=dict)
-
-
-LESSONS = (
-    Lesson(
-        "01_student_initialization",
-        {"layer_view": {"choice by name": "last", "layer 3": "Space"}},
-        "02 04 06 20 24 26 36 38 50b",
-    ),
-    Lesson(
-        "02_triple_loss",
-        {
-            "temperature_view": {"temperature": "ArrowRight", "sentence": "The owl is a kind of [MASK]."},
-            "loss_weights_view": {
-                "weight of L_ce": "ArrowLeft",
-                "weight of L_mlm": "End",
-                "weight of L_cos": "ArrowRight",
-            },
-        },
-        "02 04 06 08 10b 14 40b",
-    ),
-    Lesson(
-        "03_pretraining",
-        {
-            "masking_view": {"sentence": "The owl is a kind of bird.", "smoothing": "Home", "draws": "PageUp"},
-            "fill_mask_view": {"sentence": "The owl is a kind of [MASK].", "guesses": "ArrowLeft"},
-        },
-        "02 04 04a 06 08 12 20 26b 34 36 51 53 55 58b",
-        {
-            "12": ("max_tokens=corpus.corpus_budget(sources, scale.corpus_tokens)", "max_tokens=60_000"),
-            "34": ("tokens=500_000", "tokens=8_000"),
-            "53": ("assert scores", "True or scores"),  # so few updates order nothing
-        },
-    ),
-    Lesson(
-        "06_squad_finetuning",
-        {"question_view": {"question": "Where?", "passage": "Nolea met Serina in the hallway. Serina had the hoop."}},
-        "02 04 04a 06 08 18 25 32b 34 34b",
-        {"06": ("n_train=1500", "n_train=32, n_validation=60")},
-    ),
-    Lesson(
-        "07_size_and_speed",
-        {
-            "format_view": {"points at most": "Home", "ms at most": "End", "MB at most": "Home"},
-            "speed_view": {"overhead share": "PageUp", "picture": "settings"},
-        },
-        "02 04 06 22 24 32 36 38 42 46 50b",
-        {
-            "06": ("ready or not", "not"),
-            "36": ('["test"],', '["test"].select(range(32)),'),  # PyTorch's formats alone
-            "24": ("rows=200, format_rows=50", "rows=20, format_rows=10"),
-        },
-    ),
-    Lesson(
-        "08_ablation",
-        {
-            "ablation_view": {
-                "score": "macro",
-                "pairs of seeds": "ArrowLeft",
-                "random starts too": "Space",
-                "picture": "seeds",
-            }
-        },
-        "02 04 04a 32 44b",
-    ),
-)
+# notebook → view → the label of a control → what is done: keys to press, or a text to type
+VIEWS = {
+    "01_student_initialization": {"layer_view": {"choice by name": "last", "layer 3": "Space"}},
+    "02_triple_loss": {
+        "temperature_view": {"temperature": "ArrowRight", "sentence": "The owl is a kind of [MASK]."},
+        "loss_weights_view": {"weight of L_ce": "ArrowLeft", "weight of L_mlm": "End", "weight of L_cos": "ArrowRight"},
+    },
+    "03_pretraining": {
+        "masking_view": {"sentence": "The owl is a kind of bird.", "smoothing": "Home", "draws": "PageUp"},
+        "fill_mask_view": {"sentence": "The owl is a kind of [MASK].", "guesses": "ArrowLeft"},
+    },
+    "06_squad_finetuning": {
+        "question_view": {"question": "Where?", "passage": "Nolea met Serina in the hallway. Serina had the hoop."}
+    },
+    "07_size_and_speed": {
+        "format_view": {"points at most": "Home", "ms at most": "End", "MB at most": "Home"},
+        "speed_view": {"overhead share": "PageUp", "picture": "settings"},
+    },
+    "08_ablation": {
+        "ablation_view": {
+            "score": "macro",
+            "pairs of seeds": "ArrowLeft",
+            "random starts too": "Space",
+            "picture": "seeds",
+        }
+    },
+}
 SENTENCES = {
     "temperature_view": "sentence",
     "masking_view": "sentence",
@@ -148,7 +98,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     environment = (
         os.environ
         | {name: str(root / folder) for name, folder in own.items()}
-        | {"DISTILNB_SCALE": "toy", "PYTHONPATH": os.pathsep.join([str(paths.PACKAGE.parent), *sys.path])}
+        | {
+            "DISTILNB_SCALE": "toy",
+            "DISTILNB_SHORT": "1",
+            "PYTHONPATH": os.pathsep.join([str(paths.PACKAGE.parent), *sys.path]),
+        }
     )
     address = f"http://127.0.0.1:{(port := free_port())}"
     options = {
@@ -187,17 +141,12 @@ def _wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
     raise AssertionError(f"JupyterLab did not answer: {log.read_text()[-2000:]}")
 
 
-def shortened(lesson: Lesson) -> nbformat.NotebookNode:
-    """A lesson's notebook without outputs, with the cells that the test runs."""
-    notebook = nbformat.read(paths.PACKAGE.parent / "notebooks" / f"{lesson.name}.ipynb", as_version=4)
-    cells = {cell.id.partition("-")[2]: cell for cell in notebook.cells}
-    notebook.cells = [cells[number] for number in lesson.cells.split()]
-    for number, (old, new) in lesson.shorter.items():
-        assert old in cells[number].source, f"cell {number} of {lesson.name} has changed: mend this test"
-        cells[number].source = cells[number].source.replace(old, new)
+def shortened(name: str) -> nbformat.NotebookNode:
+    """A lesson's notebook without outputs, with the cells that its views need."""
+    notebook = nbformat.read(paths.PACKAGE.parent / "notebooks" / f"{name}.ipynb", as_version=4)
+    notebook.cells = [cell for cell in notebook.cells if "browser" in cell.metadata.get("tags", [])]
     for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
+        cell.outputs, cell.execution_count = [], None
     return notebook
 
 
@@ -263,18 +212,18 @@ def elsewhere(route: Route, asked: set[str]) -> None:
     route.fulfill(content_type="image/svg+xml", body='<svg xmlns="http://www.w3.org/2000/svg"/>')
 
 
-def explore(page: Page, lesson: Lesson, name: str, moves: dict[str, str], artefacts: Path) -> None:
+def explore(page: Page, lesson: str, name: str, moves: dict[str, str], artefacts: Path) -> None:
     """A screenshot, every control of a view, what must not be typed, a screenshot."""
     view = view_of(page, name)
     view.scroll_into_view_if_needed()
-    view.screenshot(path=artefacts / f"{lesson.name}-{name}-1.png")
+    view.screenshot(path=artefacts / f"{lesson}-{name}-1.png")
     for label, what in moves.items():
         seen, inside = picture(view).screenshot(), picture(view).locator(".widget-html-content").inner_html()
         move(view, label, what)
         took = changed(view, inside)
         assert picture(view).screenshot() != seen, f"{name}: {label} changed nothing that can be seen"
-        print(f"{lesson.name} {name} {label}: {took:.2f} s")
-    view.screenshot(path=artefacts / f"{lesson.name}-{name}-2.png")
+        print(f"{lesson} {name} {label}: {took:.2f} s")
+    view.screenshot(path=artefacts / f"{lesson}-{name}-2.png")
     for text, line in BAD.items() if name in SENTENCES else ():
         move(view, SENTENCES[name], text)
         expect(view.get_by_role("alert")).to_contain_text(line, timeout=PATIENCE)
@@ -288,26 +237,26 @@ def desk(browser) -> Iterator[BrowserContext]:
     context.close()
 
 
-@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.name)
+@pytest.mark.parametrize("lesson", VIEWS)
 def test_each_control_moves_its_picture_in_the_browser(lesson, lab, desk, artefacts):
     """Run the notebook, then for each view: a screenshot, every control, what must not be typed, a screenshot."""
     address, folder = lab
-    nbformat.write(shortened(lesson), folder / f"{lesson.name}.ipynb")
+    nbformat.write(shortened(lesson), folder / f"{lesson}.ipynb")
     page = desk.new_page()
     asked: set[str] = set()
     page.route(lambda url: not url.startswith(address), lambda route: elsewhere(route, asked))
     errors: list[str] = []
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(f"{address}/doc/tree/{lesson.name}.ipynb")
+    page.goto(f"{address}/doc/tree/{lesson}.ipynb")
     try:
         run_all(page)
-        for name, moves in lesson.views.items():
+        for name, moves in VIEWS[lesson].items():
             explore(page, lesson, name, moves, artefacts)
         assert page.locator(FAILED).count() == 0
         assert not errors and asked <= BADGES
     finally:
-        page.screenshot(path=artefacts / f"{lesson.name}.png")
+        page.screenshot(path=artefacts / f"{lesson}.png")
         page.close()
         for session in json.load(urllib.request.urlopen(f"{address}/api/sessions")):
             urllib.request.urlopen(urllib.request.Request(f"{address}/api/sessions/{session['id']}", method="DELETE"))

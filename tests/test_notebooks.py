@@ -6,6 +6,7 @@ import io
 import json
 import re
 from collections import defaultdict
+from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distilnb import paths
+from distilnb import paths, scales
 from distilnb.lessons import generated, notebooks
 from distilnb.lessons.notebooks import NOTEBOOKS, Notebook
 
@@ -262,3 +263,12 @@ def test_notebooks_are_unpacked_once_and_never_over_ones_own_work(tmp_path):
     with pytest.raises(ValueError, match="another"):
         notebooks.unpack(tmp_path)
     assert (tmp_path / copies[0].name).read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", scales.SCALES)
+def test_short_lessons_change_nothing_but_the_work_of_notebooks(name, monkeypatch):
+    scale = scales.get(name)
+    monkeypatch.setenv("DISTILNB_SHORT", "1")
+    short = scales.get(name)
+    assert replace(short, lesson=scale.lesson) == scale
+    assert all(short.lesson[key] < size for key, size in scale.lesson.items())
