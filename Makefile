@@ -27,7 +27,7 @@ check: install  ## lint, and the unit tests that start nothing and train little:
 	$(MAKE) lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p no:nbval -n 2 -m "not slow" tests
 
-test: install  ## unit tests, then every notebook through nbval, with coverage
+test: install  ## unit tests, then every notebook through nbval (COVERAGE=all: the lines they run)
 	PATH="$(abspath $(BIN)):$$PATH" bash tests/run.sh
 
 notebooks: install  ## execute the notebooks and their solutions in place, as they are committed

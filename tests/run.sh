@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The test suite: unit tests, then every notebook through nbval, with the lines that notebooks run. COVERAGE=1 tells
-# those of the unit tests too.
+# The test suite: unit tests, then every notebook through nbval. COVERAGE=notebooks tells the lines of the package that
+# notebooks run, a quarter slower; COVERAGE=all those of the unit tests too.
 # Your own runs/ and figures/ stay untouched: everything is written to a temporary folder.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,20 +19,22 @@ notebook() {
   local name=${1#notebooks/} status=0
   name=${name//\//-}
   DISTILNB_HOME="$scratch/home-$name" COVERAGE_FILE="$scratch/notebook-$name" python -m pytest -q --nbval-lax \
-    --nbval-current-env --nbval-cell-timeout=600 --cov=distilnb --cov-report= -p no:cacheprovider -p no:xdist \
-    "$@" > "$scratch/$name.log" 2>&1 || status=$?
+    --nbval-current-env --nbval-cell-timeout=600 ${COVERAGE:+--cov=distilnb --cov-report=} -p no:cacheprovider \
+    -p no:xdist "$@" > "$scratch/$name.log" 2>&1 || status=$?
   cat "$scratch/$name.log"
   return "$status"
 }
 export -f notebook
 export scratch
 
-echo "== unit tests, in $workers processes${COVERAGE:+, with the lines they run}"
+echo "== unit tests, in $workers processes"
 units=(python -m pytest -q -p no:nbval -n "$workers" --dist loadfile --no-loadscope-reorder)  # the longest files first
-COVERAGE_FILE="$scratch/unit" "${units[@]}" ${COVERAGE:+--cov=distilnb --cov-report=} tests "$@"
+[[ "${COVERAGE:-}" == all ]] && units+=(--cov=distilnb --cov-report=)
+COVERAGE_FILE="$scratch/unit" "${units[@]}" tests "$@"
 
 echo "== notebooks and solutions, through nbval, two at a time"
 printf '%s\n' notebooks/*.ipynb notebooks/solutions/*.ipynb | xargs -P 2 -I{} bash -c 'notebook "$@"' run {} "$@"
+[[ -n "${COVERAGE:-}" ]] || exit 0
 echo "== lines of the package that the notebooks alone run (but for what no lesson is about)"
 coverage combine --quiet --keep --data-file="$scratch/notebooks" "$scratch"/notebook-*
 no_lesson="*/cli/*,*/__main__.py,*/lessons/generated.py,*/lessons/notebooks.py,*/lessons/quiz.py,*/lessons/runtime.py"
@@ -42,7 +44,7 @@ no_lesson+=",*/text/contamination.py,*/text/reading.py,*/text/portions.py,*/text
 no_lesson+=",*/studies/demo.py,*/studies/runtimes.py,*/studies/rounding.py,*/evidence/devices.py"
 coverage report --data-file="$scratch/notebooks" --omit="$no_lesson" --fail-under=80
 
-[[ -n "${COVERAGE:-}" ]] || exit 0  # COVERAGE=1 make test: some minutes more
+[[ "$COVERAGE" == all ]] || exit 0
 echo "== lines that notebooks and unit tests run together"
 coverage combine --quiet --keep --data-file="$scratch/both" "$scratch/notebooks" "$scratch/unit"
 coverage report --data-file="$scratch/both" --show-missing --fail-under=95

@@ -41,9 +41,10 @@ def hub_at(monkeypatch):
 
 
 def ask(kind: str = "model", deadline: float = 20) -> dict:
-    """The question of these tests."""
+    """The question of these tests, asked again sooner than a user's."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hub, "DEADLINE", deadline)
+        for name, seconds in (("DEADLINE", deadline), ("CONNECTING", 1.0), ("PAUSE", 0.2)):
+            patch.setattr(hub, name, seconds)
         return hub.reach("owner/name", kind, "teacher 'owner/name'")
 
 
@@ -92,15 +93,15 @@ def test_a_busy_hub_is_asked_again(hub_at, serve):
 def test_a_hub_that_stays_busy_leaves_the_local_cache(hub_at, serve):
     hub_at(serve(BUSY))
     began = time.monotonic()
-    assert ask(deadline=3) == LOCAL
-    assert time.monotonic() - began < 5 and serve.asked > 1
+    assert ask(deadline=1.5) == LOCAL
+    assert time.monotonic() - began < 4 and serve.asked > 1
 
 
 def test_a_hub_that_accepts_and_says_nothing_leaves_the_local_cache(hub_at, silent_server):
     """huggingface_hub alone would wait for minutes."""
     hub_at(silent_server)
     began = time.monotonic()
-    assert ask(deadline=2) == LOCAL
+    assert ask(deadline=1) == LOCAL
     assert time.monotonic() - began < 4
 
 
@@ -122,7 +123,7 @@ def test_a_hub_that_answers_a_byte_at_a_time_leaves_the_local_cache(hub_at):
         guard = threading.Timer(8, over.set)  # ends a test that waits for ever
         guard.start()
         began = time.monotonic()
-        assert ask(deadline=2) == LOCAL
+        assert ask(deadline=1) == LOCAL
         assert time.monotonic() - began < 4
         guard.cancel()
         over.set()
@@ -133,7 +134,7 @@ def test_a_hub_that_answers_a_byte_at_a_time_leaves_the_local_cache(hub_at):
 def test_no_network_leaves_the_local_cache(hub_at):
     hub_at(f"http://127.0.0.1:{free_port()}")
     began = time.monotonic()
-    assert ask(deadline=3) == LOCAL
+    assert ask(deadline=1.5) == LOCAL
     assert time.monotonic() - began < 5
 
 
@@ -204,7 +205,7 @@ def test_a_repository_with_terms_is_told_from_one_that_is_not_there(hub_at, serv
 @pytest.fixture
 def impatient(monkeypatch, tmp_path):
     """Seconds instead of minutes, and an empty cache."""
-    monkeypatch.setattr(hub, "SILENCE", 3.0)
+    monkeypatch.setattr(hub, "SILENCE", 1.5)
     monkeypatch.setattr(hub, "PAUSE", 0.05)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
 
@@ -281,15 +282,15 @@ def test_what_will_not_pass_is_raised_at_once(impatient):
 
 
 def test_a_slow_download_is_no_silence(impatient, monkeypatch):
-    """Something arrives every half second; all in all it takes longer than a silence may."""
+    """Something arrives every fifth of a second; all in all it takes longer than a silence may."""
     cache = Path(constants.HF_HUB_CACHE) / "models--owner--name" / "blobs"
     cache.mkdir(parents=True)
-    monkeypatch.setattr(hub, "SILENCE", 1.5)
+    monkeypatch.setattr(hub, "SILENCE", 1.0)
 
     def load(path):
-        for count in range(6):
+        for count in range(7):
             (cache / "file.incomplete").write_bytes(b"x" * (count + 1))
-            time.sleep(0.5)
+            time.sleep(0.2)
         return "done"
 
     assert hub.fetch(load, "owner/name") == "done"

@@ -87,10 +87,10 @@ def reach(path: str, kind: str, what: str) -> dict[str, bool]:
             except Exception as error:  # several HTTP libraries raise here; the kind of error is decided below
                 connected = type(error).__name__ not in ("ConnectError", "ConnectTimeout")  # of httpx or its successor
                 end = began + (DEADLINE if connected else min(DEADLINE, CONNECTING))
-                if isinstance(error, RepositoryNotFoundError) or time.monotonic() + 1 > end:
+                if isinstance(error, RepositoryNotFoundError) or time.monotonic() + PAUSE > end:
                     answer.append(error)
                 else:
-                    time.sleep(1)
+                    time.sleep(PAUSE)
 
     # in a thread, because a server that accepts and stays silent can hold a connection beyond any timeout
     thread = threading.Thread(target=ask, daemon=True)
