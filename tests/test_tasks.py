@@ -1,6 +1,7 @@
 """Tasks: the table agrees with toyworld and the paper, loading says what it loads, unusable rows are refused."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -263,6 +264,13 @@ def test_a_split_without_its_official_rows_is_a_stand_in(monkeypatch):
         assert info["stand_in"] == stand_in
     assert info["stand_in_why"] == "train has 20,000 of 363,846 rows"
     assert (info["id"], info["revision"]) == ("nyu-mll/glue", TASKS["qqp"].revision)
+
+
+def test_other_rows_are_tokenized_anew(tokenizer):
+    """Rows put into the place of others are not answered from what was kept of these."""
+    data = load_data("rte", n_train=20, n_validation=10)
+    assert len(data.encoded(tokenizer)[0]) == 20
+    assert len(replace(data, train=data.train.select(range(5))).encoded(tokenizer)[0]) == 5
 
 
 def test_carved_rows_are_a_tenth_of_train_and_no_validation_row():

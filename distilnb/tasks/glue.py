@@ -282,7 +282,7 @@ class TaskData:
     validations: dict[str, Dataset]
     info: dict[str, Any]
     part: tuple["TaskData", np.ndarray, np.ndarray] | None = field(default=None, repr=False, compare=False)
-    _encoded: dict = field(default_factory=dict, repr=False, compare=False)
+    _encoded: dict = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.validations:
