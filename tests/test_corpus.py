@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_teacher, make_tokenizer, stories
+from conftest import ANIMALS, make_teacher, make_tokenizer, stories
 from datasets import Dataset
 from datasets.table import MemoryMappedTable
 from huggingface_hub import constants
@@ -77,6 +77,17 @@ def test_packed_blocks_read_back_as_the_text(packed, tokenizer):
     expected = [text for i, text in enumerate(stories(400)) if i % 100 != 99]
     plain = ["".join(text.split()) for text in read[:-1]]
     assert plain == ["".join(text.split()) for text in expected[: len(plain)]] and len(plain) > 390
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_documents_of_each_source_are_held_out(tmp_path, tokenizer, count):
+    """They take turns, so that every hundredth document would often be of one source alone."""
+    for animal in ANIMALS[:count]:
+        (tmp_path / f"{animal}.txt").write_text("\n\n".join([f"anna sees the {animal} in the garden ." * 4] * 250))
+    sources = [TextSource(str(tmp_path / f"{animal}.txt")) for animal in ANIMALS[:count]]
+    built = build_corpus(sources, tokenizer, seq_length=32, folder=tmp_path / "corpora")
+    words = {word for row in ids_of(built.heldout) for word in tokenizer.decode(row).split()}
+    assert words & set(ANIMALS) == set(ANIMALS[:count])
 
 
 def test_held_out_documents_are_in_no_training_block(tmp_path, tokenizer):

@@ -18,7 +18,7 @@ from transformers import BertForMaskedLM
 from distilnb import scales
 from distilnb.distillation.batches import MaskedRows, MicroBatches, collate
 from distilnb.distillation.estimate import estimate_passes
-from distilnb.distillation.evaluation import evaluate
+from distilnb.distillation.evaluation import HeldOut, evaluate
 from distilnb.distillation.loop import Run, check_output, pretrain
 from distilnb.distillation.losses import triple_loss
 from distilnb.distillation.recipe import PretrainingConfig
@@ -631,6 +631,17 @@ def test_evaluation_is_the_same_whatever_the_training_masks_are(packed, masker, 
     assert scores[0] == scores[1] == scores[2]
     assert student.training
     assert evaluate(student, packed, masker, accelerator, teacher, batch_size=3) == pytest.approx(scores[0], rel=1e-5)
+
+
+def test_an_evaluation_reads_rows_from_all_over_the_held_out_text(packed, masker, accelerator, monkeypatch):
+    """Not the first ones, which a single long document may fill."""
+    assert len(packed.heldout) > 4
+    read = []
+    monkeypatch.setattr(MaskedRows, "__getitems__", lambda self, keys: read.extend(keys) or [])
+    monkeypatch.setattr("distilnb.distillation.evaluation.collate", lambda rows, pad_id: {})
+    HeldOut(packed, masker, accelerator, 0, rows=2)
+    first, second = (i for _, i in read)
+    assert (first, second) == (0, len(packed.heldout) // 2)
 
 
 def test_the_teacher_reads_the_held_out_rows_once_a_run(packed, masker, accelerator, teacher):

@@ -14,7 +14,7 @@ from ..text.masking import IGNORE, Masker, NextWord
 from .batches import MaskedRows, collate
 
 EVALUATION_EPOCH = 2**31 - 1  # of held-out masks; training never reaches this epoch
-HELD_OUT_ROWS = 256  # rows that an evaluation reads
+HELD_OUT_ROWS = 256  # rows that an evaluation reads, from all over the held-out text
 
 
 def evaluate(
@@ -49,9 +49,10 @@ class HeldOut:
         batch_size: int = 32,
     ):
         self.accelerator, self.teacher = accelerator, teacher
-        data, rows = MaskedRows(corpus.heldout, masker.uniform()), min(rows, len(corpus.heldout))
-        firsts = range(accelerator.process_index * batch_size, rows, batch_size * accelerator.num_processes)
-        keys = [[(EVALUATION_EPOCH, i) for i in range(first, min(first + batch_size, rows))] for first in firsts]
+        data, apart = MaskedRows(corpus.heldout, masker.uniform()), max(1, len(corpus.heldout) // rows)
+        chosen = [(EVALUATION_EPOCH, i) for i in range(0, len(corpus.heldout), apart)][:rows]
+        firsts = range(accelerator.process_index * batch_size, len(chosen), batch_size * accelerator.num_processes)
+        keys = [chosen[first : first + batch_size] for first in firsts]
         self.batches = [collate(data.__getitems__(each), pad_id) for each in keys]
         self.guesses = (
             [masked_logits(teacher, batch, accelerator).argmax(-1) for batch in self.batches] if teacher else None

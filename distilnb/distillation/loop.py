@@ -27,7 +27,7 @@ from ..evidence.records import new_record
 from ..machine.device import memory_use
 from ..machine.processes import alone_in, explained, summed
 from ..machine.signals import leave_signals_to_the_main_process
-from ..models import families
+from ..models import families, half
 from ..text.corpus import Corpus
 from ..text.masking import IGNORE, Masker, NextWord
 from . import checkpoints
@@ -297,6 +297,7 @@ def _record(run: Run, name: str, **provenance: Any) -> dict[str, Any]:
         "worlds": run.worlds,
         "exchange": {key: round(value, 3) for key, value in run.exchange.items()},  # between processes, last sitting
         "precision": run.accelerator.mixed_precision,
+        "norm_gradients": half.NORM_GRADIENTS,
         **run.faults(),
         "compiled_head": run.accelerator.unwrap_model(run.module).compiled,
         "estimate": estimate,  # of the last sitting, with its actual cost

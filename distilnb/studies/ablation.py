@@ -29,7 +29,7 @@ from ..evidence.cells import run_missing
 from ..evidence.names import MASKED, OBJECTIVES, Objective, held_out_loss
 from ..evidence.records import Stopwatch, new_record, save_record, thin
 from ..machine.progress import duration
-from ..models import dropout, families
+from ..models import dropout, families, half
 from ..models.narrowing import narrow_config
 from ..models.student import build_student, chosen_layers, student_config
 from ..tasks import finetuning, metrics
@@ -315,6 +315,7 @@ def _record(
         "tasks": grid.tasks,
         "finetuning": {r["task"]: r["scores"] | {"interval": r["interval"], "steps": r["steps"]} for r in tuned},
         "processes": grid.accelerator.num_processes,
+        "norm_gradients": half.NORM_GRADIENTS,
         **grid.identity(cell),
     }
     more |= {key: round(sum(r[key] for r in (distilled, *tuned)), 2) for key in ("wall_seconds", "cpu_seconds")}

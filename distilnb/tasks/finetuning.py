@@ -474,6 +474,7 @@ def _record(run: TaskRun, name: str, data: TaskData, about: dict[str, Any]) -> d
         "started_from": run.started_from,
         "processes": run.accelerator.num_processes,
         "precision": run.accelerator.mixed_precision,
+        "norm_gradients": half.NORM_GRADIENTS,
     }
     values |= {"scale": "toy"} | faults | run.time_spent() | about
     model = values.pop("model_name", "student")

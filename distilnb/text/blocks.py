@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from .reading import Piece
 
-HELD_OUT_EVERY = 100  # document i is held out when i % 100 == 99
+HELD_OUT_EVERY = 100  # of each source, document i is held out when i % 100 == 99
 GROUP = 1_000_000  # characters that are tokenized at once, on all cores
 SHORTEST = 12  # the fewest tokens of a document that the grouped layout keeps
 
@@ -40,6 +40,7 @@ class Blocks:
         self.seq_length, self.body = info["seq_length"], info["seq_length"] - len(self.opening) - len(self.closing)
         self.counts, self.digest = np.zeros(len(tokenizer), dtype=np.int64), hashlib.sha256()
         self.tokens = self.documents = 0
+        self.sources = len(info["sources"])  # which take turns
         self.carried: dict[bool, list[int]] = {False: [], True: []}  # ids that do not fill a block yet
 
     @property
@@ -69,7 +70,7 @@ class Blocks:
         """The rows that the next pieces fill: their ids end to end, each row's length, and whether it is held out."""
         rows, start = [], 0
         while start < len(ids):
-            heldout = self.documents % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
+            heldout = self._next_is_held_out()
             stop = start
             stream = self.carried[heldout]
             while stop < len(ids) and (stop == start or not self._turns(heldout, ends[stop - 1])):
@@ -84,7 +85,11 @@ class Blocks:
 
     def _turns(self, heldout: bool, ended: bool) -> bool:
         """Whether the next piece cannot join the pieces before it."""
-        return ended and (not self.packed or heldout or self.documents % HELD_OUT_EVERY == HELD_OUT_EVERY - 1)
+        return ended and (not self.packed or heldout or self._next_is_held_out())
+
+    def _next_is_held_out(self) -> bool:
+        """Whether the next document is: one of each source in a row, as every 100th of all might be of one alone."""
+        return self.documents // self.sources % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
 
     def _cut(self, heldout: bool, ended: bool) -> list[np.ndarray]:
         """The rows, without [CLS] and [SEP], that the carried ids fill; the rest stays carried."""

@@ -27,6 +27,7 @@ from .sources import TextSource, read_pieces, stamp, take_turns
 
 RECORDED_KEYS = "tokens", "seq_length", "layout", "tokenizer", "fingerprint", "read", "left_out"  # for a record
 FORMAT = 3  # version of the folder on disk; folders of another version are built again
+MIXED = 4  # of several sources; in 3, what was held out of them could be of one alone
 TOLD_UNKNOWN, MOST_UNKNOWN = 0.001, 0.1  # shares of [UNK] above which a warning is printed, and training refused
 
 
@@ -55,6 +56,7 @@ class Corpus:
             "rows": {"train": len(self.train), "heldout": len(self.heldout)},
             "stand_in": True,
             "stand_in_why": "toyworld, a made-up world" if toy else "not the paper's Wikipedia and Toronto Book Corpus",
+            **({"held_out": "of each source"} if len(sources) > 1 else {}),
         } | {key: self.info[key] for key in RECORDED_KEYS if key in self.info}
 
 
@@ -88,7 +90,7 @@ def build_corpus(
         raise ValueError("toyworld text is endless: say how many tokens to write (max_tokens)")
     encoder = whole_texts(tokenizer)
     info = {
-        "format": FORMAT,
+        "format": FORMAT if len(sources) == 1 else MIXED,
         "sources": [asdict(s) | {"files": stamp(s)} for s in sources],
         "seq_length": seq_length,
         "max_tokens": max_tokens,

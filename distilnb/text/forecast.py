@@ -72,7 +72,7 @@ def forecast(
     pieces = take_turns([read_pieces(_streamed(source), Tally()) for source in sources])
     encoder = whole_texts(tokenizer)
     encoder.encode_batch_fast(["warm", "up"])
-    info = {"layout": layout, "seq_length": seq_length, "max_tokens": None}
+    info = {"layout": layout, "seq_length": seq_length, "max_tokens": None, "sources": sources}
     blocks, seen = Blocks(tokenizer, info), Counter()
     with tempfile.TemporaryDirectory() as folder:
         path, began = Path(folder, "sample.arrow"), time.perf_counter()
