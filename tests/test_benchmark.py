@@ -19,7 +19,7 @@ from distilnb.evidence.records import KEYS, load_record, load_records, save_reco
 from distilnb.models.arithmetic import count_groups
 from distilnb.models.student import build_student
 from distilnb.report import figures, tables
-from distilnb.studies import benchmark, formats, timing
+from distilnb.studies import accuracy, benchmark, formats, timing
 from distilnb.studies.formats import Runner
 from distilnb.studies.timing import BenchmarkConfig
 from distilnb.tasks import glue, heads, squad
@@ -196,8 +196,8 @@ def test_the_cost_of_a_format_is_counted_answer_by_answer():
         return Runner("student", format, answer, 0, None)
 
     task = glue.get_task("qnli")
-    fitted = benchmark.Fitted(None, task, rows, {})
-    first, second = benchmark.score_formats([answering("float32", set()), answering("int8", {0, 1, 4})], fitted)
+    fitted = accuracy.Fitted(None, task, rows, {})
+    first, second = accuracy.score_formats([answering("float32", set()), answering("int8", {0, 1, 4})], fitted)
     right = {"format": "float32", "bytes": 0, "accuracy": 0.8, "lost": 0, "changed": 0, "spoilt": 0, "mended": 0}
     assert first == right
     assert second | {"lost": round(second["lost"])} == {
@@ -223,7 +223,7 @@ def test_a_row_of_several_labels_is_one_answer():
     task = glue.Task("own", "own", ("text",), ("a", "b"), {}, ("accuracy",), several=True)
     changes = [np.array([[0, 0], [1, 1], [0, 0], [0, 1]]), np.array([[1, 1], [0, 0], [0, 0], [0, 1]])]
     runners = [answering(name, change) for name, change in zip(("float32", "int8"), changes, strict=True)]
-    _, second = benchmark.score_formats(runners, benchmark.Fitted(None, task, rows, {}))
+    _, second = accuracy.score_formats(runners, accuracy.Fitted(None, task, rows, {}))
     assert [second[key] for key in ("accuracy", "lost", "changed", "spoilt", "mended")] == [0.5, 0, 2, 1, 1]
 
 
@@ -244,8 +244,8 @@ def test_a_question_is_one_answer_of_all_its_windows(tokenizer):
 
         return Runner("student", format, answer, 0, None)
 
-    fitted = benchmark.Fitted(None, squad.SQUAD, windows, {}, texts=rows)
-    first, second = benchmark.score_formats([answering("float32", {5}), answering("int8", {0, 4})], fitted)
+    fitted = accuracy.Fitted(None, squad.SQUAD, windows, {}, texts=rows)
+    first, second = accuracy.score_formats([answering("float32", {5}), answering("int8", {0, 4})], fitted)
     assert first["accuracy"] > second["accuracy"] and (first["changed"], first["spoilt"]) == (0, 0)
     assert (second["changed"], second["spoilt"], second["mended"]) == (3, 2, 1)
     right = answering("float32", {0})
@@ -254,27 +254,27 @@ def test_a_question_is_one_answer_of_all_its_windows(tokenizer):
 
 
 @pytest.fixture(scope="module")
-def fitted(tokenizer) -> benchmark.Fitted:
+def fitted(tokenizer) -> accuracy.Fitted:
     model, _ = classifier(build_student(make_teacher(len(tokenizer))), 2)
     task = glue.get_task("mrpc")
     first, second = map(list, zip(*TEXTS, strict=True))
     rows = Dataset.from_dict({"sentence1": first, "sentence2": second, "label": [0, 1] * 6})
     info = {"task": "mrpc", "scale": "toy", "rows_scored": 12}
-    return benchmark.Fitted(model, task, glue.tokenize(rows, task, tokenizer, 32), info)
+    return accuracy.Fitted(model, task, glue.tokenize(rows, task, tokenizer, 32), info)
 
 
 def test_other_rows_choose_the_int8_that_is_then_scored(fitted, tmp_path, monkeypatch):
     """The choice sees the rows for choosing alone; the usual int8 and the chosen one are scored on the others."""
     pytest.importorskip("onnxruntime", reason='ONNX needs: pip install "distilnb[export]"')
-    few = benchmark.scored_rows(fitted._replace(rows=fitted.rows.select([0, 1])))
+    few = accuracy.scored_rows(fitted._replace(rows=fitted.rows.select([0, 1])))
     seen = []
     monkeypatch.setattr(benchmark.rounding, "measure", lambda *args: seen.append(args[2]) or [{"rounding": "float32"}])
     monkeypatch.setattr(benchmark.rounding, "choose", lambda measured: "weights")
-    task = benchmark.score_fitted(fitted._replace(choosing=few), ["float32"], tmp_path, 1)
+    task = accuracy.score_fitted(fitted._replace(choosing=few), ["float32"], tmp_path, 1)
     assert seen == [few] and task["rows_choosing"] == 2 and task["chosen"] == "onnx_weights"
     by = {row["format"]: row for row in task["rows"]}
     assert list(by) == ["float32", "onnx_float32", "onnx_int8", "onnx_weights"]
-    (row,) = benchmark.chosen_int8([task])
+    (row,) = accuracy.chosen_int8([task])
     assert row["lost"] == by["onnx_weights"]["lost"] and row["usual"] == by["onnx_int8"]["lost"]
     assert row["share"] == by["onnx_weights"]["bytes"] / by["onnx_float32"]["bytes"] < 0.6
     assert not list(tmp_path.iterdir()), "the files of one model are gone before those of the next are written"
@@ -293,10 +293,10 @@ def task_of(name: str, of: str, usual: float, lost: float, share: float = 0.25) 
 def test_several_tasks_are_averaged_and_missed_targets_named():
     tasks = [task_of("cola", "student", 4.0, 0.4), task_of("rte", "student", 2.0, 1.4, 0.31)]
     tasks += [task_of("cola", "teacher", 1.0, 0.0)]
-    mean = benchmark.averaged(tasks[:2])
+    mean = accuracy.averaged(tasks[:2])
     assert mean["task"] == "cola, rte" and mean["rows_scored"] == 80 and mean["rows"][1]["changed"] == 2
     assert [round(row["lost"], 6) for row in mean["rows"]] == [0, 3, 0.9]
-    scores = benchmark.chosen_scores(tasks)
+    scores = accuracy.chosen_scores(tasks)
     assert scores == pytest.approx({"lost_chosen": 0.9, "most_lost_chosen": 1.4, "share_chosen": 0.31})
     rows = tables.rounding_rows([{"name": "a", "tasks": tasks}])
     assert [(row["model"], row["task"], row["target"]) for row in rows] == [

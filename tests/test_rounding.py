@@ -12,7 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from distilnb.cli import main
 from distilnb.models.student import build_student
-from distilnb.studies import benchmark, formats, graphs, rounding
+from distilnb.studies import accuracy, benchmark, formats, graphs, rounding
 from distilnb.studies.rounding import ChoosingRows
 from distilnb.tasks.heads import for_task
 from distilnb.tasks.own import find
@@ -125,9 +125,9 @@ def test_the_rows_of_a_task_choose(task, tokenizer, tmp_path):
         lines = [{"text": f"a dog sees {i}", "labels": [["x"], ["x", "y"], []][i % 3]} for i in range(120)]
         Path(task).write_text("\n".join(map(json.dumps, lines)))
     made, _ = for_task(build_student(make_teacher(len(tokenizer), layers=1)), find(task, "toyworld", n_train=9)[0].task)
-    fitted = benchmark.choosing_rows(made, tokenizer, task, "toyworld", 12)
+    fitted = accuracy.choosing_rows(made, tokenizer, task, "toyworld", 12)
     assert "/" not in fitted.info["task"], "a record names no folder of this machine"
-    rows = benchmark.scored_rows(fitted)
+    rows = accuracy.scored_rows(fitted)
     source = graphs.to_onnx(made, tmp_path / "model.onnx")
     measured = rounding.measure(source, tmp_path, rows)
     assert all(isinstance(row["lost"], float) for row in measured)
@@ -158,7 +158,7 @@ def test_an_export_chooses_by_the_training_rows_that_a_benchmark_leaves_to_choic
     monkeypatch.setattr(rounding, "choose", lambda ways: "dynamic")
     flags = ["--model", str(tmp_path / "model"), "--task", task, "--source", "toyworld", "--rows", "16"]
     assert main.main(["export", *flags, "--format", "onnx_int8", "--out", str(tmp_path / "out")]) == 0
-    benched = benchmark.held_out(made, tokenizer, task, "toyworld", 16, choosing=16)
+    benched = accuracy.held_out(made, tokenizer, task, "toyworld", 16, choosing=16)
     assert seen == [[batch["input_ids"].tolist() for batch in benched.choosing.batches]]
     assert not {str(row) for row in seen[0]} & {str(b["input_ids"].tolist()) for b in benched.batches()}
 

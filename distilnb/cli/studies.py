@@ -17,17 +17,8 @@ from ..models.student import build_student
 from ..models.teacher import check_vocabulary, never_cut
 from ..report import tables
 from ..studies import ablation, rounding
-from ..studies.benchmark import (
-    SHAPES,
-    Fitted,
-    benchmark,
-    choosing_rows,
-    fit_student,
-    held_out,
-    load_texts,
-    scored_rows,
-    with_head,
-)
+from ..studies.accuracy import Fitted, choosing_rows, fit_student, held_out, scored_rows
+from ..studies.benchmark import SHAPES, benchmark, load_texts, with_head
 from ..studies.chain import choose, costs, run_steps, shown, steps
 from ..studies.demo import build
 from ..studies.formats import ELSEWHERE, KNOWN, check_agreement, check_formats, make_runner, named, sample, whole_onnx

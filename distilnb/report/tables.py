@@ -15,7 +15,8 @@ from ..machine.device import assumed_watts
 from ..machine.progress import duration
 from ..models.sources import is_random
 from ..studies import ablation
-from ..studies.benchmark import ANSWERED, averaged, chosen_int8
+from ..studies.accuracy import averaged, chosen_int8
+from ..studies.benchmark import ANSWERED
 from ..studies.formats import KNOWN, format_title
 from ..studies.rounding import MOST, POINTS, SHARE
 from ..tasks import glue, metrics
@@ -210,6 +211,9 @@ def retention_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "tasks": f"{choice}: {', '.join(here[0].tasks)}",
             "seeds": "–".join(str(n) for n in sorted({k.seeds for k in here})),
             **{m: next((str(k).removesuffix(" %") for k in here if k.model == m), "–") for m in models},
+            "student's lead over the twin": next(
+                (signed_interval(*k.lead[:3]) for k in here if k.model == "undistilled"), "–"
+            ),
         }
         for scale, choice in dict.fromkeys((k.scale, k.choice) for k in kept)
         for here in [[k for k in kept if (k.scale, k.choice) == (scale, choice)]]

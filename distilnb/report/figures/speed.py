@@ -13,7 +13,7 @@ from matplotlib.transforms import Bbox
 
 from ...evidence import paper
 from ...evidence.records import Record
-from ...studies.benchmark import chosen_int8
+from ...studies.accuracy import chosen_int8
 from ...studies.formats import KNOWN as EXPORTED
 from ...studies.formats import fitting, format_title
 from ...studies.rounding import MOST
