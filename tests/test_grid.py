@@ -12,6 +12,7 @@ from transformers import BertForMaskedLM
 from distilnb.distillation import checkpoints
 from distilnb.evidence.cells import run_missing
 from distilnb.evidence.records import load_record, load_records
+from distilnb.machine.device import forget_accelerator, make_accelerator
 from distilnb.tasks import finetuning, grid, heads, squad
 from distilnb.tasks.glue import TaskData
 from distilnb.tasks.grid import finetune_grid
@@ -335,6 +336,15 @@ def test_kept_models_answer_as_their_record_says(student, tokenizer, accelerator
     model = grid.heads.fine_tuned(tmp_path / "models" / record["name"], data.task)
     encoded = finetuning.encode(data, tokenizer, QUICK)
     assert finetuning.evaluate(model, data, encoded, accelerator)["scores"] == record["scores"]
+
+
+def test_a_record_of_another_precision_is_made_again(student, tokenizer, accelerator, tmp_path, ran, capsys):
+    """Runs in float32 and in bf16 are never averaged unseen."""
+    data, models = [task_data("sst2", 64, 16)], {"student": student}
+    finetune_grid(models, data, [1], tokenizer, accelerator, QUICK, folder=tmp_path, quiet=True)
+    forget_accelerator()
+    finetune_grid(models, data, [1], tokenizer, make_accelerator("bf16", cpu=True), QUICK, folder=tmp_path)
+    assert len(ran) == 2 and "is run again: precision was no, is bf16" in capsys.readouterr().out
 
 
 def test_a_record_without_its_selection_is_made_again(student, tokenizer, accelerator, tmp_path, ran, capsys):

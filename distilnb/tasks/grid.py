@@ -190,6 +190,7 @@ class FinetuningCell:
         if self.grid.safety.micro_batch_size:
             made_of["micro_batch_size"] = self.grid.safety.micro_batch_size
         made_of |= {"data": self.data.info["fingerprint"], "rows": self.data.info["rows"]}
+        made_of["precision"] = self.grid.accelerator.mixed_precision
         return made_of | {"weights": fingerprint(self.model())}
 
     def differences(self, record: dict[str, Any]) -> list[str]:
@@ -202,6 +203,7 @@ class FinetuningCell:
             "teacher": record.get("taught_by"),
             "selection": record.get("selection"),
             "micro_batch_size": record.get("micro_batch_size"),
+            "precision": record.get("precision"),
         }
         try:
             wanted = self.identity()
