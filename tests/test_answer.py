@@ -78,6 +78,16 @@ def test_tasks_whose_runs_had_rows_of_like_length_are_named():
     assert "like length" not in answer.answer(TEACHER + grid("student", 0.9))
 
 
+def test_models_at_the_edge_of_the_list_of_rates_are_named():
+    def tried(record, chosen):
+        return record | {"selection": {"learning_rates": [3e-4, 1e-4], "scores": [0.5, 0.5], "chosen": chosen}}
+
+    teacher = [tried(r, 3e-4 if r["task"] == "cola" else 1e-4) for r in TEACHER]
+    told = answer.answer(teacher + [tried(r, 3e-4) for r in grid("student", 0.9)])
+    assert "may be better, for teacher, student on CoLA; student on RTE; student on SST-2." in told
+    assert "rate tried" not in answer.answer(TEACHER + [tried(r, 1e-4) for r in grid("student", 0.9)])
+
+
 def test_one_task_and_one_seed_are_told_as_one():
     told = answer.answer([r for r in TEACHER + grid("student", 0.9) if (r["task"], r["seed"]) == ("sst2", 0)])
     assert "9 tasks 1 was run on all rows; the teacher is above the majority on SST-2. There the student" in told
@@ -108,7 +118,7 @@ def test_seeds_are_paired_and_models_without_records_are_named():
     assert (student[-1], random[-1]) == ("3", "2") and random[1].startswith("7") and student[2].startswith("no, ")
     assert random[3].startswith("+") and student[3].strip() == "–", "the student's lead over each other model"
     open_ = said.split("yet: ")[1].split(".")[0]
-    assert "trained as long" in open_ and "random weights, not trained" not in open_
+    assert "as many tokens" in open_ and "random weights, not trained" not in open_
 
 
 @pytest.mark.parametrize("twin, words", [(0.8, "is ahead of"), (0.95, "is behind"), (0.9, "cannot be told from")])

@@ -24,14 +24,15 @@ NOW = [run("stsb", "student", seed, 0.7 + 0.01 * seed, group_by_length=False) fo
 def test_runs_are_paired_by_model_task_and_seed():
     (row,) = grouping.rows(NOW + [run("cola", "teacher", 0, 0.4, group_by_length=True)], FORMER)
     assert (row["task"], row["model"], row["seeds"], row["rates chosen"]) == ("stsb", "student", 2, "0.0003, 0.0001")
-    assert row["gain, points"].startswith("+10.50 [+4.15") and row["rows as they come"] == "70.5"
+    assert row["mean gain, points"].startswith("+10.50 [+4.15") and row["median, rows as they come"] == "70.5"
 
 
 def test_scales_that_still_have_such_batches_are_named():
     """A record from before the setting had them too."""
     old = [run("rte", "teacher", seed, 0.5, scale="mini") for seed in range(2)]
     said = grouping.told(NOW + old, FORMER)
-    assert "2 pairs" in said and "more in 2 of them." in said and said.endswith("2 of mini.")
+    assert "2 pairs" in said and "more in 2 of them." in said and "otherwise: 2 of mini." in said
+    assert said.endswith("2 former runs have no such successor yet.")
     timed = {"kind": "benchmark", "name": "benchmark-before", "scale": "base", "config": {}}
     assert grouping.told([*NOW, timed], FORMER).endswith("fine-tuning: `benchmark-before`.")
     assert "not repeated" not in grouping.told(NOW, FORMER) and grouping.told(old, FORMER) == ""

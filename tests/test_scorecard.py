@@ -238,7 +238,9 @@ def cell(variant: str, seed: int, macro: float, scale: str = "base") -> dict:
         "seed": seed,
         "scores": {"macro": macro, "mlm_loss": 2 - macro},
         "config": {"changes": {}},
-        "tasks": ["rte"],
+        "tokens": 2_500_000,
+        "tasks": list(glue.GLUE),
+        "data": {"tasks": {task: {"stand_in": False} for task in glue.GLUE}},
         **CODE,
     }
 
@@ -251,6 +253,16 @@ def test_the_ablation_fills_table_4():
     assert line(records, "without: cosine").verdict == "not run"
     toy = [r | {"scale": "toy", "grid": "ablation-toy"} for r in records]
     assert line(toy, "without: soft targets").small["toy"].startswith("−2.97")
+
+
+@pytest.mark.parametrize("tasks, stand_in", [(["cola", "rte"], False), (list(glue.GLUE), True)])
+def test_an_ablation_on_some_tasks_or_rows_is_no_evidence(tasks, stand_in):
+    part = {"tasks": tasks, "data": {"tasks": {task: {"stand_in": stand_in} for task in tasks}}}
+    records = [cell(variant, s, 0.7) | part for variant in ("triple", "no_ce") for s in range(3)]
+    assert line(records, "without: soft targets").verdict == "not run"
+    small = [r | {"scale": "mini", "grid": "ablation-mini"} for r in records]
+    told = line(small, "without: soft targets").small["mini"]
+    assert told.endswith(f"{len(tasks)} tasks, 2.5 M tokens")
 
 
 # what must not be averaged over silently
@@ -419,6 +431,9 @@ def test_what_held_and_what_was_not_run_is_told_in_short():
             "seed": seed,
             "scores": {"macro": macro},
             "config": {},
+            "tokens": 2_500_000,
+            "tasks": ["rte"],
+            "data": {"tasks": {"rte": {"stand_in": False}}},
             **CODE,
         }
         for variant, macro in (("triple", 0.6), ("no_ce", 0.5))
@@ -441,7 +456,7 @@ def test_what_small_scales_keep_is_one_number_wherever_it_stands():
     row = next(r for r in tables.retention_rows(published) if r["scale"] == "mini" and LEARNED in r["tasks"])
     assert row["student"].startswith(share) and f"**{share} [" in answer.answer(published, "mini")
     mini = [r for r in published if r["scale"] != "small"]
-    assert f"the student keeps {share} [" in findings.about_teaching(mini)
+    assert f"it keeps {share} [" in findings.about_tasks(mini)
 
 
 def test_whether_the_papers_value_lies_in_our_interval_is_said():

@@ -118,7 +118,7 @@ NOTEBOOKS = (
     Notebook(
         "09_scorecard",
         "The case of the three tables",
-        "Scores that no model can reach, a misprint found by addition, and a verdict for every claim of the paper",
+        "Scores that no run can reach, a misprint found by addition, and a verdict for every claim of the paper",
         "all tables; section 4",
         "scorecard, paper, records",
         0.5,

@@ -19,9 +19,9 @@ from .retention import Records, Retained, by_model, claimed_share
 MODELS = {
     "student": "the student",
     "student_2": "a student of another distillation seed",
-    "undistilled": "its twin: the same start trained as long without a teacher",
+    "undistilled": "its twin: the same start, as many tokens without a teacher",
     "untrained": "the start itself, not trained",
-    "scratch": "random weights, trained as long without a teacher",
+    "scratch": "random weights, as many tokens without a teacher",
     "random": "random weights, not trained",
 }
 
@@ -31,7 +31,9 @@ def answer(records: Records, scale: str = "small") -> str:
     kept = by_model(records, scale)
     if "student" not in kept:
         return f"{_subject(records, scale)} Its answer is open: there are no records of teacher and student yet."
-    opening = " ".join([_subject(records, scale), *_told(kept), *_former(records, kept["student"])])
+    opening = " ".join(
+        [_subject(records, scale), *_told(kept), *_former(records, kept["student"]), *_edge(records, kept["student"])]
+    )
     return "\n\n".join([opening, _shares(kept), _losses(records, scale), _limits()])
 
 
@@ -64,13 +66,27 @@ def _former(records: Records, student: Retained) -> list[str]:
     return [f"The runs of {titles} still have rows of like length in their batches."] if titles else []
 
 
+def _edge(records: Records, student: Retained) -> list[str]:
+    """The sentence on models that did best at the highest learning rate of their list."""
+    runs = [r for r in records if (r["kind"], r["scale"]) == ("finetuning", student.scale) and r.get("selection")]
+    best = {(r["task"], r["model"]) for r in runs if r["selection"]["chosen"] == max(r["selection"]["learning_rates"])}
+    told = [
+        f"{', '.join(models)} on {glue.TASKS[task].title}"
+        for task in student.tasks
+        if (models := [model for model in ("teacher", *MODELS) if (task, model) in best])
+    ]
+    return [f"The highest learning rate tried was the best, and a higher one may be better, for {'; '.join(told)}."] * (
+        len(told) > 0
+    )
+
+
 def _points(lead: MeanInterval) -> str:
     return tables.signed_interval(*lead[:3])
 
 
 def _shares(kept: Mapping[str, Retained]) -> str:
     """The table of shares, and below it the models that have no records on all of these tasks."""
-    inside = {"inside": "yes", "": "–"}
+    inside = {"inside": "yes", "open": "cannot be told", "": "–"}
     rows = [
         {
             "model": words,

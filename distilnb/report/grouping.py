@@ -53,9 +53,9 @@ def rows(records: Records, former: Records) -> list[dict[str, Any]]:
             {
                 "task": task,
                 "model": model,
-                "rows of like length": f"{cells['before'].median():.1f}",
-                "rows as they come": f"{cells['now'].median():.1f}",
-                "gain, points": signed_interval(*mean_interval(list(cells["now"] - cells["before"]))[:3]),
+                "median, rows of like length": f"{cells['before'].median():.1f}",
+                "median, rows as they come": f"{cells['now'].median():.1f}",
+                "mean gain, points": signed_interval(*mean_interval(list(cells["now"] - cells["before"]))[:3]),
                 "rates chosen": rates,
                 "seeds": len(cells),
             }
@@ -86,6 +86,8 @@ def told(records: Records, former: Records) -> str:
         + ("." if gain.low is not None and gain.low > 0 else ", which noise could explain.")
     )
     scales = ", ".join(f"{count} of {scale}" for scale, count in sorted(left.items()))
-    sentence += f" These fine-tunings are not repeated yet, and may score too little: {scales}." if left else ""
+    sentence += f" These fine-tunings are not repeated yet, and may score otherwise: {scales}." if left else ""
+    lost = len(former) - len(found)
+    sentence += f" {lost} former runs have no such successor yet." if lost else ""
     timed = [f"`{r['name']}`" for r in records if r["name"].startswith(TIMED) and is_grouped(r)]
     return sentence + (f" Nor are these timings of fine-tuning: {', '.join(timed)}." if timed else "")

@@ -13,6 +13,7 @@ from ..tasks import glue
 
 Records = Sequence[Mapping[str, Any]]
 LEARNED = "teacher above majority"  # the choice of tasks that counts: on others there is nothing to keep
+WIDE = 20  # points: what lies inside an interval wider than this may be chance
 
 
 def scores_frame(records: Records) -> pd.DataFrame:
@@ -53,16 +54,21 @@ class Retained(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Where the paper's share lies from the interval: "inside", "above", "below"; "" for a single seed."""
+        """Where the paper's share lies from the interval: "above", "below", "inside", or "open" inside one wider than
+        `WIDE`; "" for a single seed."""
         claimed, low, high = claimed_share(), self.share.low, self.share.high
         if low is None:
             return ""
-        return "inside" if low <= claimed <= high else "above" if high < claimed else "below"
+        if low <= claimed <= high:
+            return "inside" if high - low <= WIDE else "open"
+        return "above" if high < claimed else "below"
 
     def where(self) -> str:
         """The sentence part on whether the paper's share lies in the interval."""
         if not self.place:
             return "one seed has no interval"
+        if self.place == "open":
+            return f"{self.seeds} seeds cannot tell whether that is the paper's {claimed_share()} %"
         return f"the paper's {claimed_share()} % lies {self.place} that interval"
 
 

@@ -56,7 +56,8 @@ VERDICTS = {
 UNITS = {"percent": " %", "MB": " MB", "hours": " h", "seconds": " s", "parameters_millions": " M"}
 RULE = """\
 *Measured* is the median over seeds for a score, as in Table 1, and the mean over pairs of equal seeds for a difference
-or a share. The *interval* is a 95 % t interval over those seeds; of a single run, the bootstrap over its rows.
+or a share. The *interval* is a 95 % t interval over those seeds; of a single run, the bootstrap over its rows; of a
+single benchmark, the quartiles over its rounds.
 *Delta* is measured minus paper. The tolerances are in `data/paper/verdict_rules.csv`. A verdict holds for the scale
 beside it: `base` has the paper's models and tasks, but trains the student on far less text.
 
@@ -172,12 +173,20 @@ class Runs:
         return _over_runs(deltas, mean, remark=remark)
 
     def ablation(self, variant: str) -> Measured | None:
-        """A variant's difference from the triple loss, in the grid called ablation-SCALE."""
+        """A variant's difference from the triple loss, in the grid called ablation-SCALE.
+
+        At the scales that count, the tasks are GLUE's nine on all their rows, or there is no such difference.
+        """
         grid = [r for r in self.records if r["kind"] == "ablation" and r["grid"] == ablation_grid(self.scale)]
         if not {variant, ablation.REFERENCE} <= {record["model"] for record in grid}:
             return None
+        tasks, rows = grid[0]["tasks"], [rows for record in grid for rows in record["data"]["tasks"].values()]
+        whole = {*tasks} == {*GLUE} and not any(part["stand_in"] for part in rows)
+        if self.scale in EVIDENCE and not whole:
+            return None
+        remark = "" if whole else f"{len(tasks)} tasks, {grid[0]['tokens'] / 1e6:.1f} M tokens"
         row = next(row for row in ablation.compare(grid).rows if row["variant"] == variant)
-        return Measured(row["mean"], row["low"], row["high"], len(row["deltas"])) if row["deltas"] else None
+        return Measured(row["mean"], row["low"], row["high"], len(row["deltas"]), remark) if row["deltas"] else None
 
     def benchmark(self, row: str) -> Measured | None:
         """A number of the benchmark records; the interval of parameters is a point, because they are counted.
