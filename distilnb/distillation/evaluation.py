@@ -48,15 +48,15 @@ class HeldOut:
         rows: int = HELD_OUT_ROWS,
         batch_size: int = 32,
     ):
-        self.accelerator, self.teacher = accelerator, teacher
+        self.accelerator = accelerator
         data, apart = MaskedRows(corpus.heldout, masker.uniform()), max(1, len(corpus.heldout) // rows)
         chosen = [(EVALUATION_EPOCH, i) for i in range(0, len(corpus.heldout), apart)][:rows]
         firsts = range(accelerator.process_index * batch_size, len(chosen), batch_size * accelerator.num_processes)
         keys = [chosen[first : first + batch_size] for first in firsts]
         self.batches = [collate(data.__getitems__(each), pad_id) for each in keys]
-        self.guesses = (
-            [masked_logits(teacher, batch, accelerator).argmax(-1) for batch in self.batches] if teacher else None
-        )
+        self.guesses = None
+        if teacher is not None:
+            self.guesses = [masked_logits(teacher, batch, accelerator).argmax(-1) for batch in self.batches]
 
     @torch.no_grad()
     def scores(self, student: PreTrainedModel) -> dict[str, float]:

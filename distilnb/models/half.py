@@ -4,7 +4,7 @@ Autocast decides for every operation and casts between operations, which takes a
 Here each weight is cast once per forward pass, and its gradient once per backward pass.
 
 On a CPU, PyTorch adds up the gradients of a LayerNorm's gain and bias in bf16, token after token: over 4,096 tokens a
-sixth of them is lost. Here they are summed in float32.
+seventh of them is lost. Here they are summed in float32.
 """
 
 from typing import Any

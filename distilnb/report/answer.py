@@ -31,9 +31,8 @@ def answer(records: Records, scale: str = "small") -> str:
     kept = by_model(records, scale)
     if "student" not in kept:
         return f"{_subject(records, scale)} Its answer is open: there are no records of teacher and student yet."
-    opening = " ".join(
-        [_subject(records, scale), *_told(kept), *_former(records, kept["student"]), *_edge(records, kept["student"])]
-    )
+    caveats = [*_former(records, kept["student"]), *_edge(records, kept["student"])]
+    opening = " ".join([_subject(records, scale), *_told(kept), *caveats])
     return "\n\n".join([opening, _shares(kept), _losses(records, scale), _limits()])
 
 
@@ -75,9 +74,8 @@ def _edge(records: Records, student: Retained) -> list[str]:
         for task in student.tasks
         if (models := [model for model in ("teacher", *MODELS) if (task, model) in best])
     ]
-    return [f"The highest learning rate tried was the best, and a higher one may be better, for {'; '.join(told)}."] * (
-        len(told) > 0
-    )
+    who = "; ".join(told)
+    return [f"The highest learning rate tried was the best, and a higher one may be better, for {who}."] if told else []
 
 
 def _points(lead: MeanInterval) -> str:
