@@ -36,7 +36,7 @@ def evaluate(
 
 
 class HeldOut:
-    """This process's share of the held-out rows, masked once, with what the teacher guesses, which never changes."""
+    """This process's share of `rows` held-out rows, from all over the text, masked once, and its teacher's guesses."""
 
     def __init__(
         self,

@@ -200,9 +200,10 @@ def about_held_out_text(records: Records) -> str:
         return ""
     return (
         "The held-out text of `mini` is IMDb's reviews alone: every 100th document was held out while Wikipedia and "
-        "reviews took turns. So its held-out losses and its ablation's say nothing of Wikipedia, and its teacher's, of "
-        "which nearly all rows are from one novel, cannot stand beside its student's. New corpora hold out as much of "
-        "each source and are read all over; these runs are not repeated yet."
+        "reviews took turns. So its held-out losses and its ablation's say nothing of Wikipedia. Its teacher read "
+        "novels too: the first rows held out of the three, which alone were scored, are by the same count mostly one "
+        "novel's, and its loss cannot stand beside its student's. New corpora hold out documents of each source and "
+        "are read all over; these runs are not repeated yet."
     )
 
 

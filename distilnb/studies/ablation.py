@@ -366,7 +366,10 @@ def estimate_cells(grid: Ablation, cells: Sequence[AblationCell]) -> tuple[float
             measured = estimate_passes(step, batch, grid.accelerator, config.tokens)
             rates[kind], disk = measured.tokens_per_second, max(disk, measured.disk_bytes)
         steps = config.steps(grid.corpus)
-        seconds += config.tokens / rates[kind] + judging * (4 + steps // (config.evaluate_every or max(1, steps // 10)))
+        judged = steps // (config.evaluate_every or max(1, steps // 10)) + 2  # also at the start and at the end
+        seconds += config.tokens / rates[kind] + judging * (
+            judged + 2
+        )  # and once by the teacher, at about twice the cost
     return seconds, disk
 
 
@@ -375,7 +378,7 @@ def _evaluation_seconds(grid: Ablation, student: PreTrainedModel, masker: Masker
     heldout = evaluation.HeldOut(grid.corpus, masker, grid.accelerator, grid.tokenizer.pad_token_id or 0, rows=rows)
     watch = Stopwatch()
     heldout.scores(student)
-    return watch.read()["wall_seconds"] * max(1, min(256, len(grid.corpus.heldout)) // rows)
+    return watch.read()["wall_seconds"] * max(1, min(evaluation.HELD_OUT_ROWS, len(grid.corpus.heldout)) // rows)
 
 
 def _finetuning_seconds(grid: Ablation, student: PreTrainedModel, data: TaskData) -> float:
