@@ -49,7 +49,8 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker; one thread, so that equal means equal to the last bit."""
+    """Declare the marker; one thread, so that equal means equal to the last bit; no garbage among what is imported."""
+    gc.disable()
     config.addinivalue_line("markers", "hub: needs a Hugging Face Hub at $HF_ENDPOINT")
     torch.set_num_threads(1)
 
@@ -76,6 +77,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("hub"):
                 item.add_marker(skip)
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage again."""
+    gc.enable()
 
 
 @pytest.fixture(autouse=True, scope="module")

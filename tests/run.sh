@@ -12,7 +12,7 @@ export COVERAGE_RCFILE="$PWD/pyproject.toml" TOKENIZERS_PARALLELISM=false
 mkdir -p "$DISTILNB_HOME"
 
 cores=$(python -c "import os; print(os.cpu_count() or 1)")
-workers=$((cores < 4 ? cores : 4))
+workers=$((cores < 4 ? cores + 1 : 4))  # one more than cores: some wait for a browser, a process or a clock
 
 # one notebook, in its own home and coverage file; what it says is shown when it has ended
 notebook() {

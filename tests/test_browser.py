@@ -18,7 +18,7 @@ import nbformat
 import pytest
 from conftest import free_port
 from nbconvert import HTMLExporter
-from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from distilnb import paths
 from distilnb.lessons import notebooks, quiz
@@ -141,13 +141,17 @@ def _wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
     raise AssertionError(f"JupyterLab did not answer: {log.read_text()[-2000:]}")
 
 
-def shortened(name: str) -> nbformat.NotebookNode:
-    """A lesson's notebook without outputs, with the cells that its views need."""
-    notebook = nbformat.read(paths.PACKAGE.parent / "notebooks" / f"{name}.ipynb", as_version=4)
-    notebook.cells = [cell for cell in notebook.cells if "browser" in cell.metadata.get("tags", [])]
-    for cell in notebook.cells:
-        cell.outputs, cell.execution_count = [], None
-    return notebook
+def shortened() -> nbformat.NotebookNode:
+    """The cells that the views of all lessons need, in one notebook, without outputs."""
+    together = nbformat.v4.new_notebook()
+    for lesson in VIEWS:
+        notebook = nbformat.read(paths.PACKAGE.parent / "notebooks" / f"{lesson}.ipynb", as_version=4)
+        together.metadata = notebook.metadata
+        for cell in notebook.cells:
+            if "browser" in cell.metadata.get("tags", []):
+                cell.id, cell.outputs, cell.execution_count = f"{lesson[:2]}-{cell.id}", [], None
+                together.cells.append(cell)
+    return together
 
 
 def run_all(page: Page) -> None:
@@ -230,36 +234,32 @@ def explore(page: Page, lesson: str, name: str, moves: dict[str, str], artefacts
 
 
 @pytest.fixture(scope="module")
-def desk(browser) -> Iterator[BrowserContext]:
-    """One cache for all pages: JupyterLab's scripts are read once."""
-    context = browser.new_context(viewport={"width": 1200, "height": 1000})
-    yield context
-    context.close()
-
-
-@pytest.mark.parametrize("lesson", VIEWS)
-def test_each_control_moves_its_picture_in_the_browser(lesson, lab, desk, artefacts):
-    """Run the notebook, then for each view: a screenshot, every control, what must not be typed, a screenshot."""
+def page(lab, browser, artefacts) -> Iterator[Page]:
+    """JupyterLab in which all cells have run; at the end, no error was shown and nobody else was asked for anything."""
     address, folder = lab
-    nbformat.write(shortened(lesson), folder / f"{lesson}.ipynb")
-    page = desk.new_page()
+    nbformat.write(shortened(), folder / "lessons.ipynb")
+    page = browser.new_page(viewport={"width": 1200, "height": 1000})
     asked: set[str] = set()
     page.route(lambda url: not url.startswith(address), lambda route: elsewhere(route, asked))
     errors: list[str] = []
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(f"{address}/doc/tree/{lesson}.ipynb")
+    page.goto(f"{address}/doc/tree/lessons.ipynb")
     try:
         run_all(page)
-        for name, moves in VIEWS[lesson].items():
-            explore(page, lesson, name, moves, artefacts)
-        assert page.locator(FAILED).count() == 0
-        assert not errors and asked <= BADGES
+        yield page
     finally:
-        page.screenshot(path=artefacts / f"{lesson}.png")
+        page.screenshot(path=artefacts / "lessons.png")
         page.close()
-        for session in json.load(urllib.request.urlopen(f"{address}/api/sessions")):
-            urllib.request.urlopen(urllib.request.Request(f"{address}/api/sessions/{session['id']}", method="DELETE"))
+    assert not errors and asked <= BADGES
+
+
+@pytest.mark.parametrize("lesson", VIEWS)
+def test_each_control_moves_its_picture_in_the_browser(lesson, page, artefacts):
+    """For each view: a screenshot, every control, what must not be typed, a screenshot."""
+    for name, moves in VIEWS[lesson].items():
+        explore(page, lesson, name, moves, artefacts)
+    assert page.locator(FAILED).count() == 0
 
 
 def test_an_answer_of_the_quiz_opens_at_a_click_and_says_whether_it_is_right(browser, tmp_path):

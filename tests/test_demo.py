@@ -10,8 +10,9 @@ import http.server
 import json
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -132,13 +133,19 @@ def guesses(page: Page, name: str, text: str) -> list[tuple[str, float]]:
     return [(word, float(share.removesuffix(" %"))) for word, share in rows]
 
 
-def int8_guesses(folder: Path, aside: Path, name: str, tokenizer, text: str) -> list[tuple[str, float]]:
-    """The same by ONNX Runtime outside the browser, from the very files of the page."""
-    aside.mkdir(exist_ok=True)
-    for part, target in (("int8-whole.onnx", f"{name}.onnx"), ("int8.bin", "weights")):
-        (aside / target).write_bytes(gzip.decompress((folder / f"{name}-{part}.gz").read_bytes()))
+@functools.cache
+def int8_logits(folder: Path, name: str) -> Callable[[dict], np.ndarray]:
+    """ONNX Runtime's answers outside the browser, from the very files of the page."""
+    with TemporaryDirectory() as aside:
+        for part, target in (("int8-whole.onnx", f"{name}.onnx"), ("int8.bin", "weights")):
+            Path(aside, target).write_bytes(gzip.decompress((folder / f"{name}-{part}.gz").read_bytes()))
+        return formats.open_onnx(Path(aside, f"{name}.onnx"), only="logits")
+
+
+def int8_guesses(folder: Path, name: str, tokenizer, text: str) -> list[tuple[str, float]]:
+    """The same guesses by ONNX Runtime."""
     ids = tokenizer(text.replace("___", tokenizer.mask_token), return_tensors="pt")
-    logits = formats.open_onnx(aside / f"{name}.onnx", only="logits")(dict(ids))
+    logits = int8_logits(folder, name)(dict(ids))
     at = ids["input_ids"][0].tolist().index(tokenizer.mask_token_id)
     best = torch.from_numpy(logits)[0, at].softmax(-1).topk(5)
     return [
@@ -173,7 +180,7 @@ def test_three_models_fill_the_blank_as_python_does(
             for name, model in models.items():
                 found = guesses(page, name, text)
                 if precision == "int8":
-                    expected = int8_guesses(folder, tmp_path / name, name, tokenizer, text)
+                    expected = int8_guesses(folder, name, tokenizer, text)
                 else:
                     expected = [(w, 100 * p) for w, p in best_guesses(model, tokenizer, text.replace("___", "[MASK]"))]
                 agree(found, expected, points)
@@ -416,7 +423,7 @@ def test_the_shipped_pair_is_small_and_guesses_as_python_does(browser, tmp_path)
     assert 6e6 < Quiet.sent - before <= 10e6
     student, tokenizer = (load(str(paths.data("students", "mini"))) for load in (load_model, load_tokenizer))
     for text in SENTENCES:
-        agree(guesses(page, "student", text), int8_guesses(out, tmp_path / "aside", "student", tokenizer, text), 0.3)
+        agree(guesses(page, "student", text), int8_guesses(out, "student", tokenizer, text), 0.3)
     page.check("input[value=float32]")
     for text in SENTENCES:
         expected = [(w, 100 * p) for w, p in best_guesses(student, tokenizer, text.replace("___", "[MASK]"))]
