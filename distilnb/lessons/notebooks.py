@@ -1,4 +1,4 @@
-"""The numbered notebooks as one list, the source of their headers, badges, set-up cells, README table and runs."""
+"""The numbered notebooks as one list, `data/notebooks.csv`: the source of headers, badges, README table and runs."""
 
 import base64
 import os
@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from .. import paths
 from ..machine.progress import duration
@@ -42,96 +44,7 @@ class Notebook:
         return self.name[:2]
 
 
-NOTEBOOKS = (
-    Notebook(
-        "00_overview",
-        "The paper in fifteen steps",
-        "A student half as deep keeps most of what its teacher knows: the claims, and where each is checked",
-        "all; Figure 1",
-        "paper, figures",
-        0.2,
-    ),
-    Notebook(
-        "01_student_initialization",
-        "Half the layers, none of the guesswork",
-        "Every student tensor is a teacher tensor, and its 66 million parameters can be predicted on paper",
-        "sections 3 and 4, Table 3",
-        "student, teacher",
-        0.5,
-    ),
-    Notebook(
-        "02_triple_loss",
-        "Three losses, each by hand",
-        "Soft targets, masked words and the direction of hidden states: three short formulas make a student",
-        "section 3",
-        "losses",
-        0.4,
-    ),
-    Notebook(
-        "03_pretraining",
-        "Distillation, end to end",
-        "A 12-layer teacher becomes a 6-layer student that finishes its sentences",
-        "section 3",
-        "corpus, masking, step, loop",
-        2.0,
-    ),
-    Notebook(
-        "04_glue_finetuning",
-        "One task slowly, then a table of them",
-        "A pre-trained encoder and a new head: from rows to scores, with baselines, errors and seeds",
-        "section 4, Table 1",
-        "glue, heads, finetuning, unpadding, grid",
-        0.9,
-    ),
-    Notebook(
-        "05_imdb_finetuning",
-        "Long reviews, and what to cut",
-        "A review is longer than its batch allows: what is read, what it costs, and what the score says",
-        "section 4.1, Table 2",
-        "glue, finetuning",
-        0.5,
-    ),
-    Notebook(
-        "06_squad_finetuning",
-        "Pointing at answers, taught twice",
-        "An answer is a start and an end, and a fine-tuned teacher can teach both: DistilBERT (D)",
-        "section 4.1, Table 2",
-        "squad, answers, finetuning, metrics",
-        0.8,
-    ),
-    Notebook(
-        "07_size_and_speed",
-        "Arithmetic first, then the stopwatch",
-        "Half the layers take half the time; what a format saves and costs, and where 71 % and 207 MB are from",
-        "Table 3, section 4.1",
-        "benchmark, timing, formats, arithmetic",
-        1.3,
-    ),
-    Notebook(
-        "08_ablation",
-        "One term off at a time",
-        "Pairs of equal seeds say which difference is above the noise; Table 4 printed four numbers and no spread",
-        "section 4.2, Table 4",
-        "ablation, statistics",
-        0.7,
-    ),
-    Notebook(
-        "09_scorecard",
-        "The case of the three tables",
-        "Scores that no run can reach, a misprint found by addition, and a verdict for every claim of the paper",
-        "all tables; section 4",
-        "scorecard, paper, records",
-        0.5,
-    ),
-    Notebook(
-        "10_your_own_encoder",
-        "Halve your own encoder",
-        "RoBERTa, ModernBERT or GPT-2: which layers can go where, and how to know that a half is one",
-        "beyond the paper; section 3",
-        "families, student, arithmetic",
-        0.5,
-    ),
-)
+NOTEBOOKS = tuple(Notebook(**row) for row in pd.read_csv(paths.data("notebooks.csv")).to_dict("records"))
 
 
 def folder() -> Path:
