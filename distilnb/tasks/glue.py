@@ -134,59 +134,41 @@ class Task:
         return order[held:], order[:held]
 
 
-PAIR, ENTAILMENT = ("sentence1", "sentence2"), ("entailment", "not_entailment")
-IMDB = {"hub": scales.IMDB, "revision": scales.IMDB_REVISION}
-TASKS = {
-    task.name: task
-    for task in (
-        Task(
-            "cola",
-            "CoLA",
-            ("sentence",),
-            ("unacceptable", "acceptable"),
-            {"train": 8_551, "validation": 1_043},
-            ("matthews",),
-        ),
-        Task(
-            "mnli",
-            "MNLI",
-            ("premise", "hypothesis"),
-            ("entailment", "neutral", "contradiction"),
-            {"train": 392_702, "validation_matched": 9_815, "validation_mismatched": 9_832},
-        ),
-        Task(
-            "mrpc",
-            "MRPC",
-            PAIR,
-            ("not_equivalent", "equivalent"),
-            {"train": 3_668, "validation": 408},
-            ("accuracy", "f1"),
-        ),
-        Task("qnli", "QNLI", ("question", "sentence"), ENTAILMENT, {"train": 104_743, "validation": 5_463}),
-        Task(
-            "qqp",
-            "QQP",
-            ("question1", "question2"),
-            ("not_duplicate", "duplicate"),
-            {"train": 363_846, "validation": 40_430},
-            ("accuracy", "f1"),
-        ),
-        Task("rte", "RTE", PAIR, ENTAILMENT, {"train": 2_490, "validation": 277}),
-        Task("sst2", "SST-2", ("sentence",), ("negative", "positive"), {"train": 67_349, "validation": 872}),
-        Task("stsb", "STS-B", PAIR, (), {"train": 5_749, "validation": 1_500}, ("pearson", "spearman")),
-        Task("wnli", "WNLI", PAIR, ("not_entailment", "entailment"), {"train": 635, "validation": 71}),
-        Task("imdb", "IMDb", ("text",), ("neg", "pos"), {"train": 25_000, "test": 25_000}, **IMDB),
-    )
-}
+def _task(name: str, title: str, columns: str, labels: str, rows: dict[str, int], metrics: str = "accuracy") -> Task:
+    """A task of GLUE, with the names of its columns, labels and metrics in words."""
+    return Task(name, title, tuple(columns.split()), tuple(labels.split()), rows, tuple(metrics.split()))
+
+
+PAIR, ENTAILMENT = "sentence1 sentence2", "entailment not_entailment"
+MNLI_ROWS = {"train": 392_702, "validation_matched": 9_815, "validation_mismatched": 9_832}
+QQP_ROWS = {"train": 363_846, "validation": 40_430}
+_TASKS = (
+    _task("cola", "CoLA", "sentence", "unacceptable acceptable", {"train": 8_551, "validation": 1_043}, "matthews"),
+    _task("mnli", "MNLI", "premise hypothesis", "entailment neutral contradiction", MNLI_ROWS),
+    _task("mrpc", "MRPC", PAIR, "not_equivalent equivalent", {"train": 3_668, "validation": 408}, "accuracy f1"),
+    _task("qnli", "QNLI", "question sentence", ENTAILMENT, {"train": 104_743, "validation": 5_463}),
+    _task("qqp", "QQP", "question1 question2", "not_duplicate duplicate", QQP_ROWS, "accuracy f1"),
+    _task("rte", "RTE", PAIR, ENTAILMENT, {"train": 2_490, "validation": 277}),
+    _task("sst2", "SST-2", "sentence", "negative positive", {"train": 67_349, "validation": 872}),
+    _task("stsb", "STS-B", PAIR, "", {"train": 5_749, "validation": 1_500}, "pearson spearman"),
+    _task("wnli", "WNLI", PAIR, "not_entailment entailment", {"train": 635, "validation": 71}),
+)
+IMDB_ROWS = {"train": 25_000, "test": 25_000}
+IMDB = Task("imdb", "IMDb", ("text",), ("neg", "pos"), IMDB_ROWS, hub=scales.IMDB, revision=scales.IMDB_REVISION)
+TASKS = {task.name: task for task in (*_TASKS, IMDB)}
 GLUE = tuple(name for name in TASKS if name != "imdb")  # in the order of Table 1
 
 
 def get_task(name: str) -> Task:
     """The task called `name`; SST-2, sst-2 and sst2 are the same. ValueError for an unknown one."""
-    plain = "".join(c for c in name.lower() if c.isalnum())
-    if plain not in TASKS:
+    if plain(name) not in TASKS:
         raise ValueError(f"unknown task '{name}'; use one of {', '.join(TASKS)}")
-    return TASKS[plain]
+    return TASKS[plain(name)]
+
+
+def plain(name: str) -> str:
+    """The letters and digits of a task's name, in lower case."""
+    return "".join(c for c in name.lower() if c.isalnum())
 
 
 def load_split(
@@ -316,13 +298,13 @@ class TaskData:
         """The main score of a baseline that ignores its input; None where there is none."""
         return self.task.baseline(self.train, self.validations[split])
 
-    def carve(self, share: float = 0.1, seed: int = 0, most: int = 0) -> "TaskData":
-        """The training rows alone, with `share` of them held out as the split "carved", the same for every model.
+    def carve(self, seed: int = 0, most: int = 0) -> "TaskData":
+        """The training rows alone, with a tenth of them held out as the split "carved", the same for every model.
 
         Settings are chosen on the carved rows, so that validation rows judge and never choose. Of the remaining
         training rows, `most` are kept (0: all).
         """
-        left, held = self.task.held_out(self.train, share, seed)
+        left, held = self.task.held_out(self.train, 0.1, seed)
         parts = np.sort(left[: most or None]), np.sort(held)
         train, carved = (self.train.select(part) for part in parts)
         info = self.info | {"rows": {"train": len(train), "carved": len(carved)}, "carved_seed": seed}

@@ -9,18 +9,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from . import glue
 from .finetuning import FinetuningConfig, predict
 
-FILES = {
-    ("cola", "test"): "CoLA",
-    ("mnli", "test_matched"): "MNLI-m",
-    ("mnli", "test_mismatched"): "MNLI-mm",
-    ("mrpc", "test"): "MRPC",
-    ("qnli", "test"): "QNLI",
-    ("qqp", "test"): "QQP",
-    ("rte", "test"): "RTE",
-    ("sst2", "test"): "SST-2",
-    ("stsb", "test"): "STS-B",
-    ("wnli", "test"): "WNLI",
-}
+FILES = {("mnli", "test_matched"): "MNLI-m", ("mnli", "test_mismatched"): "MNLI-mm"}
+FILES |= {(name, "test"): glue.TASKS[name].title for name in glue.GLUE if name != "mnli"}
 NAMED = ("mnli", "qnli", "rte")  # tasks whose labels are written as words, not as numbers
 
 
