@@ -266,9 +266,7 @@ def test_answers_that_are_too_long_to_be_given_are_told(tmp_path):
 
 
 def test_a_data_set_of_the_hub_keeps_its_owner_in_the_record(monkeypatch):
-    table = own.Table(
-        [{"text": f"a {i}", "label": "ab"[i % 2]} for i in range(40)], own.Place("split train of a/b", ())
-    )
+    table = own.Table([{"text": f"a {i}", "label": "ab"[i % 2]} for i in range(40)], "split train of a/b")
     monkeypatch.setattr(own, "read_hub", lambda name: {"train": table})
     assert load("a/b:config@main").info["id"] == "a/b:config"
 

@@ -51,22 +51,22 @@ class OwnOptions:
     encoding: str = setting("", "encoding of files that are neither UTF-8 nor begin with a byte order mark")
 
 
-class Place(NamedTuple):
-    """The place of a row in its file, for the user who has to mend it."""
-
-    file: str
-    lines: Sequence[int]  # the line of each row; empty where rows have no lines
-
-    def __call__(self, row: int) -> str:
-        return f"{self.file}, line {self.lines[row]:,}" if len(self.lines) else f"{self.file}, row {row + 1:,}"
-
-
 class Table(NamedTuple):
-    """The rows of a file as dictionaries, and their places."""
+    """The rows of a file as dictionaries, and their places for the user who has to mend one."""
 
     rows: list[dict[str, Any]]
-    place: Place
+    file: str
+    lines: Sequence[int] = ()  # the line of each row, where rows have lines
     classes: tuple[str, ...] = ()  # names of the labels, where the source has them
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the columns, of which a row may lack some."""
+        return list(dict.fromkeys(name for row in self.rows for name in row))
+
+    def place(self, row: int) -> str:
+        """The file and the line, or else the number, of a row."""
+        return f"{self.file}, line {self.lines[row]:,}" if self.lines else f"{self.file}, row {row + 1:,}"
 
 
 def find(
@@ -100,16 +100,12 @@ def split_names(names: str) -> list[str]:
 
 def known_task(name: str) -> Task:
     """The task of GLUE, IMDb or SQuAD called `name`; ValueError for an unknown one."""
-    if _plain(name) not in KNOWN:
+    if glue.plain(name) not in KNOWN:
         raise ValueError(f"unknown task '{name}'; use one of {', '.join(KNOWN)}, or a file of your own")
-    return SQUAD if _plain(name) == SQUAD.name else glue.get_task(name)
+    return KNOWN[glue.plain(name)]
 
 
-def _plain(name: str) -> str:
-    return "".join(c for c in name.lower() if c.isalnum())
-
-
-KNOWN = (*glue.TASKS, SQUAD.name)
+KNOWN = glue.TASKS | {SQUAD.name: SQUAD}
 
 
 # ------------------------------------------------------------------------------------------------ reading
@@ -120,7 +116,7 @@ def is_own(name: str) -> bool:
     command that has its name does not hide."""
     path = Path(name)
     readable = path.suffix.lower() in reading.OPENERS or bool(reading.kind_of(path))
-    return readable or "/" in name or (path.exists() and _plain(name) not in KNOWN)
+    return readable or "/" in name or (path.exists() and glue.plain(name) not in KNOWN)
 
 
 def read_file(path: Path, encoding: str | None = None) -> Table:
@@ -129,14 +125,13 @@ def read_file(path: Path, encoding: str | None = None) -> Table:
     Raises ValueError that names the file, and the line or row that cannot be read.
     """
     lines: list[int] = []
-    rows = list(reading.rows(path, encoding, lines=lines))
-    place = Place(f"'{reading.shown(path)}'", lines)
-    wrong = next((i for i, row in enumerate(rows) if not isinstance(row, dict)), None)
+    table = Table(list(reading.rows(path, encoding, lines=lines)), f"'{reading.shown(path)}'", lines)
+    wrong = next((i for i, row in enumerate(table.rows) if not isinstance(row, dict)), None)
     if wrong is not None:
-        raise ValueError(f"{place(wrong)} is no row of named values")
-    if rows and "paragraphs" in rows[0]:
-        return Table(list(_squad_rows(rows, place.file)), Place(place.file, ()))
-    return Table(rows, place)
+        raise ValueError(f"{table.place(wrong)} is no row of named values")
+    if table.rows and "paragraphs" in table.rows[0]:
+        return Table(list(_squad_rows(table.rows, table.file)), table.file)
+    return table
 
 
 def _squad_rows(articles: list[Any], name: str) -> Iterator[dict[str, Any]]:
@@ -173,7 +168,7 @@ def read_hub(name: str) -> dict[str, Table]:
             kinds = [getattr(kind, "feature", kind) for kind in rows.features.values()]  # of one or of several labels
             coded = [kind.names for kind in kinds if isinstance(kind, ClassLabel)]
             classes = tuple(coded[0]) if len(coded) == 1 else ()
-            tables[split] = Table(rows.to_list(), Place(f"split {split} of {repository}", ()), classes)
+            tables[split] = Table(rows.to_list(), f"split {split} of {repository}", classes=classes)
     return tables
 
 
@@ -265,8 +260,7 @@ def _gather(tables: dict[str, Table], options: OwnOptions, told: list[str]) -> O
 
     They are those that --label names, joined by commas, or a guess where no column is called like a label.
     """
-    rows = tables["train"].rows
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    rows, names = tables["train"].rows, tables["train"].names
     hot = [name.strip() for name in options.label.split(",")] if options.label not in names else []
     if not options.label and not any(name.lower() in LABELS for name in names):
         hot = [n for n in names if n.lower() not in IDS and all(_mark(row.get(n)) is not None for row in rows)]
@@ -298,11 +292,11 @@ def task_name(source: str) -> str:
 def _columns(table: Table, options: OwnOptions, told: list[str]) -> tuple[tuple[str, ...], str]:
     """The one or two columns of the texts, and the column of the label."""
     if not any(table.rows):
-        raise ValueError(f"{table.place.file} has no rows")
-    names = list(dict.fromkeys(name for row in table.rows for name in row))
+        raise ValueError(f"{table.file} has no rows")
+    names = table.names
     if options.kind == "spans" or (SQUAD_COLUMNS <= set(names) and not options.columns and not options.kind):
         if not set(names) >= SQUAD_COLUMNS:
-            raise ValueError(f"{table.place.file} needs the columns question, context and answers for spans")
+            raise ValueError(f"{table.file} needs the columns question, context and answers for spans")
         return ("question", "context"), "answers"
     label = options.label or next((n for n in names if n.lower() in LABELS), names[-1])
     if not options.label:
@@ -310,12 +304,12 @@ def _columns(table: Table, options: OwnOptions, told: list[str]) -> tuple[tuple[
     texts = tuple(part.strip() for part in options.columns.split(",") if part.strip())
     for name in (*texts, label):
         if name not in names:
-            raise ValueError(f"{table.place.file} has no column '{name}', only {', '.join(names)}")
+            raise ValueError(f"{table.file} has no column '{name}', only {', '.join(names)}")
     if not texts:
         texts = tuple(n for n in names if n != label and n.lower() not in IDS)
     if len(texts) not in (1, 2) or label in texts:
         raise ValueError(
-            f"{table.place.file} has the columns {', '.join(names)}: name the text, or the two of a pair, by "
+            f"{table.file} has the columns {', '.join(names)}: name the text, or the two of a pair, by "
             "--columns A,B and the label by --label"
         )
     if not (options.columns and options.label):
@@ -329,20 +323,20 @@ def _check_names(table: Table, names: Sequence[str], label: str) -> None:
     others = [name for name in names if name != label]
     if label in values or (_number(label) is not None and any(_number(name) is None for name in others)):
         raise ValueError(
-            f"{table.place.file} seems to begin with a row, not with the names of its columns (the label is called "
+            f"{table.file} seems to begin with a row, not with the names of its columns (the label is called "
             f"'{label}'): put a line such as text,label above it, or insist by --label {label}"
         )
     if label.lower().startswith("answer") and SQUAD_COLUMNS <= {*names, "answers"}:
         if all(str(row.get(label)) in str(row.get("context")) for row in table.rows):
-            raise ValueError(f'{table.place.file} has answers without their places; {SHAPE}, in a column "answers"')
+            raise ValueError(f'{table.file} has answers without their places; {SHAPE}, in a column "answers"')
 
 
 def _check_rows(table: Table, texts: Sequence[str], label: str, kind: str) -> None:
     """Raise ValueError, naming the row, unless each has its texts and its label ("" is no label of several)."""
-    names = list(dict.fromkeys(name for row in table.rows for name in row))
+    names = table.names
     if missing := [name for name in (*texts, label) if name not in names]:
         why = f"no column '{missing[0]}', only {', '.join(names)}" if names else "no rows"
-        raise ValueError(f"{table.place.file} has {why}")
+        raise ValueError(f"{table.file} has {why}")
     for i, row in enumerate(table.rows):
         for column in texts:
             if not isinstance(row.get(column), str) or not row[column].strip():
@@ -402,7 +396,7 @@ def _refuse_classes(table: Table, label: str, values: dict[int, Any], different:
     if 2 * numbers > len(values):
         raise ValueError(f"{what}, where most rows have a number; mend it, leave it out, or see --kind")
     raise ValueError(
-        f"{table.place.file} has {different:,} different values in column '{label}' of {len(values):,} rows; name the "
+        f"{table.file} has {different:,} different values in column '{label}' of {len(values):,} rows; name the "
         "column of the label by --label, or insist by --kind classes"
     )
 
@@ -412,41 +406,37 @@ def _labelled(
 ) -> tuple[Task, dict[str, Dataset]]:
     """A task of classes, several classes per row, or numbers, and its rows with the columns of texts and "label"."""
     values = {split: [_value(row[label], kind) for row in table.rows] for split, table in tables.items()}
+    names: tuple[str, ...] = ()
     if kind == "numbers":
-        names: tuple[str, ...] = ()
         _refuse(tables, values, label, lambda value: value is not None, "no finite number")
     else:
-        each = (lambda code, v: sorted(map(code, v))) if kind == "several" else (lambda code, v: code(v))
-        seen = {one for value in values["train"] for one in (value if kind == "several" else [value])}
+        classes = tables["train"].classes
+        seen = {one for value in values["train"] for one in value}
         if not seen:
-            raise ValueError(f"no row of {tables['train'].place.file} has a label in column '{label}'")
-        names = tables["train"].classes or tuple(sorted(seen, key=lambda n: (_number(n) is None, _number(n) or 0, n)))
-        if tables["train"].classes:
-            coded = {str(i): one for i, one in enumerate(names)}
-            values = {s: [each(lambda one: coded.get(one, one), v) for v in column] for s, column in values.items()}
-        known = {one: i for i, one in enumerate(names)}
-        fits = (lambda v: set(v) <= known.keys()) if kind == "several" else (lambda v: v in known)
-        _refuse(tables, values, label, fits, f"which no training row has; these have {_some(names)}")
-        values = {split: [each(known.get, value) for value in column] for split, column in values.items()}
+            raise ValueError(f"no row of {tables['train'].file} has a label in column '{label}'")
+        names = classes or tuple(sorted(seen, key=lambda n: (_number(n) is None, _number(n) or 0, n)))
+        known = {one: i for i, one in enumerate(names)} | {str(i): i for i in range(len(classes))}
+        why = f"which no training row has; these have {_some(names)}"
+        _refuse(tables, values, label, lambda value: known.keys() >= set(value), why)
+        values = {split: [sorted(known[one] for one in value) for value in rows] for split, rows in values.items()}
+    if kind == "classes":
+        values = {split: [number for (number,) in rows] for split, rows in values.items()}
     columns = texts if "label" not in texts else tuple(f"{text}_" if text == "label" else text for text in texts)
-    splits = {
-        split: Dataset.from_dict(
-            {new: [row[old] for row in table.rows] for new, old in zip(columns, texts, strict=True)}
-            | {"label": values[split]}
-        )
-        for split, table in tables.items()
-    }
+    splits = {}
+    for split, table in tables.items():
+        data = {new: [row[old] for row in table.rows] for new, old in zip(columns, texts, strict=True)}
+        splits[split] = Dataset.from_dict(data | {"label": values[split]})
     return Task(name, name, columns, names, {}, several=kind == "several"), splits
 
 
 def _value(value: Any, kind: str) -> Any:
-    """A label in comparable form: a name, a list of names, or a number (None for a label that is none of these)."""
+    """A label in comparable form: a number (None for anything else), or a list of names, of a class just one."""
     if kind == "numbers":
         return _number(value)
     if kind == "several":
         parts = value if isinstance(value, list) else re.split(r"[|;,]", str(value).strip("[] "))
         return [_name(part).strip("'\"") for part in parts if _name(part)]
-    return _name(value)
+    return [_name(value)]
 
 
 def _name(value: Any) -> str:
@@ -485,7 +475,7 @@ def _spans(
             rows.append({"id": identity, "question": row[texts[0]], "context": row[texts[1]], "answers": answers})
         splits[split] = Dataset.from_list(rows)
         if not any(row["answers"]["text"] for row in rows):
-            raise ValueError(f"no row of {table.place.file} has an answer; nothing can be learned or told apart there")
+            raise ValueError(f"no row of {table.file} has an answer; nothing can be learned or told apart there")
     longest = sum(
         len(text.split()) > LONGEST_ANSWER for rows in splits.values() for a in rows["answers"] for text in a["text"]
     )
@@ -577,9 +567,8 @@ def _measured(task: Task, train: Dataset, metric: str, told: list[str]) -> Task:
                 "beside accuracy"
             )
     if metric:
-        allowed = {"classes": ("accuracy", "f1", "macro_f1", "micro_f1", "matthews"), "numbers": names}
-        kind = "numbers" if task.regression else "classes"
-        fitting = names if task.spans or task.several else allowed[kind]
+        classes = task.labels and not task.several
+        fitting = ("accuracy", "f1", "macro_f1", "micro_f1", "matthews") if classes else names
         if metric not in fitting or (metric == "f1" and not task.spans and task.num_labels != 2):
             raise ValueError(f"--metric {metric} does not fit task {task.name}; use one of {', '.join(fitting)}")
         names, main = tuple(dict.fromkeys((*names, metric))), metric
@@ -593,9 +582,8 @@ def _leaks(task: Task, splits: dict[str, Dataset]) -> list[str]:
     count = sum(key in learned for key in keys["validation"])
     if not count:
         return []
-    return [
-        f"{count:,} of {len(keys['validation']):,} validation rows have the texts of a training row: scores flatter"
-    ]
+    total = len(keys["validation"])
+    return [f"{count:,} of {total:,} validation rows have the texts of a training row: scores flatter"]
 
 
 def _odd_classes(task: Task, splits: dict[str, Dataset]) -> list[str]:
