@@ -7,6 +7,7 @@ import ctypes
 import hashlib
 import os
 import platform
+import re
 import resource
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from . import processes
 
 CPU = torch.device("cpu")
 EXACT = 1e-5  # relative error of a float32 product that still counts as float32 accuracy
+FOR_FEW_BITS = set("avx2 avx512f avx512_vnni avx_vnni avx512_bf16 amx_bf16 amx_int8 asimddp i8mm bf16".split())
 
 
 def fast_bf16() -> bool:
@@ -33,13 +35,13 @@ def fast_bf16() -> bool:
     return torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported()
 
 
-def matmul_rate(dtype: torch.dtype, seconds: float = 0.3, device: torch.device = CPU) -> float:
+def matmul_rate(dtype: torch.dtype, device: torch.device = CPU) -> float:
     """The best measured rate of a square matrix product, in operations per second of CPU time (on a GPU: wall time)."""
     size = 1024 if device.type == "cpu" else 8192
     one, other = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     clock = time.process_time if device.type == "cpu" else lambda: now(device)
     best, spent = 0.0, 0.0
-    while spent < seconds:
+    while spent < 0.3:  # seconds
         began = clock()
         one @ other
         took = clock() - began
@@ -49,11 +51,15 @@ def matmul_rate(dtype: torch.dtype, seconds: float = 0.3, device: torch.device =
 
 def peak_memory() -> int:
     """The peak memory of this process so far, in bytes."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    if peak := re.search(r"^VmHWM:\s*(\d+)", _proc("self/status"), re.M):
+        return 1024 * int(peak[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _proc(name: str) -> str:
+    """The text of a file that Linux keeps in /proc; "" elsewhere."""
+    file = Path("/proc", name)
+    return file.read_text() if file.is_file() else ""
 
 
 def memory_use(device: torch.device) -> tuple[int, int]:
@@ -82,10 +88,10 @@ def write_rate(folder: Path, size: int = 2**23) -> float:
     return size / (time.perf_counter() - began)
 
 
-def matmul_error(size: int = 512) -> float:
+def matmul_error() -> float:
     """The relative error of a float32 matrix product under the present settings."""
     make = torch.Generator().manual_seed(0)
-    one, other = (torch.randn(size, size, generator=make) for _ in range(2))
+    one, other = (torch.randn(512, 512, generator=make) for _ in range(2))
     exact = one.double() @ other.double()
     return float((one @ other - exact).norm() / exact.norm())
 
@@ -164,9 +170,10 @@ def cores() -> int:
 
 def describe_device() -> dict[str, Any]:
     """Processor, core count, memory in GiB, and the GPU if there is one."""
+    model = re.search(r"^model name[^:]*:(.*)", _proc("cpuinfo"), re.M)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else None
     return {
-        "processor": _processor(),
+        "processor": model[1].strip() if model else platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "memory_gib": memory and round(memory, 1),
@@ -174,38 +181,12 @@ def describe_device() -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
 def instructions() -> list[str]:
     """The processor's instructions for matrix products in few bits, as Linux lists them; [] elsewhere.
 
     The speed of int8 and bf16 models depends on them.
     """
-    try:
-        flags = set(Path("/proc/cpuinfo").read_text().split())
-    except OSError:
-        return []
-    return sorted(
-        flags
-        & {
-            "avx2",
-            "avx512f",
-            "avx512_vnni",
-            "avx_vnni",
-            "avx512_bf16",
-            "amx_bf16",
-            "amx_int8",
-            "asimddp",
-            "i8mm",
-            "bf16",
-        }
-    )
+    return sorted(set(_proc("cpuinfo").split()) & FOR_FEW_BITS)
 
 
 def assumed_watts(gpu: bool) -> float:

@@ -102,19 +102,14 @@ def check_head(meeting: Meeting, seconds: float) -> None:
     )
 
 
-def own_address(meeting: Meeting) -> str:
-    """The address of this host on the network that leads to the head."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((meeting.address(), int(meeting.port)))
-        return probe.getsockname()[0]
-
-
 def choose_network(meeting: Meeting) -> str:
-    """Set gloo's and NCCL's network device unless the environment names one, and return this host's address.
+    """Set gloo's and NCCL's network device unless the environment names one, and return this host's address on it.
 
     The device is set because both would look up the host's name, which many systems map to the loopback device.
     """
-    address = own_address(meeting)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # it sends nothing, but knows the way to the head
+        probe.connect((meeting.address(), int(meeting.port)))
+        address = probe.getsockname()[0]
     networks = psutil.net_if_addrs().items()
     device = next((name for name, ways in networks if any(way.address == address for way in ways)), None)
     if device and meeting.hosts > 1:
