@@ -19,7 +19,7 @@ DEFAULTS = "flag_defaults"  # the attribute that holds the argument of `command`
 NUMBERS = (int, float, list[int], list[float])
 
 
-def command(defaults: Callable[..., dict[str, Any]] = dict) -> Callable[[Callable], Callable]:
+def command(defaults: Callable[..., dict[str, Any]]) -> Callable[[Callable], Callable]:
     """A decorator for commands. `defaults` returns the defaults of flags that differ from those of their dataclasses;
     its parameters are the flags on which they depend, such as `scale`, each as typed or None."""
 

@@ -92,6 +92,7 @@ def _fine_tune(
             tell(task.task.name, task.info)
     folder = Path(where.out or paths.home() / "runs")
     rehearsed = any(record and record["scale"] == REHEARSAL for record in trained.values())
+    origins = {label: {"model_record": record["name"]} if record else {} for label, record in trained.items()}
     records = finetune_grid(
         models,
         data,
@@ -107,7 +108,7 @@ def _fine_tune(
         task_teacher=what.task_teacher or None,
         keep=what.keep or bool(what.submission),
         suffix=what.suffix,
-        provenance={label: _origin(record) | {"machine": machine} for label, record in trained.items()},
+        provenance={label: origin | {"machine": machine} for label, origin in origins.items()},
         safety=safety,
     )
     if what.submission:
@@ -115,11 +116,6 @@ def _fine_tune(
     if accelerator.is_main_process:
         print("\n".join([tables.comparison(records), *_own_scores(records)]))
     processes.finish(accelerator)
-
-
-def _origin(record: dict[str, Any] | None) -> dict[str, str]:
-    """What the records of a model's runs say about the run that made the model."""
-    return {"model_record": record["name"]} if record else {}
 
 
 def _tokenizer(pairs: Mapping[str, str]) -> PreTrainedTokenizerBase:
@@ -170,7 +166,6 @@ def tell(name: str, info: dict[str, Any]) -> None:
         print(f"{name}: {sentence}", flush=True)
 
 
-@command()
 def ceilings(what: CeilingOptions) -> None:
     """What the data sets themselves allow: repeated rows, WNLI's nearest neighbour, IMDb's lengths, SQuAD's spans.
 
@@ -181,7 +176,7 @@ def ceilings(what: CeilingOptions) -> None:
       distilnb ceilings --out data/runs
     """
     watch, tokenizer = Stopwatch(), load_tokenizer(what.tokenizer)
-    by_task, origins = all_ceilings(tokenizer, tell=lambda line: print(line, flush=True))
+    by_task, origins = all_ceilings(tokenizer, lambda line: print(line, flush=True))
     scores = {f"{task}_{name}": value for task, values in by_task.items() for name, value in values.items()}
     config = {"tokenizer": what.tokenizer, "max_length": 384, "stride": 128}
     record = new_record(

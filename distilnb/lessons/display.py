@@ -86,8 +86,8 @@ class Picture:
         return {"image/png": png, "text/plain": repr(self)}, {"image/png": {"alt": self.description}}
 
 
-def picture(figure: Figure, description: str = "") -> Picture:
+def picture(figure: Figure) -> Picture:
     """A figure to be shown once, at most as wide as all of them, with a description made from its titles and curves."""
     plt.close(figure)
     figures.fit(figure)
-    return Picture(figure, description or figures.describe(figure))
+    return Picture(figure, figures.describe(figure))

@@ -14,11 +14,10 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from . import glue, metrics
-from .answers import Answer, row_scores, word_matching
+from .answers import LONGEST_ANSWER, Answer, row_scores, word_matching
 from .squad import SQUAD, features
 
 BREAK = "<br />"  # a line break in IMDb's reviews
-LONGEST_ANSWER = 30  # tokens, the limit of `answers.find_answers`
 
 
 def texts(rows: Dataset, task: glue.Task) -> list[tuple[str, ...]]:
@@ -128,25 +127,25 @@ def scores_of_matching_words(rows: Dataset) -> dict[str, float]:
 
 
 def all_ceilings(
-    tokenizer: PreTrainedTokenizerBase, source: str = "hub", tell: Callable[[str], Any] = lambda line: None
+    tokenizer: PreTrainedTokenizerBase, tell: Callable[[str], Any]
 ) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
-    """All numbers of this module by task, and the provenance of the data by task."""
+    """All numbers of this module by task, and the provenance of the data by task; `tell` is called with each task's."""
     ceilings: dict[str, dict[str, float]] = {}
     origins: dict[str, Any] = {}
     for name in ("cola", "stsb", "rte", "mrpc", "sst2", "wnli", "imdb"):
-        data = glue.load_data(name, source)
+        data = glue.load_data(name, "hub")
         scored = data.validations[data.task.validations[0]]
         origins[name] = data.info
         ceilings[name] = dict(repeated(data.train, scored, data.task))
         if name == "wnli":
             ceilings[name] |= nearest_neighbour(data.train, scored, data.task)
         if name == "imdb":
-            unlabelled = glue.read_rows(data.task, "unsupervised", source)["text"][:]
+            unlabelled = glue.read_rows(data.task, "unsupervised", "hub")["text"][:]
             ceilings[name] |= read_before(unlabelled, data.train, scored)
             ceilings[name] |= review_lengths(scored["text"][:], tokenizer)
         tell(f"{name}: {ceilings[name]}")
-    rows = glue.load_split(SQUAD, "validation", source)
-    origins["squad"] = glue.provenance(SQUAD, source, {"validation": rows}, 0)
+    rows = glue.load_split(SQUAD, "validation", "hub")
+    origins["squad"] = glue.provenance(SQUAD, "hub", {"validation": rows}, 0)
     ceilings["squad"] = span_ceiling(rows, tokenizer) | scores_of_matching_words(rows)
     tell(f"squad: {ceilings['squad']}")
     return ceilings, origins

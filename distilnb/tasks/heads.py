@@ -23,9 +23,8 @@ from ..models.sources import Source, locate
 from .glue import Task
 
 CLASSIFIERS, ANSWERERS = "SequenceClassification", "QuestionAnswering"
-HEADS = re.compile(
-    r"^(classifier|pre_classifier|qa_outputs|score|head|pooler|[a-z]+\.pooler)\."
-)  # made anew for a task
+# made anew for a task
+HEADS = re.compile(r"^(classifier|pre_classifier|qa_outputs|score|head|pooler|[a-z]+\.pooler)\.")
 Made = tuple[PreTrainedModel, tuple[str, ...]]
 
 

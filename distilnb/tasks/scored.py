@@ -6,7 +6,7 @@ from ..text.contamination import Scored
 from . import glue, own
 
 
-def scored_texts(names: str, source: str = "hub") -> Scored | None:
+def scored_texts(names: str) -> Scored | None:
     """All texts that these tasks (joined by commas) score, by task; None where no task is named.
 
     Of an own task they are those of all rows, because which of them are scored is said later.
@@ -17,13 +17,13 @@ def scored_texts(names: str, source: str = "hub") -> Scored | None:
         return None
     tasks = {name: None if own.is_own(name) else own.known_task(name) for name in own.split_names(names)}  # all first
     try:
-        texts = {task.name if task else own.task_name(n): _texts(task or n, source) for n, task in tasks.items()}
+        texts = {task.name if task else own.task_name(n): _texts(task or n) for n, task in tasks.items()}
     except ValueError as error:
         raise ValueError(f"{error}; --leave-out '' leaves nothing out of the text") from error
     return Scored(texts)
 
 
-def _texts(task: glue.Task | str, source: str) -> list[str]:
+def _texts(task: glue.Task | str) -> list[str]:
     if isinstance(task, str):
         data = own.load(task)
         rows = (data.train, *data.validations.values())
@@ -32,7 +32,7 @@ def _texts(task: glue.Task | str, source: str) -> list[str]:
     texts: list[str] = []
     for split in splits:
         try:
-            rows: Dataset = glue.read_rows(task, split, source)
+            rows: Dataset = glue.read_rows(task, split, "hub")
         except glue.MissingSplit:  # MNLI's second one, in some copies
             if len(splits) == 1:
                 raise

@@ -107,8 +107,8 @@ def build_corpus(
     return corpus
 
 
-def train_tokenizer(sources: Iterable[TextSource], pieces: int, characters: int = 50_000_000) -> BertTokenizer:
-    """A lower-casing WordPiece tokenizer of `pieces` pieces, trained on the first `characters` of the text.
+def train_tokenizer(sources: Iterable[TextSource], pieces: int) -> BertTokenizer:
+    """A lower-casing WordPiece tokenizer of `pieces` pieces, trained on the first 50 million characters of the text.
 
     The `tokenizers` library trains it, and it is saved and loaded like any BERT tokenizer.
     """
@@ -120,7 +120,7 @@ def train_tokenizer(sources: Iterable[TextSource], pieces: int, characters: int 
                 yield text[: 100_000 - inside]
                 seen += min(len(text), 100_000 - inside)
             inside = 0 if ends else inside + len(text)
-            if seen > characters:
+            if seen > 50_000_000:
                 return
 
     return BertTokenizer(do_lower_case=True, model_max_length=512).train_new_from_iterator(texts(), pieces)
