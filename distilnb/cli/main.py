@@ -54,10 +54,7 @@ Training that is stopped ends its update and saves first; a second signal stops 
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command, and return its exit status.
-
-    It is 0 for success, 2 for input that cannot be used, 1 for a run that failed, 130 for Ctrl-C and 143 for SIGTERM.
-    """
+    """Run one command, and return its exit status, as `HELP` lists them."""
     words = list(sys.argv[1:] if argv is None else argv)
     flags = [word for word in words if word not in ("--traceback", "--convert")]
     if not flags or flags[0] in ("-h", "--help"):

@@ -111,8 +111,7 @@ class StudentOptions:
 
     def chosen_layers(self, teacher: PreTrainedConfig) -> tuple[int, ...]:
         """The teacher's layers that these options choose."""
-        layers = _indices(self.layers) if self.layers[:1] in "-0123456789" else self.layers
-        return chosen_layers(teacher, layers, self.n_layers or None)
+        return chosen_layers(teacher, _layers(self.layers), self.n_layers or None)
 
 
 @dataclass(frozen=True)
@@ -173,14 +172,11 @@ class AblationOptions:
     def chosen(self) -> list[ablation.Variant]:
         """The variants that these options name; ValueError for an unknown one."""
         names = [name.strip() for name in self.variants.split(",") if name.strip()]
-        unknown = [name for name in names if name not in ablation.VARIANTS]
-        if unknown:
+        if unknown := [name for name in names if name not in ablation.VARIANTS]:
             raise ValueError(f"unknown variant '{unknown[0]}'; use some of {', '.join(ablation.VARIANTS)}")
         more = [
             *ablation.along("temperature", self.temperature),
-            *ablation.along(
-                "layers", [_indices(value) if value[:1] in "-0123456789" else value for value in self.layers]
-            ),
+            *ablation.along("layers", [_layers(value) for value in self.layers]),
             *ablation.along("width", [] if self.heads else self.width),
             *ablation.along("heads", [(h, w) for w in self.width for h in self.heads] if self.width else self.heads),
             *ablation.along("positions", self.ce_positions),
@@ -190,9 +186,10 @@ class AblationOptions:
         return [*(ablation.VARIANTS[name] for name in names), *more]
 
 
-def _indices(text: str) -> tuple[int, ...]:
+def _layers(text: str) -> str | tuple[int, ...]:
+    """The name of a choice of layers, or their indices."""
     try:
-        return tuple(int(i) for i in text.split(","))
+        return tuple(int(i) for i in text.split(",")) if text[:1] in "-0123456789" else text
     except ValueError:
         raise ValueError(f"layers '{text}' are no indices; write them as 0,2,4,7,9,11") from None
 

@@ -43,20 +43,16 @@ from .options import StudentOptions, TeacherOptions, TrainingOptions
 from .parsing import command
 
 
-def _name(role: str, scale: str, out: str | None) -> str:
-    """The name of an unnamed run and its record: that of its folder, else that of its kind and scale."""
-    return Path(out).resolve().name if out else pretraining_run(role, scale)
+def _names(role: str, dial: Scale, out: str | None) -> dict[str, str]:
+    """The defaults of every run; an unnamed one is called after its folder, else after its kind and scale."""
+    name = Path(out).resolve().name if out else pretraining_run(role, dial.name)
+    return {"scale": dial.name, "name": name, "leave_out": dial.leave_out}
 
 
-def _distil_defaults(scale: str | None, out: str | None = None) -> dict[str, Any]:
+def _distil_defaults(scale: str | None, out: str | None) -> dict[str, Any]:
     dial = scales.get(scale)
-    names = {
-        "scale": dial.name,
-        "name": _name("student", dial.name, out),
-        "text": dial.text,
-        "leave_out": dial.leave_out,
-    }
-    return names | {"teacher": ready_teacher(dial)} | dial.pretraining
+    models = {"text": dial.text, "teacher": ready_teacher(dial)}
+    return _names("student", dial, out) | models | dial.pretraining
 
 
 def _meet(where: TrainingOptions, config: PretrainingConfig) -> Accelerator:
@@ -201,21 +197,16 @@ def next_command(record: dict[str, Any], model: Path) -> str:
     return f"distilnb finetune --scale {scale} --task {'sst2' if known else 'YOUR-FILE.csv'} --model student={model}"
 
 
-def _teacher_defaults(scale: str | None, out: str | None = None) -> dict[str, Any]:
+def _teacher_defaults(scale: str | None, out: str | None) -> dict[str, Any]:
     dial = scales.get(scale)
     if not dial.teacher_stages:
         raise ValueError(
             f"scale {dial.name} takes a published teacher ({dial.teacher}); use --scale toy, mini or small"
         )
-    names = {
-        "scale": dial.name,
-        "name": _name("teacher", dial.name, out),
-        "text": dial.teacher_text,
-        "leave_out": dial.leave_out,
-    }
+    start = {"text": dial.teacher_text, "start": f"{dial.teacher}@{dial.revision}" if dial.encoder else ""}
     budget = {"tokens": sum(s.tokens for s in dial.teacher_stages), "batch_size": dial.teacher_stages[0].batch_size}
-    start = {"start": f"{dial.teacher}@{dial.revision}" if dial.encoder else ""}
-    return names | start | budget | {"ce": 0.0, "mlm": 1.0, "cos": 0.0, "clip": 1.0} | dial.teacher_pretraining
+    alone = {"ce": 0.0, "mlm": 1.0, "cos": 0.0, "clip": 1.0}
+    return _names("teacher", dial, out) | start | budget | alone | dial.teacher_pretraining
 
 
 @command(_teacher_defaults)
