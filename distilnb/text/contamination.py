@@ -26,29 +26,26 @@ class Scored:
     """The texts that are scored later, by the names of their tasks, and the search for them in a document."""
 
     def __init__(self, texts: Mapping[str, Iterable[str]]):
-        self.tasks, self._whole, self._long = list(texts), {}, {}
+        self.tasks, self._scored = list(texts), {}
         for task, some in texts.items():
             for text in filter(None, map(squeezed, some)):
-                if len(text) < SHORT:
-                    self._whole.setdefault(text, set()).add(task)
-                else:
-                    self._long.setdefault(text, set()).add(task)
+                self._scored.setdefault(text, set()).add(task)
         self._starts: dict[int, list[str]] = {}
-        for text in self._long:
+        for text in (text for text in self._scored if len(text) >= SHORT):
             self._starts.setdefault(int(_stretches(text[:SHORT])[0]), []).append(text)
         self._hashes = np.array(sorted(self._starts), dtype=np.uint64)
 
     @property
     def info(self) -> dict[str, Any]:
         """The entry for a record: the tasks, the number of texts, and a fingerprint of the texts."""
-        texts = sorted((*self._whole, *self._long))
+        texts = sorted(self._scored)
         digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
         return {"tasks": self.tasks, "texts": len(texts), "fingerprint": digest}
 
     def within(self, document: str) -> set[str]:
         """The tasks that have a text in this document; empty for a document that may be used for training."""
         text = squeezed(document)
-        tasks = set(self._whole.get(text, ()))
+        tasks = set(self._scored.get(text, ()))
         if len(text) < SHORT or not len(self._hashes):
             return tasks
         stretches = _stretches(text)
@@ -56,7 +53,7 @@ class Scored:
         for at in np.flatnonzero(self._hashes[places] == stretches):
             for scored in self._starts[int(stretches[at])]:
                 if text.startswith(scored, at):
-                    tasks |= self._long[scored]
+                    tasks |= self._scored[scored]
         return tasks
 
 

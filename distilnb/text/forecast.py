@@ -69,7 +69,8 @@ def forecast(
     size.
     """
     sizes = [_size(source) for source in sources]
-    pieces = take_turns([read_pieces(_streamed(source), Tally()) for source in sources])
+    streamed = [each if each.path or each.name == "toyworld" else replace(each, stream=True) for each in sources]
+    pieces = take_turns([read_pieces(source, Tally()) for source in streamed])
     encoder = whole_texts(tokenizer)
     encoder.encode_batch_fast(["warm", "up"])
     info = {"layout": layout, "seq_length": seq_length, "max_tokens": None, "sources": sources}
@@ -84,10 +85,6 @@ def forecast(
     tokens = min(blocks.tokens * whole / seen["bytes"], max_tokens or math.inf)
     times = tokens / blocks.tokens
     return Forecast(whole, tokens, seconds * times, disk * times, sum(size.fetched for size in sizes))
-
-
-def _streamed(source: TextSource) -> TextSource:
-    return source if source.path or source.name == "toyworld" else replace(source, stream=True)
 
 
 def _sample(pieces: Iterator[Piece], seen: Counter) -> Iterator[Piece]:

@@ -64,17 +64,15 @@ def _of_files(files: list[Path], source: TextSource, tally: Tally) -> Iterator[P
     together, size = [], 0
     for file in files:
         own = file.stat().st_size
-        if own > 2 * PORTION and reading.can_be_cut(file, source.encoding):
-            if together:
-                yield Portion((source,), tuple(together))
-            together, size = [], 0
-            yield from _of_file(file, source, tally)
-            continue
-        together.append(file)
-        size += own
-        if size > PORTION:
+        large = own > 2 * PORTION and reading.can_be_cut(file, source.encoding)
+        if together and (large or size > PORTION):
             yield Portion((source,), tuple(together))
             together, size = [], 0
+        if large:
+            yield from _of_file(file, source, tally)
+        else:
+            together.append(file)
+            size += own
     if together:
         yield Portion((source,), tuple(together))
 

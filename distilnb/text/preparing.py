@@ -168,7 +168,8 @@ def prepare(
             files.write_json(building / "info.json", info)
             building.rename(folder)
         except KeyboardInterrupt as stop:
-            stop.args = (f"stopped while text was being prepared, {_kept(building)}",)
+            kept = f"{_done(building)} portions are kept" if _done(building) else "nothing is kept"
+            stop.args = (f"stopped while text was being prepared, of which {kept}",)
             raise
         finally:
             if not _done(building):
@@ -180,7 +181,3 @@ def prepare(
 def _done(building: Path) -> int:
     """The number of finished portions."""
     return len(list(building.glob("part-*.json")))
-
-
-def _kept(building: Path) -> str:
-    return f"of which {_done(building)} portions are kept" if _done(building) else "of which nothing is kept"
