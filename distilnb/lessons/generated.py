@@ -80,14 +80,9 @@ def front_badges(repo: str) -> str:
 def navigation(entry: Notebook) -> str:
     """The line of links "← previous | next →"."""
     place = NOTEBOOKS.index(entry)
-    links = []
-    if place:
-        before = NOTEBOOKS[place - 1]
-        links.append(f"← [{before.number} {before.title}]({before.name}.ipynb)")
-    if place + 1 < len(NOTEBOOKS):
-        after = NOTEBOOKS[place + 1]
-        links.append(f"[{after.number} {after.title}]({after.name}.ipynb) →")
-    return " | ".join(links)
+    before = [f"← [{n.number} {n.title}]({n.name}.ipynb)" for n in NOTEBOOKS[:place][-1:]]
+    after = [f"[{n.number} {n.title}]({n.name}.ipynb) →" for n in NOTEBOOKS[place + 1 :][:1]]
+    return " | ".join(before + after)
 
 
 def header(entry: Notebook, repo: str) -> str:

@@ -164,27 +164,31 @@ class LayerPicker(ipywidgets.VBox):
         self._take()
 
     def _take(self, _: Any = None) -> None:
-        """Tick the layers of the chosen name, as one change for all boxes."""
+        """Tick the layers of the chosen name."""
         if self.preset.value != OWN:
-            self._ticking = True
-            for i, box in enumerate(self.boxes):
-                box.value = i in self.named[self.preset.value]
-            self._ticking = False
-            self._read()
+            self._tick(self.named[self.preset.value])
 
     @traitlets.observe("value")
     def _show(self, _: Any = None) -> None:
         """Tick the layers in `value` after it was set from outside, as by a reset."""
-        if not self._ticking and self.value != tuple(i for i, box in enumerate(self.boxes) if box.value):
-            self._ticking = True
-            for i, box in enumerate(self.boxes):
-                box.value = i in self.value
-            self._ticking = False
-            self._read()
+        if not self._ticking and self.value != self._ticked:
+            self._tick(self.value)
+
+    def _tick(self, layers: tuple[int, ...]) -> None:
+        """Tick these layers, as one change for all boxes."""
+        self._ticking = True
+        for i, box in enumerate(self.boxes):
+            box.value = i in layers
+        self._ticking = False
+        self._read()
+
+    @property
+    def _ticked(self) -> tuple[int, ...]:
+        return tuple(i for i, box in enumerate(self.boxes) if box.value)
 
     def _read(self, _: Any = None) -> None:
         if not self._ticking:
-            self.value = tuple(i for i, box in enumerate(self.boxes) if box.value)
+            self.value = self._ticked
             if self.named.get(self.preset.value) != self.value:
                 names = [name for name, layers in self.named.items() if layers == self.value]
                 self.preset.value = names[0] if names else OWN
@@ -232,11 +236,11 @@ def temperature_view(teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
 
 
 def loss_pulls(
-    student: PreTrainedModel, teacher: PreTrainedModel, batch: Mapping[str, Tensor], temperature: float = 2.0
+    student: PreTrainedModel, teacher: PreTrainedModel, batch: Mapping[str, Tensor]
 ) -> tuple[dict[str, float], np.ndarray]:
     """The value of each loss on a batch, and the dot products (3, 3) of their gradients at all weights of the student.
 
-    The length of the sum's gradient, for any weights of the losses, follows from these products.
+    The temperature is 2. The length of the sum's gradient, for any weights of the losses, follows from these products.
     """
     read = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "output_hidden_states": True}
     with torch.no_grad():
@@ -248,19 +252,11 @@ def loss_pulls(
         batch["labels"],
         batch["attention_mask"],
         losses.LossWeights(1, 1, 1),
-        temperature,
     )
     weights = [weight for weight in student.parameters() if weight.requires_grad]
+    how = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
     pulls = [
-        torch.cat(
-            [
-                pull.flatten()
-                for pull in torch.autograd.grad(
-                    term, weights, retain_graph=True, allow_unused=True, materialize_grads=True
-                )
-            ]
-        )
-        for term in terms.values()
+        torch.cat([pull.flatten() for pull in torch.autograd.grad(term, weights, **how)]) for term in terms.values()
     ]
     gram = [[float(a @ b) for b in pulls] for a in pulls]
     return {name: term.item() for name, term in terms.items()}, np.array(gram)
@@ -275,15 +271,11 @@ def loss_weights_view(student: PreTrainedModel, teacher: PreTrainedModel, batch:
         return figures.plot_loss_weights(values, gram, weights)
 
     default = losses.LossWeights()
-    return View(
-        draw,
-        **{
-            name: ipywidgets.FloatSlider(
-                getattr(default, name), min=0, max=10, step=0.5, **_look(f"weight of L_{name}")
-            )
-            for name in values
-        },
-    )
+    sliders = {
+        name: ipywidgets.FloatSlider(getattr(default, name), min=0, max=10, step=0.5, **_look(f"weight of L_{name}"))
+        for name in values
+    }
+    return View(draw, **sliders)
 
 
 def masking_shares(

@@ -270,12 +270,10 @@ def ask(
     )
     pad_causal(model.config, tokenizer)
     windows = squad.features(rows, tokenizer, min(max_length, tokenizer.model_max_length), stride)
-    batch = {
-        key: value.to(model.device)
-        for key, value in collate(windows, range(len(windows)), tokenizer.pad_token_id).items()
-    }
+    batch = collate(windows, range(len(windows)), tokenizer.pad_token_id)
     training = model.training
     model.eval()
+    batch = {key: value.to(model.device) for key, value in batch.items()}
     logits = forward(model, batch).cpu().numpy()  # (windows, seq, 2)
     model.train(training)
     return find_answers(logits, windows, rows, n_best)[0]
