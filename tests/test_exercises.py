@@ -8,7 +8,7 @@ import nbformat
 import pytest
 
 from distilnb import paths
-from distilnb.lessons.exercises import Exercise, NotYet, Verdict, ask, check, close, exercises
+from distilnb.lessons.exercises import Exercise, NotYet, Verdict, ask, check, close, exercises, mistake
 from distilnb.lessons.notebooks import NOTEBOOKS
 
 ROOT = paths.PACKAGE.parent
@@ -111,3 +111,12 @@ def test_close_wants_equal_shapes():
     assert close([1.0, 2.0], [1.0, 2.0005])
     assert not close([1.0, 2.0], [1.0, 2.1])
     assert not close(1.0, [1.0])
+
+
+def test_a_wrong_value_gets_the_hint_of_the_first_that_is_near():
+    hints = {1.0: "one", (2.0, 3.0): "two numbers", 1.1: "more", None: "anything else"}
+    answers = {1.0005: "one", 1.04: "anything else", (2.0, 3.001): "two numbers", 1.0: "one"}
+    assert {answer: str(mistake(answer, hints)) for answer in answers} == answers
+    assert str(mistake(1.08, hints, 0, 0.1)) == "one"
+    with pytest.raises(NotYet, match="a number is asked for"):
+        mistake("a word", hints)

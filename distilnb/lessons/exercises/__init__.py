@@ -6,7 +6,7 @@ They are functions that return the lesson of a right answer and raise `NotYet` w
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,3 +108,9 @@ def close(answer: Any, expected: Any, relative: float = 1e-3, absolute: float = 
     except (TypeError, ValueError, RuntimeError):
         raise NotYet(f"a number is asked for, without quotes or a unit; this is {answer!r:.60}") from None
     return answer.shape == expected.shape and torch.allclose(answer, expected, rtol=relative, atol=absolute)
+
+
+def mistake(answer: Any, hints: Mapping[Any, str], relative: float = 1e-3, absolute: float = 1e-6) -> NotYet:
+    """NotYet with the hint of the first wrong value in `hints` that the answer is close to, else with that of None."""
+    near = (wrong for wrong in hints if wrong is not None and close(answer, wrong, relative, absolute))
+    return NotYet(hints[next(near, None)])

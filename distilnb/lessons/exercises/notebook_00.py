@@ -4,7 +4,7 @@ import pandas as pd
 
 from ...evidence import paper
 from ...tasks import glue
-from . import NotYet, ask, close, exercise
+from . import NotYet, ask, close, exercise, mistake
 
 FLOORS = {"CoLA": 0.0, "STS-B": 0.0, "MNLI": 100 / 3}  # the score of guessing without reading; elsewhere 50
 
@@ -16,10 +16,15 @@ def _rows() -> pd.DataFrame:
     return table.pivot(index="model", columns="task", values="value").loc[["BERT-base", "DistilBERT"]]
 
 
-def _mended() -> float:
-    """The share that DistilBERT keeps when BERT-base's MNLI is the README's 84.7 instead of the misprinted 86.7."""
+def _mended() -> pd.DataFrame:
+    """The scores with the README's 84.7 for BERT-base on MNLI instead of the misprinted 86.7."""
     rows = _rows()
     rows.loc["BERT-base", "MNLI"] = paper.glue("BERT-base", "MNLI", vintage="readme")
+    return rows
+
+
+def _share(rows: pd.DataFrame) -> float:
+    """The share of BERT's average that DistilBERT keeps."""
     return rows.loc["DistilBERT"].sum() / rows.loc["BERT-base"].sum()
 
 
@@ -27,16 +32,12 @@ def _mended() -> float:
 def dropped(task: str) -> str:
     """The task without which DistilBERT keeps most of BERT's average."""
     rows = _rows()
-    kept = {
-        name: rows.drop(columns=name).loc["DistilBERT"].sum() / rows.drop(columns=name).loc["BERT-base"].sum()
-        for name in rows
-    }
+    kept = {name: _share(rows.drop(columns=name)) for name in rows}
     best = max(kept, key=kept.get)
     if task == best:
-        everything = rows.loc["DistilBERT"].sum() / rows.loc["BERT-base"].sum()
         return (
-            f"without {best} it keeps {kept[best]:.1%}, with it {everything:.1%} (by the nine cells as printed; with "
-            f"MNLI's misprint mended it is {_mended():.1%}): one small task of "
+            f"without {best} it keeps {kept[best]:.1%}, with it {_share(rows):.1%} (by the nine cells as printed; with "
+            f"MNLI's misprint mended it is {_share(_mended()):.1%}): one small task of "
             f"{glue.get_task(best).rows['validation']} sentence pairs moves the headline by a point."
         )
     if task not in kept:
@@ -60,17 +61,14 @@ def three_layers(seconds: float) -> str:
             f"{fixed:.0f} s that no layer explains, and 3 × {layer:.1f} s: a quarter of the layers still takes "
             f"{(fixed + 3 * layer) / twelve:.0%} of BERT's time. What does not shrink sets the limit."
         )
-    for wrong, hint in (
-        (six / 2, f"halving {six:.0f} s also halves the part that has nothing to do with the layers; that part stays"),
-        (twelve / 4, f"a quarter of {twelve:.0f} s would be right if all of it were spent in the layers; some is not"),
-        (3 * layer, "that is the time in the three layers alone; what does not depend on the layers comes on top"),
-    ):
-        if close(seconds, wrong, 0, 0.6):
-            raise NotYet(hint)
-    raise NotYet(
-        "time = fixed + layers × (time of a layer); the two rows of the table are two equations for the two "
-        "unknowns, then put in three layers"
-    )
+    hints = {
+        six / 2: f"halving {six:.0f} s also halves the part that has nothing to do with the layers; that part stays",
+        twelve / 4: f"a quarter of {twelve:.0f} s would be right if all of it were spent in the layers; some is not",
+        3 * layer: "that is the time in the three layers alone; what does not depend on the layers comes on top",
+        None: "time = fixed + layers × (time of a layer); the two rows of the table are two equations for the two "
+        "unknowns, then put in three layers",
+    }
+    raise mistake(seconds, hints, 0, 0.6)
 
 
 @exercise("00.3", 10)
@@ -118,34 +116,24 @@ def above_guessing(percent: float) -> str:
     """The percentage of BERT's average that DistilBERT keeps when guessing counts as 0."""
     rows = _rows()
     right, ratios = _kept(rows, FLOORS)
-    printed = 100 * rows.loc["DistilBERT"].mean() / rows.loc["BERT-base"].mean()
+    printed = 100 * _share(rows)
     if close(percent, right, 0, 0.051):
         return (
             f"{right:.1f} % where the scores as printed give {printed:.1f} %: points that a coin gets for nothing "
             "make every comparison look closer."
         )
-    corrected = rows.copy()
-    corrected.loc["BERT-base", "MNLI"] = paper.glue("BERT-base", "MNLI", vintage="readme")
-    for wrong, hint in (
-        (right / 100, "that is the share as a fraction; the question asks for percent"),
-        (printed, "those are the scores as printed; subtract what guessing gives before you average"),
-        (
-            ratios,
-            "that is the average of nine ratios, and WNLI, where both are at chance, has a ratio of 1.8; take "
-            "the ratio of the two averages, as the paper's 97 % does",
-        ),
-        (
-            _kept(rows, FLOORS, stretch=False)[0],
-            "now guessing is 0, but perfection is 50 on most tasks and 100 on two; "
-            "divide by what is left above the floor",
-        ),
-        (_kept(rows, FLOORS | {"MNLI": 50.0})[0], "MNLI has three classes: a guess is right in a third of the cases"),
-        (_kept(rows, {})[0], "CoLA and STS-B are correlations, for which guessing gives 0; MNLI has three classes"),
-        (_kept(corrected, FLOORS)[0], "that is with MNLI as the README has it; here take Table 1 as printed"),
-    ):
-        if close(percent, wrong, 0, 0.051 if wrong > 1 else 0.0006):
-            raise NotYet(hint)
-    raise NotYet(
-        "rescale each score to (score - guess) / (100 - guess), average the nine of each model, then divide; "
-        "leave the printed macro column out"
-    )
+    if close(percent, right / 100, 0, 0.0006):
+        raise NotYet("that is the share as a fraction; the question asks for percent")
+    hints = {
+        printed: "those are the scores as printed; subtract what guessing gives before you average",
+        ratios: "that is the average of nine ratios, and WNLI, where both are at chance, has a ratio of 1.8; take "
+        "the ratio of the two averages, as the paper's 97 % does",
+        _kept(rows, FLOORS, stretch=False)[0]: "now guessing is 0, but perfection is 50 on most tasks and 100 on two; "
+        "divide by what is left above the floor",
+        _kept(rows, FLOORS | {"MNLI": 50.0})[0]: "MNLI has three classes: a guess is right in a third of the cases",
+        _kept(rows, {})[0]: "CoLA and STS-B are correlations, for which guessing gives 0; MNLI has three classes",
+        _kept(_mended(), FLOORS)[0]: "that is with MNLI as the README has it; here take Table 1 as printed",
+        None: "rescale each score to (score - guess) / (100 - guess), average the nine of each model, then divide; "
+        "leave the printed macro column out",
+    }
+    raise mistake(percent, hints, 0, 0.051)

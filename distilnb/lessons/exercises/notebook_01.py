@@ -10,7 +10,7 @@ from transformers.models.distilbert.modeling_distilbert import TransformerBlock
 
 from ...models.arithmetic import parameter_groups
 from ...models.student import LAYER, choose_layers, student_config
-from . import NotYet, ask, close, exercise
+from . import NotYet, ask, close, exercise, mistake
 
 
 def _size(layers: int) -> int:
@@ -27,23 +27,18 @@ def three_layers(parameters: float) -> str:
             f"{right:,}: half of the layers went once more, and the model is {1 - right / _size(6):.0%} smaller, "
             "because the dictionary did not move."
         )
-    for wrong, hint in (
-        (_size(6) // 2, "half of DistilBERT would halve the embeddings too; only the layers go"),
-        (_size(6), "that is DistilBERT with its six layers; take three of them away"),
-        (
-            sum(parameter_groups(student_config(BertConfig(), 3)).values()),
-            "that is with the head of a masked language model; the question is about the bare encoder",
-        ),
-        (
-            sum(parameter_groups(BertConfig(num_hidden_layers=3), head=False).values()),
-            "that is a BERT of three layers; a DistilBERT has neither token types nor a pooler",
-        ),
-    ):
-        if parameters == wrong:
-            raise NotYet(hint)
     if close(parameters, right, 0.01):
         raise NotYet("nearly: the count is exact, so do not round it")
-    raise NotYet("embeddings stay, layers go: DistilBERT's 66,362,880 minus three times the parameters of a layer")
+    with_head = sum(parameter_groups(student_config(BertConfig(), 3)).values())
+    bert = sum(parameter_groups(BertConfig(num_hidden_layers=3), head=False).values())
+    hints = {
+        _size(6) // 2: "half of DistilBERT would halve the embeddings too; only the layers go",
+        _size(6): "that is DistilBERT with its six layers; take three of them away",
+        with_head: "that is with the head of a masked language model; the question is about the bare encoder",
+        bert: "that is a BERT of three layers; a DistilBERT has neither token types nor a pooler",
+        None: "embeddings stay, layers go: DistilBERT's 66,362,880 minus three times the parameters of a layer",
+    }
+    raise mistake(parameters, hints, 0, 0)
 
 
 @exercise("01.2", 5)

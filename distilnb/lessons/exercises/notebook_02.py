@@ -9,14 +9,14 @@ from transformers import BertConfig, BertForMaskedLM
 
 from ...distillation.losses import cosine_loss, soft_target_loss
 from ...models.student import build_student
-from . import NotYet, ask, close, exercise
+from . import NotYet, ask, close, exercise, mistake
 
 
-def _logits(seed: int = 0, rows: int = 4) -> tuple[Tensor, Tensor, Tensor]:
-    """The logits of student and teacher (rows, 7, 11), and a mask (rows, 7) with rows of unequal length."""
+def _logits(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """The logits of student and teacher (4, 7, 11), and a mask (4, 7) with rows of unequal length."""
     draw = torch.Generator().manual_seed(seed)
-    student, teacher = 2 * torch.randn(2, rows, 7, 11, generator=draw, dtype=torch.float64)
-    mask = torch.arange(7)[None] < torch.tensor([7, 6, 2, 1])[:rows, None]
+    student, teacher = 2 * torch.randn(2, 4, 7, 11, generator=draw, dtype=torch.float64)
+    mask = torch.arange(7)[None] < torch.tensor([7, 6, 2, 1])[:, None]
     return student, teacher, mask.long()
 
 
@@ -30,15 +30,14 @@ def softened(probability: float) -> str:
             "0.75: at T = 2 the odds 9 to 1 become their square root, 3 to 1. Dividing logits by T takes the T-th "
             "root of odds."
         )
-    for wrong, hint in (
-        (0.9 / 2, "probabilities are not divided, logits are; and the two must still add up to 1"),
-        (sharpened, "that is sharper, not softer: the logits were multiplied by 2 (or T was 1/2)"),
-        (0.9, "that is T = 1, the distribution as it was"),
-        (0.5, "equal chances come only at an infinite temperature; at T = 2 the better word still leads"),
-    ):
-        if close(probability, wrong, 0, 0.001):
-            raise NotYet(hint)
-    raise NotYet("the difference of the two logits is log(0.9 / 0.1), and T = 2 halves it: what are the odds then?")
+    hints = {
+        0.9 / 2: "probabilities are not divided, logits are; and the two must still add up to 1",
+        sharpened: "that is sharper, not softer: the logits were multiplied by 2 (or T was 1/2)",
+        0.9: "that is T = 1, the distribution as it was",
+        0.5: "equal chances come only at an infinite temperature; at T = 2 the better word still leads",
+        None: "the difference of the two logits is log(0.9 / 0.1), and T = 2 halves it: what are the odds then?",
+    }
+    raise mistake(probability, hints, 0, 0.001)
 
 
 @exercise("02.2", 10)
@@ -83,26 +82,20 @@ def reversed_divergence(function: Callable) -> str:
             "this direction asks only where the student puts its belief: it may drop words that the teacher "
             "allows, and is punished for words that the teacher excludes. L_ce is the other way round."
         )
-    for wrong, hint in (
-        (
-            soft_target_loss(s, t, mask, 1.0),
-            "that is L_ce itself, weighted by the teacher; here the student's own probabilities weight the difference",
-        ),
-        (-right, "the sign is turned: a divergence is never below zero"),
-        (each.mean(), "padding was counted: average over the positions where the mask is 1"),
-        (each[real].sum(), "that is the sum over the tokens; take their mean"),
-        (right / 11, "sum over the vocabulary, and average over the tokens only"),
-        (
-            4 * (F.softmax(s / 2, -1) * (F.log_softmax(s / 2, -1) - F.log_softmax(t / 2, -1))).sum(-1)[real].mean(),
-            "that is at T = 2; this one is asked for without a temperature",
-        ),
-    ):
-        if close(result, wrong):
-            raise NotYet(hint)
-    raise NotYet(
-        f"{float(result):.4f} where {float(right):.4f} was expected: with log_s and log_t the two "
-        "log-softmaxes, it is (log_s.exp() * (log_s - log_t)).sum(-1), averaged over real tokens"
-    )
+    forward = soft_target_loss(s, t, mask, 1.0)
+    at_two = 4 * (F.softmax(s / 2, -1) * (F.log_softmax(s / 2, -1) - F.log_softmax(t / 2, -1))).sum(-1)[real].mean()
+    hints = {
+        forward: "that is L_ce itself, weighted by the teacher; here the student's own probabilities weight the "
+        "difference",
+        -right: "the sign is turned: a divergence is never below zero",
+        each.mean(): "padding was counted: average over the positions where the mask is 1",
+        each[real].sum(): "that is the sum over the tokens; take their mean",
+        right / 11: "sum over the vocabulary, and average over the tokens only",
+        at_two: "that is at T = 2; this one is asked for without a temperature",
+        None: f"{float(result):.4f} where {float(right):.4f} was expected: with log_s and log_t the two "
+        "log-softmaxes, it is (log_s.exp() * (log_s - log_t)).sum(-1), averaged over real tokens",
+    }
+    raise mistake(result, hints)
 
 
 @exercise("02.4", 20)
@@ -120,27 +113,19 @@ def limit(function: Callable) -> str:
             "half the squared distance of centred logits, divided by the vocabulary: at high temperatures L_ce "
             "matches logits, all of them alike, the improbable words too."
         )
-    for wrong, hint in (
-        (
-            ((s - t) ** 2).mean() / 2,
-            "a softmax does not see a constant added to all logits of a token, so the limit "
-            "must not either: centre both, token by token",
-        ),
-        ((apart**2).mean(), "nearly: the expansion of log(1 + x) leaves a factor 1/2"),
-        ((apart**2).sum(-1).mean() / 2, "the probabilities tend to 1 / vocabulary, and it stays: divide by it"),
-        ((apart**2).mean(-1).sum() / 2, "that is the sum over the tokens; L_ce is their mean"),
-        (
-            (((s - s.mean()) - (t - t.mean())) ** 2).mean() / 2,
-            "centre each token's logits by their own mean, not all of them by one mean",
-        ),
-        (torch.zeros(()), "without the factor T² the divergence does vanish; with it, it does not"),
-    ):
-        if close(result, wrong):
-            raise NotYet(hint)
-    raise NotYet(
-        f"{float(result):.4f} where L_ce at T = 10,000 is {float(right):.4f}. For large T a probability is "
-        "about (1 + z/T) / vocabulary when the logits z are centred; put that into the formula"
-    )
+    by_one_mean = (((s - s.mean()) - (t - t.mean())) ** 2).mean() / 2
+    hints = {
+        ((s - t) ** 2).mean() / 2: "a softmax does not see a constant added to all logits of a token, so the limit "
+        "must not either: centre both, token by token",
+        (apart**2).mean(): "nearly: the expansion of log(1 + x) leaves a factor 1/2",
+        (apart**2).sum(-1).mean() / 2: "the probabilities tend to 1 / vocabulary, and it stays: divide by it",
+        (apart**2).mean(-1).sum() / 2: "that is the sum over the tokens; L_ce is their mean",
+        by_one_mean: "centre each token's logits by their own mean, not all of them by one mean",
+        0.0: "without the factor T² the divergence does vanish; with it, it does not",
+        None: f"{float(result):.4f} where L_ce at T = 10,000 is {float(right):.4f}. For large T a probability is "
+        "about (1 + z/T) / vocabulary when the logits z are centred; put that into the formula",
+    }
+    raise mistake(result, hints)
 
 
 def _pair() -> tuple[BertForMaskedLM, torch.nn.Module, tuple[int, ...], dict[str, Tensor]]:
@@ -172,10 +157,11 @@ def at_every_layer(function: Callable) -> str:
         own, theirs = (m(**batch, output_hidden_states=True).hidden_states for m in (student, teacher))
     everything = torch.ones_like(batch["attention_mask"])
 
-    def losses(layers: list[int], other: list[int], mask: Tensor = batch["attention_mask"]) -> list[float]:
-        return [float(cosine_loss(own[i], theirs[j], mask)) for i, j in zip(layers, other, strict=True)]
+    def losses(layers: list[int], other: list[int], mask: Tensor = batch["attention_mask"]) -> tuple[float, ...]:
+        return tuple(float(cosine_loss(own[i], theirs[j], mask)) for i, j in zip(layers, other, strict=True))
 
-    right = losses([1, 2], [layer + 1 for layer in chosen])
+    after = [layer + 1 for layer in chosen]
+    right = losses([1, 2], after)
     if len(result) == len(right) + 1:
         raise NotYet("one too many: the first of the hidden states are the embeddings, which are no layer")
     if len(result) != len(right):
@@ -185,30 +171,15 @@ def at_every_layer(function: Callable) -> str:
             "one L_cos per layer: the paper's is the last of them. TinyBERT (arXiv 1909.10351) matches inner "
             "layers as well, by their squared distance."
         )
-    for wrong, hint in (
-        (
-            losses([1, 2], list(chosen)),
-            "the teacher's states are one off: `hidden_states[0]` are the embeddings, so "
-            "the output of layer i is `hidden_states[i + 1]`",
-        ),
-        (
-            losses([0, 1], list(chosen)),
-            "both are one off: `hidden_states[0]` are the embeddings, so the output of "
-            "layer i is `hidden_states[i + 1]`",
-        ),
-        (
-            losses([1, 2], [1, 2]),
-            "layer i was compared with layer i; the student's layers come from the layers in `chosen`",
-        ),
-        (
-            losses([1, 2], [layer + 1 for layer in chosen], everything),
-            "padding was counted: leave out the positions where the attention mask is 0",
-        ),
-        ([1 - x for x in right], "that is the cosine; the loss is 1 minus it, zero where they point the same way"),
-    ):
-        if close(result, wrong):
-            raise NotYet(hint)
-    raise NotYet(
-        f"{[round(x, 4) for x in result]} where {[round(x, 4) for x in right]} was expected: `cosine_loss` "
-        "of `hidden_states[i + 1]` of the student with `hidden_states[chosen[i] + 1]` of the teacher"
-    )
+    one_off = "one off: `hidden_states[0]` are the embeddings, so the output of layer i is `hidden_states[i + 1]`"
+    hints = {
+        losses([1, 2], list(chosen)): f"the teacher's states are {one_off}",
+        losses([0, 1], list(chosen)): f"both are {one_off}",
+        losses([1, 2], [1, 2]): "layer i was compared with layer i; the student's layers come from the layers in "
+        "`chosen`",
+        losses([1, 2], after, everything): "padding was counted: leave out the positions where the attention mask is 0",
+        tuple(1 - x for x in right): "that is the cosine; the loss is 1 minus it, zero where they point the same way",
+        None: f"{[round(x, 4) for x in result]} where {[round(x, 4) for x in right]} was expected: `cosine_loss` "
+        "of `hidden_states[i + 1]` of the student with `hidden_states[chosen[i] + 1]` of the teacher",
+    }
+    raise mistake(result, hints)

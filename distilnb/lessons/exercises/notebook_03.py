@@ -10,7 +10,7 @@ import torch
 from ... import scales
 from ...evidence.comparing import differences
 from ...text.masking import mask_weights
-from . import NotYet, ask, close, exercise
+from . import NotYet, ask, close, exercise, mistake
 
 
 @exercise("03.1", 2)
@@ -25,17 +25,14 @@ def updates(count: float) -> str:
             f"about {right:,.0f} updates of two million tokens each. The toy scale makes about {fewer:.0f}, of "
             "two thousand tokens: a large batch buys better gradients, not more of them."
         )
-    for wrong, hint in (
-        (tokens / batch, "a batch is counted in sequences, and each sequence has 512 tokens"),
-        (tokens / length, "that many sequences are read; an update takes a whole batch of them"),
-        (
-            tokens / (paper["micro_batch_size"] * length),
-            "a micro-batch is no update: its gradients are added up until the whole batch has been seen",
-        ),
-    ):
-        if close(count, wrong, 0.002):
-            raise NotYet(hint)
-    raise NotYet(f"{tokens:,} tokens, {batch:,} sequences an update, {length} tokens a sequence")
+    micro = tokens / (paper["micro_batch_size"] * length)
+    hints = {
+        tokens / batch: "a batch is counted in sequences, and each sequence has 512 tokens",
+        tokens / length: "that many sequences are read; an update takes a whole batch of them",
+        micro: "a micro-batch is no update: its gradients are added up until the whole batch has been seen",
+        None: f"{tokens:,} tokens, {batch:,} sequences an update, {length} tokens a sequence",
+    }
+    raise mistake(count, hints, 0.002)
 
 
 @exercise("03.2", 5)
@@ -48,16 +45,14 @@ def as_often(times: float) -> str:
             f"about {right:.1f} times: a single occurrence has {rare / common:.0f} times less of a chance, but "
             "there are 1,000 of them. Smoothing favours rare words, it does not turn the order around."
         )
-    for wrong, hint in (
-        (1000, "that is exponent 0, where every token has the same chance"),
-        (common / rare, "that is one occurrence against one; the common piece occurs 1,000 times in the text"),
-        (rare / common, "that is how much the chance of one occurrence falls; the common piece occurs 1,000 times"),
-        (1000**0.7, "count ** -0.7 is the chance of one occurrence; multiply by the number of occurrences"),
-        (1 / right, "turned around: it is the common piece that is still masked more often"),
-    ):
-        if close(times, wrong, 0.02):
-            raise NotYet(hint)
-    raise NotYet("masks of a piece = its occurrences × the chance of each, and that chance goes with count ** -0.7")
+    hints = {
+        1000: "that is exponent 0, where every token has the same chance",
+        common / rare: "that is one occurrence against one; the common piece occurs 1,000 times in the text",
+        rare / common: "that is how much the chance of one occurrence falls; the common piece occurs 1,000 times",
+        1 / right: "turned around: it is the common piece that is still masked more often",
+        None: "masks of a piece = its occurrences × the chance of each, and that chance goes with count ** -0.7",
+    }
+    raise mistake(times, hints, 0.02)
 
 
 def _cut(stream: list[int], length: int) -> list[list[int]]:

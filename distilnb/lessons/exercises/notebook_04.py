@@ -9,7 +9,7 @@ import numpy as np
 
 from ...evidence.comparing import differences
 from ...tasks import glue, metrics
-from . import NotYet, ask, close, exercise
+from . import NotYet, ask, close, exercise, mistake
 
 
 @lru_cache
@@ -53,19 +53,15 @@ def always_yes(value: float) -> str:
             f"accuracy {scores['accuracy']:.2f}, F1 {scores['f1']:.2f}, mean {right:.3f}: on the real MRPC a model "
             "has to pass that before it has learned anything."
         )
-    for wrong, hint in (
-        (scores["accuracy"], "that is the accuracy; MRPC's score is its mean with F1"),
-        (scores["f1"], "that is F1; MRPC's score is its mean with accuracy"),
-        (
-            0.84,
-            "recall is 1, since no paraphrase is missed; F1 is the harmonic mean of it and precision, not the plain "
-            "one: 2 · 0.68 / (1 + 0.68)",
-        ),
-        (0.5, "half is what a coin scores in accuracy; this answer is right in 68 % of the rows"),
-    ):
-        if close(value, wrong, 0, 0.002):
-            raise NotYet(hint)
-    raise NotYet("of 100 rows: TP = 68, FP = 32, FN = 0, TN = 0. Accuracy, F1 = 2 TP / (2 TP + FP + FN), mean")
+    hints = {
+        scores["accuracy"]: "that is the accuracy; MRPC's score is its mean with F1",
+        scores["f1"]: "that is F1; MRPC's score is its mean with accuracy",
+        0.84: "recall is 1, since no paraphrase is missed; F1 is the harmonic mean of it and precision, not the plain "
+        "one: 2 · 0.68 / (1 + 0.68)",
+        0.5: "half is what a coin scores in accuracy; this answer is right in 68 % of the rows",
+        None: "of 100 rows: TP = 68, FP = 32, FN = 0, TN = 0. Accuracy, F1 = 2 TP / (2 TP + FP + FN), mean",
+    }
+    raise mistake(value, hints, 0, 0.002)
 
 
 def _computed(lengths: np.ndarray, batches: Sequence[np.ndarray]) -> float:
@@ -169,8 +165,7 @@ def rows_or_seeds(records: Sequence[Mapping[str, Any]], larger: str) -> str:
         | {"model": r["model"], "task": r["task"], "rows": r["data"]["rows"]}
         for r in records
     ]
-    changed = [line for one in settings[1:] for line in differences(settings[0], one)]
-    if changed:
+    if changed := [line for one in settings[1:] for line in differences(settings[0], one)]:
         raise NotYet(f"only the seed may differ, here also {changed[0]}: what is spread would not be luck alone")
     rows = np.mean([(high - low) / 2 for low, high in (r["interval"] for r in records)])
     seeds = 2 * np.std([r["scores"]["main"] for r in records], ddof=1)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from functools import cache
 from statistics import median
-from typing import Any
 
 import numpy as np
 
@@ -91,26 +90,23 @@ def calibration_error(answer: Callable[[np.ndarray, np.ndarray, Sequence[float]]
         place = np.digitize(confidence, edges)
         gaps = {b: (right[place == b].mean() - confidence[place == b].mean(), (place == b).sum()) for b in set(place)}
         gap, rows = np.array(list(gaps.values())).T
+        share, whole = rows / rows.sum(), abs(right.mean() - confidence.mean())
         result = float(ask(answer, confidence.copy(), right.copy(), list(edges)))
-        _judge_calibration(result, gap, rows / rows.sum(), abs(right.mean() - confidence.mean()))
+        if close(result, share @ abs(gap)):
+            continue
+        if np.isnan(result):
+            raise NotYet("nan: the mean of an empty bin is no number; leave out bins in which no confidence falls")
+        if any(close(result, mean) for mean in (abs(share @ gap), share @ gap, whole)):
+            raise NotYet("too sure in one bin makes up for too timid in another: take absolute values before adding up")
+        if close(result, abs(gap).mean()):
+            raise NotYet("each bin counts alike in yours; one with a handful of rows should weigh a handful")
+        if close(result, abs(gap).sum()):
+            raise NotYet("a sum over bins grows with their number; weight each by its share of the rows")
+        raise NotYet(
+            "in each bin take |share of right answers − mean confidence| (not the middle of the bin), then the "
+            "mean over bins, weighted by their rows"
+        )
     return "calibrated is not good: a model that answers everything by chance and is 50 % sure of it has an error of 0."
-
-
-def _judge_calibration(result: float, gap: np.ndarray, share: np.ndarray, whole: float) -> None:
-    if close(result, share @ abs(gap)):
-        return
-    if np.isnan(result):
-        raise NotYet("nan: the mean of an empty bin is no number; leave out bins in which no confidence falls")
-    if close(result, abs(share @ gap)) or close(result, share @ gap) or close(result, whole):
-        raise NotYet("too sure in one bin makes up for too timid in another: take absolute values before adding up")
-    if close(result, abs(gap).mean()):
-        raise NotYet("each bin counts alike in yours; one with a handful of rows should weigh a handful")
-    if close(result, abs(gap).sum()):
-        raise NotYet("a sum over bins grows with their number; weight each by its share of the rows")
-    raise NotYet(
-        "in each bin take |share of right answers − mean confidence| (not the middle of the bin), then the "
-        "mean over bins, weighted by their rows"
-    )
 
 
 @cache
@@ -121,8 +117,6 @@ def _reviews() -> glue.TaskData:
 @exercise("05.5", 45)
 def rival(answer: Callable[[list[str], list[int], list[str]], Sequence[int]]) -> str:
     """A classifier without a network, tried on toyworld's reviews, that passes the published student."""
-    if not callable(answer):
-        ask(answer)
     train, test = _reviews().train, _reviews().validations["test"]
     guesses = np.asarray(ask(answer, train["text"][:], train["label"][:], test["text"][:]))
     if guesses.shape != (len(test),) or not np.isin(guesses, (0, 1)).all():
@@ -130,7 +124,8 @@ def rival(answer: Callable[[list[str], list[int], list[str]], Sequence[int]]) ->
             f"give one label, 0 or 1, for each of the {len(test)} texts; this has the shape {guesses.shape} "
             f"and holds {guesses.ravel()[:1].tolist()}"
         )
-    student = 100 * median(r["scores"]["main"] for r in _published("student"))
+    published = load_records(paths.data("runs"), kind="finetuning", task="imdb", scale="toy", model="student")
+    student = 100 * median(record["scores"]["main"] for record in published)
     share = 100 * metrics.accuracy(guesses, np.asarray(test["label"][:]))
     if share > student:
         return (
@@ -148,7 +143,3 @@ def rival(answer: Callable[[list[str], list[int], list[str]], Sequence[int]]) ->
         f"{share:.1f} %, the student has {student:.1f}: “far from good” and “despite its poor stage” need more "
         "than single words; count pairs of neighbours too"
     )
-
-
-def _published(model: str) -> list[dict[str, Any]]:
-    return load_records(paths.data("runs"), kind="finetuning", task="imdb", scale="toy", model=model)

@@ -44,8 +44,6 @@ def _windows(context: int, question: int, max_length: int, stride: int) -> int:
 @exercise("06.2", 5)
 def number_of_windows(answer: Callable[[int, int, int, int], int]) -> str:
     """The number of windows for a context and a question of given lengths."""
-    if not callable(answer):
-        ask(answer)
     usual = [(context, 20, 384, 128) for context in (300, 1000, 361, 362)]  # 361 just fit
     for sizes in (*usual, (500, 10, 64, 16)):
         context, question, max_length, stride = sizes
@@ -109,8 +107,6 @@ def _read() -> Dataset:
 @exercise("06.4", 20)
 def ceiling(answer: Callable[[Dataset], tuple[float, float]]) -> str:
     """The EM and F1 of each row's last reader against the others."""
-    if not callable(answer):
-        ask(answer)
     result = ask(answer, _read())
     texts = [golds["text"] for golds in _read()["answers"][:]]
     right = _agreement([(golds[-1], golds[:-1]) for golds in texts])
@@ -148,8 +144,7 @@ def own_teacher(alone: Mapping[str, Any], taught: Mapping[str, Any], says: str) 
     same = [
         {key: plain(record[key]) for key in ("task", "config", "data", "started_from")} for record in (alone, taught)
     ]
-    differing = differences(*same)
-    if differing:
+    if differing := differences(*same):
         raise NotYet(
             f"more than the teacher differs ({'; '.join(differing[:2])}): start both from the same model, "
             "seed and settings, or the difference may come from there"

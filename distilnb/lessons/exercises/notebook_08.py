@@ -89,8 +89,6 @@ def _reach(records: Sequence[Mapping[str, Any]], variant: str) -> float:
 @exercise("08.3", 10)
 def seeds_out_of_step(answer: Callable[[list[dict[str, Any]], str], Sequence[Mapping[str, Any]]]) -> str:
     """The records with one variant's seeds moved on by one, so that its pairs are broken."""
-    if not callable(answer):
-        ask(answer)
     given, variant = copy.deepcopy(_published()), "untrained"
     shuffled = list(ask(answer, given, variant))
     if given != _published():
@@ -112,8 +110,7 @@ def seeds_out_of_step(answer: Callable[[list[dict[str, Any]], str], Sequence[Map
             f"seeds moved in {', '.join(sorted(moved))}: when all move alike, the pairs stay together; only "
             f"those of {variant} should"
         )
-    stayed = [seed for (model, score), seed in before.items() if model == variant and after[model, score] == seed]
-    if stayed:
+    if stayed := [seed for (model, score), seed in before.items() if model == variant and after[model, score] == seed]:
         raise NotYet(
             f"seed {stayed[0]} of {variant} has kept its number and is still a pair; 0, 1, 2 can become 1, 2, 0"
         )

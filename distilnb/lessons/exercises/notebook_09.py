@@ -8,7 +8,7 @@ from ...evidence import paper
 from ...evidence.records import KEYS
 from ...report import scorecard
 from ...tasks import glue
-from . import NotYet, ask, close, exercise
+from . import NotYet, ask, close, exercise, mistake
 
 MODELS = ("BERT-base", "DistilBERT")
 
@@ -37,8 +37,7 @@ def processes(answer: Sequence[int]) -> str:
         raise NotYet(
             "with shares rounded down no number fits both; the sampler hands out ceil(rows / processes) to each"
         )
-    wrong = sorted(result - both)
-    if wrong:
+    if wrong := sorted(result - both):
         raise NotYet(
             f"{wrong[0]} explains not both: a share is ceil(rows / processes), of 277 rows and of 71, and "
             "some k / share must round to 62.9 and to 44.4"
@@ -81,25 +80,20 @@ def reachable(answer: Callable[[int], float]) -> str:
         n = glue.get_task(name).rows["validation"]
         printed = len({round(100 * k / n, 1) for k in range(n + 1)})
         result, shares[name] = float(ask(answer, n)), printed / 1001
-        if not close(result, shares[name], relative=1e-6):
-            raise NotYet(
-                f"{n} rows: yours is {result:.4f}, of 1,001 scores {printed} can be. "
-                + _reachable_hint(result, n, printed)
-            )
+        if close(result, shares[name], relative=1e-6):
+            continue
+        told = f"{n} rows: yours is {result:.4f}, of 1,001 scores {printed} can be. "
+        hints = {
+            printed: "You give their number; the share of all 1,001 is asked for",
+            100 * printed / 1001: "That is in percent; give a fraction of 1",
+            n / 1001: "From 0 right answers to all, there are n + 1 possibilities",
+            (n + 1) / 1001: "With many rows several k are printed alike; count different printed numbers, in a set",
+            printed / 1000: "0.0, 0.1 … 100.0 are 1,001 numbers, both ends included",
+            None: "Print every k / n with one decimal, as the paper does, and count the different ones",
+        }
+        raise NotYet(f"{told}{mistake(result, hints, 1e-6)}")
     caught = ", ".join(f"{100 * (1 - share):.0f} % on {glue.get_task(name).title}" for name, share in shares.items())
     return f"a number out of thin air would be caught with {caught}: in large sets an error leaves no such trace."
-
-
-def _reachable_hint(result: float, n: int, printed: int) -> str:
-    hints = {
-        printed: "You give their number; the share of all 1,001 is asked for",
-        100 * printed / 1001: "That is in percent; give a fraction of 1",
-        n / 1001: "From 0 right answers to all, there are n + 1 possibilities",
-        (n + 1) / 1001: "With many rows several k are printed alike; count different printed numbers, in a set",
-        printed / 1000: "0.0, 0.1 … 100.0 are 1,001 numbers, both ends included",
-    }
-    fitting = (hint for value, hint in hints.items() if close(result, value, relative=1e-6))
-    return next(fitting, "Print every k / n with one decimal, as the paper does, and count the different ones")
 
 
 @exercise("09.4", 20)
@@ -146,8 +140,7 @@ def falsified(records: Sequence[Mapping[str, Any]]) -> str:
     records = list(records)
     if not records or not all(isinstance(record, Mapping) for record in records):
         raise NotYet("a list of records is asked for; `records.new_record` makes one, with the provenance filled in")
-    bare = [record for record in records if not set(KEYS) - {"sha256"} <= set(record)]
-    if bare:
+    if not all(set(KEYS) - {"sha256"} <= set(record) for record in records):
         raise NotYet("a record lacks keys that the scorecard reads: make it with `records.new_record('finetuning', …)`")
     try:
         card = scorecard.scorecard(records)
