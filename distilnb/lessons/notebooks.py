@@ -77,8 +77,7 @@ def execute(scale: str, only: list[str] | None = None, in_place: bool = False, s
     executed before are kept in runs/notebooks.
     """
     known, only = [n.number for n in NOTEBOOKS], [number.zfill(2) for number in only or ()]
-    unknown = sorted(set(only) - set(known))
-    if unknown:
+    if unknown := sorted(set(only) - set(known)):
         raise ValueError(f"there is no notebook {unknown[0]}; numbers are {', '.join(known)}")
     chosen = [n for n in NOTEBOOKS if not only or n.number in only]
     below = "solutions" if solutions else ""

@@ -30,8 +30,7 @@ def start(scale: str = "", drive: bool = False) -> None:
     """Keep runs on Google Drive if `drive`, and print advice when the scale wants a GPU that is not there."""
     if drive:
         print(f"records, models and checkpoints go to {keep_on_drive()}; a run that was cut off goes on from there")
-    advice = about_gpu(scales.get(scale))
-    if advice:
+    if advice := about_gpu(scales.get(scale)):
         print(advice)
 
 

@@ -257,8 +257,7 @@ def _converted(folder: Path, name: str, revision: str | None) -> Path | None:
 
 def _refuse_others(what: str, files: Iterable[str]) -> None:
     """Raise ValueError where the only weights among the names `files` are of a format that is not read."""
-    other = next((file for kind in FOREIGN for file in sorted(files) if Path(file).match(kind)), None)
-    if other:
+    if other := next((file for kind in FOREIGN for file in sorted(files) if Path(file).match(kind)), None):
         raise Explained(
             f"{what} has its weights only as {other}; model.safetensors is read, and with --convert pytorch_model.bin: "
             "write one of them with the library that reads this file (for .h5 and .msgpack transformers 4, by "

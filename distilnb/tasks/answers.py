@@ -219,8 +219,7 @@ def word_matching(rows: Dataset) -> list[list[Answer]]:
         sentences = [match.span() for match in _SENTENCE.finditer(context)] or [(0, 0)]
         start, end = max(sentences, key=lambda at: len(asked & set(_WORD.findall(context[slice(*at)].lower()))))
         words = [(word[0].lower() in asked | ENGLISH_STOP_WORDS, word) for word in _WORD.finditer(context, start, end)]
-        runs = [list(run) for known, run in groupby(words, key=lambda word: word[0]) if not known]
-        if runs:
+        if runs := [list(run) for known, run in groupby(words, key=lambda word: word[0]) if not known]:
             start, end = runs[-1][0][1].start(), runs[-1][-1][1].end()
         answers.append([Answer(context[start:end], 0.0, 1.0, start, end)])
     return answers

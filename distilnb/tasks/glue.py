@@ -228,8 +228,7 @@ def check(rows: Dataset, task: Task, split: str, labelled: bool = True) -> None:
     Equal labels are refused because they teach nothing and give correlations of 0 / 0; a single row is allowed.
     """
     what = f"split '{split}' of task {task.name}"
-    missing = [column for column in (*task.columns, "label") if column not in rows.column_names]
-    if missing:
+    if missing := [column for column in (*task.columns, "label") if column not in rows.column_names]:
         raise ValueError(f"{what} has no column '{missing[0]}', only {', '.join(rows.column_names)}")
     if not len(rows):
         raise ValueError(f"{what} is empty; it needs at least one row")

@@ -185,8 +185,7 @@ def _with_head(
     else:
         model, missing, differing = _read(source, head, outputs)
         what = f"model '{source}'"
-    lost = [name for name in missing if not HEADS.match(name)]
-    if lost:
+    if lost := [name for name in missing if not HEADS.match(name)]:
         raise ValueError(f"{what} lacks {len(lost)} tensors of its encoder, first {lost[0]}: nothing to fine-tune")
     _draw(model, missing, seed)
     return model.eval(), tuple(missing), tuple(differing)

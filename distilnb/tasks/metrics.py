@@ -72,8 +72,7 @@ def score(names: str | Iterable[str], predictions: np.ndarray, labels: np.ndarra
     """
     names = [names] if isinstance(names, str) else list(names)
     predictions, labels = np.asarray(predictions), np.asarray(labels)
-    unknown = [name for name in names if name not in METRICS]
-    if unknown:
+    if unknown := [name for name in names if name not in METRICS]:
         raise ValueError(f"unknown metric '{unknown[0]}'; use one of {', '.join(METRICS)}")
     if predictions.shape != labels.shape or predictions.ndim not in (1, 2):
         raise ValueError(f"predictions {predictions.shape} and labels {labels.shape} must be two lists of one length")
@@ -105,8 +104,7 @@ def majority(train_labels: np.ndarray, rows: int) -> np.ndarray:
 def macro(scores: Mapping[str, float], tasks: Iterable[str]) -> float:
     """The plain mean of the main scores of these tasks, as in Table 1; ValueError when one of them is missing."""
     tasks = list(tasks)
-    missing = [task for task in tasks if task not in scores]
-    if missing:
+    if missing := [task for task in tasks if task not in scores]:
         raise ValueError(f"a macro score needs all of its tasks; not run: {', '.join(missing)}")
     return sum(scores[task] for task in tasks) / len(tasks)
 

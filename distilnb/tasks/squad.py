@@ -138,8 +138,7 @@ def check(rows: Dataset, split: str, task: SpanTask = SQUAD) -> None:
     Where passages without an answer are allowed, only the existing answers are checked, and at least one must exist.
     """
     what = f"split '{split}' of task {task.name}"
-    missing = [column for column in COLUMNS if column not in rows.column_names]
-    if missing:
+    if missing := [column for column in COLUMNS if column not in rows.column_names]:
         raise ValueError(f"{what} has no column '{missing[0]}', only {', '.join(rows.column_names)}")
     if not len(rows):
         raise ValueError(f"{what} is empty; it needs at least one row")

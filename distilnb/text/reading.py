@@ -204,8 +204,7 @@ def characters(
     """
     with opened(path) as stream:
         start = stream.read(1000)
-    inside = next((what for mark, what in INSIDE.items() if start.startswith(mark)), None)
-    if inside:
+    if inside := next((what for mark, what in INSIDE.items() if start.startswith(mark)), None):
         raise ValueError(f"'{shown(path)}' is {inside}")
     code = next((code for mark, code in BOMS.items() if start.startswith(mark)), encoding or "utf-8")
     try:
