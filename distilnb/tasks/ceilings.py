@@ -14,7 +14,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from . import glue, metrics
-from .answers import LONGEST_ANSWER, Answer, row_scores, word_matching
+from .answers import LONGEST_ANSWER, Answer, row_scores, score, word_matching
 from .squad import SQUAD, features
 
 BREAK = "<br />"  # a line break in IMDb's reviews
@@ -122,8 +122,7 @@ def _best_scores(spans: Sequence[Sequence[str]], rows: Dataset) -> dict[str, np.
 
 def scores_of_matching_words(rows: Dataset) -> dict[str, float]:
     """The exact match and F1 of matching words, which read without having learned: the score to beat."""
-    scores = row_scores(word_matching(rows), rows)
-    return {f"matching_words_{name}": float(values.mean()) for name, values in scores.items()}
+    return {f"matching_words_{name}": value for name, value in score(word_matching(rows), rows).items()}
 
 
 def all_ceilings(
