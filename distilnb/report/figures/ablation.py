@@ -151,12 +151,5 @@ def _losses(ax: Axes, runs: Sequence[Record], colour: str) -> None:
     tokens = np.asarray(runs[0]["evaluations"]["tokens"]) / 1e3
     ax.fill_between(tokens, losses.min(0), losses.max(0), color=colour, alpha=0.2, lw=0)
     first = runs[0]["model"] == ablation.REFERENCE  # dotted and on top, so that an equal variant shows through
-    ax.plot(
-        tokens,
-        losses.mean(0),
-        "o:" if first else "o-",
-        ms=4,
-        color=colour,
-        zorder=3 if first else 2,
-        label=runs[0]["title"],
-    )
+    shape, order = ("o:", 3) if first else ("o-", 2)
+    ax.plot(tokens, losses.mean(0), shape, ms=4, color=colour, zorder=order, label=runs[0]["title"])

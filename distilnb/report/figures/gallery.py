@@ -12,18 +12,8 @@ from ...evidence.records import Record, load_records
 from ...models.arithmetic import parameter_groups
 from ...models.student import choose_layers, student_config
 from ...studies import ablation
+from . import models, speed
 from .ablation import plot_ablation, plot_heldout, plot_pairs
-from .models import plot_layer_map, plot_parameter_counts, plot_parameter_groups
-from .speed import (
-    plot_file_sizes,
-    plot_formats,
-    plot_growth,
-    plot_overhead,
-    plot_rounding,
-    plot_runtimes,
-    plot_seconds,
-    plot_sweeps,
-)
 from .style import save_figure
 from .tasks import plot_published, plot_retention, plot_scores, plot_vintages
 from .training import plot_curve, plot_teaching
@@ -35,35 +25,35 @@ def drawings(records: Sequence[Record]) -> dict[str, Figure]:
     groups = {model: parameter_groups(config, head=False) for model, config in base.items()}
     speeds, glue = paper.table("table3_speed"), paper.table("table1_glue")
     drawn = {
-        "figure1_parameter_counts": plot_parameter_counts(paper.table("figure1_parameters")),
-        "layer_map": plot_layer_map(choose_layers("original", 12, 6), 12),
-        "table1_glue": plot_published(*_table1()),
+        "figure1_parameter_counts": models.plot_parameter_counts(paper.table("figure1_parameters")),
+        "layer_map": models.plot_layer_map(choose_layers("original", 12, 6), 12),
+        "table1_glue": _table1(),
         "table1_vintages": plot_vintages(glue),
         "table2_downstream": plot_published(
             _published("table2_downstream", "task", "metric"), title="Table 2: a second stage (D) narrows the gap"
         ),
-        "table3_parameter_groups": plot_parameter_groups(
+        "table3_parameter_groups": models.plot_parameter_groups(
             groups, speeds.set_index("model")["parameters_millions"].to_dict()
         ),
-        "table3_seconds": plot_seconds(speeds),
+        "table3_seconds": speed.plot_seconds(speeds),
     }
     answering = {model: parameter_groups(config, head="qa") for model, config in base.items()}
-    drawn["device_files"] = plot_file_sizes(paper.table("device_files"), answering)
+    drawn["device_files"] = speed.plot_file_sizes(paper.table("device_files"), answering)
     if figure := teaching(records):
         drawn["teaching"] = figure
     for record in (r for r in records if r["kind"] == "benchmark" and r.get("growth")):
-        drawn[record["name"].removeprefix("benchmark-").replace("-", "_")] = plot_growth(record)
+        drawn[record["name"].removeprefix("benchmark-").replace("-", "_")] = speed.plot_growth(record)
     for record in (r for r in records if r["kind"] == "benchmark" and "timings" in r):
         place = record["name"].removeprefix("benchmark-").replace("-", "_")
-        drawn[f"table3_overhead_{place}"] = plot_overhead(record)
+        drawn[f"table3_overhead_{place}"] = speed.plot_overhead(record)
         if record["sweeps"]:
-            drawn[f"table3_sweeps_{place}"] = plot_sweeps(record)
+            drawn[f"table3_sweeps_{place}"] = speed.plot_sweeps(record)
         if record["formats"]:
-            drawn[f"device_formats_{place}"] = plot_formats(record)
+            drawn[f"device_formats_{place}"] = speed.plot_formats(record)
         if any(row.get("lengths") for row in record["formats"]):
-            drawn[f"device_runtimes_{place}"] = plot_runtimes(record)
+            drawn[f"device_runtimes_{place}"] = speed.plot_runtimes(record)
         if any("chosen" in task for task in record.get("tasks", ())):
-            drawn[f"device_rounding_{place}"] = plot_rounding(record)
+            drawn[f"device_rounding_{place}"] = speed.plot_rounding(record)
     for scale in dict.fromkeys(r["scale"] for r in records if r["kind"] not in ("benchmark", "data")):
         drawn |= {f"{scale}_{name}": figure for name, figure in _training([r for r in records if r["scale"] == scale])}
     return drawn
@@ -71,8 +61,12 @@ def drawings(records: Sequence[Record]) -> dict[str, Figure]:
 
 def teaching(records: Sequence[Record]) -> Figure | None:
     """The README's picture: a student beside its twin without a teacher; None without records of both."""
-    pair = _student_and_twin(records)
-    return plot_teaching(*pair) if pair else None
+    by_name = {record["name"]: record for record in records}
+    for scale in ("small", "mini", "toy"):  # the most telling first
+        pair = [by_name.get(f"{run}-{scale}") for run in ("distil", "undistilled")]
+        if all(pair):
+            return plot_teaching(*pair)
+    return None
 
 
 def longest(records: Sequence[Record]) -> list[Record]:
@@ -99,24 +93,14 @@ def _training(records: Sequence[Record]) -> Iterator[tuple[str, Figure]]:
         yield "ablation_curves", plot_heldout(ablated)
 
 
-def _student_and_twin(records: Sequence[Record]) -> tuple[Record, Record] | None:
-    """The records of a distilled student and its twin, from the most telling scale that has both."""
-    by_name = {record["name"]: record for record in records}
-    for scale in ("small", "mini", "toy"):
-        pair = [by_name.get(f"{run}-{scale}") for run in ("distil", "undistilled")]
-        if all(pair):
-            return pair[0], pair[1]
-    return None
-
-
-def _table1() -> tuple[dict[str, dict[str, float]], None, str]:
-    """Table 1 with BERT-base's misprinted MNLI corrected, and its finding: the tasks on which DistilBERT is below."""
+def _table1() -> Figure:
+    """Table 1 with BERT-base's misprinted MNLI corrected; its finding tells the tasks on which DistilBERT is below."""
     scores, mended = _published("table1_glue", "task"), paper.glue("BERT-base", "MNLI", vintage="readme")
     printed, scores["BERT-base"]["MNLI"] = scores["BERT-base"]["MNLI"], mended
     tasks = [task for task in scores["DistilBERT"] if task != "macro"]
     below = sum(scores["DistilBERT"][task] < scores["BERT-base"][task] for task in tasks)
     told = f"below its teacher on {below} of {len(tasks)} tasks (MNLI {mended:g}, misprinted as {printed:g})"
-    return scores, None, f"Table 1: DistilBERT is {told}"
+    return plot_published(scores, title=f"Table 1: DistilBERT is {told}")
 
 
 def _published(table: str, *column: str) -> dict[str, dict[str, float]]:
@@ -128,7 +112,6 @@ def _published(table: str, *column: str) -> dict[str, dict[str, float]]:
     return scores
 
 
-def draw_all(folder: Path | None = None) -> list[Path]:
+def draw_all() -> list[Path]:
     """Redraw every figure from the paper's numbers and all records, and return the files written."""
-    drawn = drawings(load_records())
-    return [path for name, figure in drawn.items() for path in save_figure(figure, name, folder)]
+    return [path for name, figure in drawings(load_records()).items() for path in save_figure(figure, name)]

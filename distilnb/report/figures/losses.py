@@ -7,6 +7,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from scipy import stats
+from scipy.special import softmax
 
 from .style import (
     BLACK,
@@ -44,8 +46,8 @@ def plot_temperature(
         1, len(temperatures), sharex=True, sharey=True, squeeze=False, figsize=(WIDTH, 1.9 + 0.27 * len(best))
     )
     for ax, temperature in zip(axes[0], temperatures, strict=True):
-        probabilities = _softmax(logits, temperature)
-        entropy = -float(np.sum(probabilities * np.log(np.maximum(probabilities, 1e-300))))
+        probabilities = softmax(logits / temperature)
+        entropy = stats.entropy(probabilities)
         ax.barh(np.arange(len(best)), probabilities[best], color=COLOURS["teacher"])
         ax.set(title=f"T = {temperature:.3g}\n{entropy:.2f} nats", xlabel="probability", xscale="log")
         ax.text(0.97, 0.02, f"others {1 - probabilities[best].sum():.0%}", transform=ax.transAxes, ha="right")
@@ -56,11 +58,6 @@ def plot_temperature(
         figure, f"At T = {temperature:.3g} the teacher is as undecided as between {np.exp(entropy):,.0f} equal words"
     )
     return figure
-
-
-def _softmax(logits: np.ndarray, temperature: float) -> np.ndarray:
-    odds = np.exp((logits - logits.max()) / temperature)
-    return odds / odds.sum()
 
 
 def _array(values: Any) -> np.ndarray:
@@ -118,12 +115,8 @@ def plot_loss_weights(values: Mapping[str, float], gram: Any, weights: Mapping[s
     for i, name in enumerate(values):
         parts = np.array([part[i] / part.sum() for part in shares.values()])
         bars = left.barh(list(shares), parts, left=ends, height=0.6, color=TERMS[name], edgecolor="white")
-        left.bar_label(
-            bars,
-            [f"{name} {part:.0%}" if part > 0.16 else "" for part in parts],
-            label_type="center",
-            color="white" if name == "ce" else "black",
-        )
+        labels = [f"{name} {part:.0%}" if part > 0.16 else "" for part in parts]
+        left.bar_label(bars, labels, label_type="center", color="white" if name == "ce" else "black")
         ends += parts
     left.invert_yaxis()
     left.set(title=f"L = {shares['the sum'].sum():.2f}", xlim=(0, 1), xlabel="share")

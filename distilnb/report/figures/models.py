@@ -8,9 +8,8 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.transforms import Bbox
 
-from .style import COLOURS, GREY, MUTED, WIDTH, finding, hollow, legend_below, place_label, stack, styled
+from .style import COLOURS, GREY, MUTED, WIDTH, finding, hollow, legend_below, place_label, spots, stack, styled
 
 
 @styled
@@ -33,7 +32,7 @@ def plot_parameter_counts(table: pd.DataFrame, highlight: str = "DistilBERT") ->
     ax.xaxis.set_major_locator(plt.matplotlib.dates.MonthLocator(interval=4))
     finding(ax, f"Language models grew to {sizes.max():,} M parameters; {highlight} has {sizes[ours].iloc[0]:,} M")
     figure.draw_without_rendering()  # because labels are measured below
-    taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in ax.transData.transform(ax.collections[0].get_offsets())]
+    taken = spots(ax, ax.collections[0].get_offsets())
     for name, date, size, own in zip(table["model"], dates, sizes, ours, strict=True):
         place_label(ax, date, size, f"{name}, {size:,}", taken, weight="bold" if own else "normal")
     return figure
@@ -111,10 +110,8 @@ def plot_parameter_groups(
         hollow(ax, theirs.values(), [models.index(model) for model in theirs])
     ax.set(xlabel="parameters (millions)", xlim=(0, 1.2 * max([*ends, *theirs.values()])))
     if len(models) == 2:
-        finding(
-            figure,
-            f"{models[1]} has {1 - ends[1] / ends[0]:.1%} fewer parameters: the layers halve, the embeddings stay",
-        )
+        fewer = f"{1 - ends[1] / ends[0]:.1%} fewer parameters"
+        finding(figure, f"{models[1]} has {fewer}: the layers halve, the embeddings stay")
     ax.invert_yaxis()
     legend_below(figure)
     return figure

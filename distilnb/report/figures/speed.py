@@ -9,7 +9,6 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.transforms import Bbox
 
 from ...evidence import paper
 from ...evidence.records import Record
@@ -28,6 +27,8 @@ from .style import (
     hollow,
     legend_below,
     place_label,
+    set_ticks,
+    spots,
     stack,
     styled,
 )
@@ -54,14 +55,9 @@ def plot_file_sizes(table: pd.DataFrame, groups_by_model: Mapping[str, Mapping[s
     `table` is `paper.table("device_files")`: for each group of `arithmetic.parameter_groups`, its bytes per weight in
     the file, 0 for a group that is not in the file. `groups_by_model` counts the weights of each model in it.
     """
-    known = {group for counts in groups_by_model.values() for group in counts}
-    weights = {
-        group: np.array([groups_by_model[model].get(group, 0) for model in table["model"]])
-        * table[group].to_numpy()
-        / 1e6
-        for group in table.columns
-        if group in known
-    }
+    counts = pd.DataFrame(groups_by_model).fillna(0)[table["model"]].T.set_axis(table.index)  # (files, groups)
+    groups = [group for group in table.columns if group in counts]
+    weights = (counts[groups] * table[groups] / 1e6).to_dict("list")
     figure, ax = plt.subplots(figsize=(WIDTH, 2.2 + 0.42 * len(table)))
     ends = stack(ax, list(table["file"]), weights, least=1) if weights else np.zeros(len(table))
     sizes = table["bytes"] / 1e6
@@ -93,15 +89,9 @@ def plot_overhead(record: Record, supposed: float | None = None) -> Figure:
     ax.plot(overhead, (overhead + slow) / (overhead + fast), color=GREY, zorder=0)
     for name, place, marker in (("ratio_forward", 0.0, "o"), ("ratio_end_to_end", measured, "s")):
         low, middle, high = intervals[name]
-        ax.errorbar(
-            place,
-            middle,
-            [[middle - low], [high - middle]],
-            fmt=marker,
-            color=MUTED[0],
-            capsize=3,
-            label=f"measured, {name.removeprefix('ratio_').replace('_', ' ')}: {middle:.2f} ×",
-        )
+        label = f"measured, {name.removeprefix('ratio_').replace('_', ' ')}: {middle:.2f} ×"
+        quarters = [[middle - low], [high - middle]]
+        ax.errorbar(place, middle, quarters, fmt=marker, color=MUTED[0], capsize=3, label=label)
     if needed:
         ax.plot(needed, published, "D", mfc="white", mec=COLOURS["paper"], label=f"the paper's {published:.2f} ×")
     if supposed is not None:
@@ -110,9 +100,8 @@ def plot_overhead(record: Record, supposed: float | None = None) -> Figure:
         ax.plot(supposed, ratio, "^", color=BLACK, label=f"supposed, {supposed:.1f} ms: {ratio:.2f} ×")
     ax.set(xlabel="overhead per pair (ms): everything outside the model", ylabel="times as fast as the teacher")
     ax.yaxis.set_major_locator(mpl.ticker.MultipleLocator(0.1))
-    finding(
-        ax, f"{needed:.2g} ms of overhead per pair would turn {slow / fast:.2f} × into the paper's {published:.2f} ×"
-    )
+    turned = f"{slow / fast:.2f} × into the paper's {published:.2f} ×"
+    finding(ax, f"{needed:.2g} ms of overhead per pair would turn {turned}")
     ax.legend()
     return figure
 
@@ -138,30 +127,29 @@ def plot_sweeps(record: Record) -> Figure:
     spread = sweep_ratios(record)
     knobs = list(dict.fromkeys(spread["knob"]))
     published = paper.speed("BERT-base") / paper.speed("DistilBERT")
+    figure, panels = _panels(knobs, "times as fast as the teacher")
+    bottom, top = min(spread["middle"].min(), published) / 1.25, spread["middle"].max() * 1.25
+    for knob, ax in panels.items():
+        swept = spread[spread["knob"] == knob]
+        _draw_sweep(ax, swept, (bottom, top))
+        hollow(ax, [swept["value"].nunique() - 0.4], [published], "the paper, end to end", clip_on=False)
+        ax.axhline(2, color=GREY, lw=1, ls=":", zorder=0)
+        ax.set(xlabel=knob, yscale="log", ylim=(bottom, top))
+        set_ticks(ax.yaxis, mpl.ticker.MultipleLocator(0.5), "{x:.1f}")
+    legend_below(figure, panels[knobs[0]])
+    low, high = spread["middle"].min(), spread["middle"].max()
+    finding(figure, f"Half the layers: {low:.1f} to {high:.1f} times as fast, whatever is turned")
+    return figure
+
+
+def _panels(knobs: Sequence[str], ylabel: str) -> tuple[Figure, dict[str, Axes]]:
+    """A figure with a panel for each knob, two side by side, and these panels by knob."""
     lines = -(-len(knobs) // 2)
     figure, grid = plt.subplots(lines, 2, sharey=True, squeeze=False, figsize=(WIDTH, 1.2 + 2.3 * lines))
     for ax in grid.flat[len(knobs) :]:
         ax.set_axis_off()
-    bottom, top = min(spread["middle"].min(), published) / 1.25, spread["middle"].max() * 1.25
-    for ax, knob in zip(grid.flat, knobs, strict=False):
-        _draw_sweep(ax, spread[spread["knob"] == knob], (bottom, top))
-        hollow(
-            ax,
-            [spread[spread["knob"] == knob]["value"].nunique() - 0.4],
-            [published],
-            "the paper, end to end",
-            clip_on=False,
-        )
-        ax.axhline(2, color=GREY, lw=1, ls=":", zorder=0)
-        ax.set(xlabel=knob, yscale="log", ylim=(bottom, top))
-        ax.yaxis.set_major_locator(mpl.ticker.MultipleLocator(0.5))
-        ax.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%.1f"))
-        ax.yaxis.set_minor_locator(mpl.ticker.NullLocator())
-    figure.supylabel("times as fast as the teacher", fontsize=mpl.rcParams["axes.labelsize"])
-    legend_below(figure, grid[0, 0])
-    low, high = spread["middle"].min(), spread["middle"].max()
-    finding(figure, f"Half the layers: {low:.1f} to {high:.1f} times as fast, whatever is turned")
-    return figure
+    figure.supylabel(ylabel, fontsize=mpl.rcParams["axes.labelsize"])
+    return figure, dict(zip(knobs, grid.flat, strict=False))
 
 
 def sweep_ratios(record: Record) -> pd.DataFrame:
@@ -216,9 +204,7 @@ def plot_formats(
         if np.isfinite(limit):
             line(limit, color=GREY, ls=":", lw=1)
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_locator(mpl.ticker.NullLocator())
+        set_ticks(axis, mpl.ticker.LogLocator(subs=(1, 2, 5)), "{x:g}")
     _name_formats(ax, rows, first, record)
     limited = np.isfinite([megabytes, milliseconds, points]).any()
     losing = f", losing at most {points:g} point{'s' * (points != 1)}" if np.isfinite(points) else ""
@@ -230,7 +216,7 @@ def plot_formats(
 def _name_formats(ax: Axes, rows: pd.DataFrame, teacher: Mapping[str, Any], record: Record) -> None:
     """Write each format and its loss of accuracy beside its dot."""
     ax.figure.draw_without_rendering()
-    taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in ax.transData.transform(rows[["MB", "ms"]].to_numpy())]
+    taken = spots(ax, rows[["MB", "ms"]].to_numpy())
     place_label(ax, teacher["bytes"] / 1e6, teacher["ms"][1], "teacher, float32", taken)
     unknown = ", not scored" if rows["points lost"].notna().any() else ""
     for row in rows.to_dict("records"):
@@ -275,9 +261,7 @@ def plot_runtimes(record: Record, *others: Record) -> Figure:
     sizes.invert_yaxis()
     sizes.set(xlabel="megabytes")
     times.set(xlabel="milliseconds", xscale="log")
-    times.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1,), numticks=9))  # left to itself, it finds no room
-    times.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
-    times.xaxis.set_minor_locator(mpl.ticker.NullLocator())
+    set_ticks(times.xaxis, mpl.ticker.LogLocator(subs=(1,), numticks=9), "{x:g}")  # left to itself, it finds no room
     points.axvline(0, color=GREY, lw=0.8, zorder=0)
     points.set(xlabel="points", xmargin=0.2)
     points.xaxis.set_major_locator(mpl.ticker.MaxNLocator(2))
@@ -346,11 +330,8 @@ def plot_growth(record: Record) -> Figure:
     if "tokens" not in rows:  # in older records, eight sequences of 128 tokens where nothing else is said
         rows["tokens"] = rows["value"].where(rows["knob"] == "tokens", 1024)
     knobs, names = list(dict.fromkeys(rows["knob"])), [n for n in ("plain", "float32", "bf16") if n in rows]
-    lines = -(-len(knobs) // 2)
-    figure, axes = plt.subplots(lines, 2, sharey=True, squeeze=False, figsize=(WIDTH, 1.2 + 2.3 * lines))
-    for ax in axes.flat[len(knobs) :]:
-        ax.set_axis_off()
-    for ax, knob in zip(axes.flat, knobs, strict=False):
+    figure, panels = _panels(knobs, "tokens per second of CPU time")
+    for knob, ax in panels.items():
         swept = rows[rows["knob"] == knob]
         for name, colour in zip(names, (GREY, MUTED[0], MUTED[1]), strict=False):
             label, inside = ("written the obvious way", "white") if name == "plain" else (f"ours, {name}", colour)
@@ -361,11 +342,8 @@ def plot_growth(record: Record) -> Figure:
                 ax.plot(places, bound, "--", color=colour, label=f"bound, {name}")
         ax.set_xticks(places, [f"{value:,}" for value in swept["value"]])
         ax.set(xlabel=knob, yscale="log", xmargin=0.12)
-        ax.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
-        ax.yaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:,.0f}"))
-        ax.yaxis.set_minor_locator(mpl.ticker.NullLocator())
-    figure.supylabel("tokens per second of CPU time", fontsize=mpl.rcParams["axes.labelsize"])
-    legend_below(figure, axes[0, 0])
+        set_ticks(ax.yaxis, mpl.ticker.LogLocator(subs=(1, 2, 5)), "{x:,.0f}")
+    legend_below(figure, panels[knobs[0]])
     saved = (rows["plain"] / rows[names[-1]]).max()
     told = f"Logits in chunks: up to {saved:.1f} times the tokens of the obvious way"
     if f"{names[-1]}_bound" in rows:

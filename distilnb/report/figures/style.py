@@ -15,9 +15,11 @@ import numpy as np
 import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
+from matplotlib.ticker import Locator, NullLocator
 from matplotlib.transforms import Bbox
 from PIL import Image
 
@@ -48,7 +50,6 @@ METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Softw
 WIDTH = 6.0  # inches of every figure: 900 pixels at 150 dots per inch
 LETTERS = 1.4  # of seaborn's "paper" sizes: the smallest are 11 pixels high where a figure is 390 pixels wide, a phone
 WIDEST = 900  # pixels of a png
-Scores = Mapping[str, Mapping[str, float]]
 _projector = ContextVar("projector", default=False)
 
 
@@ -233,6 +234,18 @@ def end_labels(ax: Axes) -> None:
         ax.annotate(
             line.get_label(), (x, y), (7, shift), textcoords="offset points", va="center", color=line.get_color()
         )
+
+
+def set_ticks(axis: Axis, where: Locator, text: str) -> None:
+    """Put the ticks of an axis where a locator says, written by a format of {x}, and no minor ones between."""
+    axis.set_major_locator(where)
+    axis.set_major_formatter(text)
+    axis.set_minor_locator(NullLocator())
+
+
+def spots(ax: Axes, points: np.ndarray) -> list[Bbox]:
+    """The boxes that marks at these points (n, 2) take, for `place_label`."""
+    return [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in ax.transData.transform(points)]
 
 
 def place_label(ax: Axes, x: Any, y: float, text: str, taken: list[Bbox], **look: Any) -> None:

@@ -15,24 +15,12 @@ from ...evidence.records import Record
 from ...tasks import glue
 from ..retention import beats_majority
 from .losses import _array
-from .style import (
-    COLOURS,
-    GREY,
-    PAPER_ROLES,
-    WIDTH,
-    Scores,
-    colours_of,
-    dots,
-    finding,
-    hollow,
-    labels_of,
-    legend_below,
-    plain_token,
-    styled,
-)
+from .style import COLOURS, GREY, WIDTH, colours_of, dots, finding, hollow, labels_of, legend_below, plain_token, styled
 
 SHOWN = 25  # tokens of a passage that a figure can name
+VINTAGES = ("2019-10", "2020-01", "2020-03")  # of Table 1
 Spans = Mapping[str, tuple[Any, Any]]
+Scores = Mapping[str, Mapping[str, float]]
 
 
 @styled
@@ -56,15 +44,8 @@ def plot_span_probabilities(
         for i, (model, label, colour) in enumerate(looks):
             shown = pairs[model][side][chosen]
             ax.bar(places + (i + 0.5) * width - 0.4, shown, width, color=colour, label=label)
-            if shown.sum() < 0.995:
-                ax.text(
-                    1.0,
-                    0.9 - 0.2 * i,
-                    f"elsewhere {1 - shown.sum():.0%}",
-                    transform=ax.transAxes,
-                    color=colour,
-                    ha="right",
-                )
+            if (rest := 1 - shown.sum()) > 0.005:
+                ax.text(1.0, 0.9 - 0.2 * i, f"elsewhere {rest:.0%}", transform=ax.transAxes, color=colour, ha="right")
         if answer is not None:
             first, last = (int(np.flatnonzero(chosen == end)[0]) for end in answer)
             ax.axvspan(first - 0.5, last + 0.5, color=GREY, alpha=0.2, lw=0, zorder=0, label="answer")
@@ -158,9 +139,7 @@ def _most_apart(records: Sequence[Record], models: Sequence[str], tasks: Sequenc
     ahead = sum(np.median(ours) > np.median(theirs) for ours, theirs in pairs)
     clear = sum(min(ours) > max(theirs) for ours, theirs in pairs)
     if len(both) == 1:
-        leads = (
-            ("leads its twin, with every seed," if clear else "leads its twin") if ahead else "does not lead its twin"
-        )
+        leads = "leads its twin" + ", with every seed," * clear if ahead else "does not lead its twin"
         return f"The student {leads} on {glue.TASKS[both[0]].title}, all that its teacher learned"
     of = f"{ahead} of the {len(both)} tasks that its teacher learned, with every seed on {clear}"
     return f"The student's median is above its twin's on {of}"
@@ -207,19 +186,20 @@ def plot_published(published: Scores, measured: Scores | None = None, title: str
 
 
 @styled
-def plot_vintages(table: pd.DataFrame, vintages: Sequence[str] = ("2019-10", "2020-01", "2020-03")) -> Figure:
+def plot_vintages(table: pd.DataFrame) -> Figure:
     """A figure of the macro scores of the table's three vintages and the share that DistilBERT keeps in each."""
     macro = table[table["task"] == "macro"].set_index(["vintage", "model"])["value"]
     figure, ax = plt.subplots(figsize=(WIDTH, 3.4))
-    for model in ("BERT-base", "DistilBERT"):
-        values, colour = [macro[vintage, model] for vintage in vintages], COLOURS[PAPER_ROLES[model]]
-        ax.plot(vintages, values, "o-", color=colour, mfc="white", label=model)
-        place = (len(vintages) - 1, values[-1])
+    models = ("BERT-base", "DistilBERT")
+    for model, colour in zip(models, colours_of(models), strict=True):
+        values = [macro[vintage, model] for vintage in VINTAGES]
+        ax.plot(VINTAGES, values, "o-", color=colour, mfc="white", label=model)
+        place = (len(VINTAGES) - 1, values[-1])
         ax.annotate(model, place, (8, -3), textcoords="offset points", color=colour)
-    shares = [100 * macro[v, "DistilBERT"] / macro[v, "BERT-base"] for v in vintages]
+    shares = [100 * macro[v, "DistilBERT"] / macro[v, "BERT-base"] for v in VINTAGES]
     for place, share in enumerate(shares):
         ax.annotate(f"keeps {share:.1f} %", (place, 72.8), ha="center")
-    ax.set(ylabel="GLUE macro score (points)", xlim=(-0.4, len(vintages) - 0.3), ylim=(72.5, 80.5))
+    ax.set(ylabel="GLUE macro score (points)", xlim=(-0.4, len(VINTAGES) - 0.3), ylim=(72.5, 80.5))
     finding(ax, f"Three tables under one title: {min(shares):.0f} % follows from the last alone")
     return figure
 

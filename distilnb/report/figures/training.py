@@ -39,10 +39,8 @@ def plot_curve(records: Sequence[Record] | Record, term: str = "loss") -> Figure
         judged["held_out"] = held_out_loss(judged) or []
         for column in set(axes) - {"loss"}:
             _line(axes[column], judged, column, label=label, color=colour, marker="o")
-    what = (
-        "training loss, by term" if len(records) == 1 else {"mlm": "training loss of the masked words"}.get(term, term)
-    )
-    axes["loss"].set(title=what)
+    what = "training loss of the masked words" if term == "mlm" else term
+    axes["loss"].set(title=what if len(records) > 1 else "training loss, by term")
     titles = {objective_of(record).title for record in records}
     axes["held_out"].set(title=titles.pop() if len(titles) == 1 else "held-out loss", xlabel="tokens (millions)")
     if agree:
@@ -98,8 +96,7 @@ def plot_teaching(student: Record, twin: Record) -> Figure:
     ax.set(xlabel="tokens of text read (millions)", ylabel="held-out loss (nats)", xlim=(-0.02 * x, 1.5 * x))
     ax.set_xticks([tick for tick in ax.get_xticks() if 0 <= tick <= x])
     worth = last[1] - last[0]
-    finding(
-        ax, f"The same start, the same text: the teacher {'is worth' if worth > 0 else 'costs'} {abs(worth):.2f} nats"
-    )
+    told = f"{'is worth' if worth > 0 else 'costs'} {abs(worth):.2f} nats"
+    finding(ax, f"The same start, the same text: the teacher {told}")
     end_labels(ax)
     return figure
