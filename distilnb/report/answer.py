@@ -24,6 +24,11 @@ MODELS = {
     "scratch": "random weights, as many tokens without a teacher",
     "random": "random weights, not trained",
 }
+LIMITS = (
+    "This speaks of one teacher and of one student of each kind: the intervals are over seeds of fine-tuning, not over "
+    "teachers, texts or distillations. It can support or weaken the claim that the method keeps so much; it cannot "
+    "reproduce the paper's numbers, which are BERT-base's."
+)
 
 
 def answer(records: Records, scale: str = "small") -> str:
@@ -33,7 +38,7 @@ def answer(records: Records, scale: str = "small") -> str:
         return f"{_subject(records, scale)} Its answer is open: there are no records of teacher and student yet."
     caveats = [*_former(records, kept["student"]), *_edge(records, kept["student"])]
     opening = " ".join([_subject(records, scale), *_told(kept), *caveats])
-    return "\n\n".join([opening, _shares(kept), _losses(records, scale), _limits()])
+    return "\n\n".join([opening, _shares(kept), _losses(records, scale), LIMITS])
 
 
 def _subject(records: Records, scale: str) -> str:
@@ -118,12 +123,4 @@ def _losses(records: Records, scale: str) -> str:
     }
     return "What each loss does (Table 4), left out one at a time:\n\n" + "\n".join(
         f"- {words[sign]}: {'; '.join(lines)}" for sign, lines in by_sign.items()
-    )
-
-
-def _limits() -> str:
-    return (
-        "This speaks of one teacher and of one student of each kind: the intervals are over "
-        "seeds of fine-tuning, not over teachers, texts or distillations. It can support or weaken the claim that the "
-        "method keeps so much; it cannot reproduce the paper's numbers, which are BERT-base's."
     )

@@ -153,13 +153,8 @@ def prepare(
     strays = sorted({path.name for path in out.iterdir()} - set(FILES)) if out.is_dir() else []
     if strays or out.resolve() == model.resolve():
         raise ValueError(f"{out} is in use{f' (it holds {strays[0]})' if strays else ''}; give another folder as --out")
-    tuned = [
-        r
-        for r in records
-        if r["kind"] == "finetuning"
-        and r["model_record"] == record["name"]
-        and r["model"] in ("teacher", "student", "undistilled")
-    ]
+    tuned = [r for r in records if r["kind"] == "finetuning" and r["model_record"] == record["name"]]
+    tuned = [r for r in tuned if r["model"] in ("teacher", "student", "undistilled")]
     mask = load_tokenizer(str(model)).mask_token
     text = card(record, network, tuned, repo or f"YOUR-NAME/{record['name']}", project, license, language, mask)
     out.mkdir(parents=True, exist_ok=True)
@@ -204,6 +199,7 @@ def header(
     text, objective, made = _text(record), objective_of(record), record.get("made_from", {})
     teacher = made.get("teacher") or made.get("start") or ""
     kind = "text-generation" if objective is CAUSAL else "fill-mask"
+    distilled = ["knowledge-distillation"] if record["model"] == "student" else []
     scores = [
         EvalResult(
             kind,
@@ -217,7 +213,9 @@ def header(
         for score, (metric, title) in SCORES.items()
         if score in record["scores"]
     ]
-    for task, runs in _by_task([r for r in tuned if not r["data"].get("own") or _on_hub(r["data"]["id"])]).items():
+    public = [r for r in tuned if not r["data"].get("own") or _on_hub(r["data"]["id"])]
+    for task in dict.fromkeys(r["task"] for r in public):
+        runs = [r for r in public if r["task"] == task]
         values, data = [r["scores"]["main"] for r in runs], runs[0]["data"]
         stand_in = " (stand-in)" if data["stand_in"] else ""
         scores.append(
@@ -236,14 +234,9 @@ def header(
         license=license,
         library_name="transformers",
         pipeline_tag=kind,
-        datasets=_hub_names(record["data"]["id"]) or None,
+        datasets=[name for name in dict.fromkeys(record["data"]["id"].split(" + ")) if _on_hub(name)] or None,
         base_model=teacher if _on_hub(teacher) else None,
-        tags=[
-            network.config.model_type,
-            *(["knowledge-distillation"] if record["model"] == "student" else []),
-            "distilnb",
-            f"scale:{record['scale']}",
-        ],
+        tags=[network.config.model_type, *distilled, "distilnb", f"scale:{record['scale']}"],
         model_name=record["name"],
         eval_results=scores,
     )
@@ -255,14 +248,15 @@ def made_rows(record: dict[str, Any]) -> list[dict[str, str]]:
     revisions = ", ".join(str(r)[:12] for r in data["revision"] if r)
     term, earlier = objective_of(record).term, tokens_before(record)
     further = f" ({earlier + record['tokens']:,} with those of the student that it goes on from)" if earlier else ""
+    losses = f"L_{term} alone"
+    if record["kind"] == "distillation":
+        losses = f"L_ce {config['ce']:g}, L_{term} {config['mlm']:g}, L_cos {config['cos']:g}; temperature "
+        losses += f"{config['temperature']:g}"
     facts = {
         "text": _text(record) + (f", revision {revisions}" if revisions else ""),
         "budget": f"{record['tokens']:,} tokens{further} in {record['steps']:,} updates of {config['batch_size']} × "
         f"{config['seq_length']} tokens, seed {record['seed']}",
-        "losses": f"L_ce {config['ce']:g}, L_{term} {config['mlm']:g}, L_cos {config['cos']:g}; temperature "
-        f"{config['temperature']:g}"
-        if record["kind"] == "distillation"
-        else f"L_{term} alone",
+        "losses": losses,
         "machine": f"{device['gpu'] or device['processor']}, {device['cores']} cores, precision {record['precision']}",
         "time": f"{duration(record['wall_seconds'])}, processor {duration(record['cpu_seconds'])}",
         "energy": "not measured" if record["energy_wh"] is None else f"{record['energy_wh']:.3g} Wh",
@@ -295,16 +289,13 @@ def _what(record: dict[str, Any], network: Any) -> str:
 
 
 def _limits(record: dict[str, Any], toy: bool) -> str:
-    lines = [
+    use = "It repeats what its text says, prejudice included; look at its guesses before you rely on them."
+    if toy:
+        use = "It knows that world's words only and is of no use outside it."
+    return (
         f"**Limits.** Made at scale *{record['scale']}* in one run with one seed: no evidence about the paper's "
-        f"numbers. The text is {record['data']['stand_in_why'] or 'as in the paper'}."
-    ]
-    lines.append(
-        "It knows that world's words only and is of no use outside it."
-        if toy
-        else "It repeats what its text says, prejudice included; look at its guesses before you rely on them."
+        f"numbers. The text is {record['data']['stand_in_why'] or 'as in the paper'}. {use}"
     )
-    return " ".join(lines)
 
 
 def _scores(record: dict[str, Any], tuned: list[dict[str, Any]]) -> str:
@@ -321,10 +312,6 @@ def _scores(record: dict[str, Any], tuned: list[dict[str, Any]]) -> str:
     return "\n\n".join(parts)
 
 
-def _by_task(tuned: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    return {task: [r for r in tuned if r["task"] == task] for task in dict.fromkeys(r["task"] for r in tuned)}
-
-
 def _text(record: dict[str, Any]) -> str:
     return " + ".join(_name(part) for part in record["data"]["id"].split(" + "))
 
@@ -337,10 +324,6 @@ def _name(source: str) -> str:
 def _on_hub(name: str) -> bool:
     local = name.startswith(("./", "../", "data/", "runs/")) or Path(name).exists()
     return bool(re.fullmatch(r"[\w.-]+/[\w.-]+", name)) and not local
-
-
-def _hub_names(text: str) -> list[str]:
-    return [name for name in dict.fromkeys(text.split(" + ")) if _on_hub(name)]
 
 
 def upload(folder: Path, repo: str, private: bool = False) -> str:

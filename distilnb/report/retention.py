@@ -17,21 +17,13 @@ WIDE = 20  # points: what lies inside an interval wider than this may be chance
 
 
 def scores_frame(records: Records) -> pd.DataFrame:
-    """One row for each fine-tuning record: scale, task, model, seed, main score and majority baseline in points."""
-    columns = ("scale", "task", "model", "seed", "main", "majority", "subset")
-    return pd.DataFrame(
-        [
-            (r["scale"], r["task"], r["model"], r["seed"], 100 * r["scores"]["main"], _majority(r), is_subset(r))
-            for r in records
-            if r["kind"] == "finetuning"
-        ],
-        columns=columns,
-    )
-
-
-def _majority(record: Mapping[str, Any]) -> float:
-    """The score of the majority baseline, in points; nan for SQuAD, which has no such baseline."""
-    return 100 * record["scores"].get("majority", float("nan"))
+    """One row for each fine-tuning record: scale, task, model, seed, main score and majority baseline in points; the
+    latter is nan for SQuAD, which has none."""
+    cell, rows = ("scale", "task", "model", "seed"), []
+    for record in (r for r in records if r["kind"] == "finetuning"):
+        points = [100 * record["scores"].get(name, float("nan")) for name in ("main", "majority")]
+        rows.append((*(record[key] for key in cell), *points, is_subset(record)))
+    return pd.DataFrame(rows, columns=[*cell, "main", "majority", "subset"])
 
 
 class Retained(NamedTuple):
@@ -105,9 +97,9 @@ def retention(records: Records) -> list[Retained]:
     return kept
 
 
-def by_model(records: Records, scale: str, choice: str = LEARNED) -> dict[str, Retained]:
-    """The shares at one scale over one choice of tasks, by model."""
-    return {kept.model: kept for kept in retention(records) if (kept.scale, kept.choice) == (scale, choice)}
+def by_model(records: Records, scale: str) -> dict[str, Retained]:
+    """The shares at one scale over the tasks on which the teacher beats the majority, by model."""
+    return {kept.model: kept for kept in retention(records) if (kept.scale, kept.choice) == (scale, LEARNED)}
 
 
 def beats_majority(runs: Records) -> bool:

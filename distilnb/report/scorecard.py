@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from operator import methodcaller
+from itertools import groupby
+from operator import attrgetter, methodcaller
 from statistics import mean, median
 from typing import Any, NamedTuple
 
@@ -144,18 +145,15 @@ class Runs:
         (by_seed,), remark = self.macros(model)
         return _over_runs(list(by_seed.values()), median, remark=remark)
 
-    def share(self, student: str = "DistilBERT", teacher: str = "BERT-base") -> Measured | None:
+    def share(self) -> Measured | None:
         """The student's macro score in percent of its teacher's, seed by seed.
 
         At the small scales it is taken over the tasks on which the teacher beats the majority, because on others there
         is nothing to keep; the remark then names a control that the paper lacks: the student without a teacher.
         """
-        if self.scale not in EVIDENCE:
-            return self._share_of_learned()
-        (theirs, own), remark = self.macros(teacher, student)
-        return _over_runs([100 * own[seed] / theirs[seed] for seed in theirs], mean, remark=remark)
-
-    def _share_of_learned(self) -> Measured | None:
+        if self.scale in EVIDENCE:
+            (theirs, own), remark = self.macros("BERT-base", "DistilBERT")
+            return _over_runs([100 * own[seed] / theirs[seed] for seed in theirs], mean, remark=remark)
         kept = by_model(self.records, self.scale)
         if "student" not in kept:
             return None
@@ -383,13 +381,12 @@ class Line:
         sic = "" if row.correct is None else f" (sic; {row.number(row.correct, printed=True)})"
         several = f", {measured.runs} runs" if measured and measured.runs > 1 else ""
         remark = f", {measured.remark}" if measured and measured.remark else ""
+        delta = measured.value - row.target if measured else 0
         return {
             "what": row.what,
             "paper": row.number(row.printed, printed=True) + sic,
             "measured": row.number(measured.value) + " computed" * (measured.runs == 0) if measured else "–",
-            "delta": ("+" if measured.value > row.target else "") + row.number(measured.value - row.target)
-            if measured
-            else "–",
+            "delta": ("+" if delta > 0 else "") + row.number(delta) if measured else "–",
             "interval": _interval(row, measured),
             "paper inside": _holds(row, measured),
             "scale": f"{self.scale}{several}{remark}" or "–",
@@ -479,15 +476,13 @@ def _notes(runs: Runs) -> list[str]:
 
 def headlines(card: Card) -> list[dict[str, str]]:
     """The rows of the headline claims alone, and what would falsify each."""
-    chosen = [line for line in card.lines if line.row.rule.get("headline") == "yes"]
     wanted = ("paper", "measured", "interval", "scale", "verdict")
     return [
-        {
-            "claim": line.row.what,
-            **{key: line.cells()[key] for key in wanted},
-            "falsified by an interval": _falsified(line.row),
-        }
-        for line in chosen
+        {"claim": line.row.what}
+        | {key: line.cells()[key] for key in wanted}
+        | {"falsified by an interval": _falsified(line.row)}
+        for line in card.lines
+        if line.row.rule.get("headline") == "yes"
     ]
 
 
@@ -531,10 +526,9 @@ REAL = ("small", "mini")  # small scales with real text and tasks
 
 def small_rows(card: Card) -> list[dict[str, str]]:
     """The bounds that the paper claims, and Table 4, beside what the small scales with real tasks found; [] without."""
-    lines = [
-        line for line in card.lines if line.row.part == "Table 4" or line.row.rule.get("direction") in ("least", "most")
-    ]
-    lines = [line for line in lines if line.small.keys() & set(REAL)]
+    bounds = ("least", "most")
+    lines = [line for line in card.lines if line.small.keys() & set(REAL)]
+    lines = [line for line in lines if line.row.part == "Table 4" or line.row.rule.get("direction") in bounds]
     ran = [scale for scale in REAL if any(scale in line.small for line in lines)]
     return [
         {"claim": line.row.what, "paper": line.cells()["paper"]}
@@ -545,10 +539,8 @@ def small_rows(card: Card) -> list[dict[str, str]]:
 
 def tables(card: Card) -> dict[str, list[dict[str, str]]]:
     """The scorecard by heading, as rows of text."""
-    parts: dict[str, list[dict[str, str]]] = {}
-    for line in card.lines:
-        parts.setdefault(line.row.part, []).append(line.cells())
-    return parts
+    parts = groupby(card.lines, attrgetter("row.part"))
+    return {part: [line.cells() for line in lines] for part, lines in parts}
 
 
 TITLE = "Does the paper hold?"
@@ -556,36 +548,29 @@ HEADLINES = "The headline claims, and what would falsify them"
 SMALL = "On real text and tasks, at small scales"
 
 
+def _sections(card: Card) -> dict[str, Any]:
+    """The scorecard by heading: rows of a table, or a text in Markdown; without those that have nothing to tell."""
+    notes = "\n".join(f"- {note}" for note in card.notes)
+    parts = {HEADLINES: headlines(card), SMALL: small_rows(card), **tables(card)}
+    parts |= {"How a verdict is found": RULE, "Notes on the records": notes}
+    return {heading: part for heading, part in parts.items() if part}
+
+
 def markdown(card: Card, opening: str = "") -> str:
     """The whole scorecard as a Markdown document, after an `opening` paragraph."""
-    text = [
-        f"# {TITLE}",
-        "*Written by `distilnb report` from the records; not to be edited.*",
-        *([opening] if opening else []),
-        tally(card),
-        in_short(card),
-        f"## {HEADLINES}",
-        tables_module.table(headlines(card)),
-        *([f"## {SMALL}", tables_module.table(small)] if (small := small_rows(card)) else []),
-    ]
-    for part, rows in tables(card).items():
-        text += [f"## {part}", tables_module.table(rows)]
-    text += ["## How a verdict is found", RULE]
-    if card.notes:
-        text += ["## Notes on the records", "\n".join(f"- {note}" for note in card.notes)]
+    text = [f"# {TITLE}", "*Written by `distilnb report` from the records; not to be edited.*"]
+    text += [*([opening] if opening else []), tally(card), in_short(card)]
+    for heading, part in _sections(card).items():
+        text += [f"## {heading}", part if isinstance(part, str) else tables_module.table(part)]
     return "\n\n".join(text) + "\n"
 
 
 def page(card: Card, results: Mapping[str, list[dict[str, Any]]], drawn: Mapping[str, str]) -> str:
     """The scorecard, our own results (title → rows) and the figures (name → svg) as one HTML page in one file."""
-    short = pages.html_text(f"{tally(card)}\n\n{in_short(card)}")
-    sections = {HEADLINES: short + pages.html_table(headlines(card))}
-    if small := small_rows(card):
-        sections[SMALL] = pages.html_table(small)
-    sections |= {part: pages.html_table(rows) for part, rows in tables(card).items()}
-    sections["How a verdict is found"] = pages.html_text(RULE)
-    if card.notes:
-        sections["Notes on the records"] = pages.html_text("\n".join(f"- {note}" for note in card.notes))
-    sections |= {title: pages.html_table(rows) for title, rows in results.items()}
+    sections = {
+        heading: pages.html_text(part) if isinstance(part, str) else pages.html_table(part)
+        for heading, part in (_sections(card) | results).items()
+    }
+    sections[HEADLINES] = pages.html_text(f"{tally(card)}\n\n{in_short(card)}") + sections[HEADLINES]
     sections["Figures"] = "\n".join(pages.html_figure(svg, name) for name, svg in drawn.items())
     return pages.page(TITLE, sections)

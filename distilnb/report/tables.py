@@ -124,7 +124,7 @@ def _compared(here: list[dict[str, Any]], task: str, metric: str, scale: str, mo
     delta = "" if printed is None else f"{median(values) - printed:+.1f}"
     baseline = here[0]["scores"].get("majority") if main else None
     return {
-        "task": task + (f" {metric}" if metric != "main" else "") + _subset(middle),
+        "task": task + (f" {metric}" if metric != "main" else "") + " (subset)" * is_subset(middle),
         "model": model,
         "scale": scale,
         "seeds": len(here),
@@ -158,47 +158,23 @@ def macro_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     rows, runs = [], [r for r in records if r["kind"] == "finetuning" and r["task"] in glue.GLUE]
     for scale, model in dict.fromkeys((r["scale"], r["model"]) for r in sorted(runs, key=lambda r: rank(r["model"]))):
         here = [r for r in runs if (r["scale"], r["model"]) == (scale, model)]
-        missing = [name for name in glue.GLUE if name not in {r["task"] for r in here}]
-        row = {"model": model, "scale": scale}
-        printed = paper.glue(PAPERS[model], "macro") if PAPERS.get(model) in ("BERT-base", "DistilBERT") else None
-        if missing:
-            gap = f"not run: {', '.join(missing)}"
-            rows.append(
-                row
-                | {
-                    "paper": "–" if printed is None else f"{printed:.1f}",
-                    "macro": gap,
-                    "without WNLI": "–",
-                    "BERT's convention": "–",
-                }
-            )
-            continue
-        main, berts = (
-            {
-                name: median(
-                    100 * metrics.main_score(convention(glue.TASKS[name]), r["scores"])
-                    for r in here
-                    if r["task"] == name
-                )
-                for name in glue.GLUE
-            }
-            for convention in (lambda task: task.main, lambda task: task.main_of_bert)
-        )
-        most = [name for name in glue.GLUE if name != "wnli"]
-        rows.append(
-            row
-            | {
-                "paper": "–" if printed is None else f"{printed:.1f}",
-                "macro": f"{metrics.macro(main, glue.GLUE):.1f}",
-                "without WNLI": f"{metrics.macro(main, most):.1f}",
-                "BERT's convention": f"{metrics.macro(berts, glue.GLUE):.1f}",
-            }
-        )
+        scores = {task: [r["scores"] for r in here if r["task"] == task] for task in glue.GLUE}
+        printed = _printed("macro", "main", model)
+        row = {"model": model, "scale": scale, "paper": "–" if printed is None else f"{printed:.1f}"}
+        if missing := [task for task, of_seeds in scores.items() if not of_seeds]:
+            row |= {"macro": f"not run: {', '.join(missing)}", "without WNLI": "–", "BERT's convention": "–"}
+        else:
+            main = {task: _middle(glue.TASKS[task].main, of) for task, of in scores.items()}
+            berts = {task: _middle(glue.TASKS[task].main_of_bert, of) for task, of in scores.items()}
+            row["macro"] = f"{metrics.macro(main, glue.GLUE):.1f}"
+            row["without WNLI"] = f"{metrics.macro(main, [task for task in glue.GLUE if task != 'wnli']):.1f}"
+            row["BERT's convention"] = f"{metrics.macro(berts, glue.GLUE):.1f}"
+        rows.append(row)
     return rows
 
 
-def _without(row: dict[str, Any], *columns: str) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if key not in columns}
+def _middle(metric: str, scores: list[dict[str, float]]) -> float:
+    return median(100 * metrics.main_score(metric, of_seed) for of_seed in scores)
 
 
 def retention_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -225,7 +201,9 @@ def comparison(records: list[dict[str, Any]]) -> str:
     rows, small = comparison_rows(records), {r["scale"] for r in records} - {"base", "paper"}
     macros = macro_rows(records) if any(r["task"] in glue.GLUE for r in records) else []
     if {r["scale"] for r in records} == small:  # beside toy numbers, the paper's column would mislead
-        rows, macros = ([_without(row, "paper", "delta") for row in some] for some in (rows, macros))
+        for row in (*rows, *macros):
+            row.pop("paper")
+            row.pop("delta", None)
     parts = [table(some) for some in (rows, macros) if some]
     if small:
         made_up = any(r["data"].get("id") == "toyworld" for r in records)
@@ -302,25 +280,26 @@ def signed_interval(mean: float, low: float | None, high: float | None, digits: 
 
 def benchmark_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for each benchmark: the student's speed-up [quartiles], and the same as less time."""
-    rows = []
-    for r in records:
-        if r["kind"] == "benchmark" and "weights" in r:  # because benchmarks of training steps have no passes
-            scores, config = r["scores"], r["config"]
-            rows.append(
-                {
-                    "run": r["name"],
-                    "weights": _kind_of_weights(r),
-                    "texts": f"{config['rows']:,} × {r['task']}",
-                    "forward": _interval(r, "ratio_forward"),
-                    "end to end": _interval(r, "ratio_end_to_end"),
-                    "less time": f"{scores['less_time_end_to_end']:.0f} %",
-                    "seconds": f"{scores['seconds_teacher']:.1f} → {scores['seconds_student']:.1f}",
-                    "fewer parameters": f"{scores['smaller']:.1f} %",
-                    "threads": config["threads"] or r["device"]["cores"],
-                    "processor": r["device"]["processor"],
-                }
-            )
-    return rows
+    return [
+        {
+            "run": r["name"],
+            "weights": _kind_of_weights(r),
+            "texts": f"{r['config']['rows']:,} × {r['task']}",
+            "forward": _interval(r, "ratio_forward"),
+            "end to end": _interval(r, "ratio_end_to_end"),
+            "less time": f"{r['scores']['less_time_end_to_end']:.0f} %",
+            "seconds": f"{r['scores']['seconds_teacher']:.1f} → {r['scores']['seconds_student']:.1f}",
+            "fewer parameters": f"{r['scores']['smaller']:.1f} %",
+            "threads": r["config"]["threads"] or r["device"]["cores"],
+            "processor": r["device"]["processor"],
+        }
+        for r in _of_models(records)
+    ]
+
+
+def _of_models(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The benchmarks of two models; those of training steps have no passes."""
+    return [r for r in records if r["kind"] == "benchmark" and "weights" in r]
 
 
 def speed_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -354,17 +333,16 @@ def device_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     rows, claimed = [], paper.claim("device_faster").value
     for r in (r for r in records if r["kind"] == "device"):
         low, middle, high = r["intervals"]["faster"]
-        lengths = sorted(map(int, r["timings"]))
+        length = max(map(int, r["timings"]))
+        ms = [median(r["timings"][str(length)][name]) for name in ("teacher", "student")]
         rows.append(
             {
                 "your device": r["name"],
                 "faster": f"{middle:.0f} % [{low:.0f}–{high:.0f}]",
                 "the paper's phone": f"{claimed:g} %",
                 "scale": f"{r['scale']} ({r['config']['weights']} weights)",
-                "tokens": str(lengths[-1]),
-                "ms": " → ".join(
-                    f"{median(r['timings'][str(lengths[-1])][name]):.1f}" for name in ("teacher", "student")
-                ),
+                "tokens": str(length),
+                "ms": " → ".join(f"{value:.1f}" for value in ms),
                 "run by": f"{r['versions']['runtime']}, {r['config']['precision']}, threads {r['config']['threads']}",
                 "browser": r["device"]["processor"],
             }
@@ -378,7 +356,7 @@ def format_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     Where the timed weights are random, the accuracy is that of another, fine-tuned student, whose scale is named.
     """
     rows = []
-    for r in (r for r in records if r["kind"] == "benchmark" and "weights" in r):
+    for r in _of_models(records):
         scored = {row["format"]: row for row in r["accuracy"]["rows"]}
         for form in (form for form in r["formats"] if form["model"] == "student"):
             cost = scored.get(form["format"])
@@ -404,11 +382,11 @@ def runtime_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for each model and format of the benchmarks that timed several lengths: size, milliseconds, memory, and
     the mean score of its fine-tuned selves with what it lost."""
     rows = []
-    for r in (r for r in records if r["kind"] == "benchmark" and "weights" in r):
+    for r in _of_models(records):
         scored = {
             (of, row["format"]): row
             for of in ("teacher", "student")
-            for row in (averaged([t for t in r["tasks"] if t["of"] == of])["rows"] if r.get("tasks") else [])
+            for row in averaged([task for task in r.get("tasks", ()) if task["of"] == of])["rows"]
         }
         for form in (form for form in r["formats"] if form.get("lengths")):
             cost = scored.get((form["model"], form["format"]))
@@ -495,10 +473,6 @@ def _kind_of_weights(record: dict[str, Any]) -> str:
 def _interval(record: dict[str, Any], score: str) -> str:
     low, middle, high = record["intervals"][score]
     return f"{middle:.2f} × [{low:.2f}–{high:.2f}]"
-
-
-def _subset(record: dict[str, Any]) -> str:
-    return " (subset)" if is_subset(record) else ""
 
 
 def _spread(values: list[float]) -> str:
