@@ -122,14 +122,10 @@ def _missing_seeds(cells: Mapping[tuple, Any]) -> list[str]:
         missing = tuple(seed for seed in seeds if (model, *task, seed) not in cells)
         gaps.setdefault((model, missing), []).extend(map(str, task))
     return [
-        f"{model}{_on(tasks)} has no record of seed {', '.join(map(str, missing))}"
+        model + (f" on {', '.join(tasks)}" if tasks else "") + f" has no record of seed {', '.join(map(str, missing))}"
         for (model, missing), tasks in gaps.items()
         if missing
     ]
-
-
-def _on(tasks: Sequence[str]) -> str:
-    return f" on {', '.join(tasks)}" if tasks else ""
 
 
 def _mixed_code(records: Sequence[Mapping[str, Any]]) -> list[str]:

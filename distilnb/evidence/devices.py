@@ -18,16 +18,7 @@ import numpy as np
 from .records import Stopwatch, new_record
 
 MODELS = ("teacher", "student")
-TEXTS = {
-    "build": 12,
-    "scale": 20,
-    "weights": 10,
-    "runtime": 40,
-    "backend": 20,
-    "precision": 10,
-    "browser": 400,
-    "made": 40,
-}
+TEXTS = dict(build=12, scale=20, weights=10, runtime=40, backend=20, precision=10, browser=400, made=40)
 
 
 def _result(path: Path) -> Any:
@@ -65,12 +56,7 @@ def read_device(path: Path) -> dict[str, Any]:
         f"ratio_{length}": np.quantile(values, (0.25, 0.5, 0.75)).tolist() for length, values in ratios.items()
     }
     intervals["faster"] = [100 * (value - 1) for value in intervals[f"ratio_{longest}"]]
-    device = {
-        "processor": texts["browser"],
-        "cores": told.get("cores"),
-        "memory_gb": told.get("memory_gb"),
-        "gpu": None,
-    }
+    device = {"processor": texts["browser"], **{key: told.get(key) for key in ("cores", "memory_gb")}, "gpu": None}
     record = new_record(
         "device",
         "device-" + hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:10],

@@ -5,6 +5,7 @@ printed, misprints included; `table("errata")` says which those are.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -47,46 +48,43 @@ def glue(model: str, task: str, vintage: str = "2020-03") -> float:
     The default vintage is v4 as printed. Its 86.7 for BERT-base on MNLI is a misprint of 84.7, the value of
     `vintage="readme"`.
     """
-    rows = table("table1_glue")
-    for column, wanted in (("vintage", vintage), ("model", model), ("task", task)):
-        rows = _select(rows, column, wanted)
-    return float(rows["value"].item())
+    return float(_row("table1_glue", vintage=vintage, model=model, task=task)["value"])
 
 
 def downstream(model: str, task: str, metric: str) -> float:
     """A score of Table 2: IMDb `accuracy`, SQuAD `exact_match` or `f1`; `DistilBERT (D)` is the second stage."""
-    rows = table("table2_downstream")
-    for column, wanted in (("model", model), ("task", task), ("metric", metric)):
-        rows = _select(rows, column, wanted)
-    return float(rows["value"].item())
+    return float(_row("table2_downstream", model=model, task=task, metric=metric)["value"])
 
 
 def speed(model: str) -> float:
     """Seconds of Table 3: one pass over the STS-B dev set on a CPU, one pair at a time."""
-    return float(_select(table("table3_speed"), "model", model)["seconds"].item())
+    return float(_row("table3_speed", model=model)["seconds"])
 
 
 def ablation(variant: str) -> float:
     """The change of the GLUE macro score in Table 4 for `no_ce`, `no_cos`, `no_mlm` or `random_init`."""
-    return float(_select(table("table4_ablation"), "variant", variant)["delta_macro"].item())
+    return float(_row("table4_ablation", variant=variant)["delta_macro"])
 
 
 def parameters(name: str) -> int:
     """The exact parameter count, made by us, of a transformers class such as `DistilBertModel` at the paper's sizes."""
-    return int(_select(table("parameter_counts"), "class", name)["parameters"].item())
+    return int(_row("parameter_counts", **{"class": name})["parameters"])
 
 
 def claim(id: str) -> Claim:
     """One row of `claims.csv`, for instance `claim("smaller").value`, which is 40 (percent)."""
-    row = _select(table("claims"), "id", id).iloc[0]
-    return Claim(**{**row.to_dict(), "value": float(row["value"])})
+    row = _row("claims", id=id)
+    return Claim(**row | {"value": float(row["value"])})
 
 
-def _select(rows: pd.DataFrame, column: str, wanted: str) -> pd.DataFrame:
-    """The rows whose `column` equals `wanted`, ignoring case and punctuation."""
-    choices = list(dict.fromkeys(rows[column]))
-    _check(column, _plain(wanted), [_plain(choice) for choice in choices], shown=choices)
-    return rows[rows[column].map(_plain) == _plain(wanted)]
+def _row(name: str, **where: str) -> dict[str, Any]:
+    """The one row of a table whose columns equal `where`, ignoring case and punctuation."""
+    rows = table(name)
+    for column, wanted in where.items():
+        choices = list(dict.fromkeys(rows[column]))
+        _check(column, _plain(wanted), [_plain(choice) for choice in choices], shown=choices)
+        rows = rows[rows[column].map(_plain) == _plain(wanted)]
+    return rows.squeeze().to_dict()
 
 
 def _check(what: str, wanted: str, choices: list[str], shown: list[str] | None = None) -> None:

@@ -21,29 +21,9 @@ from .. import paths
 from ..machine.device import describe_device
 
 KINDS = ("teacher", "distillation", "finetuning", "benchmark", "ablation", "data", "device")
-KEYS = (
-    "kind",
-    "name",
-    "scale",
-    "model",
-    "model_record",
-    "task",
-    "seed",
-    "scores",
-    "tokens",
-    "steps",
-    "curve",
-    "config",
-    "data",
-    "device",
-    "versions",
-    "commit",
-    "started",
-    "wall_seconds",
-    "cpu_seconds",
-    "energy_wh",
-    "format",
-    "sha256",
+KEYS = tuple(
+    "kind name scale model model_record task seed scores tokens steps curve config data device versions commit "
+    "started wall_seconds cpu_seconds energy_wh format sha256".split()
 )
 FORMAT = 1
 CURVE_POINTS = 120  # a curve is thinned to about this many, so that records stay small
@@ -94,14 +74,11 @@ def commit() -> str | None:
         return installed
 
     def git(*args: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(paths.PACKAGE), *args], capture_output=True, text=True, check=True
-        ).stdout
+        line = ["git", "-C", str(paths.PACKAGE), *args]
+        return subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD").strip() + (
-            "+changes" if git("status", "--porcelain", "--", ".").strip() else ""
-        )
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--", ".") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
 

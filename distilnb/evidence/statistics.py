@@ -1,6 +1,8 @@
 """Intervals over seeds, pairs and rows, and the number of pairs that a difference needs (notebooks 05 and 08)."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -59,21 +61,16 @@ def pairs_needed(spread: float, effect: float, level: float = 0.95, often: float
     """
     if not effect:
         raise ValueError("no number of pairs tells an effect of 0 from 0")
-    low, high = 1, 2
-    while power(high, spread, effect, level) < often:
-        low, high = high, 2 * high
+    shown, high = partial(power, spread=spread, effect=effect, level=level), 2
+    while shown(high) < often:
+        high *= 2
         if high > MOST_PAIRS:
             raise ValueError(f"an effect of {effect:g} drowns in a spread of {spread:g}: no feasible number of pairs")
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if power(middle, spread, effect, level) < often else (low, middle)
-    return high
+    return bisect_left(range(high), often, lo=high // 2 + 1, key=shown)
 
 
-def bootstrap(
-    statistic: Callable[..., float], *columns: np.ndarray, samples: int = 200, level: float = 0.95, seed: int = 0
-) -> tuple[float, float]:
-    """The percentile interval of `statistic` over resampled rows, which shows how much the choice of rows matters.
+def bootstrap(statistic: Callable[..., float], *columns: np.ndarray, samples: int = 200) -> tuple[float, float]:
+    """The 95 % percentile interval of `statistic` over resampled rows, which shows how much the choice of rows matters.
 
     The columns are resampled together. The interval does not include the spread over training seeds.
     """
@@ -88,9 +85,8 @@ def bootstrap(
         batch=samples if statistic is np.mean else 1,  # the means of all resamples at once are many times faster
         vectorized=statistic is np.mean,
         paired=True,
-        confidence_level=level,
         method="percentile",
-        rng=seed,
+        rng=0,
     )
     return float(resampled.confidence_interval.low), float(resampled.confidence_interval.high)
 
