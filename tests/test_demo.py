@@ -382,14 +382,13 @@ def test_without_npm_the_runtime_comes_from_a_cdn_by_its_hash(monkeypatch, tmp_p
     monkeypatch.setattr(demo, "npm_archive", lambda package: None)
     assert demo.vendor(tmp_path) is None and not any(tmp_path.iterdir())
     named = demo.at_cdn()
-    assert {part: files.keys() for part, files in named.items()} == {p: f.keys() for p, f in demo.VENDOR.items()}
+    assert {part: files.keys() for part, files in named.items()} == {p: f.keys() for p, (_, f) in demo.VENDOR.items()}
     for file in (file for files in named.values() for file in files.values()):
         assert file["url"].startswith("https://") and file["integrity"].startswith("sha384-")
 
 
 def test_another_file_than_the_pinned_one_is_refused(monkeypatch, tmp_path, folder):
-    package, path, _ = demo.VENDOR["tokenizers"]["code"]
-    monkeypatch.setitem(demo.VENDOR, "tokenizers", {"code": (package, path, "0" * 64)})
+    monkeypatch.setitem(demo.PINNED, demo.VENDOR["tokenizers"][1]["code"], "0" * 64)
     with pytest.raises(ValueError, match="pinned"):
         demo.vendor(tmp_path)
 

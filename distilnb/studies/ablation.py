@@ -18,7 +18,6 @@ from accelerate import Accelerator
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..distillation import batches, evaluation
-from ..distillation.batches import make_samples
 from ..distillation.checkpoints import fingerprint
 from ..distillation.estimate import estimate_passes
 from ..distillation.loop import check_output, check_run, pretrain
@@ -258,7 +257,7 @@ def run_cell(grid: Ablation, cell: AblationCell, quiet: bool = False) -> dict[st
     """Distil (unless the variant is not trained), fine-tune on every task, and return the unsaved record of both."""
     watch, config, folder = Stopwatch(), cell.config, grid.work / cell.name
     student = starting_student(grid, cell)
-    masker = make_samples(grid.tokenizer, grid.corpus.token_counts, families.of(student).objective, config)
+    masker = batches.make_samples(grid.tokenizer, grid.corpus.token_counts, families.of(student).objective, config)
     if cell.variant.trained:
         short = config.steps(grid.corpus) < LONG
         distilled = pretrain(
@@ -306,9 +305,10 @@ def _record(
         "agreement": heldout["agreement"],
     }
     more = {
-        "tokens": distilled["tokens"],
-        "steps": distilled["steps"],
-        "evaluations": distilled["evaluations"],
+        "scale": grid.scale,
+        "model": cell.variant.name,
+        "scores": scores,
+        **{key: distilled[key] for key in ("tokens", "steps", "evaluations")},
         "curve": distilled["curve"] and thin(distilled["curve"], CELL_CURVE_POINTS),
         "grid": grid.name,
         "title": cell.variant.title_for(objective),
@@ -319,16 +319,7 @@ def _record(
         **grid.identity(cell),
     }
     more |= {key: round(sum(r[key] for r in (distilled, *tuned)), 2) for key in ("wall_seconds", "cpu_seconds")}
-    return new_record(
-        "ablation",
-        cell.name,
-        scale=grid.scale,
-        model=cell.variant.name,
-        stopwatch=watch,
-        **more,
-        scores=scores,
-        **grid.provenance,
-    )
+    return new_record("ablation", cell.name, stopwatch=watch, **more, **grid.provenance)
 
 
 def _announce(grid: Ablation, cells: Sequence[AblationCell], left: Sequence[AblationCell]) -> str:
@@ -345,9 +336,7 @@ def _announce(grid: Ablation, cells: Sequence[AblationCell], left: Sequence[Abla
 def estimate_cells(grid: Ablation, cells: Sequence[AblationCell]) -> tuple[float, float]:
     """The seconds and the bytes of disk that these cells will take, measured on a few updates of each kind of work."""
     student, config = starting_student(grid, cells[0]).to(grid.accelerator.device), grid.pretraining
-    masker = make_samples(
-        grid.tokenizer, grid.corpus.token_counts, families.of(grid.teacher).objective, grid.pretraining
-    )
+    masker = batches.make_samples(grid.tokenizer, grid.corpus.token_counts, families.of(grid.teacher).objective, config)
     rows = batches.MaskedRows(grid.corpus.train, masker)
     micro = min(config.micro_batch_size, len(grid.corpus.train))
     batch = batches.collate(rows.__getitems__([(0, i) for i in range(micro)]))
@@ -367,14 +356,14 @@ def estimate_cells(grid: Ablation, cells: Sequence[AblationCell]) -> tuple[float
             rates[kind], disk = measured.tokens_per_second, max(disk, measured.disk_bytes)
         steps = config.steps(grid.corpus)
         judged = steps // (config.evaluate_every or max(1, steps // 10)) + 2  # also at the start and at the end
-        seconds += config.tokens / rates[kind] + judging * (
-            judged + 2
-        )  # and once by the teacher, at about twice the cost
+        judged += 2  # and once by the teacher, at about twice the cost
+        seconds += config.tokens / rates[kind] + judging * judged
     return seconds, disk
 
 
-def _evaluation_seconds(grid: Ablation, student: PreTrainedModel, masker: Masker | NextWord, rows: int = 32) -> float:
+def _evaluation_seconds(grid: Ablation, student: PreTrainedModel, masker: Masker | NextWord) -> float:
     """The seconds in which a student reads the held-out rows, extrapolated from a few."""
+    rows = 32
     heldout = evaluation.HeldOut(grid.corpus, masker, grid.accelerator, grid.tokenizer.pad_token_id or 0, rows=rows)
     watch = Stopwatch()
     heldout.scores(student)
@@ -395,9 +384,7 @@ class Comparison(NamedTuple):
     notes: list[str]
 
 
-def compare(
-    records: Iterable[Mapping[str, Any]], score: str = "macro", reference: str = REFERENCE, level: float = 0.95
-) -> Comparison:
+def compare(records: Iterable[Mapping[str, Any]], score: str = "macro") -> Comparison:
     """The differences from the triple loss over pairs of equal seeds, in points of the macro score or another `score`.
 
     `score` may be "agreement", a task, or the held-out loss, "mlm_loss" or "clm_loss", which is not in points.
@@ -407,32 +394,28 @@ def compare(
     scales, budgets or settings, with two records of one cell, or without the reference.
     """
     records = [record for record in records if record["kind"] == "ablation"]
-    if reference not in {record["model"] for record in records}:
-        raise ValueError(f"there is no record of '{reference}', which the others are compared with: run it first")
+    if REFERENCE not in {record["model"] for record in records}:
+        raise ValueError(f"there is no record of '{REFERENCE}', which the others are compared with: run it first")
     notes = comparing.check_comparable(records, shared, cell=("model", "seed"))
-    by_variant: dict[str, dict[int, Mapping[str, Any]]] = {}
-    for record in sorted(records, key=lambda r: (_place(r["model"]), r["model"], r["seed"])):
-        by_variant.setdefault(record["model"], {})[record["seed"]] = record
     loss = score in {objective.loss for objective in OBJECTIVES.values()}
     published = dict(zip(*(paper.table("table4_ablation")[c] for c in ("variant", "delta_macro")), strict=True))
     rows, unknown = [], statistics.MeanInterval(None, None, None, None)
-    values = {
-        variant: {
-            seed: held_out_loss(record["scores"]) if loss else 100 * record["scores"][score]
-            for seed, record in by_seed.items()
-        }
-        for variant, by_seed in by_variant.items()
-    }
-    for variant, by_seed in by_variant.items():
-        seeds = sorted(by_seed.keys() & by_variant[reference].keys())
-        deltas = [values[variant][seed] - values[reference][seed] for seed in seeds]
-        interval = unknown if variant == reference else statistics.mean_interval(deltas, level)
+    values: dict[str, dict[int, float]] = {}  # by variant and seed
+    titles: dict[str, str] = {}
+    for record in sorted(records, key=lambda r: (_place(r["model"]), r["model"], r["seed"])):
+        value = held_out_loss(record["scores"]) if loss else 100 * record["scores"][score]
+        values.setdefault(record["model"], {})[record["seed"]] = value
+        titles.setdefault(record["model"], record["title"])
+    for variant, own in values.items():
+        seeds = sorted(own.keys() & values[REFERENCE].keys())
+        deltas = [own[seed] - values[REFERENCE][seed] for seed in seeds]
+        interval = unknown if variant == REFERENCE else statistics.mean_interval(deltas)
         rows.append(
             {
                 "variant": variant,
-                "title": next(iter(by_seed.values()))["title"],
+                "title": titles[variant],
                 "seeds": seeds,
-                "values": values[variant],
+                "values": own,
                 "deltas": deltas,
                 **interval._asdict(),
                 "paper": published.get(variant) if score == "macro" else None,
@@ -441,23 +424,23 @@ def compare(
     return Comparison(rows, notes)
 
 
-def significance(comparison: Comparison, level: float = 0.95) -> list[str]:
+def significance(comparison: Comparison) -> list[str]:
     """A sentence for each row of Table 4 that was run: whether it is above the noise of our own pairs."""
     sentences = []
     for row in comparison.rows:
         if row["paper"] is None or len(row["deltas"]) < 2:
             continue
         count, spread = len(row["deltas"]), float(np.std(row["deltas"], ddof=1))
-        reach, mean = statistics.half_width(spread, count, level), f"{row['mean']:+.2f}".replace("-", "−")
+        reach, mean = statistics.half_width(spread, count), f"{row['mean']:+.2f}".replace("-", "−")
         own = "differ from" if row["low"] > 0 or row["high"] < 0 else "cannot be told from"
         inside = "inside" if row["low"] <= row["paper"] <= row["high"] else "outside"
-        shown = statistics.power(count, spread, row["paper"], level)
+        shown = statistics.power(count, spread, row["paper"])
         told = f"{count} pairs would show a true difference of that size in {shown:.0%} of repetitions"
         if shown < 0.8:
-            told += f", {statistics.pairs_needed(spread, row['paper'], level):,} pairs in 80 %"
+            told += f", {statistics.pairs_needed(spread, row['paper']):,} pairs in 80 %"
         sentences.append(
             f"{row['title']}: {count} pairs average {mean} points and spread by {spread:.2f} (standard "
-            f"deviation), so the {level:.0%} interval reaches {reach:.2f} to either side; the runs {own} the triple "
+            f"deviation), so the 95% interval reaches {reach:.2f} to either side; the runs {own} the triple "
             f"loss. Table 4's {row['paper']:+g} lies {inside} the interval; {told}."
         )
     return sentences

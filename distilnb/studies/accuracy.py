@@ -14,7 +14,6 @@ from ..models import families
 from ..models.sources import load_tokenizer, shipped_name
 from ..tasks import finetuning, glue, heads, metrics, own
 from ..tasks.finetuning import FinetuningConfig
-from ..tasks.finetuning import finetune as finetune_model
 from ..tasks.glue import Task
 from ..tasks.own import OwnOptions
 from . import rounding
@@ -122,7 +121,8 @@ def fit_student(student: str, rows: int) -> Fitted:
     data = glue.load_data("qnli", "toyworld", n_train=3500, n_validation=rows)
     tokenizer, config = load_tokenizer(student), FinetuningConfig(epochs=3, learning_rate=3e-4)
     model, _ = heads.for_task(student, data.task)
-    record = finetune_model(model, data, tokenizer, make_accelerator(cpu=True), config, name="student to be scored")
+    cpu = make_accelerator(cpu=True)
+    record = finetuning.finetune(model, data, tokenizer, cpu, config, name="student to be scored")
     info = {
         "task": data.task.name,
         "scale": "toy",

@@ -57,36 +57,13 @@ from ..models.sources import class_named
 from ..tasks import glue, heads, squad
 from . import rounding
 from .accuracy import Fitted, chosen_scores, score_all
-from .formats import (
-    ELSEWHERE,
-    FORMATS,
-    KNOWN,
-    PACKAGES,
-    Batch,
-    Runner,
-    check_agreement,
-    check_formats,
-    convert,
-    inputs,
-    make_runner,
-    reopen,
-)
-from .graphs import SESSION
+from .formats import ELSEWHERE, FORMATS, KNOWN, Runner, check_agreement, check_formats, convert, make_runner, reopen
+from .graphs import PACKAGES, SESSION, Batch, inputs
 from .runtimes import LENGTH, OPENVINO, RUNTIMES, STEADY
-from .timing import (
-    ENVIRONMENT,
-    BenchmarkConfig,
-    Pairs,
-    _Clock,
-    _time,
-    collate,
-    per_round,
-    quartiles,
-    threads,
-    time_pass,
-    tokenize,
-)
+from .timing import BenchmarkConfig, Pairs, _Clock, _time, collate, per_round, quartiles, threads, time_pass, tokenize
 
+Models = Mapping[str, PreTrainedModel]  # "teacher" and "student", each with a head
+Refused = list[dict[str, str]]  # model, format, and why it was not timed
 LENGTHS, BATCH_SIZES = (8, 32, 128, 384), (1, 4, 16)
 ANSWERED = (32, 128, 384)  # word pieces of the random texts that every format answers too
 OUTPUTS = 16  # of a new head for pairs, see `with_head`
@@ -102,16 +79,9 @@ class Shape(NamedTuple):
 
 SHAPES = {
     "pairs": Shape("stsb", {}),  # Table 3
-    "qa": Shape(
+    "qa": Shape(  # the paper's app: tokenization excluded, every input filled up to 384 tokens
         "squad",
-        {  # the paper's app: tokenization excluded, every input filled up to 384 tokens
-            "max_length": 384,
-            "pad": True,
-            "tokenization": False,
-            "collation": False,
-            "rows": 100,
-            "format_rows": 50,
-        },
+        {"max_length": 384, "pad": True, "tokenization": False, "collation": False, "rows": 100, "format_rows": 50},
     ),
 }
 
@@ -168,7 +138,7 @@ def pass_scores(timings: pd.DataFrame, parts: Sequence[str]) -> tuple[dict[str, 
 
 
 def sweep(
-    models: Mapping[str, PreTrainedModel],
+    models: Models,
     rounds: int,
     lengths: Sequence[int] = LENGTHS,
     batch_sizes: Sequence[int] = BATCH_SIZES,
@@ -212,11 +182,8 @@ def _forward(model: PreTrainedModel, batch: Batch, passes: int) -> list[float]:
     return [float(f"{seconds / passes:.4g}") for seconds in clock.lap()]
 
 
-Refused = list[dict[str, str]]  # model, format, and why it was not timed
-
-
 def make_formats(
-    models: Mapping[str, PreTrainedModel], formats: Sequence[str], folder: Path, threads: int, length: int = LENGTH
+    models: Models, formats: Sequence[str], folder: Path, threads: int, length: int = LENGTH
 ) -> tuple[list[Runner], Refused]:
     """The models in these formats, and the formats that this machine cannot make, which do not stop the others.
 
@@ -339,7 +306,7 @@ def format_scores(rows: Sequence[dict[str, Any]], accuracy: Sequence[dict[str, A
 
 
 def benchmark(
-    models: Mapping[str, PreTrainedModel],
+    models: Models,
     texts: Pairs,
     tokenizer: PreTrainedTokenizerBase,
     config: BenchmarkConfig,
@@ -395,6 +362,7 @@ def _state() -> dict[str, Any]:
     return {"instructions": instructions(), "load": load}
 
 
+ENVIRONMENT = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "KMP_BLOCKTIME", "MKL_NUM_THREADS")  # they change times
 SETTINGS = {"onnx": SESSION, "openvino": OPENVINO}  # what may make a runtime faster, or less exact, than by default
 
 
@@ -409,7 +377,7 @@ def _surroundings(formats: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _check(models: Mapping[str, PreTrainedModel], texts: Pairs, config: BenchmarkConfig) -> None:
+def _check(models: Models, texts: Pairs, config: BenchmarkConfig) -> None:
     if len(texts) < config.rows:
         raise ValueError(f"{config.rows} pairs were asked for, but there are {len(texts)}; use fewer rows")
     positions = min(families.longest(model.config) for model in models.values())
@@ -422,9 +390,7 @@ def _tell(refused: Sequence[Mapping[str, str]]) -> None:
         print(f"not timed: {KNOWN[bad['format']].title} of the {bad['model']}: {bad['why']}", flush=True)
 
 
-def _add_memory(
-    rows: Sequence[dict], runners: Sequence[Runner], models: Mapping[str, PreTrainedModel], config: BenchmarkConfig
-) -> None:
+def _add_memory(rows: Sequence[dict], runners: Sequence[Runner], models: Models, config: BenchmarkConfig) -> None:
     made = {(runner.model, runner.format): runner for runner in runners}
     for row in rows if config.memory else ():
         kind = type(models[row["model"]]).__name__
@@ -432,11 +398,7 @@ def _add_memory(
 
 
 def add_lengths(
-    rows: Sequence[dict],
-    runners: Sequence[Runner],
-    models: Mapping[str, PreTrainedModel],
-    folder: Path,
-    config: BenchmarkConfig,
+    rows: Sequence[dict], runners: Sequence[Runner], models: Models, folder: Path, config: BenchmarkConfig
 ) -> None:
     """Add to each row, as `lengths`, the median wall and CPU milliseconds of an answer to `ANSWERED` word pieces.
 
@@ -460,7 +422,7 @@ def add_lengths(
             kept[key][str(length)] = [float(f"{ms:.4g}") for ms in spent]
 
 
-def _sizes(models: Mapping[str, PreTrainedModel]) -> dict[str, float]:
+def _sizes(models: Models) -> dict[str, float]:
     counts = {key: sum(parameter_groups(model.config, head=False).values()) for key, model in models.items()}
     smaller = 100 * (1 - counts["student"] / counts["teacher"])
     return {f"parameters_{key}": count for key, count in counts.items()} | {"smaller": smaller}
@@ -486,20 +448,13 @@ def announce(
     pair = sum(float(_time(runner, few, tokenizer, config)[:, 0].sum()) for runner in runners) / len(few)
     seconds = pair * (config.rows + 1.5 * config.format_rows + 30 * config.sweep_rounds)
     disk = sum(runner.bytes * KNOWN[name].bytes / 4 for runner in runners for name in formats)
-    told = (
-        f"estimate: about {duration(seconds)} for timing, then the formats"
-        if config.format_rows
-        else f"estimate: about {duration(seconds)}"
-    )
-    print(f"{told}; {disk / 1e9:.1f} GB of temporary files", flush=True)
+    more = " for timing, then the formats" if config.format_rows else ""
+    print(f"estimate: about {duration(seconds)}{more}; {disk / 1e9:.1f} GB of temporary files", flush=True)
 
 
 def load_texts(shape: str, source: str, rows: int, seed: int = 0) -> tuple[list[tuple[str, str]], dict[str, Any]]:
     """The pairs of texts for timing, and their provenance."""
-    if shape == "qa":
-        task = squad.SQUAD
-    else:
-        task = glue.get_task(SHAPES[shape].task)
+    task = squad.SQUAD if shape == "qa" else glue.get_task(SHAPES[shape].task)
     loaded = glue.load_split(task, "validation", source, rows, seed)
     pairs = list(zip(*(loaded[column][:] for column in task.columns), strict=True))
     return pairs, glue.provenance(task, source, {"validation": loaded}, seed)

@@ -244,12 +244,9 @@ def run_steps(chain: Sequence[Step], jobs: int = 1, say: Callable[[str], Any] = 
     """
     folder = paths.home() / "runs" / "evidence"
     folder.mkdir(parents=True, exist_ok=True)
-    waiting, running, failed = [], {}, []
-    for step in chain:
-        if step.done:
-            say(f"{step.name}: done")
-        else:
-            waiting.append(step)
+    waiting, running, failed = [step for step in chain if not step.done], {}, []
+    for step in (step for step in chain if step not in waiting):
+        say(f"{step.name}: done")
     try:
         while waiting or running:
             for step in list(waiting):

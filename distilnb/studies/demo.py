@@ -37,40 +37,29 @@ from .rounding import ERROR, in_blocks
 
 ORT, TOKENIZERS = "onnxruntime-web@1.30.0", "@huggingface/tokenizers@0.2.0"
 CDN = "https://cdn.jsdelivr.net/npm"
-VENDOR = {  # what the page runs on: each file's package, its place there, its hash; WebGPU's are fetched when asked for
-    "wasm": {
-        "ort": (ORT, "dist/ort.wasm.min.mjs", "SfFfy/pvthiOsgaw3KX0bV5TfQ6Iq+oY9KutMe4SxIuHH4cl+DCSD4rTsYOoG1tJ"),
-        "glue": (
-            ORT,
-            "dist/ort-wasm-simd-threaded.mjs",
-            "XcXA/MtAf0WpB8e023xQH9CM7RIjiugakT7x99DIwpFf7k56BIFFcAPerIF7FDad",
-        ),
-        "wasm": (
-            ORT,
-            "dist/ort-wasm-simd-threaded.wasm",
-            "vjBJ1z7qrhkTyYsNqKeF6c7N+nOJSU94czEo+tvZcu8G75JparGq9kB+kTnEUNVM",
-        ),
-    },
-    "webgpu": {
-        "ort": (ORT, "dist/ort.webgpu.min.mjs", "FPQBMbud8ICuP0Ii+Gr95KWEX9pKHtUC3lacIp0aPI8WYluKvTsEGQ3AE2Ze3QlL"),
-        "glue": (
-            ORT,
-            "dist/ort-wasm-simd-threaded.asyncify.mjs",
-            "qViEcCGzsR/m8nlQwIsbYh7afN4thuraqFYDQY6huvmoLVoZq/eYawQ1wrv8nnhA",
-        ),
-        "wasm": (
-            ORT,
-            "dist/ort-wasm-simd-threaded.asyncify.wasm",
-            "EPVDLTxuO663dkZO/pcKJF6vOyyfq/5z9FY1oksN0UWFX2ABH4wDDZQHeNoUleWR",
-        ),
-    },
-    "tokenizers": {
-        "code": (
-            TOKENIZERS,
-            "dist/tokenizers.min.mjs",
-            "Tl2lMbeE3RCGFLOUGQ7LhvaagysxiOw/9dulz2sD6jxNa1MckRJQBbYdVHhOoqEs",
-        )
-    },
+PINNED = {  # what the page runs on: files of the packages' folder `dist`, each with its hash
+    "ort.wasm.min.mjs": "SfFfy/pvthiOsgaw3KX0bV5TfQ6Iq+oY9KutMe4SxIuHH4cl+DCSD4rTsYOoG1tJ",
+    "ort-wasm-simd-threaded.mjs": "XcXA/MtAf0WpB8e023xQH9CM7RIjiugakT7x99DIwpFf7k56BIFFcAPerIF7FDad",
+    "ort-wasm-simd-threaded.wasm": "vjBJ1z7qrhkTyYsNqKeF6c7N+nOJSU94czEo+tvZcu8G75JparGq9kB+kTnEUNVM",
+    "ort.webgpu.min.mjs": "FPQBMbud8ICuP0Ii+Gr95KWEX9pKHtUC3lacIp0aPI8WYluKvTsEGQ3AE2Ze3QlL",
+    "ort-wasm-simd-threaded.asyncify.mjs": "qViEcCGzsR/m8nlQwIsbYh7afN4thuraqFYDQY6huvmoLVoZq/eYawQ1wrv8nnhA",
+    "ort-wasm-simd-threaded.asyncify.wasm": "EPVDLTxuO663dkZO/pcKJF6vOyyfq/5z9FY1oksN0UWFX2ABH4wDDZQHeNoUleWR",
+    "tokenizers.min.mjs": "Tl2lMbeE3RCGFLOUGQ7LhvaagysxiOw/9dulz2sD6jxNa1MckRJQBbYdVHhOoqEs",
+}
+VENDOR = {  # these files by what the page calls them; WebGPU's are fetched when asked for
+    "wasm": (
+        ORT,
+        {"ort": "ort.wasm.min.mjs", "glue": "ort-wasm-simd-threaded.mjs", "wasm": "ort-wasm-simd-threaded.wasm"},
+    ),
+    "webgpu": (
+        ORT,
+        {
+            "ort": "ort.webgpu.min.mjs",
+            "glue": "ort-wasm-simd-threaded.asyncify.mjs",
+            "wasm": "ort-wasm-simd-threaded.asyncify.wasm",
+        },
+    ),
+    "tokenizers": (TOKENIZERS, {"code": "tokenizers.min.mjs"}),
 }
 PAGE = ("index.html", "demo.css", "demo.js", "worker.js", "stopwatch.js", "sw.js")
 SENTENCES = (
@@ -310,28 +299,29 @@ def vendor(out: Path) -> Vendored | None:
     if not all(archives.values()):
         return None
     parts: Vendored = {}
-    for part, files in VENDOR.items():
+    for part, (package, files) in VENDOR.items():
         parts[part] = {}
-        for name, (package, path, pinned) in files.items():
+        for name, file in files.items():
             with tarfile.open(archives[package]) as tar:
-                data = tar.extractfile(f"package/{path}").read()
-            if _hash(data) != pinned:
+                data = tar.extractfile(f"package/dist/{file}").read()
+            if _hash(data) != PINNED[file]:
                 raise ValueError(
-                    f"{path} of {package} is not the pinned file: delete {archives[package]} and try again"
+                    f"dist/{file} of {package} is not the pinned file: delete {archives[package]} and try again"
                 )
-            parts[part][name] = _packed(out, Path(path).name, data)
+            parts[part][name] = _packed(out, file, data)
     return parts
 
 
 def at_cdn() -> Vendored:
     """The runtime's files at a CDN, held to the same hashes."""
-    return {
-        part: {
-            name: {"url": f"{CDN}/{package}/{path}", "bytes": 0, "gzip": False, "integrity": f"sha384-{pinned}"}
-            for name, (package, path, pinned) in files.items()
+    parts: Vendored = {}
+    for part, (package, files) in VENDOR.items():
+        address, unpacked = f"{CDN}/{package}/dist", {"bytes": 0, "gzip": False}
+        parts[part] = {
+            name: {"url": f"{address}/{file}", **unpacked, "integrity": f"sha384-{PINNED[file]}"}
+            for name, file in files.items()
         }
-        for part, files in VENDOR.items()
-    }
+    return parts
 
 
 def npm_archive(package: str) -> Path | None:

@@ -142,12 +142,12 @@ def to_onnx(model: PreTrainedModel, path: Path, names: Sequence[str] = ()) -> Pa
     return path
 
 
-def quantize_onnx(source: Path, target: Path, per_channel: bool = True) -> Path:
-    """Write the graph `source` with int8 matrices and embeddings, and return the file; activations are rounded at run
-    time.
+def quantize_onnx(source: Path, target: Path) -> Path:
+    """Write the graph `source` with int8 matrices and embeddings, a scale for each output, and return the file;
+    activations are rounded at run time.
 
-    With `per_channel`, each output has a scale instead of the whole matrix. The weights are signed, because products
-    with unsigned ones took 2.7 times as long (AMX, 32 tokens), where only signed ones have the fast kernel.
+    The weights are signed, because products with unsigned ones took 2.7 times as long (AMX, 32 tokens), where only
+    signed ones have the fast kernel.
     """
     require_onnx()
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -157,7 +157,7 @@ def quantize_onnx(source: Path, target: Path, per_channel: bool = True) -> Path:
             source,
             target,
             weight_type=QuantType.QInt8,
-            per_channel=per_channel,
+            per_channel=True,
             op_types_to_quantize=["MatMul", "Gemm", "Gather"],
             extra_options={"MatMulConstBOnly": True},
         )

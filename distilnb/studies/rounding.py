@@ -8,6 +8,7 @@ models have some in each layer, coarsens all others, and a sentence's answer dep
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +29,7 @@ class Rounding(NamedTuple):
     """A way to round: what it is, and a function that writes an int8 graph from one in float32."""
 
     title: str
-    write: Callable[[Path, Path], None]
+    write: Callable[[Path, Path], Any]
 
 
 def in_blocks(source: Path, target: Path, size: int = 32, level: int = 4) -> None:
@@ -92,23 +93,11 @@ def round_embeddings(model: Any) -> None:
     graph.node.extend(copies)
 
 
-def _dynamic(source: Path, target: Path) -> None:
-    quantize_onnx(source, target)
-
-
-def _in_wide_blocks(source: Path, target: Path) -> None:
-    in_blocks(source, target, size=128)
-
-
-def _weights_alone(source: Path, target: Path) -> None:
-    in_blocks(source, target, level=0)
-
-
 ROUNDINGS = {
-    "dynamic": Rounding("one scale for all that flows", _dynamic),
-    "wide": Rounding("blocks of 128", _in_wide_blocks),
+    "dynamic": Rounding("one scale for all that flows", quantize_onnx),
+    "wide": Rounding("blocks of 128", partial(in_blocks, size=128)),
     "blocks": Rounding("blocks of 32", in_blocks),
-    "weights": Rounding("weights alone", _weights_alone),
+    "weights": Rounding("weights alone", partial(in_blocks, level=0)),
 }
 
 
@@ -178,12 +167,8 @@ def choose(measured: Sequence[dict[str, Any]]) -> str:
 
 
 def _distance(measured: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:
-    off, whole = (np.concatenate([a.ravel() for a in part]) for part in (_minus(measured, expected), expected))
-    return float(np.linalg.norm(off) / np.linalg.norm(whole))
-
-
-def _minus(measured: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> list[np.ndarray]:
-    return [a - b for a, b in zip(measured, expected, strict=True)]
+    off = np.concatenate([(one - other).ravel() for one, other in zip(measured, expected, strict=True)])
+    return float(np.linalg.norm(off) / np.linalg.norm(np.concatenate([other.ravel() for other in expected])))
 
 
 def _neighbours(answer: Callable[[Batch], np.ndarray], rows: ChoosingRows, alone: Sequence[np.ndarray]) -> float:

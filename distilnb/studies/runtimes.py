@@ -102,6 +102,12 @@ def one_by_one(run: Callable[[Batch], list[np.ndarray]], length: int) -> Predict
 
 # OpenVINO
 
+OPENVINO_FILES = {
+    "float32": "openvino_model.xml",
+    "float16": "openvino_model_float16.xml",
+    "int8": "openvino_model_qint8_quantized.xml",
+}
+
 
 def write_openvino(model: PreTrainedModel, path: Path, precision: str, length: int) -> None:
     """Write OpenVINO's two files, by way of ONNX; any batch and length. int8 is that of its weights alone."""
@@ -143,6 +149,8 @@ def open_openvino(path: Path, threads: int) -> Predictor:
 
 # LiteRT
 
+LITERT_FILES = {"float32": "model.tflite", "int8": "model_quantized.tflite"}
+
 
 def write_litert(model: PreTrainedModel, path: Path, precision: str, length: int) -> None:
     """Write a .tflite file for one sentence of `length`; its inputs are int32 and bear the tokenizer's names."""
@@ -176,6 +184,8 @@ def open_litert(path: Path, threads: int) -> Predictor:
 
 
 # ExecuTorch
+
+EXECUTORCH_FILES = {"float32": "model.pte", "int8": "model_quantized.pte"}
 
 
 def write_executorch(model: PreTrainedModel, path: Path, precision: str, length: int) -> None:
@@ -224,6 +234,8 @@ def open_executorch(path: Path, threads: int) -> Predictor:
 
 
 # Core ML
+
+COREML_FILES = {"float16": "model.mlpackage", "int8": "model_quantized.mlpackage"}
 
 
 class NotHere(RuntimeError):
@@ -277,39 +289,13 @@ def open_coreml(path: Path, threads: int) -> Predictor:
 
 RUNTIMES = {
     "openvino": Runtime(
-        "OpenVINO",
-        ("openvino", "nncf", "onnx", "onnxscript"),
-        {
-            "float32": "openvino_model.xml",
-            "float16": "openvino_model_float16.xml",
-            "int8": "openvino_model_qint8_quantized.xml",
-        },
-        write_openvino,
-        open_openvino,
+        "OpenVINO", ("openvino", "nncf", "onnx", "onnxscript"), OPENVINO_FILES, write_openvino, open_openvino
     ),
     "litert": Runtime(
-        "LiteRT",
-        ("litert_torch", "ai_edge_litert"),
-        {"float32": "model.tflite", "int8": "model_quantized.tflite"},
-        write_litert,
-        open_litert,
-        fixed=True,
+        "LiteRT", ("litert_torch", "ai_edge_litert"), LITERT_FILES, write_litert, open_litert, fixed=True
     ),
-    "executorch": Runtime(
-        "ExecuTorch",
-        ("executorch",),
-        {"float32": "model.pte", "int8": "model_quantized.pte"},
-        write_executorch,
-        open_executorch,
-    ),
-    "coreml": Runtime(
-        "Core ML",
-        ("coremltools",),
-        {"float16": "model.mlpackage", "int8": "model_quantized.mlpackage"},
-        write_coreml,
-        open_coreml,
-        fixed=True,
-    ),
+    "executorch": Runtime("ExecuTorch", ("executorch",), EXECUTORCH_FILES, write_executorch, open_executorch),
+    "coreml": Runtime("Core ML", ("coremltools",), COREML_FILES, write_coreml, open_coreml, fixed=True),
 }
 
 

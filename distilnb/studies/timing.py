@@ -16,7 +16,6 @@ from ..machine.progress import Progress
 from ..settings import setting
 from .formats import Batch, Runner
 
-ENVIRONMENT = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "KMP_BLOCKTIME", "MKL_NUM_THREADS")  # they change times
 PARTS = ("tokenization", "collation", "forward")
 Pairs = Sequence[tuple[str, str]]
 
@@ -40,23 +39,15 @@ class BenchmarkConfig:
     seed: int = setting(0, "draws rows and random weights")
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("rows", 1),
-            ("rounds", 1),
-            ("warmup", 0),
-            ("threads", 0),
-            ("max_length", 8),
-            ("format_rows", 0),
-            ("sweep_rounds", 0),
-        ):
+        bounds = dict(rows=1, rounds=1, warmup=0, threads=0, max_length=8, format_rows=0, sweep_rounds=0)
+        for name, least in bounds.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be {least} or more")
         if self.threads > (cores := os.cpu_count() or 1):
             raise ValueError(f"threads is {self.threads:,}, but this computer has {cores} cores")
-        if self.rounds > min(self.rows, self.format_rows or self.rows):
+        if self.rounds > (pairs := min(self.rows, self.format_rows or self.rows)):
             raise ValueError(
-                f"{min(self.rows, self.format_rows or self.rows)} pairs cannot be dealt out in "
-                f"{self.rounds} rounds; use fewer rounds or more rows"
+                f"{pairs} pairs cannot be dealt out in {self.rounds} rounds; use fewer rounds or more rows"
             )
 
     @property
