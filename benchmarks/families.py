@@ -17,7 +17,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import psutil
 import torch
 from transformers import BertConfig, GPT2Config, ModernBertConfig, PreTrainedConfig, RobertaConfig
 from transformers.utils import logging
@@ -26,6 +25,7 @@ import distilnb.cli  # noqa: F401  (its settings of memory are those of the comm
 from distilnb.distillation.recipe import PretrainingConfig
 from distilnb.distillation.step import Distillation
 from distilnb.evidence.records import Stopwatch, new_record, save_record
+from distilnb.machine.device import memory_use, peak_memory
 from distilnb.models import dropout, families
 from distilnb.models.student import build_student
 from distilnb.report import tables
@@ -58,11 +58,11 @@ def make_step(config: PreTrainedConfig) -> Distillation:
     return Distillation(student, teacher, PretrainingConfig())
 
 
-def make_batch(rows: int = 16, length: int = 64) -> dict[str, torch.Tensor]:
-    """Random words, 15 % of them with a label."""
+def make_batch() -> dict[str, torch.Tensor]:
+    """Random words, 16 rows of 64, 15 % of them with a label."""
     draw = torch.Generator().manual_seed(0)
-    ids = torch.randint(5, 8192, (rows, length), generator=draw)
-    labels = torch.where(torch.rand(rows, length, generator=draw) < 0.15, ids, IGNORE)
+    ids = torch.randint(5, 8192, (16, 64), generator=draw)
+    labels = torch.where(torch.rand(ids.shape, generator=draw) < 0.15, ids, IGNORE)
     return {"input_ids": ids, "labels": labels, "attention_mask": torch.ones_like(ids)}
 
 
@@ -95,19 +95,13 @@ def build(folder: str, rounds: int) -> dict[str, float]:
         sum(parameter.sum() for parameter in teacher.parameters())  # it is mapped into memory, and read only now
         loads.append(time.process_time() - began)
         Path("/proc/self/clear_refs").write_text("5")  # the highest so far begins anew
-        held, began = psutil.Process().memory_info().rss, time.process_time()
+        held, began = memory_use(torch.device("cpu"))[0], time.process_time()
         student = build_student(teacher, "every_other")
         builds.append(time.process_time() - began)
-        peaks.append(_peak() - held)
+        peaks.append(peak_memory() - held)
         size = sum(tensor.nbytes for tensor in student.parameters())
         del teacher, student
     return {"load s": min(loads), "build s": min(builds), "added bytes": min(peaks), "student bytes": size}
-
-
-def _peak() -> int:
-    """The most bytes that this process has held since its count was begun anew."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
 
 
 def build_scores(rounds: int) -> dict[str, float]:
@@ -147,15 +141,9 @@ def main() -> None:
     if options.only != "step":
         scores |= build_scores(options.rounds)
     config = {"rounds": options.rounds, "width": options.width, "layers": options.layers, "built": BUILT}
-    record = new_record(
-        "benchmark",
-        "benchmark-families",
-        scale="toy",
-        model="student",
-        stopwatch=watch,
-        config=config,
-        scores={name: float(f"{value:.4g}") for name, value in scores.items()},
-    )
+    scores = {name: float(f"{value:.4g}") for name, value in scores.items()}
+    about = {"scale": "toy", "model": "student", "stopwatch": watch}
+    record = new_record("benchmark", "benchmark-families", **about, config=config, scores=scores)
     print(tables.table([{"measured": key, "value": f"{value:.4g}"} for key, value in record["scores"].items()]))
     print(f"record: {save_record(record)}")
 

@@ -49,6 +49,7 @@ from distilnb.tasks import finetuning, glue, heads
 from distilnb.tasks.finetuning import FinetuningConfig, batch_order, collate, forward
 
 MAX_LENGTH = 128
+SEEDS = 3
 COMPARED = ("mrpc", "stsb")  # the tasks of --trainer
 SIZES = {
     "base": DistilBertConfig(),
@@ -91,11 +92,15 @@ class Plain:
         for chosen in batches:
             self.update(chosen)
 
-    def update(self, chosen: np.ndarray) -> None:
+    def batch(self, chosen: np.ndarray) -> dict[str, torch.Tensor]:
         batch = collate(self.rows, chosen)
         width = MAX_LENGTH - batch["input_ids"].shape[1]
         for key in ("input_ids", "attention_mask", "token_type_ids"):
             batch[key] = torch.nn.functional.pad(batch[key], (0, width))
+        return batch
+
+    def update(self, chosen: np.ndarray) -> None:
+        batch = self.batch(chosen)
         loss = finetuning.label_loss(forward(self.model, batch), batch["labels"]).mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
@@ -115,13 +120,8 @@ class Bare(Plain):
     def order(self, epoch: int) -> list[np.ndarray]:
         return short_first(self.rows["length"][:], self.config, epoch)
 
-    def update(self, chosen: np.ndarray) -> None:
-        batch = collate(self.rows, chosen)
-        loss = finetuning.label_loss(forward(self.model, batch), batch["labels"]).mean()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+    def batch(self, chosen: np.ndarray) -> dict[str, torch.Tensor]:
+        return collate(self.rows, chosen)
 
 
 def short_first(lengths: np.ndarray, config: FinetuningConfig, epoch: int) -> list[np.ndarray]:
@@ -183,15 +183,15 @@ def measure(size: str, updates: int, rounds: int, net: bool = False) -> dict[str
     return scores | {"net_cost": statistics.median(costs)} | spread  # of CPU time, in turns
 
 
-def same_scores(rows: int = 2000, seeds: int = 3) -> dict[str, float]:
+def same_scores() -> dict[str, float]:
     """Toy SST-2 to the end with both loops: the accuracy of each seed, so that speed is not bought with quality."""
     teacher, tokenizer = load_teacher(scales.get("toy").teacher)
-    data = glue.load_data("sst2", n_train=rows, n_validation=1000)
+    data = glue.load_data("sst2", n_train=2000, n_validation=1000)
     config = FinetuningConfig(**scales.get("toy").finetuning)
     forget_accelerator()
     accelerator, scores = make_accelerator("no", cpu=True), {}
     train, scored = finetuning.encode(data, tokenizer, config)
-    for seed in range(seeds):
+    for seed in range(SEEDS):
         settings = replace(config, seed=seed)
         ours = heads.classifier(teacher, 2, seed)[0]
         record = finetuning.finetune(ours, data, tokenizer, accelerator, settings, quiet=True)
@@ -231,7 +231,7 @@ def by_trainer(
     Trainer(model, arguments, collator, rows.remove_columns("length").with_format(None)).train()
 
 
-def against_trainer(names: list[str], rows: int | None, seeds: int = 3) -> dict[str, Any]:
+def against_trainer(names: list[str], rows: int | None) -> dict[str, Any]:
     """Whole fine-tunings of the small teacher: `Trainer`'s CPU time over ours (evaluation included), and all scores."""
     source, scores, comparisons = paths.data("teachers", "small"), {}, []
     tokenizer, accelerator = load_tokenizer(str(source)), make_accelerator(cpu=True)
@@ -240,7 +240,7 @@ def against_trainer(names: list[str], rows: int | None, seeds: int = 3) -> dict[
     for name in names:
         data, spent = glue.load_data(name, "hub", rows), {loop: [] for loop in loops}
         encoded = finetuning.encode(data, tokenizer, config)
-        for seed, loop in product(range(seeds), loops):
+        for seed, loop in product(range(SEEDS), loops):
             model, settings = heads.for_task(str(source), data.task, seed)[0], replace(config, seed=seed)
             heads.name_labels(model, data.task)
             began = time.process_time()
@@ -254,9 +254,8 @@ def against_trainer(names: list[str], rows: int | None, seeds: int = 3) -> dict[
         for loop in (loop for loop in loops if loop != "ours"):
             ratios = sorted(theirs / ours for theirs, ours in zip(spent[loop], spent["ours"], strict=True))
             faster = [ratios[0], statistics.median(ratios), ratios[-1]]
-            comparisons.append(
-                {"what": f"fine-tuning, width 384, {name}", "against": loop, "faster": faster, "memory": None}
-            )
+            what = f"fine-tuning, width 384, {name}"
+            comparisons.append({"what": what, "against": loop, "faster": faster, "memory": None})
     return {"scores": scores, "comparisons": comparisons}
 
 
@@ -286,16 +285,8 @@ def main() -> None:
         name = f"benchmark-finetuning-{options.size}" + ("-net" if options.net else "")
         scores = measure(options.size, updates, options.rounds, options.net)
     config = vars(options) | {"max_length": MAX_LENGTH, "batch_size": 32, "group_by_length": False}
-    record = new_record(
-        "benchmark",
-        name,
-        scale="small" if options.trainer else options.size,
-        model="student",
-        stopwatch=watch,
-        scores=scores,
-        config=config,
-        **more,
-    )
+    about = {"scale": "small" if options.trainer else options.size, "model": "student", "stopwatch": watch}
+    record = new_record("benchmark", name, **about, scores=scores, config=config, **more)
     path = save_record(record)
     print(tables.table([{"measured": key, "value": f"{value:.4g}"} for key, value in scores.items()]))
     if more:

@@ -23,15 +23,15 @@ A record goes to runs/. `scores`, where OURS is float32 or bf16 and a trailing _
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
+import pandas as pd
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -105,20 +105,22 @@ class Laps:
         setattr(owner, name, timed)
 
 
+class Made(NamedTuple):
+    """A random teacher, toyworld text, its masker and the settings of a step, see `make`."""
+
+    teacher: PreTrainedModel
+    text: corpus.Corpus
+    masker: Masker
+    config: PretrainingConfig
+
+
 class Plain:
     """The obvious step: `update` trains the student, as the original code does, on one batch."""
 
-    def __init__(
-        self,
-        student: PreTrainedModel,
-        teacher: PreTrainedModel,
-        text: corpus.Corpus,
-        masker: Masker,
-        config: PretrainingConfig,
-    ):
-        self.student, self.teacher = student.to(DEVICE).train(), teacher.to(DEVICE).eval()
-        self.config, self.laps = config, Laps()
-        self.text, self.masker = text, masker
+    def __init__(self, student: PreTrainedModel, made: Made):
+        self.student, self.teacher = student.to(DEVICE).train(), made.teacher.to(DEVICE).eval()
+        self.config, self.laps = made.config, Laps()
+        self.text, self.masker = made.text, made.masker
         self.optimizer = torch.optim.AdamW(
             student.parameters(), lr=1e-5, betas=(0.9, 0.98), eps=1e-6, fused=False, foreach=False, weight_decay=0.0
         )
@@ -173,8 +175,8 @@ class WithTrainer(Plain):
     An update is a `train()` of one step, whose own set-up takes some milliseconds.
     """
 
-    def __init__(self, *what: Any, bf16: bool):
-        super().__init__(*what)
+    def __init__(self, student: PreTrainedModel, made: Made, bf16: bool):
+        super().__init__(student, made)
         forget_accelerator()
         plain = self
 
@@ -210,19 +212,11 @@ class WithTrainer(Plain):
 class Ours:
     """The package's own update, as `pretraining.pretrain` makes it."""
 
-    def __init__(
-        self,
-        student: PreTrainedModel,
-        teacher: PreTrainedModel,
-        text: corpus.Corpus,
-        masker: Masker,
-        config: PretrainingConfig,
-        precision: str,
-    ):
+    def __init__(self, student: PreTrainedModel, made: Made, precision: str):
         forget_accelerator()
         self.laps = Laps()
         accelerator = Accelerator(cpu=DEVICE.type == "cpu", mixed_precision=precision)
-        self.run = Run(student, text, masker, accelerator, config, teacher, None)
+        self.run = Run(student, made.text, made.masker, accelerator, made.config, made.teacher, None)
         if DEVICE.type == "cpu":
             dropout.speed_up(student, torch.device("cpu"))  # as the command line does
         student.train()
@@ -258,7 +252,7 @@ def _stages(laps: Laps) -> Iterator[None]:
             setattr(step, name, function)
 
 
-def make(shape: dict[str, Any], sequences: int, layout: str = "packed", layers: int = 12) -> tuple[Any, ...]:
+def make(shape: dict[str, Any], sequences: int, layout: str = "packed", layers: int = 12) -> Made:
     """A random teacher of this shape, toyworld text, its masker and the settings of a step of `sequences`."""
     torch.manual_seed(0)
     teacher = BertForMaskedLM(BertConfig(num_hidden_layers=layers, **shape)).eval().requires_grad_(False)
@@ -274,40 +268,37 @@ def make(shape: dict[str, Any], sequences: int, layout: str = "packed", layers: 
         tokens=10**9,
         learning_rate=1e-5,
     )
-    return teacher, text, Masker.of(tokenizer, text.token_counts), config
+    return Made(teacher, text, Masker.of(tokenizer, text.token_counts), config)
 
 
 def loop(name: str, shape: dict[str, Any], sequences: int, layers: int = 12) -> Plain | Ours:
     """The loop called plain, trainer, trainer_bf16, float32 or bf16, with models of its own."""
-    teacher, text, masker, config = make(shape, sequences, layers=layers)
-    student = build_student(teacher, tuple(round(i * layers / (layers // 2)) for i in range(layers // 2)))
+    made = make(shape, sequences, layers=layers)
+    student = build_student(made.teacher, tuple(round(i * layers / (layers // 2)) for i in range(layers // 2)))
     if name == "plain":
-        return Plain(student, teacher, text, masker, config)
+        return Plain(student, made)
     if name.startswith("trainer"):
-        return WithTrainer(student, teacher, text, masker, config, bf16=name == "trainer_bf16")
-    return Ours(student, teacher, text, masker, config, "bf16" if name == "bf16" else "no")
+        return WithTrainer(student, made, bf16=name == "trainer_bf16")
+    return Ours(student, made, "bf16" if name == "bf16" else "no")
 
 
 def check_equal_losses(shape: dict[str, Any]) -> float:
     """Losses of plain and ours on the same padded batch; their largest relative difference, RuntimeError above 1e-4."""
-    teacher, text, masker, config = make(shape, 4, "grouped")
-    student = build_student(teacher, init="random").eval()
-    plain = Plain(student, teacher, text, masker, config)
+    made = make(shape, 4, "grouped")
+    student = build_student(made.teacher, init="random").eval()
+    plain = Plain(student, made)
     student.eval()
     batch = next(plain.batches(1))
-    batch = {
-        key: torch.cat([value, value.new_full((4, 5), IGNORE if key == "labels" else 0)], 1)
-        for key, value in batch.items()
-    }
+    for key, value in batch.items():
+        batch[key] = torch.cat([value, value.new_full((4, 5), IGNORE if key == "labels" else 0)], 1)
     tokens, masked = int(batch["attention_mask"].sum()), int((batch["labels"] != IGNORE).sum())
     with torch.no_grad():
         _, expected = plain.losses(batch)
-        _, terms = Distillation(student, teacher, config)(batch, float(tokens), float(masked))
+        _, terms = Distillation(student, made.teacher, made.config)(batch, float(tokens), float(masked))
     worst = max(abs(float(a) / float(b) - 1) for a, b in zip(terms, expected, strict=True))
     if worst > 1e-4:
-        raise RuntimeError(
-            f"the two steps do not compute the same loss: {terms.tolist()} against {[float(x) for x in expected]}"
-        )
+        found = f"{terms.tolist()} against {[float(term) for term in expected]}"
+        raise RuntimeError(f"the two steps do not compute the same loss: {found}")
     return worst
 
 
@@ -335,17 +326,8 @@ def measure(size: str, rounds: int, steps: int, names: list[str]) -> dict[str, A
                     tokens = sum(each.update(batches) for _ in range(steps))
                     wall, cpu = time.perf_counter() - began, seconds() - used
                     stages = {stage: each.laps.seconds[stage] - before[stage] for stage in STAGES}
-                    if turn >= 0:
-                        rows.append(
-                            {
-                                "turn": turn,
-                                "settings": on,
-                                "loop": name,
-                                "wall": wall / tokens,
-                                "cpu": cpu / tokens,
-                                **stages,
-                            }
-                        )
+                    row = {"turn": turn, "settings": on, "loop": name, "wall": wall / tokens, "cpu": cpu / tokens}
+                    rows += [row | stages] if turn >= 0 else []
         for kind, values in peaks.items():
             values.append(matmul_rate(torch.float32 if kind == "float32" else torch.bfloat16, device=DEVICE))
     return {"rows": rows, "settings": settings, "peaks": {k: max(v) for k, v in peaks.items()}}
@@ -354,22 +336,18 @@ def measure(size: str, rounds: int, steps: int, names: list[str]) -> dict[str, A
 def summarize(measured: dict[str, Any], flops: float) -> dict[str, Any]:
     """Scores and the share of each stage, from the rounds."""
     scores, stages = {}, {}
-    for on, suffix in ((False, ""), (True, "_set")):
-        rows = {}
-        for row in measured["rows"]:
-            if row["settings"] == on:
-                rows.setdefault(row["loop"], []).append(row)
-        for name, own in rows.items():
-            cpu = statistics.median(row["cpu"] for row in own)
-            peak = measured["peaks"]["bf16" if name == "bf16" else "float32"]
-            scores[f"{name}_tokens_per_second{suffix}"] = 1 / cpu
-            scores[f"{name}_of_peak{suffix}"] = flops / cpu / peak
-            for clock, label in (("wall", "ratio"), ("cpu", "cpu_ratio")):
-                if name != "plain":
-                    pairs = zip(rows["plain"], own, strict=True)
-                    scores[f"{name}_{label}{suffix}"] = statistics.median(p[clock] / m[clock] for p, m in pairs)
-            spent = {stage: statistics.median(row[stage] for row in own) for stage in STAGES}
-            stages[name + suffix] = {stage: round(value / sum(spent.values()), 3) for stage, value in spent.items()}
+    rows, clocks = pd.DataFrame(measured["rows"]).set_index("turn"), ["wall", "cpu"]
+    parts = dict(list(rows.groupby(["settings", "loop"], sort=False)))
+    for (on, name), own in parts.items():
+        middle, suffix = own[[*clocks, *STAGES]].median(), "_set" if on else ""
+        peak = measured["peaks"]["bf16" if name == "bf16" else "float32"]
+        scores[f"{name}_tokens_per_second{suffix}"] = 1 / middle["cpu"]
+        scores[f"{name}_of_peak{suffix}"] = flops / middle["cpu"] / peak
+        if name != "plain":
+            ratios = (parts[on, "plain"][clocks] / own[clocks]).median()
+            scores |= {f"{name}_ratio{suffix}": ratios["wall"], f"{name}_cpu_ratio{suffix}": ratios["cpu"]}
+        spent = middle[list(STAGES)]
+        stages[name + suffix] = (spent / spent.sum()).round(3).to_dict()
     return {"scores": scores, "stages": stages}
 
 
@@ -396,8 +374,9 @@ def memory_scores(size: str, names: list[str]) -> dict[str, float]:
     return scores | {f"{n}_memory_ratio": p / peaks["plain"] for n, p in peaks.items() if n != "plain"}
 
 
-def bandwidth(size: int = 2**28) -> float:
+def bandwidth() -> float:
     """The best rate of five copies in memory, in bytes read and written per second of CPU time (on a GPU: wall)."""
+    size = 2**28
     one, other = (torch.ones(size // 4, device=DEVICE) for _ in range(2))
     rates = []
     for _ in range(5):
@@ -477,22 +456,10 @@ def main() -> None:
             for row in measured["rows"]
         ]
         values["scores"] |= memory_scores(options.size, names)
-    config = {
-        "size": options.size,
-        "rounds": options.rounds,
-        "steps": steps,
-        "sequence": SEQUENCE,
-        "sequences": SIZES.get(options.size, (0, 0))[1],
-    }
-    record = new_record(
-        "benchmark",
-        f"benchmark-pretraining-{options.size}",
-        model="student",
-        stopwatch=watch,
-        scale="base" if options.size == "base" else "toy",
-        config=config,
-        **values,
-    )
+    config = {"size": options.size, "rounds": options.rounds, "steps": steps, "sequence": SEQUENCE}
+    config["sequences"] = SIZES.get(options.size, (0, 0))[1]
+    about = {"scale": "base" if options.size == "base" else "toy", "model": "student", "stopwatch": watch}
+    record = new_record("benchmark", f"benchmark-pretraining-{options.size}", **about, config=config, **values)
     path = save_record(record)
     print(tables.table([{"measured": key, "value": f"{value:.4g}"} for key, value in values["scores"].items()]))
     for name, shares in values.get("stages", {}).items():

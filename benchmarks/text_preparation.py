@@ -16,9 +16,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 
 SHAPES = ("paragraphs.txt", "lines.txt", "one_line.txt", "no_space.txt", "rows.jsonl", "rows.parquet", "rows.csv.gz")
@@ -34,20 +33,17 @@ def write(path: Path, texts: list[str], size: int) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    def enough() -> Iterator[list[str]]:
-        for _ in range(-(-size // sum(map(len, texts)))):
-            yield texts
-
+    parts = repeat(texts, -(-size // sum(map(len, texts))))
     if path.suffix == ".parquet":
         schema = pyarrow.schema({"text": pyarrow.string()})
         with pyarrow.parquet.ParquetWriter(path, schema) as out:
-            for part in enough():
+            for part in parts:
                 out.write_table(pyarrow.table({"text": part}, schema=schema), row_group_size=10**9)
         return
     with gzip.open(path, "wt", 1, newline="") if path.suffix == ".gz" else path.open("w") as out:
         if ".csv" in path.name:
             csv.writer(out).writerow(["text"])
-        for part in enough():
+        for part in parts:
             if ".csv" in path.name:
                 csv.writer(out).writerows([text] for text in part)
             elif path.suffix == ".jsonl":
@@ -169,15 +165,9 @@ def main() -> None:
             results = measured(shape, Path(folder)) if options.text else compared(Path(folder, shape), texts, size)
             print(shape, " · ".join(f"{key} {value:,.4g}" for key, value in results.items()), flush=True)
             part = "forecast" if options.text else f"{options.megabytes}mb-{shape.replace('_', '-').replace('.', '-')}"
-            record = new_record(
-                "benchmark",
-                f"benchmark-text-{part}",
-                scale="toy",
-                model="none",
-                stopwatch=watch,
-                scores={key: round(value, 4) for key, value in results.items()},
-                config=config,
-            )
+            about = {"scale": "toy", "model": "none", "stopwatch": watch, "config": config}
+            scores = {key: round(value, 4) for key, value in results.items()}
+            record = new_record("benchmark", f"benchmark-text-{part}", **about, scores=scores)
             print(f"record: {save_record(record)}", flush=True)
 
 
