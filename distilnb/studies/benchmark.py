@@ -187,9 +187,7 @@ def make_formats(
 ) -> tuple[list[Runner], Refused]:
     """The models in these formats, and the formats that this machine cannot make, which do not stop the others.
 
-    `length` is that of formats which have but one.
-
-    Raises ValueError for a model that cannot be exported.
+    `length` is that of formats which have but one. Raises ValueError for a model that cannot be exported.
     """
     made, refused = [], []
     for format in formats:
@@ -221,19 +219,13 @@ def agreeing(
 def added_memory(runner: Runner, kind: str, length: int) -> float:
     """The megabytes that opening this runner's model and its first answers of `length` tokens add to a fresh process.
 
-    A runtime gives `STEADY` of them, because OpenVINO then holds a second graph.
-
-    `kind` names the model's class for `sources.class_named`; its configuration is beside the runner's file.
+    A runtime gives `STEADY` of them, because OpenVINO then holds a second graph. `kind` names the model's class for
+    `sources.class_named`; its configuration is beside the runner's file.
     """
     program = "import sys; from distilnb.studies.benchmark import memory_of; print(memory_of(*sys.argv[1:]))"
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}  # frees memory at once
-    told = subprocess.run(
-        [sys.executable, "-c", program, str(runner.path), runner.format, kind, str(length)],
-        env=environment,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
+    command = [sys.executable, "-c", program, str(runner.path), runner.format, kind, str(length)]
+    told = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
     return float(told.split()[-1])
 
 
