@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from distilnb.machine import device
-from distilnb.machine.device import EXACT, applied, memory_use, peak_memory, probe, use_fast_settings, write_rate
+from distilnb.machine.device import (
+    EXACT,
+    applied,
+    fast_bf16,
+    memory_use,
+    peak_memory,
+    probe,
+    use_fast_settings,
+    write_rate,
+)
 
 CPU = torch.device("cpu")
 
@@ -59,6 +68,32 @@ for keep in (False, True):
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=300)
     off, on = map(int, done.stdout.split())
     assert on < off / 3 or off == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not fast_bf16(), reason="oneDNN makes no kernels of note for this processor")
+def test_memory_grows_little_with_lengths_that_do_not_come_again(monkeypatch):
+    """A command, in a process of its own, multiplies thousands of shapes; by itself oneDNN keeps a thousand."""
+    program = """
+import distilnb.cli, torch
+from distilnb.machine.device import memory_use
+layers = [torch.nn.Linear(256, 256 + 16 * i, dtype=torch.bfloat16) for i in range(8)]
+def multiply(lengths):
+    for length in lengths:
+        for layer in layers:
+            layer(torch.zeros(length, 256, dtype=torch.bfloat16))
+    return memory_use(torch.device("cpu"))[0]
+with torch.inference_mode():
+    print(-multiply(range(100, 300)) + multiply(range(300, 500)))
+"""
+    grown = []
+    for capacity in ("1024", None):
+        monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
+        if capacity:
+            monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", capacity)
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=300)
+        grown.append(int(done.stdout))
+    assert grown[1] < 0.5 * grown[0]
 
 
 def test_peak_memory_is_a_high_water_mark():
