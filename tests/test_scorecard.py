@@ -467,3 +467,15 @@ def test_whether_the_papers_value_lies_in_our_interval_is_said():
     assert line(records, "without: soft targets").cells()["paper inside"] == "yes"
     assert line(records, "without: cosine").cells()["paper inside"] == "no"
     assert line(records, "without: masked").cells()["paper inside"] == "–"
+
+
+def test_answers_no_better_than_matching_words_are_remarked():
+    """A distance to a teacher that has not learned to answer says nothing; toyworld's questions have another floor."""
+    low, high = ({"scores": dict.fromkeys(("main", "f1", "exact_match"), value)} for value in (0.12, 0.2))
+    floor = tuned("none", "none", 0.0) | {"kind": "data", "name": "ceilings"}
+    floor["scores"] = {"squad_matching_words_f1": 0.18}
+    distance = "distance to BERT-base on SQuAD by Table 2, F1"
+    for scale, told in (("mini", True), ("toy", False)):
+        runs = [tuned(model, "squad", 0.0, scale=scale) | own for model, own in (("teacher", low), ("student", high))]
+        for what, remarked in (("BERT-base, SQuAD f1", told), ("DistilBERT, SQuAD f1", False), (distance, told)):
+            assert ("below matching words" in line([*runs, floor], what).small[scale]) == remarked, (scale, what)

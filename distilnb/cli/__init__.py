@@ -8,5 +8,5 @@ os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 # building it costs
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 # read when oneDNN makes its first kernels, a few for each shape: with batches of many lengths, the 1,024 that it keeps
-# by itself are hundreds of megabytes that rarely come again; an update needs some forty
+# by itself are hundreds of megabytes that rarely come again (findings/cpu_memory_grows_with_each_new_length.sh)
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")

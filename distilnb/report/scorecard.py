@@ -6,7 +6,7 @@ data, in `data/paper/verdict_rules.csv`; `RULE` explains in words how a verdict 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
@@ -95,8 +95,10 @@ class Runs:
     points, hundredths of 1.
     """
 
-    def __init__(self, records: Iterable[Mapping[str, Any]], scale: str):
+    def __init__(self, records: Sequence[Mapping[str, Any]], scale: str):
         here = [record for record in records if record["scale"] == scale]
+        measured = next((r["scores"] for r in records if r["name"] == "ceilings"), {})
+        self.matching_words = measured.get("squad_matching_words_f1", 0.0) if scale != "toy" else 0.0
         self.scale, self.left_out = scale, [r for r in here if scale in EVIDENCE and is_subset(r)]
         self.records = [record for record in here if record not in self.left_out]
 
@@ -118,8 +120,15 @@ class Runs:
         is_main = first["scores"][metric] == first["scores"]["main"]  # whose interval is recorded: F1's, not EM's
         rows = [100 * bound for bound in first.get("interval") or ()] if is_main else None
         remark = "the released checkpoint" if first["model"].startswith("released") else ""
-        remark = remark or ("a subset" if is_subset(first) else "")
+        remark = remark or self._caveat([first])
         return _over_runs([100 * r["scores"][metric] for r in by_seed.values()], median, rows, remark)
+
+    def _caveat(self, runs: Sequence[Mapping[str, Any]]) -> str:
+        """What must stand beside the scores of these runs: that they are of some rows, or that nothing was learned."""
+        told = ["a subset"] if any(map(is_subset, runs)) else []
+        if any(run["task"] == "squad" and run["scores"]["f1"] <= self.matching_words for run in runs):
+            told.append("one is below matching words" if len(runs) > 1 else "below matching words")
+        return ", ".join(told)
 
     def macros(self, *models: str) -> tuple[list[dict[int, float]], str]:
         """The macro scores of each model by seed, over the tasks that all ran in full, and a remark if not all nine.
@@ -166,7 +175,7 @@ class Runs:
         one, other = self.tuned(better, task), self.tuned(worse, task)
         both = sorted(one.keys() & other.keys())
         check_comparable([by_seed[seed] for by_seed in (one, other) for seed in both], _settings)
-        remark = "a subset" if any(is_subset(one[seed]) for seed in both) else ""
+        remark = self._caveat([by_seed[seed] for by_seed in (one, other) for seed in both])
         deltas = [100 * (one[seed]["scores"][metric] - other[seed]["scores"][metric]) for seed in both]
         return _over_runs(deltas, mean, remark=remark)
 
