@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from .. import paths
-from ..evidence.names import rank
 from ..evidence.records import load_records
 from ..evidence.statistics import mean_interval
 from ..tasks import finetuning, glue
@@ -45,23 +44,22 @@ def pairs(records: Records, former: Records) -> pd.DataFrame:
 
 
 def rows(records: Records, former: Records) -> list[dict[str, Any]]:
-    """The table's rows, one for each task and model: medians of both, the mean gain in points with its interval."""
-    made = []
-    for (task, model), cells in pairs(records, former).groupby(["task", "model"], sort=False):
-        rates = f"{cells['rate_before'].iloc[0]:g}, {cells['rate_now'].iloc[0]:g}"
+    """The table's rows, one for each task: the means of both over models and seeds, the gain in points with its
+    interval, and how many of the pairs chose another learning rate."""
+    found, made = pairs(records, former), []
+    for task, cells in sorted(found.groupby("task"), key=lambda each: list(glue.GLUE).index(each[0])):
+        others = (cells["rate_before"] != cells["rate_now"]).sum()
         made.append(
             {
                 "task": task,
-                "model": model,
-                "median, rows of like length": f"{cells['before'].median():.1f}",
-                "median, rows as they come": f"{cells['now'].median():.1f}",
+                "pairs": len(cells),
+                "mean, rows of like length": f"{cells['before'].mean():.1f}",
+                "mean, rows as they come": f"{cells['now'].mean():.1f}",
                 "mean gain, points": signed_interval(*mean_interval(list(cells["now"] - cells["before"]))[:3]),
-                "rates chosen": rates,
-                "seeds": len(cells),
+                "another rate chosen": f"{others} of {len(cells)}",
             }
         )
-    order = list(glue.GLUE)
-    return sorted(made, key=lambda row: (order.index(row["task"]), rank(row["model"])))
+    return made
 
 
 def still_grouped(records: Records, scale: str, tasks: Sequence[str]) -> list[str]:
