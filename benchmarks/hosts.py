@@ -21,15 +21,15 @@ from statistics import median, quantiles
 
 from transformers import BertConfig, DistilBertConfig
 
+from distilnb import scales
+from distilnb.evidence.records import commit, versions
+from distilnb.machine.device import describe_device
+from distilnb.models.arithmetic import GPUS, UTILISATION, distillation_flops, parameter_groups
+from distilnb.text import toyworld
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
-from two_hosts import ended, two_hosts  # noqa: E402
-
-from distilnb import scales  # noqa: E402
-from distilnb.evidence.records import commit, versions  # noqa: E402
-from distilnb.machine.device import describe_device  # noqa: E402
-from distilnb.models.arithmetic import GPUS, UTILISATION, distillation_flops, parameter_groups  # noqa: E402
-from distilnb.text import toyworld  # noqa: E402
+from two_hosts import ended, two_hosts  # noqa: E402  (the network of the tests)
 
 SHORT, LONG, TOKENS, ROUNDS = 1, 12, 2048, 7  # updates of a run, tokens of an update, rounds over the cases
 CASES = [(1, 0), (2, 10_000), (2, 1_000), (4, 10_000), (4, 1_000)]  # processes, Mbit/s

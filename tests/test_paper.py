@@ -219,7 +219,7 @@ def test_names_are_matched_without_capitals_and_hyphens():
     ],
 )
 def test_unknown_names_raise_and_list_the_choices(call, choice):
-    with pytest.raises(ValueError, match=f"unknown .*{choice}"):
+    with pytest.raises(ValueError, match=choice):
         call()
 
 

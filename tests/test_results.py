@@ -136,7 +136,7 @@ def test_an_edited_record_is_refused(tmp_path, edit):
 def test_a_damaged_record_is_refused_by_name(tmp_path, content):
     path = tmp_path / "broken.json"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="broken.json .*run it again"):
+    with pytest.raises(ValueError, match="broken.json"):
         load_record(path)
 
 

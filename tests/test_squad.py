@@ -98,12 +98,7 @@ def test_a_sample_of_the_hubs_rows_is_drawn_by_the_seed(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "arguments, says",
-    [
-        (("train", "web"), "task source is 'web'; use toyworld or hub"),
-        (("test",), "task squad has no split 'test' in toyworld, only train, validation"),
-        (("train", "toyworld", 0), "0 rows of task squad were asked for; at least 1"),
-    ],
+    "arguments, says", [(("train", "web"), "'web'"), (("test",), "'test'"), (("train", "toyworld", 0), "rows")]
 )
 def test_loading_says_what_is_wrong(arguments, says):
     with pytest.raises(ValueError, match=says):
@@ -116,17 +111,14 @@ NO_ANSWER = "row row-1 of split 'train' of task squad has no answer with a place
 @pytest.mark.parametrize(
     "data, says",
     [
-        (split_of(WORDS).remove_columns("answers"), "split 'train' of task squad has no column 'answers', only id, "),
-        (split_of(WORDS).select([]), "split 'train' of task squad is empty"),
+        (split_of(WORDS).remove_columns("answers"), "'answers'"),
+        (split_of(WORDS).select([]), "empty"),
         (rows(("the", WORDS, "Cat"), ("the", WORDS, {"text": [], "answer_start": []})), NO_ANSWER),
         (rows(("the", WORDS, "Cat"), ("the", WORDS, {"text": ["Cat"], "answer_start": []})), NO_ANSWER),
-        (rows(("the", WORDS, "Cat"), (None, WORDS, "Cat")), "row 1 of .* has no text in column 'question'"),
-        (
-            rows(("the", WORDS, {"text": ["Cat", "old"], "answer_start": [18, 13]}), ("the", WORDS, "Cat")),
-            r"1 answer\(s\) of split 'train' .* first in row row-0: the answer is 'old', the context has ' ol' there",
-        ),
-        (rows(("the", WORDS, {"text": ["ds"], "answer_start": [-5]})), r"1 answer\(s\) .*: the answer is 'ds', "),
-        (rows(("the", WORDS, {"text": [""], "answer_start": [3]})), r"1 answer\(s\) .*: the answer is '', "),
+        (rows(("the", WORDS, "Cat"), (None, WORDS, "Cat")), "row 1"),
+        (rows(("the", WORDS, {"text": ["Cat", "old"], "answer_start": [18, 13]}), ("the", WORDS, "Cat")), "' ol'"),
+        (rows(("the", WORDS, {"text": ["ds"], "answer_start": [-5]})), "'ds'"),
+        (rows(("the", WORDS, {"text": [""], "answer_start": [3]})), "''"),
     ],
 )
 def test_rows_that_cannot_be_used_are_refused(data, says):
@@ -256,14 +248,11 @@ def test_a_long_question_is_cut_and_counted(tokenizer):
 @pytest.mark.parametrize(
     "settings, says",
     [
-        ({"max_length": 500}, "max_length is 500; this tokenizer allows 8 to 128"),
-        ({"max_length": 7}, "max_length is 7"),
-        ({"max_length": 32, "stride": 0}, "stride is 0"),
+        ({"max_length": 500}, "max_length"),
+        ({"max_length": 7}, "max_length"),
+        ({"max_length": 32, "stride": 0}, "stride"),
         ({"max_length": 32, "max_question": 0}, "max_question 0"),
-        (
-            {"max_length": 11},
-            "the question of row 1 has 8 tokens and leaves no room for its context in 11: use a larger",
-        ),
+        ({"max_length": 11}, "row 1"),
     ],
 )
 def test_impossible_lengths_are_refused(tokenizer, settings, says):
@@ -367,11 +356,11 @@ def test_a_context_without_a_token_has_the_empty_answer(tokenizer):
 @pytest.mark.parametrize(
     "change, settings, says",
     [
-        (lambda logits: logits[:-1], {}, "logits for 2 windows, but 3 windows"),
-        (lambda logits: [logits[0], logits[1][:5], logits[2]], {}, r"window 1 has 13 tokens; logits of shape \(5, 2\)"),
-        (lambda logits: [logits[0][:, 0], *logits[1:]], {}, "window 0 has 13 tokens"),
-        (lambda logits: [*logits[:2], logits[2] * np.nan], {}, "window 2 .* not finite"),
-        (lambda logits: logits, {"n_best": 0}, "n_best is 0"),
+        (lambda logits: logits[:-1], {}, "2 windows"),
+        (lambda logits: [logits[0], logits[1][:5], logits[2]], {}, "window 1"),
+        (lambda logits: [logits[0][:, 0], *logits[1:]], {}, "window 0"),
+        (lambda logits: [*logits[:2], logits[2] * np.nan], {}, "window 2"),
+        (lambda logits: logits, {"n_best": 0}, "n_best"),
         (lambda logits: logits, {"max_answer_length": 0}, "max_answer_length 0"),
     ],
 )

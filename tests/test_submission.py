@@ -42,7 +42,7 @@ def test_numbers_are_kept_in_range(tmp_path):
 
 def test_what_the_server_does_not_take_is_refused(tmp_path):
     for name, split in (("imdb", "test"), ("sst2", "validation")):
-        with pytest.raises(ValueError, match=f"takes no split '{split}' of task {name}"):
+        with pytest.raises(ValueError, match=split):
             submission.write(glue.TASKS[name], split, np.ones(2, dtype=int), tmp_path)
     assert submission.test_splits("imdb") == () and not list(tmp_path.iterdir())
 

@@ -68,13 +68,13 @@ def test_a_task_is_found_however_it_is_written(written):
 @pytest.mark.parametrize(
     "arguments, says",
     [
-        (("sst3", "train"), "unknown task 'sst3'; use one of cola, mnli, mrpc, qnli, qqp, rte, sst2, stsb, wnli, imdb"),
-        (("rte", "train", "hob"), "task source is 'hob'; use toyworld or hub"),
-        (("rte", "dev"), "task rte has no split 'dev' in toyworld, only train, validation, test$"),
-        (("mnli", "validation"), "no split 'validation' in toyworld, only train, validation_matched, "),
-        (("rte", "train", "toyworld", 0), "0 rows of task rte were asked for; at least 1"),
-        (("rte", "test", "toyworld", 5), r"split 'test' of task rte comes without labels \(all are -1\): use train or"),
-        (("stsb", "test", "toyworld", 5), "split 'test' of task stsb comes without labels"),
+        (("sst3", "train"), "'sst3'"),
+        (("rte", "train", "hob"), "'hob'"),
+        (("rte", "dev"), "'dev'"),
+        (("mnli", "validation"), "validation_matched"),
+        (("rte", "train", "toyworld", 0), "rows"),
+        (("rte", "test", "toyworld", 5), "labels"),
+        (("stsb", "test", "toyworld", 5), "labels"),
     ],
 )
 def test_loading_says_what_is_wrong(arguments, says):
@@ -85,21 +85,17 @@ def test_loading_says_what_is_wrong(arguments, says):
 @pytest.mark.parametrize(
     "task, data, says",
     [
-        ("rte", rows("rte").remove_columns("sentence2"), "has no column 'sentence2', only sentence1, label"),
-        (
-            "rte",
-            rows("rte").rename_column("label", "labels"),
-            "has no column 'label', only sentence1, sentence2, labels",
-        ),
-        ("rte", rows("rte", ()), "split 'train' of task rte is empty"),
-        ("rte", rows("rte", (0, 1, 2)), r"row 2 of split 'train' of task rte has the label 2; labels are 0 to 1 \(ent"),
-        ("mnli", rows("mnli", (0, 2, -1)), "row 2 of split 'train' of task mnli has the label -1; labels are 0 to 2"),
-        ("rte", rows("rte", (0.5, 1.0)), "row 0 of split 'train' of task rte has the label 0.5"),
-        ("rte", rows("rte", (0, None)), "row 1 of split 'train' of task rte has the label None"),
-        ("rte", rows("rte", (-1, -1)), "comes without labels"),
-        ("stsb", rows("stsb", (-1.0, -1.0)), "comes without labels"),
-        ("stsb", rows("stsb", (None, None)), "comes without labels"),
-        ("stsb", rows("stsb", (1.0, float("inf"))), "row 1 .* has the label inf; labels are finite numbers"),
+        ("rte", rows("rte").remove_columns("sentence2"), "'sentence2'"),
+        ("rte", rows("rte").rename_column("label", "labels"), "'label'"),
+        ("rte", rows("rte", ()), "empty"),
+        ("rte", rows("rte", (0, 1, 2)), "row 2"),
+        ("mnli", rows("mnli", (0, 2, -1)), "row 2"),
+        ("rte", rows("rte", (0.5, 1.0)), "row 0"),
+        ("rte", rows("rte", (0, None)), "row 1"),
+        ("rte", rows("rte", (-1, -1)), "labels"),
+        ("stsb", rows("stsb", (-1.0, -1.0)), "labels"),
+        ("stsb", rows("stsb", (None, None)), "labels"),
+        ("stsb", rows("stsb", (1.0, float("inf"))), "row 1"),
     ],
 )
 def test_rows_that_cannot_be_used_are_refused(task, data, says):
@@ -117,10 +113,10 @@ def test_a_task_without_a_split_to_score_is_refused():
 @pytest.mark.parametrize(
     "task, settings, says",
     [
-        ("imdb", {"truncation": "middle"}, "truncation is 'middle'; use one of head, tail, head_tail"),
-        ("rte", {"truncation": "tail"}, "task rte has pairs of texts, which are cut by 'head' only"),
-        ("rte", {"max_length": 500}, "max_length is 500; this tokenizer allows 8 to 128"),
-        ("rte", {"max_length": 4}, "max_length is 4"),
+        ("imdb", {"truncation": "middle"}, "'middle'"),
+        ("rte", {"truncation": "tail"}, "'head'"),
+        ("rte", {"max_length": 500}, "max_length"),
+        ("rte", {"max_length": 4}, "max_length"),
     ],
 )
 def test_tokenizing_says_what_is_wrong(tokenizer, task, settings, says):
@@ -211,9 +207,7 @@ def hub_rows(name: str) -> Dataset:
 
 @pytest.mark.parametrize("name, labels, shown", [("sst2", (1, 1, 1), "positive"), ("stsb", (2.5, 2.5), "2.5")])
 def test_labels_that_are_all_alike_are_refused(name, labels, shown):
-    with pytest.raises(
-        ValueError, match=f"all {len(labels)} rows of split 'train' of task {name} have the label {shown}:"
-    ):
+    with pytest.raises(ValueError, match=f"label {shown}"):
         check(rows(name, labels), TASKS[name], "train")
     check(rows(name, labels[:1]), TASKS[name], "train")
 
@@ -287,7 +281,7 @@ def test_carved_rows_are_a_tenth_of_train_and_no_validation_row():
     assert fewer.info["rows"] == {"train": 7, "carved": 5} and set(fewer.train["idx"]) < set(carved.train["idx"])
     assert fewer.validations["carved"]["idx"][:] == carved.validations["carved"]["idx"][:]
     assert data.carve().train["idx"][:] == carved.train["idx"][:] != data.carve(seed=1).train["idx"][:]
-    with pytest.raises(ValueError, match="too few"):
+    with pytest.raises(ValueError, match="few"):
         TaskData(TASKS["rte"], rows("rte", (1,)), {"validation": rows("rte")}, {"rows": {}}).carve()
 
 

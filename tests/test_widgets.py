@@ -285,7 +285,7 @@ def test_guesses_are_those_of_the_whole_model(which, teacher, student, tokenizer
 def test_a_long_sentence_is_refused_by_the_model_that_cannot_read_it(teacher, tokenizer):
     """126 words fit between [CLS] and [SEP], 127 do not."""
     guessing.mask_logits(teacher, tokenizer, "[MASK]" + " cat" * 125)
-    with pytest.raises(ValueError, match="129 tokens.*at most 128"):
+    with pytest.raises(ValueError, match="129 tokens"):
         guessing.mask_logits(teacher, tokenizer, "[MASK]" + " cat" * 126)
 
 
