@@ -70,7 +70,8 @@ def test_a_family_passes_through_all_commands(kind, text_file, tmp_path, capsys)
     answerer = tmp_path / "models" / "finetuning-toy-student-questions-seed0"
     reader, text = load_model(str(answerer)), "anna is in the garden again"
     assert finetuning.ask(reader, load_tokenizer(str(answerer)), "where is anna", text)[0].text in text
-    call("export", "--model", answerer, "--format", "onnx_float32", "--out", tmp_path / "onnx")  # other heads: families
+    for model in (student, answerer):  # classifiers are in `test_families`
+        call("export", "--model", model, "--format", "onnx_float32", "--out", tmp_path / "onnx" / model.name)
     flags = [part for name, value in ONE_ROUND.items() for part in (f"--{name}", value)]
     pair = ["--teacher", teacher, "--student", student, "--scored-rows", 0, "--formats", "float32,int8"]
     call("benchmark", *pair, *flags, "--name", f"timed-{kind}")

@@ -60,10 +60,10 @@ def test_without_time_nothing_is_begun_and_that_is_said(tmp_path):
 def test_the_check_of_a_gpu_runs_on_the_processor(tmp_path):
     """Its commands exist, each step leaves a line, and its records come back in one file."""
     script = SCRIPT.with_name("gpu_check.sh")
-    steps = "nccl out-of-memory finetuning-step"
+    steps = "distil-bf16 nccl out-of-memory finetuning-step"
     done = subprocess.run([script, "--dry-run", tmp_path / "out"], env=environment(STEPS=steps), capture_output=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(re.findall(r": done in", (tmp_path / "out" / "summary.txt").read_text())) == 3
+    assert len(re.findall(r": done in", (tmp_path / "out" / "summary.txt").read_text())) == 4
     with tarfile.open(tmp_path / "out" / "records.tar.gz") as records:
         names = {Path(name).stem for name in records.getnames() if name.endswith(".json")}
-    assert {"gpu-nccl", "gpu-out-of-memory", "benchmark-finetuning-toy"} <= names
+    assert {"gpu-bf16", "gpu-nccl", "gpu-out-of-memory", "benchmark-finetuning-toy"} <= names
