@@ -479,3 +479,5 @@ def test_answers_no_better_than_matching_words_are_remarked():
         runs = [tuned(model, "squad", 0.0, scale=scale) | own for model, own in (("teacher", low), ("student", high))]
         for what, remarked in (("BERT-base, SQuAD f1", told), ("DistilBERT, SQuAD f1", False), (distance, told)):
             assert ("below matching words" in line([*runs, floor], what).small[scale]) == remarked, (scale, what)
+    both = [tuned(model, "squad", 0.0, scale="mini") | low for model in ("teacher", "student")]
+    assert "one is" not in line([*both, floor], distance).small["mini"]

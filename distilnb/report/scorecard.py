@@ -120,14 +120,15 @@ class Runs:
         is_main = first["scores"][metric] == first["scores"]["main"]  # whose interval is recorded: F1's, not EM's
         rows = [100 * bound for bound in first.get("interval") or ()] if is_main else None
         remark = "the released checkpoint" if first["model"].startswith("released") else ""
-        remark = remark or self._caveat([first])
+        remark = remark or self._caveat([*by_seed.values()])
         return _over_runs([100 * r["scores"][metric] for r in by_seed.values()], median, rows, remark)
 
     def _caveat(self, runs: Sequence[Mapping[str, Any]]) -> str:
         """What must stand beside the scores of these runs: that they are of some rows, or that nothing was learned."""
         told = ["a subset"] if any(map(is_subset, runs)) else []
-        if any(run["task"] == "squad" and run["scores"]["f1"] <= self.matching_words for run in runs):
-            told.append("one is below matching words" if len(runs) > 1 else "below matching words")
+        below = [run["task"] == "squad" and run["scores"]["f1"] <= self.matching_words for run in runs]
+        if any(below):
+            told.append("below matching words" if all(below) else "one is below matching words")
         return ", ".join(told)
 
     def macros(self, *models: str) -> tuple[list[dict[int, float]], str]:
