@@ -4,7 +4,8 @@ The older commit is checked out into a temporary git worktree, and each build ru
 `benchmarks/pretraining_step.py` and its own commands. Builds take turns, round by round, and each is the first in half
 of the rounds, so that a busy machine slows all. The distillation step is timed inside a worker process; fine-tuning and
 a grid (three models, four tasks, three seeds) are timed as whole commands, from the start of Python to the last record.
-Shown are ratios of CPU time to today's: the least, the median and the greatest of the rounds.
+Shown are ratios of CPU time to today's: the least, the median and the greatest of the rounds. "At most" is the ratio
+that we would reach if nothing but our matrix products took time, at the greatest rate measured in the same run.
 
     python benchmarks/before.py                           all of it, about half an hour on two cores
     python benchmarks/before.py --only small,tuning       some of it; the names are those of CASES
@@ -29,9 +30,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMIT = "f1d7b5b"  # before the decoder's gradient was summed in larger pieces
+LENGTH = 128
 NARROW = {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 512}
 WIDE = {"hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536}
-STEPS = {  # title, precision, the teacher's shape and layers, sequences of 128 tokens, steps in a round, other loops
+STEPS = {  # title, precision, the teacher's shape and layers, sequences of LENGTH tokens, steps in a round, other loops
     "tiny": ("a step to try this script", "float32", NARROW | {"vocab_size": 3072}, 4, 4, 1, ("plain", "trainer")),
     "small": ("distillation step, width 384", "bf16", WIDE, 6, 32, 2, ()),  # whole logits would take 10 GB
     "narrow": ("distillation step, width 128, 30,522 words", "bf16", NARROW, 12, 16, 2, ("plain", "trainer")),
@@ -98,8 +100,36 @@ def worker(root: Path, files: Path, *what: str) -> Iterator[Callable[[], dict[st
         process.communicate()
 
 
+def operations(arguments: str, records: list[dict[str, Any]]) -> float:
+    """The additions and multiplications of the training behind these records of a command."""
+    from transformers import AutoConfig
+
+    from distilnb.models.arithmetic import finetuning_flops
+
+    models = dict(model.split("=") for model in arguments.rpartition("--model ")[2].split(","))
+    total = 0.0
+    for record in records:
+        config = AutoConfig.from_pretrained(models[record["model"]].removeprefix("random:"))
+        rows = record["config"]["epochs"] * record["data"]["rows"]["train"]
+        total += finetuning_flops(config, 1, record["tokens"] / rows, rows)
+    return total
+
+
+def least_seconds(case: str, rows: list[dict[str, Any]], peaks: dict[str, float]) -> float:
+    """The seconds of today's matrix products at the peak rate: of a token's in a step, of all in a command."""
+    from transformers import BertConfig
+
+    from distilnb.models.arithmetic import distillation_flops
+
+    if case in COMMANDS:
+        return statistics.median(row["operations"] for row in rows if row["build"] == "now") / peaks["bfloat16"]
+    _, precision, shape, layers, *_ = STEPS[case]
+    teacher, student = (BertConfig(**shape, num_hidden_layers=count) for count in (layers, layers // 2))
+    return distillation_flops(student, teacher, 1, LENGTH) / peaks["bfloat16" if precision == "bf16" else precision]
+
+
 def command(root: Path, files: Path, arguments: str) -> dict[str, Any]:
-    """The CPU seconds and peak memory of one `distilnb finetune` of the build in `root`."""
+    """The CPU seconds and peak memory of one `distilnb finetune` of the build in `root`, and its operations."""
     with tempfile.TemporaryDirectory(dir=files) as out, (files / "log").open("a") as log:
         line = [sys.executable, "-m", "distilnb", "finetune", "--scale", "toy", "--cpu", *arguments.split()]
         process = subprocess.Popen(
@@ -107,9 +137,11 @@ def command(root: Path, files: Path, arguments: str) -> dict[str, Any]:
         )
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(line)} in {root} failed:\n{(files / 'log').read_text()[-2000:]}")
-    return {"seconds": used.ru_utime + used.ru_stime, "memory": used.ru_maxrss * 1024}
+        if process.returncode:
+            raise RuntimeError(f"{' '.join(line)} in {root} failed:\n{(files / 'log').read_text()[-2000:]}")
+        records = [json.loads(file.read_text()) for file in Path(out).glob("*.json")]
+    cost = {"seconds": used.ru_utime + used.ru_stime, "memory": used.ru_maxrss * 1024}
+    return cost | {"operations": operations(arguments, records)}
 
 
 def rounds_of(case: str, old: Path, files: Path, rounds: int, settings: dict[str, Any]) -> list[dict[str, Any]]:
@@ -150,15 +182,18 @@ def shares(rows: list[dict[str, Any]], build: str) -> dict[str, float]:
     return {stage: round(seconds / sum(total.values()), 3) for stage, seconds in total.items()}
 
 
-def compared(case: str, rows: list[dict[str, Any]], commit: str) -> list[dict[str, Any]]:
-    """How many times as fast today's build is in a case (least, median, greatest), and its share of the memory."""
+def compared(case: str, rows: list[dict[str, Any]], commit: str, peaks: dict[str, float]) -> list[dict[str, Any]]:
+    """How many times as fast today's build is in a case (least, median, greatest), could be at most, and its share of
+    the memory."""
     title = f"{STEPS[case][0]}, {STEPS[case][1]}" if case in STEPS else COMMANDS[case][0]
     names = {"before": f"commit {commit}", "plain": "the plain step, float32", "trainer": "Trainer"}
+    least = least_seconds(case, rows, peaks)
     return [
         {
             "what": title,
             "against": name,
             "faster": [round(ratio, 3) for ratio in ratios(rows, build, "seconds")],
+            "at_most": round(statistics.median(row["seconds"] for row in rows if row["build"] == build) / least, 3),
             "memory": round(1 / ratios(rows, build, "memory")[1], 3),
         }
         for build, name in names.items()
@@ -169,6 +204,8 @@ def compared(case: str, rows: list[dict[str, Any]], commit: str) -> list[dict[st
 def main() -> None:
     if sys.argv[1:2] == ["--work"]:
         return work(*sys.argv[2:4], json.loads(sys.argv[4]))
+    import torch
+
     from distilnb.evidence.records import Stopwatch, new_record, save_record
     from distilnb.machine import device
     from distilnb.report import tables
@@ -183,7 +220,7 @@ def main() -> None:
         parser.error(f"unknown case '{unknown[0]}'; use some of {', '.join(CASES)}")
     if options.rounds < 1:
         parser.error("rounds must be 1 or more")
-    watch, settings, rows, comparisons = Stopwatch(), device.probe(), [], []
+    watch, settings, rows, peaks = Stopwatch(), device.probe(), [], {"float32": 0.0, "bfloat16": 0.0}
     git = ["git", "-C", str(ROOT), "worktree"]
     with tempfile.TemporaryDirectory() as folder:
         old = Path(folder, "before")
@@ -191,14 +228,17 @@ def main() -> None:
         try:
             for case in cases:
                 own = rounds_of(case, old, Path(folder), options.rounds, settings)
-                comparisons += compared(case, own, options.commit)
-                print(f"{case}: {comparisons[-1]['what']} is done", flush=True)
+                with device.applied(settings):
+                    peaks = {kind: max(peak, device.matmul_rate(getattr(torch, kind))) for kind, peak in peaks.items()}
+                print(f"{case} is done", flush=True)
                 for build in ("before", "now") if case in STEPS else ():
                     print(f"{build}: " + ", ".join(f"{s} {share:.0%}" for s, share in shares(own, build).items()))
                 rows += own
         finally:
             subprocess.run([*git, "remove", "--force", str(old)], check=True)
-    more = {"comparisons": comparisons, "rounds": rows, "settings": settings}
+    of_case = {case: [row for row in rows if row["case"] == case] for case in cases}
+    comparisons = [one for case, own in of_case.items() for one in compared(case, own, options.commit, peaks)]
+    more = {"comparisons": comparisons, "rounds": rows, "settings": settings, "peaks": peaks}
     config = {"commit": options.commit, "rounds": options.rounds, "cases": cases, "group_by_length": False}
     about = {"scale": "base", "model": "student", "stopwatch": watch, "scores": {}, "config": config}
     record = new_record("benchmark", "benchmark-before", **about, **more)

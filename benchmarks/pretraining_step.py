@@ -46,6 +46,7 @@ from distilnb.distillation.step import Distillation
 from distilnb.evidence.records import Stopwatch, new_record, save_record
 from distilnb.machine.device import applied, fast_bf16, forget_accelerator, matmul_rate, memory_use, now, probe
 from distilnb.models import dropout
+from distilnb.models.arithmetic import distillation_flops
 from distilnb.models.student import build_student
 from distilnb.models.teacher import load_teacher
 from distilnb.report import tables
@@ -304,11 +305,8 @@ def check_equal_losses(shape: dict[str, Any]) -> float:
 
 def flops_per_token(shape: dict[str, Any], layers: int = 12) -> float:
     """Multiplications and additions of the triple loss for a token: the teacher forward, the student three times."""
-    config = BertConfig(**shape)
-    h, words = config.hidden_size, config.vocab_size
-    layer = 2 * (4 * h * h + 2 * h * config.intermediate_size) + 4 * SEQUENCE * h
-    head = 2 * h * h + 2 * h * words
-    return layers * layer + head + 3 * (layers // 2 * layer + head)
+    teacher, student = (BertConfig(**shape, num_hidden_layers=count) for count in (layers, layers // 2))
+    return distillation_flops(student, teacher, 1, SEQUENCE)
 
 
 def measure(size: str, rounds: int, steps: int, names: list[str]) -> dict[str, Any]:
