@@ -110,7 +110,6 @@ class Training:
         self.model, self.accelerator, self.config, self.safety = model, accelerator, config, safety
         self.steps, self.folder = steps, folder
         self.backup: Path | None = None
-        self.names = {parameter: name for name, parameter in model.named_parameters()}
         self.step, self.evaluations, self.spent = 0, [], {"wall_seconds": 0.0, "cpu_seconds": 0.0}
         self.curve: dict[str, list] = {}  # column → a value for each update made
         self.largest = safety.micro_batch_size  # rows of a forward pass, as long as memory suffices
@@ -147,6 +146,7 @@ class Training:
 
     def start(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Load the newest checkpoint, if there is one, and pass `module` (the model with its loss) to accelerate."""
+        self.names = {parameter: name for name, parameter in self.model.named_parameters()}
         hosts = check_hosts(self.accelerator, self.identity)
         self.first = self.folder is not None and first_on_disk(self.folder, self.accelerator)
         self._resume(optimizer)

@@ -1,7 +1,8 @@
 """Fine-tuning on a task (paper sections 4 and 4.1): one loop for classes, numbers and answer spans (notebooks 04–06).
 
-Padding is left out (`unpadding`). To put rows of like length together would avoid most of it too, but such a batch is
-no fair sample of the task (`report.grouping` compares runs of both kinds).
+Left out are padding (`unpadding`) and the embeddings of words that no training row contains (`trimming`). To put rows
+of like length together would avoid most padding too, but such a batch is no fair sample of the task (`report.grouping`
+compares runs of both kinds).
 
 Order, dropout and the new head are pure functions of the seed, and the result of an update does not depend on the
 number of processes. Every row of a validation split is scored exactly once, by one of the processes; the paper's early
@@ -39,6 +40,7 @@ from ..machine import device
 from ..machine.processes import alone_in, explained, first_on_disk, jointly, summed
 from ..models import dropout, families, half, unpadding
 from ..models.teacher import check_vocabulary, pad_causal
+from ..models.trimming import Trimmed
 from ..settings import setting
 from ..text.corpus import vocabulary_hash
 from ..text.randomness import epoch_order
@@ -335,7 +337,10 @@ def check_run(
 
 
 class TaskRun(Training):
-    """One fine-tuning in progress, which `finetune` steps through, saves and resumes."""
+    """One fine-tuning in progress, which `finetune` steps through, saves and resumes.
+
+    Until `restore_words`, the model has embeddings for no other words than those in the training rows.
+    """
 
     def __init__(
         self,
@@ -354,22 +359,35 @@ class TaskRun(Training):
         share = math.ceil(config.batch_size / accelerator.num_processes)
         kept = replace(safety, micro_batch_size=min(share, safety.micro_batch_size or share))
         folder = Path(safety.checkpoints) if safety.checkpoints else None
+        self.started_from, self.teacher = fingerprint(model), teacher
         super().__init__(model, accelerator, config, kept, config.steps(len(train)), folder)
         self.train, self.lengths, self.pad_id = train, train["length"][:], tokenizer.pad_token_id
         self.data_info, self.vocabulary = data.info, vocabulary_hash(tokenizer)
-        self.started_from, self.teacher = fingerprint(model), teacher
         self.units = heads.units(model, data.task)
         self.taught_by = {} if teacher is None else {"taught_by": fingerprint(teacher)}
         for one in (model, teacher) if teacher is not None else (model,):
             heads.standardize(one, *self.units)
         if teacher is not None:
             teacher.to(accelerator.device).eval().requires_grad_(False)
-        groups = parameter_groups(model.to(accelerator.device), config)
-        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, eps=1e-6, fused=True)
-        if folder:
-            first = first_on_disk(folder, accelerator)
-            jointly(accelerator, lambda: _drop_another(folder, self.identity), first)
-        self.start(Finetuning(model, config, self.units), optimizer)
+        self.trimmed = Trimmed(model, train, self.pad_id)
+        try:
+            self._begin()
+        except BaseException:
+            self.restore_words()
+            raise
+
+    def _begin(self) -> None:
+        groups = parameter_groups(self.model.to(self.accelerator.device), self.config)
+        optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate, eps=1e-6, fused=True)
+        if self.folder:
+            first = first_on_disk(self.folder, self.accelerator)
+            jointly(self.accelerator, lambda: _drop_another(self.folder, self.identity), first)
+        self.start(Finetuning(self.model, self.config, self.units), optimizer)
+
+    def restore_words(self) -> None:
+        """Give the model the embeddings of all words again, as they would be if all had been in the optimizer."""
+        rates = (self.config.learning_rate_at(step - 1, self.steps) for step in self.curve.get("step", ()))
+        self.trimmed.restore([1 - rate * self.config.weight_decay for rate in rates])
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -380,6 +398,7 @@ class TaskRun(Training):
             "rows": self.data_info.get("rows"),
             "vocabulary": self.vocabulary,
             "weights": self.started_from,
+            "words": len(self.trimmed.words),
             "processes": self.accelerator.num_processes,
             "precision": self.accelerator.mixed_precision,
             **self.taught_by,
@@ -390,6 +409,7 @@ class TaskRun(Training):
         if self.teacher is not None:
             with torch.no_grad(), self.accelerator.autocast():
                 batch = batch | {"teacher_logits": forward(self.teacher, batch)}
+        batch = batch | {"input_ids": self.trimmed(batch["input_ids"])}
         loss = self.module(batch).sum() * (1 / totals[0])
         return loss, loss.detach()
 
@@ -451,7 +471,10 @@ def finetune(
         run = TaskRun(model, encoded[0], data, tokenizer, accelerator, config, safety, teacher=teacher)
         run.module.train()
         order = islice(batch_order(run.lengths, config), run.step, None)
-        run.advance(run.steps, order, name, quiet, save_last=False)
+        try:
+            run.advance(run.steps, order, name, quiet, save_last=False)
+        finally:
+            run.restore_words()
     model.set_attn_implementation(attention)
     scores = evaluate(model.eval(), data, encoded, accelerator, tokenizer.pad_token_id, run.units)
     for one in (model, teacher) if teacher is not None else (model,):
@@ -500,6 +523,7 @@ def pace(
         run.update(iter([chosen]))
         tokens += int(run.lengths[chosen].sum()) if turn else 0
     seconds = device.now(accelerator.device) - began
+    run.restore_words()
     accelerator.free_memory()
     return seconds / tokens
 
