@@ -254,7 +254,7 @@ def test_no_speed_of_a_student_is_told_without_its_accuracy():
 def test_training_compared_with_others_has_a_row_for_each():
     """The median first, then the range of the rounds; what was not measured is a dash."""
     comparisons = [
-        {"what": "a step", "against": "the plain step", "faster": [1.9, 2.0, 2.25], "memory": 0.5},
+        {"what": "a step", "against": "the plain step", "faster": [1.9, 2.0, 2.25], "at_most": 2.5, "memory": 0.5},
         {"what": "a task", "against": "Trainer", "faster": [3.0, 3.5, 4.0], "memory": None},
     ]
     device = {"gpu": None, "processor": "a processor"}
@@ -266,6 +266,7 @@ def test_training_compared_with_others_has_a_row_for_each():
     rows = tables.speed_rows([record, {"device": device}])
     assert rows[0]["our training"] == "a step, 1,000 rows"
     assert [row["times as fast"] for row in rows] == ["2.00 [1.90–2.25]", "3.50 [3.00–4.00]"]
+    assert [row["at most"] for row in rows] == ["2.50", "–"]
     assert [row["memory"] for row in rows] == ["0.50", "–"]
     assert [row["our score, points"] for row in rows] == ["–", "+1.00 [−1.48, +3.48]"]  # 0, 1, 2: 1 ± 4.303 / √3
 

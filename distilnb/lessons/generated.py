@@ -177,6 +177,7 @@ def results_page(card: scorecard.Card, records: list[Record]) -> str:
         *filter(None, [findings.about_text_read_before(records), findings.about_held_out_text(records)]),
         *filter(None, [findings.about_norms(records)]),
         *(f"### {title}\n\n{tables.table(rows)}" for title, rows in tables.tables(records).items()),
+        *([tables.AT_MOST] if tables.speed_rows(records) else []),
         *(["### Rows of like length in a batch, and rows as they come", *batches] if batches[0] else []),
         "## Time and energy",
         f"Energy is time times {assumed_watts(False):.0f} W, with a GPU {assumed_watts(True):.0f} W: assumptions. "

@@ -304,12 +304,13 @@ def _of_models(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def speed_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for each comparison of our training with another's: times as fast in CPU time [least–greatest of the
-    rounds], the share of its memory, and the points that ours scores more [95 %], paired by seed."""
+    rounds] and `AT_MOST`, the share of its memory, and the points that ours scores more [95 %], paired by seed."""
     return [
         {
             "our training": one["what"] + (f", {r['config']['rows']:,} rows" if r["config"].get("rows") else ""),
             "against": one["against"],
             "times as fast": f"{one['faster'][1]:.2f} [{one['faster'][0]:.2f}–{one['faster'][2]:.2f}]",
+            "at most": f"{one['at_most']:.2f}" if one.get("at_most") else "–",
             "memory": f"{one['memory']:.2f}" if one["memory"] else "–",
             "our score, points": _lead(one, r["scores"]),
             "processor": r["device"]["gpu"] or r["device"]["processor"],
@@ -443,6 +444,11 @@ words alone. `scratch` does so too, from random weights. `untrained` is the star
 weights, `student_d` had a second, fine-tuned teacher. Scores are median [lowest–highest] over seeds. Blocks and
 held-out texts of a teacher differ from its students', so their held-out losses do not compare. What `toy` and `mini`
 show is **not evidence about the paper's claims**."""
+
+
+AT_MOST = """\
+*At most*: what the ratio would be if nothing but the matrix products of our training took time, at the greatest rate
+that this processor reached in the same run."""
 
 
 def spent_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
