@@ -10,7 +10,7 @@ from conftest import same_weights
 from datasets import Dataset
 from safetensors.torch import load_file
 from test_families import CONFIGS, make
-from test_finetuning import QUICK, SPANS, cut, span_data, task_data
+from test_finetuning import QUICK, SPANS, cut, faulty, span_data, task_data, tuned
 
 from distilnb.machine.device import make_accelerator
 from distilnb.models import families
@@ -62,6 +62,16 @@ def test_spans_and_a_teacher_too(student, tokenizer, accelerator, monkeypatch):
         model = heads.question_answerer(student, 1)[0]
         finetuning.finetune(model, span_data(17, 4), tokenizer, accelerator, SPANS, teacher=taught, quiet=True)
         models.append(model)
+    assert same_weights(*models)
+
+
+def test_an_update_that_is_left_out_lets_nothing_decay(student, tokenizer, accelerator, monkeypatch):
+    models = []
+    for trimmed in (Trimmed, Whole):
+        monkeypatch.setattr(finetuning, "Trimmed", trimmed)
+        with monkeypatch.context() as patch:
+            faulty(patch, lambda loss: loss * float("nan"), 2)
+            models.append(tuned(student, task_data("sst2"), tokenizer, accelerator)[0])
     assert same_weights(*models)
 
 

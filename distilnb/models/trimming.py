@@ -31,7 +31,7 @@ class Trimmed:
         padding = {pad_id, model.config.pad_token_id, self.whole.padding_idx} - {None}
         contained[: max(padding) + 1] = True  # padding keeps its number, by which some families know it
         self.words = torch.from_numpy(contained.nonzero()[0])
-        self.places: Tensor = torch.from_numpy(contained.cumsum() - 1)
+        self.places = torch.from_numpy(contained.cumsum() - 1)
         model.set_input_embeddings(
             nn.Embedding.from_pretrained(
                 weight[self.words.to(weight.device)],
