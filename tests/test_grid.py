@@ -12,6 +12,7 @@ from transformers import BertForMaskedLM
 from distilnb.distillation import checkpoints
 from distilnb.evidence.cells import run_missing
 from distilnb.evidence.records import load_record, load_records
+from distilnb.machine import device
 from distilnb.machine.device import forget_accelerator, make_accelerator
 from distilnb.tasks import finetuning, grid, heads, squad
 from distilnb.tasks.glue import TaskData
@@ -219,6 +220,21 @@ def test_a_run_searches_only_what_came_with_it_for_garbage(accelerator, tmp_path
     before, cell = gc.get_freeze_count(), Cell("outer", [Cell("inner", [])])
     run_missing([cell], tmp_path, "runs", accelerator, quiet=True)
     assert cell.left_out > before + 100_000 and gc.get_freeze_count() == before
+
+
+def test_memory_is_returned_after_each_run(accelerator, tmp_path, monkeypatch):
+    class Cell:
+        def __init__(self, name: str):
+            self.name = name
+
+        def run(self) -> dict:
+            done.append(self.name)
+            return {"scores": {"main": 1.0}}
+
+    done = []
+    monkeypatch.setattr(device, "release_memory", lambda: done.append("returned"))
+    run_missing([Cell("one"), Cell("other")], tmp_path, "runs", accelerator, quiet=True)
+    assert done == ["one", "returned", "other", "returned"]
 
 
 @pytest.mark.parametrize("models, seeds", [({}, [1]), ({"student": None}, [])])

@@ -71,6 +71,25 @@ for keep in (False, True):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_kept_memory_is_returned_when_it_is_asked_for():
+    """160 MB in small parts, of which the last is still in use: in a process of its own."""
+    program = """
+import torch
+from distilnb.machine import device
+with device.applied({"matmul_precision": "highest", "keep_memory": True}):
+    parts = [torch.ones(2**18) for _ in range(160)]
+    last = parts[-1]
+    del parts
+    before, _ = device.memory_use(device.CPU)
+    device.release_memory()
+    print(before - device.memory_use(device.CPU)[0])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=300)
+    assert int(done.stdout) > 120e6
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(not fast_bf16(), reason="oneDNN makes no kernels of note for this processor")
 def test_memory_grows_little_with_lengths_that_do_not_come_again(monkeypatch):
     """A command, in a process of its own, multiplies thousands of shapes; by itself oneDNN keeps a thousand."""

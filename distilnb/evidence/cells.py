@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from accelerate import Accelerator
 
+from ..machine import device
 from ..machine.progress import Progress
 from .records import load_record
 
@@ -87,6 +88,7 @@ def run_missing(
                     print(f"{cell.name} is run again: {why}", flush=True)
                 record = _run(cell, outcome.diverged, quiet)
                 accelerator.free_memory()
+                device.release_memory()
                 accelerator.wait_for_everyone()
                 progress.step(run=cell.name, score=f"{_score(record):.3f}" if record else "diverged")
             outcome.records.append(record)

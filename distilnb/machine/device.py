@@ -113,14 +113,23 @@ def probe() -> dict[str, Any]:
     better = measured["medium"]["error"] < EXACT and measured["medium"]["rate"] > 1.3 * measured["highest"]["rate"]
     return {
         "matmul_precision": "medium" if better else before,
-        "keep_memory": _mallopt() is not None,
+        "keep_memory": _glibc("mallopt") is not None,
         "probed": {name: {k: float(f"{v:.3g}") for k, v in values.items()} for name, values in measured.items()},
     }
 
 
-def _mallopt() -> Any:
-    """The function `mallopt` of glibc; None where there is no glibc."""
-    return getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+def _glibc(name: str) -> Any:
+    """The function of this name in glibc; None where there is no glibc."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
+
+
+def release_memory() -> None:
+    """Return freed memory that was kept to the system: between two runs, because the next has tensors of other sizes.
+
+    Under musl and outside Linux nothing is kept.
+    """
+    if trim := _glibc("malloc_trim"):
+        trim(0)
 
 
 def use_fast_settings(device: torch.device, precision: str = "no") -> dict[str, Any]:
@@ -132,7 +141,7 @@ def use_fast_settings(device: torch.device, precision: str = "no") -> dict[str, 
     if device.type != "cpu":
         return {}
     asked = os.environ.get("DISTILNB_FLOAT32") or (precision != "no" and torch.get_float32_matmul_precision())
-    settings = {"matmul_precision": asked, "keep_memory": _mallopt() is not None} if asked else probe()
+    settings = {"matmul_precision": asked, "keep_memory": _glibc("mallopt") is not None} if asked else probe()
     _switch_on(settings)
     return settings
 
@@ -159,8 +168,8 @@ def applied(settings: dict[str, Any]) -> Iterator[None]:
 def _keep_memory(on: bool) -> None:
     """Keep freed memory for the next step instead of returning it, because each new page costs a page fault."""
     trim, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX
-    _mallopt()(trim, 2**31 - 1 if on else 128 * 1024)
-    _mallopt()(mmap_max, 0 if on else 65536)
+    _glibc("mallopt")(trim, 2**31 - 1 if on else 128 * 1024)
+    _glibc("mallopt")(mmap_max, 0 if on else 65536)
 
 
 def cores() -> int:
