@@ -20,8 +20,11 @@ TIMED = ("benchmark-finetuning-", "benchmark-before")  # names of records that t
 
 
 def former_records() -> Records:
-    """The published records of former runs that had rows of like length in their batches and were repeated."""
-    return load_records(paths.data("runs", "grouped"))
+    """The published records of former runs that had rows of like length in their batches and were repeated.
+
+    The folder also keeps timings of that loop.
+    """
+    return load_records(paths.data("runs", "grouped"), kind="finetuning")
 
 
 def is_grouped(record: Mapping[str, Any]) -> bool:
