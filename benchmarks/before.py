@@ -5,7 +5,8 @@ The older commit is checked out into a temporary git worktree, and each build ru
 of the rounds, so that a busy machine slows all. The distillation step is timed inside a worker process; fine-tuning and
 a grid (three models, four tasks, three seeds) are timed as whole commands, from the start of Python to the last record.
 Shown are ratios of CPU time to today's: the least, the median and the greatest of the rounds. "At most" is the ratio
-that we would reach if nothing but our matrix products took time, at the greatest rate measured in the same run.
+that we would reach if nothing but our matrix products took time, at the greatest rate of square ones of 1,024 that was
+measured in the same run; evaluation is not counted.
 
     python benchmarks/before.py                           all of it, about half an hour on two cores
     python benchmarks/before.py --only small,tuning       some of it; the names are those of CASES
@@ -119,13 +120,15 @@ def least_seconds(case: str, rows: list[dict[str, Any]], peaks: dict[str, float]
     """The seconds of today's matrix products at the peak rate: of a token's in a step, of all in a command."""
     from transformers import BertConfig
 
+    from distilnb.machine import device
     from distilnb.models.arithmetic import distillation_flops
 
     if case in COMMANDS:
-        return statistics.median(row["operations"] for row in rows if row["build"] == "now") / peaks["bfloat16"]
+        precision = "bf16" if device.fast_bf16() else "float32"
+        return statistics.median(row["operations"] for row in rows if row["build"] == "now") / peaks[precision]
     _, precision, shape, layers, *_ = STEPS[case]
     teacher, student = (BertConfig(**shape, num_hidden_layers=count) for count in (layers, layers // 2))
-    return distillation_flops(student, teacher, 1, LENGTH) / peaks["bfloat16" if precision == "bf16" else precision]
+    return distillation_flops(student, teacher, 1, LENGTH) / peaks[precision]
 
 
 def command(root: Path, files: Path, arguments: str) -> dict[str, Any]:
@@ -220,7 +223,8 @@ def main() -> None:
         parser.error(f"unknown case '{unknown[0]}'; use some of {', '.join(CASES)}")
     if options.rounds < 1:
         parser.error("rounds must be 1 or more")
-    watch, settings, rows, peaks = Stopwatch(), device.probe(), [], {"float32": 0.0, "bfloat16": 0.0}
+    watch, settings, rows, peaks = Stopwatch(), device.probe(), [], {"float32": 0.0, "bf16": 0.0}
+    kinds = {"float32": torch.float32, "bf16": torch.bfloat16}
     git = ["git", "-C", str(ROOT), "worktree"]
     with tempfile.TemporaryDirectory() as folder:
         old = Path(folder, "before")
@@ -229,7 +233,7 @@ def main() -> None:
             for case in cases:
                 own = rounds_of(case, old, Path(folder), options.rounds, settings)
                 with device.applied(settings):
-                    peaks = {kind: max(peak, device.matmul_rate(getattr(torch, kind))) for kind, peak in peaks.items()}
+                    peaks = {kind: max(peak, device.matmul_rate(kinds[kind])) for kind, peak in peaks.items()}
                 print(f"{case} is done", flush=True)
                 for build in ("before", "now") if case in STEPS else ():
                     print(f"{build}: " + ", ".join(f"{s} {share:.0%}" for s, share in shares(own, build).items()))

@@ -65,6 +65,14 @@ def test_spans_and_a_teacher_too(student, tokenizer, accelerator, monkeypatch):
     assert same_weights(*models)
 
 
+def test_a_table_that_is_not_trained_stays_as_it_is(student, tokenizer, accelerator):
+    model, _ = heads.classifier(student, 2)
+    table = model.get_input_embeddings().weight.requires_grad_(False)
+    before = table.clone()
+    finetuning.finetune(model, task_data("sst2"), tokenizer, accelerator, QUICK, quiet=True)
+    assert model.get_input_embeddings().weight is table and torch.equal(table, before)
+
+
 def test_an_update_that_is_left_out_lets_nothing_decay(student, tokenizer, accelerator, monkeypatch):
     models = []
     for trimmed in (Trimmed, Whole):
@@ -83,6 +91,8 @@ def test_only_the_words_in_the_rows_are_left(student):
     assert model.get_input_embeddings().weight.shape == (6, whole.shape[1])
     torch.testing.assert_close(model.get_input_embeddings()(trimmed(ids)), whole[ids], rtol=0, atol=0)
     assert trimmed(torch.tensor([0, 1])).tolist() == [0, 1]
+    with pytest.raises(IndexError):
+        model.get_input_embeddings()(trimmed(torch.tensor([8])))
     trimmed.restore([0.5, 0.5])
     expected = 0.25 * whole
     expected[trimmed.words] = whole[trimmed.words]

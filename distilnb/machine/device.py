@@ -124,9 +124,9 @@ def _glibc(name: str) -> Any:
 
 
 def release_memory() -> None:
-    """Return freed memory that was kept to the system: between two runs, because the next has tensors of other sizes.
+    """Give freed memory that was kept back to the system, between two runs: the next has tensors of other sizes.
 
-    Under musl and outside Linux nothing is kept.
+    Without glibc nothing was kept.
     """
     if trim := _glibc("malloc_trim"):
         trim(0)

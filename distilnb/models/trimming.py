@@ -2,9 +2,11 @@
 
 Half of a small encoder's weights are word embeddings, and the rows of a task contain a part of its words. The gradients
 of the others are zero, so that AdamW does nothing to them but weight decay; yet at each update it reads and writes the
-weight, the gradient and two moments of them all. Here they are set aside, and decay at the end, to the same bits.
+weight, the gradient and two moments of them all. Here they are set aside, and decay at the end: on a CPU, to the same
+bits. Where padding is one of the last words, as in GPT-2, nothing of note is saved.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -31,7 +33,8 @@ class Trimmed:
         padding = {pad_id, model.config.pad_token_id, self.whole.padding_idx} - {None}
         contained[: max(padding) + 1] = True  # padding keeps its number, by which some families know it
         self.words = torch.from_numpy(contained.nonzero()[0])
-        self.places = torch.from_numpy(contained.cumsum() - 1)
+        places = np.where(contained, contained.cumsum() - 1, len(self.words))  # an absent word has none, and raises
+        self.places = torch.from_numpy(places)
         model.set_input_embeddings(
             nn.Embedding.from_pretrained(
                 weight[self.words.to(weight.device)],
@@ -47,8 +50,15 @@ class Trimmed:
 
     @torch.no_grad()
     def restore(self, decays: Sequence[float] = ()) -> None:
-        """Give the model its word embeddings again: those trained, and the others times each of `decays` in turn."""
+        """Give the model its word embeddings again: those trained, and the others times each of `decays` in turn.
+
+        A table that is not trained does not decay. A GPU's AdamW rounds otherwise, so after it one product will do.
+        """
         weight, trained = self.whole.weight, self.model.get_input_embeddings().weight
+        if not weight.requires_grad:
+            decays = ()
+        elif trained.device.type != "cpu":
+            decays = (math.prod(decays),)
         for block in weight.split(max(1, BLOCK // weight.shape[1])):
             for decay in decays:
                 block.mul_(decay)

@@ -339,7 +339,7 @@ def check_run(
 class TaskRun(Training):
     """One fine-tuning in progress, which `finetune` steps through, saves and resumes.
 
-    Until `restore_words`, the model has embeddings for no other words than those in the training rows.
+    Until the end of its `with` block, the model has embeddings for no other words than those in the training rows.
     """
 
     def __init__(
@@ -373,7 +373,7 @@ class TaskRun(Training):
         try:
             self._begin()
         except BaseException:
-            self.restore_words()
+            self.__exit__()
             raise
 
     def _begin(self) -> None:
@@ -384,9 +384,13 @@ class TaskRun(Training):
             jointly(self.accelerator, lambda: _drop_another(self.folder, self.identity), first)
         self.start(Finetuning(self.model, self.config, self.units), optimizer)
 
-    def restore_words(self) -> None:
+    def __enter__(self) -> "TaskRun":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Give the model the embeddings of all words again, as they would be if all had been in the optimizer."""
-        rates = (self.config.learning_rate_at(step - 1, self.steps) for step in self.curve.get("step", ()))
+        made = self.curve.get("step", ()) if self.config.weight_decay else ()
+        rates = (self.config.learning_rate_at(step - 1, self.steps) for step in made)
         self.trimmed.restore([1 - rate * self.config.weight_decay for rate in rates])
 
     @property
@@ -467,14 +471,14 @@ def finetune(
     heads.name_labels(model, data.task)
     dropout.speed_up(model, accelerator.device)
     folder = Path(safety.checkpoints) if safety.checkpoints else None
-    with explained(), alone_in(folder, accelerator):
-        run = TaskRun(model, encoded[0], data, tokenizer, accelerator, config, safety, teacher=teacher)
+    with (
+        explained(),
+        alone_in(folder, accelerator),
+        TaskRun(model, encoded[0], data, tokenizer, accelerator, config, safety, teacher=teacher) as run,
+    ):
         run.module.train()
         order = islice(batch_order(run.lengths, config), run.step, None)
-        try:
-            run.advance(run.steps, order, name, quiet, save_last=False)
-        finally:
-            run.restore_words()
+        run.advance(run.steps, order, name, quiet, save_last=False)
     model.set_attn_implementation(attention)
     scores = evaluate(model.eval(), data, encoded, accelerator, tokenizer.pad_token_id, run.units)
     for one in (model, teacher) if teacher is not None else (model,):
@@ -514,16 +518,16 @@ def pace(
 ) -> float:
     """The seconds per token of an update, measured on a few updates, which change `model`."""
     dropout.speed_up(model, accelerator.device)
-    run = TaskRun(model, encode(data, tokenizer, config)[0], data, tokenizer, accelerator, config, UNSAVED)
-    run.module.train()
+    train = encode(data, tokenizer, config)[0]
     tokens, enough = 0, replace(config, epochs=config.epochs + MEASURED)
-    for turn, chosen in enumerate(islice(batch_order(run.lengths, enough), MEASURED)):
-        if turn == 1:  # the first turn warms up
-            began = device.now(accelerator.device)
-        run.update(iter([chosen]))
-        tokens += int(run.lengths[chosen].sum()) if turn else 0
-    seconds = device.now(accelerator.device) - began
-    run.restore_words()
+    with TaskRun(model, train, data, tokenizer, accelerator, config, UNSAVED) as run:
+        run.module.train()
+        for turn, chosen in enumerate(islice(batch_order(run.lengths, enough), MEASURED)):
+            if turn == 1:  # the first turn warms up
+                began = device.now(accelerator.device)
+            run.update(iter([chosen]))
+            tokens += int(run.lengths[chosen].sum()) if turn else 0
+        seconds = device.now(accelerator.device) - began
     accelerator.free_memory()
     return seconds / tokens
 
