@@ -72,6 +72,17 @@ def test_the_share_is_over_tasks_on_which_the_teacher_is_above_the_majority():
     assert "9 tasks 3 were run" in told and "on CoLA, SST-2. Over these the student" in told
 
 
+def test_a_run_in_which_the_teacher_failed_is_named_with_the_share_without_it():
+    """With seed 4 the student keeps more than with the others, because its teacher lost CoLA there."""
+    whole = [*grid("teacher", 1.0, seeds=5), *grid("student", 0.9, seeds=5)]
+    failed = run("teacher", "cola", 4, -0.01)
+    records = [r for r in whole if (r["model"], r["task"], r["seed"]) != ("teacher", "cola", 4)] + [failed]
+    sound = by_model([r for r in whole if r["seed"] != 4], "small")["student"]
+    assert by_model(records, "small")["student"].share.mean > sound.share.mean + 1
+    assert f"(CoLA, seed 4), which raises the share: without this seed it is {sound}." in answer.answer(records)
+    assert "no better" not in answer.answer(whole)
+
+
 def test_tasks_whose_runs_had_rows_of_like_length_are_named():
     former = [r | {"config": {}} if r["task"] in ("rte", "qqp") else r for r in TEACHER]
     assert "The runs of RTE still have rows of like length" in answer.answer(former + grid("student", 0.9))

@@ -14,7 +14,7 @@ from ..studies import ablation
 from ..tasks import glue
 from . import tables
 from .grouping import still_grouped
-from .retention import Records, Retained, by_model, claimed_share
+from .retention import Records, Retained, by_model, claimed_share, failed_teachers
 
 MODELS = {
     "student": "the student",
@@ -36,8 +36,9 @@ def answer(records: Records, scale: str = "small") -> str:
     kept = by_model(records, scale)
     if "student" not in kept:
         return f"{_subject(records, scale)} Its answer is open: there are no records of teacher and student yet."
-    caveats = [*_former(records, kept["student"]), *_edge(records, kept["student"])]
-    opening = " ".join([_subject(records, scale), *_told(kept), *caveats])
+    student = kept["student"]
+    caveats = [failed_teachers(records, student), *_former(records, student), *_edge(records, student)]
+    opening = " ".join(filter(None, [_subject(records, scale), *_told(kept), *caveats]))
     return "\n\n".join([opening, _shares(kept), _losses(records, scale), LIMITS])
 
 

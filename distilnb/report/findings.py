@@ -15,7 +15,7 @@ from ..studies.formats import KNOWN
 from ..tasks import glue
 from . import tables
 from .grouping import still_grouped
-from .retention import Records, Retained, by_model
+from .retention import Records, Retained, by_model, failed_teachers
 
 REAL = ("small", "mini")  # the scales with real text that need no GPU, the most telling first
 
@@ -144,7 +144,9 @@ def about_tasks(records: Records) -> str:
     worth = "pays on tasks too" if ahead and not behind else "shows no gain on tasks"
     told = " and ".join(_led(records, models["undistilled"]) for models in kept.values())
     first = next(iter(kept.values()))
-    return f"**It {worth}**: the student is {told}. {_shares(first)} ([04](notebooks/04_glue_finetuning.ipynb))."
+    caveat = failed_teachers(records, first["student"])
+    sentence = f"**It {worth}**: the student is {told}. {_shares(first)} ([04](notebooks/04_glue_finetuning.ipynb))."
+    return f"{sentence} {caveat}".rstrip()
 
 
 def _led(records: Records, twin: Retained) -> str:

@@ -102,6 +102,24 @@ def by_model(records: Records, scale: str) -> dict[str, Retained]:
     return {kept.model: kept for kept in retention(records) if (kept.scale, kept.choice) == (scale, LEARNED)}
 
 
+def failed_teachers(records: Records, kept: Retained) -> str:
+    """The sentence on runs of the teacher on these tasks that are no better than the majority, and on the share without
+    their seeds; "" without such a run."""
+    own = [r for r in records if r["kind"] == "finetuning" and r["scale"] == kept.scale]
+    failed = [
+        (r["task"], r["seed"])
+        for r in own
+        if (r["model"], r["task"] in kept.tasks) == ("teacher", True) and r["scores"]["main"] <= r["scores"]["majority"]
+    ]
+    if not failed:
+        return ""
+    which = "; ".join(f"{glue.TASKS[task].title}, seed {seed}" for task, seed in failed)
+    left = by_model([r for r in own if r["seed"] not in {seed for _, seed in failed}], kept.scale).get(kept.model)
+    without = f": without {'this seed' if len(failed) == 1 else 'these seeds'} it is {left}" if left else ""
+    count = f"{len(failed)} of its runs"
+    return f"The teacher is no better than a constant answer in {count} ({which}), which raises the share{without}."
+
+
 def beats_majority(runs: Records) -> bool:
     """Whether fine-tuning runs of one model on one task are above the majority baseline beyond both kinds of noise: on
     average beyond their interval over seeds, and more than half of them beyond their own interval over rows.
