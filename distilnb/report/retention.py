@@ -106,16 +106,14 @@ def failed_teachers(records: Records, kept: Retained) -> str:
     """The sentence on runs of the teacher on these tasks that are no better than the majority, and on the share without
     their seeds; "" without such a run."""
     own = [r for r in records if r["kind"] == "finetuning" and r["scale"] == kept.scale]
-    failed = [
-        (r["task"], r["seed"])
-        for r in own
-        if (r["model"], r["task"] in kept.tasks) == ("teacher", True) and r["scores"]["main"] <= r["scores"]["majority"]
-    ]
+    teachers = [r for r in own if r["model"] == "teacher" and r["task"] in kept.tasks]
+    failed = [r for r in teachers if r["scores"]["main"] <= r["scores"]["majority"]]
     if not failed:
         return ""
-    which = "; ".join(f"{glue.TASKS[task].title}, seed {seed}" for task, seed in failed)
-    left = by_model([r for r in own if r["seed"] not in {seed for _, seed in failed}], kept.scale).get(kept.model)
-    without = f": without {'this seed' if len(failed) == 1 else 'these seeds'} it is {left}" if left else ""
+    seeds = {r["seed"] for r in failed}
+    which = "; ".join(f"{glue.TASKS[r['task']].title}, seed {r['seed']}" for r in failed)
+    left = by_model([r for r in own if r["seed"] not in seeds], kept.scale).get(kept.model)
+    without = f": without {'this seed' if len(seeds) == 1 else 'these seeds'} it is {left}" if left else ""
     count = f"{len(failed)} of its runs"
     return f"The teacher is no better than a constant answer in {count} ({which}), which raises the share{without}."
 
