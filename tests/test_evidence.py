@@ -6,8 +6,10 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -15,6 +17,8 @@ from transformers import BertConfig, BertForMaskedLM
 
 from distilnb import paths, scales
 from distilnb.cli import main, parsing
+from distilnb.evidence.names import finetuning_run
+from distilnb.evidence.records import load_record
 from distilnb.models import arithmetic
 from distilnb.models.student import build_student, student_config
 from distilnb.studies import chain as chain_module
@@ -258,3 +262,16 @@ def test_a_shipped_student_of_an_encoder_is_scored_and_not_made_anew(tmp_path, m
 def test_lengths_of_rows_are_there_for_every_task():
     rows = Path(paths.data("task_lengths.csv")).read_text().splitlines()[1:]
     assert {row.split(",")[0] for row in rows} == {*glue.TASKS, "squad"}
+
+
+def test_the_ablation_at_small_fine_tunes_at_the_rate_that_trials_on_training_rows_prefer():
+    """The mean over tasks and models of the scores on held-out training rows, from the published records."""
+    ablation, students = scales.get("small").ablation, ("student", "undistilled", "untrained")
+    runs = [
+        paths.data("runs") / f"{finetuning_run('small', model, task, 'seed0')}.json"
+        for model, task in product(students, ablation["task"].split(","))
+    ]
+    tried = [load_record(run)["selection"] for run in runs]
+    (rates,) = {tuple(one["learning_rates"]) for one in tried}
+    means = dict(zip(rates, np.mean([one["scores"] for one in tried], axis=0), strict=True))
+    assert ablation["finetuning_rate"] == max(means, key=means.get)
