@@ -207,6 +207,8 @@ def test_a_run_searches_only_what_came_with_it_for_garbage(accelerator, tmp_path
     """During runs all older objects, those of torch and transformers, are left out of collections; not afterwards."""
 
     class Cell:
+        needs = ()
+
         def __init__(self, name: str, inner: list):
             self.name, self.inner = name, inner
 
@@ -224,6 +226,8 @@ def test_a_run_searches_only_what_came_with_it_for_garbage(accelerator, tmp_path
 
 def test_memory_is_returned_after_each_run(accelerator, tmp_path, monkeypatch):
     class Cell:
+        needs = ()
+
         def __init__(self, name: str):
             self.name = name
 

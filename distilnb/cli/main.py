@@ -104,7 +104,7 @@ def _call(name: str, flags: list[str], show_traceback: bool, convert: bool) -> i
     try:
         with processes.explained():
             _quieten()
-            hub.converting = convert
+            hub.converting, processes.command = convert, [name, *flags, *["--convert"] * convert]
             with uncollected():
                 function = command_function(name)
             parsing.run_command(function, flags, name)

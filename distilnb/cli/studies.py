@@ -30,7 +30,7 @@ from ..text import corpus
 from ..text.corpus import corpus_budget
 from .options import AblationOptions, BenchmarkOptions, ChainOptions, DemoOptions, ExportOptions, TrainingOptions
 from .parsing import command
-from .tasks import tell
+from .tasks import tell, tell_of
 
 
 def _ablation_defaults(scale: str | None) -> dict[str, Any]:
@@ -59,6 +59,7 @@ def ablate(where: TrainingOptions, what: AblationOptions, columns: OwnOptions) -
     config, finetuning = what.settings(scale)
     revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
     accelerator = make_accelerator(where.precision, where.cpu)
+    processes.check_jobs(what.jobs, accelerator)
     machine = use_fast_settings(accelerator.device)
     teacher, tokenizer = read_teacher(what.teacher, revision)
 
@@ -69,9 +70,7 @@ def ablate(where: TrainingOptions, what: AblationOptions, columns: OwnOptions) -
 
     data, text = processes.once_a_disk(paths.cache("corpora"), accelerator, prepare)
     config = replace(config, evaluate_every=max(1, config.steps(text) // 4))  # each costs several updates
-    if accelerator.is_main_process:
-        for task in data:
-            tell(task.task.name, task.info)
+    tell_of(data, accelerator)
     grid = ablation.Ablation(
         teacher,
         tokenizer,
@@ -86,8 +85,9 @@ def ablate(where: TrainingOptions, what: AblationOptions, columns: OwnOptions) -
         scale=scale.name,
         provenance={"made_from": {"teacher": shipped_name(what.teacher), "revision": revision}, "machine": machine},
     )
-    records = ablation.run_grid(grid, variants, range(what.seeds))
-    if accelerator.is_main_process:
+    with processes.helped(what.jobs, where.folder / "helpers.log"):
+        records = ablation.run_grid(grid, variants, range(what.seeds), processes.is_helper())
+    if processes.speaks(accelerator):
         print(tables.summary(records))
     processes.finish(accelerator)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,41 +80,40 @@ def _fine_tune(
     tokenizer = _tokenizer(pairs)
     models = {label: resolve_model(source) for label, source in pairs.items()}
     accelerator = make_accelerator(where.precision, where.cpu)
+    processes.check_jobs(what.jobs, accelerator)
     machine = use_fast_settings(accelerator.device, accelerator.mixed_precision)
-
-    def load() -> list[TaskData]:
-        return own.find(what.task, what.source, columns, what.train_rows, what.validation_rows)
-
+    load = partial(own.find, what.task, what.source, columns, what.train_rows, what.validation_rows)
     data = processes.once_a_disk(paths.cache("tasks"), accelerator, load)
     if what.submission and not any(task.task.name in GLUE for task in data):
         raise ValueError("--submission writes answers for GLUE's server, which has none of these tasks")
-    if accelerator.is_main_process:
-        for task in data:
-            tell(task.task.name, task.info)
+    tell_of(data, accelerator)
     folder = Path(where.out or paths.home() / "runs")
     rehearsed = any(record and record["scale"] == REHEARSAL for record in trained.values())
     origins = {label: {"model_record": record["name"]} if record else {} for label, record in trained.items()}
-    records = finetune_grid(
-        models,
-        data,
-        range(what.seeds),
-        tokenizer,
-        accelerator,
-        config,
-        scale=REHEARSAL if rehearsed else scale.name,
-        folder=folder,
-        learning_rates=rates,
-        trial_rows=what.trial_rows,
-        trial_seeds=what.trial_seeds,
-        task_teacher=what.task_teacher or None,
-        keep=what.keep or bool(what.submission),
-        suffix=what.suffix,
-        provenance={label: origin | {"machine": machine} for label, origin in origins.items()},
-        safety=safety,
-    )
-    if what.submission:
+    with processes.helped(what.jobs, folder / "helpers.log"):
+        records = finetune_grid(
+            models,
+            data,
+            range(what.seeds),
+            tokenizer,
+            accelerator,
+            config,
+            scale=REHEARSAL if rehearsed else scale.name,
+            folder=folder,
+            learning_rates=rates,
+            trial_rows=what.trial_rows,
+            trial_seeds=what.trial_seeds,
+            task_teacher=what.task_teacher or None,
+            keep=what.keep or bool(what.submission),
+            suffix=what.suffix,
+            provenance={label: origin | {"machine": machine} for label, origin in origins.items()},
+            safety=safety,
+            jobs=what.jobs,
+            quiet=processes.is_helper(),
+        )
+    if what.submission and not processes.is_helper():
         _submit(records, what, folder, tokenizer, accelerator, config)
-    if accelerator.is_main_process:
+    if processes.speaks(accelerator):
         print("\n".join([tables.comparison(records), *_own_scores(records)]))
     processes.finish(accelerator)
 
@@ -156,6 +156,12 @@ def _own_scores(records: list[dict[str, Any]]) -> list[str]:
         for record in records
         if record["data"].get("own")
     ]
+
+
+def tell_of(data: list[TaskData], accelerator: Accelerator) -> None:
+    """Print, once for all processes, what `tell` says of each task."""
+    for task in data if processes.speaks(accelerator) else ():
+        tell(task.task.name, task.info)
 
 
 def tell(name: str, info: dict[str, Any]) -> None:

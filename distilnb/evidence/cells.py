@@ -1,22 +1,26 @@
-"""Runs that are not repeated: of the cells of a grid or an ablation, only those without a record are run."""
+"""Runs that are not repeated: of the cells of a grid or an ablation, only those without a record are run.
+
+Several processes may be given the same cells. Each takes those that no other has, and waits for the rest at the end.
+"""
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from accelerate import Accelerator
 
-from ..machine import device
+from ..machine import device, files
 from ..machine.progress import Progress
 from .records import load_record
 
 
 class Cell(Protocol):
-    """One run of many, known by its name."""
+    """One run of many, known by its name; `needs` names cells before it of whose records or weights it makes use."""
 
     name: str
+    needs: Sequence[str]
 
     def differences(self, record: dict[str, Any]) -> list[str]:
         """The differences, in words, between `record` and the record of this run; [] when it is that record."""
@@ -76,25 +80,34 @@ def run_missing(
         left = [cell for cell in cells if recorded(cell, folder, keep_others)[0] is None]
         if left and announce and not quiet:
             print(announce(left), flush=True)
-    outcome, known = Outcome([], {}), 0
+    known = {cell.name for cell in cells if (folder / f"{cell.name}.json").is_file()}
+    records: dict[str, dict[str, Any] | None] = {}
+    diverged: dict[str, str] = {}
+
+    def take(cell: Cell, progress: Progress, patient: bool = False) -> bool:
+        """Whether the cell's record is known now; False while another process makes it, or one that it needs."""
+        if any(name not in records for name in cell.needs):
+            return False
+        alone = accelerator.num_processes == 1  # those that train together make each cell together
+        with files.claim(folder, cell.name, patient) if alone else nullcontext(True) as mine:
+            if mine:
+                record, why = recorded(cell, folder, keep_others)
+                if record is None:
+                    known.discard(cell.name)
+                    record = _run(cell, why, diverged, accelerator, quiet)
+                records[cell.name] = record
+                _count(progress, cell.name, record, cell.name in known)
+        return mine
+
     with _short_collections(), Progress(len(cells), what, lines=len(cells), quiet=quiet) as progress:
-        for cell in cells:  # looked up in turn, because a cell may depend on the record of one before it
-            record, why = recorded(cell, folder, keep_others)
-            if record:
-                known += 1
-                progress.skip()
-            else:
-                if why and not quiet:
-                    print(f"{cell.name} is run again: {why}", flush=True)
-                record = _run(cell, outcome.diverged, quiet)
-                accelerator.free_memory()
-                device.release_memory()
-                accelerator.wait_for_everyone()
-                progress.step(run=cell.name, score=f"{_score(record):.3f}" if record else "diverged")
-            outcome.records.append(record)
+        while left := [cell for cell in cells if cell.name not in records]:
+            if not any(take(cell, progress) for cell in left):
+                if not quiet:
+                    print(f"{what}: waiting for {left[0].name}, which another process is making", flush=True)
+                take(left[0], progress, patient=True)
     if known and not quiet:
-        print(f"{what}: {known} of {len(cells)} runs are recorded in {folder} already", flush=True)
-    return outcome
+        print(f"{what}: {len(known)} of {len(cells)} runs are recorded in {folder} already", flush=True)
+    return Outcome([records[cell.name] for cell in cells], diverged)
 
 
 @contextmanager
@@ -111,15 +124,28 @@ def _short_collections() -> Iterator[None]:
             gc.unfreeze()
 
 
-def _run(cell: Cell, diverged: dict[str, str], quiet: bool) -> dict[str, Any] | None:
+def _run(
+    cell: Cell, why: str, diverged: dict[str, str], accelerator: Accelerator, quiet: bool
+) -> dict[str, Any] | None:
+    if why and not quiet:
+        print(f"{cell.name} is run again: {why}", flush=True)
+    record = None
     try:
-        return cell.run()
+        record = cell.run()
     except FloatingPointError as error:
         diverged[cell.name] = str(error)
         if not quiet:
             print(f"{cell.name}: {error}", flush=True)
-        return None
+    accelerator.free_memory()
+    device.release_memory()
+    accelerator.wait_for_everyone()
+    return record
 
 
-def _score(record: dict[str, Any]) -> float:
-    return record["scores"].get("main", record["scores"].get("macro"))
+def _count(progress: Progress, name: str, record: dict[str, Any] | None, before: bool) -> None:
+    """Count a run whose record was there before, or which this process or another has just made."""
+    if before:
+        return progress.skip()
+    scores = record["scores"] if record else {}
+    score = scores.get("main", scores.get("macro"))
+    progress.step(run=name, score=f"{score:.3f}" if record else "diverged")

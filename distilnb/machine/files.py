@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import socket
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ try:
 except ImportError:  # not on Windows
     fcntl = None
 HELD = (errno.EACCES, errno.EAGAIN)
+LOCK_NB = fcntl.LOCK_NB if fcntl else 0
 
 
 @contextmanager
@@ -30,11 +32,8 @@ def hold(folder: Path, waiting: str = "") -> Iterator[None]:
     """
     while True:
         file = _lock(folder, waiting)
-        try:
-            if os.path.samestat(os.fstat(file.fileno()), (folder / ".lock").stat()):
-                break
-        except FileNotFoundError:  # the folder was moved or deleted by the one that was waited for
-            pass
+        if _is_at(file, folder / ".lock"):
+            break
         file.close()
     with file:
         file.truncate(0)
@@ -50,22 +49,61 @@ def _lock(folder: Path, waiting: str) -> TextIO:
         file = open(folder / ".lock", "a+")
     except OSError as error:
         raise OSError(f"{folder} cannot be written to ({error.strerror}); choose another output folder") from error
+    if not _locked(file, LOCK_NB):
+        file.seek(0)
+        owner = file.read().strip() or "another process"
+        if not waiting:
+            file.close()
+            raise ValueError(
+                f"{folder} is in use by {owner}: a run of its own; wait until it ends, stop it, or "
+                "choose another output folder or name"
+            )
+        print(f"{waiting} {owner}: waiting until it ends", flush=True)
+        _locked(file, 0)
+    return file
+
+
+@contextmanager
+def claim(folder: Path, name: str, patient: bool = False) -> Iterator[bool]:
+    """Whether `name`, one of many things in `folder` (made if it is missing), is this process's alone until the end of
+    the `with` block; a `patient` caller waits until no other process has it.
+
+    The names share the file `.claims`, in which each locks a byte, and which the last to leave deletes. The kernel
+    drops a lock when its process ends; where a file system has no locks, every claim is granted.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path, wait = folder / ".claims", 0 if patient else LOCK_NB
+    while True:
+        with open(path, "a+") as file:
+            if not _locked(file, wait, 1, zlib.crc32(name.encode())):
+                yield False
+                return
+            if not _is_at(file, path):
+                continue
+            try:
+                yield True
+            finally:
+                if _locked(file, LOCK_NB):  # all of it
+                    path.unlink(missing_ok=True)
+            return
+
+
+def _locked(file: TextIO, wait: int, *where: int) -> bool:
+    """Whether `file`, or the bytes (number, first) of it, could be locked; also where there are no locks."""
     try:
         if fcntl is not None:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(file, fcntl.LOCK_EX | wait, *where)
     except OSError as error:
-        if error.errno in HELD:
-            file.seek(0)
-            owner = file.read().strip() or "another process"
-            if not waiting:
-                file.close()
-                raise ValueError(
-                    f"{folder} is in use by {owner}: a run of its own; wait until it ends, stop it, or "
-                    "choose another output folder or name"
-                ) from None
-            print(f"{waiting} {owner}: waiting until it ends", flush=True)
-            fcntl.lockf(file, fcntl.LOCK_EX)
-    return file
+        return error.errno not in HELD
+    return True
+
+
+def _is_at(file: TextIO, path: Path) -> bool:
+    """Whether `file` is still what lies at `path`: while it was waited for, another may have moved or deleted it."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def check_place(folder: Path) -> None:

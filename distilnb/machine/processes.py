@@ -5,6 +5,7 @@ import gc
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import uuid
@@ -151,6 +152,61 @@ def die_with_the_parent() -> None:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+HELPER = "DISTILNB_HELPER"  # set for a process that was started by `helped`
+command: list[str] = []  # the words of the command that this process runs
+
+
+def check_jobs(jobs: int, accelerator: Accelerator) -> None:
+    """Raise ValueError where `jobs` processes cannot share the runs of a grid."""
+    if jobs == 1:
+        return
+    if jobs < 1:
+        raise ValueError(f"--jobs is {jobs}; it is a number of processes, at least 1")
+    if accelerator.device.type != "cpu" or accelerator.num_processes > 1:
+        raise ValueError("--jobs shares out the cores of one processor; leave it out on a GPU and under `launch`")
+    if files.fcntl is None:
+        raise ValueError("--jobs needs locks of files, which this system has not; leave it out")
+
+
+@contextmanager
+def helped(jobs: int, log: Path) -> Iterator[None]:
+    """For the time inside, let `jobs` processes do this command: this one and helpers, each on its part of the cores.
+
+    Helpers take runs that no other process has (`evidence.cells`) and write what they say to `log`. Those that are left
+    at the end are stopped by SIGTERM, so that a training saves its state, and waited for.
+    """
+    threads, helpers = torch.get_num_threads(), []
+    if is_helper():
+        die_with_the_parent()
+    try:
+        if jobs > 1 and not is_helper():
+            torch.set_num_threads(max(1, threads // jobs))
+            own = {HELPER: "1", "OMP_NUM_THREADS": str(torch.get_num_threads()), "TOKENIZERS_PARALLELISM": "false"}
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with open(log, "a") as said:
+                for _ in range(jobs - 1):  # in sessions of their own, so that we pass on a Ctrl-C
+                    line = [sys.executable, "-u", "-m", "distilnb", *command]
+                    streams = {"stdin": subprocess.DEVNULL, "stdout": said, "stderr": said}
+                    helpers.append(subprocess.Popen(line, env=os.environ | own, start_new_session=True, **streams))
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        for helper in helpers:
+            helper.terminate()
+        for helper in helpers:
+            helper.wait()
+
+
+def is_helper() -> bool:
+    """Whether this process helps another one, which alone says and writes what is made of all runs."""
+    return HELPER in os.environ
+
+
+def speaks(accelerator: Accelerator) -> bool:
+    """Whether this is the one process, of those that train together or help, that says what comes of it."""
+    return accelerator.is_main_process and not is_helper()
 
 
 _mortal: list[bool] = []  # not empty while children that are forked shall die with this process

@@ -230,6 +230,8 @@ class _Planned(NamedTuple):
     cell: AblationCell
     quiet: bool
 
+    needs = ()  # of other cells
+
     def differences(self, record: dict[str, Any]) -> list[str]:
         """The differences of a record from this cell, such as "config.finetuning.epochs 3 against 4"."""
         wanted = comparing.plain(self.grid.identity(self.cell))

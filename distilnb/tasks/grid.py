@@ -53,6 +53,7 @@ class FinetuningGrid:
     suffix: str = ""
     provenance: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     safety: Safety = finetuning.UNSAVED
+    jobs: int = 1
     quiet: bool = False
 
     def __post_init__(self) -> None:
@@ -126,13 +127,27 @@ class FinetuningGrid:
                 return selection
         return None
 
-    def choose(self, model: str, task: TaskData, seed: int) -> dict[str, Any]:
-        """The choice of a learning rate by trials on nine tenths of the training rows, which are run where missing."""
-        what = f"{model} on {task.task.name}, choosing the learning rate"
-        trials = self.trials(model, task.carve(most=self.trial_rows), seed)
-        tried = cells.run_missing(trials, self.folder / "selection", what, self.accelerator, quiet=self.quiet).records
-        groups = [tried[first : first + self.trial_seeds] for first in range(0, len(tried), self.trial_seeds)]
-        return self.trial_settings | select(self.learning_rates, groups)
+    def choices(self, data: Sequence[TaskData], seeds: Sequence[int]) -> dict[tuple[str, str], dict[str, Any]]:
+        """The choice of a learning rate by model and task; {} for a grid with a single rate.
+
+        Where no record states it, trials on nine tenths of the training rows make it, which are run where missing.
+        """
+        chosen, trials = {}, {}
+        for task in data if self.learning_rates else ():
+            carved = task.carve(most=self.trial_rows)  # here, so that its rows are tokenized once for all models
+            for model in self.models:
+                if known := self.chosen(model, task, seeds):
+                    chosen[model, task.task.name] = known
+                else:
+                    trials[model, task.task.name] = self.trials(model, carved, seeds[0])
+        made = [cell for own in trials.values() for cell in own]
+        if made:
+            where, what = self.folder / "selection", "choosing learning rates"
+            tried = iter(cells.run_missing(made, where, what, self.accelerator, quiet=self.quiet).records)
+        for key in trials:
+            groups = [[next(tried) for _ in range(self.trial_seeds)] for _ in self.learning_rates]
+            chosen[key] = self.trial_settings | select(self.learning_rates, groups)
+        return chosen
 
     @property
     def trial_settings(self) -> dict[str, Any]:
@@ -141,13 +156,14 @@ class FinetuningGrid:
         made |= {"rows": self.trial_rows} if self.trial_rows else {}
         return made | ({"seeds": self.trial_seeds} if self.trial_seeds > 1 else {})
 
-    def cells(self, task: TaskData, seeds: Sequence[int]) -> list["FinetuningCell"]:
-        """The cells of a task, a teacher's before those of its students; trials choose the learning rates now."""
+    def cells(
+        self, task: TaskData, seeds: Sequence[int], choices: Mapping[tuple[str, str], dict[str, Any]]
+    ) -> list["FinetuningCell"]:
+        """The cells of a task at the chosen learning rates, a teacher's before those of its students."""
         made, taught = [], []
         for model in self.models:
             config, more = self.config, {}
-            if self.learning_rates:
-                selection = self.chosen(model, task, seeds) or self.choose(model, task, seeds[0])
+            if selection := choices.get((model, task.task.name)):
                 more, config = {"selection": selection}, replace(config, learning_rate=selection["chosen"])
             own = [self.cell(model, task, replace(config, seed=seed), **more) for seed in seeds]
             made += own
@@ -174,6 +190,11 @@ class FinetuningCell:
     records: Path
     keeps: Path | None = None
     teacher: Path | None = None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The name of the run that fine-tunes this one's teacher, if it has one."""
+        return (self.teacher.name,) if self.teacher else ()
 
     def model(self) -> PreTrainedModel:
         """The model with which this run starts."""
@@ -267,7 +288,8 @@ def finetune_grid(
     recorded in `folder/selection`. With `task_teacher`, one of `models`, every other model is fine-tuned again, now
     also on the answers of that model, fine-tuned with the same seed; these runs have the model name `<model>_d`. `keep`
     saves the fine-tuned models in `folder/models`. `suffix` is added to the tasks in names of runs. `provenance` adds
-    keys to the records of a model, by its name in `models`. `safety` is a `finetuning.Safety`; `quiet` prints nothing.
+    keys to the records of a model, by its name in `models`. `safety` is a `finetuning.Safety`; `jobs`, the number of
+    processes that share the runs, matters to the estimate alone; `quiet` prints nothing.
 
     Raises ValueError before any work for arguments that do not fit, FloatingPointError at the end when a run diverged.
     """
@@ -286,7 +308,8 @@ def finetune_grid(
     told = _announce(grid, data, seeds) if asked else ""  # all processes measure together
     if not grid.quiet:
         print(told, end="", flush=True)
-    made = [cell for task in data for cell in grid.cells(task, seeds)]
+    choices = grid.choices(data, seeds)
+    made = [cell for task in data for cell in grid.cells(task, seeds, choices)]
     finished = cells.run_missing(made, grid.folder, "fine-tuning", accelerator, quiet=grid.quiet)
     for record, cell in zip(finished.records, made, strict=True):
         if record is None:
@@ -342,4 +365,4 @@ def _announce(grid: FinetuningGrid, data: Sequence[TaskData], seeds: Sequence[in
         tokens = finetuning.work(finetuning.encode(task, grid.tokenizer, grid.config), grid.config)
         seconds += pace[model] * runs * tokens
     words = "1 run that is" if count == 1 else f"{count} runs that are"
-    return f"estimate: about {duration(seconds)} for {words} not recorded yet\n"
+    return f"estimate: about {duration(seconds / grid.jobs)} for {words} not recorded yet\n"
