@@ -4,9 +4,10 @@ The older commit is checked out into a temporary git worktree, and each build ru
 `benchmarks/pretraining_step.py` and its own commands. Builds take turns, round by round, and each is the first in half
 of the rounds, so that a busy machine slows all. The distillation step is timed inside a worker process; fine-tuning and
 a grid (three models, four tasks, three seeds) are timed as whole commands, from the start of Python to the last record.
-Shown are ratios of CPU time to today's: the least, the median and the greatest of the rounds. "At most" is the ratio
-that we would reach if nothing but our matrix products took time, at the greatest rate of square ones of 1,024 that was
-measured in the same run; evaluation is not counted.
+Shown are ratios of CPU time to today's: the least, the median and the greatest of the rounds; "shared" is the grid once
+more in wall time, as a user waits for it, on all cores, which today's build shares out among two processes: give it a
+machine that does nothing else. "At most" is the ratio that we would reach if nothing but our matrix products took time,
+at the greatest rate of square ones of 1,024 that was measured in the same run; evaluation is not counted.
 
     python benchmarks/before.py                           all of it, about half an hour on two cores
     python benchmarks/before.py --only small,tuning       some of it; the names are those of CASES
@@ -23,6 +24,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -43,12 +45,15 @@ STEPS = {  # title, precision, the teacher's shape and layers, sequences of LENG
 }
 SMALL, TOY, STUDENT = (ROOT / "data" / place for place in ("teachers/small", "teachers/toy", "students/toy"))
 TASKS = "--task rte,mrpc,stsb,sst2 --seeds 3 --train_rows 320 --validation_rows 200 --epochs 1 --batch_size 16"
-COMMANDS = {
+GRID = f"{TASKS} --model teacher={TOY},random=random:{TOY},student={STUDENT}"
+COMMANDS = {  # title, arguments, the processes of today's build (0: one, and the time is that of the processor)
     "tuning": (
         "fine-tuning, one task, width 384, bf16",
         f"--task mrpc --train_rows 1600 --validation_rows 400 --epochs 1 --batch_size 32 --model teacher={SMALL}",
+        0,
     ),
-    "grid": ("a grid of 36 small runs, bf16", f"{TASKS} --model teacher={TOY},random=random:{TOY},student={STUDENT}"),
+    "grid": ("a grid of 36 small runs, bf16", GRID, 0),
+    "shared": ("a grid of 36 small runs in two processes, bf16, wall time", GRID, 2),
 }
 CASES = [name for name in (*STEPS, *COMMANDS) if name != "tiny"]
 
@@ -124,27 +129,31 @@ def least_seconds(case: str, rows: list[dict[str, Any]], peaks: dict[str, float]
     from distilnb.models.arithmetic import distillation_flops
 
     if case in COMMANDS:
-        precision = "bf16" if device.fast_bf16() else "float32"
-        return statistics.median(row["operations"] for row in rows if row["build"] == "now") / peaks[precision]
+        precision, cores = "bf16" if device.fast_bf16() else "float32", os.cpu_count() if COMMANDS[case][2] else 1
+        return statistics.median(row["operations"] for row in rows if row["build"] == "now") / peaks[precision] / cores
     _, precision, shape, layers, *_ = STEPS[case]
     teacher, student = (BertConfig(**shape, num_hidden_layers=count) for count in (layers, layers // 2))
     return distillation_flops(student, teacher, 1, LENGTH) / peaks[precision]
 
 
-def command(root: Path, files: Path, arguments: str) -> dict[str, Any]:
-    """The CPU seconds and peak memory of one `distilnb finetune` of the build in `root`, and its operations."""
+def command(root: Path, files: Path, arguments: str, jobs: int, build: str) -> dict[str, Any]:
+    """The seconds of one `distilnb finetune` of the build in `root`, its operations, and its peak memory: that of the
+    largest of its processes times their number."""
+    shares = jobs > 1 and build == "now"
     with tempfile.TemporaryDirectory(dir=files) as out, (files / "log").open("a") as log:
         line = [sys.executable, "-m", "distilnb", "finetune", "--scale", "toy", "--cpu", *arguments.split()]
-        process = subprocess.Popen(
-            [*line, "--out", out], cwd=root, env=environment(root, files), stdout=log, stderr=log
-        )
+        line += ["--out", out, *(["--jobs", str(jobs)] if shares else [])]
+        began = time.monotonic()
+        process = subprocess.Popen(line, cwd=root, env=environment(root, files), stdout=log, stderr=log)
         _, status, used = os.wait4(process.pid, 0)
+        took = time.monotonic() - began
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             raise RuntimeError(f"{' '.join(line)} in {root} failed:\n{(files / 'log').read_text()[-2000:]}")
         records = [json.loads(file.read_text()) for file in Path(out).glob("*.json")]
-    cost = {"seconds": used.ru_utime + used.ru_stime, "memory": used.ru_maxrss * 1024}
-    return cost | {"operations": operations(arguments, records)}
+    seconds = took if jobs else used.ru_utime + used.ru_stime
+    memory = used.ru_maxrss * 1024 * (jobs if shares else 1)
+    return {"seconds": seconds, "memory": memory, "operations": operations(arguments, records)}
 
 
 def rounds_of(case: str, old: Path, files: Path, rounds: int, settings: dict[str, Any]) -> list[dict[str, Any]]:
@@ -162,7 +171,7 @@ def rounds_of(case: str, old: Path, files: Path, rounds: int, settings: dict[str
             }
             runs = {name: workers.enter_context(worker(*loop, json.dumps(settings))) for name, loop in loops.items()}
         else:
-            runs = {name: partial(command, *build, COMMANDS[case][1]) for name, build in builds.items()}
+            runs = {name: partial(command, *build, *COMMANDS[case][1:], name) for name, build in builds.items()}
         rows = []
         for turn in range(-1 if case in STEPS else 0, rounds):
             for name, timed in list(runs.items())[:: -1 if turn % 2 else 1]:
@@ -217,6 +226,7 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(CASES), help="cases, joined by commas")
     parser.add_argument("--commit", default=COMMIT)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--name", default="benchmark-before", help="name of the record")
     options = parser.parse_args()
     cases = options.only.split(",")
     if unknown := [case for case in cases if case not in STEPS | COMMANDS]:
@@ -245,7 +255,7 @@ def main() -> None:
     more = {"comparisons": comparisons, "rounds": rows, "settings": settings, "peaks": peaks}
     config = {"commit": options.commit, "rounds": options.rounds, "cases": cases, "group_by_length": False}
     about = {"scale": "base", "model": "student", "stopwatch": watch, "scores": {}, "config": config}
-    record = new_record("benchmark", "benchmark-before", **about, **more)
+    record = new_record("benchmark", options.name, **about, **more)
     print(tables.table(tables.speed_rows([record])), f"record: {save_record(record)}", sep="\n")
 
 
