@@ -474,6 +474,15 @@ def test_retention_pairs_student_and_teacher_by_seed():
         figures.plot_retention([tuned("student", 0.5)])
 
 
+def test_seeds_whose_teacher_scores_nothing_have_no_share_and_are_counted():
+    records = [score("cola", "teacher", s, main) for s, main in enumerate((0.2, 0.2, 0.0))]
+    records += [score("cola", "student", s, 0.1) for s in range(3)]
+    records += [score("rte", model, s, 0.6) for model in ("teacher", "student") for s in range(3)]
+    ax = figures.plot_retention(records).axes[0]
+    names = {label.get_text().partition("\n")[0]: label.get_text() for label in ax.get_xticklabels()}
+    assert "teacher at 0\nin 1 more" in names["CoLA"] and names["RTE"] == "RTE"
+
+
 def test_every_table_and_figure_of_the_paper_is_drawn(monkeypatch):
     drawn = figures.drawings([])
     for wanted in ("figure1", "table1", "table2", "table3"):

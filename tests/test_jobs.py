@@ -103,6 +103,25 @@ def test_what_another_process_makes_is_left_to_it_and_waited_for(accelerator, tm
     assert "already" not in told and "runs 4/4" in told
 
 
+def test_a_helper_leaves_when_no_run_is_free(accelerator, tmp_path):
+    done = []
+    with elsewhere(tmp_path, "busy"):
+        cells = [Cell("busy", tmp_path, done), Cell("one", tmp_path, done)]
+        outcome = run_missing(cells, tmp_path, "runs", accelerator, wait=False)
+    assert done == ["one"] and [bool(record) for record in outcome.records] == [False, True]
+
+
+def test_commands_that_prepare_the_same_data_take_turns(accelerator, tmp_path):
+    """The first writes what the second then reads."""
+    done = []
+    with elsewhere(tmp_path, "preparing") as other, ThreadPoolExecutor() as pool:
+        prepared = pool.submit(processes.once_a_disk, tmp_path, accelerator, lambda: list(done))
+        time.sleep(0.5)
+        done.append("the other's")
+        other.kill()
+        assert prepared.result() == done
+
+
 def test_a_run_is_taken_over_from_a_process_that_died(accelerator, tmp_path, capsys):
     done = []
     with elsewhere(tmp_path, "busy") as other:

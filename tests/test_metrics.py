@@ -35,7 +35,11 @@ def test_scores_equal_the_libraries_on_random_answers():
     labels, answers = draw.integers(0, 2, 200), (draw.random(200) < 0.3).astype(int)
     assert metrics.f1(answers, labels) == pytest.approx(f1_score(labels, answers))
     assert metrics.matthews(answers, labels) == pytest.approx(matthews_corrcoef(labels, answers))
+    classes, said = draw.integers(0, 4, 200), draw.integers(0, 4, 200)
+    assert metrics.matthews(said, classes) == pytest.approx(matthews_corrcoef(classes, said))
+    assert metrics.f1(said, classes) == pytest.approx(f1_score(classes, said, labels=[1], average="macro"))
     values, truth = draw.integers(0, 9, 200) / 2, draw.random(200)
+    assert metrics.pearson(values, truth) == pytest.approx(stats.pearsonr(values, truth).statistic)
     assert metrics.spearman(values, truth) == pytest.approx(stats.spearmanr(values, truth).statistic)
 
 

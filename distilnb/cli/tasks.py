@@ -71,7 +71,22 @@ def glue(where: RunOptions, what: GridOptions, config: FinetuningConfig, safety:
 def _fine_tune(
     where: RunOptions, what: GridOptions, config: FinetuningConfig, safety: Safety, columns: OwnOptions
 ) -> None:
-    scale = scales.get(where.scale)
+    accelerator, folder = make_accelerator(where.precision, where.cpu), Path(where.out or paths.home() / "runs")
+    processes.check_jobs(what.jobs, accelerator)
+    with processes.helped(what.jobs, folder / "helpers.log"):  # first of all, because a helper takes seconds to start
+        _run_grid(scales.get(where.scale), folder, accelerator, what, config, safety, columns)
+    processes.finish(accelerator)
+
+
+def _run_grid(
+    scale: scales.Scale,
+    folder: Path,
+    accelerator: Accelerator,
+    what: GridOptions,
+    config: FinetuningConfig,
+    safety: Safety,
+    columns: OwnOptions,
+) -> None:
     pairs, rates = what.pairs(), what.rates()
     if len(rates) == 1:  # nothing to choose from: no trial is run
         config, rates = replace(config, learning_rate=rates[0]), []
@@ -79,43 +94,38 @@ def _fine_tune(
     print("\n".join(check_budgets(pairs, trained, what.allow_unequal)), flush=True)
     tokenizer = _tokenizer(pairs)
     models = {label: resolve_model(source) for label, source in pairs.items()}
-    accelerator = make_accelerator(where.precision, where.cpu)
-    processes.check_jobs(what.jobs, accelerator)
     machine = use_fast_settings(accelerator.device, accelerator.mixed_precision)
     load = partial(own.find, what.task, what.source, columns, what.train_rows, what.validation_rows)
     data = processes.once_a_disk(paths.cache("tasks"), accelerator, load)
     if what.submission and not any(task.task.name in GLUE for task in data):
         raise ValueError("--submission writes answers for GLUE's server, which has none of these tasks")
     tell_of(data, accelerator)
-    folder = Path(where.out or paths.home() / "runs")
     rehearsed = any(record and record["scale"] == REHEARSAL for record in trained.values())
     origins = {label: {"model_record": record["name"]} if record else {} for label, record in trained.items()}
-    with processes.helped(what.jobs, folder / "helpers.log"):
-        records = finetune_grid(
-            models,
-            data,
-            range(what.seeds),
-            tokenizer,
-            accelerator,
-            config,
-            scale=REHEARSAL if rehearsed else scale.name,
-            folder=folder,
-            learning_rates=rates,
-            trial_rows=what.trial_rows,
-            trial_seeds=what.trial_seeds,
-            task_teacher=what.task_teacher or None,
-            keep=what.keep or bool(what.submission),
-            suffix=what.suffix,
-            provenance={label: origin | {"machine": machine} for label, origin in origins.items()},
-            safety=safety,
-            jobs=what.jobs,
-            quiet=processes.is_helper(),
-        )
+    records = finetune_grid(
+        models,
+        data,
+        range(what.seeds),
+        tokenizer,
+        accelerator,
+        config,
+        scale=REHEARSAL if rehearsed else scale.name,
+        folder=folder,
+        learning_rates=rates,
+        trial_rows=what.trial_rows,
+        trial_seeds=what.trial_seeds,
+        task_teacher=what.task_teacher or None,
+        keep=what.keep or bool(what.submission),
+        suffix=what.suffix,
+        provenance={label: origin | {"machine": machine} for label, origin in origins.items()},
+        safety=safety,
+        jobs=what.jobs,
+        helping=processes.is_helper(),
+    )
     if what.submission and not processes.is_helper():
         _submit(records, what, folder, tokenizer, accelerator, config)
     if processes.speaks(accelerator):
         print("\n".join([tables.comparison(records), *_own_scores(records)]))
-    processes.finish(accelerator)
 
 
 def _tokenizer(pairs: Mapping[str, str]) -> PreTrainedTokenizerBase:

@@ -69,27 +69,27 @@ def run_missing(
     keep_others: bool = False,
     announce: Callable[[Sequence[Cell]], str] | None = None,
     quiet: bool = False,
+    wait: bool = True,
 ) -> Outcome:
     """The record of every cell, after running those without one in `folder`; `announce` words what is about to run.
 
     A cell whose record has other settings is run again, and a printed line says why; with `keep_others` it raises
-    OtherSettings instead, before anything runs. A cell that diverges is named, and the others are still run.
+    OtherSettings before anything runs. One that diverges is named, and the others are still run. Without `wait`, what
+    other processes are making has no record here.
     """
-    quiet = quiet or not accelerator.is_main_process
+    quiet, together = quiet or not accelerator.is_main_process, accelerator.num_processes > 1
     if announce or keep_others:
         left = [cell for cell in cells if recorded(cell, folder, keep_others)[0] is None]
         if left and announce and not quiet:
             print(announce(left), flush=True)
     known = {cell.name for cell in cells if (folder / f"{cell.name}.json").is_file()}
-    records: dict[str, dict[str, Any] | None] = {}
-    diverged: dict[str, str] = {}
+    records, diverged = {}, {}  # by name
 
     def take(cell: Cell, progress: Progress, patient: bool = False) -> bool:
         """Whether the cell's record is known now; False while another process makes it, or one that it needs."""
         if any(name not in records for name in cell.needs):
             return False
-        alone = accelerator.num_processes == 1  # those that train together make each cell together
-        with files.claim(folder, cell.name, patient) if alone else nullcontext(True) as mine:
+        with nullcontext(True) if together else files.claim(folder, cell.name, patient) as mine:
             if mine:
                 record, why = recorded(cell, folder, keep_others)
                 if record is None:
@@ -102,12 +102,14 @@ def run_missing(
     with _short_collections(), Progress(len(cells), what, lines=len(cells), quiet=quiet) as progress:
         while left := [cell for cell in cells if cell.name not in records]:
             if not any(take(cell, progress) for cell in left):
+                if not wait:
+                    break
                 if not quiet:
                     print(f"{what}: waiting for {left[0].name}, which another process is making", flush=True)
                 take(left[0], progress, patient=True)
     if known and not quiet:
         print(f"{what}: {len(known)} of {len(cells)} runs are recorded in {folder} already", flush=True)
-    return Outcome([records[cell.name] for cell in cells], diverged)
+    return Outcome([records.get(cell.name) for cell in cells], diverged)
 
 
 @contextmanager

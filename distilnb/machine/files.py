@@ -69,12 +69,17 @@ def claim(folder: Path, name: str, patient: bool = False) -> Iterator[bool]:
     the `with` block; a `patient` caller waits until no other process has it.
 
     The names share the file `.claims`, in which each locks a byte, and which the last to leave deletes. The kernel
-    drops a lock when its process ends; where a file system has no locks, every claim is granted.
+    drops a lock when its process ends. Every claim is granted where a file system has no locks or cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path, wait = folder / ".claims", 0 if patient else LOCK_NB
     while True:
-        with open(path, "a+") as file:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = open(path, "a+")
+        except OSError:
+            yield True
+            return
+        with file:
             if not _locked(file, wait, 1, zlib.crc32(name.encode())):
                 yield False
                 return

@@ -92,10 +92,12 @@ def first_on_disk(folder: Path, accelerator: Accelerator) -> bool:
 def once_a_disk(folder: Path, accelerator: Accelerator, prepare: Callable[[], Any]) -> Any:
     """The result of `prepare`, called first by one process at each disk, which does the work, then by the others.
 
-    The others wait up to `PREPARING` seconds, because a large text takes hours.
+    The others wait up to `PREPARING` seconds, because a large text takes hours. Commands that prepare in the same
+    `folder` take turns.
     """
     if accelerator.num_processes == 1:
-        return prepare()
+        with files.claim(folder, "preparing", patient=True):
+            return prepare()
     patient = distributed.new_group(backend="gloo", timeout=timedelta(seconds=PREPARING))
     first = first_on_disk(folder, accelerator)
 

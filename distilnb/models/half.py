@@ -7,6 +7,7 @@ On a CPU, PyTorch adds up the gradients of a LayerNorm's gain and bias in bf16, 
 them the more tokens there are (`findings/cpu_layer_norm_sums_gradients_in_bfloat16.sh`). Here the sum is in float32.
 """
 
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -39,9 +40,9 @@ def cast(module: nn.Module, model: PreTrainedModel, dtype: torch.dtype, trained:
     """
     tables, _ = families.embeddings(model)
     kept = {id(parameter) for table in tables for parameter in table.parameters()} if trained else set()
-    decoder = dict(model.named_modules()).get(families.of(model).decoder)  # None where the model has a task head
-    if trained and decoder is not None:
-        kept.add(id(decoder.weight))
+    if trained:
+        with suppress(AttributeError):  # where the model has a task head
+            kept.add(id(model.get_submodule(families.of(model).decoder).weight))
     return {
         name: parameter if id(parameter) in kept else parameter.to(dtype)
         for name, parameter in module.named_parameters()

@@ -54,6 +54,7 @@ class FinetuningGrid:
     provenance: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     safety: Safety = finetuning.UNSAVED
     jobs: int = 1
+    helping: bool = False
     quiet: bool = False
 
     def __post_init__(self) -> None:
@@ -156,10 +157,15 @@ class FinetuningGrid:
         made |= {"rows": self.trial_rows} if self.trial_rows else {}
         return made | ({"seeds": self.trial_seeds} if self.trial_seeds > 1 else {})
 
-    def cells(
+    def cells(self, data: Sequence[TaskData], seeds: Sequence[int]) -> list["FinetuningCell"]:
+        """The cells of all tasks at the learning rates that trials, which are run now, have chosen."""
+        choices = self.choices(data, seeds)
+        return [cell for task in data for cell in self._of_task(task, seeds, choices)]
+
+    def _of_task(
         self, task: TaskData, seeds: Sequence[int], choices: Mapping[tuple[str, str], dict[str, Any]]
     ) -> list["FinetuningCell"]:
-        """The cells of a task at the chosen learning rates, a teacher's before those of its students."""
+        """The cells of a task, a teacher's before those of its students."""
         made, taught = [], []
         for model in self.models:
             config, more = self.config, {}
@@ -289,7 +295,8 @@ def finetune_grid(
     also on the answers of that model, fine-tuned with the same seed; these runs have the model name `<model>_d`. `keep`
     saves the fine-tuned models in `folder/models`. `suffix` is added to the tasks in names of runs. `provenance` adds
     keys to the records of a model, by its name in `models`. `safety` is a `finetuning.Safety`; `jobs`, the number of
-    processes that share the runs, matters to the estimate alone; `quiet` prints nothing.
+    processes that share the runs, matters to the estimate alone. One of them that is only `helping` is done when no run
+    is free any more, and returns the records that it knows. `quiet` prints nothing.
 
     Raises ValueError before any work for arguments that do not fit, FloatingPointError at the end when a run diverged.
     """
@@ -298,8 +305,8 @@ def finetune_grid(
         raise ValueError("a grid needs at least one model and one seed")
     given = {key: value for key, value in settings.items() if value is not None}
     grid = FinetuningGrid(models, tokenizer, accelerator, config, **given)
-    grid, asked = replace(grid, folder=Path(grid.folder)), not grid.quiet
-    grid = replace(grid, quiet=grid.quiet or not accelerator.is_main_process)
+    asked = not (grid.quiet or grid.helping)
+    grid = replace(grid, folder=Path(grid.folder), quiet=not (asked and accelerator.is_main_process))
     if grid.learning_rates:
         _check_carving(data, grid.trial_rows)
     for source in models.values():  # now, because an unusable model should not be noticed hours later
@@ -308,16 +315,17 @@ def finetune_grid(
     told = _announce(grid, data, seeds) if asked else ""  # all processes measure together
     if not grid.quiet:
         print(told, end="", flush=True)
-    choices = grid.choices(data, seeds)
-    made = [cell for task in data for cell in grid.cells(task, seeds, choices)]
-    finished = cells.run_missing(made, grid.folder, "fine-tuning", accelerator, quiet=grid.quiet)
-    for record, cell in zip(finished.records, made, strict=True):
+    made = grid.cells(data, seeds)
+    done = cells.run_missing(made, grid.folder, "fine-tuning", accelerator, quiet=grid.quiet, wait=not grid.helping)
+    if grid.helping:
+        return [record for record in done.records if record]
+    for record, cell in zip(done.records, made, strict=True):
         if record is None:
             raise FloatingPointError(
                 f"{cell.name} diverged at learning rate {cell.config.learning_rate:g}; the "
                 "other runs are recorded: use a smaller rate"
             )
-    return finished.records
+    return done.records
 
 
 def _check_carving(data: Sequence[TaskData], most: int) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from scipy import stats
-from sklearn.metrics import f1_score, matthews_corrcoef
+from sklearn.metrics import f1_score
 
 from ..evidence.statistics import bootstrap
 
@@ -24,7 +24,9 @@ def accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
 
 def f1(predictions: np.ndarray, labels: np.ndarray) -> float:
     """F1 of class 1 (paraphrase, duplicate); 0 when class 1 is neither predicted nor present."""
-    return float(f1_score(labels, predictions, labels=[1], average="macro", zero_division=0))
+    said, true = predictions == 1, labels == 1
+    either = said.sum() + true.sum()
+    return float(2 * (said & true).sum() / either) if either else 0.0
 
 
 def macro_f1(predictions: np.ndarray, labels: np.ndarray) -> float:
@@ -39,17 +41,25 @@ def micro_f1(predictions: np.ndarray, labels: np.ndarray) -> float:
 
 def matthews(predictions: np.ndarray, labels: np.ndarray) -> float:
     """Matthews correlation, from −1 to 1; 0 when predictions or labels are all equal."""
-    return 0.0 if _constant(predictions) or _constant(labels) else float(matthews_corrcoef(labels, predictions))
+    if _constant(predictions) or _constant(labels):
+        return 0.0
+    classes = np.union1d(predictions, labels)[:, None]  # the covariance of the answers' classes, summed over classes
+    said, true = (predictions == classes).sum(1), (labels == classes).sum(1)
+    rows, right = len(labels), (predictions == labels).sum()
+    return float((rows * right - said @ true) / np.sqrt(float(rows**2 - said @ said) * float(rows**2 - true @ true)))
 
 
 def pearson(predictions: np.ndarray, labels: np.ndarray) -> float:
     """Linear correlation; 0 when predictions or labels are all equal."""
-    return _correlation(stats.pearsonr, predictions, labels)
+    if _constant(predictions) or _constant(labels):
+        return 0.0
+    value = float(np.corrcoef(predictions, labels)[0, 1])
+    return value if np.isfinite(value) else 0.0
 
 
 def spearman(predictions: np.ndarray, labels: np.ndarray) -> float:
     """Correlation of ranks, with ties sharing a rank; 0 when predictions or labels are all equal."""
-    return _correlation(stats.spearmanr, predictions, labels)
+    return pearson(stats.rankdata(predictions), stats.rankdata(labels))
 
 
 def r2(predictions: np.ndarray, labels: np.ndarray) -> float:
@@ -164,10 +174,3 @@ def _word_f1(predicted: list[str], gold: list[str], none: bool) -> float:
 
 def _constant(values: np.ndarray) -> bool:
     return bool((values == values[0]).all())
-
-
-def _correlation(function: Callable, predictions: np.ndarray, labels: np.ndarray) -> float:
-    if _constant(predictions) or _constant(labels):
-        return 0.0
-    value = float(function(predictions, labels).statistic)
-    return value if np.isfinite(value) else 0.0

@@ -1,5 +1,6 @@
 """Figures of scores on tasks (notebooks 04, 05, 06 and 09)."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -155,13 +156,16 @@ def _in_order(task: str) -> tuple[int, str]:
     return (list(glue.GLUE).index(task) if task in glue.GLUE else len(glue.GLUE), task)
 
 
-def _name_tasks(ax: Axes, tasks: Sequence[str], records: Sequence[Record]) -> None:
-    """Write the tasks' proper names along the x axis; a real task run on only some rows is marked."""
-    parts = {record["task"] for record in records if is_subset(record)}
+def _name_tasks(
+    ax: Axes, tasks: Sequence[str], records: Sequence[Record], notes: Mapping[str, list[str]] | None = None
+) -> None:
+    """Write the tasks' names and their `notes` along the x axis; a real task run on only some rows is marked."""
+    subsets = {record["task"] for record in records if is_subset(record)}
     names = {task: glue.TASKS[task].title if task in glue.TASKS else task for task in tasks}
     names |= {"squad": "SQuAD"} if "squad" in names else {}
-    slant, part = ({"rotation": 45, "ha": "right"}, ", subset") if len(tasks) > 6 else ({}, "\nsubset")
-    labels = [names[task] + (part if task in parts else "") for task in tasks]
+    slant, join = ({"rotation": 45, "ha": "right"}, ", ") if len(tasks) > 6 else ({}, "\n")
+    parts = {task: ["subset"] * (task in subsets) + (notes or {}).get(task, []) for task in tasks}
+    labels = [join.join([names[task], *parts[task]]) for task in tasks]
     ax.set_xticks(range(len(tasks)), labels, rotation_mode="anchor", **slant)
 
 
@@ -208,16 +212,18 @@ def plot_vintages(table: pd.DataFrame) -> Figure:
 def plot_retention(records: Sequence[Record], published: Mapping[str, float] | None = None) -> Figure:
     """A figure of the student's score in percent of its teacher's by task, seeds paired: ours filled, with the range
     over seeds, in grey where the teacher is not above the majority; `published` (task → percent) hollow. A real task
-    run on only some rows is marked as a subset.
+    run on only some rows is marked as a subset, and so are seeds without a share, those of a teacher that scores 0.
 
     Limits follow the medians; a whisker beyond them ends in an arrow with its number.
     """
     by_cell = {(r["model"], r["task"], r["seed"]): r["scores"]["main"] for r in records}
     shares: dict[str, list[float]] = {}
+    failed: Counter[str] = Counter()
     for (model, task, seed), score in by_cell.items():
         theirs = by_cell.get(("teacher", task, seed))
         if model == "student" and theirs:
             shares.setdefault(task, []).append(100 * score / theirs)
+        failed[task] += model == "student" and theirs == 0
     tasks = sorted({*(published or {}), *shares}, key=_in_order)
     if not tasks:
         raise ValueError("no task with a teacher and a student of the same seed: fine-tune both first")
@@ -232,7 +238,7 @@ def plot_retention(records: Sequence[Record], published: Mapping[str, float] | N
     if shares:
         _clip(ax, {tasks.index(t) + 0.1: values for t, values in shares.items()}, (published or {}).values())
     ax.axhline(100, color=GREY, lw=0.8, zorder=0)
-    _name_tasks(ax, tasks, records)
+    _name_tasks(ax, tasks, records, {t: ["teacher at 0", f"in {seeds} more"] for t, seeds in failed.items() if seeds})
     ax.set(ylabel="student in percent of teacher", xlim=(-0.5, len(tasks) - 0.5))
     middles = [np.median(shares[task]) for task in learned] or [100]
     ends = dict.fromkeys(f"{share:.0f}" for share in (min(middles), max(middles)))
