@@ -480,7 +480,7 @@ def test_seeds_whose_teacher_scores_nothing_have_no_share_and_are_counted():
     records += [score("rte", model, s, 0.6) for model in ("teacher", "student") for s in range(3)]
     ax = figures.plot_retention(records).axes[0]
     names = {label.get_text().partition("\n")[0]: label.get_text() for label in ax.get_xticklabels()}
-    assert "teacher at 0\nin 1 more" in names["CoLA"] and names["RTE"] == "RTE"
+    assert "teacher at 0\nin 1 of 3" in names["CoLA"] and names["RTE"] == "RTE"
 
 
 def test_every_table_and_figure_of_the_paper_is_drawn(monkeypatch):

@@ -177,6 +177,23 @@ def test_a_rate_that_diverges_is_not_chosen(student, tokenizer, accelerator, tmp
         finetune_grid(*arguments, folder=tmp_path / "b", quiet=True)
 
 
+def test_a_run_that_diverged_is_not_taken_up_again(student, tokenizer, accelerator, tmp_path, monkeypatch):
+    """Its checkpoint is one after the last update: to go on from there would score weights that stopped learning."""
+    real, few = finetuning.TaskRun.loss, replace(QUICK, epochs=1)
+
+    def run_grid() -> list[dict]:
+        models, settings = {"student": student}, {"folder": tmp_path, "quiet": True}
+        return finetune_grid(models, [task_data("sst2")], [1], tokenizer, accelerator, few, **settings)
+
+    monkeypatch.setattr(finetuning.TaskRun, "loss", lambda *some: tuple(x * torch.nan for x in real(*some)))
+    with pytest.raises(FloatingPointError, match="diverged"):
+        run_grid()
+    monkeypatch.setattr(finetuning.TaskRun, "loss", real)
+    with pytest.raises(FloatingPointError, match="diverged"):
+        run_grid()
+    assert not list(tmp_path.glob("*.json"))
+
+
 def test_equal_rates_are_settled_by_their_order_and_several_trials_by_their_mean():
     def trials(*scores):
         return [score and {"scores": {"main": score}} for score in scores]

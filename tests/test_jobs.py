@@ -1,5 +1,6 @@
 """Several processes share the runs of a grid: each run is made once, and none is lost with the process that had it."""
 
+import os
 import subprocess
 import sys
 import time
@@ -111,9 +112,12 @@ def test_a_helper_leaves_when_no_run_is_free(accelerator, tmp_path):
     assert done == ["one"] and [bool(record) for record in outcome.records] == [False, True]
 
 
-def test_commands_that_prepare_the_same_data_take_turns(accelerator, tmp_path):
-    """The first writes what the second then reads."""
+def test_helpers_and_whom_they_help_prepare_data_in_turns(accelerator, tmp_path, monkeypatch):
+    """The first writes what the second then reads; a command without helpers waits for nobody."""
     done = []
+    with elsewhere(tmp_path, "preparing"):
+        assert processes.once_a_disk(tmp_path, accelerator, lambda: "at once") == "at once"
+    monkeypatch.setenv(processes.HELPER, str(os.getppid()))
     with elsewhere(tmp_path, "preparing") as other, ThreadPoolExecutor() as pool:
         prepared = pool.submit(processes.once_a_disk, tmp_path, accelerator, lambda: list(done))
         time.sleep(0.5)
@@ -162,6 +166,21 @@ def test_helpers_are_stopped_with_what_they_do(arguments, tmp_path, monkeypatch)
     assert "its state is saved" in (tmp_path / "helpers.log").read_text(), list(unfinished.rglob("*"))
 
 
+def test_a_helper_that_fails_is_told_of(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "command", ["finetune", "--task", "nothing-of-the-kind"])
+    with pytest.warns(UserWarning, match="status 2.*helpers.log"), processes.helped(2, tmp_path / "helpers.log"):
+        until((tmp_path / "helpers.log").read_text, 120)
+        time.sleep(1)
+    assert "nothing-of-the-kind" in (tmp_path / "helpers.log").read_text()
+
+
+def test_a_helper_ends_where_nobody_is_helped(arguments, tmp_path):
+    """As after a kill of its parent, which it may survive by a moment, and then do all runs unseen."""
+    environment = os.environ | {processes.HELPER: "1"}
+    run = subprocess.run([sys.executable, "-m", "distilnb", *arguments], env=environment, capture_output=True)
+    assert run.returncode == 1 and not list(tmp_path.rglob("*.json"))
+
+
 def test_a_command_with_helpers_makes_what_it_makes_without(arguments, tmp_path, capsys):
     def table(*more: str) -> str:
         assert main.main([*arguments, *more]) == 0
@@ -178,7 +197,7 @@ def test_a_command_with_helpers_makes_what_it_makes_without(arguments, tmp_path,
 
 
 def test_only_the_first_process_answers_glues_server_and_shows_the_table(teacher_folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv(processes.HELPER, "1")
+    monkeypatch.setenv(processes.HELPER, str(os.getppid()))
     monkeypatch.setattr(processes, "die_with_the_parent", lambda: None)
     flags = ["--task", "rte", "--model", f"teacher={teacher_folder}", "--submission", str(tmp_path / "answers")]
     assert "rte" in GLUE and main.main(["glue", *flags, "--jobs", "2", "--out", str(tmp_path / "runs"), *FEW]) == 0
@@ -187,9 +206,11 @@ def test_only_the_first_process_answers_glues_server_and_shows_the_table(teacher
 
 
 @pytest.mark.parametrize(
-    "jobs, kind, together, named", [(0, "cpu", 1, "--jobs is 0"), (2, "cuda", 1, "GPU"), (2, "cpu", 2, "launch")]
+    "jobs, kind, together, named",
+    [(0, "cpu", 1, "--jobs is 0"), (2, "cuda", 1, "GPU"), (2, "cpu", 2, "launch"), (99, "cpu", 1, "cores")],
 )
-def test_helpers_are_refused_where_they_cannot_help(jobs, kind, together, named):
+def test_helpers_are_refused_where_they_cannot_help(jobs, kind, together, named, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
     processes.check_jobs(1, SimpleNamespace(device=torch.device("cuda"), num_processes=2))
     with pytest.raises(ValueError, match=named):
         processes.check_jobs(jobs, SimpleNamespace(device=torch.device(kind), num_processes=together))

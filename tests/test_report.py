@@ -263,7 +263,10 @@ def test_training_compared_with_others_has_a_row_for_each():
         f"a task, {of}, seed {n}": x for of, xs in (("ours", ours), ("Trainer", theirs)) for n, x in enumerate(xs)
     }
     record = {"comparisons": comparisons, "device": device, "scores": scores, "config": {"rows": 1000}}
+    unlike = {"comparisons": comparisons[:1], "device": device, "scores": {}, "config": {}}
     rows = tables.speed_rows([record, {"device": device}])
+    peaks = [row["its peak, GF/s"] for row in tables.speed_rows([unlike | {"peaks": {"float32": 1e11, "bf16": 3e11}}])]
+    assert (peaks, rows[0]["its peak, GF/s"]) == (["300"], "–")
     assert rows[0]["our training"] == "a step, 1,000 rows"
     assert [row["times as fast"] for row in rows] == ["2.00 [1.90–2.25]", "3.50 [3.00–4.00]"]
     assert [row["at most"] for row in rows] == ["2.50", "–"]

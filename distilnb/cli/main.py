@@ -99,6 +99,8 @@ def _call(name: str, flags: list[str], show_traceback: bool, convert: bool) -> i
         with uncollected():
             from ..machine import hub, processes  # takes seconds, in which a signal may come
             from . import parsing
+        if processes.is_helper():
+            processes.follow_the_helped()
     except KeyboardInterrupt as stop:
         return _stopped(name, stop)
     try:

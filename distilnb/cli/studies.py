@@ -84,9 +84,10 @@ def ablate(where: TrainingOptions, what: AblationOptions, columns: OwnOptions) -
         name=where.name,
         scale=scale.name,
         provenance={"made_from": {"teacher": shipped_name(what.teacher), "revision": revision}, "machine": machine},
+        jobs=what.jobs,
     )
     with processes.helped(what.jobs, where.folder / "helpers.log"):
-        records = ablation.run_grid(grid, variants, range(what.seeds), processes.is_helper())
+        records = ablation.run_grid(grid, variants, range(what.seeds), helping=processes.is_helper())
     if processes.speaks(accelerator):
         print(tables.summary(records))
     processes.finish(accelerator)

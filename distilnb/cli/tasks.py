@@ -74,7 +74,11 @@ def _fine_tune(
     accelerator, folder = make_accelerator(where.precision, where.cpu), Path(where.out or paths.home() / "runs")
     processes.check_jobs(what.jobs, accelerator)
     with processes.helped(what.jobs, folder / "helpers.log"):  # first of all, because a helper takes seconds to start
-        _run_grid(scales.get(where.scale), folder, accelerator, what, config, safety, columns)
+        tokenizer, records = _run_grid(scales.get(where.scale), folder, accelerator, what, config, safety, columns)
+    if what.submission and not processes.is_helper():
+        _submit(records, what, folder, tokenizer, accelerator, config)
+    if processes.speaks(accelerator):
+        print("\n".join([tables.comparison(records), *_own_scores(records)]))
     processes.finish(accelerator)
 
 
@@ -86,7 +90,8 @@ def _run_grid(
     config: FinetuningConfig,
     safety: Safety,
     columns: OwnOptions,
-) -> None:
+) -> tuple[PreTrainedTokenizerBase, list[dict[str, Any]]]:
+    """The tokenizer of all models, and the records of the grid."""
     pairs, rates = what.pairs(), what.rates()
     if len(rates) == 1:  # nothing to choose from: no trial is run
         config, rates = replace(config, learning_rate=rates[0]), []
@@ -122,10 +127,7 @@ def _run_grid(
         jobs=what.jobs,
         helping=processes.is_helper(),
     )
-    if what.submission and not processes.is_helper():
-        _submit(records, what, folder, tokenizer, accelerator, config)
-    if processes.speaks(accelerator):
-        print("\n".join([tables.comparison(records), *_own_scores(records)]))
+    return tokenizer, records
 
 
 def _tokenizer(pairs: Mapping[str, str]) -> PreTrainedTokenizerBase:

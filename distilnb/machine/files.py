@@ -7,7 +7,7 @@ import os
 import socket
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TextIO
@@ -44,11 +44,15 @@ def hold(folder: Path, waiting: str = "") -> Iterator[None]:
 
 def _lock(folder: Path, waiting: str) -> TextIO:
     """The file `.lock` of a folder, locked; see `hold`."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / ".lock", "a+")
-    except OSError as error:
-        raise OSError(f"{folder} cannot be written to ({error.strerror}); choose another output folder") from error
+    for again in (True, True, False):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = open(folder / ".lock", "a+")
+            break
+        except OSError as error:
+            if again and isinstance(error, FileNotFoundError):  # another process deleted a folder in between
+                continue
+            raise OSError(f"{folder} cannot be written to ({error.strerror}); choose another output folder") from error
     if not _locked(file, LOCK_NB):
         file.seek(0)
         owner = file.read().strip() or "another process"
@@ -69,14 +73,17 @@ def claim(folder: Path, name: str, patient: bool = False) -> Iterator[bool]:
     the `with` block; a `patient` caller waits until no other process has it.
 
     The names share the file `.claims`, in which each locks a byte, and which the last to leave deletes. The kernel
-    drops a lock when its process ends. Every claim is granted where a file system has no locks or cannot be written to.
+    drops a lock when its process ends, or closes the file: within a claim, no other is to be made in its folder. Every
+    claim is granted where there are no locks, and where the folder cannot be written to.
     """
     path, wait = folder / ".claims", 0 if patient else LOCK_NB
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            file = open(path, "a+")
+            file = open(path, "a+") if fcntl else None
         except OSError:
+            file = None
+        if file is None:
             yield True
             return
         with file:
@@ -89,7 +96,8 @@ def claim(folder: Path, name: str, patient: bool = False) -> Iterator[bool]:
                 yield True
             finally:
                 if _locked(file, LOCK_NB):  # all of it
-                    path.unlink(missing_ok=True)
+                    with suppress(OSError):
+                        path.unlink()
             return
 
 

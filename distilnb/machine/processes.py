@@ -11,16 +11,17 @@ import threading
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, distributed
 
+from .. import paths
 from . import files
 
 # seconds that processes wait for a silent one; a dead one is noticed at once
@@ -92,11 +93,10 @@ def first_on_disk(folder: Path, accelerator: Accelerator) -> bool:
 def once_a_disk(folder: Path, accelerator: Accelerator, prepare: Callable[[], Any]) -> Any:
     """The result of `prepare`, called first by one process at each disk, which does the work, then by the others.
 
-    The others wait up to `PREPARING` seconds, because a large text takes hours. Commands that prepare in the same
-    `folder` take turns.
+    The others wait up to `PREPARING` seconds, because a large text takes hours. Helpers and whom they help take turns.
     """
     if accelerator.num_processes == 1:
-        with files.claim(folder, "preparing", patient=True):
+        with files.claim(folder, "preparing", patient=True) if _helpers or is_helper() else nullcontext():
             return prepare()
     patient = distributed.new_group(backend="gloo", timeout=timedelta(seconds=PREPARING))
     first = first_on_disk(folder, accelerator)
@@ -156,7 +156,8 @@ def die_with_the_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-HELPER = "DISTILNB_HELPER"  # set for a process that was started by `helped`
+HELPER = "DISTILNB_HELPER"  # the process that a helper helps
+_helpers: list[subprocess.Popen] = []
 command: list[str] = []  # the words of the command that this process runs
 
 
@@ -168,6 +169,8 @@ def check_jobs(jobs: int, accelerator: Accelerator) -> None:
         raise ValueError(f"--jobs is {jobs}; it is a number of processes, at least 1")
     if accelerator.device.type != "cpu" or accelerator.num_processes > 1:
         raise ValueError("--jobs shares out the cores of one processor; leave it out on a GPU and under `launch`")
+    if jobs > (os.cpu_count() or 1):
+        raise ValueError(f"--jobs is {jobs}; this machine has {os.cpu_count()} cores")
     if files.fcntl is None:
         raise ValueError("--jobs needs locks of files, which this system has not; leave it out")
 
@@ -179,31 +182,49 @@ def helped(jobs: int, log: Path) -> Iterator[None]:
     Helpers take runs that no other process has (`evidence.cells`) and write what they say to `log`. Those that are left
     at the end are stopped by SIGTERM, so that a training saves its state, and waited for.
     """
-    threads, helpers = torch.get_num_threads(), []
-    if is_helper():
-        die_with_the_parent()
+    threads = torch.get_num_threads()
     try:
         if jobs > 1 and not is_helper():
             torch.set_num_threads(max(1, threads // jobs))
-            own = {HELPER: "1", "OMP_NUM_THREADS": str(torch.get_num_threads()), "TOKENIZERS_PARALLELISM": "false"}
             log.parent.mkdir(parents=True, exist_ok=True)
             with open(log, "a") as said:
-                for _ in range(jobs - 1):  # in sessions of their own, so that we pass on a Ctrl-C
-                    line = [sys.executable, "-u", "-m", "distilnb", *command]
-                    streams = {"stdin": subprocess.DEVNULL, "stdout": said, "stderr": said}
-                    helpers.append(subprocess.Popen(line, env=os.environ | own, start_new_session=True, **streams))
+                _helpers.extend(_helper(said) for _ in range(jobs - 1))
         yield
     finally:
         torch.set_num_threads(threads)
-        for helper in helpers:
+        for helper in _helpers:
+            if helper.poll():
+                warnings.warn(f"a helper ended with status {helper.returncode}; what it said is in {log}", stacklevel=3)
             helper.terminate()
-        for helper in helpers:
+        for helper in _helpers:
             helper.wait()
+        _helpers.clear()
+
+
+def _helper(said: TextIO) -> subprocess.Popen:
+    """A process that does this one's command with this one's code, in a session of its own, as we pass on a Ctrl-C."""
+    code = os.pathsep.join(filter(None, [str(paths.PACKAGE.parent), os.environ.get("PYTHONPATH")]))
+    own = {HELPER: str(os.getpid()), "OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": code}
+    return subprocess.Popen(
+        [sys.executable, "-u", "-P", "-m", "distilnb", *command],
+        env=os.environ | own | {"TOKENIZERS_PARALLELISM": "false"},
+        stdin=subprocess.DEVNULL,
+        stdout=said,
+        stderr=said,
+        start_new_session=True,
+    )
 
 
 def is_helper() -> bool:
     """Whether this process helps another one, which alone says and writes what is made of all runs."""
     return HELPER in os.environ
+
+
+def follow_the_helped() -> None:
+    """End a helper with the process that it helps, however that ends."""
+    die_with_the_parent()
+    if os.getppid() != int(os.environ[HELPER]):  # it has ended already
+        os._exit(1)
 
 
 def speaks(accelerator: Accelerator) -> bool:

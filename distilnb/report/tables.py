@@ -303,8 +303,8 @@ def _of_models(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def speed_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for each comparison of our training with another's: times as fast in CPU time [least–greatest of the
-    rounds] and `AT_MOST`, the share of its memory, and the points that ours scores more [95 %], paired by seed."""
+    """One row for each comparison of our training with another's: times as fast [least–greatest of the rounds] and
+    `AT_MOST`, the share of its memory, the points that ours scores more [95 %], paired by seed, and the processor."""
     return [
         {
             "our training": one["what"] + (f", {r['config']['rows']:,} rows" if r["config"].get("rows") else ""),
@@ -314,6 +314,7 @@ def speed_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "memory": f"{one['memory']:.2f}" if one["memory"] else "–",
             "our score, points": _lead(one, r["scores"]),
             "processor": r["device"]["gpu"] or r["device"]["processor"],
+            "its peak, GF/s": f"{max(r['peaks'].values()) / 1e9:.0f}" if "peaks" in r else "–",
         }
         for r in records
         for one in r.get("comparisons", ())
@@ -447,8 +448,9 @@ show is **not evidence about the paper's claims**."""
 
 
 AT_MOST = """\
-*At most*: what the ratio would be if nothing but the matrix products of our training took time, at the greatest rate
-that products of square matrices, 1,024 wide, reached in the same run."""
+*Times as fast*: in CPU time, or in wall time where a row says so. *At most*: what the ratio would be if nothing but the
+matrix products of our training took time, at the *peak* of a core: the greatest rate that products of square matrices,
+1,024 wide, reached in the same run."""
 
 
 def spent_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -144,6 +144,7 @@ class Ablation:
     name: str = "ablation-toy"
     scale: str = "toy"
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    jobs: int = 1  # processes that share the cells, for the estimate
 
     @property
     def tasks(self) -> list[str]:
@@ -192,13 +193,15 @@ class Ablation:
 
 
 def run_grid(
-    grid: Ablation, variants: Iterable[Variant], seeds: Iterable[int], quiet: bool = False
+    grid: Ablation, variants: Iterable[Variant], seeds: Iterable[int], quiet: bool = False, helping: bool = False
 ) -> list[dict[str, Any]]:
     """The record of every cell; cells that have a record of the same settings are not run again.
 
-    An interrupted cell goes on from its last checkpoint. Raises ValueError before any work for arguments that do not
-    fit and for a record of other settings, and FloatingPointError at the end when a cell diverged.
+    An interrupted cell goes on from its last checkpoint. A process that is only `helping` another is quiet, is done
+    when no cell is free any more, and returns the records that it knows. Raises ValueError before any work for
+    arguments that do not fit and a record of other settings, and FloatingPointError at the end when a cell diverged.
     """
+    quiet = quiet or helping
     planned = [_Planned(cell.name, grid, cell, quiet) for cell in grid.cells(variants, seeds)]
 
     def announce(left: Sequence[_Planned]) -> str:
@@ -211,15 +214,14 @@ def run_grid(
         return _announce(grid, [one.cell for one in planned], [one.cell for one in left])
 
     grid.teacher.to(grid.accelerator.device).eval().requires_grad_(False)
-    outcome = run_missing(
-        planned, grid.records, grid.name, grid.accelerator, keep_others=True, announce=announce, quiet=quiet
-    )
+    settings = {"keep_others": True, "announce": announce, "quiet": quiet, "wait": not helping}
+    outcome = run_missing(planned, grid.records, grid.name, grid.accelerator, **settings)
     if outcome.diverged:
         raise FloatingPointError(
             f"{len(outcome.diverged)} of {len(planned)} cells diverged, the others are recorded: "
             + "; ".join(f"{name} ({why})" for name, why in outcome.diverged.items())
         )
-    return outcome.records
+    return [record for record in outcome.records if record]
 
 
 class _Planned(NamedTuple):
@@ -331,7 +333,7 @@ def _announce(grid: Ablation, cells: Sequence[AblationCell], left: Sequence[Abla
     return (
         f"{grid.name}: {len(names)} variants × {len(seeds)} seeds = {len(cells)} cells{done}; each reads "
         f"{grid.pretraining.tokens:,} tokens and is fine-tuned on {', '.join(grid.tasks)}\n"
-        f"estimate: about {duration(seconds)}, {disk / 2**20:.0f} MiB of disk while it runs"
+        f"estimate: about {duration(seconds / grid.jobs)}, {disk / 2**20:.0f} MiB of disk while it runs"
     )
 
 

@@ -476,6 +476,8 @@ def finetune(
         alone_in(folder, accelerator),
         TaskRun(model, encoded[0], data, tokenizer, accelerator, config, safety, teacher=teacher) as run,
     ):
+        if diverged := run.hopeless():  # before: such weights are not taken up again
+            raise FloatingPointError(diverged)
         run.module.train()
         order = islice(batch_order(run.lengths, config), run.step, None)
         run.advance(run.steps, order, name, quiet, save_last=False)

@@ -9,6 +9,7 @@ fails with some seeds only, which a single trial may not show: `trial_seeds` tak
 import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -271,7 +272,7 @@ class FinetuningCell:
                 framed(grid.tokenizer).save_pretrained(self.keeps)
             save_record(record, self.records)
             shutil.rmtree(unfinished, ignore_errors=True)
-            if not any(unfinished.parent.iterdir()):
+            with suppress(OSError):  # it may hold the checkpoints of other runs
                 unfinished.parent.rmdir()
         return record
 

@@ -218,13 +218,16 @@ def plot_retention(records: Sequence[Record], published: Mapping[str, float] | N
     """
     by_cell = {(r["model"], r["task"], r["seed"]): r["scores"]["main"] for r in records}
     shares: dict[str, list[float]] = {}
-    failed: Counter[str] = Counter()
+    failed, paired = Counter(), Counter()
     for (model, task, seed), score in by_cell.items():
         theirs = by_cell.get(("teacher", task, seed))
         if model == "student" and theirs:
             shares.setdefault(task, []).append(100 * score / theirs)
-        failed[task] += model == "student" and theirs == 0
-    tasks = sorted({*(published or {}), *shares}, key=_in_order)
+        if model == "student" and theirs is not None:
+            paired[task] += 1
+            failed[task] += not theirs
+    notes = {t: ["teacher at 0", f"in {seeds} of {paired[t]}"] for t, seeds in failed.items() if seeds}
+    tasks = sorted({*(published or {}), *shares, *notes}, key=_in_order)
     if not tasks:
         raise ValueError("no task with a teacher and a student of the same seed: fine-tune both first")
     figure, ax = plt.subplots(figsize=(WIDTH, 4.4))
@@ -238,7 +241,7 @@ def plot_retention(records: Sequence[Record], published: Mapping[str, float] | N
     if shares:
         _clip(ax, {tasks.index(t) + 0.1: values for t, values in shares.items()}, (published or {}).values())
     ax.axhline(100, color=GREY, lw=0.8, zorder=0)
-    _name_tasks(ax, tasks, records, {t: ["teacher at 0", f"in {seeds} more"] for t, seeds in failed.items() if seeds})
+    _name_tasks(ax, tasks, records, notes)
     ax.set(ylabel="student in percent of teacher", xlim=(-0.5, len(tasks) - 0.5))
     middles = [np.median(shares[task]) for task in learned] or [100]
     ends = dict.fromkeys(f"{share:.0f}" for share in (min(middles), max(middles)))
