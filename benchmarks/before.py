@@ -9,7 +9,7 @@ more in wall time, as a user waits for it, on all cores, which today's build sha
 machine that does nothing else. "At most" is the ratio that we would reach if nothing but our matrix products took time,
 at the greatest rate of square ones of 1,024 that was measured in the same run; evaluation is not counted.
 
-    python benchmarks/before.py                           all of it, about half an hour on two cores
+    python benchmarks/before.py                           all of it, nearly an hour on two cores
     python benchmarks/before.py --only small,tuning       some of it; the names are those of CASES
     python benchmarks/before.py --commit HEAD~3           against another commit, at least as new as f1d7b5b
 
