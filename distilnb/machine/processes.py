@@ -4,6 +4,7 @@ import ctypes
 import gc
 import os
 import signal
+import site
 import socket
 import subprocess
 import sys
@@ -202,12 +203,14 @@ def helped(jobs: int, log: Path) -> Iterator[None]:
 
 
 def _helper(said: TextIO) -> subprocess.Popen:
-    """A process that does this one's command with this one's code, in a session of its own, as we pass on a Ctrl-C."""
-    code = os.pathsep.join(filter(None, [str(paths.PACKAGE.parent), os.environ.get("PYTHONPATH")]))
-    own = {HELPER: str(os.getpid()), "OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": code}
+    """A process that does this one's command, with the same code wherever it stands, and in a session of its own,
+    because we pass on a Ctrl-C."""
+    own = {HELPER: str(os.getpid()), "OMP_NUM_THREADS": str(torch.get_num_threads()), "TOKENIZERS_PARALLELISM": "false"}
+    if paths.PACKAGE.parent not in map(Path, site.getsitepackages()):
+        own["PYTHONPATH"] = os.pathsep.join(filter(None, [str(paths.PACKAGE.parent), os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(
         [sys.executable, "-u", "-P", "-m", "distilnb", *command],
-        env=os.environ | own | {"TOKENIZERS_PARALLELISM": "false"},
+        env=os.environ | own,
         stdin=subprocess.DEVNULL,
         stdout=said,
         stderr=said,
