@@ -16,7 +16,7 @@ from conftest import until
 from distilnb.cli import main
 from distilnb.evidence.cells import run_missing
 from distilnb.evidence.records import Stopwatch, load_records, new_record, save_record
-from distilnb.machine import files, processes
+from distilnb.machine import files, sharing
 from distilnb.tasks.glue import GLUE
 
 FEW = ["--train_rows", "80", "--validation_rows", "12", "--epochs", "1", "--cpu", "--max_length", "64"]
@@ -112,14 +112,19 @@ def test_a_helper_leaves_when_no_run_is_free(accelerator, tmp_path):
     assert done == ["one"] and [bool(record) for record in outcome.records] == [False, True]
 
 
-def test_helpers_and_whom_they_help_prepare_data_in_turns(accelerator, tmp_path, monkeypatch):
+def test_helpers_and_whom_they_help_prepare_data_in_turns(tmp_path, monkeypatch):
     """The first writes what the second then reads; a command without helpers waits for nobody."""
     done = []
+
+    def prepare(act):
+        with sharing.in_turn(tmp_path):
+            return act()
+
     with elsewhere(tmp_path, "preparing"):
-        assert processes.once_a_disk(tmp_path, accelerator, lambda: "at once") == "at once"
-    monkeypatch.setenv(processes.HELPER, str(os.getppid()))
+        assert prepare(lambda: "at once") == "at once"
+    monkeypatch.setenv(sharing.HELPED, str(os.getppid()))
     with elsewhere(tmp_path, "preparing") as other, ThreadPoolExecutor() as pool:
-        prepared = pool.submit(processes.once_a_disk, tmp_path, accelerator, lambda: list(done))
+        prepared = pool.submit(prepare, lambda: list(done))
         time.sleep(0.5)
         done.append("the other's")
         other.kill()
@@ -145,8 +150,8 @@ def arguments(teacher_folder, tmp_path) -> list[str]:
 def test_a_helper_does_the_command_of_its_parent_alone_if_need_be(arguments, tmp_path, monkeypatch):
     """Here the parent only looks on; the helper's threads are its part of the cores, and it ends with its parent."""
     threads = torch.get_num_threads()
-    monkeypatch.setattr(processes, "command", [*arguments, "--jobs", "2"])
-    with processes.helped(2, tmp_path / "helpers.log"):
+    monkeypatch.setattr(sharing, "command", [*arguments, "--jobs", "2"])
+    with sharing.helped(2, tmp_path / "helpers.log"):
         assert torch.get_num_threads() == max(1, threads // 2)
         until(lambda: len(list((tmp_path / "runs").glob("*.json"))) == 3, 120)
     assert torch.get_num_threads() == threads
@@ -157,9 +162,9 @@ def test_a_helper_does_the_command_of_its_parent_alone_if_need_be(arguments, tmp
 
 def test_helpers_are_stopped_with_what_they_do(arguments, tmp_path, monkeypatch):
     """A run of hours is given up within seconds, its state saved, when the parent is interrupted."""
-    monkeypatch.setattr(processes, "command", [*arguments, "--epochs", "100000"])
+    monkeypatch.setattr(sharing, "command", [*arguments, "--epochs", "100000"])
     unfinished = tmp_path / "runs" / "selection" / "unfinished"
-    with pytest.raises(KeyboardInterrupt), processes.helped(2, tmp_path / "helpers.log"):
+    with pytest.raises(KeyboardInterrupt), sharing.helped(2, tmp_path / "helpers.log"):
         until(lambda: list((tmp_path / "runs").rglob("unfinished/*/.lock")), 120)
         time.sleep(1)
         raise KeyboardInterrupt
@@ -167,8 +172,8 @@ def test_helpers_are_stopped_with_what_they_do(arguments, tmp_path, monkeypatch)
 
 
 def test_a_helper_that_fails_is_told_of(tmp_path, monkeypatch):
-    monkeypatch.setattr(processes, "command", ["finetune", "--task", "nothing-of-the-kind"])
-    with pytest.warns(UserWarning, match="status 2.*helpers.log"), processes.helped(2, tmp_path / "helpers.log"):
+    monkeypatch.setattr(sharing, "command", ["finetune", "--task", "nothing-of-the-kind"])
+    with pytest.warns(UserWarning, match="status 2.*helpers.log"), sharing.helped(2, tmp_path / "helpers.log"):
         until((tmp_path / "helpers.log").read_text, 120)
         time.sleep(1)
     assert "nothing-of-the-kind" in (tmp_path / "helpers.log").read_text()
@@ -176,7 +181,7 @@ def test_a_helper_that_fails_is_told_of(tmp_path, monkeypatch):
 
 def test_a_helper_ends_where_nobody_is_helped(arguments, tmp_path):
     """As after a kill of its parent, which it may survive by a moment, and then do all runs unseen."""
-    environment = os.environ | {processes.HELPER: "1"}
+    environment = os.environ | {sharing.HELPED: "1"}
     run = subprocess.run([sys.executable, "-m", "distilnb", *arguments], env=environment, capture_output=True)
     assert run.returncode == 1 and not list(tmp_path.rglob("*.json"))
 
@@ -197,8 +202,8 @@ def test_a_command_with_helpers_makes_what_it_makes_without(arguments, tmp_path,
 
 
 def test_only_the_first_process_answers_glues_server_and_shows_the_table(teacher_folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv(processes.HELPER, str(os.getppid()))
-    monkeypatch.setattr(processes, "die_with_the_parent", lambda: None)
+    monkeypatch.setenv(sharing.HELPED, str(os.getppid()))
+    monkeypatch.setattr(sharing, "die_with_the_parent", lambda: None)
     flags = ["--task", "rte", "--model", f"teacher={teacher_folder}", "--submission", str(tmp_path / "answers")]
     assert "rte" in GLUE and main.main(["glue", *flags, "--jobs", "2", "--out", str(tmp_path / "runs"), *FEW]) == 0
     assert len(load_records(tmp_path / "runs")) == 1
@@ -211,6 +216,6 @@ def test_only_the_first_process_answers_glues_server_and_shows_the_table(teacher
 )
 def test_helpers_are_refused_where_they_cannot_help(jobs, kind, together, named, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    processes.check_jobs(1, SimpleNamespace(device=torch.device("cuda"), num_processes=2))
+    sharing.check(1, SimpleNamespace(device=torch.device("cuda"), num_processes=2))
     with pytest.raises(ValueError, match=named):
-        processes.check_jobs(jobs, SimpleNamespace(device=torch.device(kind), num_processes=together))
+        sharing.check(jobs, SimpleNamespace(device=torch.device(kind), num_processes=together))

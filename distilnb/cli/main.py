@@ -97,16 +97,16 @@ def uncollected() -> Iterator[None]:
 def _call(name: str, flags: list[str], show_traceback: bool, convert: bool) -> int:
     try:
         with uncollected():
-            from ..machine import hub, processes  # takes seconds, in which a signal may come
+            from ..machine import hub, processes, sharing  # takes seconds, in which a signal may come
             from . import parsing
-        if processes.is_helper():
-            processes.follow_the_helped()
+        if sharing.is_helper():
+            sharing.follow()
     except KeyboardInterrupt as stop:
         return _stopped(name, stop)
     try:
         with processes.explained():
             _quieten()
-            hub.converting, processes.command = convert, [name, *flags, *["--convert"] * convert]
+            hub.converting, sharing.command = convert, [name, *flags, *["--convert"] * convert]
             with uncollected():
                 function = command_function(name)
             parsing.run_command(function, flags, name)

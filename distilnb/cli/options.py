@@ -130,7 +130,7 @@ def axis(text: str) -> Any:
     return field(default_factory=list, metadata={"help": text + "; several values: a variant each"})
 
 
-def side_by_side(what: str) -> Any:
+def jobs_flag(what: str) -> Any:
     """A flag for the number of processes that share the runs of a grid."""
     return setting(1, f"processes that share {what}, each on its part of the cores and with memory of its own")
 
@@ -167,7 +167,7 @@ class AblationOptions:
     epochs: float = setting(3.0, "passes over the training rows in fine-tuning")
     finetuning_rate: float = setting(5e-5, "peak learning rate of fine-tuning")
     records: str = setting("", "folder of the records (default: runs/)", place=True)
-    jobs: int = side_by_side("the cells")
+    jobs: int = jobs_flag("the cells")
 
     def settings(self, scale: scales.Scale) -> tuple[PretrainingConfig, FinetuningConfig]:
         """The settings of every cell's distillation and fine-tuning, apart from its variant's changes."""
@@ -244,7 +244,7 @@ class GridOptions:
     validation_rows: int = setting(0, "rows of each split that is scored (0: all)")
     suffix: str = setting("", "added to the names of these runs, so that two grids of one task stay apart")
     keep: bool = setting(False, "keep the fine-tuned models in runs/models")
-    jobs: int = side_by_side("the runs")
+    jobs: int = jobs_flag("the runs")
     allow_unequal: bool = setting(False, "compare students although they read unequal amounts of text")
     submission: str = setting(
         "", "folder for answers to GLUE's test splits by the first seed of each model", place=True

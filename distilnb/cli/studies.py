@@ -9,7 +9,7 @@ from typing import Any
 from .. import paths, scales
 from ..evidence.names import ablation_grid, benchmark_run, finetuning_run
 from ..evidence.records import save_record
-from ..machine import processes
+from ..machine import processes, sharing
 from ..machine.device import make_accelerator, use_fast_settings
 from ..models import arithmetic
 from ..models.sources import check_same_words, load_model, load_tokenizer, read_teacher, ready_teacher, shipped_name
@@ -30,7 +30,7 @@ from ..text import corpus
 from ..text.corpus import corpus_budget
 from .options import AblationOptions, BenchmarkOptions, ChainOptions, DemoOptions, ExportOptions, TrainingOptions
 from .parsing import command
-from .tasks import tell, tell_of
+from .tasks import tell, tell_tasks
 
 
 def _ablation_defaults(scale: str | None) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def ablate(where: TrainingOptions, what: AblationOptions, columns: OwnOptions) -
     config, finetuning = what.settings(scale)
     revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
     accelerator = make_accelerator(where.precision, where.cpu)
-    processes.check_jobs(what.jobs, accelerator)
+    sharing.check(what.jobs, accelerator)
     machine = use_fast_settings(accelerator.device)
     teacher, tokenizer = read_teacher(what.teacher, revision)
 
@@ -70,7 +70,7 @@ def ablate(where: TrainingOptions, what: AblationOptions, columns: OwnOptions) -
 
     data, text = processes.once_a_disk(paths.cache("corpora"), accelerator, prepare)
     config = replace(config, evaluate_every=max(1, config.steps(text) // 4))  # each costs several updates
-    tell_of(data, accelerator)
+    tell_tasks(data, accelerator)
     grid = ablation.Ablation(
         teacher,
         tokenizer,
@@ -86,9 +86,9 @@ def ablate(where: TrainingOptions, what: AblationOptions, columns: OwnOptions) -
         provenance={"made_from": {"teacher": shipped_name(what.teacher), "revision": revision}, "machine": machine},
         jobs=what.jobs,
     )
-    with processes.helped(what.jobs, where.folder / "helpers.log"):
-        records = ablation.run_grid(grid, variants, range(what.seeds), helping=processes.is_helper())
-    if processes.speaks(accelerator):
+    with sharing.helped(what.jobs, where.folder / "helpers.log"):
+        records = ablation.run_grid(grid, variants, range(what.seeds), helping=sharing.is_helper())
+    if sharing.speaks(accelerator):
         print(tables.summary(records))
     processes.finish(accelerator)
 

@@ -13,7 +13,7 @@ from .. import paths, scales
 from ..evidence.comparing import check_budgets
 from ..evidence.names import REHEARSAL
 from ..evidence.records import Stopwatch, new_record, save_record
-from ..machine import processes
+from ..machine import processes, sharing
 from ..machine.device import make_accelerator, use_fast_settings
 from ..models.sources import check_same_words, load_tokenizer, models_of, resolve_model, trained_record
 from ..report import tables
@@ -72,12 +72,12 @@ def _fine_tune(
     where: RunOptions, what: GridOptions, config: FinetuningConfig, safety: Safety, columns: OwnOptions
 ) -> None:
     accelerator, folder = make_accelerator(where.precision, where.cpu), Path(where.out or paths.home() / "runs")
-    processes.check_jobs(what.jobs, accelerator)
-    with processes.helped(what.jobs, folder / "helpers.log"):  # first of all, because a helper takes seconds to start
+    sharing.check(what.jobs, accelerator)
+    with sharing.helped(what.jobs, folder / "helpers.log"):  # first of all, because a helper takes seconds to start
         tokenizer, records = _run_grid(scales.get(where.scale), folder, accelerator, what, config, safety, columns)
-    if what.submission and not processes.is_helper():
+    if what.submission and not sharing.is_helper():
         _submit(records, what, folder, tokenizer, accelerator, config)
-    if processes.speaks(accelerator):
+    if sharing.speaks(accelerator):
         print("\n".join([tables.comparison(records), *_own_scores(records)]))
     processes.finish(accelerator)
 
@@ -101,10 +101,11 @@ def _run_grid(
     models = {label: resolve_model(source) for label, source in pairs.items()}
     machine = use_fast_settings(accelerator.device, accelerator.mixed_precision)
     load = partial(own.find, what.task, what.source, columns, what.train_rows, what.validation_rows)
-    data = processes.once_a_disk(paths.cache("tasks"), accelerator, load)
+    with sharing.in_turn(paths.cache("tasks")):
+        data = processes.once_a_disk(paths.cache("tasks"), accelerator, load)
     if what.submission and not any(task.task.name in GLUE for task in data):
         raise ValueError("--submission writes answers for GLUE's server, which has none of these tasks")
-    tell_of(data, accelerator)
+    tell_tasks(data, accelerator)
     rehearsed = any(record and record["scale"] == REHEARSAL for record in trained.values())
     origins = {label: {"model_record": record["name"]} if record else {} for label, record in trained.items()}
     records = finetune_grid(
@@ -125,7 +126,7 @@ def _run_grid(
         provenance={label: origin | {"machine": machine} for label, origin in origins.items()},
         safety=safety,
         jobs=what.jobs,
-        helping=processes.is_helper(),
+        helping=sharing.is_helper(),
     )
     return tokenizer, records
 
@@ -170,9 +171,9 @@ def _own_scores(records: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def tell_of(data: list[TaskData], accelerator: Accelerator) -> None:
+def tell_tasks(data: list[TaskData], accelerator: Accelerator) -> None:
     """Print, once for all processes, what `tell` says of each task."""
-    for task in data if processes.speaks(accelerator) else ():
+    for task in data if sharing.speaks(accelerator) else ():
         tell(task.task.name, task.info)
 
 

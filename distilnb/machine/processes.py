@@ -4,25 +4,22 @@ import ctypes
 import gc
 import os
 import signal
-import site
 import socket
-import subprocess
 import sys
 import threading
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, distributed
 
-from .. import paths
 from . import files
 
 # seconds that processes wait for a silent one; a dead one is noticed at once
@@ -94,11 +91,10 @@ def first_on_disk(folder: Path, accelerator: Accelerator) -> bool:
 def once_a_disk(folder: Path, accelerator: Accelerator, prepare: Callable[[], Any]) -> Any:
     """The result of `prepare`, called first by one process at each disk, which does the work, then by the others.
 
-    The others wait up to `PREPARING` seconds, because a large text takes hours. Helpers and whom they help take turns.
+    The others wait up to `PREPARING` seconds, because a large text takes hours.
     """
     if accelerator.num_processes == 1:
-        with files.claim(folder, "preparing", patient=True) if _helpers or is_helper() else nullcontext():
-            return prepare()
+        return prepare()
     patient = distributed.new_group(backend="gloo", timeout=timedelta(seconds=PREPARING))
     first = first_on_disk(folder, accelerator)
 
@@ -155,84 +151,6 @@ def die_with_the_parent() -> None:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-
-
-HELPER = "DISTILNB_HELPER"  # the process that a helper helps
-_helpers: list[subprocess.Popen] = []
-command: list[str] = []  # the words of the command that this process runs
-
-
-def check_jobs(jobs: int, accelerator: Accelerator) -> None:
-    """Raise ValueError where `jobs` processes cannot share the runs of a grid."""
-    if jobs == 1:
-        return
-    if jobs < 1:
-        raise ValueError(f"--jobs is {jobs}; it is a number of processes, at least 1")
-    if accelerator.device.type != "cpu" or accelerator.num_processes > 1:
-        raise ValueError("--jobs shares out the cores of one processor; leave it out on a GPU and under `launch`")
-    if jobs > (os.cpu_count() or 1):
-        raise ValueError(f"--jobs is {jobs}; this machine has {os.cpu_count()} cores")
-    if files.fcntl is None:
-        raise ValueError("--jobs needs locks of files, which this system has not; leave it out")
-
-
-@contextmanager
-def helped(jobs: int, log: Path) -> Iterator[None]:
-    """For the time inside, let `jobs` processes do this command: this one and helpers, each on its part of the cores.
-
-    Helpers take runs that no other process has (`evidence.cells`) and write what they say to `log`. Those that are left
-    at the end are stopped by SIGTERM, so that a training saves its state, and waited for.
-    """
-    threads = torch.get_num_threads()
-    try:
-        if jobs > 1 and not is_helper():
-            torch.set_num_threads(max(1, threads // jobs))
-            log.parent.mkdir(parents=True, exist_ok=True)
-            with open(log, "a") as said:
-                _helpers.extend(_helper(said) for _ in range(jobs - 1))
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        for helper in _helpers:
-            if helper.poll():
-                warnings.warn(f"a helper ended with status {helper.returncode}; what it said is in {log}", stacklevel=3)
-            helper.terminate()
-        for helper in _helpers:
-            helper.wait()
-        _helpers.clear()
-
-
-def _helper(said: TextIO) -> subprocess.Popen:
-    """A process that does this one's command, with the same code wherever it stands, and in a session of its own,
-    because we pass on a Ctrl-C."""
-    own = {HELPER: str(os.getpid()), "OMP_NUM_THREADS": str(torch.get_num_threads()), "TOKENIZERS_PARALLELISM": "false"}
-    if paths.PACKAGE.parent not in map(Path, site.getsitepackages()):
-        own["PYTHONPATH"] = os.pathsep.join(filter(None, [str(paths.PACKAGE.parent), os.environ.get("PYTHONPATH")]))
-    return subprocess.Popen(
-        [sys.executable, "-u", "-P", "-m", "distilnb", *command],
-        env=os.environ | own,
-        stdin=subprocess.DEVNULL,
-        stdout=said,
-        stderr=said,
-        start_new_session=True,
-    )
-
-
-def is_helper() -> bool:
-    """Whether this process helps another one, which alone says and writes what is made of all runs."""
-    return HELPER in os.environ
-
-
-def follow_the_helped() -> None:
-    """End a helper with the process that it helps, however that ends."""
-    die_with_the_parent()
-    if os.getppid() != int(os.environ[HELPER]):  # it has ended already
-        os._exit(1)
-
-
-def speaks(accelerator: Accelerator) -> bool:
-    """Whether this is the one process, of those that train together or help, that says what comes of it."""
-    return accelerator.is_main_process and not is_helper()
 
 
 _mortal: list[bool] = []  # not empty while children that are forked shall die with this process

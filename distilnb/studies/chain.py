@@ -7,7 +7,6 @@ none needs the result of another.
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from transformers import BertConfig
 from .. import paths, scales
 from ..distillation.recipe import PretrainingConfig
 from ..evidence.names import benchmark_run, pretraining_run
+from ..machine import sharing
 from ..machine.progress import duration
 from ..models import arithmetic
 from ..models.sources import RANDOM, UNTRAINED, shipped_student, shipped_teacher
@@ -289,19 +289,8 @@ def _may_start(step: Step, waiting: Sequence[Step], running: Sequence[Step], job
 
 def start_step(step: Step, folder: Path, jobs: int) -> subprocess.Popen:
     """The process of a step, begun: its share of the threads, what it says in a log beside the records."""
-    environment = dict(os.environ)
-    if jobs > 1 and not step.alone:
-        threads = max(1, (os.cpu_count() or 1) // jobs)
-        environment |= {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
-    with open(folder / f"{step.name}.log", "a") as log:  # in its own session, so that we pass on a Ctrl-C
-        return subprocess.Popen(
-            [sys.executable, "-u", "-m", "distilnb", *step.argv],  # unbuffered, so that an error is the last line
-            stdout=log,
-            stderr=log,
-            stdin=subprocess.DEVNULL,
-            env=environment,
-            start_new_session=True,
-        )
+    threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 and not step.alone else 0
+    return sharing.start(step.argv, folder / f"{step.name}.log", threads)
 
 
 def last_line(log: Path) -> str:

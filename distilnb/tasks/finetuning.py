@@ -476,7 +476,7 @@ def finetune(
         alone_in(folder, accelerator),
         TaskRun(model, encoded[0], data, tokenizer, accelerator, config, safety, teacher=teacher) as run,
     ):
-        if diverged := run.hopeless():  # before: such weights are not taken up again
+        if diverged := run.hopeless():  # at its last checkpoint: such weights are not taken up again
             raise FloatingPointError(diverged)
         run.module.train()
         order = islice(batch_order(run.lengths, config), run.step, None)

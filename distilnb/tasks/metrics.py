@@ -40,10 +40,13 @@ def micro_f1(predictions: np.ndarray, labels: np.ndarray) -> float:
 
 
 def matthews(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """Matthews correlation, from −1 to 1; 0 when predictions or labels are all equal."""
+    """Matthews correlation, from −1 to 1; 0 when predictions or labels are all equal.
+
+    For more than two classes it is Gorodkin's (2004): the correlation of the classes as vectors of 0 and 1.
+    """
     if _constant(predictions) or _constant(labels):
         return 0.0
-    classes = np.union1d(predictions, labels)[:, None]  # the covariance of the answers' classes, summed over classes
+    classes = np.union1d(predictions, labels)[:, None]
     said, true = (predictions == classes).sum(1), (labels == classes).sum(1)
     rows, right = len(labels), (predictions == labels).sum()
     return float((rows * right - said @ true) / np.sqrt(float(rows**2 - said @ said) * float(rows**2 - true @ true)))

@@ -212,7 +212,7 @@ def plot_vintages(table: pd.DataFrame) -> Figure:
 def plot_retention(records: Sequence[Record], published: Mapping[str, float] | None = None) -> Figure:
     """A figure of the student's score in percent of its teacher's by task, seeds paired: ours filled, with the range
     over seeds, in grey where the teacher is not above the majority; `published` (task → percent) hollow. A real task
-    run on only some rows is marked as a subset, and so are seeds without a share, those of a teacher that scores 0.
+    run on only some rows is marked as a subset; seeds in which its teacher scores 0 have no share and are counted.
 
     Limits follow the medians; a whisker beyond them ends in an arrow with its number.
     """
@@ -221,12 +221,14 @@ def plot_retention(records: Sequence[Record], published: Mapping[str, float] | N
     failed, paired = Counter(), Counter()
     for (model, task, seed), score in by_cell.items():
         theirs = by_cell.get(("teacher", task, seed))
-        if model == "student" and theirs:
+        if model != "student" or theirs is None:
+            continue
+        paired[task] += 1
+        if theirs:
             shares.setdefault(task, []).append(100 * score / theirs)
-        if model == "student" and theirs is not None:
-            paired[task] += 1
-            failed[task] += not theirs
-    notes = {t: ["teacher at 0", f"in {seeds} of {paired[t]}"] for t, seeds in failed.items() if seeds}
+        else:
+            failed[task] += 1
+    notes = {task: ["teacher at 0", f"in {seeds} of {paired[task]}"] for task, seeds in failed.items()}
     tasks = sorted({*(published or {}), *shares, *notes}, key=_in_order)
     if not tasks:
         raise ValueError("no task with a teacher and a student of the same seed: fine-tune both first")
