@@ -38,6 +38,11 @@ def test_scores_equal_the_libraries_on_random_answers():
     classes, said = draw.integers(0, 4, 200), draw.integers(0, 4, 200)
     assert metrics.matthews(said, classes) == pytest.approx(matthews_corrcoef(classes, said))
     assert metrics.f1(said, classes) == pytest.approx(f1_score(classes, said, labels=[1], average="macro"))
+    assert metrics.macro_f1(said, classes) == pytest.approx(f1_score(classes, said, average="macro"))
+    assert metrics.micro_f1(said, classes) == pytest.approx(f1_score(classes, said, average="micro"))
+    marked, true = (draw.random((2, 200, 5)) < [0.1, 0.3, 0.5, 0.7, 0]).astype(int)
+    for ours, average in ((metrics.macro_f1, "macro"), (metrics.micro_f1, "micro")):
+        assert ours(marked, true) == pytest.approx(f1_score(true, marked, average=average, zero_division=0))
     values, truth = draw.integers(0, 9, 200) / 2, draw.random(200)
     assert metrics.pearson(values, truth) == pytest.approx(stats.pearsonr(values, truth).statistic)
     assert metrics.spearman(values, truth) == pytest.approx(stats.spearmanr(values, truth).statistic)
@@ -53,6 +58,18 @@ def test_a_constant_answer_scores_without_a_nan_or_a_warning(answer, labels):
     assert found["matthews"] == found["pearson"] == found["spearman"] == 0
     assert found["accuracy"] == (labels == answer).mean()
     assert found["f1"] == pytest.approx(2 * labels.mean() / (1 + labels.mean()) if answer else 0)
+
+
+def test_macro_f1_is_of_the_same_classes_whatever_is_answered_and_resampled():
+    """60 rows of a class, 38 of another, 2 of a rare one that is always missed: no resample forgets the rare one, and
+    an answer of a class that no row has adds none."""
+    labels = np.repeat([0, 1, 2], [60, 38, 2])
+    answers = np.where(labels == 2, 0, labels)
+    whole, (low, high) = metrics.macro_f1(answers, labels), metrics.interval("macro_f1", answers, labels)
+    assert low < whole < high < 0.67
+    stray = answers.copy()
+    stray[0] = 3
+    assert whole - 0.01 < metrics.macro_f1(stray, labels) < whole
 
 
 def test_f1_is_of_class_one():

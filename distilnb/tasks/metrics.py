@@ -8,10 +8,10 @@ import re
 import string
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from scipy import stats
-from sklearn.metrics import f1_score
 
 from ..evidence.statistics import bootstrap
 
@@ -29,14 +29,19 @@ def f1(predictions: np.ndarray, labels: np.ndarray) -> float:
     return float(2 * (said & true).sum() / either) if either else 0.0
 
 
-def macro_f1(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """The mean of the classes' F1, in which a rare class counts as much as a common one."""
-    return float(f1_score(labels, predictions, average="macro", zero_division=0))
+def macro_f1(predictions: np.ndarray, labels: np.ndarray, classes: np.ndarray | None = None) -> float:
+    """The mean of the F1 of each class that a label has (or of these `classes`; of each of several labels per row), in
+    which a rare class counts as much as a common one."""
+    if labels.ndim == 2:
+        return float(np.mean([f1(*column) for column in zip(predictions.T, labels.T, strict=True)]))
+    classes = np.unique(labels) if classes is None else classes
+    return float(np.mean([f1(predictions == one, labels == one) for one in classes]))
 
 
 def micro_f1(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """F1 over all pairs of a row and a label, for rows with several labels, (rows, labels) of 0 and 1."""
-    return float(f1_score(labels, predictions, average="micro", zero_division=0))
+    """F1 over all pairs of a row and a label, for rows with several labels, (rows, labels) of 0 and 1; with one class a
+    row it is the accuracy."""
+    return f1(predictions.ravel(), labels.ravel()) if labels.ndim == 2 else accuracy(predictions, labels)
 
 
 def matthews(predictions: np.ndarray, labels: np.ndarray) -> float:
@@ -123,9 +128,13 @@ def macro(scores: Mapping[str, float], tasks: Iterable[str]) -> float:
 
 
 def interval(main: str, predictions: np.ndarray, labels: np.ndarray, samples: int = 200) -> tuple[float, float]:
-    """The 95 % bootstrap interval of a task's main score over resampled rows."""
-    parts = main.split("+")
-    if np.ndim(labels) == 2:  # for several labels per row, because scipy would resample each column separately
+    """The 95 % bootstrap interval of a task's main score over resampled rows, for `macro_f1` always with the classes of
+    all rows."""
+    predictions, labels, parts = np.asarray(predictions), np.asarray(labels), main.split("+")
+    if main == "macro_f1" and labels.ndim == 1:
+        of_all = partial(macro_f1, classes=np.unique(labels))
+        return bootstrap(of_all, predictions, labels, samples=samples)
+    if labels.ndim == 2:  # for several labels per row, because scipy would resample each column separately
 
         def of_rows(rows: np.ndarray) -> float:
             return main_score(main, score(parts, predictions[rows], labels[rows]))
