@@ -79,6 +79,10 @@ def test_all_rows_of_an_own_task_can_be_left_out(tmp_path, tokenizer):
     (tmp_path / "all.txt").write_text("\n\n".join(texts))
     with pytest.raises(ValueError, match="document"):
         corpus.build_corpus([sources.TextSource(str(tmp_path / "all.txt"))], tokenizer, seq_length=32, without=scored)
+    pairs = tmp_path / "three.csv"  # which finetune must be told to read: here every text counts
+    rows = (",".join([*texts[i : i + 3], "1"]) for i in range(0, 60, 3))
+    pairs.write_text("\n".join(["one,other,third,score", *rows]))
+    assert all(scored_texts(str(pairs)).within(text) for text in texts)
     for names, words in (("mine", "unknown task 'mine'"), (str(tmp_path / "none.csv"), "--leave-out ''")):
         with pytest.raises(ValueError, match=words):
             scored_texts(names)

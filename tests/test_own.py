@@ -288,6 +288,44 @@ def test_labels_of_the_hub_have_their_names(several, monkeypatch):
         load("a/b")
 
 
+def test_a_share_is_held_out_where_the_splits_of_the_hub_cannot_score(monkeypatch):
+    """The names are those of the label's own column, a test split is called one, and a share leaves it alone."""
+    kinds = {"text": Value("string"), "topic": ClassLabel(names=["art", "law"]), "label": Value("int64")}
+
+    def split(labels):
+        rows = [{"text": f"a {i}", "topic": i % 2, "label": labels[i % 2]} for i in range(40)]
+        return Dataset.from_list(rows, features=Features(kinds))
+
+    monkeypatch.setattr(own.hub, "reach", lambda *_: {})
+    monkeypatch.setattr(own.hub, "fetch", lambda *_, **__: {"train": split([0, 1]), "test": split([-1, -1])})
+    options = OwnOptions(columns="text", label="label")
+    with pytest.raises(ValueError, match="row 1 .*--validation"):
+        load("a/b", options)
+    data = load("a/b@v1.0", replace(options, validation="0.25"))
+    assert data.info["rows"] == {"train": 30, "validation": 10} and data.task.labels == ("0", "1")
+    monkeypatch.setattr(own.hub, "fetch", lambda *_, **__: {"train": split([0, 1]), "test": split([0, 1])})
+    assert "scored: the rows of split test of a/b" in load("a/b", options).info["told"]
+
+
+def test_a_list_as_text_may_hold_commas(tmp_path):
+    lists = ['["Food, Drinks", "Travel"]', "['Food, Drinks']", "[]", "[Travel, Art]"]
+    rows = pyarrow.table({"text": [f"a {i}" for i in range(40)], "labels": lists * 10})
+    pyarrow.parquet.write_table(rows, tmp_path / "a.parquet")
+    assert load(str(tmp_path / "a.parquet")).task.labels == ("Art", "Food, Drinks", "Travel")
+
+
+def test_two_columns_of_0_and_1_may_be_told_apart_by_the_kind(tmp_path):
+    rows = [{"text": f"a {i}", "checked": i % 2, "spam": i % 2} for i in range(40)]
+    data = load(str(write(tmp_path / "a.csv", rows)), OwnOptions(kind="classes", columns="text"))
+    assert data.task.labels == ("0", "1") and not data.task.several
+
+
+def test_whose_f1_is_scored_is_told(tmp_path):
+    rows = [{"text": f"a {i}", "label": ["legit", "fraud"][i % 2]} for i in range(40)]
+    told = load(str(write(tmp_path / "a.csv", rows)), OwnOptions(metric="f1")).info["told"]
+    assert any("f1" in line and "legit" in line for line in told)
+
+
 def test_an_index_that_a_library_wrote_is_no_text(tmp_path):
     """pandas writes one without a name."""
     rows = [{"": i, "id": f"x{i}", **row} for i, row in enumerate(moods())]
@@ -560,6 +598,12 @@ def test_glue_takes_own_tasks_of_every_kind_and_chooses_rates_on_training_rows(t
     carved = [r["data"]["rows"] for r in load_records(tmp_path / "runs" / "selection")]
     assert all(row.keys() == {"train", "carved"} for row in carved), "no validation row chooses"
     assert "q, teacher, seed 0: exact_match" in capsys.readouterr().out
+    alone = f"--task {tasks[0]} --model teacher={teacher_folder} --out {tmp_path / 'runs'} --epochs 1".split()
+    alone += "--max_length 48 --cpu --seed 1 --learning_rates 3e-4,1e-3 --metric macro_f1".split()
+    assert main.main(["glue", *alone]) == 0
+    again = load_record(tmp_path / "runs" / "finetuning-toy-teacher-several-seed1.json")
+    assert again["scores"]["main"] == again["scores"]["macro_f1"], "another metric is another run"
+    assert load_record(tmp_path / "runs" / "finetuning-toy-teacher-several-seed0.json") in records
     assert main.main(["glue", *flags, "--submission", str(tmp_path / "sent")]) == 2
     assert "GLUE's server" in capsys.readouterr().err
 

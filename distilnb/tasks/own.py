@@ -5,13 +5,15 @@ classes, numbers, several classes per row, or spans of a passage. Unusable data 
 long work.
 """
 
+import ast
 import contextlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,7 +59,7 @@ class Table(NamedTuple):
     rows: list[dict[str, Any]]
     file: str
     lines: Sequence[int] = ()  # the line of each row, where rows have lines
-    classes: tuple[str, ...] = ()  # names of the labels, where the source has them
+    classes: Mapping[str, tuple[str, ...]] = MappingProxyType({})  # a column's labels, where the source names them
 
     @property
     def names(self) -> list[str]:
@@ -163,12 +165,11 @@ def read_hub(name: str) -> dict[str, Table]:
         raise ValueError(f"data set '{name}' could not be read ({str(error).splitlines()[0]})") from error
     tables = {}
     for split, names in SPLITS.items():
-        rows = next((splits[n] for n in names if n in splits), None)
-        if rows is not None:
-            kinds = [getattr(kind, "feature", kind) for kind in rows.features.values()]  # of one or of several labels
-            coded = [kind.names for kind in kinds if isinstance(kind, ClassLabel)]
-            classes = tuple(coded[0]) if len(coded) == 1 else ()
-            tables[split] = Table(rows.to_list(), f"split {split} of {repository}", classes=classes)
+        found = next((name for name in names if name in splits), None)
+        if found:
+            kinds = {column: getattr(kind, "feature", kind) for column, kind in splits[found].features.items()}
+            coded = {column: tuple(kind.names) for column, kind in kinds.items() if isinstance(kind, ClassLabel)}
+            tables[split] = Table(splits[found].to_list(), f"split {found} of {repository}", classes=coded)
     return tables
 
 
@@ -182,13 +183,15 @@ def read_tables(source: str, options: OwnOptions) -> dict[str, Table]:
         tables = {split: read_file(file, options.encoding) for split, file in files.items() if file}
     elif path.is_file():
         tables = {"train": read_file(path, options.encoding)}
-    elif re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?(@\w+)?", source) and not reading.kind_of(path):
+    elif re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?(@[\w./-]+)?", source) and not reading.kind_of(path):
         tables = read_hub(source)
         if "train" not in tables:
             raise ValueError(f"data set '{source}' has no split called train")
     else:
         raise ValueError(f"there is no file or folder {source}")
-    if options.validation and not _share(options.validation):
+    if _share(options.validation):
+        tables.pop("validation", None)
+    elif options.validation:
         held = Path(options.validation).expanduser()
         if not held.is_file():
             raise ValueError(f"--validation {options.validation} is neither a file nor a share between 0 and 1")
@@ -220,7 +223,7 @@ def load(source: str, options: OwnOptions | None = None, n_train: int = 0, n_val
     """
     options = options or OwnOptions()
     tables = read_tables(source, options)
-    told: list[str] = []
+    told = [f"scored: the rows of {tables['validation'].file}"] if "validation" in tables else []
     options = _gather(tables, options, told)
     texts, label = _columns(tables["train"], options, told)
     kind = _kind(tables["train"], label, options, told)
@@ -248,6 +251,7 @@ def load(source: str, options: OwnOptions | None = None, n_train: int = 0, n_val
         "stand_in": False,
         "stand_in_why": None,
         "own": True,
+        "metric": task.main,
         "fingerprint": glue.fingerprint(splits, (*task.columns, task.target)),
         "told": told,
         **task.counted(splits),
@@ -262,7 +266,7 @@ def _gather(tables: dict[str, Table], options: OwnOptions, told: list[str]) -> O
     """
     rows, names = tables["train"].rows, tables["train"].names
     hot = [name.strip() for name in options.label.split(",")] if options.label not in names else []
-    if not options.label and not any(name.lower() in LABELS for name in names):
+    if not options.label and options.kind in ("", "several") and not any(name.lower() in LABELS for name in names):
         hot = [n for n in names if n.lower() not in IDS and all(_mark(row.get(n)) is not None for row in rows)]
     if len(hot) < 2 or not rows:
         return options
@@ -377,9 +381,9 @@ def _kind(table: Table, label: str, options: OwnOptions, told: list[str]) -> str
         told.append("labels are joined by | or ;, taken for several a row (--kind says otherwise)")
         return "several"
     numbers = [_number(value) for value in values.values() if _number(value) is not None]
-    if table.classes or not numbers or len(numbers) < len(values):
+    if label in table.classes or not numbers or len(numbers) < len(values):
         commas = all(_number(value) is not None or COMMA.fullmatch(str(value).strip()) for value in values.values())
-        if not table.classes and values and (commas or different > max(MOST_CLASSES, len(values) / 2)):
+        if label not in table.classes and values and (commas or different > max(MOST_CLASSES, len(values) / 2)):
             _refuse_classes(table, label, values, different, len(numbers))
         return "classes"
     kind = "classes" if all(n == int(n) for n in numbers) and len({*numbers}) <= MOST_CLASSES else "numbers"
@@ -410,7 +414,7 @@ def _labelled(
     if kind == "numbers":
         _refuse(tables, values, label, lambda value: value is not None, "no finite number")
     else:
-        classes = tables["train"].classes
+        classes = tables["train"].classes.get(label, ())
         seen = {one for value in values["train"] for one in value}
         if not seen:
             raise ValueError(f"no row of {tables['train'].file} has a label in column '{label}'")
@@ -434,6 +438,9 @@ def _value(value: Any, kind: str) -> Any:
     if kind == "numbers":
         return _number(value)
     if kind == "several":
+        if isinstance(value, str) and value.strip()[:1] == "[":
+            with contextlib.suppress(ValueError, SyntaxError):  # as JSON and Python write it, with quoted commas
+                value = ast.literal_eval(value.strip())
         parts = value if isinstance(value, list) else re.split(r"[|;,]", str(value).strip("[] "))
         return [_name(part).strip("'\"") for part in parts if _name(part)]
     return [_name(value)]
@@ -451,7 +458,10 @@ def _refuse(
         wrong = next((i for i, value in enumerate(column) if not fits(value)), None)
         if wrong is not None:
             table = tables[split]
-            raise ValueError(f"{table.place(wrong)} has '{table.rows[wrong][label]}' in column '{label}', {why}")
+            advice = "; mend it, or score training rows: --validation 0.1" if split == "validation" else ""
+            raise ValueError(
+                f"{table.place(wrong)} has '{table.rows[wrong][label]}' in column '{label}', {why}{advice}"
+            )
 
 
 def _some(names: Sequence[str]) -> str:
@@ -571,6 +581,8 @@ def _measured(task: Task, train: Dataset, metric: str, told: list[str]) -> Task:
         fitting = ("accuracy", "f1", "macro_f1", "micro_f1", "matthews") if classes else names
         if metric not in fitting or (metric == "f1" and not task.spans and task.num_labels != 2):
             raise ValueError(f"--metric {metric} does not fit task {task.name}; use one of {', '.join(fitting)}")
+        if metric == "f1" and not task.spans:
+            told.append(f"f1 is that of the class {task.labels[1]}, the second by name (macro_f1 is the mean of both)")
         names, main = tuple(dict.fromkeys((*names, metric))), metric
     return replace(task, metrics=names, main_metric=main)
 

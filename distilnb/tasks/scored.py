@@ -9,7 +9,7 @@ from . import glue, own
 def scored_texts(names: str) -> Scored | None:
     """All texts that these tasks (joined by commas) score, by task; None where no task is named.
 
-    Of an own task they are those of all rows, because which of them are scored is said later.
+    Of an own task they are those of all rows and columns but labels, because which are scored is said later.
     IMDb's training reviews are included, because its unsupervised reviews repeat 270 scored reviews and 371 labelled
     training reviews. Raises ValueError for an unknown task or one that cannot be read.
     """
@@ -25,9 +25,13 @@ def scored_texts(names: str) -> Scored | None:
 
 def _texts(task: glue.Task | str) -> list[str]:
     if isinstance(task, str):
-        data = own.load(task)
-        rows = (data.train, *data.validations.values())
-        return list(dict.fromkeys(t for part in rows for column in data.task.columns for t in part[column][:]))
+        tables = own.read_tables(task, own.OwnOptions()).values()
+        kept = {name for table in tables for name in table.names if name.lower() not in (*own.IDS, *own.LABELS)}
+        cells = (row.get(name) for table in tables for row in table.rows for name in sorted(kept))
+        texts = list(dict.fromkeys(cell for cell in cells if isinstance(cell, str)))
+        if not texts:
+            raise ValueError(f"{task} has no column of texts")
+        return texts
     splits = ("train", "test") if task.name == "imdb" else tuple(task.rows)[1:]
     texts: list[str] = []
     for split in splits:
