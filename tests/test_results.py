@@ -275,6 +275,14 @@ def test_students_of_unequal_budgets_are_refused_unless_told_otherwise():
     assert told[1] == "student: s (run-100000, 100,000 tokens)" and told[3] == "random: random:t"
 
 
+def test_tokens_of_earlier_runs_count():
+    went_on = trained(1_000_000) | {"made_from": {"tokens_before": 1_000_000}}
+    with pytest.raises(ValueError, match="unequal"):
+        check_budgets({}, {"student": went_on, "undistilled": trained(1_000_000)})
+    told = check_budgets({"student": "s"}, {"student": went_on, "undistilled": trained(2_000_000)})
+    assert told == ["student: s (run-1000000, 2,000,000 tokens)"]
+
+
 def test_a_teacher_may_have_read_more_than_its_students():
     records = {"teacher": trained(10**8, "teacher"), "student": trained(1_001_000), "undistilled": trained(1_000_000)}
     assert len(check_budgets(dict.fromkeys(records, "f"), records)) == 3

@@ -1,7 +1,10 @@
 """GLUE's submission files: names, order, words or numbers as its server wants them."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 
 from distilnb import paths
 from distilnb.models.teacher import load_teacher
@@ -45,6 +48,22 @@ def test_what_the_server_does_not_take_is_refused(tmp_path):
         with pytest.raises(ValueError, match=split):
             submission.write(glue.TASKS[name], split, np.ones(2, dtype=int), tmp_path)
     assert submission.test_splits("imdb") == () and not list(tmp_path.iterdir())
+
+
+def test_the_model_goes_to_where_its_rows_are(monkeypatch, tmp_path):
+    """A kept model is loaded on the processor, and answered with it on a GPU; "meta" stands for that here."""
+    elsewhere, asked = SimpleNamespace(device=torch.device("meta"), is_main_process=False), []
+
+    def predict(model, *_):
+        asked.append(model.device)
+        return np.zeros((1, 3)), None
+
+    monkeypatch.setattr(submission, "predict", predict)
+    teacher, tokenizer = load_teacher(paths.data("teachers", "toy"))
+    model, _ = classifier(teacher, 3, seed=1)
+    task = glue.TASKS["mnli"]
+    submission.predict_tests(model, task, tokenizer, elsewhere, FinetuningConfig(), tmp_path, "toyworld")
+    assert asked == [elsewhere.device] * 2
 
 
 def test_a_models_answers_are_written_in_the_order_of_the_rows(accelerator, tmp_path):

@@ -47,7 +47,7 @@ def predict_tests(
 ) -> list[Path]:
     """Answer every test split of `task` with a fine-tuned model, write its files and return their paths; a missing
     split raises `glue.MissingSplit`, a ValueError."""
-    written = []
+    written, model = [], model.to(accelerator.device)
     for split in test_splits(task.name):
         rows = glue.load_split(task, split, source, labelled=False)
         encoded = glue.tokenize(rows, task, tokenizer, config.max_length, config.truncation)
