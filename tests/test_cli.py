@@ -389,6 +389,25 @@ def test_a_flag_given_twice_adds_what_can_be_several_and_the_last_number_counts(
     assert getattr(what, field) == (joined or 5)
 
 
+def test_a_scale_given_twice_is_the_last_one_in_all_that_depends_on_it():
+    where, what, *_ = parsing.read_settings(
+        main.command_function("glue"), ["--scale", "toy", "--scale", "mini"], "glue"
+    )
+    assert (where.scale, what.source) == ("mini", "hub")
+
+
+def test_only_folders_that_are_written_to_are_tried(monkeypatch, tmp_path):
+    monkeypatch.setattr(parsing.paths, "home", lambda: Path("/proc/nowhere"))
+
+    def tried(command, *words):
+        parsing.check_places(parsing.read_settings(main.command_function(command), words, command))
+
+    tried("glue", "--out", str(tmp_path))
+    for words in (("glue",), ("glue", "--submission", str(tmp_path)), ("distil", "--out", str(tmp_path))):
+        with pytest.raises(OSError, match="written"):
+            tried(*words)
+
+
 def test_text_given_twice_is_read_from_both_places():
     settings = parsing.read_settings(main.command_function("distil"), ["--text", "a.txt", "--text=b.txt"], "distil")
     assert [one.text for one in settings if hasattr(one, "text")] == ["a.txt+b.txt"]

@@ -29,7 +29,7 @@ class RunOptions:
     """Options that every training command has."""
 
     scale: str = setting("", "the dial: toy, mini, small, base or paper; it sets the defaults of the rest")
-    out: str = setting("", "folder of the records, and of the models that are kept (default: runs/)", place=True)
+    out: str = setting("", "folder of the records, and of the models that are kept (default: runs/)", place="runs")
     precision: str = setting("auto", "auto, no, bf16 or fp16; auto takes what the hardware is fast in")
     cpu: bool = setting(False, "use the processor even when there is a GPU")
 
@@ -39,7 +39,9 @@ class TrainingOptions(RunOptions):
     """Options of the commands that read text."""
 
     out: str = setting(
-        "", "folder for checkpoints and model (default: runs/NAME); a run found there is taken up again", place=True
+        "",
+        "folder for checkpoints and model (default: runs/NAME); a run found there is taken up again",
+        place="and runs",
     )
     name: str = setting(
         "", "name of the run and of its record (default: the name of the folder that --out gives, else COMMAND-SCALE)"
@@ -166,7 +168,7 @@ class AblationOptions:
     validation_rows: int = setting(0, "validation rows of each task; 0 is all")
     epochs: float = setting(3.0, "passes over the training rows in fine-tuning")
     finetuning_rate: float = setting(5e-5, "peak learning rate of fine-tuning")
-    records: str = setting("", "folder of the records (default: runs/)", place=True)
+    records: str = setting("", "folder of the records (default: runs/)", place="runs")
     jobs: int = jobs_flag("the cells")
 
     def settings(self, scale: scales.Scale) -> tuple[PretrainingConfig, FinetuningConfig]:
@@ -230,7 +232,7 @@ class GridOptions:
         "weights (default: the scale's teacher and your students)",
         several=",",
     )
-    seeds: int = setting(1, "how many seeds, from 0 on")
+    seeds: int = setting(1, "how many seeds, from --seed on")
     source: str = setting("", "tasks of toyworld, or the real ones from the Hub", choices=["toyworld", "hub"])
     learning_rates: str = setting(
         "", "learning rates to choose from on a tenth of the training rows, joined by commas", several=","
@@ -349,7 +351,7 @@ class PublishOptions:
 
     model: str = setting("", "folder of the model with its record.json (default: the shipped toy student)")
     repo: str = setting("", "repository of the Hub to upload to, owner/name; made where there is none")
-    out: str = setting("", "folder to write (default: runs/publish/NAME)", place=True)
+    out: str = setting("", "folder to write (default: runs/publish/NAME)", place="runs")
     license: str = setting("apache-2.0", "licence of the weights, as the Hub spells it")
     language: str = setting("en", "language of the texts, as the Hub spells it")
     private: bool = setting(False, "make the repository private")
@@ -385,7 +387,7 @@ class ReportOptions:
     """Options of `distilnb report`."""
 
     add: str = setting("", "a result that the page of `distilnb demo` saved on your device: kept among your runs")
-    out: str = setting("", "folder to write to (default: runs/report)", place=True)
+    out: str = setting("", "folder to write to (default: runs/report)", place="runs")
 
 
 @dataclass(frozen=True)
@@ -409,4 +411,4 @@ class CeilingOptions:
     tokenizer: str = setting(
         f"{scales.BERT_BASE}@{scales.BERT_BASE_REVISION}", "whose pieces are counted: a folder, or NAME@REVISION"
     )
-    out: str = setting("", "folder of the record (default: runs/)", place=True)
+    out: str = setting("", "folder of the record (default: runs/)", place="runs")

@@ -39,15 +39,19 @@ def run_command(function: Callable, argv: Sequence[str], name: str) -> None:
         return function(list(argv))
     settings = read_settings(function, argv, name)
     if settings is not None:
-        _check_places(settings)
+        check_places(settings)
         function(*settings)
 
 
-def _check_places(settings: Sequence[Any]) -> None:
-    """Try the folders that a command will write to, runs/ where it has no setting for one, before it does any work."""
-    places = [getattr(one, field.name) for one in settings for field in fields(one) if "place" in field.metadata]
-    for place in places or [""]:
-        check_place(Path(place or paths.home() / "runs"))
+def check_places(settings: Sequence[Any]) -> None:
+    """Try the folders that a command will write to, before it does any work."""
+    flags = [(one, field) for one in settings for field in fields(one) if "place" in field.metadata]
+    kept = [(getattr(one, field.name), field.metadata["place"]) for one, field in flags]
+    places = {given for given, _ in kept if given}
+    if not kept or any(place == "and runs" or (place == "runs" and not given) for given, place in kept):
+        places.add(paths.home() / "runs")
+    for place in places:
+        check_place(Path(place))
 
 
 def read_settings(function: Callable, argv: Sequence[str], name: str) -> tuple[Any, ...] | None:
@@ -76,12 +80,13 @@ def read_settings(function: Callable, argv: Sequence[str], name: str) -> tuple[A
 
 
 def _typed(argv: Sequence[str], name: str) -> str | None:
-    """The value of a flag that is read first, because the defaults of other flags depend on it."""
+    """The value of a flag, the last where it is repeated, that is read first: defaults of others depend on it."""
+    found = None
     for word, following in zip(argv, [*argv[1:], None], strict=False):
         flag, equals, value = word.partition("=")
         if flag.replace("_", "-") == "--" + name.replace("_", "-"):
-            return value if equals else following
-    return None
+            found = value if equals else following
+    return found
 
 
 def _taking(kinds: Sequence[type], defaults: dict[str, Any], about: str | None) -> Callable[..., dict[str, Any]]:
