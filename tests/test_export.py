@@ -23,7 +23,7 @@ from transformers import (
     ModernBertConfig,
 )
 
-from distilnb.cli import main
+from distilnb.cli import main, studies
 from distilnb.models.arithmetic import count_parameters
 from distilnb.models.sources import load_model
 from distilnb.models.student import build_student
@@ -196,6 +196,22 @@ def test_the_export_command_writes_files_that_onnxruntime_opens(student_folder, 
     with torch.no_grad():
         expected = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.numpy()
     assert formats.relative_error(answer, expected) < FORMATS["onnx_int8"].tolerance
+
+
+def test_a_format_that_answers_otherwise_is_not_kept_and_the_others_are(student_folder, tmp_path, capsys, monkeypatch):
+    real = formats.check_agreement
+
+    def strict(runner, *rest):
+        if runner.format == "onnx_int8":
+            raise formats.Disagrees("ONNX int8 answers otherwise")
+        return real(runner, *rest)
+
+    monkeypatch.setattr(studies, "check_agreement", strict)
+    given = ["--format", "onnx_int8,onnx_float32", "--out", str(tmp_path / "out")]
+    assert main.main(["export", "--model", str(student_folder), *given]) == 1
+    told = capsys.readouterr()
+    assert "ONNX float32" in told.out and "answers otherwise" in told.err
+    assert [path.name for path in (tmp_path / "out" / "onnx").glob("*.onnx")] == ["model.onnx"]
 
 
 def test_every_head_is_loaded_as_what_it_is(tokenizer, tmp_path):

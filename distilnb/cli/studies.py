@@ -6,6 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from transformers import PreTrainedModel
+
 from .. import paths, scales
 from ..evidence.names import ablation_grid, benchmark_run, finetuning_run
 from ..evidence.records import save_record
@@ -18,10 +20,20 @@ from ..models.teacher import check_vocabulary, never_cut
 from ..report import tables
 from ..studies import ablation, rounding
 from ..studies.accuracy import Fitted, choosing_rows, fit_student, held_out, scored_rows
-from ..studies.benchmark import SHAPES, benchmark, load_texts, with_head
+from ..studies.benchmark import SHAPES, benchmark, check_sizes, load_texts, with_head
 from ..studies.chain import choose, costs, run_steps, shown, steps
 from ..studies.demo import build
-from ..studies.formats import ELSEWHERE, KNOWN, check_agreement, check_formats, make_runner, named, sample, whole_onnx
+from ..studies.formats import (
+    ELSEWHERE,
+    KNOWN,
+    Disagrees,
+    check_agreement,
+    check_formats,
+    make_runner,
+    named,
+    sample,
+    whole_onnx,
+)
 from ..studies.runtimes import LENGTH, NotHere, check_length
 from ..studies.timing import BenchmarkConfig
 from ..tasks import own
@@ -116,7 +128,7 @@ def time_models(what: BenchmarkOptions, config: BenchmarkConfig, columns: OwnOpt
       distilnb benchmark --scale small --scored-task cola,sst2,mrpc,stsb,rte,wnli --scored-rows 0    int8 on real tasks
     """
     scale, shape = scales.get(what.scale), what.shape
-    formats, places = check_formats([*what.formats.split(","), *named(what.runtimes)]), _places(what, scale.name)
+    formats, places = check_formats([*named(what.formats), *named(what.runtimes)]), _places(what, scale.name)
     teacher, tokenizer = read_teacher(what.teacher, scale.revision if what.teacher == scale.teacher else None)
     if what.student:
         check_same_words(what.student, tokenizer, f"--student {what.student}", "than its teacher: both read one text")
@@ -125,6 +137,7 @@ def time_models(what: BenchmarkOptions, config: BenchmarkConfig, columns: OwnOpt
     models = {
         name: with_head(model, shape, config.attention) for name, model in (("teacher", teacher), ("student", student))
     }
+    check_sizes(models, texts, config)
     fitted = _fitted(what, places, scale.name, columns)
     with TemporaryDirectory() as folder:
         record = benchmark(
@@ -222,15 +235,27 @@ def export_model(what: ExportOptions, columns: OwnOptions) -> None:
         model, rows = fitted.model, scored_rows(fitted)
     chosen = _choose_rounding(model, folder, rows) if "onnx_int8" in asked else "dynamic"
     tokenizer.save_pretrained(folder)
-    rows = []
+    print(tables.table(_written(model, asked, folder, what, chosen)))
+
+
+def _written(
+    model: PreTrainedModel, formats: list[str], folder: Path, what: ExportOptions, way: str
+) -> list[dict[str, Any]]:
+    """A row about each format, whose file is written now; a file that answers otherwise than the model is deleted, and
+    RuntimeError names it once the others are done."""
+    rows, wrong = [], []
     with TemporaryDirectory() as aside:  # because the reference files were not asked for
         reference = make_runner(model, "float32", Path(aside), what.model)
-        for format in asked:
-            runner = make_runner(model, format, folder, what.model, length=what.length, rounding=chosen)
+        for format in formats:
+            runner = make_runner(model, format, folder, what.model, length=what.length, rounding=way)
             try:
                 differs = f"{check_agreement(runner, reference, sample(model, most=what.length)):.1e}"
             except NotHere as error:
                 differs = str(error)
+            except Disagrees as error:
+                runner.path.unlink()
+                wrong.append(str(error))
+                continue
             rows.append(
                 {
                     "format": KNOWN[format].title,
@@ -239,7 +264,10 @@ def export_model(what: ExportOptions, columns: OwnOptions) -> None:
                     "file": runner.path,
                 }
             )
-    print(tables.table(rows))
+    if wrong:
+        print(tables.table(rows))
+        raise RuntimeError(f"{'; '.join(wrong)}: not kept")
+    return rows
 
 
 def _choose_rounding(model: Any, folder: Path, rows: rounding.ChoosingRows | None) -> str:

@@ -27,6 +27,7 @@ from ..evidence import comparing, paper, statistics
 from ..evidence.cells import run_missing
 from ..evidence.names import MASKED, OBJECTIVES, Objective, held_out_loss
 from ..evidence.records import Stopwatch, new_record, save_record, thin
+from ..machine import processes
 from ..machine.progress import duration
 from ..models import dropout, families, half
 from ..models.narrowing import narrow_config
@@ -201,6 +202,7 @@ def run_grid(
     when no cell is free any more, and returns the records that it knows. Raises ValueError before any work for
     arguments that do not fit and a record of other settings, and FloatingPointError at the end when a cell diverged.
     """
+    processes.check_common(grid.records, grid.accelerator)
     quiet = quiet or helping
     planned = [_Planned(cell.name, grid, cell, quiet) for cell in grid.cells(variants, seeds)]
 

@@ -107,7 +107,7 @@ def _encoded(
     """A fine-tuned model with rows of its task as it reads them."""
     length, how = (384, 128) if task.spans else (128, "head")
     longest = min(length, families.longest(model.config), tokenizer.model_max_length)
-    info = {"task": task.name, "rows_scored": len(rows), **told}
+    info = {"task": task.name, "rows_scored": len(rows), "max_length": longest, **told}
     return Fitted(model, task, task.encode(rows, tokenizer, longest, how), info, texts=rows)
 
 

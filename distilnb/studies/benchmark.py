@@ -316,7 +316,7 @@ def benchmark(
     unknown format.
     """
     formats, watch, device = check_formats(formats), Stopwatch(), describe_device() | _state()
-    _check(models, texts, config)
+    check_sizes(models, texts, config)
     texts, few = texts[: config.rows], texts[: config.format_rows]
     with threads(config.threads):
         float32 = [make_runner(model, "float32", folder / key, key) for key, model in models.items()]
@@ -369,7 +369,8 @@ def _surroundings(formats: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _check(models: Models, texts: Pairs, config: BenchmarkConfig) -> None:
+def check_sizes(models: Models, texts: Pairs, config: BenchmarkConfig) -> None:
+    """Raise ValueError for more pairs than there are, or longer ones than a model reads."""
     if len(texts) < config.rows:
         raise ValueError(f"{config.rows} pairs were asked for, but there are {len(texts)}; use fewer rows")
     positions = min(families.longest(model.config) for model in models.values())

@@ -189,17 +189,21 @@ def relative_error(measured: np.ndarray, expected: np.ndarray) -> float:
     return float(np.linalg.norm(measured - expected) / np.linalg.norm(expected))
 
 
+class Disagrees(RuntimeError):
+    """A format in which a model answers otherwise than in PyTorch."""
+
+
 def check_agreement(runner: Runner, reference: Runner, batches: Sequence[Batch]) -> float:
     """The relative error of all of a runner's answers against the reference's; those at padding do not count.
 
-    Raises RuntimeError when the error is not a number or exceeds the format's tolerance, so that nothing is timed.
+    Raises Disagrees when the error is not a number or exceeds the format's tolerance, so that nothing is timed.
     """
     error = relative_error(_answered(runner, batches), _answered(reference, batches))
     form = KNOWN[runner.format]
     if not error <= form.tolerance:
-        raise RuntimeError(
+        raise Disagrees(
             f"{form.title} of {runner.model} answers otherwise than PyTorch in float32 (relative error "
-            f"{error:.2g}, allowed are {form.tolerance:g}); it was not timed"
+            f"{error:.2g}, allowed are {form.tolerance:g})"
         )
     return error
 
