@@ -12,7 +12,7 @@ from transformers import BertForMaskedLM
 from distilnb.distillation import checkpoints
 from distilnb.evidence.cells import run_missing
 from distilnb.evidence.records import load_record, load_records
-from distilnb.machine import device
+from distilnb.machine import device, processes
 from distilnb.machine.device import forget_accelerator, make_accelerator
 from distilnb.tasks import finetuning, grid, heads, squad
 from distilnb.tasks.glue import TaskData
@@ -128,7 +128,7 @@ def test_the_learning_rate_is_chosen_on_carved_rows(student, tokenizer, accelera
     """Too small a rate learns nothing; the best is used for every seed, and no trial sees a validation row."""
     data = task_data("sst2", train=256, validation=16)
     settings = {"learning_rates": (1e-7, 2e-3), "folder": tmp_path, "quiet": True}
-    config = replace(QUICK, epochs=2, batch_size=16)
+    config = replace(QUICK, epochs=3, batch_size=16)
     records = finetune_grid({"student": student}, [data], (1, 2), tokenizer, accelerator, config, **settings)
     assert ran == [
         "finetuning-toy-student-sst2-lr1e-07",
@@ -208,7 +208,7 @@ def test_several_trials_of_a_rate_have_seeds_of_their_own(student, tokenizer, ac
     data = [task_data("sst2", train=64, validation=16)]
     settings = {"learning_rates": (1e-7, 2e-3), "folder": tmp_path, "quiet": True}
     (first,) = finetune_grid({"student": student}, data, (1,), tokenizer, accelerator, QUICK, **settings)
-    more = ["finetuning-toy-student-sst2-lr1e-07-seed2", "finetuning-toy-student-sst2-lr0.002-seed2"]
+    more = ["finetuning-toy-student-sst2-lr1e-07-seed1", "finetuning-toy-student-sst2-lr0.002-seed1"]
     for made in ([*more, first["name"]], []):
         ran.clear()
         (record,) = finetune_grid(
@@ -216,8 +216,43 @@ def test_several_trials_of_a_rate_have_seeds_of_their_own(student, tokenizer, ac
         )
         assert ran == made
     scores = {path.stem: load_record(path)["scores"]["main"] for path in (tmp_path / "selection").glob("*.json")}
-    means = [(scores[name.removesuffix("-seed2")] + scores[name]) / 2 for name in more]
+    means = [(scores[name.removesuffix("-seed1")] + scores[name]) / 2 for name in more]
     assert record["selection"]["scores"] == pytest.approx(means) and record["selection"]["seeds"] == 2
+
+
+def test_a_model_has_one_rate_whatever_seeds_are_asked_for(student, tokenizer, accelerator, tmp_path, ran):
+    data = [task_data("sst2", train=64, validation=16)]
+    settings = {"learning_rates": (1e-7, 2e-3), "folder": tmp_path, "quiet": True}
+    for seeds in ((0,), (3,)):
+        finetune_grid({"student": student}, data, seeds, tokenizer, accelerator, QUICK, **settings)
+    assert [name.rpartition("-")[2] for name in ran] == ["07", "lr0.002", "seed0", "seed3"]
+
+
+def test_a_model_that_diverges_at_every_rate_leaves_the_others_their_runs(
+    teacher, student, tokenizer, accelerator, tmp_path, monkeypatch
+):
+    """Also where it was to teach them the task: they are trained, not taught."""
+    real = finetuning.finetune
+
+    def sometimes(model, *arguments, **more):
+        if more["model_name"] == "teacher":
+            raise FloatingPointError("the loss is nan at update 3")
+        return real(model, *arguments, **more)
+
+    monkeypatch.setattr(finetuning, "finetune", sometimes)
+    models, data = {"teacher": teacher, "student": student}, [task_data("sst2", train=64, validation=16)]
+    settings = {"learning_rates": (1e-7, 2e-3), "task_teacher": "teacher", "quiet": True}
+    with pytest.raises(FloatingPointError, match="teacher on sst2"):
+        finetune_grid(models, data, [0], tokenizer, accelerator, QUICK, folder=tmp_path, **settings)
+    assert [path.stem for path in tmp_path.glob("*.json")] == ["finetuning-toy-student-sst2-seed0"]
+
+
+def test_hosts_need_one_folder_of_records(accelerator, tmp_path, monkeypatch):
+    """Each looks there for what is done, and one without the records of another would not wait where that does."""
+    processes.check_common(tmp_path, accelerator)
+    monkeypatch.setattr(processes, "summed", lambda _, ours: ours + 1)  # on another host, a first one too
+    with pytest.raises(ValueError, match="--out"):
+        processes.check_common(tmp_path, accelerator)
 
 
 def test_a_run_searches_only_what_came_with_it_for_garbage(accelerator, tmp_path):

@@ -29,7 +29,7 @@ from .parsing import command
 
 def _defaults(scale: str | None) -> dict[str, Any]:
     dial = scales.get(scale)
-    return {"scale": dial.name, "source": dial.source, "model": ",".join(models_of(dial))} | dial.finetuning
+    return {"scale": dial.name, "source": dial.source, "model": ",".join(models_of(dial)), "seed": 0} | dial.finetuning
 
 
 def _glue_defaults(scale: str | None) -> dict[str, Any]:
@@ -72,6 +72,7 @@ def _fine_tune(
     where: RunOptions, what: GridOptions, config: FinetuningConfig, safety: Safety, columns: OwnOptions
 ) -> None:
     accelerator, folder = make_accelerator(where.precision, where.cpu), Path(where.out or paths.home() / "runs")
+    processes.check_common(folder, accelerator)
     sharing.check(what.jobs, accelerator)
     with sharing.helped(what.jobs, folder / "helpers.log"):  # first of all, because a helper takes seconds to start
         tokenizer, records = _run_grid(scales.get(where.scale), folder, accelerator, what, config, safety, columns)
@@ -111,7 +112,7 @@ def _run_grid(
     records = finetune_grid(
         models,
         data,
-        range(what.seeds),
+        range(config.seed, config.seed + what.seeds),
         tokenizer,
         accelerator,
         config,
@@ -151,7 +152,7 @@ def _submit(
 ) -> None:
     """Write each model's answers to the test splits of GLUE's server, from its run with the first seed."""
     for record in records:
-        if record["seed"] == 0 and record["task"] in GLUE:
+        if record["seed"] == config.seed and record["task"] in GLUE:
             task = get_task(record["task"])
             model = heads.fine_tuned(folder / "models" / record["name"], task)
             target = Path(what.submission, record["model"])

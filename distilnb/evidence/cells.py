@@ -99,7 +99,7 @@ def run_missing(
                 _count(progress, cell.name, record, cell.name in known)
         return mine
 
-    with _short_collections(), Progress(len(cells), what, lines=len(cells), quiet=quiet) as progress:
+    with _short_collections(), Progress(len(cells), what, lines=len(cells) or 1, quiet=quiet) as progress:
         while left := [cell for cell in cells if cell.name not in records]:
             if not any(take(cell, progress) for cell in left):
                 if not wait:

@@ -78,19 +78,19 @@ class FinetuningGrid:
         keeps = self.folder / "models" / name if self.keep or model == self.task_teacher else None
         return FinetuningCell(self, name, model, self.models[model], task, config, about, self.folder, keeps)
 
-    def trial_names(self, model: str, task: TaskData, seed: int) -> dict[tuple[float, int], str]:
-        """The names of the trials for a choice, by learning rate and seed, the seeds from `seed` on."""
+    def trial_names(self, model: str, task: TaskData) -> dict[tuple[float, int], str]:
+        """The names of the trials for a choice, by learning rate and seed."""
         return {
-            (rate, one): self.run_name(model, task, f"lr{rate:g}" + (f"-seed{one}" if one > seed else ""))
+            (rate, seed): self.run_name(model, task, f"lr{rate:g}" + (f"-seed{seed}" if seed else ""))
             for rate in self.learning_rates
-            for one in range(seed, seed + self.trial_seeds)
+            for seed in range(self.trial_seeds)
         }
 
-    def trials(self, model: str, task: TaskData, seed: int) -> list["FinetuningCell"]:
+    def trials(self, model: str, task: TaskData) -> list["FinetuningCell"]:
         """The cells of `model` on carved rows of `task`, for each learning rate and seed; they keep only records."""
         made = []
-        for (rate, one), name in self.trial_names(model, task, seed).items():
-            cell = self.cell(model, task, replace(self.config, learning_rate=rate, seed=one))
+        for (rate, seed), name in self.trial_names(model, task).items():
+            cell = self.cell(model, task, replace(self.config, learning_rate=rate, seed=seed))
             made.append(replace(cell, name=name, records=self.folder / "selection", keeps=None))
         return made
 
@@ -108,7 +108,7 @@ class FinetuningGrid:
         """The number of runs and of trials of `model` on `task` without a record."""
         labels = [model, model + SECOND_STAGE] if self.task_teacher not in (None, model) else [model]
         runs = [self.run_name(label, task, f"seed{seed}") for label in labels for seed in seeds]
-        names = {} if self.chosen(model, task, seeds) else self.trial_names(model, task, seeds[0])
+        names = {} if self.chosen(model, task, seeds) else self.trial_names(model, task)
         trials = [f"selection/{name}" for name in names.values()]
         missing = [sum(not (self.folder / f"{name}.json").is_file() for name in names) for names in (runs, trials)]
         return missing[0], missing[1]
@@ -129,10 +129,12 @@ class FinetuningGrid:
                 return selection
         return None
 
-    def choices(self, data: Sequence[TaskData], seeds: Sequence[int]) -> dict[tuple[str, str], dict[str, Any]]:
-        """The choice of a learning rate by model and task; {} for a grid with a single rate.
+    def choices(self, data: Sequence[TaskData], seeds: Sequence[int]) -> dict[tuple[str, str], dict[str, Any] | None]:
+        """The choice of a learning rate by model and task, None where every rate diverged; {} for a grid with a single
+        rate.
 
-        Where no record states it, trials on nine tenths of the training rows make it, which are run where missing.
+        Where no record states it, trials on nine tenths of the training rows make it, which are run where missing;
+        their seeds begin with 0 whatever the seeds of the runs, because a model has one rate for all of them.
         """
         chosen, trials = {}, {}
         for task in data if self.learning_rates else ():
@@ -141,15 +143,16 @@ class FinetuningGrid:
                 if known := self.chosen(model, task, seeds):
                     chosen[model, task.task.name] = known
                 else:
-                    trials[model, task.task.name] = self.trials(model, carved, seeds[0])
+                    trials[model, task.task.name] = self.trials(model, carved)
         made = [cell for own in trials.values() for cell in own]
         if made:
             where, what = self.folder / "selection", "choosing learning rates"
             tried = iter(cells.run_missing(made, where, what, self.accelerator, quiet=self.quiet).records)
         for key in trials:
             groups = [[next(tried) for _ in range(self.trial_seeds)] for _ in self.learning_rates]
-            chosen[key] = self.trial_settings | select(self.learning_rates, groups)
-        return chosen
+            with suppress(FloatingPointError):
+                chosen[key] = self.trial_settings | select(self.learning_rates, groups)
+        return dict.fromkeys(trials) | chosen
 
     @property
     def trial_settings(self) -> dict[str, Any]:
@@ -158,25 +161,21 @@ class FinetuningGrid:
         made |= {"rows": self.trial_rows} if self.trial_rows else {}
         return made | ({"seeds": self.trial_seeds} if self.trial_seeds > 1 else {})
 
-    def cells(self, data: Sequence[TaskData], seeds: Sequence[int]) -> list["FinetuningCell"]:
-        """The cells of all tasks at the learning rates that trials, which are run now, have chosen."""
-        choices = self.choices(data, seeds)
-        return [cell for task in data for cell in self._of_task(task, seeds, choices)]
-
-    def _of_task(
-        self, task: TaskData, seeds: Sequence[int], choices: Mapping[tuple[str, str], dict[str, Any]]
+    def cells(
+        self, task: TaskData, seeds: Sequence[int], choices: Mapping[tuple[str, str], dict[str, Any] | None]
     ) -> list["FinetuningCell"]:
-        """The cells of a task, a teacher's before those of its students."""
-        made, taught = [], []
+        """The cells of a task, a teacher's before those of its students, without models all of whose rates diverged."""
+        made, taught = {}, []
         for model in self.models:
-            config, more = self.config, {}
-            if selection := choices.get((model, task.task.name)):
+            config, more, selection = self.config, {}, choices.get((model, task.task.name), {})
+            if selection is None:
+                continue
+            if selection:
                 more, config = {"selection": selection}, replace(config, learning_rate=selection["chosen"])
-            own = [self.cell(model, task, replace(config, seed=seed), **more) for seed in seeds]
-            made += own
-            if self.task_teacher and model != self.task_teacher:
-                taught += [self.taught(cell) for cell in own]
-        return made + taught
+            made[model] = [self.cell(model, task, replace(config, seed=seed), **more) for seed in seeds]
+        if self.task_teacher in made:
+            taught = [self.taught(cell) for model in made if model != self.task_teacher for cell in made[model]]
+        return [cell for own in made.values() for cell in own] + taught
 
 
 @dataclass(frozen=True)
@@ -217,6 +216,8 @@ class FinetuningCell:
             made_of["selection"] = self.about["selection"]
         if self.grid.safety.micro_batch_size:
             made_of["micro_batch_size"] = self.grid.safety.micro_batch_size
+        if "metric" in self.data.info:  # of an own task, for which another may be asked
+            made_of["metric"] = self.data.info["metric"]
         made_of |= {"data": self.data.info["fingerprint"], "rows": self.data.info["rows"]}
         made_of["precision"] = self.grid.accelerator.mixed_precision
         return made_of | {"weights": fingerprint(self.model())}
@@ -227,6 +228,7 @@ class FinetuningCell:
         made_of = finetuning.recorded_config(record["config"]) | {
             "data": data["fingerprint"],
             "rows": data["rows"],
+            "metric": data.get("metric"),
             "weights": record.get("started_from"),
             "teacher": record.get("taught_by"),
             "selection": record.get("selection"),
@@ -316,16 +318,15 @@ def finetune_grid(
     told = _announce(grid, data, seeds) if asked else ""  # all processes measure together
     if not grid.quiet:
         print(told, end="", flush=True)
-    made = grid.cells(data, seeds)
+    choices = grid.choices(data, seeds)
+    made = [cell for task in data for cell in grid.cells(task, seeds, choices)]
     done = cells.run_missing(made, grid.folder, "fine-tuning", accelerator, quiet=grid.quiet, wait=not grid.helping)
     if grid.helping:
         return [record for record in done.records if record]
-    for record, cell in zip(done.records, made, strict=True):
-        if record is None:
-            raise FloatingPointError(
-                f"{cell.name} diverged at learning rate {cell.config.learning_rate:g}; the "
-                "other runs are recorded: use a smaller rate"
-            )
+    lost = [f"{model} on {task} at every learning rate" for (model, task), choice in choices.items() if not choice]
+    lost += [f"{one.name} at {one.config.learning_rate:g}" for one in made if one.name in done.diverged]
+    if lost:
+        raise FloatingPointError(f"diverged: {', '.join(lost)}; the other runs are recorded: use smaller rates")
     return done.records
 
 
