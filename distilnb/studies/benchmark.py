@@ -60,7 +60,18 @@ from .accuracy import Fitted, chosen_scores, score_all
 from .formats import ELSEWHERE, FORMATS, KNOWN, Runner, check_agreement, check_formats, convert, make_runner, reopen
 from .graphs import PACKAGES, SESSION, Batch, inputs
 from .runtimes import LENGTH, OPENVINO, RUNTIMES, STEADY
-from .timing import BenchmarkConfig, Pairs, _Clock, _time, collate, per_round, quartiles, threads, time_pass, tokenize
+from .timing import (
+    BenchmarkConfig,
+    Clock,
+    Pairs,
+    collate,
+    per_round,
+    quartiles,
+    threads,
+    time_answers,
+    time_pass,
+    tokenize,
+)
 
 Models = Mapping[str, PreTrainedModel]  # "teacher" and "student", each with a head
 Refused = list[dict[str, str]]  # model, format, and why it was not timed
@@ -176,7 +187,7 @@ def _forward(model: PreTrainedModel, batch: Batch, passes: int) -> list[float]:
     """The wall and CPU seconds of a forward pass, as the mean of `passes` passes."""
     read = inputs(model, batch)
     del read["attention_mask"]
-    clock = _Clock()
+    clock = Clock()
     for _ in range(passes):
         model(**read)
     return [float(f"{seconds / passes:.4g}") for seconds in clock.lap()]
@@ -437,8 +448,8 @@ def announce(
     """Print, before the benchmark starts, its expected time and the disk space of the formats."""
     few = texts[:: max(1, len(texts) // 4)][:4]
     for runner in runners:
-        _time(runner, few[:2], tokenizer, config)  # because the first answers are slow
-    pair = sum(float(_time(runner, few, tokenizer, config)[:, 0].sum()) for runner in runners) / len(few)
+        time_answers(runner, few[:2], tokenizer, config)  # because the first answers are slow
+    pair = sum(float(time_answers(runner, few, tokenizer, config)[:, 0].sum()) for runner in runners) / len(few)
     seconds = pair * (config.rows + 1.5 * config.format_rows + 30 * config.sweep_rounds)
     disk = sum(runner.bytes * KNOWN[name].bytes / 4 for runner in runners for name in formats)
     more = " for timing, then the formats" if config.format_rows else ""

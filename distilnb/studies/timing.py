@@ -83,7 +83,7 @@ def collate(encoded: Mapping[str, list[int]]) -> Batch:
     return {name: torch.tensor([encoded[name]]) for name in ("input_ids", "attention_mask", "token_type_ids")}
 
 
-class _Clock:
+class Clock:
     """A clock of the seconds since its last reading: wall time, and CPU time of all threads."""
 
     def __init__(self) -> None:
@@ -94,6 +94,7 @@ class _Clock:
         return np.array([time.perf_counter(), time.process_time()])
 
     def lap(self) -> np.ndarray:
+        """The seconds since the last reading, or since the start: wall time and CPU time, (2,)."""
         before, self.read = self.read, self._now()
         return self.read - before
 
@@ -117,7 +118,7 @@ def time_pass(
         for number in range(config.rounds):
             dealt = texts[number :: config.rounds]
             for runner in runners[:: 1 if number % 2 == 0 else -1]:
-                seconds = _time(runner, dealt, tokenizer, config) / len(dealt)
+                seconds = time_answers(runner, dealt, tokenizer, config) / len(dealt)
                 measured += [
                     (runner.model, runner.format, number, part, len(dealt), wall, cpu)
                     for part, (wall, cpu) in zip(PARTS, seconds, strict=True)
@@ -126,9 +127,11 @@ def time_pass(
     return pd.DataFrame(measured, columns=["model", "format", "round", "part", "pairs", "wall", "cpu"])
 
 
-def _time(runner: Runner, texts: Pairs, tokenizer: PreTrainedTokenizerBase, config: BenchmarkConfig) -> np.ndarray:
+def time_answers(
+    runner: Runner, texts: Pairs, tokenizer: PreTrainedTokenizerBase, config: BenchmarkConfig
+) -> np.ndarray:
     """The wall and CPU seconds for these pairs, (parts, 2)."""
-    seconds, clock = np.zeros((len(PARTS), 2)), _Clock()
+    seconds, clock = np.zeros((len(PARTS), 2)), Clock()
     for pair in texts:
         encoded = tokenize(tokenizer, pair, config)
         seconds[0] += clock.lap()
