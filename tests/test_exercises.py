@@ -67,6 +67,10 @@ def test_plausible_wrong_answers_fail_with_a_hint_of_their_own(one):
         assert len(verdict.message) >= 40, "a hint says where to look"
 
 
+def test_who_rounds_down_is_not_taken_for_one_who_forgets_the_ninth():
+    assert "round" in check("09.2", 7).message and "ninth" in check("09.2", 1).message
+
+
 def test_nonsense_is_no_traceback(one):
     answer = wrong_answers(one.name)[0]
     assert "not solved yet" in check(one.name).message, "no answer at all"

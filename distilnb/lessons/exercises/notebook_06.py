@@ -1,6 +1,6 @@
 """Checks of notebook 06: a partial answer, windows, the best span, human scores, a student as its own teacher."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from ... import paths
 from ...evidence.comparing import differences, plain
 from ...tasks import metrics, squad
-from ...tasks.answers import best_spans
+from ...tasks.answers import LONGEST_ANSWER, best_spans
 from . import NotYet, ask, close, exercise
 
 
@@ -44,7 +44,7 @@ def _windows(context: int, question: int, max_length: int, stride: int) -> int:
 @exercise("06.2", 5)
 def number_of_windows(answer: Callable[[int, int, int, int], int]) -> str:
     """The number of windows for a context and a question of given lengths."""
-    usual = [(context, 20, 384, 128) for context in (300, 1000, 361, 362)]  # 361 just fit
+    usual = [(context, 20, 384, 128) for context in (300, 1000, 361, 362, 489)]  # 361 just fit, 489 fill two
     for sizes in (*usual, (500, 10, 64, 16)):
         context, question, max_length, stride = sizes
         result, right = ask(answer, *sizes), _windows(*sizes)
@@ -61,6 +61,8 @@ def number_of_windows(answer: Callable[[int, int, int, int], int]) -> str:
             )
         if result == -(-context // room):
             raise NotYet(told + "Your windows lie end to end; here the next one starts `stride` tokens after the last")
+        if result == right + 1 and not beyond % stride:
+            raise NotYet(told + "Your last window brings nothing new: here the one before it ends with the context")
         if result in {1 - (-max(context - max_length + question + n, 0) // stride) for n in (0, 1, 2)}:
             raise NotYet(told + "[CLS], the [SEP] after the question and the one at the end take three places")
         raise NotYet(told + "The first holds `room` tokens; each further one adds `stride`, until none is left over")
@@ -76,6 +78,8 @@ def best_span(answer: Callable[[np.ndarray, np.ndarray], tuple[int, int]]) -> st
     draw = np.random.default_rng(6)
     pairs = [draw.normal(size=(2, tokens)) for tokens in (1, 2, 5, 40, 40, 40)]
     pairs.append(np.array([[4.0, 0.0, 5.0, 0.0], [0.0, 5.0, 0.0, 1.0]]))  # the best start has no good end after it
+    pairs.append(np.zeros((2, 60)))
+    pairs[-1][0, 3] = pairs[-1][1, 55] = 9.0  # a span longer than the package's usual limit
     for start, end in pairs:
         everywhere = np.zeros((len(start), 2), dtype=int)
         (best,) = best_spans(start, end, everywhere, n_best=1, max_answer_length=len(start))
@@ -90,6 +94,11 @@ def best_span(answer: Callable[[np.ndarray, np.ndarray], tuple[int, int]]) -> st
         if not 0 <= first <= last < len(start):
             raise NotYet(
                 f"tokens {first} to {last}, of {len(start)}: the last one is the last of the answer, not past it"
+            )
+        if best.end - best.start >= LONGEST_ANSWER > last - first:
+            raise NotYet(
+                f"the best span goes from token {best.start} to {best.end}, yours from {first} to {last}: here its "
+                "length has no limit"
             )
         raise NotYet(
             f"tokens {first} to {last} sum up to {start[first] + end[last]:.2f}, {best.start} to {best.end} "
@@ -135,8 +144,9 @@ def _agreement(pairs: list[tuple[str, list[str]]]) -> tuple[float, float]:
 
 
 @exercise("06.5", 45)
-def own_teacher(alone: Mapping[str, Any], taught: Mapping[str, Any], says: str) -> str:
-    """Whether a student gains by being its own teacher: two records, and better, worse or cannot tell."""
+def own_teacher(alone: Mapping[str, Any], taught: Mapping[str, Any], gains: Sequence[float], says: str) -> str:
+    """Whether a student gains by being its own teacher: two records, the gains in F1, and better, worse or cannot
+    tell."""
     if not all(isinstance(record, Mapping) and record.get("kind") == "finetuning" for record in (alone, taught)):
         raise NotYet("two records of fine-tuning are asked for, as `finetuning.finetune` returns them")
     if "taught_by" in alone or "taught_by" not in taught:
@@ -149,18 +159,30 @@ def own_teacher(alone: Mapping[str, Any], taught: Mapping[str, Any], says: str) 
             f"more than the teacher differs ({'; '.join(differing[:2])}): start both from the same model, "
             "seed and settings, or the difference may come from there"
         )
-    (low, high), (taught_low, taught_high) = alone["interval"], taught["interval"]
-    right = "better" if taught_low > high else "worse" if taught_high < low else "cannot tell"
+    gains, rows = np.asarray(gains, dtype=float), alone["data"]["rows"]["validation"]
+    if gains.shape != (rows,):
+        raise NotYet(f"one gain for each of the {rows} questions is asked for; these have the shape {gains.shape}")
+    recorded, mean = 100 * (taught["scores"]["f1"] - alone["scores"]["f1"]), gains.mean()
+    if not close(mean, recorded, relative=0, absolute=max(0.5, 100 / rows)):  # a question may round the other way
+        raise NotYet(
+            f"your gains average {mean:+.2f}, by the records it is {recorded:+.2f} points: F1 in points, from 0 to "
+            "100, of the second run less that of the first, question by question"
+        )
+    reach = 1.96 * gains.std(ddof=1) / rows**0.5
+    right = "cannot tell" if abs(mean) <= reach else "better" if mean > 0 else "worse"
     if says not in ("better", "worse", "cannot tell"):
-        raise NotYet("say 'better' or 'worse', or 'cannot tell' where the intervals of the two records overlap")
+        raise NotYet("say 'better' or 'worse', or 'cannot tell' where the interval of the mean gain holds 0")
     if says != right:
         raise NotYet(
-            f"F1 is {100 * low:.1f} to {100 * high:.1f} alone and {100 * taught_low:.1f} to "
-            f"{100 * taught_high:.1f} taught: does that bear out '{says}'?"
+            f"the mean gain is {mean:+.1f} ± {reach:.1f} points: does that bear out '{says}'? Two ranges of the same "
+            "questions may overlap all the same; what counts is the range of the difference"
         )
     if right == "cannot tell":
-        return "the intervals overlap, so one seed of this size cannot tell; most single comparisons end here."
+        return (
+            f"{mean:+.1f} ± {reach:.1f} points hold 0, so one seed of this size cannot tell; most single comparisons "
+            "end here."
+        )
     return (
-        f"{right} beyond the rows' noise, with a teacher that knows no more than its student: softened targets "
+        f"{right} beyond the questions' noise, with a teacher that knows no more than its student: softened targets "
         "work by themselves, for better or worse. Another seed could still disagree."
     )

@@ -1,4 +1,4 @@
-"""Checks of notebook 09: shares that explain a score, two sentences, reachable scores, a mean's slack, a refutation."""
+"""Checks of notebook 09: shares that explain a score, a few answers, reachable scores, a mean's slack, a refutation."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import ceil, floor
@@ -46,28 +46,28 @@ def processes(answer: Sequence[int]) -> str:
 
 
 @exercise("09.2", 5)
-def sentences_from_97(answer: int) -> str:
-    """The number of right answers on WNLI whose loss would have turned 97 % into 96 %."""
+def answers_from_97(answer: int) -> str:
+    """The number of right answers on RTE whose loss would have turned 97 % into 96 %."""
     student, teacher = (paper.glue(model, "macro") for model in reversed(MODELS))
     spare = student - 0.965 * teacher  # points of the macro score
-    rows = glue.get_task("wnli").rows["validation"]
+    rows = glue.get_task("rte").rows["validation"]
     right = ceil(spare * 9 / 100 * rows)
     if answer == right:
         shares = [100 * (student - lost * 100 / rows / 9) / teacher for lost in (0, right)]
-        return f"{right} sentences less, and {shares[0]:.2f} % is {shares[1]:.2f} %: one would print 96, not 97."
+        return f"{right} right answers less, and {shares[0]:.2f} % is {shares[1]:.2f} %: one would print 96, not 97."
     if answer == ceil(spare / 100 * rows):
         raise NotYet(
-            "you took points of WNLI for points of the macro score; a task has a ninth of the weight, so nine "
+            "you took points of RTE for points of the macro score; a task has a ninth of the weight, so nine "
             "times as much must be lost on it"
         )
     if answer == floor(spare * 9 / 100 * rows):
         raise NotYet(f"with {answer} less the share is still 96.5 % or more, and that rounds to 97; round up")
     if answer > right:
         raise NotYet(
-            "fewer are enough: a share is printed as 96 as soon as it is below 96.5, and WNLI has only 71 rows"
+            "fewer are enough: a share is printed as 96 as soon as it is below 96.5, and a point of the macro score is nine of RTE"
         )
     raise NotYet(
-        f"one sentence is {100 / rows:.2f} points of WNLI and a ninth of that of the macro score; from "
+        f"one answer is {100 / rows:.2f} points of RTE and a ninth of that of the macro score; from "
         f"{student} of {teacher}, how many until it is below 96.5 %?"
     )
 

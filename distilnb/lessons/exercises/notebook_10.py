@@ -10,6 +10,7 @@ from . import NotYet, ask, close, exercise
 
 XLMR = XLMRobertaConfig(vocab_size=250002, max_position_embeddings=514, type_vocab_size=1)  # its base model
 MODERN = ModernBertConfig()  # ModernBERT-base: 22 layers, the first and every third after it see the whole text
+THIRDS = (0, 6), (7, 13), (14, 21)  # of its layers
 
 
 @exercise("10.1", 2)
@@ -42,9 +43,15 @@ def pattern(answer: Sequence[int]) -> str:
     kinds = [MODERN.layer_types[i] for i in kept]
     if kinds == MODERN.layer_types[:8]:
         if kept == list(range(8)):
-            raise NotYet("the first eight keep the pattern, true; but spread them: the last must be 19 or higher")
+            raise NotYet("the first eight keep the pattern, true; but spread them: two or more from each third")
         if kept[-1] < 19:
             raise NotYet("the pattern is right; now spread the layers out, so that the last is 19 or higher")
+        for low, high in THIRDS:
+            if (held := sum(low <= layer <= high for layer in kept)) < 2:
+                raise NotYet(
+                    f"the pattern is right; now spread the layers out: of layers {low} to {high} yours keeps {held}, "
+                    "at least two are asked for"
+                )
         return f"layers {kept}: one that sees all, two local ones, and so on, as in the teacher."
     place = next(i for i, kind in enumerate(kinds) if kind != MODERN.layer_types[i])
     raise NotYet(
