@@ -205,6 +205,13 @@ def test_solutions_are_executed_small_and_lead_back(path):
     assert f"](../{path.name})" in solved.cells[0].source, "a link back to the lesson"
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").rglob("[0-9]*.ipynb")), ids=lambda path: path.stem)
+def test_the_dial_reaches_a_teacher_that_can_be_loaded(path):
+    """An encoder, which scale small halves, has no masked-word head: `ready_teacher` knows which model has."""
+    for cell in nbformat.read(path, as_version=4).cells:
+        assert "scale.teacher" not in cell.source, cell.id
+
+
 def write(path: Path, *sources: str) -> Path:
     cells = [nbformat.v4.new_markdown_cell("# title"), *map(nbformat.v4.new_code_cell, sources)]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), path)

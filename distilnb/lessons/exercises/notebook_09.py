@@ -64,7 +64,8 @@ def answers_from_97(answer: int) -> str:
         raise NotYet(f"with {answer} less the share is still 96.5 % or more, and that rounds to 97; round up")
     if answer > right:
         raise NotYet(
-            "fewer are enough: a share is printed as 96 as soon as it is below 96.5, and a point of the macro score is nine of RTE"
+            "fewer are enough: a share is printed as 96 as soon as it is below 96.5, and a point of the macro score is "
+            "nine of RTE"
         )
     raise NotYet(
         f"one answer is {100 / rows:.2f} points of RTE and a ninth of that of the macro score; from "
