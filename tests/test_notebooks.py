@@ -18,6 +18,8 @@ import pytest
 from PIL import Image
 
 from distilnb import paths, scales
+from distilnb.distillation import losses, step
+from distilnb.evidence import paper
 from distilnb.lessons import generated, notebooks
 from distilnb.lessons.notebooks import NOTEBOOKS, Notebook
 
@@ -104,6 +106,16 @@ def test_a_new_address_reaches_every_place(monkeypatch):
 def test_an_address_that_is_none_is_refused():
     with pytest.raises(ValueError, match="owner/name"):
         generated.write_links("not an address")
+
+
+def test_the_losses_are_cited_by_the_section_in_which_the_errata_find_them():
+    where, _, _ = paper.table("errata").set_index("id").loc["ce_sign", "where"].partition(",")
+    (entry,) = [entry for entry in NOTEBOOKS if entry.modules == "losses"]
+    assert entry.paper == where
+    assert f"(paper {where})" in losses.__doc__ and f"(paper {where})" in step.__doc__
+    assert f"version 4, {where}." in read(entry.name).cells[-2].source, "the references"
+    (row,) = re.findall(rf"^\| \[{entry.number}\].*$", (ROOT / "docs" / "map.md").read_text(), re.M)
+    assert f"| {where};" in row
 
 
 def test_links_between_notebooks_lead_somewhere(notebook):

@@ -1,4 +1,4 @@
-"""The triple loss (paper section 3): soft targets, masked language modelling, cosine of hidden states (notebook 02).
+"""The triple loss (paper section 2): soft targets, masked language modelling, cosine of hidden states (notebook 02).
 
 Each function is its formula, for reading and for reference. Training uses `vocabulary_head`, which computes the first
 two losses without ever holding the (tokens, vocabulary) logits; tests hold both equal.

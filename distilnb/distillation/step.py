@@ -1,4 +1,4 @@
-"""The triple loss of student and teacher on one micro-batch (paper section 3), in float32 or bf16 (notebook 02).
+"""The triple loss of student and teacher on one micro-batch (paper section 2), in float32 or bf16 (notebook 02).
 
 Only what the loss needs is computed: each encoder once, and the vocabulary head for the tokens that a term covers.
 """
