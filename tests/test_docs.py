@@ -94,7 +94,7 @@ def test_named_exercises_are_exercises(name):
     text = (ROOT / "docs" / f"{name}.md").read_text()
     named = set(re.findall(r"(?<![\d.])(0\d\.\d)(?![\d.])", text))
     assert len(named) > 10
-    ready = {path.stem[-2:] for path in (paths.PACKAGE / "exercises").glob("notebook_*.py")}
+    ready = {path.stem[-2:] for path in (paths.PACKAGE / "lessons" / "exercises").glob("notebook_*.py")}
     for number in (number for number in named if number[:2] in ready):
         assert number in {entry.name for entry in exercises(number[:2])}, number
 

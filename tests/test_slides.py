@@ -22,6 +22,22 @@ def test_a_plan_becomes_slides(minutes):
     assert not any("find_spec" in cell.source for cell in made.cells), "the set-up cell is no slide"
 
 
+@pytest.mark.parametrize("minutes", ["60", "90", "180"])
+def test_a_view_named_in_a_row_stands_in_a_section_that_the_row_opens(minutes):
+    """Else the slides, which are made of the linked sections, lack it."""
+    rows = [row for row in slides.plans()[minutes].splitlines() if row.startswith("| ") and "_view`" in row]
+    assert rows
+    for row in rows:
+        shown = [
+            cell.source
+            for name, anchor in slides.sections(row)
+            for cell in slides.section(nbformat.read(slides.folder() / f"{name}.ipynb", as_version=4), name, anchor)
+            if cell.cell_type == "code"
+        ]
+        for view in re.findall(r"`(\w+_view)`", row):
+            assert any(f"{view}(" in source for source in shown), f"{view}: {row}"
+
+
 def test_a_section_ends_where_the_next_begins():
     made = slides.slides("60")
     text = "\n".join(cell.source for cell in made.cells)

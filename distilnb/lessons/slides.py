@@ -51,13 +51,13 @@ def slides(minutes: str) -> "NotebookNode":
     cells, shown = [title], set()
     for name, anchor in sections(known[minutes]):
         notebook = nbformat.read(folder() / f"{name}.ipynb", as_version=4)
-        new = [cell for cell in _section(notebook, name, anchor) if cell.source not in shown]
+        new = [cell for cell in section(notebook, name, anchor) if cell.source not in shown]
         shown |= {cell.source for cell in new}  # because a section may lie within an earlier one
         cells += as_slides([part for cell in new for part in parts_of(cell)])
     return nbformat.v4.new_notebook(cells=cells)
 
 
-def _section(notebook: "NotebookNode", name: str, anchor: str) -> Iterator["NotebookNode"]:
+def section(notebook: "NotebookNode", name: str, anchor: str) -> Iterator["NotebookNode"]:
     """The cells from the heading of `anchor` to the next heading of its level; cells are cut at headings."""
     import nbformat
 
