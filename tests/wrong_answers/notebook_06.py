@@ -50,6 +50,7 @@ def gains(spread):
     """Invented gains of the questions around the right mean."""
     return GAP + spread * np.resize([-1.0, 1.0], ALONE["data"]["rows"]["validation"])
 
+
 WRONG = {
     "06.1": [("the cat", "Cat!"), ("dog", "cat"), ("a big grey cat", "cat"), ("in May", "in June")],
     "06.2": [
