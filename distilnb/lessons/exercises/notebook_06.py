@@ -179,8 +179,8 @@ def own_teacher(alone: Mapping[str, Any], taught: Mapping[str, Any], gains: Sequ
         )
     if right == "cannot tell":
         return (
-            f"{mean:+.1f} ± {reach:.1f} points hold 0, so one seed of this size cannot tell; most single comparisons "
-            "end here."
+            "the interval of the mean gain holds 0, so one seed of this size cannot tell; most single comparisons end "
+            "here."
         )
     return (
         f"{right} beyond the questions' noise, with a teacher that knows no more than its student: softened targets "
