@@ -72,15 +72,63 @@ def test_the_share_is_over_tasks_on_which_the_teacher_is_above_the_majority():
     assert "9 tasks 3 were run" in told and "on CoLA, SST-2. Over these the student" in told
 
 
-def test_a_run_in_which_the_teacher_failed_is_named_with_the_share_without_it():
-    """With seed 4 the student keeps more than with the others, because its teacher lost CoLA there."""
-    whole = [*grid("teacher", 1.0, seeds=5), *grid("student", 0.9, seeds=5)]
-    failed = run("teacher", "cola", 4, -0.01)
-    records = [r for r in whole if (r["model"], r["task"], r["seed"]) != ("teacher", "cola", 4)] + [failed]
+@pytest.mark.parametrize(
+    "share, own, moves, where",
+    [
+        (0.96, 0.39, "raises", "above"),  # with seed 4 the student keeps more, because its teacher lost CoLA there
+        (0.96, -0.2, "lowers", "above"),  # it lost more there itself
+        (0.97, 0.4, "raises", "inside"),
+        (1.0, 0.4, "raises", "below"),
+    ],
+)
+def test_a_run_in_which_the_teacher_failed_is_named_with_the_share_without_it(share, own, moves, where):
+    """The direction, and where the paper's share then lies, are computed: at 97 % inside, below 97 % above it."""
+    swing = (-0.003, 0.003, 0.0, 0.003, 0.0)
+    whole = grid("teacher", 1.0, seeds=5, wobble=0)
+    whole += [
+        r | {"scores": r["scores"] | {"main": r["scores"]["main"] + swing[r["seed"]]}}
+        for r in grid("student", share, seeds=5, wobble=0)
+    ]
+    failed = {"teacher": run("teacher", "cola", 4, -0.01), "student": run("student", "cola", 4, own)}
+    records = [failed[r["model"]] if (r["task"], r["seed"]) == ("cola", 4) else r for r in whole]
     sound = by_model([r for r in whole if r["seed"] != 4], "small")["student"]
-    assert by_model(records, "small")["student"].share.mean > sound.share.mean + 1
-    assert f"(CoLA, seed 4), which raises the share: without this seed it is {sound}." in answer.answer(records)
+    told = (
+        f"(CoLA, seed 4), which {moves} the share: without this seed it is {sound}, and the paper's 97 % lies {where} "
+    )
+    assert told in answer.answer(records)
     assert "no better" not in answer.answer(whole)
+
+
+def test_the_share_without_a_failed_run_is_over_the_same_tasks():
+    """The teacher fails on CoLA and on RTE in seed 4; without it RTE would count as learned, and is still left out."""
+    lost = {("cola", 4): -0.01, ("rte", 4): 0.2}
+    teacher = [
+        run("teacher", r["task"], r["seed"], lost.get((r["task"], r["seed"]), r["scores"]["main"]))
+        for r in grid("teacher", 1.0, seeds=5)
+    ]
+    student = [
+        r | {"scores": r["scores"] | {"main": 0.3}} if r["task"] == "rte" else r for r in grid("student", 0.9, 5)
+    ]
+    assert by_model(teacher + student, "small")["student"].tasks == ["cola", "sst2"]
+    sound = [r for r in teacher + student if r["seed"] != 4]
+    assert by_model(sound, "small")["student"].tasks == ["cola", "rte", "sst2"]
+    without = by_model([r for r in sound if r["task"] != "rte"], "small")["student"]
+    assert f"without this seed it is {without}, and" in answer.answer(teacher + student)
+
+
+def test_where_every_seed_has_a_failed_run_nothing_is_left_to_tell():
+    """Each of five seeds fails on a task of its own, so that each task is still learned."""
+    tasks = ("cola", "sst2", "rte", "mrpc", "stsb")
+    records = [
+        run(who, task, seed, 0.8 if tasks[seed] != task or who == "student" else 0.0 if task == "cola" else 0.5)
+        for who in ("teacher", "student")
+        for task in tasks
+        for seed in range(5)
+    ]
+    assert (
+        "in 5 of its runs (CoLA, seed 0; SST-2, seed 1; RTE, seed 2; MRPC, seed 3; STS-B, seed 4).\n"
+        in answer.answer(records)
+    )
 
 
 def test_tasks_whose_runs_had_rows_of_like_length_are_named():

@@ -75,10 +75,10 @@ def retention(records: Records) -> list[Retained]:
 
     A model that lacks one of these tasks is left out. Runs on a part of a task's official rows are another task.
     """
-    whole = [r for r in records if r["kind"] == "finetuning" and r["task"] in glue.GLUE and not is_subset(r)]
+    whole = _in_full(records)
     frame, kept = scores_frame(whole), []
     for scale, cells in frame.groupby("scale", sort=False):
-        points = cells.pivot_table(index="seed", columns=["model", "task"], values="main")
+        points = _points(cells)
         others = sorted(set(cells["model"]) - {"teacher"}, key=rank)
         first = "student" if "student" in others else (others or ["teacher"])[0]
         both = [task for task in glue.GLUE if {("teacher", task), (first, task)} <= set(points.columns)]
@@ -91,10 +91,15 @@ def retention(records: Records) -> list[Retained]:
         for model in others:
             for choice, tasks in choices.items():
                 if tasks and {(model, task) for task in tasks} <= set(points.columns):
-                    seeds, share, lead = _share(points, model, tasks)
-                    if seeds:
-                        kept.append(Retained(scale, model, choice, tasks, len(both), seeds, share, lead))
+                    found = _share(points, model, tasks)
+                    if found["seeds"]:
+                        kept.append(Retained(scale, model, choice, tasks, len(both), **found))
     return kept
+
+
+def _in_full(records: Records) -> Records:
+    """The fine-tuning runs on all rows of one of GLUE's tasks."""
+    return [r for r in records if r["kind"] == "finetuning" and r["task"] in glue.GLUE and not is_subset(r)]
 
 
 def by_model(records: Records, scale: str) -> dict[str, Retained]:
@@ -103,19 +108,23 @@ def by_model(records: Records, scale: str) -> dict[str, Retained]:
 
 
 def failed_teachers(records: Records, kept: Retained) -> str:
-    """The sentence on runs of the teacher on these tasks that are no better than the majority, and on the share without
-    their seeds; "" without such a run."""
-    own = [r for r in records if r["kind"] == "finetuning" and r["scale"] == kept.scale]
-    teachers = [r for r in own if r["model"] == "teacher" and r["task"] in kept.tasks]
-    failed = [r for r in teachers if r["scores"]["main"] <= r["scores"]["majority"]]
+    """The sentence on runs of the teacher on these tasks that are no better than the majority, and on the share of the
+    same tasks without their seeds; "" without such a run."""
+    own = [r for r in _in_full(records) if r["scale"] == kept.scale and r["task"] in kept.tasks]
+    failed = [r for r in own if r["model"] == "teacher" and r["scores"]["main"] <= r["scores"]["majority"]]
     if not failed:
         return ""
     seeds = {r["seed"] for r in failed}
     which = "; ".join(f"{glue.TASKS[r['task']].title}, seed {r['seed']}" for r in failed)
-    left = by_model([r for r in own if r["seed"] not in seeds], kept.scale).get(kept.model)
-    without = f": without {'this seed' if len(seeds) == 1 else 'these seeds'} it is {left}" if left else ""
-    count = f"{len(failed)} of its runs"
-    return f"The teacher is no better than a constant answer in {count} ({which}), which raises the share{without}."
+    told = f"The teacher is no better than a constant answer in {len(failed)} of its runs ({which})"
+    points = _points(scores_frame([r for r in own if r["seed"] not in seeds]))
+    left = kept._replace(**_share(points, kept.model, kept.tasks))
+    if not left.seeds:
+        return f"{told}."
+    more = round(kept.share.mean, 1) - round(left.share.mean, 1)
+    moves = "raises" if more > 0 else "lowers" if more < 0 else "does not change"
+    these = "this seed" if len(seeds) == 1 else "these seeds"
+    return f"{told}, which {moves} the share: without {these} it is {left}, and {left.where()}."
 
 
 def beats_majority(runs: Records) -> bool:
@@ -132,8 +141,13 @@ def beats_majority(runs: Records) -> bool:
     return (over.mean if over.low is None else over.low) > 0 and beyond_rows > len(scored) / 2
 
 
-def _share(points: pd.DataFrame, model: str, tasks: list[str]) -> tuple[int, MeanInterval, MeanInterval]:
-    """The number of seeds that teacher and model have on all tasks, the share, and the student's lead in points."""
+def _points(cells: pd.DataFrame) -> pd.DataFrame:
+    """The main scores of `scores_frame` by seed, with a column for each model and task."""
+    return cells.pivot_table(index="seed", columns=["model", "task"], values="main")
+
+
+def _share(points: pd.DataFrame, model: str, tasks: list[str]) -> dict[str, Any]:
+    """The number of `seeds` that teacher and model have on all tasks, the `share`, and the student's `lead`, points."""
 
     def macros(*models: str) -> list[pd.Series]:
         columns = [(who, task) for who in dict.fromkeys(models) for task in tasks]
@@ -142,4 +156,5 @@ def _share(points: pd.DataFrame, model: str, tasks: list[str]) -> tuple[int, Mea
 
     theirs, ours = macros("teacher", model)
     student, same = macros("student", model)
-    return len(ours), mean_interval(list(100 * ours / theirs)), mean_interval(list(student - same))
+    share, lead = mean_interval(list(100 * ours / theirs)), mean_interval(list(student - same))
+    return {"seeds": len(ours), "share": share, "lead": lead}
