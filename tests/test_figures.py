@@ -809,3 +809,18 @@ def test_the_shares_of_the_right_start_and_end_are_told():
     figure = figures.plot_span_probabilities(["cost", "$", "5"], both, answer=(1, 2))
     title = figure.axes[0].get_title("left").replace("\n", " ")
     assert title.endswith("teacher 20% and 10%, student 0% and 50%")
+
+
+def test_runs_on_fewer_rows_than_others_are_not_drawn_with_them():
+    """In the folder's order the smaller runs come first; neither their scores nor their shares are mixed in."""
+    parts = {30: {"teacher": 0.5, "student": 0.2}, 90: {"teacher": 0.8, "student": 0.72}}
+    records = [
+        score("rte", model, 0, main) | {"scale": "small", "data": {"stand_in": train < 90, "rows": {"train": train}}}
+        for train, mains in (*parts.items(), *parts.items())
+        for model, main in mains.items()
+    ][:6]
+    ax = figures.plot_scores(records).axes[0]
+    assert [list(bars.lines[0].get_ydata()) for bars in ax.containers] == [[80], [72]]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["RTE"]
+    (share,) = figures.plot_retention(records).axes[0].containers
+    assert list(share[0].get_ydata()) == [90]

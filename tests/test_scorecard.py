@@ -481,3 +481,27 @@ def test_answers_no_better_than_matching_words_are_remarked():
             assert ("below matching words" in line([*runs, floor], what).small[scale]) == remarked, (scale, what)
     both = [tuned(model, "squad", 0.0, scale="mini") | low for model in ("teacher", "student")]
     assert "one is" not in line([*both, floor], distance).small["mini"]
+
+
+def test_of_two_runs_of_a_task_that_on_most_rows_fills_the_cells():
+    """SQuAD on all rows once, and on 30,000 of them three times, which is told in a note."""
+    rows = {True: {"train": 30_000, "validation": 10}, False: {"train": 87_599, "validation": 10}}
+    records = [
+        tuned(model, "squad", main, seed, "small", scores={"f1": main, "exact_match": main})
+        | {
+            "name": f"{model}-{part}-{seed}",
+            "data": {"fingerprint": str(part), "stand_in": part, "stand_in_why": "a part", "rows": rows[part]},
+        }
+        for part, seeds, shift in ((True, 3, -0.3), (False, 1, 0.0))
+        for model, main in (("teacher", 0.8 + shift), ("student", 0.7 + shift / 2))
+        for seed in range(seeds)
+    ]
+    assert line(records, "DistilBERT, SQuAD f1").small["small"] == "70.0 [69.0 to 71.0]"
+    assert line(records, "distance to BERT-base on SQuAD by Table 2, F1").small["small"] == "10.0"
+    more = [tuned("random", "rte", 0.5, seed, "small") for seed in range(3)]
+    told = [note for note in scorecard.scorecard(records + more).notes if note.startswith("small, ")]
+    assert told == [
+        "small, left out because other runs had more rows, squad on 30,000 rows",
+        "small, fine-tuning: teacher on squad has no record of seed 1, 2",
+        "small, fine-tuning: student on squad has no record of seed 1, 2",
+    ]

@@ -16,14 +16,31 @@ LEARNED = "teacher above majority"  # the choice of tasks that counts: on others
 WIDE = 20  # points: what lies inside an interval wider than this may be chance
 
 
+def rows_of(record: Mapping[str, Any]) -> tuple[int, ...]:
+    """How many rows of its task a fine-tuning run learned from and was scored on; () where a record does not say."""
+    return tuple((record["data"].get("rows") or {}).values())[:2]
+
+
+def on_most_rows(records: Records) -> Records:
+    """These records without the fine-tuning runs that had fewer rows than another of their scale and task.
+
+    On fewer rows it is another task, with rows of its own in tables and no place in a cell or a figure.
+    """
+    tuned = [r for r in records if r["kind"] == "finetuning"]
+    most: dict[tuple[str, str], tuple[int, ...]] = {}
+    for r in tuned:
+        most[r["scale"], r["task"]] = max(rows_of(r), most.get((r["scale"], r["task"]), ()))
+    return [r for r in records if r["kind"] != "finetuning" or rows_of(r) == most[r["scale"], r["task"]]]
+
+
 def scores_frame(records: Records) -> pd.DataFrame:
-    """One row for each fine-tuning record: scale, task, model, seed, main score and majority baseline in points; the
-    latter is nan for SQuAD, which has none."""
+    """One row for each fine-tuning record: scale, task, model, seed, main score and majority baseline in points, and
+    the `rows_of` its task; the baseline is nan for SQuAD, which has none."""
     cell, rows = ("scale", "task", "model", "seed"), []
     for record in (r for r in records if r["kind"] == "finetuning"):
         points = [100 * record["scores"].get(name, float("nan")) for name in ("main", "majority")]
-        rows.append((*(record[key] for key in cell), *points, is_subset(record)))
-    return pd.DataFrame(rows, columns=[*cell, "main", "majority", "subset"])
+        rows.append((*(record[key] for key in cell), *points, is_subset(record), rows_of(record)))
+    return pd.DataFrame(rows, columns=[*cell, "main", "majority", "subset", "rows"])
 
 
 class Retained(NamedTuple):
@@ -75,7 +92,7 @@ def retention(records: Records) -> list[Retained]:
 
     A model that lacks one of these tasks is left out. Runs on a part of a task's official rows are another task.
     """
-    whole = _in_full(records)
+    whole = in_full(records)
     frame, kept = scores_frame(whole), []
     for scale, cells in frame.groupby("scale", sort=False):
         points = _points(cells)
@@ -97,9 +114,10 @@ def retention(records: Records) -> list[Retained]:
     return kept
 
 
-def _in_full(records: Records) -> Records:
+def in_full(records: Records) -> Records:
     """The fine-tuning runs on all rows of one of GLUE's tasks."""
-    return [r for r in records if r["kind"] == "finetuning" and r["task"] in glue.GLUE and not is_subset(r)]
+    tuned = [r for r in records if r["kind"] == "finetuning" and r["task"] in glue.GLUE and not is_subset(r)]
+    return on_most_rows(tuned)
 
 
 def by_model(records: Records, scale: str) -> dict[str, Retained]:
@@ -110,7 +128,7 @@ def by_model(records: Records, scale: str) -> dict[str, Retained]:
 def failed_teachers(records: Records, kept: Retained) -> str:
     """The sentence on runs of the teacher on these tasks that are no better than the majority, and on the share of the
     same tasks without their seeds; "" without such a run."""
-    own = [r for r in _in_full(records) if r["scale"] == kept.scale and r["task"] in kept.tasks]
+    own = [r for r in in_full(records) if r["scale"] == kept.scale and r["task"] in kept.tasks]
     failed = [r for r in own if r["model"] == "teacher" and r["scores"]["main"] <= r["scores"]["majority"]]
     if not failed:
         return ""

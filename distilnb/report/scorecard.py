@@ -23,7 +23,7 @@ from ..studies.benchmark import less_time
 from ..tasks.glue import GLUE
 from . import pages
 from . import tables as tables_module
-from .retention import by_model
+from .retention import by_model, on_most_rows, rows_of
 
 EVIDENCE = ("paper", "base")  # scales of which the first with a record fills the cell
 SMALL_SCALES = ("small", "mini", "toy")
@@ -91,16 +91,18 @@ class Runs:
     """The records of one scale, with methods that return the values of cells, or None without records.
 
     Runs on other rows than a task's official ones are another task: they are left out at the scales that count, and
-    named at the small scales. Each method raises ValueError for records that must not be compared. Scores are in
-    points, hundredths of 1.
+    named at the small scales, where the runs on most rows count. Each method raises ValueError for records that must
+    not be compared. Scores are in points, hundredths of 1.
     """
 
     def __init__(self, records: Sequence[Mapping[str, Any]], scale: str):
         here = [record for record in records if record["scale"] == scale]
         measured = next((r["scores"] for r in records if r["name"] == "ceilings"), {})
         self.matching_words = measured.get("squad_matching_words_f1", 0.0) if scale != "toy" else 0.0
-        self.scale, self.left_out = scale, [r for r in here if scale in EVIDENCE and is_subset(r)]
-        self.records = [record for record in here if record not in self.left_out]
+        self.scale, self.parts = scale, [r for r in here if scale in EVIDENCE and is_subset(r)]
+        whole = [r for r in here if scale not in EVIDENCE or not is_subset(r)]
+        self.records = on_most_rows(whole)
+        self.on_fewer = [r for r in whole if all(r is not kept for kept in self.records)]
 
     def tuned(self, model: str, task: str) -> dict[int, Mapping[str, Any]]:
         """The checked fine-tuning records of a model (by the paper's name) on a task, by seed."""
@@ -473,8 +475,9 @@ def _notes(runs: Runs) -> list[str]:
     for record in runs.records:
         if record["kind"] == "ablation":
             grids.setdefault(record["grid"], []).append(record)
-    gone = {f"{r['task']}: {r['data'].get('stand_in_why')}" for r in runs.left_out}
-    notes = [f"{runs.scale}, left out because it is not the paper's task, {why}" for why in sorted(gone)]
+    gone = {f"it is not the paper's task, {r['task']}: {r['data'].get('stand_in_why')}" for r in runs.parts}
+    gone |= {f"other runs had more rows, {r['task']} on {rows_of(r)[0]:,} rows" for r in runs.on_fewer}
+    notes = [f"{runs.scale}, left out because {why}" for why in sorted(gone)]
     for name, grid in grids.items():
         try:
             sentences = check_comparable(grid, lambda _: {}) if grid is tuned else ablation.compare(grid).notes

@@ -20,7 +20,7 @@ from ..studies.benchmark import ANSWERED
 from ..studies.formats import KNOWN, format_title
 from ..studies.rounding import MOST, POINTS, SHARE
 from ..tasks import glue, metrics
-from .retention import retention, scores_frame
+from .retention import in_full, retention, rows_of, scores_frame
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -74,16 +74,22 @@ def _millions(tokens: int) -> str:
 def finetuning_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for each task: the majority baseline and, for each model, median [lowest–highest] over its seeds.
 
-    A real task run on only some rows is marked as a subset.
+    A real task run on only some rows is marked as a subset; runs on fewer rows than others have a row below theirs.
     """
     frame, rows = scores_frame(records), []
     models = sorted(frame["model"].unique(), key=rank)
-    for (scale, task), cells in frame.groupby(["scale", "task"], sort=False):
+    parts = [
+        (scale, task, most, cells)
+        for (scale, task), every in frame.groupby(["scale", "task"], sort=False)
+        for most in [every["rows"].max()]
+        for _, cells in sorted(every.groupby("rows"), key=itemgetter(0), reverse=True)
+    ]
+    for scale, task, most, cells in parts:
         seeds = cells.groupby("model").size()
-        majority, subset = cells[["majority", "subset"]].iloc[0]
+        majority, subset, used = cells[["majority", "subset", "rows"]].iloc[0]
         rows.append(
             {
-                "task": task + " (subset)" * bool(subset),
+                "task": task + _part(subset, used, most),
                 "scale": scale,
                 "seeds": "–".join(str(n) for n in sorted(set(seeds))),
                 "majority": "–" if pd.isna(majority) else f"{majority:.1f}",
@@ -93,29 +99,38 @@ def finetuning_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def _part(subset: bool, rows: tuple[int, ...], most: tuple[int, ...]) -> str:
+    """What follows the name of a task that was run on a part of its rows; beside runs on more, it says how many."""
+    return f" (subset, {rows[0]:,} rows)" if rows != most else " (subset)" * bool(subset)
+
+
 PAPERS = {"teacher": "BERT-base", "student": "DistilBERT", "released": "DistilBERT", "student_d": "DistilBERT (D)"}
 
 
 def comparison_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for each task and model: the paper's number, ours (median, range over seeds, interval), the difference.
+    Runs on fewer rows of a task than others have rows of their own.
 
     The 95 % interval, over the choice of validation rows, is that of the median seed. The difference is in points;
     except at base and paper scale it is in brackets, because another teacher and often other tasks are compared.
     """
     rows = []
     runs = [r for r in records if r["kind"] == "finetuning"]
-    groups = dict.fromkeys((r["scale"], r["task"], r["model"]) for r in runs)
-    order = list(dict.fromkeys(task for _, task, _ in groups))
-    for scale, task, model in sorted(groups, key=lambda g: (order.index(g[1]), g[0], rank(g[2]))):
-        here = [r for r in runs if (r["scale"], r["task"], r["model"]) == (scale, task, model)]
-        rows += [_compared(here, task, metric, scale, model) for metric in METRICS_OF.get(task, ("main",))]
+    groups = dict.fromkeys((r["scale"], r["task"], r["model"], rows_of(r)) for r in runs)
+    order = list(dict.fromkeys(task for _, task, *_ in groups))
+    for scale, task, model, used in sorted(
+        groups, key=lambda g: (order.index(g[1]), g[0], [-count for count in g[3]], rank(g[2]))
+    ):
+        here = [r for r in runs if (r["scale"], r["task"], r["model"], rows_of(r)) == (scale, task, model, used)]
+        part = _part(is_subset(here[0]), used, max(g[3] for g in groups if g[:2] == (scale, task)))
+        rows += [_compared(here, task, metric, scale, model, part) for metric in METRICS_OF.get(task, ("main",))]
     return rows
 
 
 METRICS_OF = {"squad": ("exact_match", "f1")}  # tasks with several columns in the paper's table
 
 
-def _compared(here: list[dict[str, Any]], task: str, metric: str, scale: str, model: str) -> dict[str, Any]:
+def _compared(here: list[dict[str, Any]], task: str, metric: str, scale: str, model: str, part: str) -> dict[str, Any]:
     values = [100 * r["scores"][metric] for r in here]
     middle = sorted(here, key=lambda r: r["scores"][metric])[(len(here) - 1) // 2]
     main = metric in ("main", "f1")
@@ -124,7 +139,7 @@ def _compared(here: list[dict[str, Any]], task: str, metric: str, scale: str, mo
     delta = "" if printed is None else f"{median(values) - printed:+.1f}"
     baseline = here[0]["scores"].get("majority") if main else None
     return {
-        "task": task + (f" {metric}" if metric != "main" else "") + " (subset)" * is_subset(middle),
+        "task": task + (f" {metric}" if metric != "main" else "") + part,
         "model": model,
         "scale": scale,
         "seeds": len(here),
@@ -150,19 +165,20 @@ def _printed(task: str, metric: str, model: str) -> float | None:
 
 
 def macro_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for each scale and model that has all nine tasks of GLUE: medians over seeds, averaged over tasks.
+    """One row for each scale and model: medians over seeds, averaged over GLUE's nine tasks where all ran in full.
 
     The mean is given with and without WNLI (an adversarial split on which the majority class is hard to beat), and by
     BERT's convention, in which MRPC and QQP count by F1 and STS-B by Spearman instead of the mean of two metrics.
     """
     rows, runs = [], [r for r in records if r["kind"] == "finetuning" and r["task"] in glue.GLUE]
+    whole = in_full(runs)
     for scale, model in dict.fromkeys((r["scale"], r["model"]) for r in sorted(runs, key=lambda r: rank(r["model"]))):
-        here = [r for r in runs if (r["scale"], r["model"]) == (scale, model)]
+        here = [r for r in whole if (r["scale"], r["model"]) == (scale, model)]
         scores = {task: [r["scores"] for r in here if r["task"] == task] for task in glue.GLUE}
         printed = _printed("macro", "main", model)
         row = {"model": model, "scale": scale, "paper": "–" if printed is None else f"{printed:.1f}"}
         if missing := [task for task, of_seeds in scores.items() if not of_seeds]:
-            row |= {"macro": f"not run: {', '.join(missing)}", "without WNLI": "–", "BERT's convention": "–"}
+            row |= {"macro": f"not run in full: {', '.join(missing)}", "without WNLI": "–", "BERT's convention": "–"}
         else:
             main = {task: _middle(glue.TASKS[task].main, of) for task, of in scores.items()}
             berts = {task: _middle(glue.TASKS[task].main_of_bert, of) for task, of in scores.items()}
@@ -211,8 +227,8 @@ def comparison(records: list[dict[str, Any]]) -> str:
             f"Scale {', '.join(sorted(small))}: another teacher than the paper's"
             f"{', and made-up tasks of the same shapes' if made_up else ''}; no evidence about the paper."
         )
-    subsets = {r["task"]: r["data"]["stand_in_why"] for r in records if is_subset(r)}
-    parts += [f"{task} is a stand-in: {why}." for task, why in subsets.items()]
+    subsets = dict.fromkeys((r["task"], r["data"]["stand_in_why"]) for r in records if is_subset(r))
+    parts += [f"{task} is a stand-in: {why}." for task, why in subsets]
     return "\n\n".join(parts)
 
 

@@ -14,7 +14,7 @@ from ...evidence.comparing import is_subset
 from ...evidence.names import rank
 from ...evidence.records import Record
 from ...tasks import glue
-from ..retention import beats_majority
+from ..retention import beats_majority, on_most_rows
 from .losses import _array
 from .style import COLOURS, GREY, WIDTH, colours_of, dots, finding, hollow, labels_of, legend_below, plain_token, styled
 
@@ -94,6 +94,7 @@ def plot_scores(
     A real task is marked as a subset where only some rows were used. `published` (model → task → value, in the records'
     unit) adds the paper's values as hollow diamonds.
     """
+    records = on_most_rows(records)
     tasks = list(tasks or sorted({record["task"] for record in records}, key=_in_order))
     records = [record for record in records if record["task"] in tasks]
     if not records:
@@ -216,6 +217,7 @@ def plot_retention(records: Sequence[Record], published: Mapping[str, float] | N
 
     Limits follow the medians; a whisker beyond them ends in an arrow with its number.
     """
+    records = on_most_rows(records)
     by_cell = {(r["model"], r["task"], r["seed"]): r["scores"]["main"] for r in records}
     shares: dict[str, list[float]] = {}
     failed, paired = Counter(), Counter()
