@@ -15,9 +15,7 @@ from ..studies.formats import KNOWN
 from ..tasks import glue
 from . import tables
 from .grouping import still_grouped
-from .retention import Records, Retained, by_model, failed_teachers
-
-REAL = ("small", "mini")  # the scales with real text that need no GPU, the most telling first
+from .retention import REAL, Records, Retained, by_model, failed_teachers
 
 
 def findings(records: Records) -> str:

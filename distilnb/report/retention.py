@@ -12,6 +12,8 @@ from ..evidence.statistics import MeanInterval, mean_interval
 from ..tasks import glue
 
 Records = Sequence[Mapping[str, Any]]
+REAL = ("small", "mini")  # the scales with real text and tasks that need no GPU, the most telling first
+ALL = "all"  # the choice of tasks that takes all that ran
 LEARNED = "teacher above majority"  # the choice of tasks that counts: on others there is nothing to keep
 WIDE = 20  # points: what lies inside an interval wider than this may be chance
 
@@ -101,7 +103,7 @@ def retention(records: Records) -> list[Retained]:
         both = [task for task in glue.GLUE if {("teacher", task), (first, task)} <= set(points.columns)]
         teacher = [r for r in whole if (r["scale"], r["model"]) == (scale, "teacher")]
         choices = {
-            "all": both,
+            ALL: both,
             "without WNLI": [task for task in both if task != "wnli"] if "wnli" in both else [],
             LEARNED: [task for task in both if beats_majority([r for r in teacher if r["task"] == task])],
         }
@@ -120,9 +122,9 @@ def in_full(records: Records) -> Records:
     return on_most_rows(tuned)
 
 
-def by_model(records: Records, scale: str) -> dict[str, Retained]:
-    """The shares at one scale over the tasks on which the teacher beats the majority, by model."""
-    return {kept.model: kept for kept in retention(records) if (kept.scale, kept.choice) == (scale, LEARNED)}
+def by_model(records: Records, scale: str, choice: str = LEARNED) -> dict[str, Retained]:
+    """The shares at one scale over one choice of tasks, those on which the teacher beats the majority, by model."""
+    return {kept.model: kept for kept in retention(records) if (kept.scale, kept.choice) == (scale, choice)}
 
 
 def failed_teachers(records: Records, kept: Retained) -> str:

@@ -9,10 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from operator import attrgetter, methodcaller
 from statistics import mean, median
 from typing import Any, NamedTuple
+
+import pandas as pd
 
 from ..evidence import paper, statistics
 from ..evidence.comparing import check_comparable, is_subset, timed_pairs
@@ -23,7 +25,7 @@ from ..studies.benchmark import less_time
 from ..tasks.glue import GLUE
 from . import pages
 from . import tables as tables_module
-from .retention import by_model, on_most_rows, rows_of
+from .retention import ALL, REAL, by_model, on_most_rows, rows_of
 
 EVIDENCE = ("paper", "base")  # scales of which the first with a record fills the cell
 SMALL_SCALES = ("small", "mini", "toy")
@@ -39,7 +41,9 @@ BENCHMARK: dict[str, tuple[str, Callable[[float], float]]] = {  # row → a benc
     "DistilBERT seconds": ("seconds_student", float),
     "faster": ("ratio_end_to_end", lambda ratio: 100 * (ratio - 1)),
     "device_faster": ("ratio_forward", lambda ratio: 100 * (ratio - 1)),
+    "smaller": ("smaller", float),
 }
+COUNTED = ("BERT-base parameters", "DistilBERT parameters", "smaller")
 ON_DEVICE = ("device_faster",)  # measured as in the paper's app: questions of 384 tokens, no tokenization
 VERDICTS = {
     "reproduced": "✓",
@@ -56,9 +60,9 @@ VERDICTS = {
 }
 UNITS = {"percent": " %", "MB": " MB", "hours": " h", "seconds": " s", "parameters_millions": " M"}
 RULE = """\
-*Measured* is the median over seeds for a score, as in Table 1, and the mean over pairs of equal seeds for a difference
-or a share. The *interval* is a 95 % t interval over those seeds; of a single run, the bootstrap over its rows; of a
-single benchmark, the quartiles over its rounds.
+*Measured* is the median over seeds for a score, and for a macro score the mean of the tasks' medians, both as in
+Table 1; for a difference or a share, the mean over pairs of equal seeds. The *interval* is a 95 % t interval over those
+seeds; of a single run, the bootstrap over its rows; of a single benchmark, the quartiles over its rounds.
 *Delta* is measured minus paper. The tolerances are in `data/paper/verdict_rules.csv`. A verdict holds for the scale
 beside it: `base` has the paper's models and tasks, but trains the student on far less text.
 
@@ -133,29 +137,28 @@ class Runs:
             told.append("below matching words" if all(below) else "one is below matching words")
         return ", ".join(told)
 
-    def macros(self, *models: str) -> tuple[list[dict[int, float]], str]:
-        """The macro scores of each model by seed, over the tasks that all ran in full, and a remark if not all nine.
+    def on_glue(self, model: str) -> dict[str, dict[int, Mapping[str, Any]]]:
+        """The runs of a model on GLUE's tasks, all on all rows, by task and seed; {} without.
 
-        At the scales that count, the tasks are all nine or none.
+        At the scales that count, the tasks are all nine or none. Of a model's names, one is used for all tasks.
         """
-        runs = {task: [self.tuned(model, task) for model in models] for task in GLUE}
-        whole = [task for task in GLUE if not any(is_subset(r) for by_seed in runs[task] for r in by_seed.values())]
-        scored = [task for task in whole if all(runs[task])]
-        if not scored or (self.scale in EVIDENCE and len(scored) < len(GLUE)):
-            return [{} for _ in models], ""
-        for task in scored:
-            check_comparable([r for by_seed in runs[task] for r in by_seed.values()], _settings)
-        seeds = sorted(set.intersection(*(set(by_seed) for task in scored for by_seed in runs[task])))
-        by_seed = [
-            {seed: 100 * mean(runs[task][i][seed]["scores"]["main"] for task in scored) for seed in seeds}
-            for i in range(len(models))
-        ]
-        return by_seed, f"{len(scored)} of {len(GLUE)} tasks" if len(scored) < len(GLUE) else ""
+        for label in MODELS.get(model, (model,)):
+            runs = {task: by_seed for task in GLUE if (by_seed := self.tuned(label, task))}
+            runs = {task: by_seed for task, by_seed in runs.items() if not any(map(is_subset, by_seed.values()))}
+            if len(runs) == len(GLUE) or (runs and self.scale not in EVIDENCE):
+                return runs
+        return {}
 
     def macro(self, model: str) -> Measured | None:
-        """The mean of the nine GLUE scores; at small scales, of the existing ones."""
-        (by_seed,), remark = self.macros(model)
-        return _over_runs(list(by_seed.values()), median, remark=remark)
+        """The mean over the nine GLUE tasks of the medians over seeds, as in Table 1; at small scales, over the tasks
+        that ran. Its interval is over the macro scores of the seeds that all of them have."""
+        runs = self.on_glue(model)
+        points = pd.DataFrame(
+            {task: {seed: 100 * r["scores"]["main"] for seed, r in by_seed.items()} for task, by_seed in runs.items()}
+        )
+        remark = f"{len(runs)} of {len(GLUE)} tasks" if len(runs) < len(GLUE) else ""
+        found = _over_runs(list(points.dropna().mean(axis=1)), mean, remark=remark)
+        return found and found._replace(value=float(points.median().mean()))
 
     def share(self) -> Measured | None:
         """The student's macro score in percent of its teacher's, seed by seed.
@@ -164,14 +167,22 @@ class Runs:
         is nothing to keep; the remark then names a control that the paper lacks: the student without a teacher.
         """
         if self.scale in EVIDENCE:
-            (theirs, own), remark = self.macros("BERT-base", "DistilBERT")
-            return _over_runs([100 * own[seed] / theirs[seed] for seed in theirs], mean, remark=remark)
+            kept = by_model(self._both_on_glue(), self.scale, ALL)
+            return next((Measured(*one.share[:3], one.seeds) for one in kept.values()), None)
         kept = by_model(self.records, self.scale)
         if "student" not in kept:
             return None
         student, twin = kept["student"], kept.get("undistilled")
         beside = f", without a teacher {twin.share.mean:.1f} %" if twin else ""
         return Measured(*student.share[:3], student.seeds, f"{len(student.tasks)} of {len(GLUE)} tasks{beside}")
+
+    def _both_on_glue(self) -> list[Mapping[str, Any]]:
+        """The checked runs of teacher and student on all nine tasks; [] where one of the two lacks them."""
+        both = [runs for model in ("BERT-base", "DistilBERT") if (runs := self.on_glue(model))]
+        by_task = [[r for runs in both for r in runs[task].values()] for task in GLUE] if len(both) == 2 else []
+        for runs in by_task:
+            check_comparable(runs, _settings)
+        return list(chain.from_iterable(by_task))
 
     def gap(self, better: str, worse: str, task: str, metric: str) -> Measured | None:
         """The score of `better` minus that of `worse`, over seeds that both have."""
@@ -199,7 +210,7 @@ class Runs:
         return Measured(row["mean"], row["low"], row["high"], len(row["deltas"]), remark) if row["deltas"] else None
 
     def benchmark(self, row: str) -> Measured | None:
-        """A number of the benchmark records; the interval of parameters is a point, because they are counted.
+        """A number of the benchmark records; the interval of what is `COUNTED` is a point.
 
         A run over fewer pairs than another is left out: its seconds are of something else.
         Size and speed depend on the architecture alone, so random weights suffice, but the remark names them.
@@ -210,18 +221,12 @@ class Runs:
         runs = [r for r in runs if r["task"] == task]
         runs = [r for r in runs if timed_pairs(r) == max(map(timed_pairs, runs))]
         values = [of(record["scores"][key]) for record in runs]
-        single = [values[0]] * 2 if runs and row.endswith("parameters") else None
+        single = [values[0]] * 2 if runs and row in COUNTED else None
         if len(runs) == 1 and key in (runs[0].get("intervals") or {}):
             low, *_, high = runs[0]["intervals"][key]  # quartiles over rounds
             single = [of(low), of(high)]
         random = any(is_random(record.get("weights", {}).get("teacher", "")) for record in runs)
         return _over_runs(values, mean, single, "random weights" if random else "")
-
-    def smaller(self) -> Measured | None:
-        """The percentage by which the student has fewer parameters."""
-        teacher, student = self.benchmark("BERT-base parameters"), self.benchmark("DistilBERT parameters")
-        fewer = 100 * (1 - student.value / teacher.value) if teacher and student else None
-        return fewer and Measured(fewer, fewer, fewer, remark=teacher.remark)
 
 
 def _over_runs(
@@ -275,9 +280,8 @@ def _claims() -> dict[str, Callable[[Runs], Measured | None]]:
         "device_size_float32": 4 * encoders[1] / 1e6,
     }
     measured = {
-        "smaller": methodcaller("smaller"),
         "retained": methodcaller("share"),
-        **{claim: methodcaller("benchmark", claim) for claim in ("faster", "device_faster")},
+        **{claim: methodcaller("benchmark", claim) for claim in ("smaller", "faster", "device_faster")},
         "squad_gap_f1": methodcaller("gap", "BERT-base", "DistilBERT", "squad", "f1"),
         "squad_gap_em": methodcaller("gap", "BERT-base", "DistilBERT", "squad", "exact_match"),
         "second_stage_f1": methodcaller("gap", "DistilBERT (D)", "DistilBERT", "squad", "f1"),
@@ -532,9 +536,6 @@ def in_short(card: Card) -> str:
             "paper's models and a GPU: `distilnb evidence --scale base`."
         )
     return "\n".join(bullets)
-
-
-REAL = ("small", "mini")  # small scales with real text and tasks
 
 
 def small_rows(card: Card) -> list[dict[str, str]]:
