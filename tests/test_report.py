@@ -251,6 +251,14 @@ def test_no_speed_of_a_student_is_told_without_its_accuracy():
     assert row["accuracy (of)"] == "not measured" and row["× teacher"] == "–"
 
 
+def test_a_reader_s_device_is_told_as_faster_and_as_less_time():
+    run = {"kind": "device", "name": "phone", "scale": "mini", "intervals": {"faster": [90.0, 100.0, 110.0]}}
+    run |= {"timings": {"384": {"teacher": [2.0], "student": [1.0]}}, "versions": {"runtime": "wasm"}}
+    run |= {"config": {"weights": "trained", "precision": "q8", "threads": 1}, "device": {"processor": "p"}}
+    (row,) = tables.device_rows([run])
+    assert (row["faster"], row["as less time"], row["the paper's phone"]) == ("100 % [90–110]", "50 %", "71 %")
+
+
 def test_training_compared_with_others_has_a_row_for_each():
     """The median first, then the range of the rounds; what was not measured is a dash."""
     comparisons = [
