@@ -240,11 +240,6 @@ def test_parameter_count_labels_neither_overlap_nor_leave_the_figure():
     assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
 
 
-def test_parameter_counts_needs_the_highlighted_model():
-    with pytest.raises(ValueError, match="TinyBERT"):
-        figures.plot_parameter_counts(paper_module.table("figure1_parameters"), highlight="TinyBERT")
-
-
 def test_layer_map_draws_one_arrow_per_student_layer():
     figure = figures.plot_layer_map([0, 2, 4, 7, 9, 11], 12)
     ax = figure.axes[0]
@@ -361,21 +356,19 @@ def test_curve_of_a_teacher_has_no_empty_panel_and_no_term_without_a_weight():
     assert list(mlm_loss.lines[0].get_ydata()) == [4.0, 3.0]
 
 
-def test_scores_draw_medians_whiskers_majority_and_the_papers_values():
+def test_scores_draw_medians_whiskers_and_majority():
     records = [score("RTE", "student", seed, main, majority=0.53) for seed, main in enumerate((0.5, 0.6, 0.9))]
     records += [score("SST-2", "student", 0, 0.8), score("RTE", "teacher", 0, 0.7), score("CoLA", "teacher", 0, 0.1)]
-    ax = figures.plot_scores(records, tasks=["SST-2", "RTE"], published={"student": {"RTE": 0.599, "QQP": 0.9}}).axes[0]
+    ax = figures.plot_scores(records).axes[0]
     dots = {bars.get_label(): bars for bars in ax.containers}
     assert list(dots) == ["teacher", "student"]
     student, _, (whiskers,) = dots["student"]
-    assert list(student.get_ydata()) == [80, 60], "points, as in every table"
-    assert [list(segment[:, 1]) for segment in whiskers.get_segments()] == [[80, 80], [50, 90]]
+    assert list(student.get_ydata()) == [60, 80], "points, as in every table"
+    assert [list(segment[:, 1]) for segment in whiskers.get_segments()] == [[50, 90], [80, 80]]
     assert student.get_markerfacecolor() == figures.COLOURS["student"]
-    (paper_values,) = [line for line in ax.lines if line.get_label() == "student, paper"]
-    assert list(paper_values.get_ydata()) == [59.9] and paper_values.get_markerfacecolor() == "none"
     (majority,) = [ticks for ticks in ax.collections if ticks.get_label() == "majority class"]
     assert [list(segment[:, 1]) for segment in majority.get_segments()] == [[53.0, 53.0]]
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["SST-2", "RTE"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["CoLA", "RTE", "SST-2"]
 
 
 def test_scores_of_an_unknown_model_get_a_colour_of_their_own():
@@ -383,7 +376,7 @@ def test_scores_of_an_unknown_model_get_a_colour_of_their_own():
     ax = figures.plot_scores([score("RTE", model, 0, 0.5) for model in models]).axes[0]
     assert len({bars.lines[0].get_color() for bars in ax.containers}) == len(models)
     with pytest.raises(ValueError, match="records"):
-        figures.plot_scores([score("RTE", "student", 0, 0.5)], tasks=["WNLI"])
+        figures.plot_scores([])
 
 
 def test_parameter_groups_stack_to_the_totals():
@@ -398,13 +391,13 @@ def test_parameter_groups_stack_to_the_totals():
     assert (list(hollow.get_xdata()), hollow.get_markerfacecolor()) == ([11], "white")
 
 
-def test_published_scores_are_hollow_and_ours_filled():
+def test_published_scores_are_hollow():
     theirs = {"BERT-base": {"RTE": 69.3, "SQuAD F1": 88.5}, "DistilBERT": {"RTE": 59.9}}
-    ax = figures.plot_published(theirs, {"DistilBERT": {"RTE": 61.0}}, title="a claim").axes[0]
+    ax = figures.plot_published(theirs, title="a claim").axes[0]
     lines = {line.get_label(): line for line in ax.lines}
-    assert list(lines) == ["BERT-base, paper", "DistilBERT, paper", "DistilBERT, ours"]
-    assert [lines[name].get_markerfacecolor() for name in lines] == ["none", "none", figures.COLOURS["student"]]
-    assert list(lines["DistilBERT, ours"].get_ydata()) == [61.0] and ax.get_title("left") == "a claim"
+    assert list(lines) == ["BERT-base, paper", "DistilBERT, paper"] and ax.get_title("left") == "a claim"
+    assert [lines[name].get_markerfacecolor() for name in lines] == ["none", "none"]
+    assert list(lines["DistilBERT, paper"].get_ydata()) == [59.9]
     assert lines["BERT-base, paper"].get_color() == figures.COLOURS["teacher"], "the roles' own colours"
 
 
@@ -577,6 +570,22 @@ def test_overhead_draws_the_curve_through_forward_times_and_the_papers_ratio_on_
     assert "59 ms" in ax.get_title("left")
 
 
+def test_the_ratio_of_a_forward_pass_is_one_number_in_title_and_legend():
+    """The median of the rounds' ratios, 2.03, though the median times stand as 2 to 1."""
+    record = benchmark_record()
+    record["intervals"] = record["intervals"] | {"ratio_forward": [1.9, 2.03, 2.1]}
+    ax = figures.plot_overhead(record).axes[0]
+    assert "turn 2.03 × into" in ax.get_title("left").replace("\n", " ")
+    assert "measured, forward: 2.03 ×" in [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_the_times_of_a_format_are_those_of_the_tables():
+    record = benchmark_record()
+    record["formats"] = [row | {"speedup": 9.4} if row["format"] == "onnx_int8" else row for row in record["formats"]]
+    for drawn in (figures.plot_formats(record).axes[0].get_title("left"), told(figures.plot_runtimes(record))):
+        assert "9.4 times" in drawn.replace("\n", " ")
+
+
 def test_sweeps_have_a_panel_for_each_knob_with_the_median_ratio_and_quartiles():
     figure = figures.plot_sweeps(benchmark_record())
     assert [ax.get_xlabel() for ax in figure.axes] == ["sequence length", "threads"]
@@ -717,6 +726,18 @@ def test_a_long_passage_shows_its_likeliest_tokens_and_the_answer():
     told = [label.get_text() for label in figure.axes[1].get_xticklabels()]
     assert len(told) == 25 and {"w3", "w40", "w50", "w51"} <= set(told)
     assert told == sorted(told, key=lambda word: int(word[1:]))
+
+
+def test_of_an_answer_longer_than_the_room_both_ends_are_shown():
+    """40 tokens, on all of which a model looks but for the last; what lies elsewhere and is likely has room too."""
+    starts = np.full(60, 0.01)
+    starts[[1, 49]] = 0.3, 0.0
+    probabilities = {"student": (starts, starts)}
+    figure = figures.plot_span_probabilities([f"w{i}" for i in range(60)], probabilities, answer=(10, 49))
+    told = [label.get_text() for label in figure.axes[1].get_xticklabels()]
+    assert len(told) == 25 and {"w1", "w10", "w49"} <= set(told)
+    shade = next(patch for patch in figure.axes[0].patches if patch.get_label() == "answer")
+    assert (shade.get_x(), shade.get_x() + shade.get_width()) == (told.index("w10") - 0.5, told.index("w49") + 0.5)
 
 
 def test_an_outlier_does_not_squeeze_the_rest():

@@ -118,7 +118,7 @@ def test_each_cell_stands_beside_the_papers():
         "paper": "91.3",
         "measured": "91.0",
         "min–max": "90.0–92.5",
-        "95 % interval": "86.0–96.0",
+        "interval over rows, median seed": "86.0–96.0",
         "delta": "-0.3",
     }
 
@@ -133,7 +133,7 @@ def test_no_number_of_the_paper_stands_beside_toy_ones():
 def test_a_range_below_zero_does_not_write_its_minus_as_its_dash():
     runs = [run("student", "cola", seed, main=main) for seed, main in enumerate((-0.04, 0.02))]
     (row,) = tables.comparison_rows(runs)
-    assert row["min–max"] == "−4.0–2.0" and row["95 % interval"] == "−9.0–1.0"
+    assert row["min–max"] == "−4.0–2.0" and row["interval over rows, median seed"] == "−9.0–1.0"
 
 
 def test_squad_has_two_cells_and_the_second_stage_its_own_number():

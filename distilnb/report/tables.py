@@ -111,7 +111,7 @@ def comparison_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for each task and model: the paper's number, ours (median, range over seeds, interval), the difference.
     Runs on fewer rows of a task than others have rows of their own.
 
-    The 95 % interval, over the choice of validation rows, is that of the median seed. The difference is in points;
+    The 95 % interval is over the choice of validation rows, and of the median seed alone. The difference is in points;
     except at base and paper scale it is in brackets, because another teacher and often other tasks are compared.
     """
     rows = []
@@ -147,7 +147,7 @@ def _compared(here: list[dict[str, Any]], task: str, metric: str, scale: str, mo
         "paper": "–" if printed is None else f"{printed:.1f}",
         "measured": f"{median(values):.1f}",
         "min–max": _range(min(values), max(values)),
-        "95 % interval": "–" if low is None else _range(100 * low, 100 * high),
+        "interval over rows, median seed": "–" if low is None else _range(100 * low, 100 * high),
         "delta": "–" if printed is None else (delta if scale in ("base", "paper") else f"({delta})"),
     }
 

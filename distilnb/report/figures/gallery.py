@@ -49,8 +49,6 @@ def drawings(records: Sequence[Record]) -> dict[str, Figure]:
         if record["sweeps"]:
             drawn[f"table3_sweeps_{place}"] = speed.plot_sweeps(record)
         if record["formats"]:
-            drawn[f"device_formats_{place}"] = speed.plot_formats(record)
-        if any(row.get("lengths") for row in record["formats"]):
             drawn[f"device_runtimes_{place}"] = speed.plot_runtimes(record)
         if any("chosen" in task for task in record.get("tasks", ())):
             drawn[f"device_rounding_{place}"] = speed.plot_rounding(record)

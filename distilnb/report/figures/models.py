@@ -13,7 +13,7 @@ from .style import COLOURS, GREY, MUTED, WIDTH, finding, hollow, legend_below, p
 
 
 @styled
-def plot_parameter_counts(table: pd.DataFrame, highlight: str = "DistilBERT") -> Figure:
+def plot_parameter_counts(table: pd.DataFrame) -> Figure:
     """Figure 1 of the paper: language models by date and size, from `paper.table("figure1_parameters")`.
 
     Each count is quoted from the publication of the model, named in the table. Models of the paper's figure without a
@@ -21,16 +21,14 @@ def plot_parameter_counts(table: pd.DataFrame, highlight: str = "DistilBERT") ->
     """
     table = table.sort_values(["date", "parameters_millions"])
     dates, sizes = pd.to_datetime(table["date"]), table["parameters_millions"]
-    ours = table["model"] == highlight
-    if not ours.any():
-        raise ValueError(f"no model {highlight!r} in the table; choose one of: {', '.join(table['model'])}")
+    ours = table["model"] == "DistilBERT"
     figure, ax = plt.subplots(figsize=(WIDTH, 4))
     ax.scatter(dates, sizes, s=45, color=np.where(ours, COLOURS["student"], GREY))
     ax.set_xlabel(f"{len(table)} models, counts from their own publications", loc="left", color=GREY)
     ax.set(yscale="log", ylabel="parameters (millions)", ylim=(30, 20_000))
     ax.set_xlim(dates.min() - pd.Timedelta(days=30), dates.max() + pd.Timedelta(days=130))
     ax.xaxis.set_major_locator(plt.matplotlib.dates.MonthLocator(interval=4))
-    finding(ax, f"Language models grew to {sizes.max():,} M parameters; {highlight} has {sizes[ours].iloc[0]:,} M")
+    finding(ax, f"Language models grew to {sizes.max():,} M parameters; DistilBERT has {sizes[ours].iloc[0]:,} M")
     figure.draw_without_rendering()  # because labels are measured below
     taken = spots(ax, ax.collections[0].get_offsets())
     for name, date, size, own in zip(table["model"], dates, sizes, ours, strict=True):

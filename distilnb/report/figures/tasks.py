@@ -77,28 +77,27 @@ def _check_spans(pairs: Mapping[str, list[np.ndarray]], length: int, answer: tup
 
 
 def _likeliest(pairs: Mapping[str, list[np.ndarray]], length: int, answer: tuple[int, int] | None) -> np.ndarray:
-    """The places of the tokens with the most mass, including those of the answer, in their order."""
+    """The places of the tokens with the most mass, in their order, including both ends of the answer; all of it where
+    it takes at most half of the room."""
     mass = np.sum([values for pair in pairs.values() for values in pair], axis=0)
     if answer is not None:
-        mass[answer[0] : answer[1] + 1] += 10
+        first, last = answer
+        mass[first : last + 1] += 10 * (last - first < SHOWN // 2)
+        mass[[first, last]] += 20
     return np.sort(np.argsort(-mass, kind="stable")[: min(SHOWN, length)])
 
 
 @styled
-def plot_scores(
-    records: Sequence[Record], tasks: Sequence[str] | None = None, published: Scores | None = None
-) -> Figure:
+def plot_scores(records: Sequence[Record]) -> Figure:
     """A figure of fine-tuning scores in points by task and model: dots are medians over seeds, whiskers go from worst
     to best, a tick is the majority class.
 
-    A real task is marked as a subset where only some rows were used. `published` (model → task → value, in the records'
-    unit) adds the paper's values as hollow diamonds.
+    A real task is marked as a subset where only some rows were used.
     """
     records = on_most_rows(records)
-    tasks = list(tasks or sorted({record["task"] for record in records}, key=_in_order))
-    records = [record for record in records if record["task"] in tasks]
+    tasks = sorted({record["task"] for record in records}, key=_in_order)
     if not records:
-        raise ValueError(f"no records for the tasks {tasks}: fine-tune first, or load published records")
+        raise ValueError("no records of scores: fine-tune first, or load published records")
     models = sorted(dict.fromkeys(record["model"] for record in records), key=rank)
     figure, ax = plt.subplots(figsize=(WIDTH, 4.8))
     for place, (model, label, colour) in enumerate(zip(models, labels_of(models), colours_of(models), strict=True)):
@@ -106,10 +105,6 @@ def plot_scores(
         scores = {task: _points(records, model, task) for task in tasks}
         drawn = {tasks.index(task) + shift: values for task, values in scores.items() if values}
         dots(ax, drawn, drawn.values(), color=colour, label=label, capsize=2, markersize=5)
-        theirs = {task: 100 * value for task, value in (published or {}).get(model, {}).items() if task in tasks}
-        if theirs:
-            places = [tasks.index(task) + shift for task in theirs]
-            hollow(ax, places, theirs.values(), f"{label}, paper", mfc="none", mec=colour)
     _draw_majority(ax, tasks, records)
     ax.set(ylabel="score (points)", xlim=(-0.6, len(tasks) - 0.4))
     _name_tasks(ax, tasks, records)
@@ -171,17 +166,14 @@ def _name_tasks(
 
 
 @styled
-def plot_published(published: Scores, measured: Scores | None = None, title: str = "") -> Figure:
-    """A figure of scores by column and model: the paper's hollow, ours (`measured`, in the same shape) filled."""
+def plot_published(published: Scores, title: str = "") -> Figure:
+    """A figure of the paper's scores by column and model, hollow."""
     models, columns = list(published), list(dict.fromkeys(c for scores in published.values() for c in scores))
     figure, ax = plt.subplots(figsize=(WIDTH, 4.4))
     for place, (model, colour, shape) in enumerate(zip(models, colours_of(models), "sDov^", strict=False)):
         shift = (place - (len(models) - 1) / 2) * 0.5 / len(models)
-        for scores, whose in ((published, "paper"), (measured or {}, "ours")):
-            at = {columns.index(c) + shift: value for c, value in scores.get(model, {}).items() if c in columns}
-            if at:
-                inside = "none" if whose == "paper" else colour
-                ax.plot(*zip(*at.items(), strict=True), shape, color=colour, mfc=inside, label=f"{model}, {whose}")
+        at = {columns.index(column) + shift: value for column, value in published[model].items()}
+        ax.plot(*zip(*at.items(), strict=True), shape, color=colour, mfc="none", label=f"{model}, paper")
     slant = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if len(columns) > 6 else {}
     ax.set_xticks(range(len(columns)), [column.replace(" ", "\n") for column in columns], **slant)
     ax.set(ylabel="score (points)", xlim=(-0.6, len(columns) - 0.4))
