@@ -180,7 +180,29 @@ def test_seeds_are_paired_and_models_without_records_are_named():
     assert "as many tokens" in open_ and "random weights, not trained" not in open_
 
 
-@pytest.mark.parametrize("twin, words", [(0.8, "is ahead of"), (0.95, "is behind"), (0.9, "cannot be told from")])
+def rows_of(said):
+    """The table of an answer: model → its other cells."""
+    lines = [line.strip("| ").split(" | ") for line in said.splitlines() if "|" in line]
+    return {line[0].strip(): [cell.strip() for cell in line[1:]] for line in lines}
+
+
+def test_the_encoder_as_published_has_a_row_and_is_no_student():
+    """It keeps 105 % of its teacher's score; whether 97 % lies there is asked of students alone."""
+    wobbling = [
+        r | {"scores": r["scores"] | {"main": r["scores"]["main"] + 0.003 * (r["seed"] - 1) ** 2}}
+        for r in grid("published", 1.05)
+    ]
+    said = answer.answer(TEACHER + grid("student", 0.9) + wobbling)
+    share, inside, lead, seeds = rows_of(said)["the encoder as published, before its head"]
+    assert share.startswith("105.") and inside == "–" and lead.startswith("−9") and seeds == "3"
+    assert "as published" not in said.split("yet: ")[1].split(".")[0]
+    without = answer.answer(TEACHER + grid("student", 0.9))
+    assert "as published" in without.split("yet: ")[1].split(".")[0]
+    mini = [r | {"scale": "mini"} for r in TEACHER + grid("student", 0.9)]
+    assert "as published" not in answer.answer(mini, "mini"), "its teacher was made by nobody else"
+
+
+@pytest.mark.parametrize("twin, words", [(0.8, "is ahead of"), (0.95, "is behind"), (0.9, "is level with")])
 def test_the_student_against_its_twin(twin, words):
     wobbling = [
         r | {"scores": r["scores"] | {"main": r["scores"]["main"] + 0.003 * (r["seed"] - 1) ** 2 - 0.002}}

@@ -6,7 +6,8 @@ import pytest
 
 from distilnb import paths
 from distilnb.evidence.records import load_records
-from distilnb.report import findings
+from distilnb.report import answer, findings
+from distilnb.report.retention import by_model
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +89,27 @@ def test_the_worth_on_tasks_follows_from_pairs_of_student_and_twin(published, mo
             record["scores"] = scores | {"main": scores["main"] + more[record["seed"]]}
     told = findings.about_tasks(mini)
     assert words in told and worth in told.split("**")[1] and "the twin 1" in told and "random weights" in told
+
+
+def test_random_weights_with_fewer_seeds_are_told_beside_the_student(published):
+    """Copies of the start at scale small, with what a network of random weights scores, and three seeds of five."""
+    small = [r for r in published if (r["kind"], r["scale"]) == ("finetuning", "small") and r["model"] != "random"]
+    scores = {"cola": 0.0, "sst2": 0.62, "mrpc": 0.75, "stsb": 0.08, "rte": 0.53, "wnli": 0.56}
+    made = [
+        copy.deepcopy(r) | {"model": "random", "scores": r["scores"] | {"main": scores[r["task"]] + r["seed"] / 200}}
+        for r in small
+        if r["model"] == "untrained" and r["seed"] < 3 and r["task"] in scores
+    ]
+    kept = by_model(small + made, "small")
+    assert len(made) == 18 and kept["random"].seeds == 3
+    before, told = findings.about_tasks(small), findings.about_tasks(small + made)
+    assert f" %, random weights {kept['random']} (3 seeds) ([04]" in told and "random weights" not in before
+    assert told.split("; for comparison")[0] == before.split("; for comparison")[0], (
+        "the student's own stay as they are"
+    )
+    said = answer.answer(small + made)
+    assert f"| random weights, not trained  {'':30}| {str(kept['random']).removesuffix(' %')} " in said
+    assert "random weights, not trained" not in said.split("yet: ")[1].split(".")[0]
 
 
 def test_text_held_out_of_one_source_is_told_until_the_runs_are_repeated(published):

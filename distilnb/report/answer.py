@@ -8,21 +8,22 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .. import scales
-from ..evidence.names import ablation_grid
 from ..evidence.statistics import MeanInterval
-from ..studies import ablation
 from ..tasks import glue
 from . import tables
 from .grouping import still_grouped
 from .retention import Records, Retained, by_model, claimed_share, failed_teachers
 
+PUBLISHED = "published"  # no student: where the paper's share lies from it is not asked
 MODELS = {
     "student": "the student",
     "student_2": "a student of another distillation seed",
     "undistilled": "its twin: the same start, as many tokens without a teacher",
+    "undistilled_2": "a twin of another distillation seed",
     "untrained": "the start itself, not trained",
     "scratch": "random weights, as many tokens without a teacher",
     "random": "random weights, not trained",
+    PUBLISHED: "the encoder as published, before its head",
 }
 LIMITS = (
     "This speaks of one teacher and of one student of each kind: the intervals are over seeds of fine-tuning, not over "
@@ -60,8 +61,9 @@ def _told(kept: Mapping[str, Retained]) -> list[str]:
         f"**{student}** of its teacher's score; {student.where()}."
     ]
     if twin and twin.lead.low is not None:
-        words = "is ahead of" if twin.lead.low > 0 else "is behind" if twin.lead.high < 0 else "cannot be told from"
-        sentences.append(f"It {words} its twin, which went on without a teacher: {_points(twin.lead)} points.")
+        sentences.append(
+            f"It is {twin.standing} its twin, which went on without a teacher: {_points(twin.lead)} points."
+        )
     return sentences
 
 
@@ -90,29 +92,33 @@ def _points(lead: MeanInterval) -> str:
 
 def _shares(kept: Mapping[str, Retained]) -> str:
     """The table of shares, and below it the models that have no records on all of these tasks."""
-    inside = {"inside": "yes", "open": "cannot be told", "": "–"}
     rows = [
         {
             "model": words,
             "% of the teacher's score": str(kept[model]).removesuffix(" %"),
-            f"{claimed_share()} inside?": inside.get(kept[model].place, f"no, {kept[model].place}"),
-            "student's lead, points": "–" if model == "student" else _points(kept[model].lead),
+            f"{claimed_share()} inside?": _inside(kept[model]),
+            "student's lead over it, points": "–" if model == "student" else _points(kept[model].lead),
             "seeds": kept[model].seeds,
         }
         for model, words in MODELS.items()
         if model in kept
     ]
-    missing = [words for model, words in MODELS.items() if model not in kept]
+    whole = scales.get(kept["student"].scale).encoder  # elsewhere the teacher itself is what was published
+    missing = [words for model, words in MODELS.items() if model not in kept and (whole or model != PUBLISHED)]
     return tables.table(rows) + (f"\n\nNot run on all of them yet: {'; '.join(missing)}." if missing else "")
 
 
+def _inside(kept: Retained) -> str:
+    """Whether the paper's share lies in the interval of a student."""
+    if kept.model == PUBLISHED or not kept.place:
+        return "–"
+    return {"inside": "yes", "open": "cannot be told"}.get(kept.place, f"no, {kept.place}")
+
+
 def _losses(records: Records, scale: str) -> str:
-    cells = [
-        r for r in records if r["kind"] == "ablation" and r["scale"] == scale and r["grid"] == ablation_grid(scale)
-    ]
-    if ablation.REFERENCE not in {r["model"] for r in cells}:
+    rows = tables.table4_rows(records, scale)
+    if not rows:
         return "What each loss does (Table 4) is not run yet."
-    rows = [row for row in ablation.compare(cells).rows if row["paper"] is not None]
     by_sign: dict[str, list[str]] = {}
     for row in rows:
         by_sign.setdefault(tables.sign(row), []).append(f"{row['title']} {tables.difference(row)}")

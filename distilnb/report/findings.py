@@ -7,10 +7,10 @@ from transformers import BertConfig
 from .. import scales
 from ..evidence import paper
 from ..evidence.comparing import timed_pairs
-from ..evidence.names import ablation_grid, held_out_loss, pretraining_run
+from ..evidence.names import held_out_loss, pretraining_run
 from ..models.arithmetic import parameter_groups
 from ..models.student import student_config
-from ..studies import ablation, chain
+from ..studies import chain
 from ..studies.formats import KNOWN
 from ..tasks import glue
 from . import tables
@@ -136,10 +136,8 @@ def about_tasks(records: Records) -> str:
     kept = {scale: models for scale, models in kept.items() if {"student", "undistilled"} <= models.keys()}
     if not kept:
         return ""
-    leads = [models["undistilled"].lead for models in kept.values()]
-    ahead = [lead for lead in leads if lead.low is not None and lead.low > 0]
-    behind = [lead for lead in leads if lead.high is not None and lead.high < 0]
-    worth = "pays on tasks too" if ahead and not behind else "shows no gain on tasks"
+    standings = {models["undistilled"].standing for models in kept.values()}
+    worth = "pays on tasks too" if "ahead of" in standings and "behind" not in standings else "shows no gain on tasks"
     told = " and ".join(_led(records, models["undistilled"]) for models in kept.values())
     first = next(iter(kept.values()))
     caveat = failed_teachers(records, first["student"])
@@ -149,23 +147,25 @@ def about_tasks(records: Records) -> str:
 
 def _led(records: Records, twin: Retained) -> str:
     """The student's lead over its twin at one scale, with what it rests on."""
-    lead, former = twin.lead, still_grouped(records, twin.scale, twin.tasks)
-    word = "ahead of" if (lead.low or 0) > 0 else "behind" if (lead.high or 0) < 0 else "level with"
+    former = still_grouped(records, twin.scale, twin.tasks)
     whose = "all" if len(former) == len(twin.tasks) else ", ".join(former)
     batches = f"; {whose} with rows of like length in a batch" if former else ""
     over = ", ".join(glue.TASKS[name].title for name in twin.tasks)
-    points = tables.signed_interval(*lead[:3])
-    return f"{word} its twin at scale {twin.scale} ({points} points over {over}, {twin.seeds} seeds{batches})"
+    points = tables.signed_interval(*twin.lead[:3])
+    return f"{twin.standing} its twin at scale {twin.scale} ({points} points over {over}, {twin.seeds} seeds{batches})"
 
 
 def _shares(models: dict[str, Retained]) -> str:
     """The sentence on the shares of the teacher's score that the student keeps, and what it is compared with."""
     student = models["student"]
     others = {"its start, not trained,": "untrained", "the twin": "undistilled", "random weights": "random"}
-    beside = "".join(f", {who} {models[model]}" for who, model in others.items() if model in models)
+    there = {who: models[model] for who, model in others.items() if model in models}
+    fewer = {who: f" ({one.seeds} seeds)" * (one.seeds != student.seeds) for who, one in there.items()}
+    beside = ", ".join(f"{who} {one}{fewer[who]}" for who, one in there.items())
     return (
         f"At {student.scale}, over the {len(student.tasks)} of {student.run} GLUE tasks on which its teacher beats the "
-        f"majority class, it keeps {student} of the teacher's score{beside}: {student.where()}"
+        f"majority class, it keeps {student} of the teacher's score, and {student.where()}"
+        + (f"; for comparison, {beside}" if beside else "")
     )
 
 
@@ -225,9 +225,7 @@ def about_norms(records: Records) -> str:
 def ablation_sentence(records: Records) -> str:
     """The sentence on whether Table 4's differences lie in our intervals over pairs, at the most telling scale run."""
     for scale in REAL:
-        grid = [r for r in records if r["kind"] == "ablation" and r["grid"] == ablation_grid(scale)]
-        rows = [row for row in (ablation.compare(grid).rows if grid else []) if row["paper"] is not None]
-        if rows:
+        if rows := tables.table4_rows(records, scale):
             told = ", ".join(f"{row['title']} {tables.inside(row)}" for row in rows)
             pairs = len(rows[0]["seeds"])
             over = f"{pairs} pairs" if pairs > 1 else "a single pair"

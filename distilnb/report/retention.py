@@ -64,6 +64,13 @@ class Retained(NamedTuple):
         return f"{self.share.mean:.1f}" + ("" if low is None else f" [{low:.1f}–{high:.1f}]") + " %"
 
     @property
+    def standing(self) -> str:
+        """How the student stands to the model, by the interval of its lead: "ahead of", "behind", else "level with"."""
+        if (self.lead.low or 0) > 0:
+            return "ahead of"
+        return "behind" if (self.lead.high or 0) < 0 else "level with"
+
+    @property
     def place(self) -> str:
         """Where the paper's share lies from the interval: "above", "below", "inside", or "open" inside one wider than
         `WIDE`; "" for a single seed."""

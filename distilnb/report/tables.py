@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..evidence import paper
 from ..evidence.comparing import is_subset
-from ..evidence.names import CAUSAL, held_out_loss, objective_of, rank, tokens_before
+from ..evidence.names import CAUSAL, ablation_grid, held_out_loss, objective_of, rank, tokens_before
 from ..evidence.statistics import mean_interval
 from ..machine.device import assumed_watts
 from ..machine.progress import duration
@@ -261,6 +261,14 @@ def ablation_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def table4_rows(records: list[dict[str, Any]], scale: str) -> list[dict[str, Any]]:
+    """The rows of `ablation.compare` that Table 4 has too, of a scale's ablation; [] where it has no reference yet."""
+    grid = [r for r in records if r["kind"] == "ablation" and r["grid"] == ablation_grid(scale)]
+    if ablation.REFERENCE not in {r["model"] for r in grid}:
+        return []
+    return [row for row in ablation.compare(grid).rows if row["paper"] is not None]
+
+
 def difference(row: dict[str, Any], digits: int = 2) -> str:
     """A mean difference with its interval, such as "−1.20 [−3.00, +0.60]"; "–" for the reference."""
     if row["mean"] is None or row["variant"] == ablation.REFERENCE:
@@ -460,9 +468,10 @@ def rounding_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 NAMES = """\
 `student` and `undistilled` start from the same teacher layers and read the same tokens; the second learns from masked
 words alone. `scratch` does so too, from random weights. `untrained` is the start itself, `random` a network of random
-weights, `student_d` had a second, fine-tuned teacher. Scores are median [lowest–highest] over seeds. Blocks and
-held-out texts of a teacher differ from its students', so their held-out losses do not compare. What `toy` and `mini`
-show is **not evidence about the paper's claims**."""
+weights, `student_d` had a second, fine-tuned teacher; `_2` marks a second seed of distillation. `published`, which is
+no student, is the encoder as published, before its head for masked words. Scores are median [lowest–highest] over
+seeds. Blocks and held-out texts of a teacher differ from its students', so their held-out losses do not compare. What
+`toy` and `mini` show is **not evidence about the paper's claims**."""
 
 
 AT_MOST = """\
