@@ -67,7 +67,7 @@ def _meet(where: TrainingOptions, config: PretrainingConfig) -> Accelerator:
 
 @command(_distil_defaults)
 def distil(where: TrainingOptions, what: StudentOptions, config: PretrainingConfig) -> None:
-    """Distil a student from a teacher by the triple loss (paper section 3).
+    """Distil a student from a teacher by the triple loss (paper section 2).
 
     The student has the teacher's class with half the layers; a BERT's is a DistilBERT. The causal GPT-2 learns the next
     word (L_clm) instead. --dry-run counts from the configuration, forecasts the text from a sample, and trains nothing.

@@ -56,6 +56,7 @@ WRONG = {
     ],
     "09.5": [
         runs(0.79),
+        runs(0.7, seeds=1),
         runs(0.7, names=glue.GLUE[:8]),
         runs(0.7, scale="toy"),
         runs(0.7, spread=0.05),
