@@ -142,6 +142,21 @@ def test_other_encodings_have_to_be_named(tmp_path):
             read(tmp_path / "a.txt", encoding=name)
 
 
+def test_a_named_encoding_is_for_files_that_are_not_utf_8(tmp_path, monkeypatch):
+    """Each file decides for itself and as a whole, also where what is not UTF-8 comes late, or a chunk cuts a letter;
+    in UTF-16 and ISO-2022-JP ASCII means something else, so that they are taken at their word."""
+    monkeypatch.setattr(reading, "CHUNK", 3)
+    texts = {"a.txt": "un été", "b.txt": "x" * 50 + " café"}
+    (tmp_path / "a.txt").write_text(texts["a.txt"], "utf-8")
+    (tmp_path / "b.txt").write_text(texts["b.txt"], "latin-1")
+    assert read(tmp_path, encoding="latin-1") == [*texts.values()]
+    (tmp_path / "b.txt").write_text("un été de 日", "utf-8")  # a change is noticed
+    assert read(tmp_path, encoding="cp1252") == ["un été", "un été de 日"]
+    for code in ("iso2022_jp", "utf-16-le"):
+        (tmp_path / "c.txt").write_text("日本", code)
+        assert read(tmp_path / "c.txt", encoding=code) == ["日本"]
+
+
 def test_control_characters_part_words_and_are_counted(tmp_path):
     (tmp_path / "a.txt").write_text("one\x0ctwo\x93three\x85four\x00five\nsix")
     tally = Tally()

@@ -28,6 +28,7 @@ from .sources import TextSource, read_pieces, stamp, take_turns
 RECORDED_KEYS = "tokens", "seq_length", "layout", "tokenizer", "fingerprint", "read", "left_out"  # for a record
 FORMAT = 3  # version of the folder on disk; folders of another version are built again
 MIXED = 4  # of several sources; in 3, what was held out of them could be of one alone
+ENCODED = 5  # with an encoding; before, files of UTF-8 were read in it too
 TOLD_UNKNOWN, MOST_UNKNOWN = 0.001, 0.1  # shares of [UNK] above which a warning is printed, and training refused
 
 
@@ -89,8 +90,9 @@ def build_corpus(
     if max_tokens is None and any(s.name == "toyworld" for s in sources):
         raise ValueError("toyworld text is endless: say how many tokens to write (max_tokens)")
     encoder = whole_texts(tokenizer)
+    encoded = any(source.encoding for source in sources)
     info = {
-        "format": FORMAT if len(sources) == 1 else MIXED,
+        "format": ENCODED if encoded else FORMAT if len(sources) == 1 else MIXED,
         "sources": [asdict(s) | {"files": stamp(s)} for s in sources],
         "seq_length": seq_length,
         "max_tokens": max_tokens,

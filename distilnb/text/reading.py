@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TextIO
@@ -52,6 +53,7 @@ INSIDE = {  # how files begin that are no text, whatever their names say, and wh
     b"PAR1": "a Parquet file: call it .parquet",
     b"ARROW1": "an Arrow file: call it .arrow",
 }
+UTF_8 = ("utf-8", "utf8", "utf-8-sig")
 LIBRARY_FILES = ("dataset_info.json", "dataset_dict.json", "dataset_infos.json", "state.json")  # datasets' own notes
 
 
@@ -198,7 +200,7 @@ def opened(path: Path, span: Stretch | None = None) -> Iterator[BinaryIO]:
 def characters(
     path: Path, encoding: str | None = None, newline: str | None = None, span: Stretch | None = None
 ) -> Iterator[TextIO]:
-    """The text of a file, or of a span of it, decoded by its byte order mark, else by `encoding`, else as UTF-8.
+    """The text of a file, or of a span of it, decoded by its byte order mark, else as `_without_mark` says.
 
     Bytes that are invalid in this encoding become a ValueError that names their place.
     """
@@ -206,12 +208,8 @@ def characters(
         start = stream.read(1000)
     if inside := next((what for mark, what in INSIDE.items() if start.startswith(mark)), None):
         raise ValueError(f"'{shown(path)}' is {inside}")
-    code = next((code for mark, code in BOMS.items() if start.startswith(mark)), encoding or "utf-8")
-    try:
-        if not codecs.lookup(code)._is_text_encoding:
-            raise LookupError(code)
-    except LookupError:
-        raise ValueError(f"--encoding {code} is no encoding of text; latin-1, cp1252 and utf-16-le are some") from None
+    by_default = _without_mark(path, encoding or "utf-8")
+    code = next((code for mark, code in BOMS.items() if start.startswith(mark)), by_default)
     if code == "utf-8" and start.count(0) > len(start) // 5:
         raise ValueError(
             f"'{shown(path)}' holds zero bytes, as UTF-16 without a byte order mark does; "
@@ -222,6 +220,40 @@ def characters(
             yield text
         except UnicodeError as error:
             raise ValueError(_undecodable(path, code, error)) from error
+
+
+def _without_mark(path: Path, encoding: str) -> str:
+    """The encoding of a file without a byte order mark: UTF-8 where all of the file is that, else the one named.
+
+    One that has ASCII's bytes mean other letters, as UTF-16 and ISO-2022 do, is taken at its word: its texts may look
+    like UTF-8. The whole file decides, so that all spans of it are read alike.
+    """
+    try:
+        if not codecs.lookup(encoding)._is_text_encoding:
+            raise LookupError(encoding)
+    except LookupError:
+        told = f"--encoding {encoding} is no encoding of text; latin-1, cp1252 and utf-16-le are some"
+        raise ValueError(told) from None
+    alike = b"Aa 19\n".decode(encoding, "replace") == "Aa 19\n"
+    others = "".join(map(chr, range(128, 1280))).encode(encoding, "ignore")
+    if encoding.lower() in UTF_8 or not alike or max(others, default=0) < 128:
+        return encoding
+    now = path.stat()
+    return "utf-8" if _is_utf_8(path, now.st_size, now.st_mtime_ns) else encoding
+
+
+@lru_cache(10_000)
+def _is_utf_8(path: Path, *_: int) -> bool:
+    """Whether a file is UTF-8 from end to end; its size and time are given so that a change is noticed."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with opened(path) as stream:
+        try:
+            while chunk := stream.read(CHUNK):
+                decoder.decode(chunk)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+    return True
 
 
 def _undecodable(path: Path, code: str, error: UnicodeError) -> str:
@@ -331,9 +363,6 @@ def can_be_cut(path: Path, encoding: str | None) -> bool:
     with opened(path) as stream:
         start = stream.read(4)
     return not any(start.startswith(mark) for mark, code in BOMS.items() if code != "utf-8-sig")
-
-
-UTF_8 = ("utf-8", "utf8", "utf-8-sig")
 
 
 def _no_json(place: str, error: Exception) -> ValueError:
