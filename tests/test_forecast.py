@@ -89,3 +89,18 @@ def test_a_dry_run_tells_what_the_text_takes_or_why_not(teacher_folder, tmp_path
     status = main.main(["distil", "--scale", "toy", *flags])
     out, err = capsys.readouterr()
     assert words in out + err and status == (0 if words in out else 2)
+
+
+@pytest.mark.parametrize("text, words", [("too short", "shorter than a block"), ("", "is empty")])
+def test_a_dry_run_of_a_text_that_fills_no_block_says_so(teacher_folder, tmp_path, capsys, text, words):
+    (tmp_path / "a.txt").write_text(text or " ")
+    flags = ["--teacher", str(teacher_folder), "--seq-length", "16", "--text", str(tmp_path / "a.txt"), "--dry-run"]
+    assert main.main(["distil", "--scale", "toy", *flags]) == 0
+    assert words in capsys.readouterr().out
+
+
+def test_rows_that_are_no_objects_are_no_text_in_a_forecast_either(tmp_path, tokenizer):
+    rows = [{"text": text} for text in TEXTS]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [None, 7, ["a"], *rows]))
+    told = forecast((TextSource(str(tmp_path / "a.jsonl")),), tokenizer, seq_length=16)
+    assert told.text_bytes == pytest.approx(BYTES, rel=0.3)

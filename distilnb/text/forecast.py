@@ -80,7 +80,7 @@ def forecast(
         rows = write_rows(path, _sample(pieces, seen), encoder, blocks, Counter())
         seconds, disk = time.perf_counter() - began, path.stat().st_size
     if not rows:
-        raise ValueError(f"the text of {' + '.join(source.shown for source in sources)} {blocks.why_none()}")
+        raise ValueError(f"the text of {' + '.join(source.shown for source in sources)} {blocks.why_none(left_out=0)}")
     whole = sum(size.text for size in sizes)
     tokens = min(blocks.tokens * whole / seen["bytes"], max_tokens or math.inf)
     times = tokens / blocks.tokens
@@ -118,11 +118,12 @@ def _size_at_hub(source: TextSource) -> Size:
 
 
 def _share(rows: Iterable[Any], column: str | None, what: str) -> float:
-    """The share of text in some rows."""
+    """The share of text in some rows; those that have no columns are no text, as when they are read."""
     rows = [{"text": row} if isinstance(row, str) else row for row in rows]
     column = reading.choose_column(rows, column, what, Tally())
-    text = sum(len(str(row.get(column) or "")) for row in rows)
-    return text / max(1, sum(len(str(value)) for row in rows for value in row.values()))
+    told = [row for row in rows if isinstance(row, dict)]
+    text = sum(len(str(row.get(column) or "")) for row in told)
+    return text / max(1, sum(len(str(value)) for row in told for value in row.values()))
 
 
 def _size_of_file(file: Path, source: TextSource) -> float:
