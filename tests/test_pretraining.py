@@ -318,7 +318,7 @@ def test_learning_rate_climbs_and_falls():
     assert all(a > b for a, b in zip(rate[10:], rate[11:], strict=False))
 
 
-@pytest.mark.parametrize("warmup, steps", [(0.0, 10), (0.05, 1), (1.0, 10), (0.5, 2)])
+@pytest.mark.parametrize("warmup, steps", [(0.0, 10), (0.05, 1), (0.99, 10), (0.5, 2)])
 def test_learning_rate_at_the_edges(warmup, steps):
     config = PretrainingConfig(learning_rate=1.0, warmup=warmup)
     rate = [config.learning_rate_at(step, steps) for step in range(steps)]
@@ -395,6 +395,13 @@ def test_the_advice_after_such_losses_can_be_followed(packed, masker, accelerato
         ({"ce": -1.0}, "ce"),
         ({"ce": 0, "mlm": 0, "cos": 0}, "weights"),
         ({"positions": "some"}, "positions"),
+        ({"layout": "loose"}, "layout"),
+        *(({"warmup": value}, "warmup .*share") for value in (500, 1.0, -0.1, float("nan"))),
+        *(({"mask_probability": value}, "mask_probability .*share") for value in (15, 0, float("nan"))),
+        *(({"checkpoint_minutes": value}, "checkpoint_minutes") for value in (0, float("inf"))),
+        *(({"seed": value}, "seed") for value in (-1, 2**64)),
+        *(({name: -1}, name) for name in ("workers", "evaluate_every", "checkpoint_every", "watts", "kwh_price")),
+        *(({name: value}, name) for name in ("weight_decay", "smoothing") for value in (-1, float("nan"))),
     ],
 )
 def test_wrong_settings_are_refused_when_they_are_written_down(wrong, message):

@@ -20,6 +20,24 @@ MAY_CHANGE = (
     "kwh_price",
 )
 
+RANGES = (  # settings, what their values are, and whether one is such a value; nan is none
+    (
+        "tokens seq_length batch_size micro_batch_size learning_rate clip keep max_skipped checkpoint_minutes",
+        "a finite number above 0",
+        lambda value: 0 < value < math.inf,
+    ),
+    (
+        "weight_decay smoothing workers watts kwh_price evaluate_every checkpoint_every",
+        "a finite number of at least 0",
+        lambda value: 0 <= value < math.inf,
+    ),
+    ("seed", "a whole number from 0 to below 2**63", lambda value: 0 <= value < 2**63),
+    ("warmup", "a share of the updates, from 0 to below 1", lambda value: 0 <= value < 1),
+    ("mask_probability", "a share of the tokens, above 0 and below 1 (BERT's is 0.15)", lambda value: 0 < value < 1),
+    ("positions", "'all' or 'masked'", ("all", "masked").__contains__),
+    ("layout", "'packed' or 'grouped'", ("packed", "grouped").__contains__),
+)
+
 
 @dataclass(frozen=True)
 class PretrainingConfig:
@@ -60,20 +78,10 @@ class PretrainingConfig:
     def __post_init__(self) -> None:
         LossWeights(self.ce, self.mlm, self.cos)
         check_temperature(self.temperature)
-        for name in (
-            "tokens",
-            "seq_length",
-            "batch_size",
-            "micro_batch_size",
-            "learning_rate",
-            "clip",
-            "keep",
-            "max_skipped",
-        ):
-            if not 0 < (value := getattr(self, name)) < math.inf:
-                raise ValueError(f"{name} is {value}; it must be {'finite' if value > 0 else 'above 0'}")
-        if self.positions not in ("all", "masked"):
-            raise ValueError(f"positions is '{self.positions}'; use 'all' or 'masked'")
+        for names, what, fits in RANGES:
+            for name in names.split():
+                if not fits(value := getattr(self, name)):
+                    raise ValueError(f"{name} is {value}; it is {what}")
 
     @property
     def weights(self) -> LossWeights:
