@@ -226,6 +226,7 @@ def test_memory_of_the_machine_counts_too():
     with pytest.raises((RuntimeError, MemoryError)) as error:
         torch.empty(2**50)
     assert training.is_out_of_memory(error.value)
+    assert training.is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 9.1 GB)"))
 
 
 def test_one_process_without_memory_makes_both_halve(teacher_folder, text_file, tmp_path):

@@ -13,6 +13,8 @@ import torch
 from accelerate import Accelerator
 from conftest import bert_config, make_teacher, weights_of
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import BertForMaskedLM
 
 from distilnb import scales
@@ -24,6 +26,7 @@ from distilnb.distillation.losses import triple_loss
 from distilnb.distillation.recipe import PretrainingConfig
 from distilnb.distillation.step import Distillation
 from distilnb.evidence.records import KEYS, Stopwatch, load_record, save_record
+from distilnb.machine import device
 from distilnb.models.growth import new_teacher
 from distilnb.models.student import build_student
 from distilnb.text.corpus import build_corpus
@@ -623,6 +626,27 @@ def test_estimate_is_positive_and_updates_nothing(packed, masker, accelerator, t
     assert found.seconds == pytest.approx(10_000 / found.tokens_per_second)
     assert_same_weights(before, weights_of(student))
     assert all(p.grad is None for p in student.parameters())
+
+
+def test_a_device_without_float64_is_given_none(packed, masker, accelerator, teacher, monkeypatch):
+    """Apple's GPUs have none: the CPU plays one, on which a run with its evaluations makes no such tensor."""
+
+    class Without(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+            made = function(*arguments, **(keywords or {}))
+            if torch.float64 in (x.dtype for x in tree_leaves(made) if isinstance(x, torch.Tensor)):
+                raise TypeError(f"{function} makes float64")
+            return made
+
+    def run() -> dict:
+        return pretrain(build_student(teacher), packed, masker, accelerator, settings(2, packed), teacher=teacher)
+
+    usual = run()
+    monkeypatch.setattr(device, "NO_FLOAT64", ("cpu",))
+    with Without():
+        record = run()
+    assert record["curve"]["loss"] == pytest.approx(usual["curve"]["loss"], rel=1e-6)
+    assert record["scores"] == pytest.approx(usual["scores"], rel=1e-6)
 
 
 def test_evaluation_is_the_same_whatever_the_training_masks_are(packed, masker, accelerator, teacher):

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..evidence.names import OBJECTIVES
+from ..machine.device import sum_dtype
 from ..machine.processes import summed
 from ..models import families
 from ..models.forward import decoder, head_input, hidden_states
@@ -61,7 +62,8 @@ class HeldOut:
     @torch.no_grad()
     def scores(self, student: PreTrainedModel) -> dict[str, float]:
         """The mean loss, accuracy and agreement of `student` over the rows of all processes, as `evaluate` has them."""
-        sums = torch.zeros(4, dtype=torch.float64, device=self.accelerator.device)
+        device = self.accelerator.device
+        sums = torch.zeros(4, dtype=sum_dtype(device), device=device)
         training = student.training
         student.eval()
         for i, batch in enumerate(self.batches):
@@ -70,9 +72,8 @@ class HeldOut:
             guess = logits.argmax(-1)
             loss = nn.functional.cross_entropy(logits, truth, reduction="sum")
             agree = (guess == self.guesses[i]).sum() if self.guesses else torch.zeros_like(loss)
-            sums += torch.stack(
-                [x.double() for x in (loss, (guess == truth).sum(), agree)] + [sums.new_tensor(len(truth))]
-            )
+            terms = loss, (guess == truth).sum(), agree, sums.new_tensor(len(truth))
+            sums += torch.stack([x.to(sums.dtype) for x in terms])
         student.train(training)
         loss, correct, agree, count = summed(self.accelerator, sums).tolist()
         scores = {OBJECTIVES[families.of(student).objective].loss: loss / count, "accuracy": correct / count}

@@ -99,8 +99,9 @@ class Distillation(nn.Module):
 
     @property
     def kernels(self) -> Kernels:
-        """The operations on logits, compiled where the run is long enough for that to pay."""
-        return compiled_kernels() if self.long else PLAIN
+        """The operations on logits, compiled on a CPU where the run is long enough for that to pay."""
+        on_cpu = next(self.student.parameters()).device.type == "cpu"
+        return compiled_kernels() if self.long and on_cpu else PLAIN
 
     @property
     def compiled(self) -> bool:

@@ -34,7 +34,8 @@ from . import backup, checkpoints
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the error means that a GPU or the machine ran out of memory."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+    told = "can't allocate memory", "MPS backend out of memory"
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(words in str(error) for words in told)
 
 
 def split(batch: dict[str, Tensor], rows: int) -> Iterator[dict[str, Tensor]]:

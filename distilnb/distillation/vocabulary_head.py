@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..machine.device import now
+from ..machine.device import now, sum_dtype
 from ..text.masking import IGNORE
 from .losses import check_temperature, mlm_loss, soft_target_loss
 
@@ -50,7 +50,7 @@ class _VocabularyLosses(torch.autograd.Function):
         student = _Decoder(Decoding(hidden, table, bias), temperature, chunk)
         teacher = _Decoder(teacher, temperature, chunk) if ce_scale else None
         grad_hidden, grad_weight, grad_bias = torch.empty_like(hidden), torch.zeros_like(weight), torch.zeros_like(bias)
-        ce_sum, mlm_sum = hidden.new_zeros((), dtype=torch.float64), hidden.new_zeros((), dtype=torch.float64)
+        ce_sum, mlm_sum = (hidden.new_zeros((), dtype=sum_dtype(hidden.device)) for _ in range(2))
         ones = hidden.new_ones(1, chunk)
         for start in range(0, len(hidden), chunk):
             part = slice(start, start + chunk)
@@ -61,7 +61,7 @@ class _VocabularyLosses(torch.autograd.Function):
                 masked = (words != IGNORE).nonzero()[:, 0] if mlm_scale else words[:0]
                 hard = logits[masked].float().mul_(temperature)  # (masked, vocab)
                 ce = kernels.divergence_((logits, teacher(part)), student.bias, teacher.bias, ce_scale * temperature)
-                ce_sum += ce.sum(dtype=torch.float64) * temperature**2
+                ce_sum += ce.sum(dtype=ce_sum.dtype) * temperature**2
                 if len(masked):
                     mlm_sum += _cross_entropy_(hard, bias, words[masked], mlm_scale, kernels)
                     logits.index_add_(0, masked, hard.to(logits.dtype))
@@ -179,7 +179,7 @@ def _cross_entropy_(x: Tensor, bias: Tensor, words: Tensor, scale: float, kernel
     right = x.gather(1, words[:, None]).float() + bias[words, None]
     losses = kernels.softmax_((x,), bias, scale) - right
     x.scatter_add_(1, words[:, None], torch.full_like(right, -scale, dtype=x.dtype))
-    return losses.sum(dtype=torch.float64)
+    return losses.sum(dtype=sum_dtype(losses.device))
 
 
 def vocabulary_losses(

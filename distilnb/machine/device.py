@@ -27,6 +27,7 @@ from . import processes
 
 CPU = torch.device("cpu")
 EXACT = 1e-5  # relative error of a float32 product that still counts as float32 accuracy
+NO_FLOAT64 = ("mps",)  # kinds of devices on which no tensor can be float64: Apple's GPUs
 FOR_FEW_BITS = set("avx2 avx512f avx512_vnni avx_vnni avx512_bf16 amx_bf16 amx_int8 asimddp i8mm bf16".split())
 
 
@@ -73,7 +74,14 @@ def now(device: torch.device) -> float:
     """The clock in seconds, read after all work queued on this device has ended."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
     return time.perf_counter()
+
+
+def sum_dtype(device: torch.device) -> torch.dtype:
+    """The type in which a sum of many terms is kept on this device: float64 where it has that, else float32."""
+    return torch.float32 if device.type in NO_FLOAT64 else torch.float64
 
 
 def write_rate(folder: Path, size: int = 2**23) -> float:
