@@ -10,7 +10,17 @@ import torch
 from conftest import bert_config, make_teacher
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, BertModel, BertTokenizer
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertForMaskedLM,
+    BertModel,
+    BertTokenizer,
+    GPT2Config,
+    PreTrainedTokenizerFast,
+)
 
 from distilnb import scales
 from distilnb.cli import training
@@ -247,6 +257,40 @@ def test_a_tokenizer_without_mask(teacher, tokenizer):
     check_vocabulary(teacher.config, tokenizer)
     with pytest.raises(ValueError, match="mask"):
         check_vocabulary(teacher.config, NoMask())
+
+
+def test_spare_embeddings_are_told_and_missing_ones_refused():
+    """bert-base-italian-xxl has 32,102 rows for 31,102 pieces; tables that are padded are nothing special."""
+
+    class Words(PreTrainedTokenizerFast):
+        def __len__(self) -> int:
+            return 31_102
+
+        def __call__(self, text: str) -> None:
+            pass
+
+    words = Words(tokenizer_object=Tokenizer(WordLevel({"[UNK]": 0})), **SPECIALS)
+    with pytest.warns(UserWarning, match="1,000 are spare"):
+        check_vocabulary(BertConfig(vocab_size=32_102), words)
+    check_vocabulary(BertConfig(vocab_size=31_168), words)
+    for rows in (31_101, 50_000):
+        with pytest.raises(ValueError, match="vocabularies"):
+            check_vocabulary(BertConfig(vocab_size=rows), words)
+
+
+SPECIALS = {"mask_token": "[MASK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+
+
+@pytest.mark.parametrize("named, missing", [(("mask_token",), "eos_token"), (("mask_token", "cls_token"), "sep_token")])
+@pytest.mark.parametrize("config", [BertConfig, GPT2Config])
+def test_a_tokenizer_without_a_token_that_parts_documents(config, named, missing):
+    """As one that is made of a tokenizer.json alone: what its tokens are for has to be named."""
+    words = Tokenizer(WordLevel({"[UNK]": 0, **{token: i for i, token in enumerate(SPECIALS.values(), 1)}}, "[UNK]"))
+    made = PreTrainedTokenizerFast(tokenizer_object=words, **{name: SPECIALS[name] for name in named})
+    with pytest.raises(ValueError, match=missing):
+        check_vocabulary(config(vocab_size=len(made)), made)
+    whole = PreTrainedTokenizerFast(tokenizer_object=words, **SPECIALS)
+    check_vocabulary(config(vocab_size=len(whole)), whole)
 
 
 def test_a_tokenizer_that_cannot_read_unknown_words(teacher, tokenizer):

@@ -1,6 +1,7 @@
 """The teacher: a language model with its head, read from safetensors (notebooks 01 and 03)."""
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrained
 from ..machine import hub
 from . import families, forward
 
-PADDED_ROWS = 128  # the most embeddings without a word piece that a model may have
+PADDED_ROWS = 128  # embeddings without a word piece from which a model is told to have some
 
 TRAINED_PARTS = "all", "head"
 
@@ -140,20 +141,26 @@ def pad_causal(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> 
 
 
 def check_vocabulary(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raise ValueError when the tokenizer has ids without an embedding, far fewer ids than there are embeddings, or
-    cannot read a text.
+    """Raise ValueError when the tokenizer has ids without an embedding, far fewer ids than there are embeddings, lacks
+    a token that training needs, or cannot read a text.
 
-    A small surplus is allowed, because tables are often padded to a multiple of 64 or 128 with rows never read.
+    A small surplus is allowed, because tables are often padded to a multiple of 64 or 128, and a larger one is told:
+    some published models have a thousand spare rows. No text reaches them and masking draws none; the student has the
+    same rows, so that soft targets still cover one vocabulary.
     """
     advice = "use the tokenizer that the model was trained with"
     words, rows = len(tokenizer), config.vocab_size
-    if not 0 <= rows - words < min(PADDED_ROWS, 1 + rows // 4):
-        raise ValueError(
-            f"the vocabularies of tokenizer and model differ: {words:,} word pieces against {rows:,} "
-            f"embeddings; {advice}"
-        )
+    differ = f"vocabularies of tokenizer and model differ: {words:,} word pieces against {rows:,} embeddings"
+    if not 0 <= rows - words < 1 + rows // 4:
+        raise ValueError(f"the {differ}; {advice}")
+    if rows - words >= PADDED_ROWS:
+        told = f"the {differ}, of which {rows - words:,} are spare; if it has another tokenizer, use that"
+        warnings.warn(told, stacklevel=1)  # one place for all callers, so that it is said once
     if families.of(config).objective == "masked" and tokenizer.mask_token_id is None:
         raise ValueError(f"the tokenizer has no mask token; {advice}")
+    ends = "sep_token" if tokenizer.cls_token_id is not None else "eos_token"
+    if getattr(tokenizer, f"{ends}_id") is None:
+        raise ValueError(f"the tokenizer has no {ends}, which parts documents; name it there, or {advice}")
     try:
         tokenizer("\u2603")  # a sign that few vocabularies have, and for which some have no [UNK] either
     except Exception as error:  # because `tokenizers` raises no other kind
