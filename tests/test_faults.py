@@ -36,7 +36,14 @@ FORWARD = "distilnb.distillation.step.Distillation.forward"
 def distil(packed, masker, accelerator, tokenizer):
     """Train a fresh student for `updates` updates; (its weights, the record)."""
 
-    def train(updates: int = 6, dropout: float = 0.1, out: Path | None = None, stop: int | None = None, **more):
+    def train(
+        updates: int = 6,
+        dropout: float = 0.1,
+        out: Path | None = None,
+        stop: int | None = None,
+        quiet: bool = True,
+        **more,
+    ):
         teacher = make_teacher(len(tokenizer), hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout)
         student = build_student(teacher, init="random")
         shape = {
@@ -57,7 +64,7 @@ def distil(packed, masker, accelerator, tokenizer):
             teacher=teacher,
             out=out,
             stop_after=stop,
-            quiet=True,
+            quiet=quiet,
         )
         return weights_of(student), record
 
@@ -147,6 +154,30 @@ def test_the_scalers_own_skips_are_its_business(distil, monkeypatch, fp16):
     assert fp16.get_scale() == 0.5
 
 
+def test_a_run_begins_with_fp16s_own_scale_whatever_ran_before(distil, fp16, tmp_path):
+    """The scaler is one for all runs of a process; a run that is taken up has the scale that it had."""
+    first, _ = distil(3)
+    fp16.load_state_dict(fp16.state_dict() | {"scale": 2.0, "_growth_tracker": 7})
+    again, _ = distil(3)
+    assert equal(first, again) and fp16.get_scale() == 4
+    distil(3, out=tmp_path / "run", stop=2)
+    path = tmp_path / "run" / "checkpoints"
+    saved = checkpoints.load(path, checkpoints.identity(path))
+    saved.state["scaler"] |= {"scale": 32.0}
+    checkpoints.save(path, saved, checkpoints.identity(path))
+    distil(3, out=tmp_path / "run")
+    assert fp16.get_scale() == 32
+
+
+@pytest.mark.parametrize("out", [True, False])
+def test_a_run_whose_every_update_overflowed_has_learned_nothing_and_says_so(distil, monkeypatch, fp16, tmp_path, out):
+    """Also when it is started again, after its last checkpoint."""
+    at_calls(monkeypatch, "nan gradient", 1, 2)
+    for _ in range(1 + out):
+        with pytest.raises(FloatingPointError, match="fp16 left out 2"):
+            distil(2, **({"out": tmp_path / "run"} if out else {}))
+
+
 def test_one_process_with_a_bad_number_makes_both_skip(teacher_folder, text_file, tmp_path):
     job = Job(
         tmp_path / "nan",
@@ -211,6 +242,22 @@ def test_not_even_one_sequence(distil, monkeypatch):
     limit(monkeypatch, 0)
     with pytest.raises(RuntimeError, match="sequence"):
         distil(1)
+
+
+def test_memory_that_runs_out_in_the_estimate_leaves_no_gradients(distil, monkeypatch):
+    """They would be added to those of the first update."""
+    whole, _ = distil(2)
+    backward, calls = torch.Tensor.backward, []
+
+    def lacking(loss: torch.Tensor, *arguments, **more) -> None:
+        backward(loss, *arguments, **more)
+        calls.append(1)
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.Tensor, "backward", lacking)
+    told, _ = distil(2, quiet=False)
+    assert len(calls) == 3 and equal(whole, told)
 
 
 def test_other_errors_are_no_lack_of_memory(distil, monkeypatch):

@@ -59,10 +59,12 @@ def estimate_passes(
     for trial in range(trials + 1):
         if trial == 1:
             began = now(device)
-        with accelerator.autocast():
-            loss, _ = step(batch, seen, max(1, int((batch["labels"] != IGNORE).sum())))
-        loss.backward()
-        step.zero_grad()
+        try:
+            with accelerator.autocast():
+                loss, _ = step(batch, seen, max(1, int((batch["labels"] != IGNORE).sum())))
+            loss.backward()  # not by accelerate, whose scaler is left as it is
+        finally:  # also where memory ran out in the middle, because an update adds to the gradients that are there
+            step.zero_grad()
     rate = accelerator.num_processes * seen * trials / (now(device) - began)
     own = sum(p.numel() for p in step.student.parameters())
     held, peak = memory_use(device)

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import torch
 from accelerate import Accelerator
@@ -30,6 +31,10 @@ from ..machine.progress import Progress
 from ..machine.signals import SIGNALS, Interrupts, Stopped
 from ..text.randomness import seed_dropout
 from . import backup, checkpoints
+
+# fp16's scaler → its state before the first run: it is one for all runs of a process, none of which shall begin with
+# the scale of another
+_fresh: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -150,6 +155,8 @@ class Training:
         self.names = {parameter: name for name, parameter in self.model.named_parameters()}
         hosts = check_hosts(self.accelerator, self.identity)
         self.first = self.folder is not None and first_on_disk(self.folder, self.accelerator)
+        if scaler := self.accelerator.scaler:
+            scaler.load_state_dict(_fresh.setdefault(scaler, scaler.state_dict()))
         self._resume(optimizer)
         self._compute_alike()
         world = {"processes": self.accelerator.num_processes, "hosts": hosts}
@@ -238,7 +245,8 @@ class Training:
         """Make the updates up to `stop`, show progress, and save checkpoints when they are due or asked for.
 
         `save_last` also saves after update `stop`. A first SIGTERM or Ctrl-C ends the run after its update and a
-        checkpoint, with `Stopped`. Raises FloatingPointError when `max_skipped` updates in a row were not finite.
+        checkpoint, with `Stopped`. Raises FloatingPointError when `max_skipped` updates in a row were not finite, and
+        at the end of a run of which no update was made.
         """
         safety, saved = self.safety, time.monotonic()
         with (
@@ -262,6 +270,12 @@ class Training:
                 if any(asked):
                     what = f"stopped after update {self.step:,} of {self.steps:,}"
                     raise Stopped(SIGNALS[asked.index(True)], what, saved=bool(self.folder))
+        if self.step == self.steps and not self.curve:
+            where = " in another folder" if self.folder else ""
+            raise FloatingPointError(
+                f"nothing was learned: none of the {self.steps:,} updates had finite gradients, and fp16 left out "
+                f"{self.overflows:,} while it sought its scale; start again{where} with more updates or --precision no"
+            )
 
     def to_device(self, batch: Batch) -> Batch:
         """The batch on this process's device."""
