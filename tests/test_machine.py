@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 
+from distilnb.evidence.records import Stopwatch, new_record
 from distilnb.machine import device
 from distilnb.machine.device import (
     EXACT,
@@ -138,3 +139,23 @@ def test_settling_leaves_the_settings_on_and_says_them(monkeypatch):
     finally:
         torch.set_float32_matmul_precision(before)
     assert use_fast_settings(torch.device("cuda")) == {}
+
+
+@pytest.mark.parametrize("flag, name", device.SHARDING.items())
+def test_a_launcher_that_splits_the_model_is_refused_at_once(monkeypatch, flag, name):
+    monkeypatch.setenv(flag, "true")
+    with pytest.raises(ValueError, match=f"{name}.*launch/eight_gpus.yaml"):
+        device.make_accelerator("no", cpu=True)
+
+
+def test_a_run_on_the_cpu_is_no_run_of_the_gpu_beside_it(monkeypatch):
+    """Its record names the GPU only where accelerate uses it, or where nothing says what is used."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: "H200")
+    assert device.describe_device()["gpu"] == "H200"
+    assert device.describe_device(CPU)["gpu"] is None
+    device.make_accelerator("no", cpu=True)
+    assert device.describe_device()["gpu"] is None
+    assert device.describe_device(torch.device("cuda"))["gpu"] == "H200"
+    record = new_record("device", "a", scale="toy", model="b", stopwatch=Stopwatch())
+    assert record["device"]["gpu"] is None

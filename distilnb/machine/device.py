@@ -21,13 +21,19 @@ from typing import Any
 import psutil
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, PartialState, is_initialized
 
 from . import processes
 
 CPU = torch.device("cpu")
 EXACT = 1e-5  # relative error of a float32 product that still counts as float32 accuracy
 NO_FLOAT64 = ("mps",)  # kinds of devices on which no tensor can be float64: Apple's GPUs
+SHARDING = {  # what `accelerate launch` sets for a configuration that splits a model among processes
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism_config",
+}
 FOR_FEW_BITS = set("avx2 avx512f avx512_vnni avx_vnni avx512_bf16 amx_bf16 amx_int8 asimddp i8mm bf16".split())
 
 
@@ -185,8 +191,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def describe_device() -> dict[str, Any]:
-    """Processor, core count, memory in GiB, and the GPU if there is one."""
+def describe_device(device: torch.device | None = None) -> dict[str, Any]:
+    """Processor, core count, memory in GiB, and the GPU if `device` is one.
+
+    Unless it is given, it is the device on which accelerate runs what this process does; before there is an
+    Accelerator, a GPU that is there.
+    """
+    if device is None and is_initialized():
+        device = PartialState().device
+    gpu = device.type == "cuda" if device else torch.cuda.is_available()
     model = re.search(r"^model name[^:]*:(.*)", _proc("cpuinfo"), re.M)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else None
     return {
@@ -194,7 +207,7 @@ def describe_device() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "memory_gib": memory and round(memory, 1),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "gpu": torch.cuda.get_device_name(device) if gpu else None,
     }
 
 
@@ -222,8 +235,15 @@ def forget_accelerator() -> None:
 def make_accelerator(precision: str = "auto", cpu: bool = False) -> Accelerator:
     """An Accelerator for this machine; under `accelerate launch` it joins the other processes.
 
-    `auto` is bf16 where the hardware multiplies it fast, fp16 on older GPUs, else float32.
+    `auto` is bf16 where the hardware multiplies it fast, fp16 on older GPUs, else float32. Raises ValueError under a
+    configuration of accelerate that splits the model: ours sums its gradients itself, and saves all of it.
     """
+    for flag, name in SHARDING.items():
+        if os.environ.get(flag, "").lower() in ("true", "1"):
+            raise ValueError(
+                f"accelerate is configured for {name}, which splits a model that is small enough for each GPU; launch "
+                "by --config_file launch/eight_gpus.yaml, or another of plain DDP (distributed_type: MULTI_GPU)"
+            )
     if precision not in ("auto", "no", "bf16", "fp16"):
         raise ValueError(f"precision is '{precision}'; use auto, no, bf16 or fp16")
     cuda = torch.cuda.is_available() and not cpu
