@@ -465,6 +465,26 @@ def test_a_backup_is_seen_whole_or_not_at_all(tmp_path, monkeypatch):
     assert not list((tmp_path / "drive").glob("step-*"))
 
 
+def test_what_killed_backups_left_does_not_pile_up(tmp_path):
+    run, drive = tmp_path / "run", tmp_path / "drive"
+    for folder, name in ((run, ".step-00000001.tar"), (drive, ".step-00000001.part")):
+        folder.mkdir()
+        (folder / name).write_bytes(b"half")
+    path = checkpoints.save(run, checkpoints.Checkpoint(2, {"model": {"w": torch.zeros(2)}, "optimizer": {}}, {}), {})
+    backup.save(path, drive)
+    assert {each.name for each in drive.iterdir()} == {"step-00000002.tar"}
+    assert {each.name for each in run.iterdir()} == {"latest", "step-00000002"}
+
+
+def test_backups_of_a_run_that_went_back_replace_the_later_ones(tmp_path):
+    """Those are of checkpoints from which it did not start, and must not crowd out its own."""
+    run, drive = tmp_path / "run", tmp_path / "drive"
+    tensors = {"model": {"w": torch.zeros(2)}, "optimizer": {}}
+    for step in (100, 200, 110, 120):
+        backup.save(checkpoints.save(run, checkpoints.Checkpoint(step, tensors, {}), {}), drive, keep=1)
+        assert [path.name for path in drive.iterdir()] == [f"step-{step:08d}.tar"]
+
+
 def test_a_backup_cannot_write_outside(tmp_path):
     """Members with a path, links and devices are not unpacked."""
     place, secret = tmp_path / "drive", tmp_path / "secret"

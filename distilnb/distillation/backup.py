@@ -17,9 +17,15 @@ from . import checkpoints
 
 
 def save(checkpoint: Path, place: Path, keep: int = 2) -> None:
-    """Copy a checkpoint folder to `place` as one file, then delete all but the `keep` newest backups."""
+    """Copy a checkpoint folder to `place` as one file, and clean up there as `checkpoints.publish` does.
+
+    The `keep` - 1 backups before it stay. Later ones are deleted: this run did not start from them.
+    """
     packed, part = checkpoint.with_name(f".{checkpoint.name}.tar"), place / f".{checkpoint.name}.part"
+    made = place / f"{checkpoint.name}.tar"
     try:
+        for killed in (*checkpoint.parent.glob(".step-*.tar"), *place.glob(".step-*.part")):  # remains of killed saves
+            killed.unlink(missing_ok=True)
         with tarfile.open(packed, "w") as tar:
             for file in sorted(checkpoint.iterdir()):
                 tar.add(file, file.name)
@@ -27,12 +33,15 @@ def save(checkpoint: Path, place: Path, keep: int = 2) -> None:
         shutil.copyfile(packed, part)
         with open(part, "rb") as file:
             os.fsync(file.fileno())
-        part.rename(place / f"{checkpoint.name}.tar")
+        part.rename(made)
     finally:
         packed.unlink(missing_ok=True)
         part.unlink(missing_ok=True)
-    for old in sorted(place.glob("step-*.tar"), reverse=True)[keep:]:
-        old.unlink(missing_ok=True)
+    backups = sorted(place.glob("step-*.tar"), reverse=True)
+    before = [path for path in backups if path < made]
+    for path in backups:
+        if path > made or path in before[keep - 1 :]:
+            path.unlink(missing_ok=True)
 
 
 def restore(folder: Path, place: Path, identity: dict[str, Any]) -> None:
