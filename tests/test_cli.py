@@ -2,6 +2,7 @@
 
 import gc
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import fields
@@ -9,7 +10,15 @@ from pathlib import Path
 from typing import get_type_hints
 
 import pytest
-from transformers import AutoTokenizer, BertForMaskedLM, BertModel, DistilBertForMaskedLM
+from safetensors import SafetensorError
+from transformers import (
+    AutoTokenizer,
+    BertForMaskedLM,
+    BertModel,
+    DistilBertForMaskedLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from distilnb import scales
 from distilnb.cli import main, parsing, training
@@ -59,6 +68,28 @@ def test_the_same_command_goes_on_and_another_is_refused(distil, tmp_path, capsy
     assert distil("--name", "again", "--layers", "first") == 2
     assert "(--layers 0,3 there, 0,1 now)" in capsys.readouterr().err
     assert (tmp_path / "out" / "model" / "model.safetensors").read_bytes() == before, "nothing was overwritten"
+
+
+@pytest.mark.parametrize(
+    "kind, error", [(PreTrainedModel, SafetensorError), (PreTrainedTokenizerBase, Exception), (shutil, OSError)]
+)
+def test_a_disk_that_is_full_at_the_end_is_a_sentence_and_the_same_command_ends_the_run(
+    distil, tmp_path, capsys, monkeypatch, kind, error
+):
+    """safetensors and tokenizers raise errors of their own; what is half written is no finished run."""
+
+    def full(*_: object, **__: object) -> None:
+        raise error("No space left on device (os error 28)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "copyfile" if kind is shutil else "save_pretrained", full)
+        assert distil("--name", "full") == 1
+    (said,) = capsys.readouterr().err.strip().splitlines()
+    assert f"could not be written to {tmp_path / 'out' / 'model'} (No space left" in said and "make room" in said
+    assert distil("--name", "full") == 0
+    told = capsys.readouterr().out
+    assert "model:" in told and "estimate" not in told
+    assert json.loads((tmp_path / "out" / "model" / "record.json").read_text())["name"] == "full"
 
 
 def test_a_student_is_trained_further_and_its_budgets_add_up(distil, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """The commands that pre-train: `distil` and `teacher`."""
 
 import os
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from ..distillation.recipe import PretrainingConfig
 from ..distillation.training import check_hosts
 from ..evidence.names import REHEARSAL, pretraining_run
 from ..evidence.records import load_record, save_record
-from ..machine import processes
+from ..machine import files, processes
 from ..machine.device import make_accelerator, use_fast_settings
 from ..models import dropout, families
 from ..models.growth import new_teacher
@@ -177,12 +178,15 @@ def _student(
 
 def keep(model: Any, tokenizer: PreTrainedTokenizerBase, record: dict[str, Any], folder: Path) -> None:
     """Save the model with its tokenizer (plain transformers loads it) and the record, and say where."""
-    model.save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
-    path = save_record(record)
-    (folder / "model" / "record.json").write_text(path.read_text())  # so that the model and its record stay together
-    print(f"{tables.summary([record])}\nmodel:  {folder / 'model'}\nrecord: {path}")
-    print(f"try it: {next_command(record, folder / 'model')}")
+    made = folder / "model"
+    with files.written("the model, which is trained and in its last checkpoint,", made):
+        model.save_pretrained(made)
+        tokenizer.save_pretrained(made)
+        path = save_record(record)
+        shutil.copyfile(path, made / ".record.part")
+        (made / ".record.part").rename(made / "record.json")  # last, because it says that the model is whole
+    print(f"{tables.summary([record])}\nmodel:  {made}\nrecord: {path}")
+    print(f"try it: {next_command(record, made)}")
 
 
 def next_command(record: dict[str, Any], model: Path) -> str:

@@ -12,6 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TextIO
 
+from safetensors import SafetensorError
+
 try:
     import fcntl
 except ImportError:  # not on Windows
@@ -132,6 +134,22 @@ def check_place(folder: Path) -> None:
             pass
     except OSError as error:
         raise OSError(f"{nearest} cannot be written to ({error.strerror}); choose another output folder") from error
+
+
+@contextmanager
+def written(what: str, folder: Path) -> Iterator[None]:
+    """Turn whatever a library raises inside, where `what` cannot be written to `folder`, into an OSError in a sentence.
+
+    On a full disk safetensors raises an error of its own, and `tokenizers` a bare Exception.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, (OSError, SafetensorError)) and type(error) is not Exception:
+            raise
+        raise OSError(
+            f"{what} could not be written to {folder} ({error}): make room there, and the same command writes it again"
+        ) from error
 
 
 def write_json(path: Path, content: Any) -> None:

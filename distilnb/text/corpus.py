@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerBase
 
 from .. import paths, scales
+from ..machine import files
 from . import toyworld
 from .contamination import Scored
 from .preparing import prepare
@@ -200,5 +201,6 @@ def make_tokenizer(folder: Path, sources: tuple[TextSource, ...], pieces: int) -
     if not (folder / "tokenizer.json").is_file():
         toy = [s.name for s in sources] == ["toyworld"]
         made = toyworld.train_tokenizer(pieces) if toy else train_tokenizer(sources, pieces)
-        made.save_pretrained(folder)
+        with files.written("the tokenizer", folder):
+            made.save_pretrained(folder)
     return AutoTokenizer.from_pretrained(folder)
