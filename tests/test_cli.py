@@ -7,9 +7,12 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_type_hints
 
 import pytest
+import torch
+from conftest import make_teacher
 from safetensors import SafetensorError
 from transformers import (
     AutoTokenizer,
@@ -338,6 +341,41 @@ def test_what_a_command_imports_is_not_searched_for_garbage_again(capsys):
     gc.unfreeze()
     assert main.main(["teacher", "--scale", "base"]) == 2 and capsys.readouterr().err
     assert gc.isenabled() and gc.get_freeze_count() > 100_000
+
+
+@pytest.fixture
+def growing(monkeypatch, text_file, tmp_path):
+    """Run `distilnb teacher` up to where its stages begin, by so many processes; (its status, what they are given)."""
+    given = []
+
+    def run(*flags: str, processes: int = 1) -> tuple[int, list]:
+        accelerator = SimpleNamespace(num_processes=processes, is_main_process=True, device=torch.device("cpu"))
+        monkeypatch.setattr(training, "_meet", lambda *_: accelerator)
+        monkeypatch.setattr(training, "grow_teacher", stop)
+        return main.main(["teacher", "--out", str(tmp_path / "out"), "--text", str(text_file), *flags]), given
+
+    def stop(model, stages, growth, accelerator):
+        given.append(growth)
+        raise ValueError("the stages begin")
+
+    return run
+
+
+def test_a_teacher_whose_updates_cannot_be_shared_out_is_refused_before_its_text(growing, monkeypatch, capsys):
+    """The tokenizer of a teacher from nothing, too, is made of the text."""
+    monkeypatch.setattr(training, "make_tokenizer", None)
+    assert growing(processes=3) == (2, []) and "multiple" in capsys.readouterr().err
+
+
+def test_a_teacher_that_reads_less_than_its_stages_is_refused_before_its_text(growing, tokenizer, tmp_path, capsys):
+    for part in (make_teacher(len(tokenizer), max_position_embeddings=40), tokenizer):
+        part.save_pretrained(tmp_path / "short")
+    assert growing("--start", str(tmp_path / "short")) == (2, []) and "tokens at most" in capsys.readouterr().err
+
+
+def test_a_teacher_is_trained_on_text_of_the_layout_that_its_record_states(growing, capsys):
+    status, (growth,) = growing("--layout", "grouped")
+    assert growth.config.layout == growth.text(32).info["layout"] == "grouped"
 
 
 def test_only_scales_with_a_recipe_train_a_teacher(capsys):

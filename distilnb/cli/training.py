@@ -12,7 +12,7 @@ from transformers import BertConfig, PreTrainedConfig, PreTrainedModel, PreTrain
 from .. import paths, scales
 from ..distillation.batches import make_samples
 from ..distillation.estimate import counted
-from ..distillation.growing import Growth, grow_teacher
+from ..distillation.growing import Growth, grow_teacher, stage_settings
 from ..distillation.loop import check_output, check_positions, check_shares, pretrain
 from ..distillation.recipe import PretrainingConfig
 from ..distillation.training import check_hosts
@@ -234,11 +234,16 @@ def teacher(where: TrainingOptions, what: TeacherOptions, config: PretrainingCon
     """
     scale, sources = scales.get(where.scale), where.sources
     accelerator = _meet(where, config)
+    stages, made = scale.teacher_stages, {}
     if what.start:
         model, tokenizer, made = _started(what.start, config.seed)
         stages = stages_of(model.config.num_hidden_layers, bool(made["new_tensors"]), scale)
-    else:
-        made, stages, folder = {}, scale.teacher_stages, where.folder / "tokenizer"
+    for each in stage_settings(config, stages, where.folder):  # before the text, which may take hours
+        check_shares(each, accelerator.num_processes)
+        if what.start:
+            check_positions(each, model)
+    if not what.start:
+        folder = where.folder / "tokenizer"
         pieces = scale.teacher_shape["vocab_size"]
         tokenizer = processes.once_a_disk(folder, accelerator, partial(make_tokenizer, folder, sources, pieces))
         shape = scale.teacher_shape | {"vocab_size": len(tokenizer), "num_hidden_layers": stages[0].layers}
@@ -247,7 +252,7 @@ def teacher(where: TrainingOptions, what: TeacherOptions, config: PretrainingCon
     budget = corpus_budget(sources, scale.teacher_corpus_tokens)
 
     def text(seq_length: int) -> corpus.Corpus:
-        read = partial(where.read_text, tokenizer, seq_length, budget)
+        read = partial(where.read_text, tokenizer, seq_length, budget, config.layout)
         return processes.once_a_disk(paths.cache("corpora"), accelerator, read)
 
     earlier = Path(what.start, "record.json")

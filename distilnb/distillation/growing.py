@@ -49,12 +49,26 @@ def grow_teacher(
     if folds and growth.made_from:  # an encoder was trained on pairs
         folds = not model.bert.embeddings.token_type_embeddings.weight[1:].any()
     records = [growth.before] if growth.before else []
-    budget = sum(stage.tokens for stage in stages)
-    for number, stage in enumerate(stages, start=len(growth.before["stages"]) if growth.before else 0):
+    first = len(growth.before["stages"]) if growth.before else 0
+    configs = stage_settings(growth.config, stages, growth.folder, first)
+    for number, (stage, config) in enumerate(zip(stages, configs, strict=True), first):
         if stage.layers not in (0, model.config.num_hidden_layers):
             model = grow(model, stage.layers)
         train_only(model, stage.part)
-        records.append(_train(model, stage, _settings(growth, stage, number, budget), growth, number, accelerator))
+        text = growth.text(stage.seq_length)
+        record = pretrain(
+            model,
+            text,
+            make_samples(growth.tokenizer, text.token_counts, families.of(model).objective, config),
+            accelerator,
+            config,
+            out=growth.folder / f"stage-{number}",
+            name=f"{growth.name}, {stage.title(model.config.num_hidden_layers)}",
+            scale=growth.scale,
+            **({"made_from": growth.made_from} if growth.made_from else {}),
+            machine=use_fast_settings(accelerator.device),
+        )
+        records.append(record)
         accelerator.free_memory()
     set_dropout(model, DROPOUT)
     if folds:
@@ -62,38 +76,21 @@ def grow_teacher(
     return model, join_records(records, growth.name)
 
 
-def _settings(growth: Growth, stage: Stage, number: int, budget: int) -> PretrainingConfig:
-    config = growth.config
-    return replace(
-        config,
-        learning_rate=stage.learning_rate,
-        seq_length=stage.seq_length,
-        batch_size=stage.batch_size,
-        micro_batch_size=stage.batch_size,
-        tokens=max(1, stage.tokens * config.tokens // budget),
-        seed=config.seed + number,
-        backup=str(Path(config.backup, growth.folder.name)) if config.backup else config.backup,
-    )
-
-
-def _train(
-    model: PreTrainedModel,
-    stage: Stage,
-    config: PretrainingConfig,
-    growth: Growth,
-    number: int,
-    accelerator: Accelerator,
-) -> dict[str, Any]:
-    text = growth.text(stage.seq_length)
-    return pretrain(
-        model,
-        text,
-        make_samples(growth.tokenizer, text.token_counts, families.of(model).objective, config),
-        accelerator,
-        config,
-        out=growth.folder / f"stage-{number}",
-        name=f"{growth.name}, {stage.title(model.config.num_hidden_layers)}",
-        scale=growth.scale,
-        **({"made_from": growth.made_from} if growth.made_from else {}),
-        machine=use_fast_settings(accelerator.device),
-    )
+def stage_settings(
+    config: PretrainingConfig, stages: Sequence[Stage], folder: Path, first: int = 0
+) -> list[PretrainingConfig]:
+    """The settings of each stage of a teacher in `folder`, of which the first has the number `first`."""
+    budget = sum(stage.tokens for stage in stages)
+    return [
+        replace(
+            config,
+            learning_rate=stage.learning_rate,
+            seq_length=stage.seq_length,
+            batch_size=stage.batch_size,
+            micro_batch_size=stage.batch_size,
+            tokens=max(1, stage.tokens * config.tokens // budget),
+            seed=config.seed + number,
+            backup=str(Path(config.backup, folder.name)) if config.backup else config.backup,
+        )
+        for number, stage in enumerate(stages, first)
+    ]
