@@ -350,7 +350,8 @@ def growing(monkeypatch, text_file, tmp_path):
 
     def run(*flags: str, processes: int = 1) -> tuple[int, list]:
         accelerator = SimpleNamespace(num_processes=processes, is_main_process=True, device=torch.device("cpu"))
-        monkeypatch.setattr(training, "_meet", lambda *_: accelerator)
+        monkeypatch.setattr(training, "make_accelerator", lambda *_: accelerator)
+        monkeypatch.setattr(training, "check_hosts", lambda *_: None)
         monkeypatch.setattr(training, "grow_teacher", stop)
         return main.main(["teacher", "--out", str(tmp_path / "out"), "--text", str(text_file), *flags]), given
 
