@@ -174,7 +174,7 @@ def test_a_run_whose_every_update_overflowed_has_learned_nothing_and_says_so(dis
     """Also when it is started again, after its last checkpoint."""
     at_calls(monkeypatch, "nan gradient", 1, 2)
     for _ in range(1 + out):
-        with pytest.raises(FloatingPointError, match="fp16 left out 2"):
+        with pytest.raises(FloatingPointError, match="left out 2"):
             distil(2, **({"out": tmp_path / "run"} if out else {}))
 
 
