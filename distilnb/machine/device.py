@@ -201,12 +201,12 @@ def describe_device(device: torch.device | None = None) -> dict[str, Any]:
         device = PartialState().device
     gpu = device.type == "cuda" if device else torch.cuda.is_available()
     model = re.search(r"^model name[^:]*:(.*)", _proc("cpuinfo"), re.M)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else None
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "processor": model[1].strip() if model else platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "memory_gib": memory and round(memory, 1),
+        "memory_gib": round(memory, 1),
         "gpu": torch.cuda.get_device_name(device) if gpu else None,
     }
 

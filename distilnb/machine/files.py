@@ -1,6 +1,7 @@
 """Locks that keep a folder to one run and vanish with their owner; hashes of files; writes forced to the disk."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -14,12 +15,7 @@ from typing import Any, TextIO
 
 from safetensors import SafetensorError
 
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None
 HELD = (errno.EACCES, errno.EAGAIN)
-LOCK_NB = fcntl.LOCK_NB if fcntl else 0
 
 
 @contextmanager
@@ -55,7 +51,7 @@ def _lock(folder: Path, waiting: str) -> TextIO:
             if again and isinstance(error, FileNotFoundError):  # another process deleted a folder in between
                 continue
             raise OSError(f"{folder} cannot be written to ({error.strerror}); choose another output folder") from error
-    if not _locked(file, LOCK_NB):
+    if not _locked(file, fcntl.LOCK_NB):
         file.seek(0)
         owner = file.read().strip() or "another process"
         if not waiting:
@@ -78,11 +74,11 @@ def claim(folder: Path, name: str, patient: bool = False) -> Iterator[bool]:
     drops a lock when its process ends, or closes the file: within a claim, no other is to be made in its folder. Every
     claim is granted where there are no locks, and where the folder cannot be written to.
     """
-    path, wait = folder / ".claims", 0 if patient else LOCK_NB
+    path, wait = folder / ".claims", 0 if patient else fcntl.LOCK_NB
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            file = open(path, "a+") if fcntl else None
+            file = open(path, "a+")
         except OSError:
             file = None
         if file is None:
@@ -97,7 +93,7 @@ def claim(folder: Path, name: str, patient: bool = False) -> Iterator[bool]:
             try:
                 yield True
             finally:
-                if _locked(file, LOCK_NB):  # all of it
+                if _locked(file, fcntl.LOCK_NB):  # all of it
                     with suppress(OSError):
                         path.unlink()
             return
@@ -106,8 +102,7 @@ def claim(folder: Path, name: str, patient: bool = False) -> Iterator[bool]:
 def _locked(file: TextIO, wait: int, *where: int) -> bool:
     """Whether `file`, or the bytes (number, first) of it, could be locked; also where there are no locks."""
     try:
-        if fcntl is not None:
-            fcntl.lockf(file, fcntl.LOCK_EX | wait, *where)
+        fcntl.lockf(file, fcntl.LOCK_EX | wait, *where)
     except OSError as error:
         return error.errno not in HELD
     return True

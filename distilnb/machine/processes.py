@@ -182,10 +182,9 @@ def _before_fork() -> None:
         _mortal[-1] = threading.current_thread() is threading.main_thread()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork, after_in_child=lambda: die_with_the_parent() if _mortal and _mortal[-1] else None
-    )
+os.register_at_fork(
+    before=_before_fork, after_in_child=lambda: die_with_the_parent() if _mortal and _mortal[-1] else None
+)
 
 
 def leftovers() -> str:

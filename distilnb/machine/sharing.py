@@ -31,8 +31,6 @@ def check(jobs: int, accelerator: Accelerator) -> None:
         raise ValueError("--jobs shares out the cores of one processor; leave it out on a GPU and under `launch`")
     if jobs > (os.cpu_count() or 1):
         raise ValueError(f"--jobs is {jobs}; this machine has {os.cpu_count()} cores")
-    if files.fcntl is None:
-        raise ValueError("--jobs needs locks of files, which this system has not; leave it out")
 
 
 @contextmanager

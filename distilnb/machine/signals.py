@@ -43,8 +43,7 @@ def _unhear() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_unhear)
+os.register_at_fork(after_in_child=_unhear)
 
 
 class Interrupts:
