@@ -15,7 +15,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -73,26 +73,6 @@ def check_hosts(accelerator: Accelerator, facts: dict[str, Any]) -> dict[str, in
 Batch = dict[str, Tensor]
 
 
-class SafetySettings(Protocol):
-    """The settings that keep a run safe: checkpoints, backups and limits."""
-
-    micro_batch_size: int
-    checkpoint_every: int
-    checkpoint_minutes: float
-    keep: int
-    max_skipped: int
-
-
-class Settings(Protocol):
-    """The other settings that `Training` reads."""
-
-    seed: int
-    clip: float
-
-    def learning_rate_at(self, step: int, steps: int) -> float:
-        """The learning rate of update `step`, counted from 0, of `steps`."""
-
-
 def columns_of(rows: list[list]) -> dict[str, list]:
     """The columns of a curve that an older checkpoint holds as a list of rows."""
     names = ("step", "tokens", "loss", "ce", "mlm", "cos", "norm", "tokens_per_second")
@@ -100,18 +80,16 @@ def columns_of(rows: list[list]) -> dict[str, list]:
 
 
 class Training:
-    """A model, its optimizer and the updates made so far; `advance` makes further ones, `checkpoint` keeps them."""
+    """A model, its optimizer and the updates made so far; `advance` makes further ones, `checkpoint` keeps them.
+
+    `config` says what is learned, of which `seed`, `clip` and `learning_rate_at` are read here; `safety` has the size
+    of micro-batches, the checkpoints and the limit of skipped updates. Pre-training has all in one.
+    """
 
     one_row, to_shrink = "row", "--max-length"  # for the message when not even one row fits into memory
 
     def __init__(
-        self,
-        model: nn.Module,
-        accelerator: Accelerator,
-        config: Settings,
-        safety: SafetySettings,
-        steps: int,
-        folder: Path | None,
+        self, model: nn.Module, accelerator: Accelerator, config: Any, safety: Any, steps: int, folder: Path | None
     ) -> None:
         self.model, self.accelerator, self.config, self.safety = model, accelerator, config, safety
         self.steps, self.folder = steps, folder

@@ -292,12 +292,6 @@ def reads_token_types(config: PreTrainedConfig) -> bool:
     return getattr(config, "type_vocab_size", 0) > 1 and config.model_type != "modernbert"
 
 
-def epsilon(config: PreTrainedConfig) -> float:
-    """The constant that the norms of a model add to a variance."""
-    names = ("layer_norm_eps", "layer_norm_epsilon", "norm_eps")
-    return next((getattr(config, name) for name in names if hasattr(config, name)), DISTILBERT_EPSILON)
-
-
 def embeddings(model: PreTrainedModel) -> tuple[list[nn.Module], list[nn.Module]]:
     """The modules that hold a model's lookup tables, and those whose output goes to the layers; for any head."""
     row = of(model)

@@ -84,8 +84,6 @@ IGNORE = -100  # label of a position without a masked word
 class NextWord:
     """The causal counterpart of a Masker: nothing is hidden, and the label of each token is the next token."""
 
-    probability: float = 1.0
-
     def uniform(self) -> "NextWord":
         """This object itself, because nothing is drawn at random."""
         return self
