@@ -32,7 +32,7 @@ def measure(text: Path, folder: Path, out: Path, rank: int, port: int) -> None:
     teacher = make_teacher(12000, layers=4, hidden_size=256, intermediate_size=512)
     student = build_student(teacher)
     costs, real = [], loop.estimate_run
-    loop.estimate_run = lambda *a: costs.append(real(*a)) or costs[-1]
+    loop.estimate_run = lambda *a, **k: costs.append(real(*a, **k)) or costs[-1]
     shape = {"seq_length": 32, "batch_size": 16, "micro_batch_size": 16, "checkpoint_every": 2}
     config = PretrainingConfig(tokens=3 * 16 * 32, **shape)
     loop.pretrain(student, corpus, masker, accelerator, config, teacher=teacher, out=out)

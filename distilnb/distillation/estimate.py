@@ -72,41 +72,37 @@ def estimate_passes(
     return Estimate(tokens / rate, max(peak, held + saving) + 8 * own, 2 * 12 * own, rate)
 
 
-@dataclass(frozen=True)
-class Remaining:
-    """The rest of a run, in numbers; `saves` counts those at fixed updates, others follow `checkpoint_minutes`."""
-
-    tokens: int
-    updates: int
-    evaluations: int
-    heldout_rows: int
-    saves: int
-    checkpoint_minutes: float
-    keep: int
-    folder: Path | None
-    watts: float = 0.0
-    kwh_price: float = 0.0
-
-
-def estimate_run(step: Distillation, batch: dict[str, Tensor], accelerator: Accelerator, left: Remaining) -> Estimate:
+def estimate_run(
+    step: Distillation,
+    batch: dict[str, Tensor],
+    accelerator: Accelerator,
+    config: PretrainingConfig,
+    *,
+    tokens: int,
+    updates: int,
+    evaluations: int,
+    heldout_rows: int,
+    folder: Path | None,
+) -> Estimate:
     """The time, memory and disk of the rest of a run: passes, optimizer, held-out evaluations and checkpoints.
 
     No other process is waited for, so that one process alone may call this.
     """
     device, own = accelerator.device, sum(p.numel() for p in step.student.parameters())
-    passes = estimate_passes(step, batch, accelerator, left.tokens)
-    training = passes.seconds + left.updates * optimizer_seconds(own, device)
-    share = left.heldout_rows / len(batch["input_ids"]) / accelerator.num_processes
-    judging = share * left.evaluations * reading_seconds(step.student, batch, accelerator)
+    passes = estimate_passes(step, batch, accelerator, tokens)
+    training = passes.seconds + updates * optimizer_seconds(own, device)
+    share = heldout_rows / len(batch["input_ids"]) / accelerator.num_processes
+    judging = share * evaluations * reading_seconds(step.student, batch, accelerator)
     if step.teacher is not None:
         judging += share * reading_seconds(step.teacher, batch, accelerator)  # once: its guesses are kept
-    saves = left.saves + training / 60 / left.checkpoint_minutes
-    kept, saving = min(int(saves), left.keep), 0.0
-    if left.folder:
-        saving = saves * 12 * own / write_rate(left.folder, min(2**23, 12 * own))
-    watts = left.watts or assumed_watts(device.type == "cuda")
-    seconds, disk = training + judging + saving, kept * 12 * own if left.folder else 0
-    return Estimate(seconds, passes.memory_bytes, disk, left.tokens / training, watts, left.kwh_price)
+    saves = 1 + (updates // config.checkpoint_every if config.checkpoint_every else 0)
+    saves += training / 60 / config.checkpoint_minutes
+    kept, saving = min(int(saves), config.keep), 0.0
+    if folder:
+        saving = saves * 12 * own / write_rate(folder, min(2**23, 12 * own))
+    watts = config.watts or assumed_watts(device.type == "cuda")
+    seconds, disk = training + judging + saving, kept * 12 * own if folder else 0
+    return Estimate(seconds, passes.memory_bytes, disk, tokens / training, watts, config.kwh_price)
 
 
 def reading_seconds(model: PreTrainedModel, batch: dict[str, Tensor], accelerator: Accelerator) -> float:

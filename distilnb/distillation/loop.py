@@ -10,7 +10,7 @@ The same loop pre-trains a teacher, without a teacher of its own and with weight
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from ..text.corpus import Corpus
 from ..text.masking import IGNORE, Masker, NextWord
 from . import checkpoints
 from .batches import MaskedRows, MicroBatches, collate
-from .estimate import Estimate, Remaining, estimate_run
+from .estimate import Estimate, estimate_run
 from .evaluation import HELD_OUT_ROWS, HeldOut
 from .recipe import PretrainingConfig
 from .step import Distillation, add_projection, drop_projection
@@ -112,19 +112,17 @@ class Run(Training):
         config, updates = self.config, self.steps - self.step
         keys = next(iter(self.loader(self.steps).batch_sampler))[: self.rows]
         batch = self.to_device(collate(MaskedRows(self.corpus.train, self.masker).__getitems__(keys)))
-        left = Remaining(
+        return estimate_run(
+            self.accelerator.unwrap_model(self.module),
+            batch,
+            self.accelerator,
+            config,
             tokens=config.tokens * updates // self.steps,
             updates=updates,
             evaluations=updates // self.every + 1,
             heldout_rows=min(HELD_OUT_ROWS, len(self.corpus.heldout)),
-            saves=1 + (updates // config.checkpoint_every if config.checkpoint_every else 0),
-            checkpoint_minutes=config.checkpoint_minutes,
-            keep=config.keep,
             folder=self.folder,
-            watts=config.watts,
-            kwh_price=config.kwh_price,
         )
-        return estimate_run(self.accelerator.unwrap_model(self.module), batch, self.accelerator, left)
 
     def loader(self, stop: int) -> DataLoader:
         """The micro-batches of this process up to update `stop`, prepared by `workers` processes."""
@@ -217,15 +215,6 @@ def check_output(out: Path, config: PretrainingConfig) -> None:
     checkpoints.check_identity(out / "checkpoints", {k: v for k, v in saved.items() if k in settings}, settings)
 
 
-@dataclass(frozen=True)
-class Sitting:
-    """What `pretrain` takes beside the run itself: its name, and the update after which this sitting ends."""
-
-    name: str = "distillation"
-    stop_after: int | None = None  # of the run's updates; the same call without it goes on from there
-    quiet: bool = False
-
-
 def pretrain(
     student: PreTrainedModel,
     corpus: Corpus,
@@ -235,12 +224,15 @@ def pretrain(
     *,
     teacher: PreTrainedModel | None = None,
     out: Path | None = None,
-    **settings: Any,
+    name: str = "distillation",
+    stop_after: int | None = None,
+    quiet: bool = False,
+    **provenance: Any,
 ) -> dict[str, Any]:
     """Train `student` in place and return the run's record, with its curve and its held-out `evaluations`.
 
-    With `out`, checkpoints go to `out/checkpoints`, and a run found there is resumed. The other settings are fields of
-    `Sitting`; further keywords are added to the record.
+    With `out`, checkpoints go to `out/checkpoints`, and a run found there is resumed. After update `stop_after`
+    this sitting ends, and the same call without it goes on from there. Further keywords are added to the record.
 
     A first SIGTERM or Ctrl-C ends the run after its update and a checkpoint, with `Stopped`; a second ends it at once.
 
@@ -248,18 +240,17 @@ def pretrain(
     FloatingPointError when `max_skipped` updates in a row had no finite loss and gradient.
     """
     check_run(config, corpus, teacher, accelerator.num_processes)
-    sitting = Sitting(**{field.name: settings.pop(field.name) for field in fields(Sitting) if field.name in settings})
-    quiet = sitting.quiet or not accelerator.is_main_process
+    quiet = quiet or not accelerator.is_main_process
     with explained(), alone_in(out / "checkpoints" if out else None, accelerator):
         run = Run(student, corpus, masker, accelerator, config, teacher, out)
-        stop = min(run.steps, sitting.stop_after or run.steps)
+        stop = min(run.steps, stop_after or run.steps)
         if run.step < stop and not quiet:
-            print(_announce(run, sitting.name), flush=True)
+            print(_announce(run, name), flush=True)
         if run.step == 0:
             run.evaluate()
         student.train()
-        run.advance(stop, iter(run.loader(stop)), sitting.name, quiet)
-        record = _record(run, sitting.name, **settings)
+        run.advance(stop, iter(run.loader(stop)), name, quiet)
+        record = _record(run, name, **provenance)
     drop_projection(student)
     return record
 
