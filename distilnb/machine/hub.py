@@ -131,6 +131,14 @@ def fetch(load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any)
         raise ValueError(f"{type(error).__name__}: {_first_line(error)}") from error
 
 
+def fetch_or_say(told: str, load: Callable[..., Any], path: str, *arguments: Any, **keywords: Any) -> Any:
+    """The result of `fetch`; where it fails, a ValueError: the sentence `told`, and its `cause`."""
+    try:
+        return fetch(load, path, *arguments, **keywords)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{told}{cause(path, error)}") from error
+
+
 def cause(path: str, error: Exception) -> str:
     """The end of a sentence about a failed load: the reason, and a way out if the Hub was asked."""
     refused = next((told for one in _chain(error) for kind, told in REFUSED.items() if isinstance(one, kind)), None)

@@ -51,10 +51,7 @@ def load_model(path: str) -> PreTrainedModel:
     Raises ValueError where there is no such model.
     """
     path, where = locate(path)
-    try:
-        config = hub.fetch(AutoConfig.from_pretrained, path, **where)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"model '{path}' has no readable config.json{hub.cause(path, error)}") from error
+    config = hub.fetch_or_say(f"model '{path}' has no readable config.json", AutoConfig.from_pretrained, path, **where)
     name = (config.architectures or [config.model_type])[0]
     kind = class_named(name)
     if kind is None:
@@ -62,11 +59,8 @@ def load_model(path: str) -> PreTrainedModel:
             f"model '{path}' is a {name}; use a language model, a classifier or a question answerer of one of these "
             f"families: {', '.join(family.name for family in FAMILIES.values())}"
         )
-    try:
-        model = hub.fetch(kind.from_pretrained, path, dtype=torch.float32, use_safetensors=True, **where)
-    except (OSError, ValueError) as error:
-        cause = hub.cause(path, error)
-        raise ValueError(f"model '{path}' has no readable weights (model.safetensors){cause}") from error
+    told = f"model '{path}' has no readable weights (model.safetensors)"
+    model = hub.fetch_or_say(told, kind.from_pretrained, path, dtype=torch.float32, use_safetensors=True, **where)
     tie_as_loaded(model)
     return model.eval()
 
@@ -76,10 +70,8 @@ def read_config(source: str, revision: str | None = None) -> PreTrainedConfig:
     if source == "random:base":
         return BertConfig()
     name, where = locate(source.removeprefix(RANDOM))
-    try:
-        config = hub.fetch(AutoConfig.from_pretrained, name, **where | ({"revision": revision} if revision else {}))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"there is no readable config.json at '{name}'{hub.cause(name, error)}") from error
+    told, where = f"there is no readable config.json at '{name}'", where | ({"revision": revision} if revision else {})
+    config = hub.fetch_or_say(told, AutoConfig.from_pretrained, name, **where)
     families.of(config, f"model '{name}'")
     return config
 
@@ -159,10 +151,8 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
     Raises ValueError when the model has no tokenizer.
     """
     name, where = locate(source.removeprefix(RANDOM).removeprefix(UNTRAINED))
-    try:
-        tokenizer = hub.fetch(AutoTokenizer.from_pretrained, name, **where)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"no model with its tokenizer can be read at '{source}'{hub.cause(name, error)}") from error
+    told = f"no model with its tokenizer can be read at '{source}'"
+    tokenizer = hub.fetch_or_say(told, AutoTokenizer.from_pretrained, name, **where)
     pad_with_end(tokenizer)
     return tokenizer
 

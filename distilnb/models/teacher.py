@@ -44,32 +44,24 @@ def load_encoder(
     path, at = str(path), f" at revision {revision}" if revision else ""
     reached = hub.reach(path, "model", f"teacher '{path}'")
     where = {"revision": revision, "trust_remote_code": False} | reached
-    try:
-        config = hub.fetch(AutoConfig.from_pretrained, path, **where)
-    except (OSError, ValueError) as error:
-        trouble = "is not in the local cache and the Hub does not answer" if reached else "has no readable config.json"
-        raise ValueError(f"teacher '{path}'{at} {trouble}{hub.cause(path, error)}") from error
+    trouble = "is not in the local cache and the Hub does not answer" if reached else "has no readable config.json"
+    config = hub.fetch_or_say(f"teacher '{path}'{at} {trouble}", AutoConfig.from_pretrained, path, **where)
     family = families.of(config, f"teacher '{path}'")
-    unreadable = f"teacher '{path}'{at} has a configuration, but its {{}} cannot be read{{}}"
-    try:
-        tokenizer = hub.fetch(AutoTokenizer.from_pretrained, path, **where)
-    except (OSError, ValueError) as error:
-        raise ValueError(unreadable.format("tokenizer", hub.cause(path, error))) from error
+    unreadable = f"teacher '{path}'{at} has a configuration, but its {{}} cannot be read"
+    tokenizer = hub.fetch_or_say(unreadable.format("tokenizer"), AutoTokenizer.from_pretrained, path, **where)
     check_vocabulary(config, tokenizer)
     never_cut(tokenizer)
-    try:
-        with torch.random.fork_rng(devices=[]), hub.no_report():
-            torch.manual_seed(seed)
-            teacher, report = hub.fetch(
-                family.model.from_pretrained,
-                path,
-                dtype=torch.float32,
-                use_safetensors=True,
-                output_loading_info=True,
-                **where,
-            )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ValueError(unreadable.format("weights (model.safetensors)", hub.cause(path, error))) from error
+    with torch.random.fork_rng(devices=[]), hub.no_report():
+        torch.manual_seed(seed)
+        teacher, report = hub.fetch_or_say(
+            unreadable.format("weights (model.safetensors)"),
+            family.model.from_pretrained,
+            path,
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            **where,
+        )
     new = _missing_head(path, teacher, report)
     if new:
         _draw_head(teacher, new, seed)
