@@ -23,17 +23,17 @@ MAY_CHANGE = (
 RANGES = (  # settings, what their values are, and whether one is such a value; nan is none
     (
         "tokens seq_length batch_size micro_batch_size learning_rate clip keep max_skipped checkpoint_minutes",
-        "a finite number above 0",
+        "above 0 and finite",
         lambda value: 0 < value < math.inf,
     ),
     (
         "weight_decay smoothing workers watts kwh_price evaluate_every checkpoint_every",
-        "a finite number of at least 0",
+        "at least 0 and finite",
         lambda value: 0 <= value < math.inf,
     ),
     ("seed", "a whole number from 0 to below 2**63", lambda value: 0 <= value < 2**63),
     ("warmup", "a share of the updates, from 0 to below 1", lambda value: 0 <= value < 1),
-    ("mask_probability", "a share of the tokens, above 0 and below 1 (BERT's is 0.15)", lambda value: 0 < value < 1),
+    ("mask_probability", "a share of the tokens, between 0 and 1 (BERT's is 0.15)", lambda value: 0 < value < 1),
     ("positions", "'all' or 'masked'", ("all", "masked").__contains__),
     ("layout", "'packed' or 'grouped'", ("packed", "grouped").__contains__),
 )
@@ -81,7 +81,7 @@ class PretrainingConfig:
         for names, what, fits in RANGES:
             for name in names.split():
                 if not fits(value := getattr(self, name)):
-                    raise ValueError(f"{name} is {value}; it is {what}")
+                    raise ValueError(f"{name} is {value}; it must be {what}")
 
     @property
     def weights(self) -> LossWeights:
