@@ -132,10 +132,12 @@ def tuned(source, data: TaskData, tokenizer, accelerator: Accelerator, config: F
 # settings that do not fit
 
 
-@pytest.mark.parametrize("name", ["epochs", "batch_size", "learning_rate", "clip", "max_length"])
+@pytest.mark.parametrize(
+    "name", ["epochs", "batch_size", "learning_rate", "clip", "max_length", "weight_decay", "seed"]
+)
 def test_settings_below_zero_are_refused(name):
     with pytest.raises(ValueError, match=name):
-        FinetuningConfig(**{name: 0})
+        FinetuningConfig(**{name: -1 if name in ("weight_decay", "seed") else 0})
     with pytest.raises(ValueError, match="warmup"):
         FinetuningConfig(warmup=1.0)
     with pytest.raises(ValueError, match="soft_weight"):

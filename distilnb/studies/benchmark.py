@@ -326,7 +326,7 @@ def benchmark(
     `provenance` is added to the record. Raises ValueError before any work for texts that are too few or too long, or an
     unknown format.
     """
-    formats, watch, device = check_formats(formats), Stopwatch(), describe_device() | _state()
+    formats, watch, device = check_formats(formats), Stopwatch(), describe_device(torch.device("cpu")) | _state()
     check_sizes(models, texts, config)
     texts, few = texts[: config.rows], texts[: config.format_rows]
     with threads(config.threads):

@@ -80,6 +80,9 @@ class FinetuningConfig:
         for name in ("epochs", "batch_size", "learning_rate", "clip", "max_length", "stride"):
             if not 0 < (value := getattr(self, name)) < math.inf:
                 raise ValueError(f"{name} is {value}; it must be {'finite' if value > 0 else 'above 0'}")
+        for name in ("weight_decay", "seed"):
+            if not 0 <= (value := getattr(self, name)) < math.inf:
+                raise ValueError(f"{name} is {value}; it must be {'finite' if value > 0 else 'at least 0'}")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup is {self.warmup}; it is a share of the updates, from 0 to below 1")
         if not 0 < self.soft_weight <= 1:

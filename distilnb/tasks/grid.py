@@ -24,6 +24,7 @@ from ..distillation.checkpoints import fingerprint
 from ..evidence import cells
 from ..evidence.names import finetuning_run
 from ..evidence.records import load_record, save_record
+from ..machine import files
 from ..machine.progress import duration
 from ..models.sources import Source
 from . import finetuning, heads
@@ -270,8 +271,9 @@ class FinetuningCell:
         )
         if grid.accelerator.is_main_process:
             if self.keeps:
-                model.save_pretrained(self.keeps)
-                framed(grid.tokenizer).save_pretrained(self.keeps)
+                with files.written("the fine-tuned model", self.keeps):
+                    model.save_pretrained(self.keeps)
+                    framed(grid.tokenizer).save_pretrained(self.keeps)
             save_record(record, self.records)
             shutil.rmtree(unfinished, ignore_errors=True)
             with suppress(OSError):  # it may hold the checkpoints of other runs

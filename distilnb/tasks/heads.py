@@ -232,11 +232,9 @@ def _around(source: PreTrainedModel, head: str, outputs: int) -> tuple[PreTraine
 def _read(source: str | Path, head: str, outputs: int) -> tuple[PreTrainedModel, list[str], list[str]]:
     """The results of `_around` for safetensors in a folder or on the Hub."""
     path, where = locate(source)
-    try:
-        with hub.no_report():
-            config = hub.fetch(AutoConfig.from_pretrained, path, num_labels=outputs, **where)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"model '{path}' has no readable config.json{hub.cause(path, error)}") from error
+    with hub.no_report():
+        told = f"model '{path}' has no readable config.json"
+        config = hub.fetch_or_say(told, AutoConfig.from_pretrained, path, num_labels=outputs, **where)
     kind = class_for(config, head, f"model '{path}'")
     try:
         with torch.random.fork_rng(devices=[]), hub.no_report():
