@@ -256,7 +256,7 @@ def plot_runtimes(record: Record, *others: Record) -> Figure:
         sizes.barh(list(places.values()), [row["bytes"] / 1e6 for row in own], height=0.3, label=model, **look)
         spent = pd.DataFrame({row["format"]: _answer_times(row) for row in own}).T
         for what, shape in zip(spent, "osD", strict=False):
-            times.plot(spent[what], list(places.values()), shape, ms=5, label=f"{model}, {what}", **look)
+            times.plot(spent[what], list(places.values()), shape, ms=5, label=f"{model}{what and ', '}{what}", **look)
         scored = [form for form in places if (model, form) in lost]
         points.plot([-lost[model, form] for form in scored], [places[form] for form in scored], "o", ms=5, **look)
     sizes.set_yticks(range(len(forms)), [EXPORTED[form].title for form in forms])
@@ -279,10 +279,10 @@ def _times_as_fast(row: Mapping[str, Any], teacher: Mapping[str, Any]) -> float:
 
 
 def _answer_times(row: Mapping[str, Any]) -> dict[str, float]:
-    """The milliseconds of an answer in one format, by what is answered."""
+    """The milliseconds of an answer in one format, by what is answered, if that is told apart."""
     if lengths := row.get("lengths"):
         return {f"{length} pieces": spent[0] for length, spent in lengths.items()}
-    return {"its texts": row["ms"][1]}
+    return {"": row["ms"][1]}
 
 
 def _points_lost(record: Record) -> dict[tuple[str, str], float]:
@@ -300,8 +300,8 @@ def _quickest(rows: Sequence[Mapping[str, Any]]) -> str:
     times = _answer_times(first["teacher"])[shortest] / _answer_times(best)[shortest]
     times = times if best.get("lengths") else _times_as_fast(best, first["teacher"])
     share = best["bytes"] / first["student"]["bytes"]
-    what = f"{EXPORTED[best['format']].title} is fastest ({shortest}): {times:.1f} times the teacher in float32"
-    return f"{what}, in {share:.0%} of the student's bytes"
+    which = f"{EXPORTED[best['format']].title} is fastest" + (f" ({shortest})" if shortest else "")
+    return f"{which}: {times:.1f} times the teacher in float32, in {share:.0%} of the student's bytes"
 
 
 @styled
