@@ -34,6 +34,17 @@ def ran(monkeypatch) -> list[str]:
     return names
 
 
+def make_the_teacher_diverge(monkeypatch) -> None:
+    real = finetuning.finetune
+
+    def sometimes(model, *arguments, **more):
+        if more["model_name"] == "teacher":
+            raise FloatingPointError("the loss is nan at update 3")
+        return real(model, *arguments, **more)
+
+    monkeypatch.setattr(finetuning, "finetune", sometimes)
+
+
 def test_a_grid_runs_every_cell_and_later_only_what_is_missing(teacher, student, tokenizer, accelerator, tmp_path, ran):
     def run_grid(data: list[TaskData], seeds: tuple[int, ...]) -> list[dict]:
         ran.clear()
@@ -232,14 +243,7 @@ def test_a_model_that_diverges_at_every_rate_leaves_the_others_their_runs(
     teacher, student, tokenizer, accelerator, tmp_path, monkeypatch
 ):
     """Also where it was to teach them the task: they are trained, not taught."""
-    real = finetuning.finetune
-
-    def sometimes(model, *arguments, **more):
-        if more["model_name"] == "teacher":
-            raise FloatingPointError("the loss is nan at update 3")
-        return real(model, *arguments, **more)
-
-    monkeypatch.setattr(finetuning, "finetune", sometimes)
+    make_the_teacher_diverge(monkeypatch)
     models, data = {"teacher": teacher, "student": student}, [task_data("sst2", train=64, validation=16)]
     settings = {"learning_rates": (1e-7, 2e-3), "task_teacher": "teacher", "quiet": True}
     with pytest.raises(FloatingPointError, match="teacher on sst2"):
@@ -249,10 +253,10 @@ def test_a_model_that_diverges_at_every_rate_leaves_the_others_their_runs(
 
 def test_hosts_need_one_folder_of_records(accelerator, tmp_path, monkeypatch):
     """Each looks there for what is done, and one without the records of another would not wait where that does."""
-    processes.check_common(tmp_path, accelerator)
+    processes.check_shared_folder(tmp_path, accelerator)
     monkeypatch.setattr(processes, "summed", lambda _, ours: ours + 1)  # on another host, a first one too
-    with pytest.raises(ValueError, match="--out"):
-        processes.check_common(tmp_path, accelerator)
+    with pytest.raises(ValueError, match="share"):
+        processes.check_shared_folder(tmp_path, accelerator)
 
 
 def test_a_run_searches_only_what_came_with_it_for_garbage(accelerator, tmp_path):
@@ -377,14 +381,7 @@ def test_a_second_teacher_must_be_one_of_the_models(teacher, student, tokenizer,
 def test_a_pupil_of_a_diverged_teacher_is_not_trained(
     teacher, student, tokenizer, accelerator, tmp_path, monkeypatch, capsys
 ):
-    real = finetuning.finetune
-
-    def sometimes(model, *arguments, **more):
-        if more["model_name"] == "teacher":
-            raise FloatingPointError("the loss is nan at update 3")
-        return real(model, *arguments, **more)
-
-    monkeypatch.setattr(finetuning, "finetune", sometimes)
+    make_the_teacher_diverge(monkeypatch)
     with pytest.raises(FloatingPointError, match="diverged"):
         finetune_grid(
             {"teacher": teacher, "student": student},

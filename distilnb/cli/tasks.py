@@ -72,7 +72,6 @@ def _fine_tune(
     where: RunOptions, what: GridOptions, config: FinetuningConfig, safety: Safety, columns: OwnOptions
 ) -> None:
     accelerator, folder = make_accelerator(where.precision, where.cpu), Path(where.out or paths.home() / "runs")
-    processes.check_common(folder, accelerator)
     sharing.check(what.jobs, accelerator)
     with sharing.helped(what.jobs, folder / "helpers.log"):  # first of all, because a helper takes seconds to start
         tokenizer, records = _run_grid(scales.get(where.scale), folder, accelerator, what, config, safety, columns)

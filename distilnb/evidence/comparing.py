@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .names import tokens_before
+from .names import tokens_learned
 from .records import thin
 
 
@@ -102,7 +102,11 @@ def check_budgets(
     `records` holds the record beside each model, None where there is none. Raises ValueError, unless `allow_unequal`,
     when students read amounts of text that differ by more than 1 %, because the comparison would then show the budget.
     """
-    read = {label: _read(record) for label, record in records.items() if record and record["kind"] == "distillation"}
+    read = {
+        label: tokens_learned(record)
+        for label, record in records.items()
+        if record and record["kind"] == "distillation"
+    }
     if read and max(read.values()) > 1.01 * min(read.values()) and not allow_unequal:
         counts = ", ".join(f"{label} {tokens:,}" for label, tokens in read.items())
         raise ValueError(
@@ -110,15 +114,10 @@ def check_budgets(
             "folders of equal budgets with --model, or add --allow-unequal"
         )
     return [
-        f"{label}: {folder}" + (f" ({record['name']}, {_read(record):,} tokens)" if record else "")
+        f"{label}: {folder}" + (f" ({record['name']}, {tokens_learned(record):,} tokens)" if record else "")
         for label, folder in folders.items()
         for record in [records.get(label)]
     ]
-
-
-def _read(record: Mapping[str, Any]) -> int:
-    """The tokens that a model has learned from, in the recorded run and in those before it."""
-    return record["tokens"] + tokens_before(record)
 
 
 def _missing_seeds(cells: Mapping[tuple, Any]) -> list[str]:

@@ -91,3 +91,8 @@ def held_out_loss(scores: Mapping[str, Any] | None) -> Any:
 def tokens_before(record: Mapping[str, Any]) -> int:
     """The tokens that a student had seen in earlier runs before this one; 0 for a new student."""
     return (record.get("made_from") or {}).get("tokens_before") or 0
+
+
+def tokens_learned(record: Mapping[str, Any]) -> int:
+    """The tokens that a model has learned from, in the recorded run and in those before it."""
+    return record["tokens"] + tokens_before(record)

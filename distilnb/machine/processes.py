@@ -88,11 +88,11 @@ def first_on_disk(folder: Path, accelerator: Accelerator) -> bool:
     return seen[0] == own.name if seen else accelerator.is_local_main_process
 
 
-def check_common(folder: Path, accelerator: Accelerator) -> None:
+def check_shared_folder(folder: Path, accelerator: Accelerator) -> None:
     """Raise ValueError in all processes where they see several disks at `folder`: what one keeps there, others miss."""
     disks = summed(accelerator, torch.tensor(float(first_on_disk(folder, accelerator)), device=accelerator.device))
     if disks > 1:
-        raise ValueError(f"{folder} is not the same on all hosts; --out gives a folder on a disk that they share")
+        raise ValueError(f"{folder} is not the same folder on all hosts; choose one on a disk that they share")
 
 
 def once_a_disk(folder: Path, accelerator: Accelerator, prepare: Callable[[], Any]) -> Any:

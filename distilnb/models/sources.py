@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from .. import paths, scales
-from ..evidence.names import pretraining_run
+from ..evidence.names import pretraining_run, tokens_learned
 from ..evidence.records import load_record
 from ..machine import hub
 from ..scales import Scale
@@ -97,9 +97,7 @@ def further(
     record = load_record(file) if file.is_file() else {}
     made = {"layers": [], "init": "student", "token_types": "", **record.get("made_from", {})}
     made |= {"family": ours.name, "student": shipped_name(source), "student_record": record.get("name")}
-    made["tokens_before"] = (
-        record and record["tokens"] + (record.get("made_from", {}).get("tokens_before") or 0) or None
-    )
+    made["tokens_before"] = tokens_learned(record) if record else None
     student.config.initialized_from = made | {"seed": record.get("seed"), "sha256": record.get("sha256")}
     return student, made
 

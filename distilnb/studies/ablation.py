@@ -202,7 +202,8 @@ def run_grid(
     when no cell is free any more, and returns the records that it knows. Raises ValueError before any work for
     arguments that do not fit and a record of other settings, and FloatingPointError at the end when a cell diverged.
     """
-    processes.check_common(grid.records, grid.accelerator)
+    for folder in (grid.records, grid.work):
+        processes.check_shared_folder(folder, grid.accelerator)
     quiet = quiet or helping
     planned = [_Planned(cell.name, grid, cell, quiet) for cell in grid.cells(variants, seeds)]
 

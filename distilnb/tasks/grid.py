@@ -24,7 +24,7 @@ from ..distillation.checkpoints import fingerprint
 from ..evidence import cells
 from ..evidence.names import finetuning_run
 from ..evidence.records import load_record, save_record
-from ..machine import files
+from ..machine import files, processes
 from ..machine.progress import duration
 from ..models.sources import Source
 from . import finetuning, heads
@@ -310,6 +310,7 @@ def finetune_grid(
         raise ValueError("a grid needs at least one model and one seed")
     given = {key: value for key, value in settings.items() if value is not None}
     grid = FinetuningGrid(models, tokenizer, accelerator, config, **given)
+    processes.check_shared_folder(Path(grid.folder), accelerator)
     asked = not (grid.quiet or grid.helping)
     grid = replace(grid, folder=Path(grid.folder), quiet=not (asked and accelerator.is_main_process))
     if grid.learning_rates:
