@@ -14,7 +14,7 @@ from conftest import ANIMALS, make_teacher, make_tokenizer, stories
 from datasets import Dataset
 from datasets.table import MemoryMappedTable
 from huggingface_hub import constants
-from transformers import BertTokenizer
+from transformers import BertTokenizer, PreTrainedTokenizerBase
 
 from distilnb.machine import hub
 from distilnb.text import corpus, portions, preparing, reading, toyworld
@@ -613,3 +613,21 @@ def test_what_was_left_out_and_mended_stays_with_the_corpus(tmp_path, tokenizer)
     built = build_corpus([TextSource(str(tmp_path / "a.jsonl"))], tokenizer, seq_length=16)
     counted = {"documents": 101, "rows_without_text": 3, "mended_characters": 2, "unknown": 0}
     assert built.provenance()["read"] == counted
+
+
+def test_a_tokenizer_cut_short_is_not_taken_for_whole(text_file, tmp_path, monkeypatch):
+    """A kill while the file was being written left half of one, which the next run could not read."""
+    sources, folder = (TextSource(str(text_file)),), tmp_path / "tokenizer"
+    save = PreTrainedTokenizerBase.save_pretrained
+
+    def killed(self, where, **kwargs):
+        save(self, where, **kwargs)
+        path = Path(where, "tokenizer.json")
+        path.write_bytes(path.read_bytes()[:100])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(PreTrainedTokenizerBase, "save_pretrained", killed)
+        corpus.make_tokenizer(folder, sources, 100)
+    made = corpus.make_tokenizer(folder, sources, 100)
+    assert made.tokenize("the") and [file.name for file in folder.iterdir() if file.is_dir()] == []

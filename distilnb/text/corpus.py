@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -202,5 +203,10 @@ def make_tokenizer(folder: Path, sources: tuple[TextSource, ...], pieces: int) -
         toy = [s.name for s in sources] == ["toyworld"]
         made = toyworld.train_tokenizer(pieces) if toy else train_tokenizer(sources, pieces)
         with files.written("the tokenizer", folder):
-            made.save_pretrained(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(dir=folder) as whole:
+                made.save_pretrained(whole)
+                for file in sorted(Path(whole).iterdir(), reverse=True):  # tokenizer.json last: it marks the end
+                    files.sync(file)
+                    file.replace(folder / file.name)
     return AutoTokenizer.from_pretrained(folder)
