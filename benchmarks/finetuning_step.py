@@ -10,7 +10,6 @@ real SST-2, in turns in one process, so that a busy machine slows all. Printed a
     python benchmarks/finetuning_step.py --size toy       the toy student, about a minute
     python benchmarks/finetuning_step.py --size toy --net --rounds 20                 what the safety net costs; also
                                                           --size small --rounds 20, --size base --rounds 8
-    python benchmarks/finetuning_step.py --scores         both loops to the end on a toy task, three seeds: same scores
     python benchmarks/finetuning_step.py --trainer        the small teacher on all rows of MRPC and STS-B against
                                                           `Trainer`, and the scores of both: two hours on a core;
                                                           with --tasks some of it, in a record of its own
@@ -183,32 +182,6 @@ def measure(size: str, updates: int, rounds: int, net: bool = False) -> dict[str
     return scores | {"net_cost": statistics.median(costs)} | spread  # of CPU time, in turns
 
 
-def same_scores() -> dict[str, float]:
-    """Toy SST-2 to the end with both loops: the accuracy of each seed, so that speed is not bought with quality."""
-    teacher, tokenizer = load_teacher(scales.get("toy").teacher)
-    data = glue.load_data("sst2", n_train=2000, n_validation=1000)
-    config = FinetuningConfig(**scales.get("toy").finetuning)
-    forget_accelerator()
-    accelerator, scores = make_accelerator("no", cpu=True), {}
-    train, scored = finetuning.encode(data, tokenizer, config)
-    for seed in range(SEEDS):
-        settings = replace(config, seed=seed)
-        ours = heads.classifier(teacher, 2, seed)[0]
-        record = finetuning.finetune(ours, data, tokenizer, accelerator, settings, quiet=True)
-        plain = Plain(heads.classifier(teacher, 2, seed)[0], train, settings)
-        steps, step = settings.steps(len(train)), 0
-        torch.manual_seed(seed)
-        while step < steps:
-            for chosen in plain.order(step)[: steps - step]:
-                for group in plain.optimizer.param_groups:
-                    group["lr"] = settings.learning_rate_at(step, steps)
-                plain.update(chosen)
-                step += 1
-        theirs = finetuning.evaluate(plain.model.eval(), data, (train, scored), accelerator, tokenizer.pad_token_id)
-        scores |= {f"ours_seed{seed}": record["scores"]["main"], f"plain_seed{seed}": theirs["scores"]["main"]}
-    return scores
-
-
 def by_trainer(
     model: PreTrainedModel, rows: Dataset, tokenizer: Any, config: FinetuningConfig, padding: bool | str
 ) -> None:
@@ -265,7 +238,6 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=0, help="updates of each loop in a round (default: 4, 8 or 24)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--net", action="store_true", help="measure the cost of the safety net alone")
-    parser.add_argument("--scores", action="store_true", help="compare the scores of both loops instead of their speed")
     parser.add_argument("--trainer", action="store_true", help="whole fine-tunings of real tasks, against `Trainer`")
     parser.add_argument("--tasks", default=",".join(COMPARED), help="the tasks of --trainer, joined by commas")
     parser.add_argument("--rows", type=int, default=None, help="training rows of --trainer (default: all)")
@@ -278,8 +250,6 @@ def main() -> None:
         name = "-".join(["benchmark-finetuning-trainer", *(tasks if tasks != [*COMPARED] else ())])
         more = against_trainer(tasks, options.rows)
         scores = more.pop("scores")
-    elif options.scores:
-        name, scores = "benchmark-finetuning-scores", same_scores()
     else:
         updates = options.updates or {"base": 4, "small": 8, "toy": 24}[options.size]
         name = f"benchmark-finetuning-{options.size}" + ("-net" if options.net else "")

@@ -23,6 +23,7 @@ from transformers import BertConfig, DistilBertConfig
 
 from distilnb import scales
 from distilnb.evidence.records import commit, versions
+from distilnb.lessons.generated import between
 from distilnb.machine.device import describe_device
 from distilnb.models.arithmetic import GPUS, UTILISATION, distillation_flops, parameter_groups
 from distilnb.text import toyworld
@@ -150,13 +151,6 @@ def paper_table() -> str:
     return "\n".join(lines)
 
 
-def fill(page: str, name: str, table: str) -> str:
-    """The page with this table between its marks."""
-    begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-    head, rest = page.split(begin)
-    return head + begin + table + "\n" + end + rest.split(end)[1]
-
-
 if __name__ == "__main__":
     path = ROOT / "docs" / "hosts.json"
     if "--measure" in sys.argv:
@@ -164,5 +158,5 @@ if __name__ == "__main__":
         provenance = {"commit": commit(), "device": describe_device(), "versions": versions()}
         path.write_text(json.dumps({"rows": rows, **provenance}, indent=1) + "\n")
     page = (ROOT / "docs" / "hosts.md").read_text()
-    page = fill(page, "measured", measured_table(json.loads(path.read_text())["rows"]))
-    (ROOT / "docs" / "hosts.md").write_text(fill(page, "on paper", paper_table()))
+    page = between(page, "measured", measured_table(json.loads(path.read_text())["rows"]))
+    (ROOT / "docs" / "hosts.md").write_text(between(page, "on paper", paper_table()))

@@ -142,14 +142,9 @@ def _quieten() -> None:
 TRAINING = "what came after the last checkpoint is lost; the same command goes on from there"
 GRID = "runs that have ended are recorded, of the one under way its last checkpoint is kept; the same command goes on"
 LEFT_BY = {  # command → what it leaves after Ctrl-C
+    **dict.fromkeys(("distil", "teacher", "launch"), TRAINING),
+    **dict.fromkeys(("finetune", "glue", "ablate", "evidence"), GRID),
     "run": "notebooks that have ended are kept, the one under way is lost",
-    "distil": TRAINING,
-    "teacher": TRAINING,
-    "finetune": GRID,
-    "glue": GRID,
-    "ablate": GRID,
-    "evidence": GRID,
-    "launch": TRAINING,
     "benchmark": "no record was made and nothing of it is kept",
     "publish": "an upload that was not announced as done did not take place; the folder is written anew each time",
 }

@@ -12,11 +12,7 @@ from .options import LinkOptions, NotebookOptions, PublishOptions, ReportOptions
 from .parsing import command
 
 
-def _publish_defaults() -> dict[str, str]:
-    return {"model": str(paths.data("students", "toy"))}
-
-
-@command(_publish_defaults)
+@command(lambda: {"model": str(paths.data("students", "toy"))})
 def share(what: PublishOptions) -> None:
     """Write a model as a folder for the Hugging Face Hub, with a card filled in from its records, and upload it.
 

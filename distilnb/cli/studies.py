@@ -199,11 +199,7 @@ def _fitted(
     return made
 
 
-def _export_defaults() -> dict[str, Any]:
-    return {"out": str(paths.home() / "runs" / "export")}
-
-
-@command(_export_defaults)
+@command(lambda: {"out": str(paths.home() / "runs" / "export")})
 def export_model(what: ExportOptions, columns: OwnOptions) -> None:
     """Write a model as ONNX (or for LiteRT, OpenVINO, Core ML, ExecuTorch), and compare its answers with PyTorch's.
 

@@ -32,10 +32,6 @@ def _defaults(scale: str | None) -> dict[str, Any]:
     return {"scale": dial.name, "source": dial.source, "model": ",".join(models_of(dial)), "seed": 0} | dial.finetuning
 
 
-def _glue_defaults(scale: str | None) -> dict[str, Any]:
-    return _defaults(scale) | {"task": ",".join(GLUE)}
-
-
 @command(_defaults)
 def finetune(
     where: RunOptions, what: GridOptions, config: FinetuningConfig, safety: Safety, columns: OwnOptions
@@ -54,7 +50,7 @@ def finetune(
     _fine_tune(where, what, config, safety, columns)
 
 
-@command(_glue_defaults)
+@command(lambda scale: _defaults(scale) | {"task": ",".join(GLUE)})
 def glue(where: RunOptions, what: GridOptions, config: FinetuningConfig, safety: Safety, columns: OwnOptions) -> None:
     """Table 1: GLUE's nine tasks for teacher, student and its twin without distillation, beside the paper's numbers.
 

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,10 @@ def load_encoder(
         )
     new = _missing_head(path, teacher, report)
     if new:
-        _draw_head(teacher, new, seed)
+        teacher.config.tie_word_embeddings = True
+        teacher.tie_weights()
+        draw(teacher, new, seed)
+        forward.decoder(teacher)[1].detach().zero_()
     pad_causal(teacher.config, tokenizer)
     tie_as_loaded(teacher)
     return teacher.eval(), tokenizer, new
@@ -104,19 +108,18 @@ def _missing_head(path: str, teacher: PreTrainedModel, report: dict[str, Any]) -
     return new
 
 
-def _draw_head(teacher: PreTrainedModel, new: tuple[str, ...], seed: int) -> None:
-    """Initialize the head's tensors from `seed` as the family does, and tie its decoder to the word embeddings."""
-    draw = torch.Generator().manual_seed(seed)
-    teacher.config.tie_word_embeddings = True
-    teacher.tie_weights()
+def draw(model: PreTrainedModel, names: Iterable[str], seed: int) -> None:
+    """Initialize these tensors: weights at random, biases to 0, weights of norms to 1."""
+    made = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for name in new:
-            tensor = teacher.get_parameter(name)
-            if tensor.ndim > 1:
-                tensor.normal_(0, teacher.config.initializer_range, generator=draw)
+        for name in names:
+            tensor = model.get_parameter(name)
+            if name.endswith(".bias"):
+                tensor.zero_()
+            elif tensor.ndim == 1:  # of a norm
+                tensor.fill_(1.0)
             else:
-                tensor.fill_(0.0 if name.endswith("bias") else 1.0)
-        forward.decoder(teacher)[1].zero_()
+                tensor.normal_(0, model.config.initializer_range, generator=made)
 
 
 def pad_with_end(tokenizer: PreTrainedTokenizerBase) -> None:

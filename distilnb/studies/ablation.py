@@ -113,16 +113,34 @@ def along(axis: str, values: Iterable[Any]) -> list[Variant]:
 
 
 class AblationCell(NamedTuple):
-    """One variant with one seed; `config` holds the settings of its distillation."""
+    """One variant with one seed, as `cells` runs it; `config` holds the settings of its distillation."""
 
     name: str
     variant: Variant
     config: PretrainingConfig
+    grid: "Ablation"
+    quiet: bool = False
+
+    needs = ()  # of other cells
 
     @property
     def seed(self) -> int:
         """The seed, which also fixes random initial weights, the new heads and the order of the tasks' rows."""
         return self.config.seed
+
+    def differences(self, record: dict[str, Any]) -> list[str]:
+        """The differences of a record from this cell, such as "config.finetuning.epochs 3 against 4"."""
+        wanted = comparing.plain(self.grid.identity(self))
+        recorded = record["config"] | {"finetuning": finetuning.recorded_config(record["config"]["finetuning"])}
+        return comparing.differences({key: record.get(key) for key in wanted} | {"config": recorded}, wanted)
+
+    def run(self) -> dict[str, Any]:
+        """Run the cell, save its record, delete its checkpoints, and return the record."""
+        record = run_cell(self.grid, self, self.quiet)
+        if self.grid.accelerator.is_main_process:
+            save_record(record, self.grid.records)
+            shutil.rmtree(self.grid.work / self.name, ignore_errors=True)
+        return record
 
 
 @dataclass(frozen=True)
@@ -173,7 +191,9 @@ class Ablation:
             if made.setdefault(v.name, v) != v:
                 raise ValueError(f"two variants are called {v.name}")
         return [
-            AblationCell(f"{self.name}-{v.name}-seed{seed}", v, replace(self.pretraining, seed=seed, **v.settings))
+            AblationCell(
+                f"{self.name}-{v.name}-seed{seed}", v, replace(self.pretraining, seed=seed, **v.settings), self
+            )
             for seed in seeds
             for v in made.values()
         ]
@@ -205,16 +225,16 @@ def run_grid(
     for folder in (grid.records, grid.work):
         processes.check_shared_folder(folder, grid.accelerator)
     quiet = quiet or helping
-    planned = [_Planned(cell.name, grid, cell, quiet) for cell in grid.cells(variants, seeds)]
+    planned = [cell._replace(quiet=quiet) for cell in grid.cells(variants, seeds)]
 
-    def announce(left: Sequence[_Planned]) -> str:
+    def announce(left: Sequence[AblationCell]) -> str:
         for one in left:
-            if one.cell.variant.trained:
-                check_run(one.cell.config, grid.corpus, grid.teacher, grid.accelerator.num_processes)
-                check_output(grid.work / one.name, one.cell.config)
+            if one.variant.trained:
+                check_run(one.config, grid.corpus, grid.teacher, grid.accelerator.num_processes)
+                check_output(grid.work / one.name, one.config)
         if quiet or not grid.accelerator.is_main_process:
             return ""
-        return _announce(grid, [one.cell for one in planned], [one.cell for one in left])
+        return _announce(grid, planned, left)
 
     grid.teacher.to(grid.accelerator.device).eval().requires_grad_(False)
     settings = {"keep_others": True, "announce": announce, "quiet": quiet, "wait": not helping}
@@ -225,31 +245,6 @@ def run_grid(
             + "; ".join(f"{name} ({why})" for name, why in outcome.diverged.items())
         )
     return [record for record in outcome.records if record]
-
-
-class _Planned(NamedTuple):
-    """A cell of a grid, as `cells` runs it."""
-
-    name: str
-    grid: Ablation
-    cell: AblationCell
-    quiet: bool
-
-    needs = ()  # of other cells
-
-    def differences(self, record: dict[str, Any]) -> list[str]:
-        """The differences of a record from this cell, such as "config.finetuning.epochs 3 against 4"."""
-        wanted = comparing.plain(self.grid.identity(self.cell))
-        recorded = record["config"] | {"finetuning": finetuning.recorded_config(record["config"]["finetuning"])}
-        return comparing.differences({key: record.get(key) for key in wanted} | {"config": recorded}, wanted)
-
-    def run(self) -> dict[str, Any]:
-        """Run the cell, save its record, delete its checkpoints, and return the record."""
-        record = run_cell(self.grid, self.cell, self.quiet)
-        if self.grid.accelerator.is_main_process:
-            save_record(record, self.grid.records)
-            shutil.rmtree(self.grid.work / self.name, ignore_errors=True)
-        return record
 
 
 def starting_student(grid: Ablation, cell: AblationCell) -> PreTrainedModel:

@@ -252,25 +252,9 @@ def put_aside(model: Any, integers: bool = False) -> bytes:
 
 def only(model: Any, names: Sequence[str]) -> Any:
     """A copy of an ONNX model with these outputs, and nothing that they do not need."""
-    import onnx
+    from onnx.utils import Extractor
 
-    wanted, nodes = set(names), []
-    for node in reversed(model.graph.node):  # written in the order of computation
-        if wanted & set(node.output):
-            nodes.insert(0, node)
-            wanted |= {name for name in node.input if name}
-    cut = onnx.ModelProto()
-    cut.CopyFrom(model)
-    parts = {
-        "node": nodes,
-        "initializer": [tensor for tensor in model.graph.initializer if tensor.name in wanted],
-        "output": [value for value in model.graph.output if value.name in names],
-    }
-    for field, kept in parts.items():
-        copies = [type(item).FromString(item.SerializeToString()) for item in kept]
-        del getattr(cut.graph, field)[:]
-        getattr(cut.graph, field).extend(copies)
-    return cut
+    return Extractor(model).extract_model([entry.name for entry in model.graph.input], list(names))
 
 
 # files

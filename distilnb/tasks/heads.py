@@ -20,6 +20,7 @@ from ..evidence.names import finetuning_run
 from ..machine import hub
 from ..models import families
 from ..models.sources import Source, locate
+from ..models.teacher import draw
 from .glue import Task
 
 CLASSIFIERS, ANSWERERS = "SequenceClassification", "QuestionAnswering"
@@ -60,7 +61,7 @@ def for_task(source: Source, task: Task, seed: int = 0) -> Made:
     output = _output(model)
     if output[0] not in new and not _in_order(model, task):
         new, replaced = tuple(dict.fromkeys((*new, *output))), output
-        _draw(model, output, seed)
+        draw(model, output, seed)
     if output[0] in new:
         center, spread = units(model, task)
         standardize(model, -center / spread, 1 / spread)
@@ -187,22 +188,8 @@ def _with_head(
         what = f"model '{source}'"
     if lost := [name for name in missing if not HEADS.match(name)]:
         raise ValueError(f"{what} lacks {len(lost)} tensors of its encoder, first {lost[0]}: nothing to fine-tune")
-    _draw(model, missing, seed)
+    draw(model, missing, seed)
     return model.eval(), tuple(missing), tuple(differing)
-
-
-def _draw(model: PreTrainedModel, names: Sequence[str], seed: int) -> None:
-    """Initialize these tensors: weights at random, biases to 0, weights of norms to 1."""
-    draw = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name in names:
-            tensor = model.get_parameter(name)
-            if name.endswith(".bias"):
-                tensor.zero_()
-            elif tensor.ndim == 1:  # of a norm
-                tensor.fill_(1.0)
-            else:
-                tensor.normal_(0, model.config.initializer_range, generator=draw)
 
 
 def class_for(config: PreTrainedConfig, head: str, what: str) -> type[PreTrainedModel]:

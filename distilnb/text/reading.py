@@ -160,33 +160,14 @@ class Stretch(NamedTuple):
     stop: int
 
 
-class _Bytes(io.RawIOBase):
-    """The bytes of a stretch of a file, read as if they were the whole file."""
-
-    def __init__(self, path: Path, span: Stretch):
-        self.file, self.left = path.open("rb"), span.stop - span.start
-        self.file.seek(span.start)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        part = self.file.read(min(len(buffer), self.left))
-        buffer[: len(part)] = part
-        self.left -= len(part)
-        return len(part)
-
-    def close(self) -> None:
-        self.file.close()
-        super().close()
-
-
 @contextmanager
 def opened(path: Path, span: Stretch | None = None) -> Iterator[BinaryIO]:
     """The decompressed bytes of a file, or of a span of it; errors become a ValueError with a plain sentence."""
 
     def plain(path: Path) -> BinaryIO:
-        return io.BufferedReader(_Bytes(path, span)) if span else path.open("rb")
+        if not span:
+            return path.open("rb")
+        return pyarrow.OSFile(str(path)).get_stream(span.start, span.stop - span.start)
 
     try:
         with OPENERS.get(path.suffix.lower(), plain)(path) as stream:

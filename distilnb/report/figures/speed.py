@@ -336,8 +336,6 @@ def plot_growth(record: Record) -> Figure:
     """A figure of a pre-training step's tokens per CPU second by knob: the obvious step hollow, ours filled, and dashed
     the bound of each precision by the measured matmul peak and memory bandwidth."""
     rows = pd.DataFrame(record["growth"])
-    if "tokens" not in rows:  # in older records, eight sequences of 128 tokens where nothing else is said
-        rows["tokens"] = rows["value"].where(rows["knob"] == "tokens", 1024)
     knobs, names = list(dict.fromkeys(rows["knob"])), [n for n in ("plain", "float32", "bf16") if n in rows]
     figure, panels = _panels(knobs, "tokens per second of CPU time")
     for knob, ax in panels.items():
