@@ -103,6 +103,17 @@ def test_the_majority_baseline_answers_with_the_commonest_training_label_or_the_
     assert metrics.majority(np.array([1.0, 2.0, 4.5], dtype=np.float32), 2).tolist() == [2.5, 2.5]
 
 
+def test_the_majority_baseline_is_the_best_constant_answer_by_the_metric_of_the_task():
+    """QQP: two thirds are no duplicates, but with F1 "always a duplicate" scores (1/3 + 1/2) / 2, not 2/3 / 2."""
+    labels = np.array([0, 0, 1])
+    assert metrics.majority(labels, 2, "accuracy").tolist() == [0, 0]
+    assert metrics.majority(labels, 2, "accuracy+f1").tolist() == [1, 1]
+    assert metrics.majority(labels, 2, "matthews").tolist() == [0, 0], "all score 0: the commonest"
+    several = np.array([[0, 0, 0], [0, 0, 0], [1, 1, 0], [1, 0, 1]])
+    assert metrics.majority(several, 1, "accuracy").tolist() == [[0, 0, 0]]
+    assert metrics.majority(several, 1, "micro_f1").tolist() == [[1, 0, 0]]
+
+
 def test_the_macro_score_is_a_plain_mean_and_wants_every_task():
     assert metrics.macro({"a": 0.5, "b": 1.0, "c": 9.0}, ["a", "b"]) == 0.75
     with pytest.raises(ValueError, match="c, d"):

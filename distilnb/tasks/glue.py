@@ -121,9 +121,9 @@ class Task:
         return answers, (answers == encoded["labels"][:]).reshape(len(answers), -1).all(1)
 
     def baseline(self, train: Dataset, rows: Dataset) -> float | None:
-        """The main score of the majority-class baseline (for a regression, of the mean label)."""
+        """The main score of the best constant answer to the training rows (for a regression, of the mean label)."""
         learned, labels = (targets(split, self) for split in (train, rows))
-        guesses = majority(learned, len(labels))
+        guesses = majority(learned, len(labels), self.main)
         return main_score(self.main, score(self.metrics, guesses, labels))
 
     def held_out(self, train: Dataset, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
