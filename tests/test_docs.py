@@ -83,6 +83,25 @@ def test_minutes_run_on_without_a_gap():
         assert [end for _, end in rows[:-1]] == [start for start, _ in rows[1:]], length
 
 
+def test_what_a_row_asks_for_fits_into_its_minutes():
+    """The minutes that it takes over from another plan, and its exercises by their stated minutes."""
+    text = (ROOT / "docs" / "lesson_plans.md").read_text()
+    rows = {
+        length: [(int(a), int(b), row) for a, b, row in re.findall(r"^\| (\d+)–(\d+) \|(.*)", plan, re.M)]
+        for length, plan in re.findall(r"^## (\d+) minutes(.*?)(?=^## )", text, re.M | re.S)
+    }
+    stated = {one.name: one.minutes for entry in notebooks.NOTEBOOKS for one in exercises(entry.number)}
+    for length, plan in rows.items():
+        for start, end, row in plan:
+            asked, needed = set(stated) & set(re.findall(r"(?<![\d.])\d\d\.\d(?![\d.])", row)), 0
+            for first, last, other in re.findall(r"Minutes (\d+)–(\d+) of the (\d+)-minute plan", row):
+                taken = [one for one in rows[other] if int(first) <= one[0] and one[1] <= int(last)]
+                needed += sum(b - a for a, b, _ in taken)
+                assert needed == int(last) - int(first), f"{length}: rows of another plan are cut in two by {row}"
+                asked -= {name for name in asked if any(name in words for _, _, words in taken)}
+            assert needed + sum(stated[name] for name in asked) <= end - start, f"{length}, from minute {start}: {row}"
+
+
 def test_named_views_are_views(document):
     widgets = pytest.importorskip("distilnb.lessons.widgets", reason="the views come with the notebooks' widgets")
     for name in set(re.findall(r"`(\w+_view)`", document[1])):
