@@ -71,6 +71,30 @@ def test_who_rounds_down_is_not_taken_for_one_who_forgets_the_ninth():
     assert "round" in check("09.2", 7).message and "ninth" in check("09.2", 1).message
 
 
+@pytest.mark.parametrize(
+    "name,answer",
+    [
+        ("00.2", 281),
+        ("00.4", 93.4),
+        ("02.1", 0.75),
+        ("03.1", 4721),
+        ("03.2", 8),
+        ("04.2", 74),
+        ("04.2", 0.74),
+        ("05.2", 12_000),
+        ("07.2", (45, 59)),
+        ("08.2", (0.3, 0.9927)),
+        ("10.1", 85),
+    ],
+)
+def test_a_right_number_may_be_rounded_as_far_as_the_text_allows(name, answer):
+    assert check(name, *(answer if isinstance(answer, tuple) else (answer,)))
+
+
+def test_who_rounds_too_far_is_not_told_that_the_method_is_wrong():
+    assert "decimal" in check("00.4", 93).message
+
+
 def test_nonsense_is_no_traceback(one):
     answer = wrong_answers(one.name)[0]
     assert "not solved yet" in check(one.name).message, "no answer at all"

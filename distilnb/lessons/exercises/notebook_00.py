@@ -125,6 +125,7 @@ def above_guessing(percent: float) -> str:
     if close(percent, right / 100, 0, 0.0006):
         raise NotYet("that is the share as a fraction; the question asks for percent")
     hints = {
+        round(right): "several ways to count come near this: give one decimal more",
         printed: "those are the scores as printed; subtract what guessing gives before you average",
         ratios: "that is the average of nine ratios, and WNLI, where both are at chance, has a ratio of 1.8; take "
         "the ratio of the two averages, as the paper's 97 % does",

@@ -48,7 +48,7 @@ def always_yes(value: float) -> str:
     scores = metrics.score(["accuracy", "f1"], guesses, labels)
     right = metrics.main_score("accuracy+f1", scores)
     value = float(value) / 100 if float(value) > 1 else float(value)
-    if close(value, right, 0, 0.002):
+    if close(value, right, 0, 0.005):  # so that 74 % will do as well as 74.5 %
         return (
             f"accuracy {scores['accuracy']:.2f}, F1 {scores['f1']:.2f}, mean {right:.3f}: on the real MRPC a model "
             "has to pass that before it has learned anything."

@@ -115,7 +115,7 @@ def slack(answer: Callable[[list[float], float], tuple[float, float]]) -> str:
                 )
     return (
         f"{_shown(by_row['BERT-base', '2020-01'])} in January: addition finds slips of about half a point and "
-        "more, such as 86.7 for 84.7; a wrong last digit it never will."
+        "more, such as 86.7 for 84.7; one that is off by a tenth or two it will not."
     )
 
 
