@@ -266,7 +266,7 @@ def test_each_epoch_sees_each_sample_once_and_updates_run_over_its_end(packed):
         assert sorted(i for e, i in keys if e == epoch) == list(range(samples))
     assert [e for e, _ in keys] == sorted(e for e, _ in keys)
     first, second = ([i for e, i in keys if e == epoch] for epoch in (0, 1))
-    assert first != second  # the original code never called set_epoch: the same order each time
+    assert first != second  # the original on several GPUs never calls set_epoch: the same order each time
 
 
 def test_micro_batches_from_the_middle_are_the_rest_of_the_whole(packed):
