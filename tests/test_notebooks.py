@@ -137,6 +137,29 @@ def test_no_function_of_the_package_is_written_again(code):
     assert not mine & ours, f"{mine & ours} is defined in the package already"
 
 
+def test_what_a_function_or_a_hint_names_is_not_made_something_else_later(notebook, code):
+    """Who goes back and runs an earlier cell, or an exercise at the end, would meet another thing under that name."""
+    trees = [tree_of([cell]) for cell in code]
+    made = [assigned(tree) for tree in trees]
+    for place, tree in enumerate(trees):
+        for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+            names = [node for node in ast.walk(function) if isinstance(node, ast.Name)]
+            own = {n.id for n in names if isinstance(n.ctx, ast.Store)} | {a.arg for a in function.args.args}
+            known = set().union(*made[: place + 1]) & {n.id for n in names} - own
+            assert not known & set().union(*made[place + 1 :]), f"`{function.name}` reads {known}"
+    for hint in re.findall(r"Hint: (.*)", "\n".join(cell.source for cell in notebook.cells)):
+        for name in re.findall(r"`(\w+)`", hint):
+            assert sum(name in names for names in made) <= 1, name
+
+
+def assigned(tree: ast.Module) -> set[str]:
+    """The names to which a cell's statements, those in functions left out, assign something."""
+    skipped = {n for function in ast.walk(tree) if isinstance(function, ast.FunctionDef) for n in ast.walk(function)}
+    targets = [t for n in set(ast.walk(tree)) - skipped if isinstance(n, ast.Assign) for t in n.targets]
+    names = [n for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)]
+    return {name.id for name in names if isinstance(name.ctx, ast.Store)}
+
+
 def tree_of(code) -> ast.Module:
     """The syntax tree of all code cells, magics left out."""
     return ast.parse("\n".join(re.sub(r"^(\s*)[%!].*", r"\1pass", cell.source, flags=re.M) for cell in code))
