@@ -7,7 +7,7 @@ from huggingface_hub import file_exists
 from transformers import AutoTokenizer
 
 from distilnb import paths, scales
-from distilnb.cli import main
+from distilnb.cli import main, parsing
 from distilnb.evidence.records import load_records
 from distilnb.machine import device
 from distilnb.models.sources import models_of, shipped_name
@@ -173,6 +173,13 @@ def test_released_weights_that_this_hub_lacks_are_named_in_one_sentence(tmp_path
     told = capsys.readouterr().err.strip().splitlines()
     assert "bert-base-uncased" in told[-1] and "give a local folder" in told[-1]
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("scale,rate", [("toy", 3e-4), ("mini", 3e-4), ("base", 5e-5)])
+def test_a_narrow_model_is_fine_tuned_at_a_rate_of_its_own(scale, rate):
+    """The rate that BERT's authors give is for BERT's width."""
+    _, _, config, *_ = parsing.read_settings(main.command_function("glue"), ["--scale", scale], "glue")
+    assert config.learning_rate == rate
 
 
 @pytest.mark.hub
