@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import make_teacher, weights_of
+from cutting import Job, run
 from scipy import stats
 from test_finetuning import QUICK, task_data
 from test_own import questions, write
@@ -25,6 +27,7 @@ from distilnb.studies.ablation import VARIANTS, Ablation, Variant, along, compar
 TRIPLE = PretrainingConfig(
     tokens=600, seq_length=32, batch_size=4, micro_batch_size=4, learning_rate=1e-3, evaluate_every=9
 )
+PATIENCE = "distilnb.machine.processes.PATIENCE"
 
 
 @pytest.fixture
@@ -274,6 +277,16 @@ def test_a_cell_that_diverges_is_named_and_the_others_are_kept(grid, monkeypatch
     assert {path.stem for path in grid.records.iterdir()} == {"trial-triple-seed0", "trial-untrained-seed0"}
 
 
+def test_memory_that_runs_out_in_the_estimate_does_not_end_an_ablation(grid, monkeypatch, capsys):
+    def lacking(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    monkeypatch.setattr(ablation, "estimate_passes", lacking)
+    run_grid(grid, [], [0])
+    told = capsys.readouterr().out
+    assert "no estimate: 4 sequences at once do not fit" in told and "trial 1/1" in told
+
+
 # comparing records
 
 
@@ -375,12 +388,26 @@ def test_without_the_reference_there_is_nothing_to_compare():
 # the command
 
 
-def ablate(teacher_folder: Path, text_file: Path, tmp_path: Path, *flags: str) -> int:
-    """Run `distilnb ablate` on the small teacher; the exit status."""
+def words(teacher_folder: Path, text_file: Path, tmp_path: Path, *flags: str) -> list[str]:
+    """Flags of a small `distilnb ablate` on the small teacher."""
     small = ["--tokens", "300", "--rows", "16", "--validation_rows", "8", "--epochs", "1", "--cpu"]
     small += [] if "--task" in flags else ["--task", "sst2"]
-    places = f"--teacher {teacher_folder} --text {text_file} --out {tmp_path / 'work'} --records {tmp_path / 'records'}"
-    return main.main(["ablate", "--scale", "toy", *places.split(), *small, *flags])
+    places = f"--teacher {teacher_folder} --text {text_file} --records {tmp_path / 'records'}"
+    return ["--scale", "toy", *places.split(), *small, *flags]
+
+
+def ablate(teacher_folder: Path, text_file: Path, tmp_path: Path, *flags: str) -> int:
+    """Run it; the exit status."""
+    return main.main(["ablate", "--out", str(tmp_path / "work"), *words(teacher_folder, text_file, tmp_path, *flags)])
+
+
+def test_two_processes_estimate_and_run_the_cells_together(teacher_folder, text_file, tmp_path):
+    """What is measured for the estimate waits for the other process, which must measure too."""
+    given = words(teacher_folder, text_file, tmp_path, "--seeds", "1", "--variants", "untrained", "--precision", "no")
+    job = Job(tmp_path / "work", tuple(given), 2, patches={PATIENCE: 15.0}, command="ablate")
+    assert run(job) == [0, 0], job.said(1)
+    assert "estimate: about" in job.said(0) and "estimate" not in job.said(1)
+    assert len(list((tmp_path / "records").glob("*.json"))) == 2
 
 
 def test_the_command_runs_a_grid_and_prints_its_table(teacher_folder, text_file, tmp_path, capsys):

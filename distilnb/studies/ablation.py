@@ -23,6 +23,7 @@ from ..distillation.estimate import estimate_passes
 from ..distillation.loop import check_output, check_run, pretrain
 from ..distillation.recipe import MAY_CHANGE, PretrainingConfig
 from ..distillation.step import Distillation
+from ..distillation.training import is_out_of_memory
 from ..evidence import comparing, paper, statistics
 from ..evidence.cells import run_missing
 from ..evidence.names import MASKED, OBJECTIVES, Objective, held_out_loss
@@ -232,12 +233,10 @@ def run_grid(
             if one.variant.trained:
                 check_run(one.config, grid.corpus, grid.teacher, grid.accelerator.num_processes)
                 check_output(grid.work / one.name, one.config)
-        if quiet or not grid.accelerator.is_main_process:
-            return ""
         return _announce(grid, planned, left)
 
     grid.teacher.to(grid.accelerator.device).eval().requires_grad_(False)
-    settings = {"keep_others": True, "announce": announce, "quiet": quiet, "wait": not helping}
+    settings = {"keep_others": True, "announce": None if quiet else announce, "quiet": quiet, "wait": not helping}
     outcome = run_missing(planned, grid.records, grid.name, grid.accelerator, **settings)
     if outcome.diverged:
         raise FloatingPointError(
@@ -327,20 +326,30 @@ def _record(
 def _announce(grid: Ablation, cells: Sequence[AblationCell], left: Sequence[AblationCell]) -> str:
     names, seeds = {cell.variant.name for cell in cells}, {cell.seed for cell in cells}
     done = f", {len(cells) - len(left)} recorded already" if len(left) < len(cells) else ""
-    seconds, disk = estimate_cells(grid, left)
+    try:
+        seconds, disk = estimate_cells(grid, left)
+        cost = f"estimate: about {duration(seconds / grid.jobs)}, {disk / 2**20:.0f} MiB of disk while it runs"
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        rows = grid.pretraining.rows(grid.accelerator.num_processes)
+        cost = f"no estimate: {rows} sequences at once do not fit into memory, fewer will be tried"
     return (
         f"{grid.name}: {len(names)} variants × {len(seeds)} seeds = {len(cells)} cells{done}; each reads "
-        f"{grid.pretraining.tokens:,} tokens and is fine-tuned on {', '.join(grid.tasks)}\n"
-        f"estimate: about {duration(seconds / grid.jobs)}, {disk / 2**20:.0f} MiB of disk while it runs"
+        f"{grid.pretraining.tokens:,} tokens and is fine-tuned on {', '.join(grid.tasks)}\n{cost}"
     )
 
 
 def estimate_cells(grid: Ablation, cells: Sequence[AblationCell]) -> tuple[float, float]:
-    """The seconds and the bytes of disk that these cells will take, measured on a few updates of each kind of work."""
+    """The seconds and the bytes of disk that these cells will take, measured on a few updates of each kind of work.
+
+    All processes measure together: first what they do jointly, which copes with a lack of memory, then passes of their
+    own, which may end in one.
+    """
     student, config = starting_student(grid, cells[0]).to(grid.accelerator.device), grid.pretraining
     masker = batches.make_samples(grid.tokenizer, grid.corpus.token_counts, families.of(grid.teacher).objective, config)
     rows = batches.MaskedRows(grid.corpus.train, masker)
-    micro = min(config.micro_batch_size, len(grid.corpus.train))
+    micro = min(config.rows(grid.accelerator.num_processes), len(grid.corpus.train))
     batch = batches.collate(rows.__getitems__([(0, i) for i in range(micro)]))
     batch = {key: value.to(grid.accelerator.device) for key, value in batch.items()}
     judging = _evaluation_seconds(grid, student, masker)
