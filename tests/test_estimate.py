@@ -91,6 +91,27 @@ def test_time_is_that_of_passes_optimizer_evaluations_and_checkpoints(
     assert "2 kWh (100 W assumed), which costs 1 at 0.5 a kWh" in str(replace(found, seconds=72_000))
 
 
+def test_memory_is_that_of_the_highest_peak_with_the_optimizers_state_once(
+    packed, masker, accelerator, teacher, tmp_path, costs, monkeypatch
+):
+    """A resumed run holds the state before its first pass; an evaluation may take more than a pass."""
+    config = PretrainingConfig(tokens=4 * 8 * 32, seq_length=32, batch_size=8, micro_batch_size=8, evaluate_every=9)
+    where = {"teacher": teacher, "out": tmp_path}
+    peak, state = [10.0**9], 8 * sum(p.numel() for p in build_student(teacher).parameters())
+    monkeypatch.setattr(estimate, "memory_use", lambda _: (0, peak[-1]))
+
+    def cost() -> float:
+        return Run(build_student(teacher), packed, masker, accelerator, config, **where).cost().memory_bytes
+
+    assert cost() == 10**9 + state
+    loop.pretrain(
+        build_student(teacher), packed, masker, accelerator, config, teacher=teacher, out=tmp_path, stop_after=1
+    )
+    assert cost() == 10**9
+    monkeypatch.setattr(estimate, "reading_seconds", lambda *_: peak.append(2 * 10**9) or 1.0)
+    assert cost() == 2 * 10**9
+
+
 def test_without_a_folder_nothing_is_saved(packed, masker, accelerator, teacher, costs):
     config = PretrainingConfig(tokens=4 * 8 * 32, seq_length=32, batch_size=8, micro_batch_size=8)
     run = Run(build_student(teacher), packed, masker, accelerator, config, teacher, None)

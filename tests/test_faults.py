@@ -20,7 +20,7 @@ from conftest import make_teacher, until, weights_of
 from cutting import ACTIONS, CONTEXT, SYNC, Fault, Job, end, flags, hang, live, outcome, run, start
 
 from distilnb.cli import main
-from distilnb.distillation import backup, checkpoints, training
+from distilnb.distillation import backup, checkpoints, evaluation, training
 from distilnb.distillation.loop import pretrain
 from distilnb.distillation.recipe import PretrainingConfig
 from distilnb.distillation.step import Distillation
@@ -127,6 +127,14 @@ def test_a_short_run_without_one_finite_update_is_an_error_too(distil, monkeypat
     at_calls(monkeypatch, "nan loss", 1, 2)
     with pytest.raises(FloatingPointError, match="updates"):
         distil(2)
+
+
+def test_a_sitting_without_one_finite_update_has_a_record_and_goes_on(distil, monkeypatch, tmp_path):
+    at_calls(monkeypatch, "nan loss", 1)
+    _, record = distil(3, out=tmp_path, stop=1)
+    assert (record["tokens"], record["steps"], record["skipped_steps"]) == (0, 1, [1])
+    _, record = distil(3, out=tmp_path)
+    assert record["tokens"] == 2 * 256 and record["curve"]["step"] == [2, 3]
 
 
 @pytest.mark.parametrize(
@@ -258,6 +266,26 @@ def test_memory_that_runs_out_in_the_estimate_leaves_no_gradients(distil, monkey
     monkeypatch.setattr(torch.Tensor, "backward", lacking)
     told, _ = distil(2, quiet=False)
     assert len(calls) == 3 and equal(whole, told)
+
+
+def test_an_evaluation_without_memory_for_its_rows_reads_fewer(distil, monkeypatch, capsys):
+    """The first follows the estimate, which had none either; also of the teacher, which guesses once."""
+    _, whole = distil(2)
+    limit(monkeypatch, 3)
+    real, read = evaluation.hidden_states, []
+
+    def limited(model, batch):
+        if len(batch["input_ids"]) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        read.append(len(batch["input_ids"]))
+        return real(model, batch)
+
+    monkeypatch.setattr(evaluation, "hidden_states", limited)
+    _, record = distil(2, quiet=False)
+    assert "no estimate: 8 sequences at once do not fit" in capsys.readouterr().out and max(read) == 2
+    assert [record["evaluations"][key][0] for key in ("mlm_loss", "accuracy", "agreement")] == pytest.approx(
+        [whole["evaluations"][key][0] for key in ("mlm_loss", "accuracy", "agreement")], rel=1e-5
+    )
 
 
 def test_other_errors_are_no_lack_of_memory(distil, monkeypatch):

@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import BertForMaskedLM
 
 from distilnb import scales
+from distilnb.distillation import evaluation
 from distilnb.distillation.batches import MaskedRows, MicroBatches, collate
 from distilnb.distillation.estimate import estimate_passes
 from distilnb.distillation.evaluation import HeldOut, evaluate
@@ -681,7 +682,28 @@ def test_the_teacher_reads_the_held_out_rows_once_a_run(packed, masker, accelera
     first, second = run.evaluations
     assert once == len(read) > 0
     assert first["agreement"] < second["agreement"]
-    assert second.items() > evaluate(student, packed, masker, accelerator, teacher).items()
+    assert second.items() > evaluate(student, packed, masker, accelerator, teacher, batch_size=8).items()
+
+
+def test_an_evaluation_takes_no_more_rows_at_once_than_training_and_few_logits(
+    packed, masker, accelerator, teacher, monkeypatch
+):
+    """GPT-2's vocabulary at each of the 1,024 places of 32 rows would be gigabytes. The scores are those of all."""
+    student, rows, words = build_student(teacher, init="random"), [], []
+    expected = evaluate(student, packed, masker, accelerator, teacher)
+    states, head = evaluation.hidden_states, evaluation.head_input
+
+    def noted(model, batch):
+        rows.append(len(batch["input_ids"]))
+        return states(model, batch)
+
+    monkeypatch.setattr(evaluation, "LOGITS", 7 * teacher.config.vocab_size)
+    monkeypatch.setattr(evaluation, "hidden_states", noted)
+    monkeypatch.setattr(evaluation, "head_input", lambda model, few: words.append(len(few)) or head(model, few))
+    run = Run(student, packed, masker, accelerator, settings(2, packed, micro_batch_size=4), teacher, None)
+    run.evaluate()
+    assert max(rows) == 4 and max(words) == 7
+    assert run.evaluations[0] == pytest.approx({"step": 0, "tokens": 0} | expected, rel=1e-5)
 
 
 def test_evaluation_is_what_transformers_computes(packed, masker, accelerator, teacher):

@@ -100,7 +100,8 @@ class Run(Training):
     @cached_property
     def heldout(self) -> HeldOut:
         """The held-out rows; the teacher reads them once a sitting."""
-        return HeldOut(self.corpus, self.masker, self.accelerator, self.student.config.pad_token_id or 0, self.teacher)
+        pad_id, at_once = self.student.config.pad_token_id or 0, self.largest
+        return HeldOut(self.corpus, self.masker, self.accelerator, pad_id, self.teacher, batch_size=at_once)
 
     @property
     def every(self) -> int:
@@ -122,6 +123,7 @@ class Run(Training):
             evaluations=updates // self.every + 1,
             heldout_rows=min(HELD_OUT_ROWS, len(self.corpus.heldout)),
             folder=self.folder,
+            state_held=bool(self.optimizer.state),
         )
 
     def loader(self, stop: int) -> DataLoader:
@@ -269,7 +271,8 @@ def _announce(run: Run, name: str) -> str:
 
 
 def _record(run: Run, name: str, **provenance: Any) -> dict[str, Any]:
-    curve = run.curve | {"tokens": np.cumsum(run.curve["tokens"]).tolist()}
+    read = run.curve.get("tokens", [])  # empty where no update was made before `stop_after`
+    curve = run.curve | {"tokens": np.cumsum(read).tolist()}
     last = run.evaluations[-1]
     estimate = run.estimate and {key: round(value) for key, value in run.estimate.items()} | {
         "took_seconds": round(run.stopwatch.read()["wall_seconds"]),
@@ -278,7 +281,7 @@ def _record(run: Run, name: str, **provenance: Any) -> dict[str, Any]:
     values = {
         "seed": run.config.seed,
         "scores": {k: v for k, v in last.items() if k not in ("step", "tokens")},
-        "tokens": curve["tokens"][-1],
+        "tokens": sum(read),
         "steps": run.step,
         "curve": curve,
         "config": asdict(run.config) | {"backup": Path(run.config.backup).name},

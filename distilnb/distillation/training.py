@@ -13,7 +13,7 @@ import socket
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -47,6 +47,20 @@ def split(batch: dict[str, Tensor], rows: int) -> Iterator[dict[str, Tensor]]:
     """The batch in parts of at most `rows` rows."""
     for first in range(0, len(batch["input_ids"]), rows):
         yield {key: value[first : first + rows] for key, value in batch.items()}
+
+
+def in_halves(read: Callable[[dict[str, Tensor]], Tensor], batch: dict[str, Tensor]) -> list[Tensor]:
+    """What `read` returns for a batch, or for its halves, their halves and so on, where it does not fit into memory.
+
+    No other process is asked, so that nothing that `read` does may wait for one.
+    """
+    rows = len(batch["input_ids"])
+    try:
+        return [read(batch)]
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error) or rows == 1:
+            raise
+    return [result for part in split(batch, (rows + 1) // 2) for result in in_halves(read, part)]
 
 
 def in_a_row(steps: Sequence[int], last: int) -> int:
@@ -222,11 +236,12 @@ class Training:
     def advance(self, stop: int, batches: Iterator[Any], name: str, quiet: bool, save_last: bool = True) -> None:
         """Make the updates up to `stop`, show progress, and save checkpoints when they are due or asked for.
 
-        `save_last` also saves after update `stop`. A first SIGTERM or Ctrl-C ends the run after its update and a
+        `save_last` also saves after update `stop`; without it, so does a run that is so long that it has saved before,
+        because what comes next may take long as well. A first SIGTERM or Ctrl-C ends the run after its update and a
         checkpoint, with `Stopped`. Raises FloatingPointError when `max_skipped` updates in a row were not finite, and
         at the end of a run of which no update was made.
         """
-        safety, saved = self.safety, time.monotonic()
+        safety, saved, save_last = self.safety, time.monotonic(), save_last or self.step > 0
         with (
             Interrupts(quiet or not self.folder) as signals,
             Progress(self.steps, name, self.step, quiet=quiet) as progress,
@@ -242,7 +257,7 @@ class Training:
                 hopeless = self.hopeless()
                 if (save_last and self.step == stop) or counted or overdue or any(asked) or hopeless:
                     self.checkpoint()
-                    saved = time.monotonic()
+                    saved, save_last = time.monotonic(), True
                 if hopeless:
                     raise FloatingPointError(hopeless)
                 if any(asked):

@@ -274,7 +274,8 @@ def run_cell(grid: Ablation, cell: AblationCell, quiet: bool = False) -> dict[st
         )
     else:
         student.to(grid.accelerator.device)
-        heldout = evaluation.evaluate(student, grid.corpus, masker, grid.accelerator, grid.teacher)
+        rows = config.rows(grid.accelerator.num_processes)  # as in a distillation
+        heldout = evaluation.evaluate(student, grid.corpus, masker, grid.accelerator, grid.teacher, batch_size=rows)
         distilled = {"scores": heldout, "tokens": 0, "steps": 0, "curve": None, "evaluations": None} | {
             key: value for key, value in watch.read().items() if key != "started"
         }
