@@ -219,6 +219,24 @@ def test_a_rows_answer_does_not_depend_on_its_batch(kind, tokenizer, accelerator
         assert labels.tolist() == rows["labels"][:].tolist()
 
 
+def test_rows_that_do_not_fit_into_memory_are_scored_in_fewer(student, tokenizer, accelerator, monkeypatch):
+    rows, model = span_data().encoded(tokenizer, 24, 8)[0], question_answerer(student)[0]
+    expected, _ = predict(model, rows, accelerator, tokenizer.pad_token_id)
+    real, read = finetuning.forward, []
+
+    def limited(model, batch):
+        read.append(len(batch["input_ids"]))
+        return real(model, batch) if read[-1] <= 9 else no_memory(batch)
+
+    monkeypatch.setattr(finetuning, "forward", limited)
+    found, _ = predict(model, rows, accelerator, tokenizer.pad_token_id)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert 9 < max(read) <= 64 and min(read) > 1
+    monkeypatch.setattr(finetuning, "forward", lambda *_: no_memory(_))
+    with pytest.raises(torch.OutOfMemoryError):
+        predict(model, rows, accelerator, tokenizer.pad_token_id)
+
+
 def test_bert_is_told_which_text_a_token_is_of(teacher, tokenizer):
     """With other token types, BERT's answer is another one; padding stays type 0."""
     batch = collate(task_data("stsb").encoded(tokenizer, 24)[0], [0, 1])
@@ -469,6 +487,20 @@ def test_an_unfinished_run_of_other_settings_is_begun_anew(
     model, _ = tuned(student, task_data("sst2"), tokenizer, accelerator, other, safety=safety)
     assert "learning_rate 0.002 there, now 0.001" in capsys.readouterr().out
     assert same_weights(model, tuned(student, task_data("sst2"), tokenizer, accelerator, other)[0])
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"], "of the run in progress, which keeps others out"
+
+
+@pytest.mark.parametrize("every, left", [(2, []), (0, [0, 1, 2, 3, 4])])
+def test_a_long_run_is_saved_before_it_is_scored(student, tokenizer, accelerator, tmp_path, monkeypatch, every, left):
+    """One that has saved before; others are shorter than the time that a kill may cost anyway."""
+    safety, updates, real = Safety(checkpoints=str(tmp_path), checkpoint_every=every), [], finetuning.TaskRun.update
+    with monkeypatch.context() as lacking:
+        lacking.setattr(finetuning, "evaluate", lambda *_: no_memory(_))
+        with pytest.raises(torch.OutOfMemoryError):
+            tuned(student, task_data("sst2"), tokenizer, accelerator, safety=safety)
+    monkeypatch.setattr(finetuning.TaskRun, "update", lambda run, rows: updates.append(run.step) or real(run, rows))
+    _, record = tuned(student, task_data("sst2"), tokenizer, accelerator, safety=safety)
+    assert updates == left and record["steps"] == 5
 
 
 def test_a_run_that_is_killed_goes_on_to_the_same_weights(teacher_folder, tmp_path):

@@ -15,6 +15,7 @@ from distilnb.evidence.records import load_record, load_records
 from distilnb.machine import device, processes
 from distilnb.machine.device import forget_accelerator, make_accelerator
 from distilnb.tasks import finetuning, grid, heads, squad
+from distilnb.tasks.finetuning import Safety
 from distilnb.tasks.glue import TaskData
 from distilnb.tasks.grid import finetune_grid
 from distilnb.tasks.heads import classifier
@@ -92,7 +93,9 @@ def test_a_grid_runs_every_cell_and_later_only_what_is_missing(teacher, student,
 def test_an_estimate_is_made_where_it_costs_little_of_the_work(
     student, tokenizer, accelerator, tmp_path, monkeypatch, capsys, epochs, told
 ):
-    """The run itself ends before its first update."""
+    """On micro-batches as asked for, and without checkpoints; the run itself ends before its first update."""
+    read, real = [], finetuning.forward
+    monkeypatch.setattr(finetuning, "forward", lambda m, batch: read.append(len(batch["labels"])) or real(m, batch))
 
     def stop(*_, **__):
         raise KeyboardInterrupt
@@ -107,8 +110,29 @@ def test_an_estimate_is_made_where_it_costs_little_of_the_work(
             accelerator,
             replace(QUICK, epochs=epochs),
             folder=tmp_path,
+            safety=Safety(micro_batch_size=3, checkpoints=str(tmp_path / "unfinished")),
         )
     assert ("for 1 run that is not recorded yet" in capsys.readouterr().out) == told
+    assert set(read) == ({3, 2} if told else set()) and not (tmp_path / "unfinished").exists()
+
+
+def test_runs_with_micro_batches_are_recognised(student, tokenizer, accelerator, tmp_path, ran):
+    """Also where a whole batch is smaller, and the trials for a learning rate; other micro-batches are another run."""
+    for size, count in ((3, 3), (3, 0), (99, 3), (99, 0)):
+        ran.clear()
+        finetune_grid(
+            {"student": student},
+            [task_data("sst2", train=40, validation=8)],
+            (1,),
+            tokenizer,
+            accelerator,
+            QUICK,
+            folder=tmp_path,
+            learning_rates=(1e-3, 2e-3),
+            safety=Safety(micro_batch_size=size),
+            quiet=True,
+        )
+        assert len(ran) == count
 
 
 def test_a_record_of_another_run_is_not_taken(student, tokenizer, accelerator, tmp_path, ran, capsys):

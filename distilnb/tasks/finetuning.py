@@ -16,6 +16,7 @@ import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from ..distillation.batches import pad
 from ..distillation.checkpoints import fingerprint
 from ..distillation.losses import check_temperature
 from ..distillation.recipe import PretrainingConfig
-from ..distillation.training import Batch, Training
+from ..distillation.training import Batch, Training, in_halves
 from ..evidence import comparing
 from ..evidence.records import new_record
 from ..machine import device
@@ -246,7 +247,7 @@ def predict(
         chosen = order[first : first + batch_size]
         batch = {key: value.to(accelerator.device) for key, value in collate(rows, chosen, pad_id).items()}
         with accelerator.autocast():
-            answer = forward(model, batch)
+            answer = torch.cat(in_halves(partial(forward, model), batch))
         own[chosen] = True
         if answer.ndim == 3:
             logits[chosen, : answer.shape[1]] = answer
@@ -436,13 +437,17 @@ class TaskRun(Training):
 
 
 def _drop_another(folder: Path, identity: dict[str, Any]) -> None:
-    """Delete the checkpoints of an unfinished run that has other settings, and say so."""
+    """Delete the checkpoints of an unfinished run that has other settings, and say so; the folder's lock is held."""
     saved = checkpoints.identity(folder)
     differing = [] if saved is None else comparing.differences(saved, comparing.plain(identity))
     if differing:
         shown = "; ".join(differing).replace(" against ", " there, now ")
         print(f"the unfinished run in {folder} is of other settings ({shown}): it is begun anew", flush=True)
-        shutil.rmtree(folder)
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != ".lock":
+                path.unlink()
 
 
 def finetune(
@@ -488,7 +493,8 @@ def finetune(
     scores = evaluate(model.eval(), data, encoded, accelerator, tokenizer.pad_token_id, run.units)
     for one in (model, teacher) if teacher is not None else (model,):
         heads.standardize(one, -run.units[0] / run.units[1], 1 / run.units[1])
-    return _record(run, name, data, scores | run.taught_by | about)
+    given = {"micro_batch_size": safety.micro_batch_size} if safety.micro_batch_size else {}
+    return _record(run, name, data, given | scores | run.taught_by | about)
 
 
 def _record(run: TaskRun, name: str, data: TaskData, about: dict[str, Any]) -> dict[str, Any]:
@@ -520,12 +526,13 @@ def pace(
     tokenizer: PreTrainedTokenizerBase,
     accelerator: Accelerator,
     config: FinetuningConfig,
+    safety: Safety = UNSAVED,
 ) -> float:
-    """The seconds per token of an update, measured on a few updates, which change `model`."""
+    """The seconds per token of an update, measured on a few updates, which change `model`; nothing is saved."""
     dropout.speed_up(model, accelerator.device)
     train = encode(data, tokenizer, config)[0]
     tokens, enough = 0, replace(config, epochs=config.epochs + MEASURED)
-    with TaskRun(model, train, data, tokenizer, accelerator, config, UNSAVED) as run:
+    with TaskRun(model, train, data, tokenizer, accelerator, config, replace(safety, checkpoints="")) as run:
         run.module.train()
         for turn, chosen in enumerate(islice(batch_order(run.lengths, enough), MEASURED)):
             if turn == 1:  # the first turn warms up

@@ -374,7 +374,7 @@ def _announce(grid: FinetuningGrid, data: Sequence[TaskData], seeds: Sequence[in
     for model, task, runs in left:
         if model not in pace:
             head = heads.for_task(grid.models[model], task.task)[0]
-            pace[model] = finetuning.pace(head, task, grid.tokenizer, grid.accelerator, grid.config)
+            pace[model] = finetuning.pace(head, task, grid.tokenizer, grid.accelerator, grid.config, grid.safety)
         tokens = finetuning.work(finetuning.encode(task, grid.tokenizer, grid.config), grid.config)
         seconds += pace[model] * runs * tokens
     words = "1 run that is" if count == 1 else f"{count} runs that are"
