@@ -71,8 +71,7 @@ def run_missing(
     quiet: bool = False,
     wait: bool = True,
 ) -> Outcome:
-    """The record of every cell, after running those without one in `folder`; `announce` words what is about to run, in
-    all processes together, of which the main one prints it.
+    """The record of every cell, after running those without one in `folder`; `announce` words what is about to run.
 
     A cell whose record has other settings is run again, and a printed line says why; with `keep_others` it raises
     OtherSettings before anything runs. One that diverges is named, and the others are still run. Without `wait`, what
@@ -81,8 +80,7 @@ def run_missing(
     quiet, together = quiet or not accelerator.is_main_process, accelerator.num_processes > 1
     if announce or keep_others:
         left = [cell for cell in cells if recorded(cell, folder, keep_others)[0] is None]
-        told = announce(left) if left and announce else ""
-        if told and not quiet:
+        if left and announce and (told := announce(left)) and not quiet:  # all processes measure together
             print(told, flush=True)
     known = {cell.name for cell in cells if (folder / f"{cell.name}.json").is_file()}
     records, diverged = {}, {}  # by name
