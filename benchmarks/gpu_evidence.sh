@@ -8,7 +8,8 @@
 # RATES=3e-4,1e-4,3e-5 TASKS="rte mrpc stsb cola wnli sst2" MODELS="teacher student undistilled untrained published
 # random" SOURCE=hub JOBS=12 FLAGS="" (for every command, such as --cpu) GLUE_FLAGS="" (for Table 1, such as --train_rows).
 # The text is as much as fits into 64 MiB, about 19 M tokens; CHARACTERS sets how much is packed. Each step is a
-# command of distilnb that skips what is recorded; a second run with the same `out` goes on.
+# command of distilnb that skips what is recorded; a second run with the same `out` goes on. distilnb must be installed
+# (pip install -e .), because the commands run inside `out`.
 set -euo pipefail
 ALLOWED=${SECONDS_ALLOWED:-470} SEEDS=${SEEDS:-5} RATES=${RATES:-3e-4,1e-4,3e-5} SOURCE=${SOURCE:-hub} JOBS=${JOBS:-12}
 TASKS=${TASKS:-rte mrpc stsb cola wnli sst2} MODELS=${MODELS:-teacher student undistilled untrained published random}
@@ -31,13 +32,13 @@ from transformers import AutoTokenizer, BertModel
 from distilnb import scales
 from distilnb.tasks import glue
 from distilnb.tasks.scored import scored_texts
-from distilnb.text import corpus
+from distilnb.text import sources
 
 work, small = Path(sys.argv[1]), scales.get("small")
 for kind, more in ((BertModel, {"dtype": torch.float16, "use_safetensors": True}), (AutoTokenizer, {})):
     kind.from_pretrained(small.teacher, revision=small.revision, **more).save_pretrained(work / "encoder")
 scored = scored_texts(small.leave_out)
-streams = [corpus.documents(source) for source in corpus.parse_sources(small.text)]
+streams = [sources.documents(source) for source in sources.parse_sources(small.text)]
 characters = int(os.environ.get("CHARACTERS", 75_000_000))
 texts, length = [], 0
 for text in filter(None, chain.from_iterable(zip_longest(*streams))):
@@ -97,5 +98,5 @@ run() {
 case ${1:-} in
     pack) pack "$(realpath -m "${2:?the file to write}")" ;;
     run) run "$(realpath "${2:?the packed input}")" "$(realpath -m "${3:?a folder for the records}")" ;;
-    *) sed -n '2,12p' "$0"; exit 2 ;;
+    *) sed -n '2,13p' "$0"; exit 2 ;;
 esac

@@ -1,14 +1,19 @@
 """The prepared command for a GPU, at toy size on the processor: what it is given, what it leaves."""
 
+import ast
+import importlib
 import os
 import re
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
+import torch
 from conftest import bert_config
-from transformers import BertModel
+from transformers import BertModel, DistilBertConfig
 
 import distilnb
 
@@ -43,6 +48,36 @@ def test_it_leaves_records_of_all_that_the_time_allows(tmp_path, tokenizer, text
         names = {Path(name).stem for name in records.getnames() if name.endswith(".json")}
     wanted = {"teacher-small", "distil-small", "undistilled-small", "finetuning-small-teacher-rte-seed0"}
     assert wanted <= names
+
+
+def test_what_packs_the_input_uses_only_names_that_are_there():
+    """It is run where the Hub is, on gigabytes of text: here, its imports and what it takes from each module."""
+    (program,) = re.findall(r"<<'PYTHON'\n(.*?)\nPYTHON\n", SCRIPT.read_text(), re.S)
+    tree, names = ast.parse(program), {}
+    imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    exec(compile(ast.Module(imports, []), "imports", "exec"), names)
+    used = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)]
+    taken = [(node.value.id, node.attr) for node in used if isinstance(names.get(node.value.id), ModuleType)]
+    assert ("glue", "load_split") in taken
+    assert not [(module, name) for module, name in taken if not hasattr(names[module], name)]
+
+
+def test_the_loop_that_fine_tuning_is_compared_with_runs_on_the_gpu_too(monkeypatch):
+    """Torch's device without memory stands for the GPU, and a layer for the model, which looks at its masks."""
+
+    def forward(model, batch):
+        assert {value.device.type for value in batch.values()} == {"meta"}
+        return model.classifier(torch.ones(len(batch["labels"]), 8, device="meta"))
+
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    step = importlib.import_module("finetuning_step")
+    monkeypatch.setattr(step, "DEVICE", torch.device("meta"))
+    monkeypatch.setattr(step, "forward", forward)
+    config, rows = step.FinetuningConfig(batch_size=4), step.made_rows(np.array([5, 9, 7, 6]), 50)
+    shape = DistilBertConfig(vocab_size=50, dim=8, hidden_dim=16, n_heads=2, n_layers=1)
+    loop = step.Plain(step.DistilBertForSequenceClassification(shape), rows, config)
+    loop.updates(loop.order(0))
+    assert {parameter.device.type for parameter in loop.model.parameters()} == {"meta"}
 
 
 def test_without_time_nothing_is_begun_and_that_is_said(tmp_path):
