@@ -50,6 +50,13 @@ def test_a_file_tells_how_much_text_is_in_it(tmp_path, tokenizer, kind):
     assert told.text_bytes == pytest.approx(BYTES, rel=0.3)
 
 
+def test_a_paper_with_its_authors_is_text(tmp_path, tokenizer):
+    paper = {"body": "\n".join(TEXTS), "authors": [{"name": "Ann"}, {"name": "Bob"}]}
+    (tmp_path / "a.json").write_text(json.dumps(paper))
+    told = forecast((TextSource(str(tmp_path / "a.json"), column="body"),), tokenizer, seq_length=16)
+    assert told.text_bytes == pytest.approx(BYTES, rel=0.3)
+
+
 @pytest.mark.parametrize("wanted", [None, 20_000])
 def test_tokens_and_disk_are_what_preparing_makes(tmp_path, tokenizer, wanted):
     source = write(tmp_path / "a.txt", "txt")

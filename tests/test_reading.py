@@ -81,10 +81,12 @@ def test_folders_that_datasets_saves_are_read(tmp_path):
     [
         json.dumps(TEXTS),
         json.dumps({"text": TEXTS}),
+        json.dumps({"text": TEXTS, "author": [{"name": "Ann"}] * len(TEXTS)}),
         json.dumps({"version": 1, "data": [{"text": text} for text in TEXTS]}),
+        json.dumps({"description": "Texts", "data": [{"text": text} for text in TEXTS]}),
         "\n".join(json.dumps({"text": text}) for text in TEXTS),
     ],
-    ids=["strings", "columns", "field", "lines"],
+    ids=["strings", "columns", "columns with objects", "field", "field under a description", "lines"],
 )
 def test_the_ways_of_writing_json(tmp_path, monkeypatch, text):
     """Also where chunks end anywhere."""
@@ -92,6 +94,15 @@ def test_the_ways_of_writing_json(tmp_path, monkeypatch, text):
     for size in (reading.CHUNK, 7):
         monkeypatch.setattr(reading, "CHUNK", size)
         assert read(tmp_path / "a.json") == TEXTS
+
+
+@pytest.mark.parametrize("name, column", [("text", None), ("abstract", None), ("body", "body"), ("full", "full")])
+def test_an_object_with_its_text_is_one_document_whatever_lists_it_has(tmp_path, name, column):
+    """As papers are written, one a file, with their authors."""
+    people = [{"name": "Ann"}, {"name": "Bob"}]
+    for more in ({"authors": people}, {"authors": people, "references": [{"title": "A study"}]}):
+        (tmp_path / "a.json").write_text(json.dumps({"title": "Owls", name: "A long document", **more}))
+        assert read(tmp_path / "a.json", column=column) == ["A long document"]
 
 
 @pytest.mark.parametrize("size", [1_000_000, 64, 5])

@@ -136,7 +136,8 @@ def _size_of_file(file: Path, source: TextSource) -> float:
     if kind == ".parquet" and file.suffix.lower() == kind:
         about = pyarrow.parquet.ParquetFile(file).metadata
         size = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
-    first = islice(reading.rows(file, source.encoding), ROWS)
+    column = (source.column or "text") if kind == ".json" else None  # a columnar file would give that column alone
+    first = islice(reading.rows(file, source.encoding, column), ROWS)
     return size * _share(first, source.column, f"'{reading.shown(file)}'")
 
 

@@ -382,22 +382,34 @@ def _lines_before(path: Path, span: Stretch | None) -> int:
         return sum(chunk.count(b"\n") for chunk in iter(lambda: stream.read(CHUNK), b""))
 
 
-def _json(path: Path, encoding: str | None, *_: Any) -> Iterator[Any]:
-    """The rows of a JSON array, of one object (columns, or rows in a field), or of consecutive values."""
+def _json(path: Path, encoding: str | None, column: str | None = None, *_: Any) -> Iterator[Any]:
+    """The rows of a JSON array, of one object (columns, rows in a field, or a document), or of consecutive values."""
     values = _json_values(path, encoding)
     first = list(islice(values, 2))
     if len(first) == 1 and isinstance(first[0], dict):
         columns = {name: _column(value) for name, value in first[0].items() if isinstance(_column(value), list)}
         rows = [value for value in columns.values() if value and all(isinstance(row, dict) for row in value)]
+        if len(rows) < len(columns) == len(first[0]) and len({len(value) for value in columns.values()}) == 1:
+            return (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
+        if column and _is_document(first[0], rows, column):
+            return iter(first)
         if len(rows) > 1:
             raise ValueError(
                 f"'{shown(path)}' holds several tables ({', '.join(first[0])}); give each a file of its own"
             )
         if rows:
             return iter(rows[0])
-        if columns and len(columns) == len(first[0]) and len({len(value) for value in columns.values()}) == 1:
-            return (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
     return chain(first, values)
+
+
+def _is_document(value: dict[str, Any], tables: list[list[dict[str, Any]]], column: str) -> bool:
+    """Whether an object is one document with its text, of which lists, such as its authors, are no rows."""
+
+    def texts(row: dict[str, Any]) -> set[str]:
+        filled = {name for name, cell in row.items() if isinstance(cell, str) and cell.strip()}
+        return {name for name in filled if name == column or name.lower() in TEXT_COLUMNS}
+
+    return column in texts(value) or bool(texts(value)) and not any(texts(row) for rows in tables for row in rows)
 
 
 def _column(value: Any) -> Any:
@@ -537,8 +549,8 @@ def rows(
 ) -> Iterator[Any]:
     """The rows of a file that is not plain text, mostly as dictionaries; ValueError names the file and the row.
 
-    With `column`, a columnar format gives only that column, if it has it. Where rows have lines, the line on which each
-    ends is appended to `lines`.
+    With `column`, a columnar format gives only that column, if it has it, and a JSON object with text there is one
+    row. Where rows have lines, the line on which each ends is appended to `lines`.
     """
     reader = READERS.get(kind_of(path) or "", _text)
     if reader is _text:
