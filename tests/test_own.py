@@ -102,15 +102,21 @@ def test_every_kind_of_file_is_the_same_task(name, tmp_path):
         (["0.5", "1.5", "2"], (), ("pearson", "spearman", "r2"), "pearson"),
         ([["a", "b"], ["b"], []], ("a", "b"), ("micro_f1", "macro_f1", "accuracy"), "micro_f1"),
         (["a|b", "b", "", "a"], ("a", "b"), ("micro_f1", "macro_f1", "accuracy"), "micro_f1"),
+        (["a|b; c, d", "b; c, d", "", "a"], ("a", "b; c, d"), ("micro_f1", "macro_f1", "accuracy"), "micro_f1"),
+        (["a;b, c", "b, c", "", "a"], ("a", "b, c"), ("micro_f1", "macro_f1", "accuracy"), "micro_f1"),
         (["a; b", "c; d"], ("a; b", "c; d"), ("accuracy", "macro_f1"), "accuracy"),
         ([True, False], ("False", "True"), ("accuracy", "macro_f1"), "accuracy"),
     ],
 )
 def test_labels_say_what_kind_of_task_it_is(values, labels, metrics, main, tmp_path):
     rows = [{"text": f"w {i}", "label": values[i % len(values)]} for i in range(40)]
-    task = load(str(write(tmp_path / "a.jsonl", rows))).task
-    assert (task.labels, task.metrics, task.main) == (labels, metrics, main)
-    assert (task.regression, task.several) == (not labels, values[0] in (["a", "b"], "a|b"))
+    data = load(str(write(tmp_path / "a.jsonl", rows)))
+    assert (data.task.labels, data.task.metrics, data.task.main) == (labels, metrics, main)
+    assert (data.task.regression, data.task.several) == (not labels, main == "micro_f1")
+    joined = [sign for sign in "|;" if data.task.several and sign in values[0]][:1]
+    assert [line for line in data.info["told"] if "joined" in line] == [
+        f"labels are joined by {sign}, taken for several a row (--kind says otherwise)" for sign in joined
+    ]
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
@@ -156,6 +162,17 @@ def test_a_folder_and_a_validation_file(tmp_path):
     assert data.info["rows"] == {"train": 30, "validation": 12}
     assert any("texts of a training row" in line for line in data.info["told"])
     assert load(str(tmp_path), n_train=10, n_validation=3).info["rows"] == {"train": 10, "validation": 3}
+
+
+@pytest.mark.parametrize("names", [{"text": "w", "mood": "x"}, {"text": "w", "a": 0, "b": 1}])
+def test_a_test_file_without_labels_is_refused_with_the_way_out(names, tmp_path):
+    """As on Kaggle, where the file to be scored lies beside the one to learn from."""
+    rows = [names | {"text": f"w {i}", [*names][1]: "01"[i % 2]} for i in range(40)]
+    write(tmp_path / "train.csv", rows)
+    write(tmp_path / "test.csv", [{"text": row["text"]} for row in rows])
+    with pytest.raises(ValueError, match="'test.csv'.*'(mood|a)'.* --validation 0.1"):
+        load(str(tmp_path))
+    assert load(str(tmp_path), OwnOptions(validation="0.1")).info["rows"] == {"train": 36, "validation": 4}
 
 
 def bad(rows: list[dict], at: int, **change) -> list[dict]:
@@ -237,6 +254,9 @@ def test_two_tasks_of_one_name_would_have_one_record(tmp_path):
         (["1.0", "2", 1], ("1", "2")),
         (["['a', 'b']", '["b"]', "[]"], ("a", "b")),
         (["007", "7"], ("007", "7")),
+        (["['a' 'b']", "['a'\n \"b\"]", "[np.str_('b')]"], ("a", "b")),
+        (["['a b' 'c, d']", "[]"], ("a b", "c, d")),
+        (["[ 0 11]", "[np.int64(0), np.int64(11)]", "[0. 11.]"], ("0", "11")),
     ],
 )
 def test_labels_that_mean_the_same_are_one(values, labels, tmp_path):
@@ -327,9 +347,12 @@ def test_whose_f1_is_scored_is_told(tmp_path):
 
 
 def test_an_index_that_a_library_wrote_is_no_text(tmp_path):
-    """pandas writes one without a name."""
+    """pandas writes one without a name, or as the last column; nor is it the label."""
     rows = [{"": i, "id": f"x{i}", **row} for i, row in enumerate(moods())]
     assert load(str(write(tmp_path / "a.csv", rows))).task.columns == ("said",)
+    for name in ("id", "__index_level_0__"):
+        task = load(str(write(tmp_path / "a.parquet", [row | {name: i} for i, row in enumerate(moods())]))).task
+        assert (task.columns, task.labels) == (("said",), ("beast", "nobody", "place"))
 
 
 def test_a_folder_called_like_a_known_task_does_not_hide_it(tmp_path, monkeypatch):

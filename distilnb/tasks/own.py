@@ -10,7 +10,7 @@ import contextlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -29,11 +29,15 @@ from .glue import Task, TaskData
 from .squad import SQUAD, SpanTask
 
 LABELS = ("label", "labels", "class", "category", "target", "score", "rating", "answers")  # taken for labels
-IDS = ("", "unnamed: 0", "id", "idx", "index", "guid", "uid", "title", "is_impossible")  # columns that are not texts
+INDEX = ("", "unnamed: 0", "__index_level_0__")  # what pandas calls the index that it writes
+IDS = (*INDEX, "id", "idx", "index", "guid", "uid", "title", "is_impossible")  # columns that are no texts or labels
 FORMATS = tuple(kind[1:] for kind in reading.READERS if kind != ".txt")
 KINDS = ("classes", "numbers", "several", "spans")
 MOST_CLASSES = 20  # whole numbers with more different values are a regression
 COMMA = re.compile(r"[-+]?[0-9]+,[0-9]+")  # a decimal or thousands, or two labels
+ITEM = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[-+]?[0-9]+\.?[0-9]*(?:e[-+]?[0-9]+)?|True|False""")
+ARRAY = re.compile(rf"\[\s*(?:{ITEM.pattern})(?:\s+(?:{ITEM.pattern}))+\s*\]")  # as NumPy prints one, without commas
+SCALAR = re.compile(rf"np\.\w+\(({ITEM.pattern})\)")  # as NumPy prints one of a list of Python's
 IMBALANCED = 1.5  # times its fair share that the commonest class may have before macro F1 is the main score
 SPLITS = {"train": ("train",), "validation": ("validation", "valid", "val", "dev", "eval", "test")}
 SQUAD_COLUMNS = {"question", "context", "answers"}
@@ -60,6 +64,7 @@ class Table(NamedTuple):
     file: str
     lines: Sequence[int] = ()  # the line of each row, where rows have lines
     classes: Mapping[str, tuple[str, ...]] = MappingProxyType({})  # a column's labels, where the source names them
+    advice: str = ""  # the end of an error, where there is another way than to mend the file
 
     @property
     def names(self) -> list[str]:
@@ -196,6 +201,8 @@ def read_tables(source: str, options: OwnOptions) -> dict[str, Table]:
         if not held.is_file():
             raise ValueError(f"--validation {options.validation} is neither a file nor a share between 0 and 1")
         tables["validation"] = read_file(held, options.encoding)
+    if "validation" in tables:
+        tables["validation"] = tables["validation"]._replace(advice=", or score training rows: --validation 0.1")
     return tables
 
 
@@ -277,7 +284,7 @@ def _gather(tables: dict[str, Table], options: OwnOptions, told: list[str]) -> O
         for i, row in enumerate(table.rows):
             marked = {name: _mark(row.pop(name, None)) for name in hot}
             if wrong := [name for name in hot if marked[name] is None]:
-                raise ValueError(f"{table.place(i)} needs 0 or 1 in column '{wrong[0]}'")
+                raise ValueError(f"{table.place(i)} needs 0 or 1 in column '{wrong[0]}'; mend it{table.advice}")
             row[options.label] = [name for name in hot if marked[name]]
     return options
 
@@ -302,7 +309,8 @@ def _columns(table: Table, options: OwnOptions, told: list[str]) -> tuple[tuple[
         if not set(names) >= SQUAD_COLUMNS:
             raise ValueError(f"{table.file} needs the columns question, context and answers for spans")
         return ("question", "context"), "answers"
-    label = options.label or next((n for n in names if n.lower() in LABELS), names[-1])
+    last = next((n for n in reversed(names) if n.lower() not in IDS), names[-1])
+    label = options.label or next((n for n in names if n.lower() in LABELS), last)
     if not options.label:
         _check_names(table, names, label)
     texts = tuple(part.strip() for part in options.columns.split(",") if part.strip())
@@ -340,7 +348,7 @@ def _check_rows(table: Table, texts: Sequence[str], label: str, kind: str) -> No
     names = table.names
     if missing := [name for name in (*texts, label) if name not in names]:
         why = f"no column '{missing[0]}', only {', '.join(names)}" if names else "no rows"
-        raise ValueError(f"{table.file} has {why}")
+        raise ValueError(f"{table.file} has {why}; mend it{table.advice}")
     for i, row in enumerate(table.rows):
         for column in texts:
             if not isinstance(row.get(column), str) or not row[column].strip():
@@ -350,7 +358,8 @@ def _check_rows(table: Table, texts: Sequence[str], label: str, kind: str) -> No
         if isinstance(value, dict) and kind != "spans":
             raise ValueError(f"{table.place(i)} has {value} in column '{label}', which is no label")
         if kind != "spans" and (value is None or value != value or (not str(value).strip() and kind != "several")):
-            raise ValueError(f"{table.place(i)} has no label in column '{label}'; fill it in or leave the row out")
+            told = f"has no label in column '{label}'; fill it in or leave the row out"
+            raise ValueError(f"{table.place(i)} {told}{table.advice}")
 
 
 def _number(value: Any) -> float | None:
@@ -374,11 +383,13 @@ def _kind(table: Table, label: str, options: OwnOptions, told: list[str]) -> str
     if label == "answers" and all(name in table.rows[0] for name in SQUAD_COLUMNS):
         return "spans"
     different = len({_name(value) for value in values.values()})
-    parts = {part for value in values.values() if re.search(r"[|;]", str(value)) for part in _value(value, "several")}
+    sign = _sign(values.values())
+    joined = [value for value in values.values() if sign != "," and sign in str(value)]
+    parts = {part for value in joined for part in _value(value, "several", sign)}
     if any(isinstance(v, list) or str(v)[:1] + str(v)[-1:] == "[]" for v in values.values()):
         return "several"
     if 0 < len(parts) < different:  # names in many combinations
-        told.append("labels are joined by | or ;, taken for several a row (--kind says otherwise)")
+        told.append(f"labels are joined by {sign}, taken for several a row (--kind says otherwise)")
         return "several"
     numbers = [_number(value) for value in values.values() if _number(value) is not None]
     if label in table.classes or not numbers or len(numbers) < len(values):
@@ -409,7 +420,8 @@ def _labelled(
     name: str, tables: dict[str, Table], texts: tuple[str, ...], label: str, kind: str
 ) -> tuple[Task, dict[str, Dataset]]:
     """A task of classes, several classes per row, or numbers, and its rows with the columns of texts and "label"."""
-    values = {split: [_value(row[label], kind) for row in table.rows] for split, table in tables.items()}
+    sign = _sign(row[label] for table in tables.values() for row in table.rows)
+    values = {split: [_value(row[label], kind, sign) for row in table.rows] for split, table in tables.items()}
     names: tuple[str, ...] = ()
     if kind == "numbers":
         _refuse(tables, values, label, lambda value: value is not None, "no finite number")
@@ -433,17 +445,26 @@ def _labelled(
     return Task(name, name, columns, names, {}, several=kind == "several"), splits
 
 
-def _value(value: Any, kind: str) -> Any:
+def _value(value: Any, kind: str, sign: str) -> Any:
     """A label in comparable form: a number (None for anything else), or a list of names, of a class just one."""
     if kind == "numbers":
         return _number(value)
     if kind == "several":
-        if isinstance(value, str) and value.strip()[:1] == "[":
+        text = str(value).strip()
+        if isinstance(value, str) and text[:1] == "[":
+            text, sign = SCALAR.sub(r"\1", text), ","
+            text = f"[{', '.join(ITEM.findall(text))}]" if ARRAY.fullmatch(text) else text
             with contextlib.suppress(ValueError, SyntaxError):  # as JSON and Python write it, with quoted commas
-                value = ast.literal_eval(value.strip())
-        parts = value if isinstance(value, list) else re.split(r"[|;,]", str(value).strip("[] "))
+                value = ast.literal_eval(text)
+        parts = value if isinstance(value, list) else text.strip("[] ").split(sign)
         return [_name(part).strip("'\"") for part in parts if _name(part)]
     return [_name(value)]
+
+
+def _sign(labels: Iterable[Any]) -> str:
+    """What joins the names of a row: one sign in the whole column, because a name may hold the others."""
+    joined = [value for value in labels if isinstance(value, str) and value.strip()[:1] != "["]
+    return next((sign for sign in "|;" if any(sign in value for value in joined)), ",")
 
 
 def _name(value: Any) -> str:
@@ -458,10 +479,8 @@ def _refuse(
         wrong = next((i for i, value in enumerate(column) if not fits(value)), None)
         if wrong is not None:
             table = tables[split]
-            advice = "; mend it, or score training rows: --validation 0.1" if split == "validation" else ""
-            raise ValueError(
-                f"{table.place(wrong)} has '{table.rows[wrong][label]}' in column '{label}', {why}{advice}"
-            )
+            what = f"{table.place(wrong)} has '{table.rows[wrong][label]}' in column '{label}'"
+            raise ValueError(f"{what}, {why}; mend it{table.advice}")
 
 
 def _some(names: Sequence[str]) -> str:
@@ -485,7 +504,7 @@ def _spans(
             rows.append({"id": identity, "question": row[texts[0]], "context": row[texts[1]], "answers": answers})
         splits[split] = Dataset.from_list(rows)
         if not any(row["answers"]["text"] for row in rows):
-            raise ValueError(f"no row of {table.file} has an answer; nothing can be learned or told apart there")
+            raise ValueError(f"no row of {table.file} has an answer to learn or to score; mend it{table.advice}")
     longest = sum(
         len(text.split()) > LONGEST_ANSWER for rows in splits.values() for a in rows["answers"] for text in a["text"]
     )
