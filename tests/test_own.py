@@ -512,6 +512,10 @@ def test_names_files_and_data_sets_are_told_apart(tmp_path):
         with pytest.raises(ValueError, match=words):
             find(name, "toyworld")
     assert load(str(write(tmp_path / "rte.csv", moods()))).task.name == "own-rte"
+    (tmp_path / "a").mkdir()
+    train = str(write(tmp_path / "a" / "Train.csv.gz", moods()))
+    assert (load(train).task.name, load(train).info["id"]) == ("a", "Train.csv.gz"), "each folder has its train.csv"
+    assert own.task_name(str(tmp_path / "a")) == "a" and own.task_name("owner/test@v1.0") == "test"
 
 
 # learning
@@ -577,6 +581,32 @@ def test_the_command_takes_a_file_and_a_second_teacher(teacher_folder, teacher, 
     assert all(r["config"]["learning_rate"] == 2e-3 and "selection" not in r for r in records)
     assert not (tmp_path / "runs" / "selection").exists(), "one learning rate needs no trial"
     assert main.main(["finetune", *flags[2:], "--task", str(tmp_path / "none.csv")]) == 2
+
+
+def test_a_record_of_another_file_of_the_same_name_is_not_replaced(teacher_folder, tmp_path, capsys):
+    """Nor is a kept model; the same file with more rows is run again, as is told, and a copy of it is the same run."""
+    flags = f"--model a={teacher_folder} --out {tmp_path / 'runs'} --epochs 0.1 --max_length 16 --cpu --keep".split()
+    files = [tmp_path / place / "moods.csv" for place in ("one", "other", "copy")]
+    for file, rows in zip(files, (12, 15, 18), strict=True):
+        file.parent.mkdir()
+        write(file, moods(rows))
+
+    def run(file, *more) -> tuple[int, str]:
+        code = main.main(["finetune", "--task", str(file), *flags, *more])
+        return code, "".join(capsys.readouterr())
+
+    record = tmp_path / "runs" / "finetuning-toy-a-moods-seed0.json"
+    assert run(files[0])[0] == 0
+    before = record.read_bytes()
+    for file in (files[1], write(tmp_path / "one" / "moods.jsonl", moods(15))):
+        code, told = run(file)
+        assert code == 2 and "--suffix" in told and record.read_bytes() == before
+    assert run(files[1], "--suffix", "other")[0] == 0 and record.read_bytes() == before
+    write(files[0], moods(18))
+    code, told = run(files[0])
+    assert code == 0 and "is run again: data was" in told
+    code, told = run(files[2])
+    assert code == 0 and "1 of 1 runs are recorded" in told
 
 
 @pytest.mark.parametrize(

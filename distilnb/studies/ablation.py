@@ -204,7 +204,7 @@ class Ablation:
         shared = {k: v for k, v in asdict(self.pretraining).items() if k not in ("seed", *MAY_CHANGE)}
         silent = ("seed", *ONLY_WITH_TEACHER, *ONLY_WITH_SPANS)
         tuning = {k: v for k, v in asdict(self.finetuning).items() if k not in silent}
-        tasks = {data.task.name: data.info for data in self.data}
+        tasks = {data.task.name: {k: v for k, v in data.info.items() if k != "place"} for data in self.data}
         return {
             "seed": cell.seed,
             "config": {"pretraining": shared, "changes": cell.variant.changes(), "finetuning": tuning},

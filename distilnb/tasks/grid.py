@@ -105,10 +105,14 @@ class FinetuningGrid:
             cell, name=name, model_name=label, about=about, keeps=keeps, teacher=self.folder / "models" / teacher
         )
 
+    def run_names(self, model: str, task: TaskData, seeds: Sequence[int]) -> list[str]:
+        """The names of the runs of `model` on `task`, also of those that learn from the task teacher."""
+        labels = [model, model + SECOND_STAGE] if self.task_teacher not in (None, model) else [model]
+        return [self.run_name(label, task, f"seed{seed}") for label in labels for seed in seeds]
+
     def left(self, model: str, task: TaskData, seeds: Sequence[int]) -> tuple[int, int]:
         """The number of runs and of trials of `model` on `task` without a record."""
-        labels = [model, model + SECOND_STAGE] if self.task_teacher not in (None, model) else [model]
-        runs = [self.run_name(label, task, f"seed{seed}") for label in labels for seed in seeds]
+        runs = self.run_names(model, task, seeds)
         names = {} if self.chosen(model, task, seeds) else self.trial_names(model, task)
         trials = [f"selection/{name}" for name in names.values()]
         missing = [sum(not (self.folder / f"{name}.json").is_file() for name in names) for names in (runs, trials)]
@@ -313,6 +317,7 @@ def finetune_grid(
     processes.check_shared_folder(Path(grid.folder), accelerator)
     asked = not (grid.quiet or grid.helping)
     grid = replace(grid, folder=Path(grid.folder), quiet=not (asked and accelerator.is_main_process))
+    _check_places(grid, data, seeds)
     if grid.learning_rates:
         _check_carving(data, grid.trial_rows)
     for source in models.values():  # now, because an unusable model should not be noticed hours later
@@ -331,6 +336,25 @@ def finetune_grid(
     if lost:
         raise FloatingPointError(f"diverged: {', '.join(lost)}; the other runs are recorded: use smaller rates")
     return done.records
+
+
+def _check_places(grid: FinetuningGrid, data: Sequence[TaskData], seeds: Sequence[int]) -> None:
+    """Raise ValueError where a run would replace the record, and the kept model, of another file's task of its name.
+
+    A file that was changed where it lies is the same task, which is run again; a copy of the same rows is, too.
+    """
+    for task, model in product((task for task in data if task.info.get("own")), grid.models):
+        for name in grid.run_names(model, task, seeds):
+            try:
+                theirs, ours = load_record(grid.folder / f"{name}.json")["data"], task.info
+            except ValueError:
+                continue
+            moved = theirs["id"] != ours["id"] or theirs.get("place", ours["place"]) != ours["place"]
+            if moved and theirs["fingerprint"] != ours["fingerprint"]:
+                raise ValueError(
+                    f"{name} is recorded already, of other data ({theirs['id']} elsewhere): name this run by --suffix, "
+                    f"or rename {ours['id']}"
+                )
 
 
 def _check_carving(data: Sequence[TaskData], most: int) -> None:

@@ -7,7 +7,9 @@ long work.
 
 import ast
 import contextlib
+import hashlib
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -251,9 +253,11 @@ def load(source: str, options: OwnOptions | None = None, n_train: int = 0, n_val
     splits = {s: _few(rows, n) for (s, rows), n in zip(splits.items(), (n_train, n_validation), strict=True)}
     task = _measured(task, splits["train"], options.metric, told)
     told += _leaks(task, splits) + _odd_classes(task, splits)
+    place, (address, _, revision) = _from_root(source), source.partition("@")
     info = {
-        "id": Path(source).name if Path(source).expanduser().exists() else source.partition("@")[0],
-        "revision": source.partition("@")[2] or None,
+        "id": place.name if place else address,
+        "place": hashlib.sha256(str(place).encode()).hexdigest()[:16] if place else None,  # tells two of one name apart
+        "revision": None if place else revision or None,
         "rows": {split: len(rows) for split, rows in splits.items()},
         "stand_in": False,
         "stand_in_why": None,
@@ -295,9 +299,19 @@ def _mark(value: Any) -> bool | None:
 
 
 def task_name(source: str) -> str:
-    """What an own task is called in records and folders, by its file or data set."""
-    name = re.sub(r"[^a-z0-9]+", "-", Path(source.partition("@")[0]).name.lower().partition(".")[0]).strip("-") or "own"
+    """What an own task is called in records and folders: as its file, folder or data set, but a file called like a
+    split, such as train.csv, as its folder."""
+    path = _from_root(source) or Path(source.partition("@")[0])
+    first, folder = (part.name.lower().partition(".")[0] for part in (path, path.parent))
+    split = path.is_file() and any(first in names for names in SPLITS.values())
+    name = re.sub(r"[^a-z0-9]+", "-", folder if split else first).strip("-") or "own"
     return f"own-{name}" if name in KNOWN else name
+
+
+def _from_root(source: str) -> Path | None:
+    """The file or folder of an own task by its whole path; None for a data set of the Hub."""
+    path = Path(source).expanduser()
+    return Path(os.path.abspath(path)) if path.exists() else None
 
 
 def _columns(table: Table, options: OwnOptions, told: list[str]) -> tuple[tuple[str, ...], str]:
