@@ -6,6 +6,7 @@ import string
 import pytest
 from conftest import stories
 
+from distilnb.cli.options import TrainingOptions
 from distilnb.tasks.scored import scored_texts
 from distilnb.text import corpus, sources
 from distilnb.text.contamination import SHORT, Scored, squeezed
@@ -83,6 +84,10 @@ def test_all_rows_of_an_own_task_can_be_left_out(tmp_path, tokenizer):
     rows = (",".join([*texts[i : i + 3], "1"]) for i in range(0, 60, 3))
     pairs.write_text("\n".join(["one,other,third,score", *rows]))
     assert all(scored_texts(str(pairs)).within(text) for text in texts)
+    (tmp_path / "all.txt").write_text("\n\n".join([*texts, f"Das Café: {texts[3]}"]))
+    (tmp_path / "latin.csv").write_bytes(f"said,mood\nDas Café: {texts[3]},1".encode("latin-1"))
+    where = TrainingOptions(text=str(tmp_path / "all.txt"), leave_out=str(tmp_path / "latin.csv"), encoding="latin-1")
+    assert where.read_text(tokenizer, 32, None).info["left_out"]["documents"] == 1
     for names, words in (("mine", "unknown task 'mine'"), (str(tmp_path / "none.csv"), "--leave-out ''")):
         with pytest.raises(ValueError, match=words):
             scored_texts(names)

@@ -78,7 +78,7 @@ class TrainingOptions(RunOptions):
             seq_length=seq_length,
             layout=layout,
             max_tokens=max_tokens,
-            without=scored_texts(self.leave_out),
+            without=scored_texts(self.leave_out, self.encoding),
             allow_unknown=self.allow_unknown,
         )
 

@@ -6,10 +6,11 @@ from ..text.contamination import Scored
 from . import glue, own
 
 
-def scored_texts(names: str) -> Scored | None:
+def scored_texts(names: str, encoding: str = "") -> Scored | None:
     """All texts that these tasks (joined by commas) score, by task; None where no task is named.
 
-    Of an own task they are those of all rows and columns but labels, because which are scored is said later.
+    Of an own task they are those of all rows and columns but labels, because which are scored is said later; `encoding`
+    is that of its files which are neither UTF-8 nor begin with a byte order mark.
     IMDb's training reviews are included, because its unsupervised reviews repeat 270 scored reviews and 371 labelled
     training reviews. Raises ValueError for an unknown task or one that cannot be read.
     """
@@ -17,15 +18,15 @@ def scored_texts(names: str) -> Scored | None:
         return None
     tasks = {name: None if own.is_own(name) else own.known_task(name) for name in own.split_names(names)}  # all first
     try:
-        texts = {task.name if task else own.task_name(n): _texts(task or n) for n, task in tasks.items()}
+        texts = {task.name if task else own.task_name(n): _texts(task or n, encoding) for n, task in tasks.items()}
     except ValueError as error:
         raise ValueError(f"{error}; --leave-out '' leaves nothing out of the text") from error
     return Scored(texts)
 
 
-def _texts(task: glue.Task | str) -> list[str]:
+def _texts(task: glue.Task | str, encoding: str) -> list[str]:
     if isinstance(task, str):
-        tables = own.read_tables(task, own.OwnOptions()).values()
+        tables = own.read_tables(task, own.OwnOptions(encoding=encoding)).values()
         kept = {name for table in tables for name in table.names if name.lower() not in (*own.IDS, *own.LABELS)}
         cells = (row.get(name) for table in tables for row in table.rows for name in sorted(kept))
         texts = list(dict.fromkeys(cell for cell in cells if isinstance(cell, str)))
