@@ -135,6 +135,15 @@ def test_runs_with_micro_batches_are_recognised(student, tokenizer, accelerator,
         assert len(ran) == count
 
 
+def test_a_pair_among_tasks_that_keep_their_tail_is_told_before_any_is_run(student, tokenizer, accelerator, ran):
+    """Which is no matter for passages, which are read in windows."""
+    config = replace(QUICK, truncation="tail")
+    with pytest.raises(ValueError, match="task stsb has pairs"):
+        tasks = [task_data("sst2"), squad.load_data("toyworld", 8, 8), task_data("stsb")]
+        finetune_grid({"student": student}, tasks, (1,), tokenizer, accelerator, config, quiet=True)
+    assert ran == []
+
+
 def test_a_record_of_another_run_is_not_taken(student, tokenizer, accelerator, tmp_path, ran, capsys):
     """Other settings, other data or other starting weights under the same name: run again, and a line says why."""
 

@@ -388,10 +388,7 @@ def tokenize(
     "head_tail": a quarter of the room for the beginning, the rest for the end, where reviewers conclude (Sun et al.
     2019: 128 + 382 of 510, their best for IMDb). The paper does not state its choice.
     """
-    if truncation not in TRUNCATIONS:
-        raise ValueError(f"truncation is '{truncation}'; use one of {', '.join(TRUNCATIONS)}")
-    if len(task.columns) == 2 and truncation != "head":
-        raise ValueError(f"task {task.name} has pairs of texts, which are cut by 'head' only, not '{truncation}'")
+    check_truncation(task, truncation)
     if not 8 <= max_length <= tokenizer.model_max_length:
         raise ValueError(f"max_length is {max_length}; this tokenizer allows 8 to {tokenizer.model_max_length}")
     columns: dict[str, list] = {"input_ids": [], "token_type_ids": []}
@@ -404,6 +401,14 @@ def tokenize(
             lists += [np.asarray(_cut(ids, max_length, truncation), dtype=np.int32) for ids in encoded[key]]
     lengths = [len(ids) for ids in columns["input_ids"]]
     return Dataset.from_dict(columns | {"length": lengths, "labels": targets(rows, task)}).with_format("numpy")
+
+
+def check_truncation(task: Task, truncation: str) -> None:
+    """Raise ValueError for a way of cutting long texts that there is not, or not for this task."""
+    if truncation not in TRUNCATIONS:
+        raise ValueError(f"truncation is '{truncation}'; use one of {', '.join(TRUNCATIONS)}")
+    if len(task.columns) == 2 and not task.spans and truncation != "head":
+        raise ValueError(f"task {task.name} has pairs of texts, which are cut by 'head' only, not '{truncation}'")
 
 
 def targets(rows: Dataset, task: Task) -> np.ndarray:

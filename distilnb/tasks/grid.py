@@ -27,7 +27,7 @@ from ..evidence.records import load_record, save_record
 from ..machine import files, processes
 from ..machine.progress import duration
 from ..models.sources import Source
-from . import finetuning, heads
+from . import finetuning, glue, heads
 from .finetuning import FinetuningConfig, Safety
 from .glue import TaskData
 from .layout import framed
@@ -318,6 +318,8 @@ def finetune_grid(
     asked = not (grid.quiet or grid.helping)
     grid = replace(grid, folder=Path(grid.folder), quiet=not (asked and accelerator.is_main_process))
     _check_places(grid, data, seeds)
+    for task in data:
+        glue.check_truncation(task.task, config.truncation)
     if grid.learning_rates:
         _check_carving(data, grid.trial_rows)
     for source in models.values():  # now, because an unusable model should not be noticed hours later
