@@ -77,6 +77,14 @@ def test_records_name_no_folder_of_this_machine(tmp_path, monkeypatch):
     assert shipped_name("google-bert/bert-base-uncased") == "google-bert/bert-base-uncased"
     assert shipped_name("/home/jane/thesis/reviews") == "reviews"
     assert shipped_name("/home/jane/thesis/reviews/model") == "reviews/model"
+    assert shipped_name("random:/home/jane/thesis/reviews") == "random:reviews"
+    for folder in ("mine/shard", "runs/a"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    shown = [shipped_name(path) for path in ("mine/shard", "./runs/a", "random:mine/shard", "your/shard")]
+    assert shown == ["shard", "runs/a", "random:shard", "your/shard"]
+    monkeypatch.chdir(paths.data())
+    assert shipped_name("teachers/toy") == "data/teachers/toy"
 
 
 def test_models_are_found_where_runs_leave_them(tmp_path, monkeypatch):

@@ -91,6 +91,10 @@ def test_the_card_of_real_text_and_a_teacher_from_the_hub_names_both(model, tmp_
     assert card.data.datasets == ["wikimedia/wikipedia"]
     assert "123 Wh" in card.text and "revision b04c8d1ceb2f" in card.text and "prejudice" in card.text
     assert "its layers 0, 2, 4, 7, 9, 11, cut down to a width of 64" in card.text
+    record["made_from"] |= {"teacher": "reviews/model"}
+    save_record(record, tmp_path).replace(model / "record.json")
+    card = ModelCard.load(model_card.prepare(model, tmp_path / "other", [], "some/project") / "README.md")
+    assert card.data.base_model is None, "a folder of somebody's own"
 
 
 def test_the_shipped_teacher_can_be_shared_too(tmp_path):

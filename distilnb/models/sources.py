@@ -1,5 +1,6 @@
 """Models by their addresses: a folder, NAME@REVISION on the Hub, random:ADDRESS or untrained:ADDRESS."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -103,12 +104,18 @@ def further(
 
 
 def shipped_name(path: str) -> str:
-    """A model's name for the record: below data/ or runs/ its place there, else the folder's own, none above it."""
-    for start, folder in (("data", paths.data()), ("runs", paths.home() / "runs")):
-        if Path(path).is_relative_to(folder):
-            return str(Path(start, Path(path).relative_to(folder)))
-    parts = Path(path).parts if Path(path).is_absolute() else (path,)
-    return str(Path(*parts[-2:] if parts[-1] == "model" else parts[-1:]))
+    """A model's name for the record: below data/ or runs/ its place there, else the folder's own, none above it; of the
+    Hub its address."""
+    for start in (RANDOM, UNTRAINED):
+        if path.startswith(start):
+            return start + shipped_name(path.removeprefix(start))
+    if not (Path(path).is_absolute() or Path(path).is_dir()):
+        return path
+    place = Path(os.path.abspath(path))
+    for start, folder in (("data", paths.data()), ("runs", paths.home().absolute() / "runs")):
+        if place.is_relative_to(folder):
+            return str(Path(start, place.relative_to(folder)))
+    return str(Path(*place.parts[-2:] if place.name == "model" else place.parts[-1:]))
 
 
 def ready_teacher(scale: Scale) -> str:

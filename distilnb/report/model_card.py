@@ -322,7 +322,7 @@ def _name(source: str) -> str:
 
 
 def _on_hub(name: str) -> bool:
-    local = name.startswith(("./", "../", "data/", "runs/")) or Path(name).exists()
+    local = name.startswith(("./", "../", "data/", "runs/")) or name.endswith("/model")  # see `shipped_name`
     return bool(re.fullmatch(r"[\w.-]+/[\w.-]+", name)) and not local
 
 
