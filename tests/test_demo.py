@@ -4,6 +4,7 @@ Needs Chromium, skipped with a message without; where npm is missing the runtime
 are skipped too.
 """
 
+import copy
 import functools
 import gzip
 import http.server
@@ -84,9 +85,12 @@ def models(tokenizer) -> dict:
 
 @pytest.fixture(scope="session")
 def folder(models, tokenizer, tmp_path_factory) -> Path:
-    """The page of these."""
-    out = tmp_path_factory.mktemp("demo")
-    manifest = demo.build(models, tokenizer, out, scale="own")
+    """The page of these; the student's table has spare rows, which would win if they were words."""
+    out, student = tmp_path_factory.mktemp("demo"), copy.deepcopy(models["student"])
+    student.resize_token_embeddings(len(tokenizer) + 8)
+    with torch.no_grad():
+        student.vocab_projector.bias[len(tokenizer) :] = 9
+    manifest = demo.build(models | {"student": student}, tokenizer, out, scale="own")
     if not manifest["vendor"]["wasm"]["ort"]["gzip"]:
         pytest.skip("onnxruntime-web: npm is missing or cannot fetch it")
     return out
@@ -147,7 +151,7 @@ def int8_guesses(folder: Path, name: str, tokenizer, text: str) -> list[tuple[st
     ids = tokenizer(text.replace("___", tokenizer.mask_token), return_tensors="pt")
     logits = int8_logits(folder, name)(dict(ids))
     at = ids["input_ids"][0].tolist().index(tokenizer.mask_token_id)
-    best = torch.from_numpy(logits)[0, at].softmax(-1).topk(5)
+    best = torch.from_numpy(logits)[0, at, : len(tokenizer)].softmax(-1).topk(5)
     return [
         (w, 100 * p) for w, p in zip(tokenizer.convert_ids_to_tokens(best.indices), best.values.tolist(), strict=True)
     ]
@@ -394,9 +398,24 @@ def test_another_file_than_the_pinned_one_is_refused(monkeypatch, tmp_path, fold
 
 
 def test_models_of_two_vocabularies_and_classifiers_are_refused(models, tokenizer, tmp_path):
-    for odd in (make_teacher(len(tokenizer) + 8), formats_classifier(models["teacher"])):
-        with pytest.raises(ValueError, match="vocabulary|language"):
+    for odd in (make_teacher(len(tokenizer) - 8), formats_classifier(models["teacher"])):
+        with pytest.raises(ValueError, match="vocabularies|language"):
             demo.build(models | {"student": odd}, tokenizer, tmp_path / "out", scale="own")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_student_that_numbers_its_words_otherwise_is_refused(models, tokenizer, tmp_path, capsys):
+    for name in ("teacher", "student"):
+        models[name].save_pretrained(tmp_path / name)
+        tokenizer.save_pretrained(tmp_path / name)
+    file = tmp_path / "student" / "tokenizer.json"
+    told = json.loads(file.read_text())
+    words = told["model"]["vocab"]
+    told["model"]["vocab"] = dict(zip(words, [*range(5), *reversed(range(5, len(words)))], strict=True))
+    file.write_text(json.dumps(told))
+    flags = [flag for name in ("teacher", "student") for flag in (f"--{name}", str(tmp_path / name))]
+    assert main.main(["demo", *flags, "--out", str(tmp_path / "out"), "--twin", "none"]) == 2
+    assert "the student" in (error := capsys.readouterr().err) and "other word pieces" in error
     assert not (tmp_path / "out").exists()
 
 

@@ -318,6 +318,8 @@ def make_demo(what: DemoOptions) -> None:
     names |= {} if twin == "none" else {"undistilled": twin}
     tokenizer = load_tokenizer(what.teacher)
     never_cut(tokenizer)
+    for name, source in names.items():
+        check_same_words(source, tokenizer, f"the {name} {source}", "than the teacher: the page has one tokenizer")
     models = {name: load_model(source) for name, source in names.items()}
     scale = next((name for name in scales.SCALES if paths.data("teachers", name) == Path(what.teacher)), "own")
     manifest = build(models, tokenizer, out, scale=scale, full=what.full, npm=not what.cdn)

@@ -31,6 +31,7 @@ from transformers import (
 from .. import paths
 from ..models import families
 from ..models.arithmetic import parameter_groups
+from ..models.teacher import check_vocabulary
 from .formats import relative_error, sample
 from .graphs import HIDDEN, Batch, open_onnx, quantize_onnx, require_onnx, to_onnx
 from .rounding import ERROR, in_blocks
@@ -103,12 +104,12 @@ def build(
     manifest["sentences"] = [text for text in SENTENCES if _knows(tokenizer, text)][:4] or [SENTENCES[0]]
     manifest["longest"] = min(families.longest(model.config) for model in models.values())
     for name, model in models.items():
-        manifest["models"][name] = _facts(model) | graphs(model, name, out)
+        manifest["models"][name] = _facts(model, len(tokenizer)) | graphs(model, name, out)
     if full:
         manifest["full"] = {}
         for name, (kind, config, more) in FULL.items():
             model = kind(config, **more)
-            manifest["full"][name] = _facts(model) | graphs(model, f"full-{name}", out, random=True)
+            manifest["full"][name] = _facts(model, config.vocab_size) | graphs(model, f"full-{name}", out, random=True)
     texts = {name: resources(__package__).joinpath("page", name).read_text() for name in PAGE}
     told = json.dumps([manifest, texts], sort_keys=True).encode()
     manifest["build"] = hashlib.sha256(told).hexdigest()[:12]
@@ -122,20 +123,16 @@ def _check(models: Mapping[str, PreTrainedModel], tokenizer: PreTrainedTokenizer
     for name, model in models.items():
         if families.of(model.config).objective != "masked" or not isinstance(model, families.of(model).model):
             raise ValueError(f"the {name} is a {type(model).__name__}; the page needs masked language models")
-        if model.config.vocab_size != len(tokenizer):
-            raise ValueError(
-                f"the {name} has {model.config.vocab_size:,} words and the tokenizer {len(tokenizer):,}: give models "
-                "of one vocabulary"
-            )
+        check_vocabulary(model.config, tokenizer)
 
 
-def _facts(model: PreTrainedModel) -> dict[str, Any]:
-    """What the page says of a model: layers, width, parameters of the encoder."""
+def _facts(model: PreTrainedModel, words: int) -> dict[str, Any]:
+    """What the page says of a model: layers, width, parameters of the encoder, and `words`, without spare rows."""
     config = model.config
     return {
         "layers": config.num_hidden_layers,
         "width": config.hidden_size,
-        "words": config.vocab_size,
+        "words": words,
         "parameters": sum(parameter_groups(config, head=False).values()),
         "inputs": ["input_ids", "attention_mask", *["token_type_ids"] * families.reads_token_types(config)],
     }

@@ -119,8 +119,8 @@ async function guess({ text, name, precision }) {
   const { ids, at } = read(text), entry = manifest.models[name];
   const runner = await session(name, entry, precision, "whole");
   const { logits } = await runner.run(feeds(entry, ids), ["logits"]);
-  const words = logits.dims[2];
-  return { logits: logits.data.slice(at * words, (at + 1) * words), ids };
+  const start = at * logits.dims[2]; // of as many rows as the model has, which may be more than there are words
+  return { logits: logits.data.slice(start, start + entry.words), ids };
 }
 
 const word = ({ ids }) => ({ words: ids.map((id) => tokenizer.id_to_token(id)) });
