@@ -1,6 +1,7 @@
 """The ablation: one thing changes at a time, seeds are pairs, cells are taken up, unlike records are not compared."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -433,6 +434,9 @@ def test_own_tasks_make_up_the_macro_score(teacher_folder, text_file, tmp_path, 
         record = json.loads((tmp_path / "records" / f"own-{variant}-seed0.json").read_text())
         assert record["tasks"] == ["marks", "q"] and "NoAns_f1" in record["finetuning"]["q"]
         assert record["scores"]["macro"] == pytest.approx((record["scores"]["marks"] + record["scores"]["q"]) / 2)
+    (tmp_path / "moved").mkdir()
+    moved = ",".join(str(shutil.copy(task, tmp_path / "moved")) for task in tasks.split(","))
+    assert ablate(teacher_folder, text_file, tmp_path, *flags[:-1], moved) == 0, "the same rows at another place"
 
 
 @pytest.mark.parametrize(
