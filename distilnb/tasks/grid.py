@@ -317,11 +317,7 @@ def finetune_grid(
     processes.check_shared_folder(Path(grid.folder), accelerator)
     asked = not (grid.quiet or grid.helping)
     grid = replace(grid, folder=Path(grid.folder), quiet=not (asked and accelerator.is_main_process))
-    _check_places(grid, data, seeds)
-    for task in data:
-        glue.check_truncation(task.task, config.truncation)
-    if grid.learning_rates:
-        _check_carving(data, grid.trial_rows)
+    _check_tasks(grid, data, seeds)
     for source in models.values():  # now, because an unusable model should not be noticed hours later
         for task in {task.task.spans: task for task in data}.values():  # one for each kind of head
             finetuning.check_run(heads.for_task(source, task.task)[0], task.task, tokenizer, config)
@@ -340,11 +336,16 @@ def finetune_grid(
     return done.records
 
 
-def _check_places(grid: FinetuningGrid, data: Sequence[TaskData], seeds: Sequence[int]) -> None:
-    """Raise ValueError where a run would replace the record, and the kept model, of another file's task of its name.
+def _check_tasks(grid: FinetuningGrid, data: Sequence[TaskData], seeds: Sequence[int]) -> None:
+    """Raise ValueError for a task whose texts or rows cannot be cut as is said, and where a run would replace the
+    record, and the kept model, of another file's task of its name.
 
     A file that was changed where it lies is the same task, which is run again; a copy of the same rows is, too.
     """
+    for task in data:
+        glue.check_truncation(task.task, grid.config.truncation)
+    if grid.learning_rates:
+        _check_carving(data, grid.trial_rows)
     for task, model in product((task for task in data if task.info.get("own")), grid.models):
         for name in grid.run_names(model, task, seeds):
             try:
