@@ -1,13 +1,14 @@
 """Tables come from records alone, and say when there is nothing."""
 
+import numpy as np
 import pytest
 
 from distilnb import paths
 from distilnb.evidence import paper
 from distilnb.evidence.records import load_records
 from distilnb.report import tables
-from distilnb.report.retention import by_model
-from distilnb.tasks import glue
+from distilnb.report.retention import baseline, by_model
+from distilnb.tasks import glue, metrics
 
 
 def finetuned(model: str, main: float, seed: int = 0, task: str = "rte", scale: str = "toy") -> dict:
@@ -301,6 +302,35 @@ def test_retention_pairs_seeds_and_leaves_out_subsets():
     assert above["tasks"] == "teacher above majority: cola, wnli" and "random" not in above
     both = [100 * (0.72 + 0.6) / (0.8 + 0.6), 100 * (0.73 + 0.61) / (0.81 + 0.61)]
     assert above["student"].startswith(f"{sum(both) / 2:.1f} [") and above["seeds"] == "2"
+
+
+@pytest.mark.parametrize("positives", [0.2, 0.37, 0.5])
+def test_the_baseline_of_accuracy_and_f1_is_the_best_constant(positives):
+    """An older record states what "never a duplicate" scores, a new one the best of both constants."""
+    labels = np.arange(1000) < 1000 * positives
+    never, always = (
+        metrics.main_score("accuracy+f1", metrics.score(("accuracy", "f1"), np.full(1000, said), labels * 1))
+        for said in (0, 1)
+    )
+    for stated in (never, max(never, always)):
+        teacher = run("teacher", "qqp", 0, main=0.55) | {"scores": {"main": 0.55, "majority": stated}}
+        assert baseline(teacher) == pytest.approx(max(never, always))
+    (row,) = tables.finetuning_rows([teacher])
+    assert row["majority"] == tables.comparison_rows([teacher])[0]["majority"] == f"{100 * max(never, always):.1f}"
+    assert baseline(teacher | {"task": "rte"}) == stated, "accuracy alone is that of the commonest label"
+
+
+def test_a_teacher_below_always_yes_has_learned_nothing():
+    """QQP of toyworld: half of the rows are duplicates, so that "always" scores 58.3, "never" 25."""
+    records = [
+        run(who, task, seed, "toy", main=main + seed / 1000)
+        for who in ("teacher", "student")
+        for task, main in (("qqp", 0.55), ("cola", 0.8))
+        for seed in range(3)
+    ]
+    for record in records:
+        record["scores"]["majority"] = 0.25
+    assert by_model(records, "toy")["student"].tasks == ["cola"]
 
 
 def test_the_tasks_of_a_share_are_the_same_for_every_model():

@@ -303,8 +303,8 @@ def _scores(record: dict[str, Any], tuned: list[dict[str, Any]]) -> str:
     parts = [f"Held-out text{masked}:", tables.table(tables.pretraining_rows([record]))]
     if tuned:
         parts += [
-            "After fine-tuning, median [lowest–highest] over the seeds, in points; `majority` is what the most "
-            "frequent label scores:",
+            "After fine-tuning, median [lowest–highest] over the seeds, in points; `majority` is what the best "
+            "constant answer scores:",
             tables.table(tables.finetuning_rows(tuned)),
         ]
     stand_ins = sorted({r["data"]["stand_in_why"] for r in tuned if r["data"]["stand_in"]})

@@ -20,7 +20,7 @@ from ..studies.benchmark import ANSWERED, less_time
 from ..studies.formats import KNOWN, format_title
 from ..studies.rounding import MOST, POINTS, SHARE
 from ..tasks import glue, metrics
-from .retention import in_full, retention, rows_of, scores_frame
+from .retention import baseline, in_full, retention, rows_of, scores_frame
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -137,13 +137,13 @@ def _compared(here: list[dict[str, Any]], task: str, metric: str, scale: str, mo
     low, high = middle["interval"] if main else (None, None)
     printed = _printed(task, metric, model)
     delta = "" if printed is None else f"{median(values) - printed:+.1f}"
-    baseline = here[0]["scores"].get("majority") if main else None
+    lazy = 100 * baseline(here[0]) if main else float("nan")
     return {
         "task": task + (f" {metric}" if metric != "main" else "") + part,
         "model": model,
         "scale": scale,
         "seeds": len(here),
-        "majority": "–" if baseline is None else f"{100 * baseline:.1f}",
+        "majority": "–" if pd.isna(lazy) else f"{lazy:.1f}",
         "paper": "–" if printed is None else f"{printed:.1f}",
         "measured": f"{median(values):.1f}",
         "min–max": _range(min(values), max(values)),

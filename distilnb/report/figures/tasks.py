@@ -14,7 +14,7 @@ from ...evidence.comparing import is_subset
 from ...evidence.names import rank
 from ...evidence.records import Record
 from ...tasks import glue
-from ..retention import beats_majority, on_most_rows
+from ..retention import baseline, beats_majority, on_most_rows
 from .losses import _array
 from .style import COLOURS, GREY, WIDTH, colours_of, dots, finding, hollow, labels_of, legend_below, plain_token, styled
 
@@ -118,11 +118,10 @@ def _points(records: Sequence[Record], model: str, task: str) -> list[float]:
 
 
 def _draw_majority(ax: Axes, tasks: Sequence[str], records: Sequence[Record]) -> None:
-    majority = {r["task"]: r["scores"]["majority"] for r in records if r["scores"].get("majority") is not None}
-    if majority:
-        places = np.array([tasks.index(task) for task in majority])
-        heights = [100 * value for value in majority.values()]
-        ax.hlines(heights, places - 0.4, places + 0.4, color=GREY, lw=1, zorder=0, label="majority class")
+    lazy = {tasks.index(r["task"]): 100 * baseline(r) for r in records if not np.isnan(baseline(r))}
+    if lazy:
+        places, look = np.array([*lazy]), {"color": GREY, "lw": 1, "zorder": 0, "label": "majority class"}
+        ax.hlines([*lazy.values()], places - 0.4, places + 0.4, **look)
 
 
 def _most_apart(records: Sequence[Record], models: Sequence[str], tasks: Sequence[str]) -> str:
