@@ -13,12 +13,16 @@ def run(model, task, seed, main, majority=0.5, **more):
     return {
         "kind": "finetuning",
         "scale": "small",
+        "name": f"{model}-{task}-{seed}",
+        "commit": None,
+        "device": {"gpu": None, "processor": "p"},
+        "versions": {"torch": "2", "transformers": "5"},
         "model": model,
         "task": task,
         "seed": seed,
         "scores": {"main": main, "majority": 0.0 if task == "cola" else majority},
         "interval": [main - 0.01, main + 0.01],
-        "data": {"stand_in": task == "qqp"},
+        "data": {"stand_in": task == "qqp", "fingerprint": task},
         "config": {"group_by_length": False},
     } | more
 
@@ -131,9 +135,21 @@ def test_where_every_seed_has_a_failed_run_nothing_is_left_to_tell():
     )
 
 
+def test_failed_runs_outside_the_share_are_not_named():
+    """The teacher has a sixth seed, which the student lacks, and fails in it."""
+    records = grid("teacher", 1.0, seeds=5) + grid("student", 0.9, seeds=5) + [run("teacher", "cola", 5, -0.01)]
+    assert "no better" not in answer.answer(records)
+    both = [run("teacher", task, 5, SCORES[task]) for task in SCORES if task != "cola"]
+    both += [run("student", task, 5, 0.3) for task in SCORES]
+    assert "(CoLA, seed 5)" in answer.answer(records + both)
+
+
 def test_tasks_whose_runs_had_rows_of_like_length_are_named():
-    former = [r | {"config": {}} if r["task"] in ("rte", "qqp") else r for r in TEACHER]
-    assert "The runs of RTE still have rows of like length" in answer.answer(former + grid("student", 0.9))
+    both = TEACHER + grid("student", 0.9)
+    former = [r | {"config": {}} if r["task"] in ("rte", "qqp") else r for r in both]
+    assert "The runs of RTE still have rows of like length" in answer.answer(former)
+    alone = run("student_d", "cola", 0, 0.3, config={})  # of which there is no share
+    assert "like length" not in answer.answer([*both, alone])
     assert "like length" not in answer.answer(TEACHER + grid("student", 0.9))
 
 

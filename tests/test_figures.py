@@ -810,6 +810,16 @@ def test_the_best_reader_is_told_with_those_that_seeds_cannot_tell_from_it():
     assert told(figures.plot_heldout([r for r in records if r["title"] != "b"])).endswith("loss of 1.45")
 
 
+def test_one_seed_of_each_is_no_reason_to_call_them_equal():
+    once = [heldout(name, [3.0, 2.0]) | {"scores": {"mlm_loss": loss}} for name, loss in (("a", 1.0), ("b", 2.0))]
+    assert told(figures.plot_heldout(once)).endswith("loss of 1.00; one pair each, no interval")
+
+
+def test_unequal_numbers_of_pairs_are_told_as_such():
+    rows = [row("no_ce", {}, [0.1, 0.2, 0.3], low=0.0, high=0.4), row("no_cos", {}, [0.1])]
+    assert figures.plot_ablation(rows, "toy").axes[1].get_title("left") == "ours, toy: 1 to 3 pairs"
+
+
 def test_intervals_are_counted_where_table_4_has_no_number():
     rows = [row("no_ce", {}, [0.1, 0.2], low=0.05, high=0.25), row("no_cos", {}, [-0.1, 0.2], low=-0.2, high=0.3)]
     assert told(figures.plot_ablation(rows, "toy", "the loss")) == "1 of 2 intervals leave out 0: change of the loss"

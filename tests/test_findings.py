@@ -129,13 +129,62 @@ def test_whether_the_papers_differences_lie_in_our_intervals_is_computed(publish
     assert findings.ablation_sentence(grid).count(" yes") + findings.ablation_sentence(grid).count(" no") >= 4
 
 
+def cells(scale: str, deltas: dict[str, list[float]]) -> list[dict]:
+    """An ablation in which each variant differs from the triple loss by so many points, pair by pair."""
+    code = {"commit": None, "device": {"gpu": None, "processor": "p"}, "versions": {"torch": "2", "transformers": "5"}}
+    named = {"triple": [0.0] * max(map(len, deltas.values()))} | deltas
+    return [
+        {"kind": "ablation", "scale": scale, "grid": f"ablation-{scale}", "name": f"{scale}-{variant}-{seed}", **code}
+        | {"model": variant, "title": variant, "seed": seed, "scores": {"macro": 0.5 + points / 100}}
+        | {"config": {"finetuning": {"group_by_length": scale == "mini"}}}
+        for variant, all_ in named.items()
+        for seed, points in enumerate(all_)
+    ]
+
+
+def test_one_seed_at_a_more_telling_scale_does_not_displace_intervals():
+    mini = cells("mini", {"no_ce": [-3.0, -3.1, -2.9], "no_cos": [0.1, 0.2]})
+    told = findings.ablation_sentence(cells("small", {"no_ce": [-3.0]}) + mini)
+    assert "(scale mini, 2 to 3 pairs; with rows of like length in a batch)? no_ce yes, no_cos no." in told
+    more = cells("small", {"no_ce": [-3.0, -3.1], "no_cos": [0.1]})
+    assert "(scale small, 1 to 2 pairs)? no_ce yes, no_cos has no interval." in findings.ablation_sentence(more + mini)
+    assert findings.ablation_sentence(cells("small", {"no_ce": [-3.0]})) == ""
+
+
+def moved(records: list[dict], scale: str, points: list[float]) -> list[dict]:
+    """Teacher, student and twin of a scale; the student is its twin and so many points, seed by seed."""
+    kept = [r for r in records if r["scale"] == scale and r["kind"] == "finetuning" and r["seed"] < len(points)]
+    kept = copy.deepcopy([r for r in kept if r["model"] in ("teacher", "student", "undistilled")])
+    twin = {(r["task"], r["seed"]): r["scores"] for r in kept if r["model"] == "undistilled"}
+    for r in (r for r in kept if r["model"] == "student" and (r["task"], r["seed"]) in twin):
+        scores = twin[r["task"], r["seed"]]
+        r["scores"] = scores | {"main": scores["main"] + points[r["seed"]] / 100}
+    return kept
+
+
+def test_scales_that_disagree_and_single_seeds_are_told_as_such(published):
+    up, down = moved(published, "small", [10, 11, 10, 11, 10]), moved(published, "mini", [-10, -11, -10, -11, -10])
+    assert findings.about_tasks(up + down).startswith("**It gives mixed results on tasks**: the student is ahead of")
+    once = findings.about_tasks(moved(published, "small", [10]))
+    assert once.startswith("**It says nothing on tasks yet**: the student is by one seed not to be told from its twin")
+    assert ", 1 seed)" in once
+    fewer = [r for r in up if r["model"] != "student" or r["seed"] < 3]
+    assert by_model(fewer, "small")["undistilled"].seeds == 5 and ", 3 seeds)" in findings.about_tasks(fewer)
+    assert "| 5 " in answer.answer(fewer) and "], 3 seeds" in answer.answer(fewer)
+
+
 def test_the_phone_s_207_megabytes_are_looked_for_among_the_measured_formats():
     assert findings.format_of_the_phone([]) == ""
     form = {"model": "student", "format": "float32", "bytes": 265_000_000}
-    run = {"kind": "benchmark", "scale": "base", "weights": {}, "scores": {"parameters_student": 66.4e6}}
+    run = {"kind": "benchmark", "scale": "base", "task": "squad", "weights": {}}
+    run |= {"scores": {"parameters_student": 66.4e6}}
     told = findings.format_of_the_phone([run | {"formats": [form, form | {"model": "teacher", "bytes": 207_000_000}]}])
     assert told.startswith("Which format makes 66 million weights 207 MB? None of the 1 that were measured (in MB: Py")
     told = findings.format_of_the_phone(
         [run | {"formats": [form, form | {"format": "onnx_int8", "bytes": 207 * 2**20}]}]
     )
     assert "207 MB? ONNX int8 (in MB: ONNX int8 217, PyTorch float32 265)" in told
+    other = run | {"task": "stsb", "formats": [form | {"bytes": 268e6}, form | {"format": "int8", "bytes": 138e6}]}
+    for runs in ([run | {"formats": [form]}, other], [other, run | {"formats": [form]}]):
+        told = findings.format_of_the_phone(runs)
+        assert told.endswith("(in MB: PyTorch int8 138 with the head of STS-B, PyTorch float32 265).")

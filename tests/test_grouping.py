@@ -31,8 +31,33 @@ def test_scales_that_still_have_such_batches_are_named():
     """A record from before the setting had them too."""
     old = [run("rte", "teacher", seed, 0.5, scale="mini") for seed in range(2)]
     said = grouping.told(NOW + old, FORMER)
-    assert "2 pairs" in said and "more in 2 of them." in said and "otherwise: 2 of mini." in said
+    assert "2 pairs" in said and "more in 2 of them." in said and "otherwise: fine-tunings, 2 of mini." in said
     assert said.endswith("2 former runs have no such successor yet.")
     timed = {"kind": "benchmark", "name": "benchmark-before", "scale": "base", "config": {}}
     assert grouping.told([*NOW, timed], FORMER).endswith("fine-tuning: `benchmark-before`.")
     assert "not repeated" not in grouping.told(NOW, FORMER) and grouping.told(old, FORMER) == ""
+
+
+def test_cells_and_heads_with_such_batches_are_counted_too():
+    """A cell of an ablation states its fine-tuning within; a head is the last run of its name before the benchmark."""
+    cell = {"kind": "ablation", "name": "c", "scale": "mini", "grid": "ablation-mini", "config": {"finetuning": {}}}
+    fair = cell | {"name": "f", "config": {"finetuning": {"group_by_length": False}}}
+    rte = {"of": "student", "task": "rte", "scale": "small", "model": "small-student-rte-0", "rows": [{}]}
+    timed = {"kind": "benchmark", "name": "b", "scale": "small", "config": {}, "started": "2", "tasks": [rte]}
+    made = {"task": "qnli", "scale": "toy", "model": "a folder", "rows": [{}]}
+    own = timed | {"name": "o", "tasks": [], "accuracy": made | {"config": {"group_by_length": False}}}
+    before, after = (
+        run("rte", "student", 0, 0.51, **more) | {"started": when, "interval": [0.45, 0.57]}
+        for when, more in (("1", {}), ("3", {"group_by_length": False}))
+    )
+    before["scores"]["majority"] = 0.5
+    records, runs = [*NOW, cell, fair, timed, own], [after, before]
+    assert "otherwise: cells of ablations, 1 of mini; heads by which formats are scored, 1 of small." in grouping.told(
+        records, FORMER, runs
+    )
+    said = grouping.about_heads(records, runs)
+    assert "2 heads" in said and "(scale small: rte; scale toy: qnli). 1 of them learned" in said
+    assert said.endswith("little to lose: rte (student).")
+    assert "like length" not in grouping.about_heads(records, [after | {"started": "1"}])
+    assert grouping.about_heads(NOW, runs) == "" == grouping.grouped_cells(NOW, "mini")
+    assert "like length" in grouping.grouped_cells(records, "mini")

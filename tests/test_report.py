@@ -6,7 +6,7 @@ import pytest
 from distilnb import paths
 from distilnb.evidence import paper
 from distilnb.evidence.records import load_records
-from distilnb.report import tables
+from distilnb.report import scorecard, tables
 from distilnb.report.retention import baseline, by_model
 from distilnb.tasks import glue, metrics
 
@@ -14,13 +14,18 @@ from distilnb.tasks import glue, metrics
 def finetuned(model: str, main: float, seed: int = 0, task: str = "rte", scale: str = "toy") -> dict:
     return {
         "kind": "finetuning",
+        "name": f"{model}-{task}-{seed}",
+        "config": {},
+        "commit": None,
+        "device": {"gpu": None, "processor": "p"},
+        "versions": {"torch": "2", "transformers": "5"},
         "model": model,
         "task": task,
         "seed": seed,
         "scale": scale,
         "scores": {"main": main, "majority": 0.5},
         "interval": [main - 0.05, main + 0.05],
-        "data": {"stand_in": scale == "toy"},
+        "data": {"stand_in": scale == "toy", "fingerprint": task},
     }
 
 
@@ -102,7 +107,12 @@ def run(model: str, task: str, seed: int, scale: str = "base", **scores: float) 
     main = scores.setdefault("main", scores.get("f1", 0.0))
     return finetuned(model, main, seed, task, scale) | {
         "scores": scores | ({} if task == "squad" else {"majority": 0.5}),
-        "data": {"id": "toyworld" if scale == "toy" else task, "stand_in": scale == "toy", "stand_in_why": "toyworld"},
+        "data": {
+            "id": "toyworld" if scale == "toy" else task,
+            "stand_in": scale == "toy",
+            "stand_in_why": "toyworld",
+            "fingerprint": task,
+        },
     }
 
 
@@ -120,7 +130,7 @@ def test_each_cell_stands_beside_the_papers():
         "measured": "91.0",
         "min–max": "90.0–92.5",
         "interval over rows, median seed": "86.0–96.0",
-        "delta": "-0.3",
+        "delta": "−0.3",
     }
 
 
@@ -128,7 +138,7 @@ def test_no_number_of_the_paper_stands_beside_toy_ones():
     told = tables.comparison([run("student", "sst2", 0, "toy", main=0.6)])
     assert "31.3" not in told and "| paper" not in told
     assert "no evidence about the paper" in told and "made-up tasks" in told
-    assert "| -31.3" in tables.comparison([run("student", "sst2", 0, "base", main=0.6)])
+    assert "| −31.3" in tables.comparison([run("student", "sst2", 0, "base", main=0.6)])
 
 
 def test_a_range_below_zero_does_not_write_its_minus_as_its_dash():
@@ -141,8 +151,8 @@ def test_squad_has_two_cells_and_the_second_stage_its_own_number():
     """79.1 / 86.9 for DistilBERT (D); no such number on IMDb, and none at all for an undistilled student."""
     rows = tables.comparison_rows([run("student_d", "squad", 0, exact_match=0.70, f1=0.80)])
     assert [(r["task"], r["paper"], r["delta"], r["majority"]) for r in rows] == [
-        ("squad exact_match", "79.1", "-9.1", "–"),
-        ("squad f1", "86.9", "-6.9", "–"),
+        ("squad exact_match", "79.1", "−9.1", "–"),
+        ("squad f1", "86.9", "−6.9", "–"),
     ]
     for model, task in (("student_d", "imdb"), ("student_d", "sst2"), ("undistilled", "sst2")):
         assert tables.comparison_rows([run(model, task, 0, main=0.9)])[0]["paper"] == "–"
@@ -274,8 +284,11 @@ def test_training_compared_with_others_has_a_row_for_each():
     record = {"comparisons": comparisons, "device": device, "scores": scores, "config": {"rows": 1000}}
     unlike = {"comparisons": comparisons[:1], "device": device, "scores": {}, "config": {}}
     rows = tables.speed_rows([record, {"device": device}])
-    peaks = [row["its peak, GF/s"] for row in tables.speed_rows([unlike | {"peaks": {"float32": 1e11, "bf16": 3e11}}])]
-    assert (peaks, rows[0]["its peak, GF/s"]) == (["300"], "–")
+    both = [comparisons[0] | {"what": f"a step, {precision}"} for precision in ("float32", "bf16")]
+    for half in ("bf16", "bfloat16"):  # as older records call it
+        timed = unlike | {"comparisons": both, "peaks": {"float32": 1e11, half: 3e11}}
+        assert [row["its peak, GF/s"] for row in tables.speed_rows([timed])] == ["100", "300"]
+    assert rows[0]["its peak, GF/s"] == "–"
     assert rows[0]["our training"] == "a step, 1,000 rows"
     assert [row["times as fast"] for row in rows] == ["2.00 [1.90–2.25]", "3.50 [3.00–4.00]"]
     assert [row["at most"] for row in rows] == ["2.50", "–"]
@@ -345,6 +358,22 @@ def test_the_tasks_of_a_share_are_the_same_for_every_model():
     assert kept["random"].tasks == kept["student"].tasks == ["cola"], "with its seed alone RTE would count"
     assert (kept["random"].seeds, kept["random"].place, kept["student"].place) == (1, "", "below")
     assert kept["student"].run == 2 and kept["random"].lead.mean == 0
+
+
+def test_models_of_other_settings_have_no_share():
+    """Rule 4: the same settings for everything that is compared; a note of the scorecard says which were refused."""
+    records = [
+        run(who, "cola", seed, "small", main=0.8 + seed / 100) | {"model_record": who, "precision": "no"}
+        for who in ("teacher", "student", "undistilled", "random")
+        for seed in range(2)
+    ]
+    assert set(by_model(records, "small")) == {"student", "undistilled", "random"}
+    odd = [r | {"config": {"epochs": 9}} if (r["model"], r["seed"]) == ("random", 1) else r for r in records]
+    assert set(by_model(odd, "small")) == {"student", "undistilled"}
+    (note,) = [note for note in scorecard.scorecard(odd).notes if "no share" in note]
+    assert note.startswith("small, no share for random: ") and "different settings (config.epochs" in note
+    twice = [*records, records[2] | {"name": "copy"}]
+    assert by_model(twice, "small") == {}, "without its student nothing is compared"
 
 
 @pytest.mark.parametrize(

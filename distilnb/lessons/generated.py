@@ -168,7 +168,9 @@ def between(text: str, marker: str, new: str) -> str:
 def results_page(card: scorecard.Card, records: list[Record]) -> str:
     """The text of RESULTS.md: the answer, the scorecard, our own results, and their cost."""
     former = grouping.former_records()
-    batches = [grouping.told(records, former), tables.table(grouping.rows(records, former))]
+    runs = [*grouping.head_records(), *former, *records]
+    batches = [grouping.told(records, former, runs), tables.table(grouping.rows(records, former))]
+    under = {"int8 on tasks": grouping.about_heads(records, runs)}
     ours = [
         "## What our own runs found",
         findings.ablation_sentence(records),
@@ -176,7 +178,10 @@ def results_page(card: scorecard.Card, records: list[Record]) -> str:
         tables.NAMES,
         *filter(None, [findings.about_text_read_before(records), findings.about_held_out_text(records)]),
         *filter(None, [findings.about_norms(records)]),
-        *(f"### {title}\n\n{tables.table(rows)}" for title, rows in tables.tables(records).items()),
+        *(
+            f"### {title}\n\n{tables.table(rows)}" + (f"\n\n{under[title]}" if under.get(title) else "")
+            for title, rows in tables.tables(records).items()
+        ),
         *([tables.AT_MOST] if tables.speed_rows(records) else []),
         *(["### Rows of like length in a batch, and rows as they come", *batches] if batches[0] else []),
         "## Time and energy",

@@ -11,7 +11,7 @@ from .. import scales
 from ..evidence.statistics import MeanInterval
 from ..tasks import glue
 from . import tables
-from .grouping import still_grouped
+from .grouping import grouped_cells, still_grouped
 from .retention import Records, Retained, by_model, claimed_share, failed_teachers
 
 PUBLISHED = "published"  # no student: where the paper's share lies from it is not asked
@@ -38,7 +38,7 @@ def answer(records: Records, scale: str = "small") -> str:
     if "student" not in kept:
         return f"{_subject(records, scale)} Its answer is open: there are no records of teacher and student yet."
     student = kept["student"]
-    caveats = [failed_teachers(records, student), *_former(records, student), *_edge(records, student)]
+    caveats = [failed_teachers(records, student), *_former(records, kept), *_edge(records, student)]
     opening = " ".join(filter(None, [_subject(records, scale), *_told(kept), *caveats]))
     return "\n\n".join([opening, _shares(kept), _losses(records, scale), LIMITS])
 
@@ -67,9 +67,10 @@ def _told(kept: Mapping[str, Retained]) -> list[str]:
     return sentences
 
 
-def _former(records: Records, student: Retained) -> list[str]:
-    """The sentence on tasks whose runs still have rows of like length in their batches."""
-    titles = ", ".join(still_grouped(records, student.scale, student.tasks))
+def _former(records: Records, kept: Mapping[str, Retained]) -> list[str]:
+    """The sentence on tasks of which runs of the models compared still have rows of like length in their batches."""
+    student = kept["student"]
+    titles = ", ".join(still_grouped(records, student.scale, student.tasks, ("teacher", *kept)))
     return [f"The runs of {titles} still have rows of like length in their batches."] if titles else []
 
 
@@ -97,7 +98,7 @@ def _shares(kept: Mapping[str, Retained]) -> str:
             "model": words,
             "% of the teacher's score": str(kept[model]).removesuffix(" %"),
             f"{claimed_share()} inside?": _inside(kept[model]),
-            "student's lead over it, points": "–" if model == "student" else _points(kept[model].lead),
+            "student's lead over it, points": "–" if model == "student" else tables.lead(kept[model]),
             "seeds": kept[model].seeds,
         }
         for model, words in MODELS.items()
@@ -128,6 +129,8 @@ def _losses(records: Records, scale: str) -> str:
         "within noise": "Within noise",
         "–": "With too few pairs to say",
     }
-    return "What each loss does (Table 4), left out one at a time:\n\n" + "\n".join(
+    batches = grouped_cells(records, scale).removeprefix("; ")
+    over = f" ({batches})" if batches else ""
+    return f"What each loss does (Table 4), left out one at a time{over}:\n\n" + "\n".join(
         f"- {words[sign]}: {'; '.join(lines)}" for sign, lines in by_sign.items()
     )

@@ -11,11 +11,12 @@ from ..evidence.names import held_out_loss, pretraining_run
 from ..models.arithmetic import parameter_groups
 from ..models.student import student_config
 from ..studies import chain
+from ..studies.ablation import pairs_told
 from ..studies.formats import KNOWN
 from ..tasks import glue
 from . import tables
-from .grouping import still_grouped
-from .retention import REAL, Records, Retained, by_model, failed_teachers
+from .grouping import grouped_cells, still_grouped
+from .retention import ONE_SEED, REAL, Records, Retained, by_model, failed_teachers
 
 
 def findings(records: Records) -> str:
@@ -95,13 +96,20 @@ def missing_attention() -> str:
 
 
 def format_of_the_phone(records: Records) -> str:
-    """The sentence on which of the measured formats of a student of the paper's size, if any, takes its 207 MB."""
+    """The sentence on which of the measured formats of a student of the paper's size, if any, takes its 207 MB: of one
+    that answers questions, as the phone's does, and with another head in formats that were measured of that alone."""
     runs, claimed = _base_benchmarks(records), paper.claim("device_size").value
-    sizes = {form["format"]: form["bytes"] for r in runs for form in r["formats"] if form["model"] == "student"}
+    sizes: dict[str, int] = {}
+    heads: dict[str, str] = {}
+    for r in sorted(runs, key=lambda r: r["task"] != "squad"):
+        for form in (form for form in r["formats"] if form["model"] == "student" and form["format"] not in sizes):
+            sizes[form["format"]] = form["bytes"]
+            heads[form["format"]] = "" if r["task"] == "squad" else f" with the head of {glue.TASKS[r['task']].title}"
     if not sizes:
         return ""
     fit = [KNOWN[form].title for form, size in sizes.items() if claimed in (round(size / 1e6), round(size / 2**20))]
-    told = ", ".join(f"{KNOWN[form].title} {sizes[form] / 1e6:.0f}" for form in sorted(sizes, key=sizes.get))
+    order = sorted(sizes, key=sizes.get)
+    told = ", ".join(f"{KNOWN[form].title} {sizes[form] / 1e6:.0f}{heads[form]}" for form in order)
     return (
         f"Which format makes {runs[0]['scores']['parameters_student'] / 1e6:.0f} million weights {claimed:.0f} MB? "
         f"{' and '.join(fit) or f'None of the {len(sizes)} that were measured'} (in MB: {told})."
@@ -137,7 +145,11 @@ def about_tasks(records: Records) -> str:
     if not kept:
         return ""
     standings = {models["undistilled"].standing for models in kept.values()}
-    worth = "pays on tasks too" if "ahead of" in standings and "behind" not in standings else "shows no gain on tasks"
+    worth = "pays on tasks too" if "ahead of" in standings else "shows no gain on tasks"
+    if {"ahead of", "behind"} <= standings:
+        worth = "gives mixed results on tasks"
+    elif standings == {ONE_SEED}:
+        worth = "says nothing on tasks yet"
     told = " and ".join(_led(records, models["undistilled"]) for models in kept.values())
     first = next(iter(kept.values()))
     caveat = failed_teachers(records, first["student"])
@@ -147,12 +159,12 @@ def about_tasks(records: Records) -> str:
 
 def _led(records: Records, twin: Retained) -> str:
     """The student's lead over its twin at one scale, with what it rests on."""
-    former = still_grouped(records, twin.scale, twin.tasks)
+    former = still_grouped(records, twin.scale, twin.tasks, ("student", twin.model))
     whose = "all" if len(former) == len(twin.tasks) else ", ".join(former)
     batches = f"; {whose} with rows of like length in a batch" if former else ""
     over = ", ".join(glue.TASKS[name].title for name in twin.tasks)
-    points = tables.signed_interval(*twin.lead[:3])
-    return f"{twin.standing} its twin at scale {twin.scale} ({points} points over {over}, {twin.seeds} seeds{batches})"
+    points, seeds = tables.signed_interval(*twin.lead[:3]), f"{twin.pairs} seed{'s' * (twin.pairs > 1)}"
+    return f"{twin.standing} its twin at scale {twin.scale} ({points} points over {over}, {seeds}{batches})"
 
 
 def _shares(models: dict[str, Retained]) -> str:
@@ -223,11 +235,12 @@ def about_norms(records: Records) -> str:
 
 
 def ablation_sentence(records: Records) -> str:
-    """The sentence on whether Table 4's differences lie in our intervals over pairs, at the most telling scale run."""
+    """The sentence on whether Table 4's differences lie in our intervals over pairs, at the most telling scale that has
+    an interval."""
     for scale in REAL:
-        if rows := tables.table4_rows(records, scale):
-            told = ", ".join(f"{row['title']} {tables.inside(row)}" for row in rows)
-            pairs = len(rows[0]["seeds"])
-            over = f"{pairs} pairs" if pairs > 1 else "a single pair"
+        rows = tables.table4_rows(records, scale)
+        if any(row["low"] is not None for row in rows):
+            told = ", ".join(f"{row['title']} {tables.inside(row).replace('–', 'has no interval')}" for row in rows)
+            over = pairs_told(rows) + grouped_cells(records, scale)
             return f"Does Table 4's difference lie in our interval (scale {scale}, {over})? {told}."
     return ""

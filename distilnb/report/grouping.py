@@ -5,14 +5,17 @@ Such a batch needs little padding, but it is no fair sample of the task (noteboo
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from .. import paths
+from ..evidence.names import ablation_grid
 from ..evidence.records import load_records
 from ..evidence.statistics import mean_interval
 from ..tasks import finetuning, glue
+from .retention import baseline, beats_majority
 from .tables import signed_interval
 
 Records = Sequence[Mapping[str, Any]]
@@ -27,9 +30,16 @@ def former_records() -> Records:
     return load_records(paths.data("runs", "grouped"), kind="finetuning")
 
 
+def head_records() -> Records:
+    """The published records of heads that were fine-tuned to compare formats, and take no part in Table 1."""
+    return load_records(paths.data("runs", "heads"), kind="finetuning")
+
+
 def is_grouped(record: Mapping[str, Any]) -> bool:
-    """Whether a fine-tuning, also a timed one, had rows of like length in a batch, as all before it was a setting."""
-    return finetuning.recorded_config(record["config"])["group_by_length"]
+    """Whether a fine-tuning, also a timed one or those of a cell of an ablation, had rows of like length in a batch, as
+    all before it was a setting."""
+    config = record["config"]
+    return finetuning.recorded_config(config.get("finetuning", config))["group_by_length"]
 
 
 def pairs(records: Records, former: Records) -> pd.DataFrame:
@@ -65,20 +75,82 @@ def rows(records: Records, former: Records) -> list[dict[str, Any]]:
     return made
 
 
-def still_grouped(records: Records, scale: str, tasks: Sequence[str]) -> list[str]:
-    """The titles of those tasks of which a scale's runs still have rows of like length in their batches."""
-    runs = [r for r in records if r["kind"] == "finetuning" and r["scale"] == scale and is_grouped(r)]
-    return [glue.TASKS[task].title for task in tasks if task in {r["task"] for r in runs}]
+def still_grouped(records: Records, scale: str, tasks: Sequence[str], models: Sequence[str]) -> list[str]:
+    """The titles of those tasks of which a scale's runs of these models still have rows of like length in a batch."""
+    runs = [r for r in records if (r["kind"], r["scale"]) == ("finetuning", scale) and r["model"] in models]
+    grouped = {r["task"] for r in runs if is_grouped(r)}
+    return [glue.TASKS[task].title for task in tasks if task in grouped]
 
 
-def told(records: Records, former: Records) -> str:
-    """The sentences on what was found and on the records that still have such batches; "" without a pair of runs."""
+def grouped_cells(records: Records, scale: str) -> str:
+    """What follows in a sentence on an ablation whose fine-tunings had rows of like length in a batch; else ""."""
+    grid = [r for r in records if (r["kind"], r["scale"]) == ("ablation", scale) and r["grid"] == ablation_grid(scale)]
+    return "; with rows of like length in a batch" if any(map(is_grouped, grid)) else ""
+
+
+class Head(NamedTuple):
+    """A fine-tuned model by which a benchmark scores formats, and the record of its fine-tuning, if there is one."""
+
+    scale: str
+    model: str
+    task: str
+    run: Mapping[str, Any] | None
+
+
+def heads(records: Records, runs: Records) -> list[Head]:
+    """The heads behind the scores of formats: a run of `runs` is a head's by its name, the last one before the
+    benchmark, or it is in the benchmark's own record."""
+    found = {}
+    for record in (r for r in records if r["kind"] == "benchmark"):
+        alone = [{"of": "student"} | record["accuracy"]] if (record.get("accuracy") or {}).get("rows") else []
+        for one in record.get("tasks") or alone:
+            named = [r for r in runs if r["name"] == one["model"] and r["started"] < record["started"]]
+            last = max(named, key=itemgetter("started"), default=one if "config" in one else None)
+            head = Head(one["scale"], one["of"], one["task"], last)
+            found[head[:3]] = head
+    return list(found.values())
+
+
+def about_heads(records: Records, runs: Records) -> str:
+    """The sentences on the heads behind the scores of formats: which had rows of like length in a batch, and which are
+    at the level of a constant answer; "" without heads."""
+    known = [head for head in heads(records, runs) if head.run]
+    if not known:
+        return ""
+    grouped = [head for head in known if is_grouped(head.run)]
+    whose = "; ".join(
+        f"scale {scale}: {', '.join(dict.fromkeys(head.task for head in known if head.scale == scale))}"
+        for scale in dict.fromkeys(head.scale for head in known)
+    )
+    sentence = f"The scores of formats are those of {len(known)} heads, a model on a task each ({whose})."
+    if grouped:
+        many = "All" if len(grouped) == len(known) else f"{len(grouped)}"
+        sentence += f" {many} of them learned with rows of like length in a batch and are not of the tables above."
+    lazy: dict[str, list[str]] = {}
+    for head in known:
+        if "kind" in head.run and not (pd.isna(baseline(head.run)) or beats_majority([head.run])):
+            lazy.setdefault(head.task, []).append(head.model)
+    if lazy:
+        which = ", ".join(f"{task} ({' and '.join(models)})" for task, models in lazy.items())
+        sentence += f" Not above a constant answer beyond the noise of rows, so with little to lose: {which}."
+    return sentence
+
+
+def told(records: Records, former: Records, runs: Records = ()) -> str:
+    """The sentences on what was found and on the records that still have such batches, with `runs` of heads (`heads`);
+    "" without a pair of runs."""
     found = pairs(records, former)
     if found.empty:
         return ""
     gains = found["now"] - found["before"]
     gain, more = mean_interval(list(gains)), int((gains > 0).sum())
-    left = Counter(r["scale"] for r in records if r["kind"] == "finetuning" and is_grouped(r))
+    kinds = {"fine-tunings": "finetuning", "cells of ablations": "ablation"}
+    left = {
+        what: Counter(r["scale"] for r in records if r["kind"] == kind and is_grouped(r))
+        for what, kind in kinds.items()
+    }
+    scored = [head for head in heads(records, runs) if head.run and is_grouped(head.run)]
+    left["heads by which formats are scored"] = Counter(head.scale for head in scored)
     sentence = (
         "Fine-tuning once put rows of like length into a batch, which saves padding. Such a batch is no fair sample of "
         f"a task: in {len(found)} pairs of runs of the same model, task and seed (the learning rate chosen anew from "
@@ -86,8 +158,12 @@ def told(records: Records, former: Records) -> str:
         f"{signed_interval(*gain[:3])} points more, and more in {more} of them"
         + ("." if gain.low is not None and gain.low > 0 else ", which noise could explain.")
     )
-    scales = ", ".join(f"{count} of {scale}" for scale, count in sorted(left.items()))
-    sentence += f" These fine-tunings are not repeated yet, and may score otherwise: {scales}." if left else ""
+    still = "; ".join(
+        f"{what}, " + ", ".join(f"{count} of {scale}" for scale, count in sorted(counts.items()))
+        for what, counts in left.items()
+        if counts
+    )
+    sentence += f" Not repeated yet, and may score otherwise: {still}." if still else ""
     lost = len(former) - len(found)
     sentence += f" {lost} former runs have no such successor yet." if lost else ""
     timed = [f"`{r['name']}`" for r in records if r["name"].startswith(TIMED) and is_grouped(r)]

@@ -6,15 +6,16 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ..evidence import paper
-from ..evidence.comparing import is_subset
+from ..evidence.comparing import check_comparable, is_subset
 from ..evidence.names import rank
 from ..evidence.statistics import MeanInterval, mean_interval
-from ..tasks import glue
+from ..tasks import finetuning, glue
 
 Records = Sequence[Mapping[str, Any]]
 REAL = ("small", "mini")  # the scales with real text and tasks that need no GPU, the most telling first
 ALL = "all"  # the choice of tasks that takes all that ran
 LEARNED = "teacher above majority"  # the choice of tasks that counts: on others there is nothing to keep
+ONE_SEED = "by one seed not to be told from"
 WIDE = 20  # points: what lies inside an interval wider than this may be chance
 
 
@@ -62,7 +63,7 @@ def scores_frame(records: Records) -> pd.DataFrame:
 
 class Retained(NamedTuple):
     """The share of its teacher's macro score that a model keeps, in percent over common seeds, over some tasks of those
-    (`run`) that were run in full; `lead` is the student's lead over the model, in points."""
+    (`run`) that were run in full; `lead` is the student's lead over the model, in points over `pairs` of seeds."""
 
     scale: str
     model: str
@@ -71,6 +72,7 @@ class Retained(NamedTuple):
     run: int
     seeds: int
     share: MeanInterval
+    pairs: int
     lead: MeanInterval
 
     def __str__(self) -> str:
@@ -80,10 +82,11 @@ class Retained(NamedTuple):
 
     @property
     def standing(self) -> str:
-        """How the student stands to the model, by the interval of its lead: "ahead of", "behind", else "level with"."""
-        if (self.lead.low or 0) > 0:
-            return "ahead of"
-        return "behind" if (self.lead.high or 0) < 0 else "level with"
+        """How the student stands to the model, by the interval of its lead: "ahead of", "behind", else "level with";
+        `ONE_SEED` where there is no interval."""
+        if self.lead.low is None:
+            return ONE_SEED
+        return "ahead of" if self.lead.low > 0 else "behind" if self.lead.high < 0 else "level with"
 
     @property
     def place(self) -> str:
@@ -114,7 +117,8 @@ def retention(records: Records) -> list[Retained]:
     """The shares of each scale's models, over three choices of the tasks that teacher and student ran in full: all,
     without WNLI, and those on which the teacher beats the majority (`beats_majority`).
 
-    A model that lacks one of these tasks is left out. Runs on a part of a task's official rows are another task.
+    A model that lacks one of these tasks is left out, and so is one that is refused (`why_refused`). Runs on a part of
+    a task's official rows are another task.
     """
     whole = in_full(records)
     frame, kept = scores_frame(whole), []
@@ -129,13 +133,32 @@ def retention(records: Records) -> list[Retained]:
             "without WNLI": [task for task in both if task != "wnli"] if "wnli" in both else [],
             LEARNED: [task for task in both if beats_majority([r for r in teacher if r["task"] == task])],
         }
-        for model in others:
+        for model in (model for model in others if not why_refused(whole, scale, model)):
             for choice, tasks in choices.items():
                 if tasks and {(model, task) for task in tasks} <= set(points.columns):
                     found = _share(points, model, tasks)
                     if found["seeds"]:
                         kept.append(Retained(scale, model, choice, tasks, len(both), **found))
     return kept
+
+
+def why_refused(records: Records, scale: str, model: str) -> str:
+    """The sentence on runs of a model, of its teacher and of the student that must not be compared; "" without such."""
+    runs = [r for r in in_full(records) if r["scale"] == scale and r["model"] in ("teacher", "student", model)]
+    for task in glue.GLUE:
+        try:
+            check_comparable([r for r in runs if r["task"] == task], settings)
+        except ValueError as error:
+            return str(error)
+    return ""
+
+
+def settings(run: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that must be equal in a comparison on one task; learning rates chosen from one list may differ."""
+    config = {key: value for key, value in finetuning.recorded_config(run["config"]).items() if key != "seed"}
+    if run.get("selection"):
+        config["learning_rate"] = run["selection"]["learning_rates"]
+    return {"config": config, "data": run["data"]["fingerprint"], "precision": run.get("precision")}
 
 
 def in_full(records: Records) -> Records:
@@ -150,9 +173,11 @@ def by_model(records: Records, scale: str, choice: str = LEARNED) -> dict[str, R
 
 
 def failed_teachers(records: Records, kept: Retained) -> str:
-    """The sentence on runs of the teacher on these tasks that are no better than the majority, and on the share of the
+    """The sentence on runs of the teacher behind a share that are no better than the majority, and on the share of the
     same tasks without their seeds; "" without such a run."""
     own = [r for r in in_full(records) if r["scale"] == kept.scale and r["task"] in kept.tasks]
+    shared = _macros(_points(scores_frame(own)), kept.tasks, "teacher", kept.model).index
+    own = [r for r in own if r["seed"] in shared]
     failed = [r for r in own if r["model"] == "teacher" and r["scores"]["main"] <= baseline(r)]
     if not failed:
         return ""
@@ -188,15 +213,17 @@ def _points(cells: pd.DataFrame) -> pd.DataFrame:
     return cells.pivot_table(index="seed", columns=["model", "task"], values="main")
 
 
+def _macros(points: pd.DataFrame, tasks: list[str], *models: str) -> pd.DataFrame:
+    """The macro scores of models over these tasks, by the seeds that have all of them."""
+    columns = [(who, task) for who in dict.fromkeys(models) for task in tasks]
+    whole = points.reindex(columns=pd.MultiIndex.from_tuples(columns)).dropna()
+    return pd.DataFrame({who: whole[who].mean(axis=1) for who in dict.fromkeys(models)})
+
+
 def _share(points: pd.DataFrame, model: str, tasks: list[str]) -> dict[str, Any]:
-    """The number of `seeds` that teacher and model have on all tasks, the `share`, and the student's `lead`, points."""
-
-    def macros(*models: str) -> list[pd.Series]:
-        columns = [(who, task) for who in dict.fromkeys(models) for task in tasks]
-        whole = points.reindex(columns=pd.MultiIndex.from_tuples(columns)).dropna()
-        return [whole[who].mean(axis=1) for who in models]
-
-    theirs, ours = macros("teacher", model)
-    student, same = macros("student", model)
-    share, lead = mean_interval(list(100 * ours / theirs)), mean_interval(list(student - same))
-    return {"seeds": len(ours), "share": share, "lead": lead}
+    """The number of `seeds` that teacher and model have on all tasks, and the `share`; the number of `pairs` of student
+    and model, and the student's `lead` in points."""
+    ours, leads = (_macros(points, tasks, other, model) for other in ("teacher", "student"))
+    share = mean_interval(list(100 * ours[model] / ours["teacher"]))
+    lead = mean_interval(list(leads["student"] - leads[model]))
+    return {"seeds": len(ours), "share": share, "pairs": len(leads), "lead": lead}

@@ -25,7 +25,7 @@ from ..studies.benchmark import less_time
 from ..tasks.glue import GLUE
 from . import pages
 from . import tables as tables_module
-from .retention import ALL, REAL, by_model, on_most_rows, rows_of
+from .retention import ALL, REAL, by_model, on_most_rows, rows_of, settings, why_refused
 
 EVIDENCE = ("paper", "base")  # scales of which the first with a record fills the cell
 SMALL_SCALES = ("small", "mini", "toy")
@@ -115,7 +115,7 @@ class Runs:
         for label in MODELS.get(model, (model,)):
             runs = [r for r in self.records if (r["kind"], r["model"], r["task"]) == ("finetuning", label, task)]
             if runs:
-                check_comparable(runs, lambda r: _settings(r) | {"model_record": r["model_record"]})
+                check_comparable(runs, lambda r: settings(r) | {"model_record": r["model_record"]})
                 return {record["seed"]: record for record in runs}
         return {}
 
@@ -183,14 +183,14 @@ class Runs:
         both = [runs for model in ("BERT-base", "DistilBERT") if (runs := self.on_glue(model))]
         by_task = [[r for runs in both for r in runs[task].values()] for task in GLUE] if len(both) == 2 else []
         for runs in by_task:
-            check_comparable(runs, _settings)
+            check_comparable(runs, settings)
         return list(chain.from_iterable(by_task))
 
     def gap(self, better: str, worse: str, task: str, metric: str) -> Measured | None:
         """The score of `better` minus that of `worse`, over seeds that both have."""
         one, other = self.tuned(better, task), self.tuned(worse, task)
         both = sorted(one.keys() & other.keys())
-        check_comparable([by_seed[seed] for by_seed in (one, other) for seed in both], _settings)
+        check_comparable([by_seed[seed] for by_seed in (one, other) for seed in both], settings)
         remark = self._caveat([by_seed[seed] for by_seed in (one, other) for seed in both])
         deltas = [100 * (one[seed]["scores"][metric] - other[seed]["scores"][metric]) for seed in both]
         return _over_runs(deltas, mean, remark=remark)
@@ -243,14 +243,6 @@ def _over_runs(
     over = statistics.mean_interval(values)
     low, high = (over.low, over.high) if len(values) > 1 else single or (None, None)
     return Measured(middle(values), low, high, len(values), remark)
-
-
-def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that must be equal in a comparison on one task; learning rates chosen from one list may differ."""
-    config = {key: value for key, value in record["config"].items() if key != "seed"}
-    if record.get("selection"):
-        config["learning_rate"] = record["selection"]["learning_rates"]
-    return {"config": config, "data": record["data"]["fingerprint"], "precision": record.get("precision")}
 
 
 def _arithmetic(value: float) -> Callable[[Runs], Measured]:
@@ -503,6 +495,9 @@ def _notes(runs: Runs) -> list[str]:
             notes += [f"{name}: {note}" for note in sentences]
         except ValueError as error:
             notes.append(f"{name}: {error}")
+    for model in dict.fromkeys(record["model"] for record in tuned if runs.scale not in EVIDENCE):
+        if model != "teacher" and (why := why_refused(tuned, runs.scale, model)):
+            notes.append(f"{runs.scale}, no share for {model}: {why}")
     return notes
 
 

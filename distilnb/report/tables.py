@@ -20,7 +20,7 @@ from ..studies.benchmark import ANSWERED, less_time
 from ..studies.formats import KNOWN, format_title
 from ..studies.rounding import MOST, POINTS, SHARE
 from ..tasks import glue, metrics
-from .retention import baseline, in_full, retention, rows_of, scores_frame
+from .retention import Retained, baseline, in_full, retention, rows_of, scores_frame
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -136,7 +136,7 @@ def _compared(here: list[dict[str, Any]], task: str, metric: str, scale: str, mo
     main = metric in ("main", "f1")
     low, high = middle["interval"] if main else (None, None)
     printed = _printed(task, metric, model)
-    delta = "" if printed is None else f"{median(values) - printed:+.1f}"
+    delta = "" if printed is None else signed(median(values) - printed, 1)
     lazy = 100 * baseline(here[0]) if main else float("nan")
     return {
         "task": task + (f" {metric}" if metric != "main" else "") + part,
@@ -203,13 +203,19 @@ def retention_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "tasks": f"{choice}: {', '.join(here[0].tasks)}",
             "seeds": "–".join(str(n) for n in sorted({k.seeds for k in here})),
             **{m: next((str(k).removesuffix(" %") for k in here if k.model == m), "–") for m in models},
-            "student's lead over the twin": next(
-                (signed_interval(*k.lead[:3]) for k in here if k.model == "undistilled"), "–"
-            ),
+            "student's lead over the twin": next((lead(k) for k in here if k.model == "undistilled"), "–"),
         }
         for scale, choice in dict.fromkeys((k.scale, k.choice) for k in kept)
         for here in [[k for k in kept if (k.scale, k.choice) == (scale, choice)]]
     ]
+
+
+def lead(kept: Retained) -> str:
+    """The student's lead over a model with its interval, and with its number of seeds where the share has others."""
+    if not kept.pairs:
+        return "–"
+    seeds = f", {kept.pairs} seed{'s' * (kept.pairs > 1)}" * (kept.pairs != kept.seeds)
+    return signed_interval(*kept.lead[:3]) + seeds
 
 
 def comparison(records: list[dict[str, Any]]) -> str:
@@ -294,7 +300,7 @@ def inside(row: dict[str, Any]) -> str:
 
 def signed(value: float, digits: int = 2) -> str:
     """A number with its sign and a typographic minus, such as "−0.31"."""
-    return f"{value:+.{digits}f}".replace("-", "−")
+    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")  # + 0.0 makes −0 a 0
 
 
 def signed_interval(mean: float, low: float | None, high: float | None, digits: int = 2) -> str:
@@ -338,11 +344,17 @@ def speed_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "memory": f"{one['memory']:.2f}" if one["memory"] else "–",
             "our score, points": _lead(one, r["scores"]),
             "processor": r["device"]["gpu"] or r["device"]["processor"],
-            "its peak, GF/s": f"{max(r['peaks'].values()) / 1e9:.0f}" if "peaks" in r else "–",
+            "its peak, GF/s": _peak(one["what"], r.get("peaks") or {}),
         }
         for r in records
         for one in r.get("comparisons", ())
     ]
+
+
+def _peak(what: str, peaks: dict[str, float]) -> str:
+    """The measured peak of the precision in which a training ran; "–" where it was not measured."""
+    rates = {name.replace("bfloat16", "bf16"): rate for name, rate in peaks.items()}
+    return next((f"{rate / 1e9:.0f}" for name, rate in rates.items() if name in what), "–")
 
 
 def _lead(one: dict[str, Any], scores: dict[str, float]) -> str:
@@ -400,7 +412,7 @@ def format_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
                     "× in CPU time": f"{form['speedup_cpu']:.1f}",
                     "× teacher": f"{form['ratio']:.2f}" if form["ratio"] else "–",
                     "accuracy (of)": f"{100 * cost['accuracy']:.1f} ({whose})" if cost else "not measured",
-                    "points lost": f"{cost['lost']:+.2f}" if cost else "–",
+                    "points lost": signed(cost["lost"]) if cost else "–",
                 }
             )
     return rows
@@ -476,8 +488,8 @@ seeds. Blocks and held-out texts of a teacher differ from its students', so thei
 
 AT_MOST = """\
 *Times as fast*: in CPU time, or in wall time where a row says so. *At most*: what the ratio would be if nothing but the
-matrix products of our training took time, at the *peak* of a core: the greatest rate that products of square matrices,
-1,024 wide, reached in the same run."""
+matrix products of our training took time, at the *peak* of a core in its precision: the greatest rate that products of
+square matrices, 1,024 wide, reached in the same run."""
 
 
 def spent_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:

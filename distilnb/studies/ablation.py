@@ -436,6 +436,13 @@ def compare(records: Iterable[Mapping[str, Any]], score: str = "macro") -> Compa
     return Comparison(rows, notes)
 
 
+def pairs_told(rows: Iterable[Mapping[str, Any]]) -> str:
+    """How many pairs of equal seeds stand behind rows of `compare`, such as "3 pairs" or, where they differ, "2 to 3
+    pairs"."""
+    counts = sorted({len(row["deltas"]) for row in rows})
+    return " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))) + f" pair{'s' * (counts[-1] > 1)}"
+
+
 def significance(comparison: Comparison) -> list[str]:
     """A sentence for each row of Table 4 that was run: whether it is above the noise of our own pairs."""
     sentences = []

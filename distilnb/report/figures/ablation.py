@@ -65,8 +65,8 @@ def plot_ablation(rows: Sequence[Mapping[str, Any]], scale: str, score: str = "t
             right.plot([row["low"], row["high"]], [height, height], color=MUTED[0], lw=2)
         right.plot(row["deltas"], [height] * len(row["deltas"]), "|", color=GREY, ms=9)
         right.plot(row["mean"], height, "o", color=MUTED[0])
-    pairs = max(len(row["deltas"]) for row in rows)
-    for ax, title in ((left, "Table 4"), (right, f"ours, {scale}: {pairs} pair{'s' * (pairs > 1)}")):
+    pairs = ablation.pairs_told(rows)
+    for ax, title in ((left, "Table 4"), (right, f"ours, {scale}: {pairs}")):
         ax.axvline(0, color=GREY, lw=0.8, zorder=0)
         ax.set(title=title, xlabel="change (points)" if "points" in score else "change")
     left.set_yticks(heights, [textwrap.fill(row["title"], 20) for row in rows])
@@ -131,14 +131,17 @@ def plot_heldout(records: Sequence[Record]) -> Figure:
 
 
 def _reads_best(records: Sequence[Record]) -> str:
-    """The finding of `plot_heldout`: the variant with the lowest loss, and how many cannot be told from it by seeds."""
+    """The finding of `plot_heldout`: the variant with the lowest loss, and how many cannot be told from it by seeds, of
+    those that have an interval."""
     losses = {r["title"]: {} for r in records}
     for record in records:
         losses[record["title"]][record["seed"]] = held_out_loss(record["scores"])
     best, *others = sorted(losses, key=lambda title: np.mean(list(losses[title].values())))
     pairs = [[value - losses[best][seed] for seed, value in losses[o].items() if seed in losses[best]] for o in others]
-    equals = sum((statistics.mean_interval(deltas).low or 0) <= 0 for deltas in pairs)
+    lows = [low for deltas in pairs if (low := statistics.mean_interval(deltas).low) is not None]
+    equals = sum(low <= 0 for low in lows)
     many = f"; {equals} other{'s' * (equals > 1)} cannot be told from it" if equals else ""
+    many = many or "; one pair each, no interval" * (bool(pairs) and not lows)
     return f"Reads best: {best}, at a held-out loss of {np.mean(list(losses[best].values())):.2f}{many}"
 
 
