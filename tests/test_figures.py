@@ -653,9 +653,48 @@ def test_runtimes_show_teacher_and_student_by_length_and_task():
     assert "student: PyTorch float32 has 268, ONNX int8 68" in figures.describe(figure)
     assert set(legend(times)) == {f"{of}, {n} pieces" for of in lost for n in (32, 128)}
     told = figure.get_suptitle().replace("\n", " ")
-    assert told == "ONNX int8 is fastest (32 pieces): 10.0 times the teacher in float32, in 25% of the student's bytes"
+    assert told.startswith("ONNX int8 is fastest (32 pieces): 10.0 times the teacher in float32, in 25% of the")
+    assert told.endswith("student's bytes (scale toy)")
     with pytest.raises(ValueError, match="formats"):
         figures.plot_runtimes(benchmark_record(formats=[]))
+
+
+def test_points_of_another_scale_s_student_are_told_as_its_own():
+    lost = benchmark_record()["accuracy"]["rows"]
+    for scale, label in (("toy", "points"), ("mini", "points\n(mini qnli)")):
+        record = benchmark_record(accuracy={"scale": scale, "task": "qnli", "rows": lost})
+        assert figures.plot_runtimes(record).axes[2].get_xlabel() == label
+
+
+def test_times_close_together_have_more_than_one_tick():
+    """From 20 to 200 ms, where 100 is the only power of ten, and from 0.2 to 200 ms, where 1, 10 and 100 are enough."""
+    for least, ticks in ((20, [20, 50, 100, 200]), (0.2, [1, 10, 100])):
+        record = benchmark_record()
+        record["formats"] = [row | {"ms": [least] * 3} if row["ms"][1] == 20 else row for row in record["formats"]]
+        times = figures.plot_runtimes(record).axes[1]
+        left, right = times.get_xlim()
+        assert [tick for tick in times.get_xticks() if left <= tick <= right] == pytest.approx(ticks)
+
+
+def test_the_title_of_a_rounding_is_the_worst_of_each_model():
+    def task(of: str, name: str, lost: float) -> dict:
+        formats = (("onnx_float32", 0.0), ("onnx_int8", 0.5), ("onnx_wide", lost))
+        scored = [{"format": form, "bytes": 4, "accuracy": 0.8, "lost": points} for form, points in formats]
+        return {"of": of, "task": name, "rows_scored": 9, "chosen": "onnx_wide", "rows": scored}
+
+    points = {("student", "rte"): 0.2, ("student", "cola"): -0.1, ("teacher", "rte"): 0.1, ("teacher", "cola"): 1.4}
+    figure = figures.plot_rounding(benchmark_record(tasks=[task(*where, lost) for where, lost in points.items()]))
+    assert "at most 0.20 points of the student (rte), 1.40 points of the teacher (cola)" in told(figure)
+
+
+def test_a_figure_of_records_tells_their_scale():
+    """Once in its finding, so that its description has it too; a record of many sizes has none."""
+    names = ("distil-mini", "undistilled-mini")
+    student, twin = (run_record(name, kind="distillation", scale="mini") for name in names)
+    for figure in (figures.plot_teaching(student, twin), figures.plot_curve([student, twin])):
+        assert figures.describe(figure).count("(scale mini)") == 1
+    assert told(figures.plot_sweeps(benchmark_record())).endswith("(scale toy)")
+    assert "scale" not in figures.describe(figures.plot_ablation(ROWS, "toy"))
 
 
 def test_formats_are_written_with_what_they_cost():
@@ -674,8 +713,9 @@ def test_growth_has_a_panel_for_each_knob_and_a_line_for_each_step():
     ]
     for row in rows:
         row["bf16"] = 0.5 * row["value"]
-    record = {"name": "benchmark-pretraining-growth", "kind": "benchmark", "growth": rows}
+    record = {"name": "benchmark-pretraining-growth", "kind": "benchmark", "scale": "toy", "growth": rows}
     figure = figures.drawings([record])["pretraining_growth"]
+    assert "scale" not in told(figure), "its models are of many sizes"
     assert [ax.get_xlabel() for ax in figure.axes] == ["sequences", "vocabulary"]
     lines = figure.axes[1].get_lines()
     assert [line.get_ydata().tolist() for line in lines] == [[4, 2], [8, 4], [16, 16], [16, 8]]
@@ -768,7 +808,7 @@ def test_only_tasks_that_the_teacher_has_learned_are_counted_in_titles():
     title = figures.plot_scores(records).axes[0].get_title("left").replace("\n", " ")
     assert "does not lead its twin on CoLA, all that" in title
     ax = figures.plot_retention(records).axes[0]
-    assert ax.get_title("left").endswith("learned: 89 %")
+    assert ax.get_title("left").replace("\n", " ").endswith("learned: 89 % (scale toy)")
     colours = {round(float(c[0].get_ydata()[0])): c[0].get_color() for c in ax.containers}
     assert colours == {89: figures.COLOURS["student"], 120: figures.GREY}
 
@@ -832,7 +872,7 @@ def test_the_lead_over_the_twin_is_told_with_its_seeds():
     mains |= {"rte": {"teacher": 0.8, "student": 0.7, "undistilled": 0.69}}
     records = [tuned(m, main + s / 50, t, s) for t, by in mains.items() for m, main in by.items() for s in range(3)]
     title = figures.plot_scores(records).axes[0].get_title("left").replace("\n", " ")
-    assert title.endswith("above its twin's on 2 of the 2 tasks that its teacher learned, with every seed on 1")
+    assert "above its twin's on 2 of the 2 tasks that its teacher learned, with every seed on 1 (scale" in title
 
 
 def test_the_shares_of_the_right_start_and_end_are_told():

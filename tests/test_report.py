@@ -376,6 +376,13 @@ def test_models_of_other_settings_have_no_share():
     assert by_model(twice, "small") == {}, "without its student nothing is compared"
 
 
+@pytest.mark.parametrize("value, told", [(-0.114, "−0.11"), (-0.001, "+0.00"), (0.0, "+0.00"), (0.25, "+0.25")])
+def test_a_minus_is_typographic_and_nothing_is_less_than_nothing(value, told):
+    record = benchmark()
+    record["accuracy"]["rows"][0]["lost"] = value
+    assert tables.format_rows([record])[0]["points lost"] == tables.signed(value) == told
+
+
 @pytest.mark.parametrize(
     "low, high, printed, said",
     [

@@ -11,7 +11,7 @@ from distilnb.evidence import paper
 from distilnb.evidence.records import Stopwatch, load_records, new_record, save_record
 from distilnb.lessons.generated import results_page
 from distilnb.report import answer, figures, findings, pages, scorecard, tables
-from distilnb.report.retention import LEARNED, by_model
+from distilnb.report.retention import LEARNED, STANDING, by_model
 from distilnb.report.scorecard import EVIDENCE, VERDICTS, Measured, verdict
 from distilnb.tasks import glue
 
@@ -137,7 +137,7 @@ def test_a_small_scale_stands_apart_and_decides_nothing(scale):
     assert found.verdict == "not run" and found.measured is None
     shown = found.cells()
     assert (shown["measured"], shown["delta"], shown["scale"]) == ("–", "–", "–")
-    assert shown["small scales: not evidence"].startswith(f"{scale} 69.3")
+    assert shown["small scales: no verdict"].startswith(f"{scale} 69.3")
 
 
 def test_the_paper_scale_goes_before_base():
@@ -244,6 +244,33 @@ def test_a_device_s_speed_is_shown_in_both_readings():
     assert next(row for row in rows if "iPhone" in row["claim"])["measured"] == shown["measured"]
     small = line([run | {"scale": "mini"}], "question answering on an iPhone").small["mini"]
     assert small == "100.0 % more answers, 50.0 % less time [60.0 % to 150.0 %, 37.5 % to 60.0 %]"
+
+
+def test_equal_seeds_have_an_interval_and_are_no_count():
+    """Five seeds of WNLI at the majority: 56.3 to 56.3, in which 44.4 is not; parameters are a count."""
+    records = [tuned("teacher", "wnli", 40 / 71, seed) for seed in range(5)]
+    shown = line(records, "BERT-base, WNLI").cells()
+    assert (shown["interval"], shown["paper inside"]) == ("56.3 to 56.3", "no")
+    assert line([r | {"scale": "mini"} for r in records], "BERT-base, WNLI").small["mini"] == (
+        "56.3 [56.3 to 56.3], 5 runs"
+    )
+    counted = line([benchmark(parameters_teacher=109_482_240)], "BERT-base parameters").cells()
+    assert (counted["interval"], counted["paper inside"]) == ("a count", "–")
+
+
+@pytest.mark.parametrize("right, stated, evaluated", [(796, True, False), (794, True, True), (793, False, True)])
+def test_a_published_checkpoint_is_a_count_of_right_answers(right, stated, evaluated):
+    """91.3 in print, ± 2 of 872 sentences, and 794 of them, ± 1: one evaluation suffices, rows and seeds are fixed."""
+    records = [tuned("released_sst2", "sst2", right / 872)]
+    for what, holds in (("SST-2 dev accuracy", stated), ("the same checkpoint scored", evaluated)):
+        found = line(records, what)
+        assert found.verdict == ("reproduced" if holds else "not reproduced"), what
+        assert found.cells()["interval"] == "a count"
+
+
+def test_the_standing_of_small_scales_is_one_sentence_everywhere():
+    for text in (scorecard.RULE, tables.NAMES, answer.LIMITS):
+        assert STANDING in text and text.count("evidence") == 1
 
 
 def test_squad_and_imdb_records_are_understood():
@@ -489,7 +516,7 @@ def test_what_held_and_what_was_not_run_is_told_in_short():
     assert "none" in by_word["reproduced"] and "DistilBERT keeps (paper 97 %, here 75.0 %)" in by_word["not reproduced"]
     assert "8 of Table 2" in by_word["not run"] and "Table 1" not in by_word["not run"]
     (row,) = scorecard.small_rows(card)
-    assert row["paper"] == "−2.96" and row["mini: not evidence"].startswith("−10.00"), "small scales stand apart"
+    assert row["paper"] == "−2.96" and row["mini: no verdict"].startswith("−10.00"), "small scales stand apart"
     assert "mini" not in scorecard.in_short(card) and scorecard.small_rows(scorecard.scorecard([])) == []
 
 

@@ -12,7 +12,7 @@ from ..evidence.statistics import MeanInterval
 from ..tasks import glue
 from . import tables
 from .grouping import grouped_cells, still_grouped
-from .retention import Records, Retained, by_model, claimed_share, failed_teachers
+from .retention import STANDING, Records, Retained, by_model, claimed_share, failed_teachers
 
 PUBLISHED = "published"  # no student: where the paper's share lies from it is not asked
 MODELS = {
@@ -27,8 +27,7 @@ MODELS = {
 }
 LIMITS = (
     "This speaks of one teacher and of one student of each kind: the intervals are over seeds of fine-tuning, not over "
-    "teachers, texts or distillations. It can support or weaken the claim that the method keeps so much; it cannot "
-    "reproduce the paper's numbers, which are BERT-base's."
+    "teachers, texts or distillations. " + STANDING
 )
 
 

@@ -13,6 +13,11 @@ from ..tasks import finetuning, glue
 
 Records = Sequence[Mapping[str, Any]]
 REAL = ("small", "mini")  # the scales with real text and tasks that need no GPU, the most telling first
+STANDING = (  # what the results of the small scales can say, in one wording for all documents
+    "`small` is the paper's step done to another, smaller BERT, halved in depth: it can support or weaken the method's "
+    "claim for such encoders, and is no verdict on the paper's own numbers, which are BERT-base's. `mini` and `toy` "
+    "show the method at work and are **not evidence**; the world of `toy` is invented."
+)
 ALL = "all"  # the choice of tasks that takes all that ran
 LEARNED = "teacher above majority"  # the choice of tasks that counts: on others there is nothing to keep
 ONE_SEED = "by one seed not to be told from"

@@ -25,7 +25,7 @@ from ..studies.benchmark import less_time
 from ..tasks.glue import GLUE
 from . import pages
 from . import tables as tables_module
-from .retention import ALL, REAL, by_model, on_most_rows, rows_of, settings, why_refused
+from .retention import ALL, REAL, STANDING, by_model, on_most_rows, rows_of, settings, why_refused
 
 EVIDENCE = ("paper", "base")  # scales of which the first with a record fills the cell
 SMALL_SCALES = ("small", "mini", "toy")
@@ -43,7 +43,8 @@ BENCHMARK: dict[str, tuple[str, Callable[[float], float]]] = {  # row → a benc
     "device_faster": ("ratio_forward", lambda ratio: 100 * (ratio - 1)),
     "smaller": ("smaller", float),
 }
-COUNTED = ("BERT-base parameters", "DistilBERT parameters", "smaller")
+# What no repetition changes: counts of weights, and of the rows that one published checkpoint answers rightly.
+COUNTED = ("BERT-base parameters", "DistilBERT parameters", "smaller", "released_sst2", "released_sst2_evaluated")
 # Measured as in the paper's app: questions of 384 tokens, no tokenization. The paper does not say whether its 71 % are
 # more answers or less time (notebook 07), so that both are shown.
 ON_DEVICE = ("device_faster",)
@@ -61,10 +62,13 @@ VERDICTS = {
     "quoted": "·",
 }
 UNITS = {"percent": " %", "MB": " MB", "hours": " h", "seconds": " s", "parameters_millions": " M"}
-RULE = """\
+RULE = (
+    """\
 *Measured* is the median over seeds for a score, and for a macro score the mean of the tasks' medians, both as in
 Table 1; for a difference or a share, the mean over pairs of equal seeds. The *interval* is a 95 % t interval over those
-seeds; of a single run, the bootstrap over its rows; of a single benchmark, the quartiles over its rounds.
+seeds, or over benchmarks where there are several; of a single run, the bootstrap over its rows; of a single benchmark,
+the quartiles over its rounds. Several runs are counted beside it. Sizes, and the answers of a published checkpoint, are
+counts and have none.
 *Delta* is measured minus paper. The tolerances are in `data/paper/verdict_rules.csv`. A verdict holds for the scale
 beside it: `base` has the paper's models and tasks, but trains the student on far less text.
 
@@ -76,11 +80,14 @@ beside it: `base` has the paper's models and tasks, but trains the student on fa
 - **not reproduced**: outside, and so is the whole interval.
 - **refused**: the records must not be compared (other settings, a cell twice); the notes say which.
 - **not run**: no record at scale `base` or `paper` on all rows of the task. What `small`, `mini` and `toy` found stands
-  apart: it shows the method at work, is **not evidence**, and enters no verdict. The world of `toy` is invented. The
-  share kept is taken there over the tasks on which the teacher beats the majority class (beyond its interval over
-  seeds, and most of its runs beyond theirs over rows): on others there is nothing to keep.
+  apart and enters **no verdict**. """
+    + STANDING
+    + """ The share kept is taken there over the tasks on which the teacher beats the best
+  constant answer (beyond its interval over seeds, and most of its runs beyond theirs over rows): on others there is
+  nothing to keep.
 - **adds up**, **does not add up**: the number follows, or does not, from other printed numbers; nothing was run.
 - **other hardware**, **how it was done**, **quoted**: nothing that a run of ours could confirm."""
+)
 
 
 class Measured(NamedTuple):
@@ -130,6 +137,12 @@ class Runs:
         remark = "the released checkpoint" if first["model"].startswith("released") else ""
         remark = remark or self._caveat([*by_seed.values()])
         return _over_runs([100 * r["scores"][metric] for r in by_seed.values()], median, rows, remark)
+
+    def answered(self, model: str, task: str) -> Measured | None:
+        """The accuracy of one published checkpoint, a count of the rows that its card was scored on too: the interval
+        is a point."""
+        found = self.score(model, task, "accuracy")
+        return found and found._replace(low=found.value, high=found.value)
 
     def _caveat(self, runs: Sequence[Mapping[str, Any]]) -> str:
         """What must stand beside the scores of these runs: that they are of some rows, or that nothing was learned."""
@@ -283,8 +296,8 @@ def _claims() -> dict[str, Callable[[Runs], Measured | None]]:
         "second_stage_rerun_f1": methodcaller("score", "DistilBERT (D)", "squad", "f1"),
         "second_stage_rerun_em": methodcaller("score", "DistilBERT (D)", "squad", "exact_match"),
         "imdb_gap": methodcaller("gap", "BERT-base", "DistilBERT", "imdb", "accuracy"),
-        "released_sst2": methodcaller("score", "released_sst2", "sst2", "accuracy"),
-        "released_sst2_evaluated": methodcaller("score", "released_sst2", "sst2", "accuracy"),
+        "released_sst2": methodcaller("answered", "released_sst2", "sst2"),
+        "released_sst2_evaluated": methodcaller("answered", "released_sst2", "sst2"),
     }
     return {claim: _arithmetic(value) for claim, value in computed.items()} | measured
 
@@ -309,6 +322,11 @@ class Row(NamedTuple):
     def tolerance(self) -> float:
         """The distance from the target that still counts as equal."""
         return float(self.rule["tolerance"])
+
+    @property
+    def counted(self) -> bool:
+        """Whether the row is one of `COUNTED`."""
+        return self.what in COUNTED or self.rule.get("id") in COUNTED
 
     @property
     def half_digit(self) -> float:
@@ -411,14 +429,14 @@ class Line:
             "paper inside": _holds(row, measured),
             "scale": f"{self.scale}{several}{remark}" or "–",
             "verdict": f"{VERDICTS[self.verdict]} {self.verdict}",
-            "small scales: not evidence": " · ".join(f"{scale} {text}" for scale, text in self.small.items()) or "–",
+            "small scales: no verdict": " · ".join(f"{scale} {text}" for scale, text in self.small.items()) or "–",
         }
 
 
 def _interval(row: Row, measured: Measured | None) -> str:
     if measured is None or measured.low is None:
         return "–"
-    if measured.low == measured.high:
+    if row.counted:
         return "a count"
     both = zip(*(row.readings(bound).values() for bound in (measured.low, measured.high)), strict=True)
     return ", ".join(f"{row.number(low)} to {row.number(high)}" for low, high in both)
@@ -426,7 +444,7 @@ def _interval(row: Row, measured: Measured | None) -> str:
 
 def _holds(row: Row, measured: Measured | None) -> str:
     """Whether the paper's value lies in our interval, at the printed precision."""
-    if measured is None or measured.low in (None, measured.high) or row.rule["kind"] != "measured":
+    if measured is None or measured.low is None or row.counted or row.rule["kind"] != "measured":
         return "–"
     return "yes" if measured.low - row.half_digit <= row.target <= measured.high + row.half_digit else "no"
 
@@ -475,8 +493,9 @@ def _line(row: Row, runs: Mapping[str, Runs]) -> tuple[Line, list[str]]:
 
 
 def _small(row: Row, measured: Measured) -> str:
-    spread = "" if measured.low in (None, measured.high) else f" [{_interval(row, measured)}]"
-    return f"{row.told(measured.value)}{spread}" + (f", {measured.remark}" if measured.remark else "")
+    spread = "" if measured.low is None or row.counted else f" [{_interval(row, measured)}]"
+    runs = f"{measured.runs} runs" if measured.runs > 1 else ""
+    return ", ".join(filter(None, [f"{row.told(measured.value)}{spread}", runs, measured.remark]))
 
 
 def _notes(runs: Runs) -> list[str]:
@@ -556,7 +575,7 @@ def small_rows(card: Card) -> list[dict[str, str]]:
     ran = [scale for scale in REAL if any(scale in line.small for line in lines)]
     return [
         {"claim": line.row.what, "paper": line.cells()["paper"]}
-        | {f"{scale}: not evidence": line.small.get(scale, "–") for scale in ran}
+        | {f"{scale}: no verdict": line.small.get(scale, "–") for scale in ran}
         for line in lines
     ]
 

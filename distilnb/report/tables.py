@@ -20,7 +20,7 @@ from ..studies.benchmark import ANSWERED, less_time
 from ..studies.formats import KNOWN, format_title
 from ..studies.rounding import MOST, POINTS, SHARE
 from ..tasks import glue, metrics
-from .retention import Retained, baseline, in_full, retention, rows_of, scores_frame
+from .retention import STANDING, Retained, baseline, in_full, retention, rows_of, scores_frame
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -477,13 +477,15 @@ def rounding_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-NAMES = """\
+NAMES = (
+    """\
 `student` and `undistilled` start from the same teacher layers and read the same tokens; the second learns from masked
 words alone. `scratch` does so too, from random weights. `untrained` is the start itself, `random` a network of random
 weights, `student_d` had a second, fine-tuned teacher; `_2` marks a second seed of distillation. `published`, which is
 no student, is the encoder as published, before its head for masked words. Scores are median [lowest–highest] over
-seeds. Blocks and held-out texts of a teacher differ from its students', so their held-out losses do not compare. What
-`toy` and `mini` show is **not evidence about the paper's claims**."""
+seeds. Blocks and held-out texts of a teacher differ from its students', so their held-out losses do not compare. """
+    + STANDING
+)
 
 
 AT_MOST = """\

@@ -263,9 +263,11 @@ def plot_runtimes(record: Record, *others: Record) -> Figure:
     sizes.invert_yaxis()
     sizes.set(xlabel="megabytes")
     times.set(xlabel="milliseconds", xscale="log")
-    set_ticks(times.xaxis, mpl.ticker.LogLocator(subs=(1,), numticks=9), "{x:g}")  # left to itself, it finds no room
+    left, right = times.get_xlim()
+    subs = (1,) if right > 100 * left else (1, 2, 5)
+    set_ticks(times.xaxis, mpl.ticker.LogLocator(subs=subs, numticks=9), "{x:g}")  # left to itself, it finds no room
     points.axvline(0, color=GREY, lw=0.8, zorder=0)
-    points.set(xlabel="points", xmargin=0.2)
+    points.set(xlabel="points" + _whose_points(record), xmargin=0.2)
     points.xaxis.set_major_locator(mpl.ticker.MaxNLocator(2))
     legend_below(figure, times)
     finding(figure, _quickest(rows))
@@ -290,6 +292,14 @@ def _points_lost(record: Record) -> dict[tuple[str, str], float]:
     tasks = record.get("tasks") or [{"of": "student"} | record["accuracy"]]
     rows = [row | {"of": task["of"]} for task in tasks for row in task["rows"]]
     return pd.DataFrame(rows, columns=["of", "format", "lost"]).groupby(["of", "format"])["lost"].mean().to_dict()
+
+
+def _whose_points(record: Record) -> str:
+    """What the points of a benchmark are of where its own models were not scored: another scale's student on a task."""
+    scored = record["accuracy"]
+    if record.get("tasks") or scored.get("scale", record["scale"]) == record["scale"]:
+        return ""
+    return f"\n({scored['scale']} {scored['task']})"
 
 
 def _quickest(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -323,11 +333,9 @@ def plot_rounding(record: Record) -> Figure:
         ax.set(xlabel=f"{model}, points gained", ymargin=0.1)
     axes[0, 0].invert_yaxis()
     legend_below(figure, axes[0, 0])
-    student = rows[rows["of"] == models[0]]
-    worst = student.loc[student["lost"].idxmax()]
-    told = f"int8 chosen by other rows loses {student['lost'].mean():.2f} points on average and at most "
-    told += f"{worst['lost']:.2f} ({worst['task']}), the usual one {student['usual'].mean():.2f}"
-    finding(figure, told.replace("-", "−"))
+    worst = rows.loc[rows.groupby("of", sort=False)["lost"].idxmax()].to_dict("records")
+    told = ", ".join(f"{row['lost']:.2f} points of the {row['of']} ({row['task']})" for row in worst)
+    finding(figure, f"int8 chosen by other rows loses at most {told}".replace("-", "−"))
     return figure
 
 

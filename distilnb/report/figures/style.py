@@ -132,17 +132,29 @@ def save_figure(figure: Figure, name: str, folder: Path | None = None, formats: 
 
 
 def styled(plot: Callable[..., Figure]) -> Callable[..., Figure]:
-    """A plot function in the project's style; its figure is removed from pyplot, so that it is not shown twice."""
+    """A plot function in the project's style, which adds the scale of the records that it draws to the finding; its
+    figure is removed from pyplot, so that it is not shown twice."""
 
     @wraps(plot)
     def drawn(*args: Any, **kwargs: Any) -> Figure:
         with style():
             figure = plot(*args, **kwargs)
+            if scales := _scales_of(args):
+                for text in (text for text in figure.findobj(Text) if text.get_gid() == "finding"):
+                    text.set_text(f"{text.get_text()} (scale {', '.join(scales)})")
             fix_layout(figure)
         plt.close(figure)
         return figure
 
     return drawn
+
+
+def _scales_of(args: Sequence[Any]) -> list[str]:
+    """The scales of the records among a plot function's arguments, which are records or lists of them; none of a record
+    whose models are of many sizes."""
+    lists = [[one] if isinstance(one, Mapping) else one if isinstance(one, list | tuple) else [] for one in args]
+    records = [one for some in lists for one in some if isinstance(one, Mapping) and {"kind", "scale"} <= one.keys()]
+    return list(dict.fromkeys(record["scale"] for record in records if not record.get("growth")))
 
 
 def fix_layout(figure: Figure) -> None:
