@@ -27,11 +27,23 @@ def test_runs_are_paired_by_model_task_and_seed():
     assert row["mean gain, points"].startswith("+10.50 [+4.15") and row["mean, rows as they come"] == "70.5"
 
 
+def test_scales_are_not_mixed():
+    """A gain at one scale says nothing of another; tasks beyond GLUE come last."""
+    toy = [run(task, "student", 0, 0.5, scale="toy") for task in ("squad", "imdb")]
+    now = [one | {"scores": {"main": 0.4}, "config": one["config"] | {"group_by_length": False}} for one in toy]
+    rows = grouping.rows(NOW + now, FORMER + toy)
+    assert [(row["scale"], row["task"]) for row in rows] == [("small", "stsb"), ("toy", "imdb"), ("toy", "squad")]
+    said = grouping.told(NOW + now, FORMER + toy)
+    assert "small, in 2 of 2 pairs; −10.00 [−10.00, −10.00] points more at scale toy, in 0 of 2 pairs." in said
+    uneven = [now[0], now[1] | {"scores": {"main": 0.6}}]
+    assert "in 1 of 2 pairs (noise could explain it)." in grouping.told(uneven, toy)
+
+
 def test_scales_that_still_have_such_batches_are_named():
     """A record from before the setting had them too."""
     old = [run("rte", "teacher", seed, 0.5, scale="mini") for seed in range(2)]
     said = grouping.told(NOW + old, FORMER)
-    assert "2 pairs" in said and "more in 2 of them." in said and "otherwise: fine-tunings, 2 of mini." in said
+    assert "points more at scale small, in 2 of 2 pairs." in said and "otherwise: fine-tunings, 2 of mini." in said
     assert said.endswith("2 former runs have no such successor yet.")
     timed = {"kind": "benchmark", "name": "benchmark-before", "scale": "base", "config": {}}
     assert grouping.told([*NOW, timed], FORMER).endswith("fine-tuning: `benchmark-before`.")

@@ -57,13 +57,14 @@ def pairs(records: Records, former: Records) -> pd.DataFrame:
 
 
 def rows(records: Records, former: Records) -> list[dict[str, Any]]:
-    """The table's rows, one for each task: the means of both over models and seeds, the gain in points with its
-    interval, and how many of the pairs chose another learning rate."""
-    found, made = pairs(records, former), []
-    for task, cells in sorted(found.groupby("task"), key=lambda each: list(glue.GLUE).index(each[0])):
+    """The table's rows, one for each scale and task: the means of both over models and seeds, the gain in points with
+    its interval, and how many of the pairs chose another learning rate."""
+    found, made, order = pairs(records, former), [], [*glue.TASKS, "squad"]
+    for (scale, task), cells in sorted(found.groupby(["scale", "task"]), key=lambda c: (c[0][0], order.index(c[0][1]))):
         others = (cells["rate_before"] != cells["rate_now"]).sum()
         made.append(
             {
+                "scale": scale,
                 "task": task,
                 "pairs": len(cells),
                 "mean, rows of like length": f"{cells['before'].mean():.1f}",
@@ -136,14 +137,20 @@ def about_heads(records: Records, runs: Records) -> str:
     return sentence
 
 
+def _gain(scale: str, gains: pd.Series) -> str:
+    """The part of a sentence on the points that rows as they come score more at one scale."""
+    gain = mean_interval(list(gains))
+    points = f"{signed_interval(*gain[:3])} points more at scale {scale}, in {(gains > 0).sum()} of {len(gains)} pairs"
+    sure = gain.low is not None and (gain.low > 0 or gain.high < 0)
+    return points + ("" if sure else " (noise could explain it)")
+
+
 def told(records: Records, former: Records, runs: Records = ()) -> str:
     """The sentences on what was found and on the records that still have such batches, with `runs` of heads (`heads`);
     "" without a pair of runs."""
     found = pairs(records, former)
     if found.empty:
         return ""
-    gains = found["now"] - found["before"]
-    gain, more = mean_interval(list(gains)), int((gains > 0).sum())
     kinds = {"fine-tunings": "finetuning", "cells of ablations": "ablation"}
     left = {
         what: Counter(r["scale"] for r in records if r["kind"] == kind and is_grouped(r))
@@ -153,10 +160,10 @@ def told(records: Records, former: Records, runs: Records = ()) -> str:
     left["heads by which formats are scored"] = Counter(head.scale for head in scored)
     sentence = (
         "Fine-tuning once put rows of like length into a batch, which saves padding. Such a batch is no fair sample of "
-        f"a task: in {len(found)} pairs of runs of the same model, task and seed (the learning rate chosen anew from "
-        "the same list; the former records are in `data/runs/grouped`), rows as they come score "
-        f"{signed_interval(*gain[:3])} points more, and more in {more} of them"
-        + ("." if gain.low is not None and gain.low > 0 else ", which noise could explain.")
+        "a task. Of the same model, task and seed (the learning rate chosen anew where it had been chosen; the former "
+        "records are in `data/runs/grouped`), rows as they come score "
+        + "; ".join(_gain(scale, cells["now"] - cells["before"]) for scale, cells in found.groupby("scale"))
+        + "."
     )
     still = "; ".join(
         f"{what}, " + ", ".join(f"{count} of {scale}" for scale, count in sorted(counts.items()))
