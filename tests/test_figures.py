@@ -366,7 +366,7 @@ def test_scores_draw_medians_whiskers_and_majority():
     assert list(student.get_ydata()) == [60, 80], "points, as in every table"
     assert [list(segment[:, 1]) for segment in whiskers.get_segments()] == [[50, 90], [80, 80]]
     assert student.get_markerfacecolor() == figures.COLOURS["student"]
-    (majority,) = [ticks for ticks in ax.collections if ticks.get_label() == "majority class"]
+    (majority,) = [ticks for ticks in ax.collections if ticks.get_label() == "best constant answer"]
     assert [list(segment[:, 1]) for segment in majority.get_segments()] == [[53.0, 53.0]]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["CoLA", "RTE", "SST-2"]
 

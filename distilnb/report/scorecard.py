@@ -494,7 +494,7 @@ def _line(row: Row, runs: Mapping[str, Runs]) -> tuple[Line, list[str]]:
 
 def _small(row: Row, measured: Measured) -> str:
     spread = "" if measured.low is None or row.counted else f" [{_interval(row, measured)}]"
-    runs = f"{measured.runs} runs" if measured.runs > 1 else ""
+    runs = f"{measured.runs} runs" if measured.runs > 1 and not row.counted else ""
     return ", ".join(filter(None, [f"{row.told(measured.value)}{spread}", runs, measured.remark]))
 
 

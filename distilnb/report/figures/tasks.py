@@ -90,7 +90,7 @@ def _likeliest(pairs: Mapping[str, list[np.ndarray]], length: int, answer: tuple
 @styled
 def plot_scores(records: Sequence[Record]) -> Figure:
     """A figure of fine-tuning scores in points by task and model: dots are medians over seeds, whiskers go from worst
-    to best, a tick is the majority class.
+    to best, a tick is the best constant answer.
 
     A real task is marked as a subset where only some rows were used.
     """
@@ -120,7 +120,7 @@ def _points(records: Sequence[Record], model: str, task: str) -> list[float]:
 def _draw_majority(ax: Axes, tasks: Sequence[str], records: Sequence[Record]) -> None:
     lazy = {tasks.index(r["task"]): 100 * baseline(r) for r in records if not np.isnan(baseline(r))}
     if lazy:
-        places, look = np.array([*lazy]), {"color": GREY, "lw": 1, "zorder": 0, "label": "majority class"}
+        places, look = np.array([*lazy]), {"color": GREY, "lw": 1, "zorder": 0, "label": "best constant answer"}
         ax.hlines([*lazy.values()], places - 0.4, places + 0.4, **look)
 
 
