@@ -17,6 +17,8 @@ from .evaluation import masked_logits
 from .recipe import PretrainingConfig
 from .step import Distillation
 
+STATE = 8  # bytes that AdamW keeps for a parameter
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -48,17 +50,12 @@ class Estimate:
 
 
 def estimate_passes(
-    step: Distillation,
-    batch: dict[str, Tensor],
-    accelerator: Accelerator,
-    tokens: int,
-    trials: int = 2,
-    state_held: bool = False,
+    step: Distillation, batch: dict[str, Tensor], accelerator: Accelerator, tokens: int, trials: int = 2
 ) -> Estimate:
     """The time and memory of `tokens` tokens, timed on passes over one micro-batch after a warm-up; nothing is updated.
 
-    Memory is the expected peak of this process (or of the GPU), including the optimizer's state, unless that is
-    `state_held` already, and, on a CPU, the copy of it that saving makes.
+    Memory is the expected peak of this process (or of the GPU), including the optimizer's state, which is taken not to
+    be there yet, and, on a CPU, the copy of it that saving makes.
     """
     seen, device = int(batch["attention_mask"].sum()), accelerator.device
     for trial in range(trials + 1):
@@ -73,8 +70,8 @@ def estimate_passes(
     rate = accelerator.num_processes * seen * trials / (now(device) - began)
     own = sum(p.numel() for p in step.student.parameters())
     held, peak = memory_use(device)
-    saving, state = 8 * own if device.type == "cpu" else 0, 0 if state_held else 8 * own
-    return Estimate(tokens / rate, max(peak, held + saving) + state, 2 * 12 * own, rate)
+    saving = STATE * own if device.type == "cpu" else 0
+    return Estimate(tokens / rate, max(peak, held + saving) + STATE * own, 2 * 12 * own, rate)
 
 
 def estimate_run(
@@ -88,20 +85,19 @@ def estimate_run(
     evaluations: int,
     heldout_rows: int,
     folder: Path | None,
-    state_held: bool = False,
 ) -> Estimate:
     """The time, memory and disk of the rest of a run: passes, optimizer, held-out evaluations and checkpoints.
 
     No other process is waited for, so that one process alone may call this.
     """
     device, own = accelerator.device, sum(p.numel() for p in step.student.parameters())
-    passes = estimate_passes(step, batch, accelerator, tokens, state_held=state_held)
+    passes = estimate_passes(step, batch, accelerator, tokens)
     training = passes.seconds + updates * optimizer_seconds(own, device)
     share = heldout_rows / len(batch["input_ids"]) / accelerator.num_processes
     judging = share * evaluations * reading_seconds(step.student, batch, accelerator)
     if step.teacher is not None:
         judging += share * reading_seconds(step.teacher, batch, accelerator)  # once: its guesses are kept
-    memory = max(passes.memory_bytes, memory_use(device)[1] + (0 if state_held else 8 * own))  # with evaluation
+    memory = max(passes.memory_bytes, memory_use(device)[1] + STATE * own)  # with evaluation
     saves = 1 + (updates // config.checkpoint_every if config.checkpoint_every else 0)
     saves += training / 60 / config.checkpoint_minutes
     kept, saving = min(int(saves), config.keep), 0.0

@@ -10,7 +10,7 @@ The same loop pre-trains a teacher, without a teacher of its own and with weight
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from ..text.corpus import Corpus
 from ..text.masking import IGNORE, Masker, NextWord
 from . import checkpoints
 from .batches import MaskedRows, MicroBatches, collate
-from .estimate import Estimate, estimate_run
+from .estimate import STATE, Estimate, estimate_run
 from .evaluation import HELD_OUT_ROWS, HeldOut
 from .recipe import PretrainingConfig
 from .step import Distillation, add_projection, drop_projection
@@ -113,7 +113,7 @@ class Run(Training):
         config, updates = self.config, self.steps - self.step
         keys = next(iter(self.loader(self.steps).batch_sampler))[: self.rows]
         batch = self.to_device(collate(MaskedRows(self.corpus.train, self.masker).__getitems__(keys)))
-        return estimate_run(
+        expected = estimate_run(
             self.accelerator.unwrap_model(self.module),
             batch,
             self.accelerator,
@@ -123,8 +123,9 @@ class Run(Training):
             evaluations=updates // self.every + 1,
             heldout_rows=min(HELD_OUT_ROWS, len(self.corpus.heldout)),
             folder=self.folder,
-            state_held=bool(self.optimizer.state),
         )
+        held = STATE * sum(p.numel() for p in self.student.parameters()) if self.optimizer.state else 0
+        return replace(expected, memory_bytes=expected.memory_bytes - held)  # a resumed run has its state already
 
     def loader(self, stop: int) -> DataLoader:
         """The micro-batches of this process up to update `stop`, prepared by `workers` processes."""

@@ -483,7 +483,8 @@ NAMES = (
 words alone. `scratch` does so too, from random weights. `untrained` is the start itself, `random` a network of random
 weights, `student_d` had a second, fine-tuned teacher; `_2` marks a second seed of distillation. `published`, which is
 no student, is the encoder as published, before its head for masked words. Scores are median [lowest–highest] over
-seeds. Blocks and held-out texts of a teacher differ from its students', so their held-out losses do not compare. """
+seeds; `majority` is the score of the best constant answer. Blocks and held-out texts of a teacher differ from its
+students', so their held-out losses do not compare. """
     + STANDING
 )
 
