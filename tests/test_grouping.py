@@ -34,7 +34,7 @@ def test_scales_are_not_mixed():
     rows = grouping.rows(NOW + now, FORMER + toy)
     assert [(row["scale"], row["task"]) for row in rows] == [("small", "stsb"), ("toy", "imdb"), ("toy", "squad")]
     said = grouping.told(NOW + now, FORMER + toy)
-    assert "small, in 2 of 2 pairs; −10.00 [−10.00, −10.00] points more at scale toy, in 0 of 2 pairs." in said
+    assert "small, up in 2 of 2 pairs; −10.00 [−10.00, −10.00] points at scale toy, up in 0 of 2 pairs." in said
     uneven = [now[0], now[1] | {"scores": {"main": 0.6}}]
     assert "in 1 of 2 pairs (noise could explain it)." in grouping.told(uneven, toy)
 
@@ -43,7 +43,7 @@ def test_scales_that_still_have_such_batches_are_named():
     """A record from before the setting had them too."""
     old = [run("rte", "teacher", seed, 0.5, scale="mini") for seed in range(2)]
     said = grouping.told(NOW + old, FORMER)
-    assert "points more at scale small, in 2 of 2 pairs." in said and "otherwise: fine-tunings, 2 of mini." in said
+    assert "points at scale small, up in 2 of 2 pairs." in said and "otherwise: fine-tunings, 2 of mini." in said
     assert said.endswith("2 former runs have no such successor yet.")
     timed = {"kind": "benchmark", "name": "benchmark-before", "scale": "base", "config": {}}
     assert grouping.told([*NOW, timed], FORMER).endswith("fine-tuning: `benchmark-before`.")

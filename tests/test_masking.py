@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from distilnb.text.masking import IGNORE, Masker, mask_weights
+from distilnb.text.masking import IGNORE, Masker, NextWord, mask_weights
 from distilnb.text.randomness import generator
 
 VOCAB, MASK, SPECIAL = 500, 4, [0, 1, 2, 3, 4]
@@ -188,3 +188,9 @@ def test_of_a_tokenizer(tokenizer):
 def test_probability_is_a_share(probability):
     with pytest.raises(ValueError, match="probability"):
         replace(uniform(), probability=probability)
+
+
+def test_the_label_of_a_token_is_the_next_one():
+    """Nothing is hidden, and the last token has no successor."""
+    ids, labels = NextWord()(np.array([5, 6, 7]), 0, 0)
+    assert ids.tolist() == [5, 6, 7] and labels.tolist() == [6, 7, IGNORE]

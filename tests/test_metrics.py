@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn.metrics import f1_score, matthews_corrcoef
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, r2_score
 from torchmetrics.functional.text import squad
 
 from distilnb.tasks import metrics
@@ -43,9 +43,11 @@ def test_scores_equal_the_libraries_on_random_answers():
     marked, true = (draw.random((2, 200, 5)) < [0.1, 0.3, 0.5, 0.7, 0]).astype(int)
     for ours, average in ((metrics.macro_f1, "macro"), (metrics.micro_f1, "micro")):
         assert ours(marked, true) == pytest.approx(f1_score(true, marked, average=average, zero_division=0))
+    assert metrics.accuracy(marked, true) == pytest.approx(accuracy_score(true, marked))  # of whole rows
     values, truth = draw.integers(0, 9, 200) / 2, draw.random(200)
     assert metrics.pearson(values, truth) == pytest.approx(stats.pearsonr(values, truth).statistic)
     assert metrics.spearman(values, truth) == pytest.approx(stats.spearmanr(values, truth).statistic)
+    assert metrics.r2(values, truth) == pytest.approx(r2_score(truth, values))
 
 
 @pytest.mark.parametrize("labels", [LABELS, np.zeros(10, int), np.ones(10, int)])

@@ -25,6 +25,7 @@ def test_few_pairs_say_little_and_say_so():
     assert mean_interval([-0.5]) == (-0.5, None, None, None)
     assert mean_interval([0.0, 0.0]) == (0.0, 0.0, 0.0, 1.0)
     assert mean_interval([0.2, 0.2, 0.2])[3] == 0.0
+    assert mean_interval([0.2, 0.2, 0.2001]).low < 0.2  # close is not equal
 
 
 def test_a_t_interval_covers_the_truth_as_often_as_it_says():
@@ -40,7 +41,7 @@ def test_the_number_of_pairs_is_that_of_statsmodels_and_the_least(case):
     assert power(pairs, *case) >= 0.8 > power(pairs - 1, *case)
 
 
-@pytest.mark.parametrize("pairs, spread, effect", [(3, 1.0, 1.5), (8, 2.0, -2.3), (23, 0.5, 0.31)])
+@pytest.mark.parametrize("pairs, spread, effect", [(3, 1.0, 1.5), (8, 2.0, -2.3), (23, 0.5, 0.31), (5, 1.0, 0.01)])
 def test_power_is_how_often_a_simulated_interval_leaves_out_nothing(pairs, spread, effect):
     """20,000 experiments: a share is known to within 1 point (three standard errors)."""
     draws = np.random.default_rng(1).normal(effect, spread, size=(20_000, pairs))

@@ -138,9 +138,9 @@ def about_heads(records: Records, runs: Records) -> str:
 
 
 def _gain(scale: str, gains: pd.Series) -> str:
-    """The part of a sentence on the points that rows as they come score more at one scale."""
+    """The part of a sentence on what rows as they come change in the scores of one scale, in points."""
     gain = mean_interval(list(gains))
-    points = f"{signed_interval(*gain[:3])} points more at scale {scale}, in {(gains > 0).sum()} of {len(gains)} pairs"
+    points = f"{signed_interval(*gain[:3])} points at scale {scale}, up in {(gains > 0).sum()} of {len(gains)} pairs"
     sure = gain.low is not None and (gain.low > 0 or gain.high < 0)
     return points + ("" if sure else " (noise could explain it)")
 
@@ -161,7 +161,7 @@ def told(records: Records, former: Records, runs: Records = ()) -> str:
     sentence = (
         "Fine-tuning once put rows of like length into a batch, which saves padding. Such a batch is no fair sample of "
         "a task. Of the same model, task and seed (the learning rate chosen anew where it had been chosen; the former "
-        "records are in `data/runs/grouped`), rows as they come score "
+        "records are in `data/runs/grouped`), rows as they come change the score by "
         + "; ".join(_gain(scale, cells["now"] - cells["before"]) for scale, cells in found.groupby("scale"))
         + "."
     )
