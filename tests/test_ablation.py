@@ -89,12 +89,13 @@ def test_the_reference_is_always_among_them_and_whole_pairs_come_early(grid):
 
 
 def test_an_axis_leaves_out_the_triple_loss_itself(grid):
-    """The reference has temperature 2, weights 5, 2, 1 and, of 4 layers, 0 and 3."""
+    """The reference has temperature 2, weights 5, 2, 1, smoothing 0.7 and, of 4 layers, 0 and 3."""
     layers = along("layers", ["original", "first", (0, 3), (0, 1, 2)])
     asked = [
         *along("temperature", [1.0, 2.0, 4.0]),
         *along("weights", [(5, 2, 1), (1, 1, 1)]),
         *along("positions", ["all", "masked"]),
+        *along("smoothing", [0.0, 0.7]),
         *layers,
     ]
     cells = {cell.variant.name: cell for cell in grid.cells(asked, [0])}
@@ -104,11 +105,13 @@ def test_an_axis_leaves_out_the_triple_loss_itself(grid):
         "temperature_4",
         "weights_1-1-1",
         "positions_masked",
+        "smoothing_0",
         "layers_first",
         "layers_0-1-2",
     ]
     assert cells["temperature_4"].config.temperature == 4 and cells["positions_masked"].config.positions == "masked"
-    assert cells["weights_1-1-1"].config.weights.mlm == 1
+    assert cells["weights_1-1-1"].config.weights.mlm == 1 and cells["smoothing_0"].config.smoothing == 0
+    assert AblationOptions(smoothing=[0.0]).chosen()[1:] == along("smoothing", [0.0])
     assert ablation.starting_student(grid, cells["layers_0-1-2"]).config.n_layers == 3
 
 
@@ -154,6 +157,8 @@ def test_an_ablation_of_a_causal_teacher_speaks_of_next_words(grid):
     rows, _ = compare(records, "clm_loss")
     assert [row["values"][0] for row in rows] == [record["scores"]["clm_loss"] for record in records]
     assert tables.ablation_rows(records)
+    with pytest.raises(ValueError, match="without hidden words"):
+        causal.cells(along("smoothing", [0.0]), [0])
 
 
 @pytest.mark.parametrize(

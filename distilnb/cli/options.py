@@ -151,6 +151,7 @@ class AblationOptions:
     )
     seeds: int = setting(ablation.SEEDS, "how many seeds, from 0 on; every variant runs with each")
     temperature: list[float] = axis("axis: the temperature of L_ce")
+    smoothing: list[float] = axis("axis: the exponent that favours rare words in masking; 0 is uniform")
     layers: list[str] = axis("axis: teacher layers that start the student, a name or indices such as 0,2,4,6,8,10")
     width: list[int] = axis("axis: the width of the student, such as 64 of a teacher's 128")
     heads: list[int] = axis("axis: its attention heads, at each --width, or without one of the teacher's size")
@@ -184,6 +185,7 @@ class AblationOptions:
             raise ValueError(f"unknown variant '{unknown[0]}'; use some of {', '.join(ablation.VARIANTS)}")
         more = [
             *ablation.along("temperature", self.temperature),
+            *ablation.along("smoothing", self.smoothing),
             *ablation.along("layers", [_layers(value) for value in self.layers]),
             *ablation.along("width", [] if self.heads else self.width),
             *ablation.along("heads", [(h, w) for w in self.width for h in self.heads] if self.width else self.heads),

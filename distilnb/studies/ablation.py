@@ -88,9 +88,9 @@ VARIANTS = {
 
 
 def along(axis: str, values: Iterable[Any]) -> list[Variant]:
-    """The variants of the triple loss along one axis: "temperature" (numbers), "positions" (all, masked), "layers" (a
-    name or indices), "width", "heads" (a number, or pairs with a width) or "weights" (three numbers, of L_ce, L_mlm and
-    L_cos). ValueError for another axis."""
+    """The variants of the triple loss along one axis: "temperature" or "smoothing" (numbers), "positions" (all or
+    masked), "layers" (a name or indices), "width", "heads" (a number, or pairs with a width) or "weights" (three
+    numbers, of L_ce, L_mlm and L_cos). ValueError for another axis."""
     made = []
     for value in values:
         if axis == "layers":
@@ -103,11 +103,13 @@ def along(axis: str, values: Iterable[Any]) -> list[Variant]:
             shown, more = "{} at width {}".format(*value), dict(zip(("heads", "width"), value, strict=True))
         elif axis in ("width", "heads"):
             shown, more = str(value), {axis: value}
-        elif axis in ("temperature", "positions"):
-            shown = f"{value:g}" if axis == "temperature" else str(value)
+        elif axis in ("temperature", "smoothing", "positions"):
+            shown = str(value) if axis == "positions" else f"{value:g}"
             more = {"settings": {axis: value}}
         else:
-            raise ValueError(f"unknown axis '{axis}'; use temperature, positions, layers, width, heads or weights")
+            raise ValueError(
+                f"unknown axis '{axis}'; use temperature, smoothing, positions, layers, width, heads or weights"
+            )
         title = f"triple loss, {axis} {shown.replace('-', ', ')}"
         made.append(Variant(f"{axis}_{shown}".replace(" ", "-"), title, **more))
     return made
@@ -184,6 +186,8 @@ class Ablation:
         made = {REFERENCE: VARIANTS[REFERENCE]}  # with which the others are compared
         for v in variants:
             chosen, config = chosen_layers(teacher, v.layers), replace(self.pretraining, **v.settings)
+            if "smoothing" in v.settings and families.of(self.teacher).objective == "causal":
+                raise ValueError("smoothing says which words are hidden, and this teacher learned without hidden words")
             full = student_config(teacher, chosen)
             shape = narrow_config(full, v.width, v.heads) if v.width or v.heads else full
             narrow = (shape.hidden_size, shape.num_attention_heads) != (full.hidden_size, full.num_attention_heads)
