@@ -447,6 +447,17 @@ def test_heldout_losses_are_means_over_seeds_and_the_random_start_is_not_among_t
     assert [list(line.get_ydata()) for line in every.lines] == [[3.0, 1.5], [8.0, 7.0], [2.5, 2.5]]
     assert [line.get_label() for line in closer.lines] == ["triple", "untrained"]
     assert closer.lines[1].get_linestyle() == "--"
+    assert len(figures.plot_heldout(records[:3]).axes) == 1, "nothing that a second panel would leave out"
+
+
+def test_values_of_further_axes_are_drawn_after_the_variants_while_there_are_colours():
+    """Twelve variants, ten colours; what is not drawn is not called the best either."""
+    records = [heldout("triple", [3.0, 2.0])]
+    records += [heldout(f"axis_{n:02}", [3.0, 2.0 - n / 10]) | {"scores": {"mlm_loss": 2 - n / 10}} for n in range(11)]
+    figure = figures.plot_heldout([*records, heldout("untrained", None)])
+    names = [line.get_label() for line in figure.axes[0].lines]
+    assert names == ["triple", "untrained", *(f"axis_{n:02}" for n in range(8))]
+    assert "Reads best: axis_07" in told(figure)
 
 
 def test_a_subset_of_a_real_task_is_marked_below_its_dots():

@@ -114,17 +114,26 @@ def plot_pairs(rows: Sequence[Mapping[str, Any]], scale: str, score: str = "the 
 
 @styled
 def plot_heldout(records: Sequence[Record]) -> Figure:
-    """A figure of held-out loss against tokens: the mean over seeds, with lowest to highest shaded, for all variants,
-    then for those that start from the teacher's layers. A variant that was not trained is a dashed line."""
-    variants = [v for v in ablation.VARIANTS if any(r["model"] == v for r in records)]
-    figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 7.6))
-    for variant, colour in zip(variants, [BLACK, *MUTED], strict=False):
-        runs = [r for r in records if r["model"] == variant]
-        for ax in axes[: 1 if ablation.VARIANTS[variant].init == "random" else 2]:
-            _losses(ax, runs, colour)
-    for ax, title in zip(axes, ("all variants", "those from the teacher's layers, closer"), strict=True):
+    """A figure of held-out loss against tokens: the mean over seeds, with lowest to highest shaded, for the first ten
+    variants; where some of them start from random weights, again without these. A variant that was not trained is a
+    dashed line."""
+    colours = (BLACK, *MUTED)
+    found = {r["model"] for r in records}
+    variants = [*filter(found.__contains__, ablation.VARIANTS), *sorted(found - ablation.VARIANTS.keys())][
+        : len(colours)
+    ]
+    records = [r for r in records if r["model"] in variants]
+    close = [v for v in variants if v not in ablation.VARIANTS or ablation.VARIANTS[v].init != "random"]
+    panels = {"all variants": variants}
+    panels |= {"those from the teacher's layers, closer": close} if close != variants else {}
+    figure, axes = plt.subplots(len(panels), 1, figsize=(WIDTH, 3.8 * len(panels)), squeeze=False)
+    axes = axes[:, 0]
+    for ax, (title, shown) in zip(axes, panels.items(), strict=True):
+        for variant, colour in zip(variants, colours, strict=False):
+            if variant in shown:
+                _losses(ax, [r for r in records if r["model"] == variant], colour)
         ax.set(ylabel=objective_of(records[0]).title, title=title)
-    axes[1].set(xlabel="tokens (thousands)")
+    axes[-1].set(xlabel="tokens (thousands)")
     legend_below(figure, axes[0])
     finding(figure, _reads_best(records))
     return figure
