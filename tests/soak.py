@@ -1,6 +1,6 @@
 """The long test: runs that are killed at random moments, again and again, and must end as the one that was not.
 
-    python tests/soak.py --kills 160 --exits 50        writes RELIABILITY.md; about half an hour
+    python tests/soak.py --kills 160 --exits 50        writes RELIABILITY.md; 10 to 30 minutes
     python tests/soak.py --only hosts --kills 24        writes its section about two hosts
 
 Each trial is a run of the command line that is sent SIGKILL after a random time, wherever it is then: loading,

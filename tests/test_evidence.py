@@ -259,6 +259,14 @@ def test_a_shipped_student_of_an_encoder_is_scored_and_not_made_anew(tmp_path, m
     assert not {"student"} & {need for step in chain.values() for need in step.needs}
 
 
+def test_the_long_tasks_compare_the_same_models(tmp_path):
+    """Else a table's cells of one row would come from different students."""
+    chain = [step.name for step in chain_module.steps(scales.get("base"), tmp_path)]
+    for label in ("undistilled", "released"):
+        assert {f"imdb-{label}", f"squad-{label}"} <= set(chain)
+    assert "squad" in chain and not {"squad-teacher", "squad-student"} & set(chain)  # one step, because of (D)
+
+
 def test_lengths_of_rows_are_there_for_every_task():
     rows = Path(paths.data("task_lengths.csv")).read_text().splitlines()[1:]
     assert {row.split(",")[0] for row in rows} == {*glue.TASKS, "squad"}

@@ -98,12 +98,28 @@ def test_a_dry_run_tells_what_the_text_takes_or_why_not(teacher_folder, tmp_path
     assert words in out + err and status == (0 if words in out else 2)
 
 
-@pytest.mark.parametrize("text, words", [("too short", "shorter than a block"), ("", "is empty")])
-def test_a_dry_run_of_a_text_that_fills_no_block_says_so(teacher_folder, tmp_path, capsys, text, words):
-    (tmp_path / "a.txt").write_text(text or " ")
-    flags = ["--teacher", str(teacher_folder), "--seq-length", "16", "--text", str(tmp_path / "a.txt"), "--dry-run"]
+@pytest.mark.parametrize(
+    "name, text, words",
+    [
+        ("a.txt", b"too short", "shorter than a block"),
+        ("a.txt", b" ", "is empty"),
+        ("a.jsonl", b'{"text": "the cat sees the dog ."}\n{"text": ', "not valid JSON"),
+        ("a.txt", "caf\u00e9 ".encode("latin-1") * 40, "UTF-8"),
+    ],
+)
+def test_a_dry_run_refuses_the_text_that_the_run_would_refuse(teacher_folder, tmp_path, capsys, name, text, words):
+    """With the same status, so that a script sees it before it queues the run."""
+    (tmp_path / name).write_bytes(text)
+    flags = ["--teacher", str(teacher_folder), "--seq-length", "16", "--text", str(tmp_path / name)]
+    for asked in (["--dry-run"], ["--out", str(tmp_path / "out")]):
+        assert main.main(["distil", "--scale", "toy", *flags, *asked]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_a_dry_run_goes_on_where_the_text_is_out_of_reach(teacher_folder, capsys):
+    flags = ["--teacher", str(teacher_folder), "--seq-length", "16", "--text", "some/body", "--dry-run"]
     assert main.main(["distil", "--scale", "toy", *flags]) == 0
-    assert words in capsys.readouterr().out
+    assert "not known beforehand" in capsys.readouterr().out
 
 
 def test_rows_that_are_no_objects_are_no_text_in_a_forecast_either(tmp_path, tokenizer):

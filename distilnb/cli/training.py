@@ -136,7 +136,8 @@ def _count(teacher: PreTrainedConfig, where: TrainingOptions, what: StudentOptio
 
 
 def _text_told(where: TrainingOptions, what: StudentOptions, config: PretrainingConfig) -> str:
-    """The expected cost of preparing the text, or the reason why it is unknown, in a sentence."""
+    """The expected cost of preparing the text, or the reason why it is unknown, in a sentence; ValueError for files
+    that the run would refuse too."""
     scale, sources = scales.get(where.scale), where.sources
     revision = what.revision or (scale.revision if what.teacher == scale.teacher else None)
     address = what.teacher.removeprefix("random:") + (f"@{revision}" if revision else "")
@@ -146,6 +147,8 @@ def _text_told(where: TrainingOptions, what: StudentOptions, config: Pretraining
         shape = {"seq_length": config.seq_length, "layout": config.layout, "max_tokens": budget}
         return str(forecast(sources, tokenizer, **shape))
     except (ValueError, OSError) as error:
+        if isinstance(error, ValueError) and all(source.path or source.name == "toyworld" for source in sources):
+            raise
         return f"text: not known beforehand ({error})"
 
 

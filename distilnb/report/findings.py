@@ -186,10 +186,12 @@ def not_run(records: Records) -> str:
     base = {(r["model"], r["task"]) for r in records if r["kind"] == "finetuning" and r["scale"] in ("base", "paper")}
     if all({("teacher", task), ("student", task)} <= base for task in glue.GLUE):
         return ""
-    hours = next(row["T4"] for row in chain.costs(scales.get("base")) if row["part"] == "GLUE")
+    base = scales.get("base")
+    hours = next(row["T4"] for row in chain.costs(base) if row["part"] == "GLUE")
+    models = sum(step.name.startswith("glue-") for step in chain.steps(base))
     return (
         f"The {paper.claim('retained').value:g} % itself was **not run**: it needs BERT-base and a GPU (about {hours} "
-        "of a T4 for GLUE alone, estimated)."
+        f"of a T4 for GLUE alone, with the {models} models that it compares, estimated)."
     )
 
 

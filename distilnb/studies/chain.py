@@ -55,7 +55,6 @@ class Plan:
     few: tuple[str, ...] = STARTS
     squad: Options = field(default_factory=lambda: {"max_length": 384, "epochs": 2})
     squad_seeds: int = 3
-    squad_twin: bool = False
     squad_subset: Options = field(default_factory=dict)
     axes: tuple[Options, ...] = ()
     distillations: int = 1
@@ -89,7 +88,6 @@ PLANS = {
         few=("random", "scratch", "student_2", "undistilled_2"),
         squad=QUESTIONS,
         squad_seeds=1,
-        squad_twin=True,
         squad_subset={"train_rows": 30_000, "suffix": "30000"} | QUESTIONS,
         axes=({"temperature": [1, 4], "ce_positions": ["masked"], "seeds": 2},),
         distillations=2,
@@ -219,8 +217,8 @@ def _add_long_tasks(chain: _Chain, compared: Sequence[str]) -> None:
     for step, (settings, seeds) in pairs.items():
         if step == "squad-subset" and not settings:
             continue
-        if plan.squad_twin:
-            chain.tune(step, "squad", "undistilled", seeds, settings)
+        for label in compared[2:]:  # teacher and student are tuned together, as the second learns from the first
+            chain.tune(step, "squad", label, seeds, settings)
         both = {"task": "squad"} | chain.pair("teacher", "student") | {"task_teacher": "teacher", "seeds": seeds}
         chain.add(step, "finetune", both | settings, chain.needs("student"))
     for label in compared if plan.subsets else ():
@@ -328,8 +326,9 @@ def _operations(scale: Scale) -> dict[str, float]:
     masked, runs = PretrainingConfig.mask_probability, plan.distillations
     labels = [step.name.removeprefix("glue-") for step in steps(scale) if step.name.startswith("glue-")]
     sized = {label: teacher if label in ("teacher", "published") else student for label in labels}
-    three = (teacher, *(student for label in COMPARED[1:] if label in labels))
-    asked = (teacher, *(student,) * (2 + plan.squad_twin))  # teacher, student, student (D), twin
+    compared = [label for label in COMPARED if label in labels]
+    long = (teacher, *(student,) * (len(compared) - 1))
+    asked = (*long, student)  # the student also with a second teacher
     trials = len([rate for rate in plan.rates.split(",") if rate])
     ablated = scale.ablation.get("tokens", tokens)
     cells = ablation.SEEDS * sum(variant.trained for variant in ablation.VARIANTS.values())
@@ -342,8 +341,8 @@ def _operations(scale: Scale) -> dict[str, float]:
             + _tuning_flops(plan.tasks, trials, [config], rows=plan.trial_rows)
             for label, config in sized.items()
         ),
-        "GLUE, subsets": _tuning_flops(plan.subsets, plan.fewer_seeds, three, plan.subset),
-        "IMDb": _tuning_flops("imdb", plan.fewer_seeds, three, plan.imdb),
+        "GLUE, subsets": _tuning_flops(plan.subsets, plan.fewer_seeds, long, plan.subset),
+        "IMDb": _tuning_flops("imdb", plan.fewer_seeds, long, plan.imdb),
         "SQuAD, with (D)": _tuning_flops("squad", plan.squad_seeds, asked, plan.squad)
         + (_tuning_flops("squad", plan.fewer_seeds, asked, plan.squad_subset) if plan.squad_subset else 0),
         "ablation, distilling only": cells * arithmetic.distillation_flops(student, teacher, ablated, length),
