@@ -44,7 +44,7 @@ def cell(variant, seed, macro):
         "model": variant,
         "title": variant,
         "seed": seed,
-        "scores": {"macro": macro},
+        "scores": {"macro": macro, "mlm_loss": 4.0},
         "config": {},
         "commit": None,
         "device": {"gpu": None, "processor": "p"},
@@ -237,3 +237,13 @@ def test_signs_of_the_ablation_come_in_groups():
     assert "With the paper's sign beyond noise: no_ce −3.00" in said
     assert "With the opposite sign beyond noise: no_cos +3.00" in said and "Within noise: no_mlm" in said
     assert "not run yet" in answer.answer(TEACHER + grid("student", 0.9)).split("Table 4")[1]
+
+
+def test_held_out_text_speaks_of_further_axes_too_and_one_pair_has_no_interval():
+    losses = {"triple": 4.3, "no_mlm": 3.7, "smoothing_0": 3.65}
+    cells = [cell(name, 0, 0.6) for name in losses]
+    for one in cells:
+        one["scores"]["mlm_loss"] = losses[one["model"]]
+    said = answer.answer(TEACHER + grid("student", 0.9) + cells)
+    assert "With too few pairs to say (1 pair): no_mlm +0.00" in said
+    assert "(1 pair; below 0 is better): no_mlm −0.60; smoothing_0 −0.65." in said

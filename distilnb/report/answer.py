@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .. import scales
+from ..evidence.names import MASKED
 from ..evidence.statistics import MeanInterval
+from ..studies import ablation
 from ..tasks import glue
 from . import tables
 from .grouping import grouped_cells, still_grouped
@@ -126,10 +128,21 @@ def _losses(records: Records, scale: str) -> str:
         "as in the paper": "With the paper's sign beyond noise",
         "the opposite": "With the opposite sign beyond noise",
         "within noise": "Within noise",
-        "–": "With too few pairs to say",
+        "–": f"With too few pairs to say ({ablation.pairs_told(rows)})",
     }
     batches = grouped_cells(records, scale).removeprefix("; ")
     over = f" ({batches})" if batches else ""
-    return f"What each loss does (Table 4), left out one at a time{over}:\n\n" + "\n".join(
-        f"- {words[sign]}: {'; '.join(lines)}" for sign, lines in by_sign.items()
+    return (
+        f"What each loss does (Table 4), left out one at a time{over}:\n\n"
+        + "\n".join(f"- {words[sign]}: {'; '.join(lines)}" for sign, lines in by_sign.items())
+        + f"\n\n{_read(records, scale)}"
+    )
+
+
+def _read(records: Records, scale: str) -> str:
+    """The sentence on what each loss, and each value of a further axis, does to the loss on held-out text."""
+    rows = tables.grid_rows(records, scale, MASKED.loss)[1:]
+    changes = "; ".join(f"{row['title']} {tables.difference(row)}" for row in rows)
+    return (
+        f"On held-out text the loss changes, in nats, by ({ablation.pairs_told(rows)}; below 0 is better): {changes}."
     )

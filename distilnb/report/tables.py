@@ -267,12 +267,15 @@ def ablation_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def table4_rows(records: list[dict[str, Any]], scale: str) -> list[dict[str, Any]]:
-    """The rows of `ablation.compare` that Table 4 has too, of a scale's ablation; [] where it has no reference yet."""
+def grid_rows(records: list[dict[str, Any]], scale: str, score: str = "macro") -> list[dict[str, Any]]:
+    """The rows of `ablation.compare` of a scale's ablation; [] where it has no reference yet."""
     grid = [r for r in records if r["kind"] == "ablation" and r["grid"] == ablation_grid(scale)]
-    if ablation.REFERENCE not in {r["model"] for r in grid}:
-        return []
-    return [row for row in ablation.compare(grid).rows if row["paper"] is not None]
+    return ablation.compare(grid, score).rows if any(r["model"] == ablation.REFERENCE for r in grid) else []
+
+
+def table4_rows(records: list[dict[str, Any]], scale: str) -> list[dict[str, Any]]:
+    """Those of `grid_rows` that Table 4 has too."""
+    return [row for row in grid_rows(records, scale) if row["paper"] is not None]
 
 
 def difference(row: dict[str, Any], digits: int = 2) -> str:
