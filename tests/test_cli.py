@@ -109,7 +109,9 @@ def test_a_student_is_trained_further_and_its_budgets_add_up(distil, tmp_path, c
     assert DistilBertForMaskedLM.from_pretrained(tmp_path / "most" / "model").config.dim == 16
     assert f"{one['tokens'] + two['tokens'] + three['tokens']:,} in all" in capsys.readouterr().out
     assert distil("--name", "x", "--student", str(tmp_path / "more" / "model"), *shape, out="x") == 2
-    assert "leave out width" in capsys.readouterr().err
+    assert "leave out width, heads" in capsys.readouterr().err
+    assert distil("--name", "x", "--student", str(tmp_path / "more" / "model"), "--layers", "0", out="x") == 2
+    assert "leave out layers" in capsys.readouterr().err
 
 
 def test_runs_in_two_folders_without_a_name_keep_two_records(distil, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """A grid of runs: every cell once, later only what is missing, rates chosen on training rows, second teachers."""
 
 import gc
+import json
 import shutil
 from dataclasses import replace
 
@@ -438,6 +439,8 @@ def test_kept_models_answer_as_their_record_says(student, tokenizer, accelerator
     model = grid.heads.fine_tuned(tmp_path / "models" / record["name"], data.task)
     encoded = finetuning.encode(data, tokenizer, QUICK)
     assert finetuning.evaluate(model, data, encoded, accelerator)["scores"] == record["scores"]
+    kept = json.loads((tmp_path / "models" / record["name"] / "tokenizer.json").read_text())
+    assert kept["truncation"] is None and kept["padding"] is None, "other readers of the file would cut long texts"
 
 
 def test_a_record_of_another_precision_is_made_again(student, tokenizer, accelerator, tmp_path, ran, capsys):

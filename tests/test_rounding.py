@@ -161,6 +161,9 @@ def test_an_export_chooses_by_the_training_rows_that_a_benchmark_leaves_to_choic
     benched = accuracy.held_out(made, tokenizer, task, "toyworld", 16, choosing=16)
     assert seen == [[batch["input_ids"].tolist() for batch in benched.choosing.batches]]
     assert not {str(row) for row in seen[0]} & {str(b["input_ids"].tolist()) for b in benched.batches()}
+    assert '"truncation": null' in (tmp_path / "out" / "tokenizer.json").read_text(), (
+        "the task's rows were cut, no other"
+    )
 
 
 def test_a_task_of_other_labels_is_refused(model, tokenizer, tmp_path, capsys):

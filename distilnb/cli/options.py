@@ -83,6 +83,9 @@ class TrainingOptions(RunOptions):
         )
 
 
+SHAPING = "layers", "n_layers", "width", "heads", "init", "token_types"  # settings of a new student
+
+
 @dataclass(frozen=True)
 class StudentOptions:
     """Options of `distilnb distil`: from which teacher which student is made."""
@@ -108,8 +111,9 @@ class StudentOptions:
         for name in ("n_layers", "width", "heads"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a number above 0")
-        if self.student and (self.width or self.heads or self.n_layers or self.init == "random"):
-            raise ValueError("--student trains a model that has its shape; leave out width, heads, n_layers and init")
+        asked = [name for name in SHAPING if getattr(self, name) != getattr(type(self), name)]
+        if self.student and asked:
+            raise ValueError(f"--student trains a model that has its shape; leave out {', '.join(asked)}")
 
     def chosen_layers(self, teacher: PreTrainedConfig) -> tuple[int, ...]:
         """The teacher's layers that these options choose."""

@@ -220,7 +220,6 @@ def export_model(what: ExportOptions, columns: OwnOptions) -> None:
         raise ValueError("--model is missing; give a folder with config.json and model.safetensors")
     model, tokenizer = load_model(what.model), load_tokenizer(what.model)
     check_vocabulary(model.config, tokenizer)
-    never_cut(tokenizer)
     if what.length != LENGTH or not ELSEWHERE.keys().isdisjoint(asked):
         check_length(model, what.length)
     (folder / "onnx" / "model.onnx").unlink(missing_ok=True)  # of another model, or half a file of a killed export
@@ -230,6 +229,7 @@ def export_model(what: ExportOptions, columns: OwnOptions) -> None:
         tell(fitted.task.name, fitted.info["data"])
         model, rows = fitted.model, scored_rows(fitted)
     chosen = _choose_rounding(model, folder, rows) if "onnx_int8" in asked else "dynamic"
+    never_cut(tokenizer)  # the rows of a task were cut by it
     tokenizer.save_pretrained(folder)
     print(tables.table(_written(model, asked, folder, what, chosen)))
 

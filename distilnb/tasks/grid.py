@@ -27,6 +27,7 @@ from ..evidence.records import load_record, save_record
 from ..machine import files, processes
 from ..machine.progress import duration
 from ..models.sources import Source
+from ..models.teacher import never_cut
 from . import finetuning, glue, heads
 from .finetuning import FinetuningConfig, Safety
 from .glue import TaskData
@@ -277,7 +278,8 @@ class FinetuningCell:
             if self.keeps:
                 with files.written("the fine-tuned model", self.keeps):
                     model.save_pretrained(self.keeps)
-                    framed(grid.tokenizer).save_pretrained(self.keeps)
+                    never_cut(tokenizer := framed(grid.tokenizer))  # it cut the rows of the task
+                    tokenizer.save_pretrained(self.keeps)
             save_record(record, self.records)
             shutil.rmtree(unfinished, ignore_errors=True)
             with suppress(OSError):  # it may hold the checkpoints of other runs

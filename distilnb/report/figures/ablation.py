@@ -126,7 +126,7 @@ def plot_heldout(records: Sequence[Record]) -> Figure:
     close = [v for v in variants if v not in ablation.VARIANTS or ablation.VARIANTS[v].init != "random"]
     panels = {"all variants": variants}
     panels |= {"those from the teacher's layers, closer": close} if close != variants else {}
-    figure, axes = plt.subplots(len(panels), 1, figsize=(WIDTH, 3.8 * len(panels)), squeeze=False)
+    figure, axes = plt.subplots(len(panels), 1, figsize=(WIDTH, 3.6 + 2 * len(panels)), squeeze=False)
     axes = axes[:, 0]
     for ax, (title, shown) in zip(axes, panels.items(), strict=True):
         for variant, colour in zip(variants, colours, strict=False):
