@@ -120,6 +120,17 @@ def test_counts_lengths_and_info(packed, grouped, tokenizer):
         assert built.info["tokens"] == len(flat) and built.info["rows"] == len(train) + len(heldout)
 
 
+def test_a_vocabulary_may_have_a_gap_in_its_numbers(tmp_path, tokenizer):
+    """A vocab.txt with a line twice: fewer pieces than the highest number says."""
+    pieces = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
+    (tmp_path / "vocab.txt").write_text("\n".join([*pieces[:6], pieces[5], *pieces[6:]]) + "\n")
+    gapped = BertTokenizer(str(tmp_path / "vocab.txt"))
+    assert len(gapped) == max(gapped.get_vocab().values())
+    write(tmp_path / "a.txt", stories(30))
+    built = build_corpus((TextSource(str(tmp_path / "a.txt")),), gapped, seq_length=16)
+    assert len(built.token_counts) == 1 + len(gapped) and built.token_counts.sum() == built.info["tokens"]
+
+
 def test_provenance_says_what_the_text_is(packed, text_file, tokenizer):
     """For the record: no path of this machine, the size of each split, and that it is not the paper's text."""
     known = packed.provenance()

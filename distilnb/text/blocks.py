@@ -38,7 +38,8 @@ class Blocks:
         self.unk = None if self.between == [tokenizer.unk_token_id] else tokenizer.unk_token_id  # bytes spell all words
         self.packed, self.wanted = info["layout"] == "packed", info["max_tokens"]
         self.seq_length, self.body = info["seq_length"], info["seq_length"] - len(self.opening) - len(self.closing)
-        self.counts, self.digest = np.zeros(len(tokenizer), dtype=np.int64), hashlib.sha256()
+        ids = 1 + max(tokenizer.get_vocab().values())  # more than there are pieces, where the numbers have a gap
+        self.counts, self.digest = np.zeros(ids, dtype=np.int64), hashlib.sha256()
         self.tokens = self.documents = 0
         self.sources = len(info["sources"])  # which take turns
         self.carried: dict[bool, list[int]] = {False: [], True: []}  # ids that do not fill a block yet
