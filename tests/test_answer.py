@@ -247,3 +247,31 @@ def test_held_out_text_speaks_of_further_axes_too_and_one_pair_has_no_interval()
     said = answer.answer(TEACHER + grid("student", 0.9) + cells)
     assert "With too few pairs to say (1 pair): no_mlm +0.00" in said
     assert "(1 pair; below 0 is better): no_mlm −0.60; smoothing_0 −0.65." in said
+
+
+def test_half_of_the_runs_are_not_most():
+    wide = [
+        r | {"interval": [0.4, 0.8]} if r["task"] == "rte" and r["seed"] < 2 else r
+        for r in grid("teacher", 1.0, seeds=4)
+    ]
+    assert "rte" not in by_model(wide + grid("student", 0.9, seeds=4), "small")["student"].tasks
+
+
+def test_an_interval_wider_than_twenty_points_cannot_tell():
+    """97 % ± 12 points holds the paper's share, and 90 % and 105 % too."""
+    student = [
+        r | {"scores": r["scores"] | {"main": r["scores"]["main"] + 0.03 * (r["seed"] - 1)}}
+        for r in grid("student", 0.97)
+    ]
+    assert "3 seeds cannot tell whether that is the paper's 97 %" in answer.answer(TEACHER + student)
+
+
+def test_a_lead_is_over_all_pairs_of_student_and_model_whatever_the_teacher_ran():
+    kept = by_model(TEACHER + grid("student", 0.9, seeds=5) + grid("undistilled", 0.8, seeds=5), "small")["undistilled"]
+    assert (kept.seeds, kept.pairs) == (3, 5)
+
+
+def test_the_text_that_made_the_teacher_is_that_of_its_scale():
+    made = {"kind": "teacher", "name": "t", "scale": "mini", "model": "teacher", "made_from": "x", "tokens": 5e6}
+    assert "5 M tokens" not in answer.answer([made, *TEACHER, *grid("student", 0.9)])
+    assert "5 M tokens" in answer.answer([made | {"scale": "small"}, *TEACHER, *grid("student", 0.9)])

@@ -573,3 +573,57 @@ def test_bad_input_gets_one_sentence(small_flags, tmp_path, capsys, monkeypatch)
         status = main.main(["benchmark", *small_flags, *flags])
         told = capsys.readouterr().err.strip()
         assert status == 2 and words in told and told.startswith("distilnb: ") and "\n" not in told, (flags, told)
+
+
+def test_the_saving_is_in_percent_of_the_teachers_parameters(record):
+    """Not of the student's, of which BERT-base has 65 % more."""
+    scores = record["scores"]
+    saved = scores["parameters_teacher"] - scores["parameters_student"]
+    assert scores["smaller"] == pytest.approx(100 * saved / scores["parameters_teacher"])
+
+
+def test_a_short_pass_is_repeated_and_counted_once(models, monkeypatch):
+    """Every lap says 8 s and 5 ms of CPU time: the first turn is one pass, from which the second makes four."""
+    monkeypatch.setattr(benchmark, "Clock", lambda: SimpleNamespace(lap=lambda: (8.0, 0.005)))
+    (row,) = benchmark.sweep(models, rounds=1, lengths=(8,), batch_sizes=(), numbers=())
+    assert (row["teacher"], row["teacher_cpu"], row["student"]) == (2.0, 0.00125, 2.0)
+
+
+def test_times_on_the_clock_and_of_the_processor_have_ratios_of_their_own():
+    rows = [
+        (model, "float32", number, part, 1, wall, cpu)
+        for number in range(3)
+        for part in timing.PARTS
+        for model, wall, cpu in (("teacher", 2.0, 9.0), ("student", 1.0, 3.0))
+    ]
+    made = pd.DataFrame(rows, columns=["model", "format", "round", "part", "pairs", "wall", "cpu"])
+    scores, _ = benchmark.pass_scores(made, timing.PARTS)
+    assert (scores["ratio_forward"], scores["ratio_forward_cpu"]) == (2, 3)
+
+
+def test_a_ratio_is_of_the_two_models_of_one_round():
+    """Of 4, 2 and 3 s against 1, 2 and 1.5 s the ratios are 4, 1 and 2; of sorted times each would be 2."""
+    rows = [
+        (model, "float32", number, part, 1, wall, wall)
+        for part in timing.PARTS
+        for model, walls in (("teacher", (4.0, 2.0, 3.0)), ("student", (1.0, 2.0, 1.5)))
+        for number, wall in enumerate(walls)
+    ]
+    made = pd.DataFrame(rows, columns=["model", "format", "round", "part", "pairs", "wall", "cpu"])
+    _, intervals = benchmark.pass_scores(made, timing.PARTS)
+    assert intervals["ratio_forward"] == [1.5, 2.0, 3.0]
+
+
+def test_an_error_is_a_share_of_the_right_answer():
+    assert formats.relative_error(np.array([3.0]), np.array([1.0])) == 2
+
+
+def test_answers_at_padding_are_not_compared():
+    batch = {"input_ids": torch.ones(1, 4), "attention_mask": torch.tensor([[1, 1, 0, 0]])}
+    right, odd = np.ones((1, 4, 2)), np.ones((1, 4, 2))
+    odd[:, 2:] = 9
+    pair = [
+        Runner("student", form, lambda _, found=found: found, 0, None)
+        for form, found in (("int8", odd), ("float32", right))
+    ]
+    assert formats.check_agreement(*pair, [batch]) == 0

@@ -116,7 +116,7 @@ PUBLISHED = {  # shapes of published models: millions of parameters of the teach
     "microsoft/mpnet-base": (MPNetConfig(**BASE, max_position_embeddings=514, vocab_size=30527), 109.5, 67.0),
     "microsoft/deberta-v3-base": (DebertaV2Config(**BASE, **V3, vocab_size=128100), 184.6, 142.0),
 }
-CHOICES = ("original", "every_other", "first", "last", (0, 3, 4), (0, 2))
+CHOICES = ("original", "every_other", "first", "last", (0, 3, 4), (0, 2), (0, 4, 2))
 
 
 def make(config: PreTrainedConfig, seed: int = 0) -> torch.nn.Module:

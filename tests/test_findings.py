@@ -188,3 +188,15 @@ def test_the_phone_s_207_megabytes_are_looked_for_among_the_measured_formats():
     for runs in ([run | {"formats": [form]}, other], [other, run | {"formats": [form]}]):
         told = findings.format_of_the_phone(runs)
         assert told.endswith("(in MB: PyTorch int8 138 with the head of STS-B, PyTorch float32 265).")
+
+
+def test_a_ratio_above_all_of_ours_is_not_owned_up_to(published):
+    slow = copy.deepcopy(published)
+    for record in slow:
+        record["scores"] |= {key: 1.2 for key in record["scores"] if key.startswith("ratio_")}
+    assert "nothing of it gives" in findings.about_speed(slow)
+
+
+def test_one_scale_of_one_seed_does_not_silence_the_other(published):
+    level, once = moved(published, "small", [1, -1, 1, -1, 0]), moved(published, "mini", [10])
+    assert findings.about_tasks(level + once).startswith("**It shows no gain on tasks**")

@@ -262,6 +262,8 @@ def test_several_trials_of_a_rate_have_seeds_of_their_own(student, tokenizer, ac
         assert ran == made
     scores = {path.stem: load_record(path)["scores"]["main"] for path in (tmp_path / "selection").glob("*.json")}
     means = [(scores[name.removesuffix("-seed1")] + scores[name]) / 2 for name in more]
+    seeds = {path.stem: load_record(path)["seed"] for path in (tmp_path / "selection").glob("*.json")}
+    assert seeds == {name: 1 for name in more} | {name.removesuffix("-seed1"): 0 for name in more}
     assert record["selection"]["scores"] == pytest.approx(means) and record["selection"]["seeds"] == 2
 
 

@@ -73,3 +73,12 @@ def test_cells_and_heads_with_such_batches_are_counted_too():
     assert "like length" not in grouping.about_heads(records, [after | {"started": "1"}])
     assert grouping.about_heads(NOW, runs) == "" == grouping.grouped_cells(NOW, "mini")
     assert "like length" in grouping.grouped_cells(records, "mini")
+
+
+def test_a_gain_is_within_pairs():
+    """One seed gains 15 points and one loses 5: the mean is the same as of sorted scores, the interval is not."""
+    before = [run("stsb", "student", seed, main) for seed, main in enumerate((0.6, 0.7, 0.5))]
+    now = [run("stsb", "student", seed, main, group_by_length=False) for seed, main in enumerate((0.75, 0.65, 0.5))]
+    (row,) = grouping.rows(now, before)
+    assert row["mean gain, points"].startswith("+3.33 [−22.52"), row
+    assert "up in 1 of 3 pairs" in grouping.told(now, before)

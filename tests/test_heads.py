@@ -1,13 +1,15 @@
 """Heads: what is kept of the encoder, what is new and drawn from the seed, what is refused."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from conftest import same_weights, weights_of
 from safetensors.torch import load_file, save_file
-from transformers import AlbertConfig, AlbertForMaskedLM, BertModel
+from transformers import AlbertConfig, AlbertForMaskedLM, BertModel, GPT2Config, GPT2LMHeadModel
 
 from distilnb.tasks.glue import TASKS
-from distilnb.tasks.heads import classifier, fine_tuned, for_task, is_answerer, question_answerer
+from distilnb.tasks.heads import classifier, fine_tuned, for_task, is_answerer, question_answerer, units
 from distilnb.tasks.squad import SQUAD
 
 NEW_IN_BERT = ("bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight", "classifier.bias")
@@ -134,3 +136,11 @@ def test_a_model_that_was_not_fine_tuned_is_no_second_teacher(teacher, student, 
     assert same_weights(fine_tuned(tmp_path, TASKS["sst2"]), model)
     with pytest.raises(ValueError, match="fine-tuned"):
         fine_tuned(tmp_path, SQUAD)
+
+
+def test_a_last_layer_without_a_bias_holds_no_mean(student):
+    """GPT-2's: its labels are only scaled, or the kept model would answer too low by the mean."""
+    task = replace(TASKS["stsb"], center=50.0, spread=10.0)
+    gpt2 = GPT2LMHeadModel(GPT2Config(vocab_size=60, n_embd=16, n_layer=1, n_head=2, pad_token_id=0))
+    assert units(for_task(gpt2, task)[0], task) == (0.0, 10.0)
+    assert units(for_task(student, task)[0], task) == (50.0, 10.0)

@@ -572,3 +572,22 @@ def test_temperature_is_above_zero_and_finite(batch, temperature):
         vocabulary_head.vocabulary_losses(
             Decoding(batch["hidden"][0], batch["weight"], batch["bias"]), batch["labels"][0], temperature=temperature
         )
+
+
+def test_what_a_head_takes_to_compile_is_not_counted(batch, monkeypatch):
+    """The first trial takes 100 s, each of the others 1 s; the other head always takes 3 s."""
+    clock = [0.0]
+
+    def head(*seconds: float):
+        left = iter(seconds)
+
+        def run(*args, **settings):
+            clock[0] += next(left)
+            return vocabulary_head.vocabulary_losses(*args, **settings)
+
+        return run
+
+    heads = [head(3.0, 3.0, 3.0, 3.0), head(100.0, 1.0, 1.0, 1.0)]
+    monkeypatch.setattr(vocabulary_head, "now", lambda _: clock[0])
+    inputs = Decoding(batch["hidden"][0], batch["weight"], batch["bias"]), batch["labels"][0]
+    assert vocabulary_head.faster_head(heads, *inputs, mlm_scale=1.0) is heads[1]

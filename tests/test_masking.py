@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from distilnb.text.masking import IGNORE, Masker, NextWord, mask_weights
-from distilnb.text.randomness import generator
+from distilnb.text.randomness import generator, seed_dropout
 
 VOCAB, MASK, SPECIAL = 500, 4, [0, 1, 2, 3, 4]
 
@@ -194,3 +195,12 @@ def test_the_label_of_a_token_is_the_next_one():
     """Nothing is hidden, and the last token has no successor."""
     ids, labels = NextWord()(np.array([5, 6, 7]), 0, 0)
     assert ids.tolist() == [5, 6, 7] and labels.tolist() == [6, 7, IGNORE]
+
+
+def test_dropout_follows_seed_update_and_process():
+    with torch.random.fork_rng(devices=[]):
+        drawn = []
+        for key in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 0)):
+            seed_dropout(*key)
+            drawn.append(tuple(torch.rand(3).tolist()))
+    assert drawn[0] == drawn[-1] and len(set(drawn)) == 4

@@ -633,6 +633,7 @@ def test_what_would_spoil_a_grid_is_told_before_it(flags, noun, teacher_folder, 
     (other / "tokenizer.json").write_text(json.dumps(file))
     path, out = write(tmp_path / "moods.csv", moods()), tmp_path / "runs"
     places = [flag.format(teacher=teacher_folder, other=other) for flag in flags]
+    capsys.readouterr()  # what saving the model said
     assert main.main(["finetune", "--task", str(path), "--out", str(out), "--max_length", "24", "--cpu", *places]) == 2
     told = capsys.readouterr().err
     assert noun in told and told.count("\n") == 1 and not out.exists()

@@ -264,10 +264,12 @@ def test_no_speed_of_a_student_is_told_without_its_accuracy():
 
 def test_a_reader_s_device_is_told_as_faster_and_as_less_time():
     run = {"kind": "device", "name": "phone", "scale": "mini", "intervals": {"faster": [90.0, 100.0, 110.0]}}
-    run |= {"timings": {"384": {"teacher": [2.0], "student": [1.0]}}, "versions": {"runtime": "wasm"}}
+    run |= {"timings": {"384": {"teacher": [2.0], "student": [1.0]}, "32": {"teacher": [0.5], "student": [0.4]}}}
+    run |= {"versions": {"runtime": "wasm"}}
     run |= {"config": {"weights": "trained", "precision": "q8", "threads": 1}, "device": {"processor": "p"}}
     (row,) = tables.device_rows([run])
     assert (row["faster"], row["as less time"], row["the paper's phone"]) == ("100 % [90–110]", "50 %", "71 %")
+    assert (row["tokens"], row["ms"]) == ("384", "2.0 → 1.0")
 
 
 def test_training_compared_with_others_has_a_row_for_each():
@@ -474,3 +476,17 @@ def test_a_macro_score_has_no_part_of_a_task_in_it():
     assert tables.macro_rows(records)[0]["macro"] == "80.0"
     left = [r for r in records if r["task"] != "qqp" or r["data"]["stand_in"]]
     assert tables.macro_rows(left)[0]["macro"] == "not run in full: qqp"
+
+
+def test_learning_rates_chosen_from_other_lists_are_other_settings():
+    """Chosen from one list, the rates may differ."""
+
+    def chosen(who: str, seed: int, rates: list[float], rate: float) -> dict:
+        more = {"config": {"learning_rate": rate}, "selection": {"learning_rates": rates, "chosen": rate}}
+        return run(who, "cola", seed, "small", main=0.8 + seed / 100) | more
+
+    both, rates = ("teacher", "student"), [1e-5, 3e-5]
+    records = [chosen(who, seed, rates, rate) for who, rate in zip(both, rates, strict=True) for seed in range(2)]
+    assert "student" in by_model(records, "small")
+    other = [chosen("undistilled", seed, [1e-5], 1e-5) for seed in range(2)]
+    assert set(by_model(records + other, "small")) == {"student"}

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import time
+from contextlib import nullcontext
 
 import pytest
 
@@ -250,7 +251,8 @@ def test_stages_are_joined_into_one_run():
             "scores": {"mlm_loss": loss[-1]},
         }
 
-    joined = join_records([stage("one", [4.0, 3.0], 1.5), stage("two", [2.0, 1.0], 0.5)], "whole")
+    joined = join_records([stage("one", [4.0, 3.0], 1.5) | {"skipped": 2}, stage("two", [2.0, 1.0], 0.5)], "whole")
+    assert joined["skipped"] == 2
     assert joined["curve"] == {"step": [1, 2, 3, 4], "tokens": [10, 20, 30, 40], "loss": [4.0, 3.0, 2.0, 1.0]}
     assert joined["evaluations"]["tokens"] == [0, 20, 20, 40]
     assert (joined["name"], joined["tokens"], joined["steps"]) == ("whole", 40, 4)
@@ -286,3 +288,10 @@ def test_tokens_of_earlier_runs_count():
 def test_a_teacher_may_have_read_more_than_its_students():
     records = {"teacher": trained(10**8, "teacher"), "student": trained(1_001_000), "undistilled": trained(1_000_000)}
     assert len(check_budgets(dict.fromkeys(records, "f"), records)) == 3
+
+
+def test_budgets_may_differ_by_a_hundredth():
+    for tokens, refused in ((1_009_000, False), (1_020_000, True)):
+        records = {"student": trained(tokens), "undistilled": trained(1_000_000)}
+        with pytest.raises(ValueError, match="unequal") if refused else nullcontext():
+            check_budgets({}, records)

@@ -84,6 +84,9 @@ def line(records: list[dict], what: str, part: str = "") -> scorecard.Line:
         (58.0, 57.5, 58.5, "most", "not reproduced"),
         (48.0, 47.5, 48.5, "least", "not reproduced"),
         (42.0, 41.5, 42.5, "most", "exceeded"),
+        (49.5, 49.2, 49.8, "most", "reproduced"),  # below the bound, by less than the tolerance
+        (48.0, 46.5, 49.5, "equal", "partly"),  # below, the interval reaches in and not to the target
+        (50.0, 47.0, 53.0, "equal", "reproduced"),  # three tolerances to either side are narrow enough
     ],
 )
 def test_verdicts_follow_the_rule(value, low, high, direction, expected):
@@ -582,3 +585,21 @@ def test_of_two_runs_of_a_task_that_on_most_rows_fills_the_cells():
         "small, fine-tuning: teacher on squad has no record of seed 1, 2",
         "small, fine-tuning: student on squad has no record of seed 1, 2",
     ]
+
+
+def test_the_interval_of_a_macro_score_is_over_the_seeds_that_have_all_tasks():
+    """Seed 2 lacks the lowest task; the mean of its others would be another score."""
+    records = [
+        tuned("teacher", task, 0.5 + place / 20 + seed / 100, seed)
+        for place, task in enumerate(glue.GLUE)
+        for seed in range(3)
+        if (place, seed) != (0, 2)
+    ]
+    assert line(records, "BERT-base, macro").measured.runs == 2
+
+
+def test_inside_is_to_half_of_the_last_digit_that_the_paper_prints():
+    """Table 4's −2.96 is what −2.964 is rounded to, and −2.967 is not."""
+    for lost, said in ((0.02964, "yes"), (0.02967, "no")):
+        records = [cell(who, seed, 0.7 - less) for who, less in (("triple", 0), ("no_ce", lost)) for seed in range(3)]
+        assert line(records, "without: soft targets").cells()["paper inside"] == said

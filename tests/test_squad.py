@@ -473,3 +473,11 @@ def test_word_matching_does_not_solve_real_squad(real):
     data = real.validations["validation"]
     scores = answers.score(answers.word_matching(data), data)
     assert 0.08 < scores["exact_match"] < 0.15 < scores["f1"] < 0.25
+
+
+def test_a_question_without_an_answer_loses_none(tokenizer):
+    data = Dataset.from_list(
+        [{"question": "who sees", "context": WORDS, "answers": {"text": [], "answer_start": []}}]
+        + [{"question": "who sees", "context": WORDS, "answers": {"text": [WORDS[:4].strip()], "answer_start": [0]}}]
+    )
+    assert squad.lost_answers(features(data, tokenizer, max_length=64), data) == 0

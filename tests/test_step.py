@@ -8,13 +8,13 @@ import torch
 from conftest import make_teacher
 
 from distilnb.distillation import step as step_module
-from distilnb.distillation.batches import MaskedRows, MicroBatches, collate
+from distilnb.distillation.batches import MaskedRows, MicroBatches, collate, make_samples
 from distilnb.distillation.recipe import PretrainingConfig
 from distilnb.distillation.step import WORTH_COMPILING, Distillation, network
 from distilnb.distillation.vocabulary_head import PLAIN
 from distilnb.models import forward
 from distilnb.models.student import build_student
-from distilnb.text.masking import IGNORE
+from distilnb.text.masking import IGNORE, Masker
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -161,3 +161,10 @@ def test_gradients_of_norms_do_not_lose_terms_in_bf16(teacher):
         student.zero_grad()
     exact, found = gradients
     assert (found - exact).norm() < 0.05 * exact.norm()
+
+
+def test_samples_are_masked_by_the_settings_of_the_run(packed, tokenizer):
+    config = PretrainingConfig(seed=7, smoothing=0.5, mask_probability=0.3)
+    made = make_samples(tokenizer, packed.token_counts, "masked", config)
+    wanted = Masker.of(tokenizer, packed.token_counts, smoothing=0.5, probability=0.3, seed=7)
+    assert (made.seed, made.probability) == (7, 0.3) and np.array_equal(made.weights, wanted.weights)
