@@ -144,5 +144,6 @@ def _read(records: Records, scale: str) -> str:
     rows = tables.grid_rows(records, scale, MASKED.loss)[1:]
     changes = "; ".join(f"{row['title']} {tables.difference(row)}" for row in rows)
     return (
-        f"On held-out text the loss changes, in nats, by ({ablation.pairs_told(rows)}; below 0 is better): {changes}."
+        f"On held-out text, whose masks hide all words alike, the loss changes by, in nats "
+        f"({ablation.pairs_told(rows)}; below 0 is better): {changes}."
     )
