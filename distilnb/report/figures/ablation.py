@@ -49,7 +49,7 @@ def plot_ablation(rows: Sequence[Mapping[str, Any]], scale: str, score: str = "t
     """A figure of Table 4 (left, hollow) and ours (right, filled, with intervals over paired seeds), on separate axes.
 
     `rows` are those of `ablation.compare` for the macro score or for another, named by `score`. The axes are separate
-    because models, tasks and budgets differ.
+    because models, tasks and budgets differ; both show some of either side of 0, so that signs are seen.
     """
     rows = [row for row in rows if row["mean"] is not None]
     if not rows:
@@ -69,6 +69,8 @@ def plot_ablation(rows: Sequence[Mapping[str, Any]], scale: str, score: str = "t
     for ax, title in ((left, "Table 4"), (right, f"ours, {scale}: {pairs}")):
         ax.axvline(0, color=GREY, lw=0.8, zorder=0)
         ax.set(title=title, xlabel="change (points)" if "points" in score else "change")
+    low, high = right.get_xlim()
+    right.set_xlim(min(low, -0.2 * high), max(high, -0.2 * low))
     left.set_yticks(heights, [textwrap.fill(row["title"], 20) for row in rows])
     left.set(ylim=(len(rows) - 0.5, -0.5), xlim=(-4.4, 0.7), xlabel="change (points)")
     finding(figure, f"{_most_told(rows)}: change of {score}")
@@ -117,13 +119,10 @@ def plot_heldout(records: Sequence[Record]) -> Figure:
     """A figure of held-out loss against tokens: the mean over seeds, with lowest to highest shaded, for the first ten
     variants; where some of them start from random weights, again without these. A variant that was not trained is a
     dashed line."""
-    colours = (BLACK, *MUTED)
-    found = {r["model"] for r in records}
-    variants = [*filter(found.__contains__, ablation.VARIANTS), *sorted(found - ablation.VARIANTS.keys())][
-        : len(colours)
-    ]
+    colours, known, found = (BLACK, *MUTED), ablation.VARIANTS, {r["model"] for r in records}
+    variants = [*(v for v in known if v in found), *sorted(found - known.keys())][: len(colours)]
     records = [r for r in records if r["model"] in variants]
-    close = [v for v in variants if v not in ablation.VARIANTS or ablation.VARIANTS[v].init != "random"]
+    close = [v for v in variants if v not in known or known[v].init != "random"]
     panels = {"all variants": variants}
     panels |= {"those from the teacher's layers, closer": close} if close != variants else {}
     figure, axes = plt.subplots(len(panels), 1, figsize=(WIDTH, 3.6 + 2 * len(panels)), squeeze=False)

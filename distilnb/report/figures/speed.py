@@ -100,7 +100,7 @@ def plot_overhead(record: Record, supposed: float | None = None) -> Figure:
         ax.axvline(supposed, color=GREY, ls=":")
         ax.plot(supposed, ratio, "^", color=BLACK, label=f"supposed, {supposed:.1f} ms: {ratio:.2f} ×")
     ax.set(xlabel="overhead per pair (ms): everything outside the model", ylabel="times as fast as the teacher")
-    ax.yaxis.set_major_locator(mpl.ticker.MultipleLocator(0.1))
+    ax.yaxis.set_major_locator(mpl.ticker.MaxNLocator(6))
     turned = f"{intervals['ratio_forward'][1]:.2f} × into the paper's {published:.2f} ×"
     finding(ax, f"{needed:.2g} ms of overhead per pair would turn {turned}")
     ax.legend()
@@ -264,11 +264,14 @@ def plot_runtimes(record: Record, *others: Record) -> Figure:
     sizes.set(xlabel="megabytes")
     times.set(xlabel="milliseconds", xscale="log")
     left, right = times.get_xlim()
-    subs = (1,) if right > 100 * left else (1, 2, 5)
+    subs = (1,) if right > 20 * left else (1, 2, 5)
     set_ticks(times.xaxis, mpl.ticker.LogLocator(subs=subs, numticks=9), "{x:g}")  # left to itself, it finds no room
     points.axvline(0, color=GREY, lw=0.8, zorder=0)
     points.set(xlabel="points" + _whose_points(record), xmargin=0.2)
     points.xaxis.set_major_locator(mpl.ticker.MaxNLocator(2))
+    if not lost:
+        points.set(xticks=[])
+        points.text(0.5, 0.5, "not scored", transform=points.transAxes, ha="center", color=GREY)
     legend_below(figure, times)
     finding(figure, _quickest(rows))
     return figure
@@ -359,10 +362,10 @@ def plot_growth(record: Record) -> Figure:
         ax.set(xlabel=knob, yscale="log", xmargin=0.12)
         set_ticks(ax.yaxis, mpl.ticker.LogLocator(subs=(1, 2, 5)), "{x:,.0f}")
     legend_below(figure, panels[knobs[0]])
-    saved = (rows["plain"] / rows[names[-1]]).max()
-    told = f"Logits in chunks: up to {saved:.1f} times the tokens of the obvious way"
+    more = " and ".join(f"{(rows['plain'] / rows[name]).max():.1f} times in {name}" for name in names[1:])
+    told = f"Logits in chunks: up to {more} the tokens of the obvious way in float32"
     if f"{names[-1]}_bound" in rows:
         share = rows[f"{names[-1]}_bound"] / rows[names[-1]]
-        told += f", {share.min():.0%} to {share.max():.0%} of the bound"
+        told += f", {share.min():.0%} to {share.max():.0%} of the bound in {names[-1]}"
     finding(figure, told)
     return figure
